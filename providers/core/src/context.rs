@@ -1,0 +1,37 @@
+//! What a provider may know of the outside, so that a test can give it any outside.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use crate::files::Files;
+use crate::provider::BoxFuture;
+use crate::secret::SecretValue;
+
+/// A provider's view of the outside.
+#[derive(Clone)]
+pub struct Context {
+    /// The environment variables.
+    pub environment: Rc<dyn Environment>,
+    /// The files.
+    pub files: Rc<dyn Files>,
+    /// The clock.
+    pub clock: Rc<dyn Clock>,
+}
+
+/// Environment variables. An empty one counts as unset.
+pub trait Environment {
+    /// A variable that holds no credential.
+    fn variable(&self, name: &str) -> Option<&str>;
+
+    /// A bootstrap credential.
+    fn credential(&self, name: &str) -> Option<&SecretValue>;
+}
+
+/// Time.
+pub trait Clock {
+    /// The time of day, for signatures and expiry dates. Deadlines are not a provider's business.
+    fn now(&self) -> SystemTime;
+
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,192 @@
+//! Keys as data: one table of keys gives the checks, the messages, the JSON schema and the documentation.
+
+use std::time::Duration;
+
+use crate::problem::{Problems, nearest};
+use crate::settings::{Item, Table, Value};
+
+/// One key of a table.
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it does, one sentence.
+    pub doc: &'static str,
+    /// What holds where it is missing, as it would be written.
+    pub default: Option<&'static str>,
+}
+
+/// What a key takes.
+pub enum Kind {
+    /// Any string.
+    String,
+    /// `true` or `false`.
+    Boolean,
+    /// An integer from the first to the second.
+    Integer(i64, i64),
+    /// A duration: `"500ms"`, `"10s"`, `"1m 30s"`.
+    Duration,
+    /// A size in bytes: `"64KiB"`, `"1MiB"`, or an integer.
+    Size,
+    /// A file mode in octal: `"0400"`.
+    Mode,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// An array of strings.
+    Strings,
+    /// A table of strings, under any key.
+    StringTable,
+    /// `"auto"` or an integer.
+    Descriptor,
+    /// In the contract, not built in this version: refused by name, absent from the schema.
+    NotInThisVersion,
+}
+
+impl Key {
+    /// A key without a default.
+    pub const fn new(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self { name, kind, doc, default: None }
+    }
+
+    /// The same with what holds where it is missing.
+    pub const fn default(mut self, text: &'static str) -> Self {
+        self.default = Some(text);
+        self
+    }
+
+    /// A key of the contract that this version does not have.
+    pub const fn later(name: &'static str) -> Self {
+        Self::new(name, Kind::NotInThisVersion, "")
+    }
+}
+
+/// Checks a table against its keys: unknown ones, wrong types, wrong values. `table_name` is as in `[app]`.
+pub fn check(table: &Table, table_name: &str, keys: &[Key], problems: &mut Problems) {
+    for (name, item) in table.iter() {
+        match keys.iter().find(|key| key.name == name) {
+            Some(key) => check_value(name, item, &key.kind, problems),
+            None => {
+                let known =
+                    || keys.iter().filter(|key| !matches!(key.kind, Kind::NotInThisVersion)).map(|key| key.name);
+                let hint = match nearest(name, known()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
+                };
+                problems.add_with_hint(&item.place, format!("unknown key `{name}` in [{table_name}]"), hint);
+            }
+        }
+    }
+}
+
+fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
+    let mut wrong = |expected: String| {
+        let found = match &item.value {
+            // Text is quoted only where the kind is a closed form: elsewhere it could be anything.
+            Value::String(text) if !matches!(kind, Kind::Strings | Kind::StringTable | Kind::Boolean) => {
+                format!("\"{}\"", text.escape_debug())
+            }
+            Value::Integer(number) => number.to_string(),
+            other => other.describe().to_owned(),
+        };
+        problems.add(&item.place, format!("`{name}` is {found}, expected {expected}"));
+    };
+    match (kind, &item.value) {
+        (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Boolean(_)) => {}
+        (Kind::String, _) => wrong("a string".into()),
+        (Kind::Boolean, _) => wrong("true or false".into()),
+        (Kind::Integer(least, most), Value::Integer(number)) if (least..=most).contains(&number) => {}
+        (Kind::Integer(least, most), _) => wrong(format!("an integer from {least} to {most}")),
+        (Kind::Duration, Value::String(text)) if parse_duration(text).is_some() => {}
+        (Kind::Duration, _) => wrong("a duration such as \"500ms\", \"10s\" or \"1m 30s\"".into()),
+        (Kind::Size, Value::String(text)) if parse_size(text).is_some() => {}
+        (Kind::Size, Value::Integer(bytes)) if *bytes > 0 => {}
+        (Kind::Size, _) => wrong("a size such as \"64KiB\" or \"1MiB\"".into()),
+        (Kind::Mode, Value::String(text)) if parse_mode(text).is_some() => {}
+        (Kind::Mode, _) => {
+            wrong("a file mode in octal, such as \"0400\", without write, execute or special bits".into())
+        }
+        (Kind::Choice(choices), Value::String(text)) if choices.contains(&text.as_str()) => {}
+        (Kind::Choice(choices), _) => {
+            wrong(choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" or "));
+        }
+        (Kind::Strings, Value::Array(items)) => {
+            for (at, item) in items.iter().enumerate() {
+                check_value(&format!("{name}[{at}]"), item, &Kind::String, problems);
+            }
+        }
+        (Kind::Strings, _) => wrong("an array of strings".into()),
+        (Kind::StringTable, Value::Table(table)) => {
+            for (key, item) in table.iter() {
+                if !matches!(item.value, Value::String(_)) {
+                    let message = format!("`{name}.{key}` is {}, expected a string", item.value.describe());
+                    problems.add(&item.place, message);
+                }
+            }
+        }
+        (Kind::StringTable, _) => wrong("a table of strings".into()),
+        (Kind::Descriptor, Value::Integer(_)) => {}
+        (Kind::Descriptor, Value::String(text)) if text.as_str() == "auto" => {}
+        (Kind::Descriptor, _) => wrong("\"auto\" or a descriptor's number".into()),
+        (Kind::NotInThisVersion, _) => problems.add(&item.place, format!("`{name}` is not in this version")),
+    }
+}
+
+/// Reads a duration: numbers with units, such as `1m 30s`; not zero-length text, not a bare number.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
+}
+
+/// Reads a size: a number of bytes, or one with `KiB`, `MiB` or `GiB`. Nothing else: `1MB` is two different numbers to two people.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| *bytes > 0 && *bytes <= 1 << 40)
+}
+
+/// Reads a file mode: three or four octal digits. A secret's file can be read, by more or fewer; nobody writes or runs it.
+pub fn parse_mode(text: &str) -> Option<u32> {
+    if !(3..=4).contains(&text.len()) || !text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
+        return None;
+    }
+    u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o444 == 0 && *mode != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("1MiB"), Some(1 << 20));
+        assert_eq!(parse_size("64 KiB"), Some(64 << 10));
+        assert_eq!(parse_size("4096"), Some(4096));
+        for text in ["", "MiB", "1MB", "1k", "-1", "0", "1.5MiB", "99999999999GiB"] {
+            assert_eq!(parse_size(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!(parse_mode("0400"), Some(0o400));
+        assert_eq!(parse_mode("444"), Some(0o444));
+        for text in ["", "4", "0600", "0500", "4400", "0o400", "0000", "00400", "-400", "+400"] {
+            assert_eq!(parse_mode(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("1m 30s"), Some(Duration::from_secs(90)));
+        for text in ["", "10", "-1s", "1x", "9999999999999999years"] {
+            assert_eq!(parse_duration(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What handfast and its providers share.
+//!
+//! A provider crate sees this crate and `handfast-http`, nothing else: not the other providers, not handfast itself. What it
+//! needs from the outside (the environment, files, the clock) reaches it through a [`Context`].
+#![forbid(unsafe_code)]
+
+mod context;
+mod error;
+pub mod files;
+pub mod keys;
+mod problem;
+mod provider;
+mod reference;
+mod secret;
+pub mod settings;
+
+pub use context::{Clock, Context, Environment};
+pub use error::{ErrorKind, ProviderError};
+pub use files::Files;
+pub use problem::{Place, Problem, Problems, nearest};
+pub use provider::{BoxFuture, Configured, Definition, Fetched, Provider};
+pub use reference::{Decode, Locator, SecretRef, Selection};
+pub use secret::SecretValue;
+pub use settings::{Item, Settings, Table, Value};
+
+/// The largest secret that handfast takes, in bytes (1 MiB, as systemd's credentials; AWS allows 64 KiB, Azure 25 KiB).
+pub const MAX_SECRET: usize = 1 << 20;

@@ -1,0 +1,86 @@
+//! What is wrong with the input, and where.
+
+use std::fmt;
+use std::rc::Rc;
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In a configuration file; line and column count from 1, the column in characters.
+    File {
+        /// The file, as it was named.
+        path: Rc<str>,
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// In the command's arguments.
+    CommandLine,
+    /// In an environment variable.
+    Environment,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File { path, line, column } => write!(f, "{path}:{line}:{column}"),
+            Place::CommandLine => f.write_str("command line"),
+            Place::Environment => f.write_str("environment"),
+        }
+    }
+}
+
+/// One thing that is wrong with the input. All of them are reported at once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where it stands.
+    pub place: Place,
+    /// What is wrong and what is expected.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+/// The list that every check adds to.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Adds a problem without a hint.
+    pub fn add(&mut self, place: &Place, message: impl Into<String>) {
+        self.0.push(Problem { place: place.clone(), message: message.into(), hint: None });
+    }
+
+    /// Adds a problem with a hint.
+    pub fn add_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
+        self.0.push(Problem { place: place.clone(), message: message.into(), hint: Some(hint.into()) });
+    }
+
+    /// Whether nothing is wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many problems there are so far: a caller compares it to see whether a step added one.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them, in order of place.
+    pub fn into_sorted(mut self) -> Vec<Problem> {
+        self.0.sort();
+        self.0.dedup();
+        self.0
+    }
+}
+
+/// The name among `known` that `wrong` was probably meant to be.
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}

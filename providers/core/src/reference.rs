@@ -1,0 +1,217 @@
+//! References: `<provider>:<locator>[?key=value[&key=value]…][#field]`.
+
+use std::fmt;
+
+/// A parsed reference to a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    text: String,
+    /// The provider instance: the name of a table in `[providers]`, or a built-in name.
+    pub provider: String,
+    /// What to ask the provider for.
+    pub locator: Locator,
+    /// Which part of the answer is the secret.
+    pub selection: Selection,
+    /// How the selected text is decoded.
+    pub decode: Decode,
+}
+
+/// What a provider is asked for. Two secrets with the same locator cost one request.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Locator {
+    /// The part between the provider's `:` and the first `?` or `#`, with `%3F`, `%23` and `%25` decoded.
+    pub path: String,
+    /// The query's keys and values in order of key, without those that handfast itself reads (`decode`).
+    pub parameters: Vec<(String, String)>,
+}
+
+/// Which part of the provider's answer is the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The whole value, byte for byte.
+    Whole,
+    /// `#field`: a top-level key of a JSON object.
+    Key(String),
+    /// `#/a/b`: a JSON pointer (RFC 6901).
+    Pointer(String),
+    /// `#*`: every top-level key, one file each.
+    Every,
+}
+
+/// How the selected text is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decode {
+    /// Not at all.
+    AsIs,
+    /// `?decode=base64` (RFC 4648, section 4; white space is skipped, padding may be missing).
+    Base64,
+}
+
+impl SecretRef {
+    /// Reads a reference. The error says what is wrong, and what is expected instead.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
+        let expected =
+            || "a reference is `<provider>:<locator>[?key=value][#field]`, such as `mock:db#password`".to_owned();
+        let Some((provider, rest)) = text.split_once(':') else {
+            return Err((format!("`{}` is not a reference: it has no `:`", printable(text)), expected()));
+        };
+        if provider.is_empty() || !provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err((format!("`{}` is not a provider's name", printable(provider)), expected()));
+        }
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            return Err((format!("`{}` has a control character, {control:?}", printable(text)), expected()));
+        }
+        let (rest, field) = match rest.split_once('#') {
+            Some((rest, field)) => (rest, Some(field)),
+            None => (rest, None),
+        };
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        if path.is_empty() {
+            return Err((format!("`{text}` names no secret: nothing stands between `:` and its end"), expected()));
+        }
+        let (parameters, decode) = parse_query(text, query)?;
+        let selection = match field {
+            None => Selection::Whole,
+            Some("") => {
+                return Err((
+                    format!("`{text}` has an empty field"),
+                    "`#field` is a key, `#/a/b` a JSON pointer, `#*` every key".into(),
+                ));
+            }
+            Some("*") => Selection::Every,
+            Some(pointer) if pointer.starts_with('/') => Selection::Pointer(pointer.into()),
+            Some(key) => Selection::Key(key.into()),
+        };
+        Ok(Self {
+            text: text.into(),
+            provider: provider.into(),
+            locator: Locator { path: decode_path(path), parameters },
+            selection,
+            decode,
+        })
+    }
+}
+
+impl fmt::Display for SecretRef {
+    /// The reference as it was written, after interpolation.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Locator {
+    /// The value of one of the query's keys.
+    pub fn parameter(&self, key: &str) -> Option<&str> {
+        self.parameters.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+type Query = (Vec<(String, String)>, Decode);
+
+fn parse_query(text: &str, query: Option<&str>) -> Result<Query, (String, String)> {
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    let mut decode = Decode::AsIs;
+    let expected = || "a query is `?key=value`, several are joined with `&`".to_owned();
+    for pair in query.into_iter().flat_map(|query| query.split('&')) {
+        let Some((key, value)) = pair.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
+        else {
+            return Err((format!("`{text}` has `{pair}` in its query, which is not `key=value`"), expected()));
+        };
+        if parameters.iter().any(|(known, _)| known == key) || (key == "decode" && decode != Decode::AsIs) {
+            return Err((format!("`{text}` gives `{key}` twice"), expected()));
+        }
+        match (key, value) {
+            ("decode", "base64") => decode = Decode::Base64,
+            ("decode", other) => {
+                return Err((format!("`{text}` asks for `decode={other}`"), "only `decode=base64` exists".into()));
+            }
+            _ => parameters.push((key.into(), value.into())),
+        }
+    }
+    parameters.sort();
+    Ok((parameters, decode))
+}
+
+/// Decodes `%3F`, `%23` and `%25` and nothing else: a store's names may hold any other per cent sign.
+fn decode_path(path: &str) -> String {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (before, from) = rest.split_at(at);
+        decoded.push_str(before);
+        let (character, length) = match from.get(1..3).map(str::to_ascii_uppercase).as_deref() {
+            Some("3F") => ('?', 3),
+            Some("23") => ('#', 3),
+            Some("25") => ('%', 3),
+            _ => ('%', 1),
+        };
+        decoded.push(character);
+        rest = &from[length..];
+    }
+    decoded + rest
+}
+
+/// The text with control characters escaped, for a message.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> SecretRef {
+        SecretRef::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_locator_ends_at_the_first_question_mark_or_hash() {
+        let reference = parsed("vault:kv/web/db?version=3&decode=base64#pass?word#x");
+        assert_eq!(reference.locator.path, "kv/web/db");
+        assert_eq!(reference.locator.parameter("version"), Some("3"));
+        assert_eq!(reference.decode, Decode::Base64);
+        assert_eq!(reference.selection, Selection::Key("pass?word#x".into()));
+    }
+
+    #[test]
+    fn only_three_escapes_are_decoded() {
+        assert_eq!(parsed("file:/a%3Fb%23c%25d%20e%3fz%").locator.path, "/a?b#c%d%20e?z%");
+        assert_eq!(parsed("file:/é%2").locator.path, "/é%2");
+        assert_eq!(parsed("file:/%é").locator.path, "/%é");
+    }
+
+    #[test]
+    fn selections() {
+        assert_eq!(parsed("mock:db").selection, Selection::Whole);
+        assert_eq!(parsed("mock:db#/a/b").selection, Selection::Pointer("/a/b".into()));
+        assert_eq!(parsed("mock:db#*").selection, Selection::Every);
+        assert_eq!(parsed("aws:sm/arn:aws:x").locator.path, "sm/arn:aws:x");
+    }
+
+    #[test]
+    fn bad_references_are_refused() {
+        for text in [
+            "",
+            "db",
+            ":db",
+            "mock:",
+            "mock:#a",
+            "mock:db#",
+            "mock:db?",
+            "mock:db?a",
+            "mock:db?a=",
+            "mock:db?=a",
+            "mock:db?a=1&a=2",
+            "mock:db?decode=hex",
+            "mo ck:db",
+            "mock:d\nb",
+            "mock:d\0b",
+            "mock:db?decode=base64&decode=base64",
+        ] {
+            assert!(SecretRef::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

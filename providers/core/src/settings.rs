@@ -1,0 +1,154 @@
+//! Settings as they were written: values with the place where each stands.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::keys;
+use crate::problem::Place;
+
+/// A table of settings, in the order of the file.
+#[derive(Default)]
+pub struct Table {
+    entries: Vec<(String, Item)>,
+}
+
+/// A value and where it stands.
+pub struct Item {
+    /// Where the value, or the key of a table, stands.
+    pub place: Place,
+    /// What was written.
+    pub value: Value,
+}
+
+/// A value. Text is wiped when dropped: `mock` keeps its secrets in the configuration.
+#[allow(missing_docs)]
+pub enum Value {
+    String(Zeroizing<String>),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    Datetime,
+    Array(Vec<Item>),
+    Table(Table),
+}
+
+/// The settings of one provider instance, `[providers.NAME]`, checked against the keys that its provider declares.
+pub struct Settings {
+    /// The instance's name: the first part of a reference.
+    pub instance: String,
+    /// Its keys.
+    pub table: Table,
+}
+
+impl Value {
+    /// What it is, for a message.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Value::String(_) => "a string",
+            Value::Integer(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::Boolean(_) => "a boolean",
+            Value::Datetime => "a date",
+            Value::Array(_) => "an array",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// The typed readers answer `None` for a missing key, and for one that [`keys::check`] has already refused.
+impl Table {
+    /// The item under a key.
+    pub fn item(&self, key: &str) -> Option<&Item> {
+        self.entries.iter().find(|(name, _)| name == key).map(|(_, item)| item)
+    }
+
+    /// Every key with its item.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Item)> {
+        self.entries.iter().map(|(name, item)| (name.as_str(), item))
+    }
+
+    /// Every key with its item, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Item)> {
+        self.entries.iter_mut().map(|(name, item)| (name.as_str(), item))
+    }
+
+    /// Sets a key, in place of what it held.
+    pub fn set(&mut self, key: &str, item: Item) {
+        match self.entries.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = item,
+            None => self.entries.push((key.to_owned(), item)),
+        }
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, key: &str) -> Option<Item> {
+        let at = self.entries.iter().position(|(name, _)| name == key)?;
+        Some(self.entries.remove(at).1)
+    }
+
+    /// Where a key's value stands.
+    pub fn place(&self, key: &str) -> Option<&Place> {
+        self.item(key).map(|item| &item.place)
+    }
+
+    /// A string.
+    pub fn string(&self, key: &str) -> Option<&str> {
+        match &self.item(key)?.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A boolean.
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        match self.item(key)?.value {
+            Value::Boolean(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// An integer.
+    pub fn integer(&self, key: &str) -> Option<i64> {
+        match self.item(key)?.value {
+            Value::Integer(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A duration, written as `"10s"`.
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        keys::parse_duration(self.string(key)?)
+    }
+
+    /// A number of bytes, written as `"1MiB"` or as an integer.
+    pub fn size(&self, key: &str) -> Option<u64> {
+        match &self.item(key)?.value {
+            Value::String(text) => keys::parse_size(text),
+            Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The strings of an array.
+    pub fn strings(&self, key: &str) -> Option<Vec<(&str, &Place)>> {
+        match &self.item(key)?.value {
+            Value::Array(items) => items
+                .iter()
+                .map(|item| match &item.value {
+                    Value::String(text) => Some((text.as_str(), &item.place)),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        }
+    }
+
+    /// A table.
+    pub fn table(&self, key: &str) -> Option<&Table> {
+        match &self.item(key)?.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+}

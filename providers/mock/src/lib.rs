@@ -1,0 +1,152 @@
+//! `mock:` made-up secrets, and faults on demand, for local work and for tests.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use handfast_core::keys::{Key, Kind};
+use handfast_core::{
+    BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, Problems, Provider, ProviderError,
+    SecretValue, Settings, Value,
+};
+
+/// The parts of this provider.
+pub const DEFINITION: Definition = Definition {
+    name: "mock",
+    locator: "any-name",
+    keys: &[
+        Key::new(
+            "values",
+            Kind::StringTable,
+            "The secrets by name; with it, only these exist. Without it `mock:db` is `mock-db`.",
+        ),
+        Key::new("latency", Kind::Duration, "How long each request takes.").default("0s"),
+        Key::new(
+            "fail",
+            Kind::Choice(&["unavailable", "denied", "not-found", "untrusted", "malformed"]),
+            "How each request fails.",
+        ),
+        Key::new(
+            "fail_first",
+            Kind::Integer(0, 1_000_000),
+            "How many requests for each secret fail before one succeeds.",
+        ),
+        Key::later("rotate_every"),
+    ],
+    parameters: &[],
+    bootstrap: &[],
+    configure,
+};
+
+struct Mock {
+    values: Option<Vec<(String, SecretValue)>>,
+    latency: Duration,
+    fail: Option<ErrorKind>,
+    fail_first: Option<u32>,
+}
+
+struct Store {
+    mock: Mock,
+    context: Context,
+    attempts: Attempts,
+}
+
+fn configure(settings: Settings, _: &mut Problems) -> Box<dyn Configured> {
+    let table = &settings.table;
+    let values = table.table("values").map(|values| {
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(SecretValue::from(text.as_bytes().to_vec())),
+            _ => None,
+        };
+        values.iter().filter_map(|(name, item)| Some((name.to_owned(), text(&item.value)?))).collect()
+    });
+    let fail = table.string("fail").and_then(|kind| match kind {
+        "unavailable" => Some(ErrorKind::Unavailable),
+        "denied" => Some(ErrorKind::Denied),
+        "not-found" => Some(ErrorKind::NotFound),
+        "untrusted" => Some(ErrorKind::Untrusted),
+        "malformed" => Some(ErrorKind::Malformed),
+        _ => None,
+    });
+    let fail_first = table.integer("fail_first").and_then(|count| u32::try_from(count).ok());
+    Box::new(Mock { values, latency: table.duration("latency").unwrap_or_default(), fail, fail_first })
+}
+
+impl Configured for Mock {
+    fn check(&self, _: &Locator) -> Result<(), (String, String)> {
+        Ok(())
+    }
+
+    fn warning(&self) -> Option<String> {
+        Some("the provider `mock` is in use: its secrets are made up".into())
+    }
+
+    fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
+        Ok(Rc::new(Store { mock: *self, context, attempts: Attempts::default() }))
+    }
+}
+
+impl Provider for Store {
+    fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>> {
+        Box::pin(async move {
+            if !self.mock.latency.is_zero() {
+                self.context.clock.sleep(self.mock.latency).await;
+            }
+            self.fail_on_demand(locator)?;
+            match &self.mock.values {
+                None => Ok(SecretValue::from(format!("mock-{}", locator.path).into_bytes())),
+                Some(values) => values
+                    .iter()
+                    .find(|(name, _)| *name == locator.path)
+                    .map(|(_, value)| SecretValue::from(value.expose().to_vec()))
+                    .ok_or_else(|| ProviderError::new(ErrorKind::NotFound, "no such secret in `values`")),
+            }
+            .map(Fetched::from)
+        })
+    }
+}
+
+impl Store {
+    /// `fail` alone: always. `fail_first = N`: the first N requests for each secret, as `fail` says, else as unavailable.
+    fn fail_on_demand(&self, locator: &Locator) -> Result<(), ProviderError> {
+        let failing = match self.mock.fail_first {
+            Some(first) => self.attempts.count(&locator.path) <= first,
+            None => self.mock.fail.is_some(),
+        };
+        if !failing {
+            return Ok(());
+        }
+        let kind = self.mock.fail.unwrap_or(ErrorKind::Unavailable);
+        let message = match kind {
+            ErrorKind::Denied => "the mock denies it, as `fail` says",
+            ErrorKind::NotFound => "the mock does not find it, as `fail` says",
+            ErrorKind::Untrusted => "the mock is not to be trusted, as `fail` says",
+            ErrorKind::Malformed => "the mock's answer is malformed, as `fail` says",
+            _ => "the mock does not answer, as `fail` or `fail_first` says",
+        };
+        Err(ProviderError::new(kind, message))
+    }
+}
+
+/// How often each secret was asked for.
+#[derive(Default)]
+struct Attempts(Cell<Vec<(String, u32)>>);
+
+impl Attempts {
+    fn count(&self, path: &str) -> u32 {
+        let mut counts = self.0.take();
+        let count = match counts.iter_mut().find(|(name, _)| name == path) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.push((path.to_owned(), 1));
+                1
+            }
+        };
+        self.0.set(counts);
+        count
+    }
+}
