@@ -1,0 +1,2 @@
+//! The stage `deliver`.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The stage `launch`.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The stage `lockdown`.
+#![forbid(unsafe_code)]

@@ -1,0 +1,155 @@
+//! What will be done: a plan cannot hold an invalid state, and making it changes nothing.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use handfast_core::{Configured, SecretRef};
+
+/// Everything that a start will do.
+pub struct Plan {
+    /// What the start ends in.
+    pub purpose: Purpose,
+    /// What the app may and may not do.
+    pub isolation: Isolation,
+    /// The secrets, in order of name.
+    pub secrets: Vec<Secret>,
+    /// The files directory, where there is one.
+    pub files: Option<Files>,
+    /// What a target that can be swapped out means.
+    pub swap: Swap,
+    /// The provider instances that are in use.
+    pub instances: Vec<Instance>,
+    /// How many requests may be in flight, per provider instance.
+    pub concurrency: usize,
+    /// When the whole start must be done.
+    pub deadline: Deadline,
+    /// The app's environment, without what depends on the secrets.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// What the start ends in.
+pub enum Purpose {
+    /// Becoming the app.
+    Run {
+        /// The command and its arguments, as given.
+        command: Vec<OsString>,
+    },
+    /// Exit 0 when the files are there.
+    Init,
+}
+
+/// What the app may and may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// The app's uid: real, effective, saved and file system. Under `init` it only names the reader.
+    pub uid: u32,
+    /// The app's gid, likewise.
+    pub gid: u32,
+    /// The app's supplementary groups, sorted, each once.
+    pub groups: Vec<u32>,
+    /// `HOME`, where it changes because the uid does.
+    pub home: Option<OsString>,
+    /// The capabilities that stay, in all five sets: a bit per number.
+    pub capabilities: u64,
+    /// Whether the app may dump core.
+    pub core_dumps: bool,
+    /// Whether what is best effort must succeed too.
+    pub strict: bool,
+}
+
+/// One secret: what to fetch, where to put it, how the app finds it.
+pub struct Secret {
+    /// Its name.
+    pub name: String,
+    /// What to fetch.
+    pub reference: SecretRef,
+    /// The provider instance, as an index into [`Plan::instances`].
+    pub instance: usize,
+    /// Where it goes.
+    pub target: Target,
+    /// Whether it may be missing.
+    pub optional: bool,
+    /// The app's variables that get its path (`/run/secrets/db` or `/dev/fd/3`).
+    pub path_variables: Vec<String>,
+    /// The app's variables that get its descriptor's number.
+    pub number_variables: Vec<String>,
+}
+
+/// Where a secret goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A sealed memfd under this number.
+    Descriptor(RawFd),
+    /// Files in the files directory.
+    File {
+        /// The file's name; for `#*` a pattern, whose `*` is the field's name.
+        name: String,
+        /// Its mode.
+        mode: u32,
+        /// Its owner; the app's where `None`.
+        owner: Option<(u32, u32)>,
+    },
+}
+
+/// The files directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Its path: absolute.
+    pub directory: PathBuf,
+    /// The size of a mount of our own, in bytes.
+    pub size: u64,
+}
+
+/// What a target that can be swapped out means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// A warning at each start.
+    Warn,
+    /// No start: 73.
+    Refuse,
+}
+
+/// A provider instance in use.
+pub struct Instance {
+    /// Its name: the first part of a reference.
+    pub name: String,
+    /// The kind of provider.
+    pub kind: &'static str,
+    /// Its settings; the worker connects it.
+    pub configured: Box<dyn Configured>,
+}
+
+/// When the whole start must be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// When the process started.
+    pub started: Instant,
+    /// How long the whole start may take.
+    pub limit: Duration,
+}
+
+impl Target {
+    /// The name of the file for a field, where the target is a file.
+    pub fn file_name(&self, field: Option<&str>) -> Option<String> {
+        match (self, field) {
+            (Target::File { name, .. }, Some(field)) => Some(name.replacen('*', field, 1)),
+            (Target::File { name, .. }, None) => Some(name.clone()),
+            (Target::Descriptor(_), _) => None,
+        }
+    }
+}
+
+impl Deadline {
+    /// The moment itself.
+    pub fn at(&self) -> Instant {
+        self.started + self.limit
+    }
+
+    /// How long the start has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
