@@ -1,12 +1,23 @@
 //! What will be done: a plan cannot hold an invalid state, and making it changes nothing.
 #![forbid(unsafe_code)]
 
+mod instances;
+pub mod make;
+mod isolation;
+mod secrets;
+
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Configured, SecretRef};
+use handfast_core::{Configured, SecretRef, Selection};
+
+/// The app's variable that names its descriptors: `api-key:4,db-password:3`.
+pub const DESCRIPTORS_VARIABLE: &str = "HANDFAST_FDS";
+
+/// The app's variable that names the files directory, as systemd has it (systemd.exec(5), "Credentials").
+pub const DIRECTORY_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// Everything that a start will do.
 pub struct Plan {
@@ -152,4 +163,17 @@ impl Deadline {
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+impl Secret {
+    /// Whether it is every field of a value (`#*`).
+    pub fn is_every(&self) -> bool {
+        self.reference.selection == Selection::Every
+    }
+}
+
+/// Whether a name can be a file's in the files directory: one path component that needs no quoting anywhere.
+pub fn valid_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fits)
 }
