@@ -3,6 +3,7 @@
 
 pub mod deliver;
 pub mod error;
+pub mod identity;
 pub mod launch;
 pub mod lockdown;
 pub mod plan;
