@@ -13,7 +13,7 @@ mod source;
 use std::fs::Metadata;
 use std::path::PathBuf;
 
-use handfast_core::{Item, Place, Problems, Table, Value};
+use handfast_core::{Item, Place, Problem, Problems, Table, Value};
 use zeroize::Zeroizing;
 
 pub use bootstrap::is_credential;
@@ -22,6 +22,7 @@ pub use keys::PROVIDER as PROVIDER_KEYS;
 pub use source::refuse_writable;
 
 use crate::cli::Options;
+use crate::error::{Class, Error, Phase};
 
 /// Where the configuration is when nothing names it.
 const DEFAULT_FILE: &str = "/etc/handfast.toml";
@@ -244,4 +245,20 @@ fn merge_named(list: &mut Vec<Named>, name: String, place: Place, table: Table) 
 
 fn set_text(table: &mut Table, key: &str, text: String, place: Place) {
     table.set(key, place.clone(), Item { place, value: Value::String(Zeroizing::new(text)) });
+}
+
+/// All that is wrong, as one failure.
+pub fn error(problems: Problems) -> Error {
+    let single = |problem: Problem| {
+        let error = Error::new(Phase::Config, Class::Config, format!("{}: {}", problem.place, problem.message));
+        match problem.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    };
+    let mut parts: Vec<Error> = problems.into_sorted().into_iter().map(single).collect();
+    match parts.len() {
+        1 => parts.remove(0),
+        count => Error::new(Phase::Config, Class::Config, format!("the configuration has {count} problems; nothing was fetched")).parts(parts),
+    }
 }

@@ -6,7 +6,7 @@ pub mod make;
 mod isolation;
 mod secrets;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,8 +61,8 @@ pub struct Isolation {
     pub gid: u32,
     /// The app's supplementary groups, sorted, each once.
     pub groups: Vec<u32>,
-    /// `HOME`, where it changes because the uid does.
-    pub home: Option<OsString>,
+    /// Whether nobody chose the ids: started as root without a user, which one warning says.
+    pub defaulted: bool,
     /// The capabilities that stay, in all five sets: a bit per number.
     pub capabilities: u64,
     /// Whether the app may dump core.
@@ -176,4 +176,36 @@ impl Secret {
 pub fn valid_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fits)
+}
+
+impl Plan {
+    /// The command and its arguments; empty under `init`.
+    pub fn command_line(&self) -> &[OsString] {
+        match &self.purpose {
+            Purpose::Run { command } => command,
+            Purpose::Init => &[],
+        }
+    }
+
+    /// The command.
+    pub fn command(&self) -> &OsStr {
+        self.command_line().first().map_or(OsStr::new(""), OsString::as_os_str)
+    }
+
+    /// The app's PATH.
+    pub fn path(&self) -> Option<&OsStr> {
+        self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str())
+    }
+
+    /// What every start with this plan says once.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.instances.iter().filter_map(|instance| instance.configured.warning()).collect();
+        warnings.sort();
+        warnings.dedup();
+        if self.isolation.defaulted {
+            let Isolation { uid, gid, .. } = self.isolation;
+            warnings.push(format!("started as root without `user`: the app runs as {uid}:{gid}"));
+        }
+        warnings
+    }
 }

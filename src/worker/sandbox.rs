@@ -28,7 +28,7 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
         sys::exit::now(0);
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    close_others(socket)?;
+    close_others(socket);
     capabilities::clear_ambient()?;
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
@@ -63,14 +63,14 @@ pub fn report(parts: u8, strict: bool) -> Result<()> {
     Ok(())
 }
 
-/// Standard input and output are the app's, and the privileged process' other descriptors none of the worker's business.
-fn close_others(socket: RawFd) -> io::Result<()> {
-    for number in sys::descriptors::list()? {
-        if number != 2 && number != socket {
-            sys::descriptors::close(number)?;
+/// The privileged process' other descriptors are none of the worker's business.
+fn close_others(socket: RawFd) {
+    let number = socket.unsigned_abs();
+    for (first, last) in [(3, number.saturating_sub(1)), (number + 1, u32::MAX)] {
+        if first <= last && let Err(error) = sys::descriptors::close_range(first, last) {
+            tracing::debug!(target: "handfast", "the worker keeps the descriptors from {first} to {last}: {}", reason(error));
         }
     }
-    Ok(())
 }
 
 /// Handles every right to write, and to execute, and allows none of them anywhere.

@@ -1,0 +1,2 @@
+//! Who the app is.
+#![forbid(unsafe_code)]
