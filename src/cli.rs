@@ -59,7 +59,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match command().try_get_matches_from(&arguments) {
         Ok(matches) => Ok(invocation(&matches)),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(Invocation::Print(error.to_string())),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Invocation::Print(error.to_string()))
+        }
         Err(error) => Err(usage(&error, &arguments)),
     }
 }
@@ -121,7 +123,9 @@ pub fn command() -> Command {
 }
 
 fn options() -> [Arg; 7] {
-    let text = |name: &'static str, value: &'static str, help: &'static str| Arg::new(name).long(name).value_name(value).help(help);
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
     [
         text("config", "FILE", "Configuration; default: $HANDFAST_CONFIG, then /etc/handfast.toml when it exists; a later FILE replaces single keys")
             .short('c')
@@ -142,7 +146,9 @@ fn invocation(matches: &ArgMatches) -> Invocation {
         Some(("run", matches)) => Invocation::Run(read_options(matches), read_all(matches, "command")),
         Some(("init", matches)) => Invocation::Init(read_options(matches)),
         Some(("check", matches)) => Invocation::Check(read_options(matches), text(matches, "format")),
-        Some(("install", matches)) => Invocation::Install(matches.get_one::<PathBuf>("path").cloned().unwrap_or_default()),
+        Some(("install", matches)) => {
+            Invocation::Install(matches.get_one::<PathBuf>("path").cloned().unwrap_or_default())
+        }
         Some(("completions", matches)) => Invocation::Completions(text(matches, "shell")),
         Some(("man", _)) => Invocation::Man,
         _ => Invocation::Schema,
@@ -169,29 +175,39 @@ fn read_all<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) 
 /// clap's error in our form: one line, and a hint.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
     let context = |kind| error.get(kind).map(|value| value.to_string());
-    let refused = context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand)).unwrap_or_default();
+    let refused =
+        context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand)).unwrap_or_default();
     let named = refused.split('=').next().unwrap_or_default();
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
     let known = command().get_subcommands().any(|known| known.get_name() == subcommand);
     let help = if known { format!("see `handfast {subcommand} --help`") } else { "see `handfast --help`".to_owned() };
     let fail = |message: String| Error::new(Phase::Arguments, Class::Usage, message);
     match error.kind() {
-        ErrorKind::UnknownArgument if LATER_OPTIONS.contains(&named) => fail(format!("the option `{named}` is not in this version")),
-        ErrorKind::InvalidSubcommand if LATER_COMMANDS.contains(&named) => fail(format!("the command `{named}` is not in this version")),
+        ErrorKind::UnknownArgument if LATER_OPTIONS.contains(&named) => {
+            fail(format!("the option `{named}` is not in this version"))
+        }
+        ErrorKind::InvalidSubcommand if LATER_COMMANDS.contains(&named) => {
+            fail(format!("the command `{named}` is not in this version"))
+        }
         ErrorKind::UnknownArgument if refused.starts_with('-') => {
             let near = context(ContextKind::SuggestedArg).map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown option `{refused}`")).hint(near.unwrap_or(help))
         }
         ErrorKind::UnknownArgument => fail(format!("unexpected argument `{refused}`")).hint(help),
         ErrorKind::InvalidSubcommand => {
-            let near = context(ContextKind::SuggestedSubcommand).map(|near| format!("did you mean `{}`?", near.trim_matches(['[', ']', '"'])));
+            let near = context(ContextKind::SuggestedSubcommand)
+                .map(|near| format!("did you mean `{}`?", near.trim_matches(['[', ']', '"'])));
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
         }
-        ErrorKind::MissingSubcommand => fail("a command is missing".into()).hint("run, init, check, install, schema, completions or man"),
+        ErrorKind::MissingSubcommand => {
+            fail("a command is missing".into()).hint("run, init, check, install, schema, completions or man")
+        }
         ErrorKind::MissingRequiredArgument if subcommand == "run" => {
             fail("the app's command is missing".into()).hint("write `handfast run [OPTIONS] -- COMMAND [ARG]...`")
         }
-        ErrorKind::MissingRequiredArgument => fail(format!("`{}` is missing", refused.trim_matches(['<', '>']))).hint(help),
+        ErrorKind::MissingRequiredArgument => {
+            fail(format!("`{}` is missing", refused.trim_matches(['<', '>']))).hint(help)
+        }
         ErrorKind::ArgumentConflict => fail(format!("`{refused}` is given twice")).hint(help),
         ErrorKind::InvalidUtf8 => fail("an option's value is not UTF-8".into()).hint(help),
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
@@ -205,3 +221,43 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
     }
 }
 
+impl Invocation {
+    /// The options, where it has them.
+    pub fn options(&self) -> Option<&Options> {
+        match self {
+            Invocation::Run(options, _) | Invocation::Init(options) | Invocation::Check(options, _) => Some(options),
+            _ => None,
+        }
+    }
+}
+
+/// The completions for a shell.
+pub fn completions(shell: &str) -> Result<Vec<u8>, Error> {
+    use clap_complete::Shell::{Bash, Elvish, Fish, PowerShell, Zsh};
+    let shell = match shell {
+        "bash" => Bash,
+        "elvish" => Elvish,
+        "fish" => Fish,
+        "powershell" => PowerShell,
+        "zsh" => Zsh,
+        other => {
+            let error =
+                Error::new(Phase::Arguments, Class::Config, format!("no completions for `{}`", other.escape_debug()));
+            return Err(error.hint("bash, elvish, fish, powershell or zsh"));
+        }
+    };
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "handfast", &mut text);
+    Ok(text)
+}
+
+/// The manual page, handfast(1).
+pub fn manual() -> Vec<u8> {
+    let mut text = Vec::new();
+    for (at, part) in std::iter::once(command()).chain(command().get_subcommands().cloned()).enumerate() {
+        let part = if at == 0 { part } else { part.clone().display_name(format!("handfast {}", part.get_name())) };
+        // Writing to memory cannot fail.
+        if clap_mangen::Man::new(part).render(&mut text).is_err() {}
+    }
+    text
+}

@@ -23,7 +23,6 @@ pub mod run;
 pub mod sys;
 pub mod worker;
 
-
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,13 +50,18 @@ pub fn main() -> ExitCode {
 
 fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<()> {
     let parsed = cli::parse(arguments.iter().cloned());
-    let settings = report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
-    report::start(settings.clone().unwrap_or_default());
+    let (settings, outcome) =
+        report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
+    report::start(settings);
     let invocation = parsed?;
-    settings?;
+    outcome?;
     if sys::process::secure_execution() {
-        return Err(Error::new(Phase::Config, Class::Config, "handfast was started with more rights than its caller has: a set-id bit or file capabilities")
-            .hint("take them off the file: handfast must be started by root to drop root"));
+        return Err(Error::new(
+            Phase::Config,
+            Class::Config,
+            "handfast was started with more rights than its caller has: a set-id bit or file capabilities",
+        )
+        .hint("take them off the file: handfast must be started by root to drop root"));
     }
     match invocation {
         Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
@@ -76,14 +80,19 @@ fn print(text: &[u8]) -> error::Result<()> {
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
         // The reader has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))),
+        written => written.map_err(|error| {
+            Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
+        }),
     }
 }
 
 /// A bug: where, and never with what. The payload of a panic may quote anything.
 fn panicked(information: &std::panic::PanicHookInfo<'_>) {
-    let place = information.location().map_or_else(|| "an unknown place".to_owned(), |place| format!("{}:{}", place.file(), place.line()));
-    let error = Error::new(Phase::Plan, Class::Internal, format!("a bug in handfast, at {place}")).hint("please report it with this line");
+    let place = information
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), |place| format!("{}:{}", place.file(), place.line()));
+    let error = Error::new(Phase::Plan, Class::Internal, format!("a bug in handfast, at {place}"))
+        .hint("please report it with this line");
     report::failure(&error, std::time::Duration::ZERO);
     sys::exit::now(i32::from(Class::Internal.exit_code()))
 }

@@ -1,6 +1,7 @@
 //! What handfast says, on stderr: log lines, and the last line of a failed start.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
@@ -8,11 +9,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use handfast_core::{Place, Problems};
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-use crate::error::{Error, Phase};
+use crate::cli::{self, Options};
+use crate::config::{self, Environment};
+use crate::error::{Error, Phase, Result};
 
 /// Only our own events are printed: a library's may hold what it sent and received.
 pub const TARGET: &str = "handfast";
@@ -50,6 +54,49 @@ pub fn color(no_color: bool) -> bool {
     !no_color && std::io::stderr().is_terminal()
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self { format: Format::Text, level: Level::WARN, color: false }
+    }
+}
+
+impl Settings {
+    /// What the command line says, else the environment, else the defaults. Where a value is wrong, `Err` has what to say of it and
+    /// the rest of the settings still holds.
+    pub fn choose(arguments: &[OsString], options: Option<&Options>, environment: &Environment) -> (Self, Result<()>) {
+        let mut problems = Problems::default();
+        let pick = |option: Option<String>, variable: &str| match option {
+            Some(text) => Some((text, Place::CommandLine)),
+            None => environment.text(variable).ok().flatten().map(|text| (text.to_owned(), Place::Environment)),
+        };
+        let format = pick(
+            options.map_or_else(|| cli::log_format(arguments), |options| options.log_format.clone()),
+            "HANDFAST_LOG_FORMAT",
+        );
+        let level = pick(options.and_then(|options| options.log_level.clone()), "HANDFAST_LOG_LEVEL");
+        let mut settings = Self { color: color(environment.raw("NO_COLOR").is_some()), ..Self::default() };
+        match format.as_ref().map(|(text, place)| (text.as_str(), place)) {
+            None | Some(("text", _)) => {}
+            Some(("json", _)) => settings.format = Format::Json,
+            Some((other, place)) => {
+                problems.add(place, format!("the log format is \"{}\", expected text or json", other.escape_debug()))
+            }
+        }
+        match level.as_ref().map(|(text, place)| (text.as_str(), place)) {
+            None | Some(("warn", _)) => {}
+            Some(("error", _)) => settings.level = Level::ERROR,
+            Some(("info", _)) => settings.level = Level::INFO,
+            Some(("debug", _)) => settings.level = Level::DEBUG,
+            Some((other, place)) => problems.add(
+                place,
+                format!("the log level is \"{}\", expected error, warn, info or debug", other.escape_debug()),
+            ),
+        }
+        let outcome = if problems.is_empty() { Ok(()) } else { Err(config::error(problems)) };
+        (settings, outcome)
+    }
+}
+
 /// Starts logging.
 pub fn start(settings: Settings) {
     // A second start in one process (only tests do that) keeps the first settings.
@@ -60,7 +107,7 @@ pub fn start(settings: Settings) {
 
 /// The settings that were started with, or the defaults.
 pub fn settings() -> Settings {
-    *SETTINGS.get().unwrap_or(&Settings { format: Format::Text, level: Level::WARN, color: false })
+    SETTINGS.get().copied().unwrap_or_default()
 }
 
 struct Log(Settings);
@@ -212,7 +259,11 @@ fn emit(line: &str) {
 }
 
 fn write_termination_log(settings: &Settings, line: &Line) {
-    let opened = OpenOptions::new().write(true).truncate(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(TERMINATION_LOG);
+    let opened = OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(TERMINATION_LOG);
     let Ok(mut file) = opened else { return };
     let mut text = match settings.format {
         Format::Json => line.json(),
@@ -233,7 +284,9 @@ pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => clean.extend(c.escape_default()),
+            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
+                clean.extend(c.escape_default())
+            }
             c => clean.push(c),
         }
     }

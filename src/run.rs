@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::cli::Options;
 use crate::config::{self, Environment};
+use crate::deliver::Handover;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{Plan, Purpose};
 use crate::worker::Watch;
@@ -19,19 +20,18 @@ use crate::{deliver, launch, lockdown, plan, sys, worker};
 const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// Becomes the app: returns only where that failed.
-pub fn run(options: &Options, command: Vec<OsString>, environment: Environment, started: Instant) -> Result<Infallible> {
+pub fn run(
+    options: &Options,
+    command: Vec<OsString>,
+    environment: Environment,
+    started: Instant,
+) -> Result<Infallible> {
     let core_limit = protect()?;
-    let signals = hold_signals()?;
-    let watch = Watch::new(&signals);
+    hold_signals()?;
     let mut plan = make_plan(options, &environment, Purpose::Run { command }, started)?;
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
     lockdown::refuse_impossible(&plan.isolation)?;
-    warn(&plan, &environment);
-    lockdown::close_inherited()?;
-    let destination = deliver::prepare(&plan)?;
-    let arrived = worker::fetch(&mut plan, environment, &watch)?;
-    watch.signal(Phase::Deliver)?;
-    let handover = deliver::deliver(destination, &plan, arrived)?;
+    let handover = fetch_and_deliver(&mut plan, environment)?;
     let prepared = launch::Prepared::new(&program, plan.command_line(), &handover.environment(&plan))?;
     let locked = lockdown::lock(&plan.isolation, handover.descriptors(), core_limit)?;
     Err(launch::exec(locked, &prepared, &ENDING))
@@ -40,16 +40,22 @@ pub fn run(options: &Options, command: Vec<OsString>, environment: Environment, 
 /// Delivers files for another process.
 pub fn init(options: &Options, environment: Environment, started: Instant) -> Result<()> {
     protect()?;
-    let signals = hold_signals()?;
-    let watch = Watch::new(&signals);
+    hold_signals()?;
     let mut plan = make_plan(options, &environment, Purpose::Init, started)?;
-    warn(&plan, &environment);
-    lockdown::close_inherited()?;
-    let destination = deliver::prepare(&plan)?;
-    let arrived = worker::fetch(&mut plan, environment, &watch)?;
+    fetch_and_deliver(&mut plan, environment).map(drop)
+}
+
+/// The part that `run` and `init` share: nothing is delivered before every secret is there.
+fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handover> {
+    warn(plan, &environment);
+    lockdown::close_inherited(&[])?;
+    // Takes the app's descriptor numbers first, so that nothing of ours can stand in their way.
+    let destination = deliver::prepare(plan)?;
+    let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
+    let watch = Watch::new(&signals);
+    let arrived = worker::fetch(plan, environment, &watch)?;
     watch.signal(Phase::Deliver)?;
-    deliver::deliver(destination, &plan, arrived)?;
-    Ok(())
+    deliver::deliver(destination, plan, arrived)
 }
 
 /// The plan of a start; every problem of the configuration at once.
@@ -70,12 +76,11 @@ fn protect() -> Result<lockdown::CoreLimit> {
 }
 
 /// Signals are held and asked for between the stages, so that none of them is left half done.
-fn hold_signals() -> Result<sys::signals::Watch> {
-    let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("hold signals back", error))?;
+fn hold_signals() -> Result<()> {
+    sys::signals::hold(&ENDING).map_err(|error| system("hold signals back", error))?;
     // Ignored, the worker's end could not be waited for; past RLIMIT_FSIZE, a write shall fail instead of killing us.
     sys::signals::set_default(Signal::SIGCHLD).map_err(|error| system("wait for the worker's end", error))?;
-    sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| system("hold signals back", error))?;
-    Ok(signals)
+    sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| system("hold signals back", error))
 }
 
 /// What every start says once.

@@ -90,7 +90,12 @@ impl Environment {
                 );
                 continue;
             }
-            references.push(VariableReference { variable: variable.into_owned(), secret, gives, reference: reference.to_owned() });
+            references.push(VariableReference {
+                variable: variable.into_owned(),
+                secret,
+                gives,
+                reference: reference.to_owned(),
+            });
         }
         references
     }
@@ -105,7 +110,10 @@ impl Environment {
                 Some("aws:ssm/<parameter>")
             } else if starts("azure:keyvault:") {
                 Some("azure:<vault>/<secret>")
-            } else if starts("arn:aws:secretsmanager:") || starts("arn:aws-us-gov:secretsmanager:") || starts("arn:aws-cn:secretsmanager:") {
+            } else if starts("arn:aws:secretsmanager:")
+                || starts("arn:aws-us-gov:secretsmanager:")
+                || starts("arn:aws-cn:secretsmanager:")
+            {
                 Some("aws:sm/<ARN>")
             } else {
                 None
@@ -115,7 +123,9 @@ impl Environment {
             let shape = shape(value.as_bytes())?;
             let name = name.to_string_lossy();
             let stem = strip_suffix(&name).map_or(&*name, |(stem, _)| stem);
-            Some(format!("the variable `{name}` holds another tool's reference, which is not resolved: write `{stem}_FILE=handfast:{shape}`"))
+            Some(format!(
+                "the variable `{name}` holds another tool's reference, which is not resolved: write `{stem}_FILE=handfast:{shape}`"
+            ))
         };
         self.0.variables.iter().filter_map(warning).collect()
     }
@@ -123,7 +133,8 @@ impl Environment {
     /// What the app gets of it: everything but references, removed variables and credentials; kept credentials are in it.
     /// The second list names what was taken away.
     pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<(OsString, OsString)>, Vec<String>) {
-        let mut taken: Vec<String> = self.0.credentials.iter().map(|(name, _)| name.clone()).filter(|name| !keep.contains(name)).collect();
+        let mut taken: Vec<String> =
+            self.0.credentials.iter().map(|(name, _)| name.clone()).filter(|name| !keep.contains(name)).collect();
         let mut variables = Vec::with_capacity(self.0.variables.len());
         for (name, value) in &self.0.variables {
             if value.as_bytes().starts_with(MARK.as_bytes()) || name == crate::plan::DESCRIPTORS_VARIABLE {
@@ -187,7 +198,11 @@ mod tests {
     #[test]
     fn a_reference_is_read_from_a_variable_with_the_right_suffix() {
         let mut problems = Problems::default();
-        let environment = environment(&[("DB_PASSWORD_FILE", "handfast:mock:db#a"), ("K_FD", "handfast:mock:k"), ("DATABASE_URL", "file:./x")]);
+        let environment = environment(&[
+            ("DB_PASSWORD_FILE", "handfast:mock:db#a"),
+            ("K_FD", "handfast:mock:k"),
+            ("DATABASE_URL", "file:./x"),
+        ]);
         let references = environment.references(&mut problems);
         assert!(problems.is_empty());
         assert_eq!(references[0].secret, "db-password");
@@ -199,7 +214,12 @@ mod tests {
     #[test]
     fn other_names_and_double_names_are_refused() {
         let mut problems = Problems::default();
-        environment(&[("DB_PASSWORD", "handfast:mock:db"), ("A_FILE", "handfast:mock:a"), ("A_PATH", "handfast:mock:a")]).references(&mut problems);
+        environment(&[
+            ("DB_PASSWORD", "handfast:mock:db"),
+            ("A_FILE", "handfast:mock:a"),
+            ("A_PATH", "handfast:mock:a"),
+        ])
+        .references(&mut problems);
         let problems = problems.into_sorted();
         assert!(problems[0].message.contains("`A_FILE` and `A_PATH` both name the secret `a`"));
         assert!(problems[1].hint.as_ref().unwrap().contains("DB_PASSWORD_FILE"));
@@ -217,7 +237,8 @@ mod tests {
 
     #[test]
     fn foreign_references_are_named_without_their_value() {
-        let warnings = environment(&[("DB_PASSWORD", "vault:kv/data/db#password"), ("X_FILE", "ssm:///a")]).foreign_references();
+        let warnings =
+            environment(&[("DB_PASSWORD", "vault:kv/data/db#password"), ("X_FILE", "ssm:///a")]).foreign_references();
         assert!(warnings[0].ends_with("write `DB_PASSWORD_FILE=handfast:vault:<path>#<field>`"));
         assert!(warnings[1].ends_with("write `X_FILE=handfast:aws:ssm/<parameter>`"));
         assert!(!warnings.concat().contains("kv/data"));
@@ -225,7 +246,12 @@ mod tests {
 
     #[test]
     fn patterns() {
-        assert!(matches(b"LEGACY_*", b"LEGACY_A") && matches(b"*_KEY", b"A_KEY") && matches(b"A", b"A") && matches(b"*", b""));
+        assert!(
+            matches(b"LEGACY_*", b"LEGACY_A")
+                && matches(b"*_KEY", b"A_KEY")
+                && matches(b"A", b"A")
+                && matches(b"*", b"")
+        );
         assert!(!matches(b"LEGACY_*", b"NEW_LEGACY_A") && !matches(b"A", b"AB"));
     }
 }

@@ -19,7 +19,9 @@ fn replace(value: &mut Value, place: &Place, environment: &Environment, problems
             Ok(replaced) => *text = Zeroizing::new(replaced),
             Err((message, hint)) => problems.add_with_hint(place, message, hint),
         },
-        Value::Array(items) => items.iter_mut().for_each(|item| replace(&mut item.value, &item.place, environment, problems)),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| replace(&mut item.value, &item.place, environment, problems))
+        }
         Value::Table(inner) => table(inner, environment, problems),
         _ => {}
     }
@@ -36,7 +38,9 @@ pub fn string(text: &str, environment: &Environment) -> Result<String, (String, 
             replaced.push('$');
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
-            let end = after.find('}').ok_or_else(|| ("`${` without `}`".to_owned(), "`$$` stands for a dollar sign".to_owned()))?;
+            let end = after
+                .find('}')
+                .ok_or_else(|| ("`${` without `}`".to_owned(), "`$$` stands for a dollar sign".to_owned()))?;
             replaced.push_str(variable(&after[..end], environment)?);
             rest = &after[end + 1..];
         } else {
@@ -64,7 +68,10 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
         Err(()) => Err((format!("the variable `{name}` is not UTF-8"), "give it a value that is text".into())),
         Ok(Some(value)) => Ok(value),
         Ok(None) => default.ok_or_else(|| {
-            (format!("the variable `{name}` is not set, and has no default"), format!("set it, or write `${{{name}:-default}}`"))
+            (
+                format!("the variable `{name}` is not set, and has no default"),
+                format!("set it, or write `${{{name}:-default}}`"),
+            )
         }),
     }
 }

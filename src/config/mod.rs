@@ -123,8 +123,12 @@ impl Config {
                 ("secrets", Value::Table(tables)) => each(tables, "secrets", problems, |name, place, table| {
                     self.declared(&name, &place).table.merge(table);
                 }),
-                (key, _) if keys::LATER_TABLES.contains(&key) => problems.add(&item.place, format!("[{key}] is not in this version")),
-                (key, value) if known => problems.add(&item.place, format!("`{key}` is {}, expected a table", value.describe())),
+                (key, _) if keys::LATER_TABLES.contains(&key) => {
+                    problems.add(&item.place, format!("[{key}] is not in this version"))
+                }
+                (key, value) if known => {
+                    problems.add(&item.place, format!("`{key}` is {}, expected a table", value.describe()))
+                }
                 (key, _) => {
                     let hint = match handfast_core::nearest(key, keys::TABLES.iter().copied()) {
                         Some(near) => format!("did you mean [{near}]?"),
@@ -184,7 +188,11 @@ impl Config {
         for text in &options.secrets {
             let Some((name, reference)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
                 let hint = "such as `-s db-password=mock:db`";
-                problems.add_with_hint(&Place::CommandLine, format!("`--secret {}` is not NAME=REF", text.escape_debug()), hint);
+                problems.add_with_hint(
+                    &Place::CommandLine,
+                    format!("`--secret {}` is not NAME=REF", text.escape_debug()),
+                    hint,
+                );
                 continue;
             };
             if seen.contains(&name) {
@@ -219,7 +227,13 @@ impl Config {
             Some(at) => at,
             None => {
                 let table = Table::default();
-                self.secrets.push(Declared { name: name.to_owned(), place: place.clone(), table, from: None, variable: None });
+                self.secrets.push(Declared {
+                    name: name.to_owned(),
+                    place: place.clone(),
+                    table,
+                    from: None,
+                    variable: None,
+                });
                 self.secrets.len() - 1
             }
         };
@@ -231,7 +245,9 @@ fn each(tables: Table, parent: &str, problems: &mut Problems, mut take: impl FnM
     for (name, place, item) in tables.into_entries() {
         match item.value {
             Value::Table(table) => take(name, place, table),
-            value => problems.add(&item.place, format!("`{name}` in [{parent}] is {}, expected a table", value.describe())),
+            value => {
+                problems.add(&item.place, format!("`{name}` in [{parent}] is {}, expected a table", value.describe()))
+            }
         }
     }
 }
@@ -259,6 +275,11 @@ pub fn error(problems: Problems) -> Error {
     let mut parts: Vec<Error> = problems.into_sorted().into_iter().map(single).collect();
     match parts.len() {
         1 => parts.remove(0),
-        count => Error::new(Phase::Config, Class::Config, format!("the configuration has {count} problems; nothing was fetched")).parts(parts),
+        count => Error::new(
+            Phase::Config,
+            Class::Config,
+            format!("the configuration has {count} problems; nothing was fetched"),
+        )
+        .parts(parts),
     }
 }

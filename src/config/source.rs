@@ -59,7 +59,8 @@ fn read_text(path: &Path) -> Result<(Zeroizing<String>, Metadata), String> {
         return Err("it is a directory".into());
     }
     // A pipe tells no size, and `-c <(generate)` is one.
-    let mut bytes = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0).clamp(64 << 10, MAX_CONFIGURATION) + 1]);
+    let mut bytes =
+        Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0).clamp(64 << 10, MAX_CONFIGURATION) + 1]);
     let mut filled = 0;
     loop {
         if filled == bytes.len() {
@@ -170,7 +171,10 @@ pub fn refuse_writable(sources: &[(PathBuf, Metadata)], uid: u32, gid: u32, grou
         };
         problems.add_with_hint(
             &Place::File { path: path.display().to_string().into(), line: 1, column: 1 },
-            format!("the configuration can be written by {who}: it is owned by {owner}:{group} with mode {:04o}", mode & 0o7777),
+            format!(
+                "the configuration can be written by {who}: it is owned by {owner}:{group} with mode {:04o}",
+                mode & 0o7777
+            ),
             "it tells a process that runs as root what to do: make it root's, mode 0644",
         );
     }

@@ -22,5 +22,9 @@ impl Clock for SystemClock {
 
 /// The real environment, files and clock.
 pub fn context(environment: Environment) -> Context {
-    Context { environment: Rc::new(environment), files: Rc::new(handfast_core::files::System), clock: Rc::new(SystemClock) }
+    Context {
+        environment: Rc::new(environment),
+        files: Rc::new(handfast_core::files::System),
+        clock: Rc::new(SystemClock),
+    }
 }

@@ -81,12 +81,16 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Vec<Outcome> {
         for ((_, locator), secrets) in jobs.extract_if(.., |(of, _), _| *of == index) {
             match &connected {
                 Ok(provider) => {
-                    let request = Request { provider: provider.clone(), locator: locator.clone(), permits: permits.clone() };
+                    let request =
+                        Request { provider: provider.clone(), locator: locator.clone(), permits: permits.clone() };
                     let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
                     running.spawn_local(async move { (secrets, retry::until_final(&request, cutoff).await) });
                 }
                 Err(error) => {
-                    let again = || ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) };
+                    let again = || ProviderError {
+                        hint: error.hint.clone(),
+                        ..ProviderError::new(error.kind, error.message.clone())
+                    };
                     outcomes.extend(secrets.into_iter().map(|secret| failed(secret, again(), 1)));
                     end(&ended);
                 }

@@ -36,7 +36,10 @@ pub async fn until_final(request: &Request, mut cutoff: Cutoff) -> Result<Fetche
             let permit = cutoff.bound(request.permits.acquire()).await;
             attempts += 1;
             match permit {
-                Some(_permit) => cutoff.bound(request.provider.fetch(&request.locator)).await.unwrap_or_else(|| Err(cutoff.no_answer())),
+                Some(_permit) => cutoff
+                    .bound(request.provider.fetch(&request.locator))
+                    .await
+                    .unwrap_or_else(|| Err(cutoff.no_answer())),
                 None => Err(cutoff.no_answer()),
             }
         };

@@ -28,7 +28,8 @@ pub fn all(plan: &[Secret], secrets: &[usize], result: Result<Fetched, Failure>)
             })
             .collect(),
         Err(Failure { error, attempts }) => {
-            let again = || ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) };
+            let again =
+                || ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) };
             secrets.iter().map(|&secret| failed(secret, again(), attempts)).collect()
         }
     }
@@ -181,7 +182,8 @@ fn decode(text: &[u8], how: Decode) -> Result<SecretValue, ProviderError> {
 }
 
 fn base64(text: &[u8]) -> Result<SecretValue, ProviderError> {
-    const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let dense = Zeroizing::new(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<u8>>());
     let mut decoded = Zeroizing::new(vec![0; dense.len().div_ceil(4) * 3]);
     match GeneralPurpose::new(&STANDARD, LENIENT).decode_slice(&*dense, &mut decoded) {
@@ -191,7 +193,9 @@ fn base64(text: &[u8]) -> Result<SecretValue, ProviderError> {
         }
         Err(error) => {
             let why = match error {
-                DecodeSliceError::DecodeError(base64::DecodeError::InvalidByte(at, _)) => format!("wrong character at byte {}", at + 1),
+                DecodeSliceError::DecodeError(base64::DecodeError::InvalidByte(at, _)) => {
+                    format!("wrong character at byte {}", at + 1)
+                }
                 _ => format!("wrong length or padding, {} characters", dense.len()),
             };
             Err(ProviderError::new(ErrorKind::Malformed, format!("`decode=base64`: it is not base64: {why}")))
@@ -205,7 +209,10 @@ mod tests {
 
     fn select(reference: &str, whole: &str) -> Result<Vec<(Option<String>, String)>, ProviderError> {
         let parts = parts(&SecretRef::parse(reference).unwrap(), &SecretValue::from(whole.as_bytes().to_vec()))?;
-        Ok(parts.into_iter().map(|part| (part.field, String::from_utf8(part.value.expose().to_vec()).unwrap())).collect())
+        Ok(parts
+            .into_iter()
+            .map(|part| (part.field, String::from_utf8(part.value.expose().to_vec()).unwrap()))
+            .collect())
     }
 
     fn one(reference: &str, whole: &str) -> String {
@@ -231,14 +238,28 @@ mod tests {
         for reference in ["mock:x#b", "mock:x#/b", "mock:x#/a/0", "mock:x#/l/01", "mock:x#/l/2", "mock:x#/l/-"] {
             assert_eq!(select(reference, r#"{"a":"1","l":[1]}"#).unwrap_err().kind, ErrorKind::NotFound, "{reference}");
         }
-        assert_eq!(select("mock:x#passwrod", r#"{"password":"1"}"#).unwrap_err().hint.unwrap(), "did you mean `#password`?");
+        assert_eq!(
+            select("mock:x#passwrod", r#"{"password":"1"}"#).unwrap_err().hint.unwrap(),
+            "did you mean `#password`?"
+        );
     }
 
     #[test]
     fn malformed_json_is_never_quoted() {
         let deep = "[".repeat(100_000);
         let deeper = format!(r#"{{"a":{}"#, "{\"a\":".repeat(100_000));
-        for whole in ["hunter2", "\"hunter2\"", "12345", "{\"hunter2\"", r#"{"a":"hunter2","a":"hunter2"}"#, "\u{feff}{}", r#"{"a":hunter2}"#, r#"{"a":1} hunter2"#, &deep, &deeper] {
+        for whole in [
+            "hunter2",
+            "\"hunter2\"",
+            "12345",
+            "{\"hunter2\"",
+            r#"{"a":"hunter2","a":"hunter2"}"#,
+            "\u{feff}{}",
+            r#"{"a":hunter2}"#,
+            r#"{"a":1} hunter2"#,
+            &deep,
+            &deeper,
+        ] {
             let error = select("mock:x#a", whole).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Malformed, "{}", &whole[..whole.len().min(20)]);
             assert!(!format!("{error:?}").contains("hunter2"));

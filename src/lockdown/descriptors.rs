@@ -24,7 +24,17 @@ pub(super) fn close_all_but(keep_open: &[RawFd]) -> Result<()> {
             keep_over_exec(*descriptor).map_err(failure)?;
         }
     }
-    for (first, last) in gaps(&allowed) {
+    close_gaps(&allowed)
+}
+
+/// Closes what the starter left open, before anything of ours takes a number: all but 0, 1, 2 and `own`.
+pub fn close_inherited(own: &[RawFd]) -> Result<()> {
+    close_gaps(&allowed(own))
+}
+
+/// Closes everything but `allowed`, which is sorted.
+fn close_gaps(allowed: &[RawFd]) -> Result<()> {
+    for (first, last) in gaps(allowed) {
         match close_range(first, last) {
             Ok(()) => {}
             // ENOSYS from an old kernel; the others from seccomp profiles that do not know the call.
@@ -34,7 +44,7 @@ pub(super) fn close_all_but(keep_open: &[RawFd]) -> Result<()> {
                     ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::InvalidInput
                 ) =>
             {
-                return close_one_by_one(&allowed);
+                return close_one_by_one(allowed);
             }
             Err(error) => return Err(call("close the inherited descriptors", error)),
         }

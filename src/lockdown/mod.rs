@@ -16,6 +16,7 @@ mod verify;
 use std::os::fd::RawFd;
 
 pub use core_limit::CoreLimit;
+pub use descriptors::close_inherited;
 pub use possible::{bounding_after, refuse_impossible};
 
 use crate::error::{Class, Error, Phase, Result, reason};

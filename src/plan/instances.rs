@@ -39,7 +39,11 @@ impl Instances {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", ")),
                 };
-                problems.add_with_hint(place, format!("`{reference}` has `{key}` in its query, which `{}` does not take", definition.name), hint);
+                problems.add_with_hint(
+                    place,
+                    format!("`{reference}` has `{key}` in its query, which `{}` does not take", definition.name),
+                    hint,
+                );
             }
         }
         if let Err((message, hint)) = configured.check(&reference.locator) {
@@ -77,7 +81,11 @@ impl Instances {
             problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
             return None;
         }
-        let known: Vec<&str> = registry::DEFINITIONS.iter().map(|definition| definition.name).chain(self.0.iter().map(|entry| entry.name.as_str())).collect();
+        let known: Vec<&str> = registry::DEFINITIONS
+            .iter()
+            .map(|definition| definition.name)
+            .chain(self.0.iter().map(|entry| entry.name.as_str()))
+            .collect();
         let hint = match handfast_core::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the providers here are: {}", known.join(", ")),
@@ -91,7 +99,11 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
     let Named { name, place, mut table } = named;
     let broken = |name: String, later: bool| Entry { name, configured: None, used: None, later };
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-        problems.add_with_hint(&place, format!("`{}` cannot be a provider's name", name.escape_debug()), "letters, digits, `-` and `_`");
+        problems.add_with_hint(
+            &place,
+            format!("`{}` cannot be a provider's name", name.escape_debug()),
+            "letters, digits, `-` and `_`",
+        );
         return broken(name, false);
     }
     let kind = table.string("type").unwrap_or(&name).to_owned();

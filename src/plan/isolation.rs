@@ -39,7 +39,8 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<(Isolation,
     let current = match Current::read() {
         Ok(current) => current,
         Err(error) => {
-            problems.add(&Place::CommandLine, format!("cannot read this process' groups: {}", crate::error::reason(error)));
+            problems
+                .add(&Place::CommandLine, format!("cannot read this process' groups: {}", crate::error::reason(error)));
             return None;
         }
     };
@@ -50,7 +51,10 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<(Isolation,
             for identity::Problem { setting, message, hint } in found {
                 let place = match setting {
                     Setting::User => place("user"),
-                    Setting::Groups(at) => app.strings("groups").and_then(|groups| Some(groups.get(at)?.1.clone())).unwrap_or(Place::CommandLine),
+                    Setting::Groups(at) => app
+                        .strings("groups")
+                        .and_then(|groups| Some(groups.get(at)?.1.clone()))
+                        .unwrap_or(Place::CommandLine),
                 };
                 match hint {
                     Some(hint) => problems.add_with_hint(&place, message, hint),
@@ -86,7 +90,9 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
                 let message = format!("unknown capability `{}`", name.escape_debug());
                 match nearest(&name.to_ascii_uppercase(), capabilities::NAMES) {
                     Some(near) => problems.add_with_hint(place, message, format!("did you mean `{near}`?")),
-                    None => problems.add_with_hint(place, message, "capabilities(7) lists them, such as `NET_BIND_SERVICE`"),
+                    None => {
+                        problems.add_with_hint(place, message, "capabilities(7) lists them, such as `NET_BIND_SERVICE`")
+                    }
                 }
             }
         }

@@ -12,7 +12,13 @@ use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
 use crate::config::{Config, Environment};
 
 /// Makes the plan; `None` where `problems` has grown.
-pub fn make(config: Config, environment: &Environment, purpose: Purpose, started: Instant, problems: &mut Problems) -> Option<Plan> {
+pub fn make(
+    config: Config,
+    environment: &Environment,
+    purpose: Purpose,
+    started: Instant,
+    problems: &mut Problems,
+) -> Option<Plan> {
     let before = problems.len();
     let isolation = isolation::isolation(&config, problems);
     let files = files(&config, &purpose, problems);
@@ -26,7 +32,10 @@ pub fn make(config: Config, environment: &Environment, purpose: Purpose, started
     let secrets = secrets::secrets(config.secrets, settings, &mut instances, problems);
     let limit = config.fetch.duration("deadline").unwrap_or(Duration::from_secs(60));
     if limit.is_zero() {
-        problems.add(config.fetch.place("deadline").unwrap_or(&Place::CommandLine), "`deadline` is 0, expected more: nothing can be fetched in no time");
+        problems.add(
+            config.fetch.place("deadline").unwrap_or(&Place::CommandLine),
+            "`deadline` is 0, expected more: nothing can be fetched in no time",
+        );
     }
     check_ca_files(&config.fetch, problems);
     if problems.len() > before {

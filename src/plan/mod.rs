@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod instances;
-pub mod make;
 mod isolation;
+pub mod make;
 mod secrets;
 
 use std::ffi::{OsStr, OsString};
@@ -199,7 +199,8 @@ impl Plan {
 
     /// What every start with this plan says once.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.instances.iter().filter_map(|instance| instance.configured.warning()).collect();
+        let mut warnings: Vec<String> =
+            self.instances.iter().filter_map(|instance| instance.configured.warning()).collect();
         warnings.sort();
         warnings.dedup();
         if self.isolation.defaulted {

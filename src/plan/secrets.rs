@@ -9,7 +9,7 @@ use handfast_core::{Place, Problems, SecretRef, Selection, Value};
 use super::instances::Instances;
 use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Secret, Target, valid_name};
 use crate::config::{Declared, Gives};
-use crate::identity;
+use crate::identity::{Name, UserName};
 
 /// The first number that a descriptor can have: 0, 1 and 2 are the app's own.
 const FIRST: RawFd = 3;
@@ -29,7 +29,12 @@ pub struct Settings {
 }
 
 /// Checks every secret and gives each its target; in order of name.
-pub fn secrets(mut declared: Vec<Declared>, settings: Settings, instances: &mut Instances, problems: &mut Problems) -> Vec<Secret> {
+pub fn secrets(
+    mut declared: Vec<Declared>,
+    settings: Settings,
+    instances: &mut Instances,
+    problems: &mut Problems,
+) -> Vec<Secret> {
     declared.sort_by(|a, b| a.name.cmp(&b.name));
     let mut taken = Taken::default();
     let wanted: Vec<_> = declared.iter().map(|secret| wanted(secret, settings, problems)).collect();
@@ -40,7 +45,11 @@ pub fn secrets(mut declared: Vec<Declared>, settings: Settings, instances: &mut 
     for (secret, wanted) in declared.iter().zip(wanted) {
         if !valid_name(&secret.name) {
             let hint = "`[A-Za-z0-9._-]`, 1 to 128, not starting with a dot";
-            problems.add_with_hint(&secret.place, format!("`{}` cannot be a secret's name", secret.name.escape_debug()), hint);
+            problems.add_with_hint(
+                &secret.place,
+                format!("`{}` cannot be a secret's name", secret.name.escape_debug()),
+                hint,
+            );
         }
         let Some((text, place)) = &secret.from else {
             let hint = "`from = \"<provider>:<locator>\"`, or `-s NAME=REF`";
@@ -61,7 +70,15 @@ pub fn secrets(mut declared: Vec<Declared>, settings: Settings, instances: &mut 
         let (path_variables, number_variables) = taken.variables(secret, every, &target, problems);
         if let Some(instance) = instance {
             let optional = secret.table.boolean("optional").unwrap_or(false);
-            secrets.push(Secret { name: secret.name.clone(), reference, instance, target, optional, path_variables, number_variables });
+            secrets.push(Secret {
+                name: secret.name.clone(),
+                reference,
+                instance,
+                target,
+                optional,
+                path_variables,
+                number_variables,
+            });
         }
     }
     secrets
@@ -84,10 +101,17 @@ fn wanted(secret: &Declared, settings: Settings, problems: &mut Problems) -> Wan
     if let Some(file) = table.string("file") {
         if by_number {
             let variable = secret.variable.as_ref().map_or("", |(name, _)| name);
-            problems.add(&place("file"), format!("the secret `{}` is a file, and `{variable}` asks for a descriptor", secret.name));
+            problems.add(
+                &place("file"),
+                format!("the secret `{}` is a file, and `{variable}` asks for a descriptor", secret.name),
+            );
         } else if !settings.files {
             let hint = "set `--dir`, HANDFAST_DIR or `[files] dir`, or take `file` out to get a descriptor";
-            problems.add_with_hint(&place("file"), format!("the secret `{}` has `file`, and no files directory is set", secret.name), hint);
+            problems.add_with_hint(
+                &place("file"),
+                format!("the secret `{}` has `file`, and no files directory is set", secret.name),
+                hint,
+            );
         }
         return Wanted::File(file.to_owned());
     }
@@ -97,10 +121,14 @@ fn wanted(secret: &Declared, settings: Settings, problems: &mut Problems) -> Wan
         problems.add(&at, format!("the secret `{}` is a descriptor, and `init` hands none over", secret.name));
     }
     match descriptor.map(|item| (&item.value, &item.place)) {
-        Some((Value::Integer(number), at)) => match RawFd::try_from(*number).ok().filter(|number| (FIRST..END).contains(number)) {
+        Some((Value::Integer(number), at)) => match RawFd::try_from(*number)
+            .ok()
+            .filter(|number| (FIRST..END).contains(number))
+        {
             Some(number) => Wanted::Number(number),
             None => {
-                problems.add(at, format!("`fd` is {number}, expected \"auto\" or a number from {FIRST} to {}", END - 1));
+                problems
+                    .add(at, format!("`fd` is {number}, expected \"auto\" or a number from {FIRST} to {}", END - 1));
                 Wanted::AnyNumber
             }
         },
@@ -124,11 +152,19 @@ impl Taken {
             && let Some(other) = self.numbers.insert(*number, secret.name.clone())
         {
             let place = secret.table.place("fd").unwrap_or(&secret.place);
-            problems.add(place, format!("the secrets `{other}` and `{}` both want the descriptor {number}", secret.name));
+            problems
+                .add(place, format!("the secrets `{other}` and `{}` both want the descriptor {number}", secret.name));
         }
     }
 
-    fn target(&mut self, secret: &Declared, wanted: Wanted, every: bool, settings: Settings, problems: &mut Problems) -> Target {
+    fn target(
+        &mut self,
+        secret: &Declared,
+        wanted: Wanted,
+        every: bool,
+        settings: Settings,
+        problems: &mut Problems,
+    ) -> Target {
         match wanted {
             Wanted::File(file) => self.file(secret, file, every, settings, problems),
             _ if every => {
@@ -146,7 +182,14 @@ impl Taken {
         }
     }
 
-    fn file(&mut self, secret: &Declared, file: String, every: bool, settings: Settings, problems: &mut Problems) -> Target {
+    fn file(
+        &mut self,
+        secret: &Declared,
+        file: String,
+        every: bool,
+        settings: Settings,
+        problems: &mut Problems,
+    ) -> Target {
         let table = &secret.table;
         let place = table.place("file").unwrap_or(&secret.place);
         let name = match (file.is_empty() && table.item("file").is_none(), every) {
@@ -156,7 +199,14 @@ impl Taken {
         };
         let sample = if every { name.replacen('*', "x", 1) } else { name.clone() };
         if every && name.matches('*').count() != 1 {
-            problems.add(place, format!("`file` is \"{}\", expected one `*` in it: every field of `{}` is a file", name.escape_debug(), secret.name));
+            problems.add(
+                place,
+                format!(
+                    "`file` is \"{}\", expected one `*` in it: every field of `{}` is a file",
+                    name.escape_debug(),
+                    secret.name
+                ),
+            );
         } else if !valid_name(&sample) && (table.item("file").is_some() || every) {
             let hint = "`[A-Za-z0-9._-]`, 1 to 128, not starting with a dot";
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", name.escape_debug()), hint);
@@ -164,7 +214,7 @@ impl Taken {
         if let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
             problems.add(place, format!("the secrets `{other}` and `{}` both want the file `{name}`", secret.name));
         }
-        let owner = table.string("owner").and_then(|text| match identity::parse_ids(text) {
+        let owner = table.string("owner").and_then(|text| match numbers(text) {
             Some(ids) => Some(ids),
             None => {
                 let at = table.place("owner").unwrap_or(&secret.place);
@@ -177,7 +227,13 @@ impl Taken {
     }
 
     /// The variables that get the path and those that get the number.
-    fn variables(&mut self, secret: &Declared, every: bool, target: &Target, problems: &mut Problems) -> (Vec<String>, Vec<String>) {
+    fn variables(
+        &mut self,
+        secret: &Declared,
+        every: bool,
+        target: &Target,
+        problems: &mut Problems,
+    ) -> (Vec<String>, Vec<String>) {
         let table = &secret.table;
         let mut paths: Vec<(String, Place)> = Vec::new();
         let mut numbers: Vec<(String, Place)> = Vec::new();
@@ -192,11 +248,18 @@ impl Taken {
             None => {}
         }
         if let (Target::File { .. }, Some((name, place))) = (target, numbers.first()) {
-            problems.add(place, format!("`{name}` asks for a descriptor's number, and the secret `{}` is a file", secret.name));
+            problems.add(
+                place,
+                format!("`{name}` asks for a descriptor's number, and the secret `{}` is a file", secret.name),
+            );
         }
         if every && let Some((name, place)) = paths.first() {
             let hint = "CREDENTIALS_DIRECTORY names their directory";
-            problems.add_with_hint(place, format!("`{name}` asks for one path, and `{}` is a file for every field", secret.name), hint);
+            problems.add_with_hint(
+                place,
+                format!("`{name}` asks for one path, and `{}` is a file for every field", secret.name),
+                hint,
+            );
         }
         let mut unique = |list: Vec<(String, Place)>| -> Vec<String> {
             let mut names: Vec<String> = Vec::new();
@@ -208,12 +271,23 @@ impl Taken {
                 if bad || name == DESCRIPTORS_VARIABLE || name == DIRECTORY_VARIABLE {
                     problems.add(&place, format!("`{}` cannot be the name of the app's variable", name.escape_debug()));
                 } else if let Some(other) = self.variables.insert(name.clone(), secret.name.clone()) {
-                    problems.add(&place, format!("the variable `{name}` is wanted twice, by `{other}` and by `{}`", secret.name));
+                    problems.add(
+                        &place,
+                        format!("the variable `{name}` is wanted twice, by `{other}` and by `{}`", secret.name),
+                    );
                 }
                 names.push(name);
             }
             names
         };
         (unique(paths), unique(numbers))
+    }
+}
+
+/// "uid:gid", both as numbers: a name's number would be looked up for nobody's benefit, `owner` is for other containers' users.
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    match UserName::parse(text) {
+        Ok(UserName { user: Name::Number(uid), group: Some(Name::Number(gid)) }) => Some((uid, gid)),
+        _ => None,
     }
 }

@@ -94,6 +94,15 @@ pub fn block(signals: &[Signal]) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, signals.iter().fold(0, |set, signal| set | bit(*signal as c_int))).map(drop)
 }
 
+/// Blocks those among these signals that were neither ignored nor blocked when the process started, and returns them.
+pub fn hold(signals: &[Signal]) -> io::Result<Vec<Signal>> {
+    let found = found();
+    let left_alone = found.ignored | found.blocked;
+    let held: Vec<Signal> = signals.iter().copied().filter(|signal| left_alone & bit(*signal as c_int) == 0).collect();
+    block(&held)?;
+    Ok(held)
+}
+
 /// Gives a signal its default action.
 pub fn set_default(signal: Signal) -> io::Result<()> {
     set_handler(signal as c_int, libc::SIG_DFL)
@@ -108,14 +117,7 @@ pub struct Watch {
 impl Watch {
     /// Blocks the signals and opens the descriptor that they can be read from (non-blocking, closed by exec).
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
-        let found = found();
-        let watched: Vec<Signal> = signals
-            .iter()
-            .copied()
-            .filter(|signal| (found.ignored | found.blocked) & bit(*signal as c_int) == 0)
-            .collect();
-        block(&watched)?;
-        let set: SigSet = watched.into_iter().collect();
+        let set: SigSet = hold(signals)?.into_iter().collect();
         Ok(Self { descriptor: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
     }
 

@@ -26,14 +26,21 @@ pub fn run(plan: &Plan, instances: Vec<Instance>, environment: Environment, sock
     sys::exit::now(code)
 }
 
-fn serve(plan: &Plan, instances: Vec<Instance>, environment: Environment, mut socket: UnixStream, parent: Pid) -> Result<(), Class> {
+fn serve(
+    plan: &Plan,
+    instances: Vec<Instance>,
+    environment: Environment,
+    mut socket: UnixStream,
+    parent: Pid,
+) -> Result<(), Class> {
     let parts = sandbox::enter(parent, socket.as_raw_fd()).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {error}");
         Class::Isolation
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
     frame::send(&mut socket, Kind::Ready, FIRST_GENERATION, 0, &[&[parts]]).map_err(|_| Class::Os)?;
-    let order = Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
+    let order =
+        Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
     let outcomes = fetch::all(order, environment).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", crate::error::reason(error));
         Class::Os
@@ -56,7 +63,13 @@ fn send(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Res
                         end -= 1;
                     }
                     let length = (end as u16).to_be_bytes();
-                    frame::send(socket, Kind::Value, generation, secret, &[&length, &name.as_bytes()[..end], part.value.expose()])?;
+                    frame::send(
+                        socket,
+                        Kind::Value,
+                        generation,
+                        secret,
+                        &[&length, &name.as_bytes()[..end], part.value.expose()],
+                    )?;
                 }
             }
             Err(failure) if failure.error.kind == ErrorKind::NotFound && plan.secrets[secret].optional => {
@@ -70,4 +83,3 @@ fn send(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Res
     }
     frame::send(socket, Kind::Commit, generation, 0, &[])
 }
-

@@ -92,7 +92,8 @@ pub fn send(to: &mut impl Write, kind: Kind, generation: u32, secret: usize, pay
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };
     let header = Header { kind, generation, secret, length }.encode();
-    let mut slices: Vec<IoSlice<'_>> = std::iter::once(&header[..]).chain(payload.iter().copied()).map(IoSlice::new).collect();
+    let mut slices: Vec<IoSlice<'_>> =
+        std::iter::once(&header[..]).chain(payload.iter().copied()).map(IoSlice::new).collect();
     let mut rest = &mut slices[..];
     IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
@@ -127,8 +128,14 @@ pub fn decode_failure(bytes: &[u8]) -> Option<(ErrorKind, u32, String, Option<St
     Some((number_kind(head[0])?, number(1), text(message)?, (!hint.is_empty()).then_some(hint)))
 }
 
-const KINDS: [ErrorKind; 6] =
-    [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::NotFound, ErrorKind::Untrusted, ErrorKind::Malformed, ErrorKind::Os];
+const KINDS: [ErrorKind; 6] = [
+    ErrorKind::Unavailable,
+    ErrorKind::Denied,
+    ErrorKind::NotFound,
+    ErrorKind::Untrusted,
+    ErrorKind::Malformed,
+    ErrorKind::Os,
+];
 
 fn kind_number(kind: ErrorKind) -> u8 {
     // A kind that is added to the core and forgotten here would arrive as "malformed", never as success.
@@ -170,7 +177,18 @@ mod tests {
             Header::decode(bytes)
         };
         assert!(header(2, 0, 2).is_some());
-        for (kind, second, length) in [(0, 0, 0), (7, 0, 0), (6, 0, 5), (2, 1, 2), (2, 0, 1), (2, 0, u32::MAX), (2, 0, 2 + 255 + (1 << 20) + 1), (5, 0, 1), (1, 0, 0), (4, 0, 8)] {
+        for (kind, second, length) in [
+            (0, 0, 0),
+            (7, 0, 0),
+            (6, 0, 5),
+            (2, 1, 2),
+            (2, 0, 1),
+            (2, 0, u32::MAX),
+            (2, 0, 2 + 255 + (1 << 20) + 1),
+            (5, 0, 1),
+            (1, 0, 0),
+            (4, 0, 8),
+        ] {
             assert_eq!(header(kind, second, length), None, "{kind} {second} {length}");
         }
     }

@@ -30,7 +30,16 @@ pub struct Received {
 
 /// Receives one generation. Everything is held back until its commit.
 pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
-    let mut receiver = Receiver { plan, answered: BTreeSet::new(), awaited: BTreeMap::new(), names: BTreeSet::new(), arrived: Vec::new(), failures: Vec::new(), bytes: 0, sandbox: None };
+    let mut receiver = Receiver {
+        plan,
+        answered: BTreeSet::new(),
+        awaited: BTreeMap::new(),
+        names: BTreeSet::new(),
+        arrived: Vec::new(),
+        failures: Vec::new(),
+        bytes: 0,
+        sandbox: None,
+    };
     loop {
         let mut header = [0; HEADER];
         read(socket, &mut header, watch)?;
@@ -97,7 +106,9 @@ impl Receiver<'_> {
         let mut length = [0; 2];
         read(socket, &mut length, watch)?;
         let name_length = usize::from(u16::from_be_bytes(length));
-        let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else { return Err(lie("a frame that does not exist")) };
+        let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
+            return Err(lie("a frame that does not exist"));
+        };
         if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0) != every {
             return Err(lie("a frame that does not exist"));
         }
@@ -125,7 +136,11 @@ impl Receiver<'_> {
 
     /// A field's name comes from the provider: it must be a file's name, and no other's.
     fn refuse_file(&mut self, secret: &Secret, field: Option<&str>, file: String) -> Option<Error> {
-        let subject = Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts: 1 };
+        let subject = Subject {
+            provider: secret.reference.provider.clone(),
+            reference: secret.reference.to_string(),
+            attempts: 1,
+        };
         let refuse = |why: String| {
             let message = format!("cannot take `{}` from `{}`: {why}", secret.name, secret.reference);
             Some(Error::new(Phase::Fetch, Class::Malformed, message).about(subject))
@@ -133,10 +148,16 @@ impl Receiver<'_> {
         if let Some(field) = field
             && !valid_name(&file)
         {
-            let why = format!("the field `{}` cannot be a file's name: `[A-Za-z0-9._-]`, 1 to 128, not starting with a dot", field.escape_debug());
+            let why = format!(
+                "the field `{}` cannot be a file's name: `[A-Za-z0-9._-]`, 1 to 128, not starting with a dot",
+                field.escape_debug()
+            );
             return refuse(why);
         }
-        let literal = |other: &Secret| matches!(&other.target, Target::File { name, .. } if !name.contains('*') && *name == file) && other.name != secret.name;
+        let literal = |other: &Secret| {
+            matches!(&other.target, Target::File { name, .. } if !name.contains('*') && *name == file)
+                && other.name != secret.name
+        };
         if self.plan.secrets.iter().any(literal) || !self.names.insert(file.clone()) {
             return refuse(format!("two values would be the file `{file}`"));
         }
@@ -159,8 +180,10 @@ impl Receiver<'_> {
         }
         let mut payload = vec![0; header.length as usize];
         read(socket, &mut payload, watch)?;
-        let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie("a frame that does not exist"))?;
-        let subject = Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts };
+        let (kind, attempts, message, hint) =
+            frame::decode_failure(&payload).ok_or_else(|| lie("a frame that does not exist"))?;
+        let subject =
+            Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts };
         let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
         let message = format!("cannot fetch `{}` from `{}`: {message}{tries}", secret.name, secret.reference);
         let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
@@ -197,15 +220,23 @@ fn class(kind: ErrorKind) -> Class {
 
 /// One failure, or several as one whose class is the first of the contract's order that any of them has.
 fn sum(mut failures: Vec<Error>, secrets: usize) -> Error {
-    const ORDER: [Class; 7] =
-        [Class::Denied, Class::Untrusted, Class::NotFound, Class::Malformed, Class::Unavailable, Class::Os, Class::Internal];
+    const ORDER: [Class; 7] = [
+        Class::Denied,
+        Class::Untrusted,
+        Class::NotFound,
+        Class::Malformed,
+        Class::Unavailable,
+        Class::Os,
+        Class::Internal,
+    ];
     let rank = |error: &Error| ORDER.iter().position(|class| *class == error.class).unwrap_or(ORDER.len());
     failures.sort_by_key(rank);
     if failures.len() == 1 {
         return failures.remove(0);
     }
     let first = &failures[0];
-    let references: Vec<&str> = failures.iter().filter_map(|error| Some(error.subject.as_ref()?.reference.as_str())).collect();
+    let references: Vec<&str> =
+        failures.iter().filter_map(|error| Some(error.subject.as_ref()?.reference.as_str())).collect();
     let message = format!("{} of {secrets} secrets could not be fetched: {}", failures.len(), references.join(", "));
     let mut error = Error::new(Phase::Fetch, first.class, message);
     error.subject.clone_from(&first.subject);
@@ -213,7 +244,8 @@ fn sum(mut failures: Vec<Error>, secrets: usize) -> Error {
 }
 
 fn too_much(plan: &Plan) -> Error {
-    let message = format!("{} secrets gave more than {MAX_VALUES} values or {} MiB", plan.secrets.len(), MAX_BYTES >> 20);
+    let message =
+        format!("{} secrets gave more than {MAX_VALUES} values or {} MiB", plan.secrets.len(), MAX_BYTES >> 20);
     Error::new(Phase::Fetch, Class::Malformed, message)
 }
 

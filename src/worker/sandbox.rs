@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -50,8 +50,11 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
 
 /// Says which parts are missing; with `strict` that ends the start.
 pub fn report(parts: u8, strict: bool) -> Result<()> {
-    let missing: Vec<&str> =
-        [(LANDLOCK, "Landlock"), (SECCOMP, "seccomp")].into_iter().filter(|(part, _)| parts & part == 0).map(|(_, name)| name).collect();
+    let missing: Vec<&str> = [(LANDLOCK, "Landlock"), (SECCOMP, "seccomp")]
+        .into_iter()
+        .filter(|(part, _)| parts & part == 0)
+        .map(|(_, name)| name)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -67,7 +70,9 @@ pub fn report(parts: u8, strict: bool) -> Result<()> {
 fn close_others(socket: RawFd) {
     let number = socket.unsigned_abs();
     for (first, last) in [(3, number.saturating_sub(1)), (number + 1, u32::MAX)] {
-        if first <= last && let Err(error) = sys::descriptors::close_range(first, last) {
+        if first <= last
+            && let Err(error) = sys::descriptors::close_range(first, last)
+        {
             tracing::debug!(target: "handfast", "the worker keeps the descriptors from {first} to {last}: {}", reason(error));
         }
     }

@@ -87,12 +87,24 @@ pub fn filter(pid: u32) -> Vec<sock_filter> {
     }
     // To itself only: abort(3) and the like.
     for number in [libc::SYS_kill, libc::SYS_tgkill] {
-        program.extend([jump(BPF_JEQ, number as u32, 0, 4), load(FIRST_ARGUMENT), jump(BPF_JEQ, pid, 0, 1), answer(ALLOW), answer(EPERM)]);
+        program.extend([
+            jump(BPF_JEQ, number as u32, 0, 4),
+            load(FIRST_ARGUMENT),
+            jump(BPF_JEQ, pid, 0, 1),
+            answer(ALLOW),
+            answer(EPERM),
+        ]);
     }
     // Threads, no processes: one would outlive the worker. clone3 hides its flags behind a pointer; libcs fall back to clone.
     program.extend([jump(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1), answer(ENOSYS)]);
     let thread = libc::CLONE_THREAD as u32;
-    program.extend([jump(BPF_JEQ, libc::SYS_clone as u32, 0, 4), load(FIRST_ARGUMENT), jump(BPF_JSET, thread, 0, 1), answer(ALLOW), answer(EPERM)]);
+    program.extend([
+        jump(BPF_JEQ, libc::SYS_clone as u32, 0, 4),
+        load(FIRST_ARGUMENT),
+        jump(BPF_JSET, thread, 0, 1),
+        answer(ALLOW),
+        answer(EPERM),
+    ]);
     program.push(answer(ALLOW));
     program
 }

@@ -58,11 +58,18 @@ impl WorkerWatch<'_, '_> {
             }
             let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-            let mut ready = [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(self.watch.signals.as_fd(), PollFlags::POLLIN)];
+            let mut ready =
+                [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(self.watch.signals.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, timeout) {
                 Ok(_) if ready[0].any().unwrap_or(true) && !ready[1].any().unwrap_or(false) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(Error::new(Phase::Fetch, Class::Os, format!("cannot wait for the worker: {}", reason(error)))),
+                Err(error) => {
+                    return Err(Error::new(
+                        Phase::Fetch,
+                        Class::Os,
+                        format!("cannot wait for the worker: {}", reason(error)),
+                    ));
+                }
             }
         }
     }
@@ -74,6 +81,7 @@ impl WorkerWatch<'_, '_> {
 }
 
 fn signalled(number: u8, phase: Phase) -> Error {
-    let name = nix::sys::signal::Signal::try_from(i32::from(number)).map_or("a signal", nix::sys::signal::Signal::as_str);
+    let name =
+        nix::sys::signal::Signal::try_from(i32::from(number)).map_or("a signal", nix::sys::signal::Signal::as_str);
     Error::new(phase, Class::Signal(number), format!("ended by {name} before the app was started"))
 }

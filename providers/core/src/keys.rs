@@ -67,8 +67,13 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
         match keys.iter().copied().flatten().find(|key| key.name == name) {
             Some(key) => check_value(name, item, &key.kind, problems),
             None => {
-                let known =
-                    || keys.iter().copied().flatten().filter(|key| !matches!(key.kind, Kind::NotInThisVersion)).map(|key| key.name);
+                let known = || {
+                    keys.iter()
+                        .copied()
+                        .flatten()
+                        .filter(|key| !matches!(key.kind, Kind::NotInThisVersion))
+                        .map(|key| key.name)
+                };
                 let hint = match nearest(name, known()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
