@@ -2,3 +2,5 @@
 //!
 //! Each wrapper turns -1 into an [`std::io::Error`] once; every unsafe block says why it is sound.
 #![allow(unsafe_code)]
+
+pub mod fs;
