@@ -32,8 +32,9 @@ pub fn run(
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
     lockdown::refuse_impossible(&plan.isolation)?;
     let handover = fetch_and_deliver(&mut plan, environment)?;
-    let prepared = launch::Prepared::new(&program, plan.command_line(), &handover.environment(&plan))?;
-    let locked = lockdown::lock(&plan.isolation, handover.descriptors(), core_limit)?;
+    let prepared =
+        launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
+    let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit)?;
     Err(launch::exec(locked, &prepared, &ENDING))
 }
 

@@ -137,7 +137,7 @@ impl Environment {
             self.0.credentials.iter().map(|(name, _)| name.clone()).filter(|name| !keep.contains(name)).collect();
         let mut variables = Vec::with_capacity(self.0.variables.len());
         for (name, value) in &self.0.variables {
-            if value.as_bytes().starts_with(MARK.as_bytes()) || name == crate::plan::DESCRIPTORS_VARIABLE {
+            if value.as_bytes().starts_with(MARK.as_bytes()) {
                 continue;
             }
             if remove.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())) {

@@ -1,6 +1,7 @@
 //! What will be done: a plan cannot hold an invalid state, and making it changes nothing.
 #![forbid(unsafe_code)]
 
+mod environment;
 mod instances;
 mod isolation;
 pub mod make;

@@ -9,6 +9,7 @@ pub mod capabilities;
 pub mod descriptors;
 pub mod environment;
 pub mod exit;
+pub mod fs;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
