@@ -14,6 +14,8 @@ mod own_mount;
 mod ownership;
 mod powers;
 mod swap;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};

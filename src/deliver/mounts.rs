@@ -1,4 +1,4 @@
-//! The mount table, `/proc/self/mountinfo`: bytes that name what others chose, so nothing in it is trusted to be well formed.
+//! The mount table, `/proc/thread-self/mountinfo`: bytes that name what others chose, so nothing in it is trusted to be well formed.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -28,7 +28,7 @@ pub struct Mount {
 
 /// The mount that a descriptor is on.
 pub fn mount_of(descriptor: BorrowedFd<'_>) -> Result<Mount> {
-    const TABLE: &str = "/proc/self/mountinfo";
+    const TABLE: &str = "/proc/thread-self/mountinfo";
     let id = mount_id(descriptor)?;
     let table =
         std::fs::read(TABLE).map_err(|error| super::refusal(format!("cannot read `{TABLE}`: {}", reason(error))))?;
