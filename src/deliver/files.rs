@@ -1,9 +1,11 @@
 //! The files part of a delivery: all decisions before the fetch, then the set itself.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::directory::{self, Medium, OwnMount, Place, Survey};
+use super::acceptance::{Medium, OwnMount};
+use super::directory::{self, Place, Survey};
 use super::entries;
 use super::generation::{Generation, NewFile};
 use super::own_mount::mount_own;
@@ -17,7 +19,7 @@ use crate::plan::{Files, Plan, Purpose, Target};
 pub struct Assessment {
     files: Files,
     survey: Survey,
-    accesses: Vec<(usize, Access)>,
+    accesses: BTreeMap<usize, Access>,
     link_owner: u32,
     /// What the user should be told.
     pub warnings: Vec<String>,
@@ -48,14 +50,14 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
         .hint(format!("start handfast as uid {} or as root, or mount the directory with mode 0755", plan.isolation.uid))
     })?;
     let reader = reader(plan);
-    let mut accesses = Vec::new();
+    let mut accesses = BTreeMap::new();
     for (index, secret) in targets() {
         let Target::File { mode, owner, .. } = secret.target else { continue };
         let (uid, gid) = owner.unwrap_or((plan.isolation.uid, plan.isolation.gid));
         let wanted = Wanted { uid, gid, mode, named: owner.is_some() };
         let access = ownership::decide(powers, wanted, survey.setgid_group, reader.as_deref())
             .ok_or_else(|| ownership::impossible(&secret.name, wanted, powers))?;
-        accesses.push((index, access));
+        accesses.insert(index, access);
     }
     let warnings = warnings(plan, powers, &accesses);
     let assessment = Assessment { files, survey, accesses, link_owner, warnings };
@@ -88,7 +90,7 @@ fn protected_links() -> bool {
     std::fs::read_to_string("/proc/sys/fs/protected_symlinks").map_or(true, |text| text.trim() != "0")
 }
 
-fn warnings(plan: &Plan, powers: &Powers, accesses: &[(usize, Access)]) -> Vec<String> {
+fn warnings(plan: &Plan, powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Vec<String> {
     let with = |compromise| {
         let hit = accesses.iter().filter(move |(_, access)| access.compromise == Some(compromise));
         hit.map(|(index, _)| plan.secrets[*index].name.as_str()).collect::<Vec<_>>()
@@ -141,8 +143,8 @@ impl Assessment {
         let Place::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
         let names: Vec<&str> = self
             .accesses
-            .iter()
-            .filter_map(|(index, _)| match &plan.secrets[*index].target {
+            .keys()
+            .filter_map(|index| match &plan.secrets[*index].target {
                 Target::File { name, .. } if !name.contains('*') => Some(name.as_str()),
                 _ => None,
             })
@@ -171,7 +173,7 @@ impl Assessment {
 impl Prepared {
     /// The files' access, by secret.
     pub fn access(&self, secret: usize) -> Option<Access> {
-        self.assessment.accesses.iter().find(|(index, _)| *index == secret).map(|(_, access)| *access)
+        self.assessment.accesses.get(&secret).copied()
     }
 
     /// Mounts our own tmpfs where that was decided, and writes the set. It is not reachable before `publish`.
@@ -225,22 +227,6 @@ impl Written {
     }
 }
 
-impl Medium {
-    /// What it is, for people.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Medium::Tmpfs => "tmpfs",
-            Medium::TmpfsWithoutSwap => "tmpfs (noswap)",
-            Medium::Ramfs => "ramfs",
-        }
-    }
-
-    /// Whether its pages can be swapped out.
-    pub fn can_be_swapped(self) -> bool {
-        self == Medium::Tmpfs
-    }
-}
-
 /// Whether this kernel's tmpfs knows `noswap` (6.4).
 pub fn kernel_has_noswap() -> bool {
     nix::sys::utsname::uname().is_ok_and(|system| version(&system.release().to_string_lossy()) >= Some((6, 4)))
@@ -249,4 +235,40 @@ pub fn kernel_has_noswap() -> bool {
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_can_be_followed_by_their_reader() {
+        let survey = |owner, mode| Survey {
+            parent: std::fs::File::open("/").unwrap().into(),
+            name: "s".into(),
+            place: Place::Missing { medium: Medium::Tmpfs },
+            owner,
+            mode,
+            setgid_group: None,
+        };
+        let uid = |uid| Powers { uid, ..Powers::default() };
+        // Kubernetes' emptyDir and Docker's --tmpfs belong to root.
+        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(0), 1000), Some(0));
+        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(1000), 1000), Some(1000));
+        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(1000), 2000), None);
+        assert_eq!(link_owner(true, &survey(0, 0o3777), &uid(1000), 2000), None);
+        assert_eq!(link_owner(true, &survey(7, 0o1777), &uid(0), 1000), None);
+        let root = Powers { capabilities: 1 << Power::Chown as u32, ..uid(0) };
+        assert_eq!(link_owner(true, &survey(7, 0o1777), &root, 1000), Some(7));
+        // Not sticky, not writable by all, or not protected: the kernel does not ask.
+        assert_eq!(link_owner(true, &survey(0, 0o777), &uid(1000), 2000), Some(1000));
+        assert_eq!(link_owner(true, &survey(0, 0o1770), &uid(1000), 2000), Some(1000));
+        assert_eq!(link_owner(false, &survey(0, 0o1777), &uid(1000), 2000), Some(1000));
+    }
+
+    #[test]
+    fn kernel_versions_are_compared_as_numbers() {
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert!(version("6.10.0") >= Some((6, 4)) && version("5.10.0") < Some((6, 4)) && version("x") < Some((6, 4)));
+    }
 }

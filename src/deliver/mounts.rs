@@ -49,7 +49,8 @@ fn mount_id_from_proc(descriptor: BorrowedFd<'_>) -> Option<u64> {
     information.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 
-fn find(table: &[u8], id: u64) -> Option<Mount> {
+/// The mount with this id in the text of a mount table.
+pub fn find(table: &[u8], id: u64) -> Option<Mount> {
     table.split(|byte| *byte == b'\n').filter_map(parse).find(|mount| mount.id == id)
 }
 

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use handfast_core::{SecretRef, SecretValue};
 
+use super::descriptors::list as descriptors_text;
 use super::*;
-use crate::plan::{Deadline, Files, Isolation, Purpose, Secret};
+use crate::plan::{Deadline, Files, Isolation, Purpose, Secret, Target};
 
 /// A directory of our own on the machine's shared memory; removed at the end.
 struct Memory(PathBuf);
@@ -180,10 +181,10 @@ fn an_inspection_touches_nothing_and_agrees_with_a_start() {
 
 #[test]
 fn swap_warns_or_refuses_where_the_target_can_be_swapped() {
-    let targets = ["descriptor 3".to_owned(), "`/s`".to_owned()];
+    let targets = [descriptors_text(&[3, 4]), "`/s`".to_owned()];
     assert_eq!(judge_swap(Swap::Refuse, Swapping::On, &[]).unwrap(), None);
     assert_eq!(judge_swap(Swap::Refuse, Swapping::Off, &targets).unwrap(), None);
     let warning = judge_swap(Swap::Warn, Swapping::On, &targets).unwrap().unwrap();
-    assert_eq!(warning, "descriptor 3, `/s` can be swapped out to disk, and swap is on");
+    assert_eq!(warning, "descriptors 3, 4, `/s` can be swapped out to disk, and swap is on");
     assert_eq!(failure(judge_swap(Swap::Refuse, Swapping::On, &targets)).class.exit_code(), 73);
 }
