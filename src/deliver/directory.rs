@@ -18,17 +18,13 @@ use crate::error::{Error, Result, reason};
 
 /// The files directory before the fetch.
 pub struct Survey {
-    /// The directory that it is in, opened; the last component is only ever reached from here.
-    pub parent: OwnedFd,
-    /// The last component.
-    pub name: OsString,
-    /// What was found.
+    /// Where the files go.
     pub place: Place,
-    /// What new entries inherit: ours where the directory does not exist yet.
+    /// The directory's owner: ours, where we are going to make it.
     pub owner: u32,
     /// Its mode.
     pub mode: u32,
-    /// Its group, where it has the setgid bit.
+    /// Its group, where it has the setgid bit: what is made in it inherits that group.
     pub setgid_group: Option<u32>,
 }
 
@@ -43,6 +39,10 @@ pub enum Place {
     },
     /// Into a directory that is made first.
     Missing {
+        /// The directory that it will be in; its last component is only ever reached from here.
+        parent: OwnedFd,
+        /// The last component.
+        name: OsString,
         /// What it will be in.
         medium: Medium,
     },
@@ -76,26 +76,18 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Surve
         mount: &mount,
         mount_point: mount.id != mounts::mount_id(parent.as_fd())?,
     };
-    let survey = |place, parent| Survey {
-        parent,
-        name: name.to_owned(),
-        place,
-        owner: status.st_uid,
-        mode: facts.mode,
-        setgid_group: setgid_group(&status),
-    };
     match facts.accept(powers.uid) {
         Ok(medium) => {
             check_writable(path, &handle, &status, powers)?;
-            Ok(survey(Place::Accepted { handle, medium }, parent))
+            let place = Place::Accepted { handle, medium };
+            Ok(Survey { place, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
             // Only the listing can tell whether something would be covered; one that cannot be read might be anything.
             let empty = entries::names(handle.as_fd()).is_ok_and(|names| names.is_empty());
             facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
             let place = Place::OwnMount { identity: (status.st_dev, status.st_ino) };
-            let own = survey(place, parent);
-            Ok(Survey { owner: powers.uid, mode: 0o755, setgid_group: None, ..own })
+            Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
 }
@@ -115,28 +107,21 @@ fn survey_missing(path: &Path, parent: OwnedFd, name: &OsStr, own_mount: OwnMoun
     }
     check_writable(path.parent().unwrap_or(path), &parent, &status, powers)?;
     let setgid_group = setgid_group(&status);
-    Ok(Survey {
-        parent,
-        name: name.to_owned(),
-        place: Place::Missing { medium },
-        owner: powers.uid,
-        mode: 0o755,
-        setgid_group,
-    })
+    let place = Place::Missing { parent, name: name.to_owned(), medium };
+    Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group })
 }
 
 /// Makes the directory that a survey found missing.
-pub fn create(path: &Path, survey: &Survey, powers: &Powers) -> Result<()> {
+pub fn create(path: &Path, parent: &OwnedFd, name: &OsStr, powers: &Powers) -> Result<()> {
     let at = |error| refusal(format!("cannot create `{}`: {}", path.display(), reason(error)));
-    let name = survey.name.as_os_str();
-    match mkdirat(&survey.parent, name, Mode::from_bits_truncate(0o755)) {
+    match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
         Ok(()) => {}
         // Someone was faster: the survey that follows judges what is there now.
         Err(Errno::EEXIST) => return Ok(()),
         Err(error) => return Err(at(error)),
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let handle = openat(&survey.parent, name, flags, Mode::empty()).map_err(at)?;
+    let handle = openat(parent, name, flags, Mode::empty()).map_err(at)?;
     let made = fstat(&handle).map_err(at)?;
     // The umask may have taken from the mode what the app needs to enter.
     if made.st_uid == powers.uid && made.st_mode & 0o777 != 0o755 {

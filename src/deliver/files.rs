@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::acceptance::{Medium, OwnMount};
 use super::directory::{self, Place, Survey};
-use super::entries;
+use super::entries::Directory;
 use super::generation::{Generation, NewFile};
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, Wanted};
@@ -25,9 +25,17 @@ pub struct Assessment {
     pub warnings: Vec<String>,
 }
 
-/// The files directory, opened, with the decisions.
+/// The same when the directory is there, or will be mounted.
 pub struct Prepared {
-    assessment: Assessment,
+    files: Files,
+    place: Ready,
+    accesses: BTreeMap<usize, Access>,
+    link_owner: u32,
+}
+
+enum Ready {
+    Opened(OwnedFd),
+    OwnMount { identity: (u64, u64) },
 }
 
 /// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
@@ -111,7 +119,7 @@ impl Assessment {
     /// The file system that the files will be in.
     pub fn medium(&self) -> Medium {
         match &self.survey.place {
-            Place::Accepted { medium, .. } | Place::Missing { medium } => *medium,
+            Place::Accepted { medium, .. } | Place::Missing { medium, .. } => *medium,
             Place::OwnMount { .. } if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
             Place::OwnMount { .. } => Medium::Tmpfs,
         }
@@ -150,53 +158,53 @@ impl Assessment {
             })
             .collect();
         let path = self.files.directory.to_string_lossy();
-        let directory = entries::Directory { handle: handle.as_fd(), path: &path, link_owner: self.link_owner, powers };
+        let directory = Directory { handle: handle.as_fd(), path: &path, link_owner: self.link_owner, powers };
         directory.examine(names.into_iter()).map(drop)
     }
 
     /// Makes a missing directory, and looks again.
     pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<Prepared> {
-        if !matches!(self.survey.place, Place::Missing { .. }) {
-            return Ok(Prepared { assessment: self });
-        }
-        let path = &self.files.directory;
-        directory::create(path, &self.survey, powers)?;
-        match assess(plan, powers)? {
-            Some(assessment) if !matches!(assessment.survey.place, Place::Missing { .. }) => {
-                Ok(Prepared { assessment })
+        let Self { files, survey, accesses, link_owner, .. } = self;
+        let place = match survey.place {
+            Place::Accepted { handle, .. } => Ready::Opened(handle),
+            Place::OwnMount { identity } => Ready::OwnMount { identity },
+            Place::Missing { parent, name, .. } => {
+                directory::create(&files.directory, &parent, &name, powers)?;
+                return match assess(plan, powers)? {
+                    Some(again) if !matches!(again.survey.place, Place::Missing { .. }) => again.prepare(plan, powers),
+                    _ => Err(refusal(format!("cannot create `{}`: it was removed at once", files.directory.display()))),
+                };
             }
-            _ => Err(refusal(format!("cannot create `{}`: it was removed again at once", path.display()))),
-        }
+        };
+        Ok(Prepared { files, place, accesses, link_owner })
     }
 }
 
 impl Prepared {
-    /// The files' access, by secret.
+    /// A file's access, by secret.
     pub fn access(&self, secret: usize) -> Option<Access> {
-        self.assessment.accesses.get(&secret).copied()
+        self.accesses.get(&secret).copied()
     }
 
     /// Mounts our own tmpfs where that was decided, and writes the set. It is not reachable before `publish`.
-    pub fn write(self, plan: &Plan, powers: &Powers, files: &[NewFile]) -> Result<Written> {
-        let Assessment { files: settings, survey, link_owner, .. } = self.assessment;
-        let path = settings.directory.to_string_lossy().into_owned();
-        let handle = match survey.place {
-            Place::Accepted { handle, .. } => handle,
-            Place::OwnMount { identity } => {
-                let (handle, medium) = mount_own(&settings.directory, identity, settings.size, powers)?;
-                if medium == Medium::Tmpfs && kernel_has_noswap() {
-                    // Before the fetch it looked as if `noswap` could be had.
-                    super::judge_swap(plan.swap, swap::read(), &[format!("`{path}`")])?
-                        .iter()
-                        .for_each(|text| super::warn(text));
+    pub fn write(self, plan: &Plan, powers: &Powers, new_files: &[NewFile]) -> Result<Written> {
+        let Self { files, place, link_owner, .. } = self;
+        let path = files.directory.to_string_lossy().into_owned();
+        let handle = match place {
+            Ready::Opened(handle) => handle,
+            Ready::OwnMount { identity } => {
+                let (handle, medium) = mount_own(&files.directory, identity, files.size, powers)?;
+                // Before the fetch it looked as if `noswap` could be had, so nothing was said about swap then.
+                if medium.can_be_swapped() && kernel_has_noswap() {
+                    let warning = super::judge_swap(plan.swap, swap::read(), &[format!("`{path}`")])?;
+                    warning.iter().for_each(|text| super::warn(text));
                 }
                 handle
             }
-            Place::Missing { .. } => return Err(refusal(format!("cannot write into `{path}`: it does not exist"))),
         };
-        let mut written = Written { handle, path, link_owner, generation: None };
-        written.generation = Some(Generation::write(&written.directory(powers), files)?);
-        Ok(written)
+        let directory = Directory { handle: handle.as_fd(), path: &path, link_owner, powers };
+        let generation = Generation::write(&directory, new_files)?;
+        Ok(Written { handle, path, link_owner, generation })
     }
 }
 
@@ -205,25 +213,22 @@ pub struct Written {
     handle: OwnedFd,
     path: String,
     link_owner: u32,
-    generation: Option<Generation>,
+    generation: Generation,
 }
 
 impl Written {
-    fn directory<'a>(&'a self, powers: &'a Powers) -> entries::Directory<'a> {
-        entries::Directory { handle: self.handle.as_fd(), path: &self.path, link_owner: self.link_owner, powers }
-    }
-
     /// Makes the set reachable.
-    pub fn publish(mut self, powers: &Powers) -> Result<()> {
-        let Some(generation) = self.generation.take() else { return Ok(()) };
-        generation.publish(&self.directory(powers))
+    pub fn publish(self, powers: &Powers) -> Result<()> {
+        self.generation.publish(&self.directory(powers))
     }
 
     /// Removes the set.
-    pub fn discard(mut self, powers: &Powers) {
-        if let Some(generation) = self.generation.take() {
-            generation.discard(&self.directory(powers));
-        }
+    pub fn discard(self, powers: &Powers) {
+        self.generation.discard(&self.directory(powers));
+    }
+
+    fn directory<'a>(&'a self, powers: &'a Powers) -> Directory<'a> {
+        Directory { handle: self.handle.as_fd(), path: &self.path, link_owner: self.link_owner, powers }
     }
 }
 
@@ -243,13 +248,9 @@ mod tests {
 
     #[test]
     fn links_can_be_followed_by_their_reader() {
-        let survey = |owner, mode| Survey {
-            parent: std::fs::File::open("/").unwrap().into(),
-            name: "s".into(),
-            place: Place::Missing { medium: Medium::Tmpfs },
-            owner,
-            mode,
-            setgid_group: None,
+        let survey = |owner, mode| {
+            let place = Place::OwnMount { identity: (0, 0) };
+            Survey { place, owner, mode, setgid_group: None }
         };
         let uid = |uid| Powers { uid, ..Powers::default() };
         // Kubernetes' emptyDir and Docker's --tmpfs belong to root.

@@ -112,7 +112,7 @@ impl Generation {
     }
 
     /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out.
-    pub fn publish(self, directory: &Directory<'_>) -> Result<()> {
+    pub fn publish(&self, directory: &Directory<'_>) -> Result<()> {
         if let Err(error) = self.switch(directory) {
             self.discard(directory);
             return Err(error);

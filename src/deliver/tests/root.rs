@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -134,6 +135,28 @@ fn anothers_entries_in_our_shape_are_replaced_where_that_is_allowed() {
             assert_eq!(fs::read(path.join("a")).unwrap(), b"1");
         });
     });
+}
+
+#[test]
+fn links_can_be_given_to_the_directorys_owner() {
+    if !is_root("links_can_be_given_to_the_directorys_owner") {
+        return;
+    }
+    let memory = Memory::new();
+    let powers = Powers::read().unwrap();
+    let handle = fs::File::open(&memory.0).unwrap();
+    let directory = entries::Directory { handle: handle.as_fd(), path: "/s", link_owner: 7, powers: &powers };
+    let access = ownership::Access { uid: 1000, gid: 2000, mode: 0o400, compromise: None };
+    let owner = |name| fs::symlink_metadata(memory.join(name)).unwrap();
+    let mut inode = None;
+    for _ in 0..2 {
+        let value = SecretValue::from(b"1".to_vec());
+        let files = [generation::NewFile { name: "a".into(), value, access }];
+        generation::Generation::write(&directory, &files).unwrap().publish(&directory).unwrap();
+        assert_eq!((owner("a").uid(), owner("..data").uid(), ids(&memory.join("a")).0), (7, 7, 1000));
+        // A link that is right already stays: readers never miss it.
+        assert_eq!(*inode.get_or_insert(owner("a").ino()), owner("a").ino());
+    }
 }
 
 #[test]
