@@ -77,8 +77,10 @@ impl Client {
     async fn exchange(&self, request: &Request, peer: &Peer<'_>) -> Result<Response, ProviderError> {
         let mut url = request.url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let sent = self.inner.execute(request.to_reqwest(url.clone())).await;
-            let answer = sent.map_err(|error| peer.explain(&error, Stage::Head))?;
+            let mut hop = request.to_reqwest(url.clone());
+            // The limit of one hop must not come before ours, which holds for all of them and says so.
+            *hop.timeout_mut() = Some(self.options.total_timeout.saturating_mul(2));
+            let answer = self.inner.execute(hop).await.map_err(|error| peer.explain(&error, Stage::Head))?;
             match redirected(&answer, request, &url, peer)? {
                 Some(next) => url = next,
                 None => return Response::read(answer, &request.method, peer, self.clock.now()).await,

@@ -48,11 +48,11 @@ impl Peer<'_> {
         if error.is_timeout() {
             return self.timeout(error.is_connect(), stage);
         }
-        if let Some(failure) = find::<io::Error>(error).and_then(|error| self.exhausted(error)) {
+        if let Some(failure) = system_error(error).and_then(|error| self.exhausted(error)) {
             return failure;
         }
         if error.is_dns() {
-            let why = find::<io::Error>(error).map(|error| error.to_string().to_lowercase()).unwrap_or_default();
+            let why = system_error(error).map(|error| error.to_string().to_lowercase()).unwrap_or_default();
             let why = why.rsplit(": ").next().unwrap_or_default();
             return self.failure(ErrorKind::Unavailable, &format!("the name cannot be resolved: {why}"));
         }
@@ -62,7 +62,7 @@ impl Peer<'_> {
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
             return self.failure(ErrorKind::Malformed, "the answer is not HTTP/1.1");
         }
-        if let Some(error) = find::<io::Error>(error) {
+        if let Some(error) = system_error(error) {
             return self.broken(error, stage);
         }
         if error.is_builder() {
@@ -108,7 +108,7 @@ impl Peer<'_> {
                 .failure(ErrorKind::Denied, "the proxy asks for a user name and a password, or refuses those it got")
                 .hint("write them in the proxy's URL: `http://user:password@host:port`"),
             "tunnel error: unsuccessful" => self.failure(ErrorKind::Unavailable, "the proxy did not connect to it"),
-            _ => match find::<io::Error>(error) {
+            _ => match system_error(error) {
                 Some(error) => self.broken(error, Stage::Head),
                 None => self.failure(ErrorKind::Unavailable, "the proxy closed the connection"),
             },
@@ -161,7 +161,10 @@ fn distrust(error: &rustls::Error) -> (String, Option<&'static str>) {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 ("its certificate is for another name", Some(NAME))
             }
-            CertificateError::UnknownIssuer => ("its certificate is from an unknown authority", Some(ISSUER)),
+            // A bad signature is that of another authority with the same name: a key that was replaced.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                ("its certificate is from an unknown authority", Some(ISSUER))
+            }
             CertificateError::Revoked => ("its certificate is revoked", None),
             _ => ("its certificate is not valid for a server", None),
         },
@@ -186,6 +189,11 @@ fn about(seconds: u64) -> String {
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The innermost I/O error: hyper-rustls wraps the one that tells the cause in another.
+fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref()).last()
 }
 
 /// An error and what is below it. An `io::Error` hides what it wraps from `source`, which would skip rustls' errors.
