@@ -32,7 +32,8 @@ impl Client {
         let route = Route::new(&options.proxy, &*context.environment)?;
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::configuration(&options, context)?)
-            .dns_resolver(Resolver)
+            // Enough for musl to give up on a name server that fails (5 s), and not all that a connection has.
+            .dns_resolver(Resolver { patience: options.connect_timeout / 4 * 3 })
             // Without it reqwest reads the proxy's variables from the process.
             .no_proxy()
             .proxy(route.clone().into_reqwest())

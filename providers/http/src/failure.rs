@@ -45,9 +45,6 @@ impl Peer<'_> {
                 None => failure,
             };
         }
-        if error.is_timeout() {
-            return self.timeout(error.is_connect(), stage);
-        }
         if let Some(failure) = system_error(error).and_then(|error| self.exhausted(error)) {
             return failure;
         }
@@ -55,6 +52,9 @@ impl Peer<'_> {
             let why = system_error(error).map(|error| error.to_string().to_lowercase()).unwrap_or_default();
             let why = why.rsplit(": ").next().unwrap_or_default();
             return self.failure(ErrorKind::Unavailable, &format!("the name cannot be resolved: {why}"));
+        }
+        if error.is_timeout() {
+            return self.timeout(error.is_connect(), stage);
         }
         if let Some(failure) = self.tunnel(error) {
             return failure;

@@ -45,9 +45,10 @@ pub struct Options {
     pub unix_socket: Option<PathBuf>,
     /// Where clear text is allowed. Default: loopback and Unix sockets.
     pub plaintext: Plaintext,
-    /// How long a connection may take, with name look-up, proxy and TLS. Default: 10 s.
+    /// How long a connection may take, with name look-up (at most three quarters of it), proxy and TLS. Default: 8 s.
     pub connect_timeout: Duration,
-    /// How long a request may wait for its answer to start, and then for each next part of it. Default: 10 s.
+    /// How long a request may wait for the head of its answer, connecting included, and then for each next part of the
+    /// body. Default: 10 s.
     pub idle_timeout: Duration,
     /// How long a request may take from its start to the last byte of the answer, redirects included. Default: 30 s.
     pub total_timeout: Duration,
@@ -73,7 +74,7 @@ impl Default for Options {
             proxy: Proxy::None,
             unix_socket: None,
             plaintext: Plaintext::Local,
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(8),
             idle_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(30),
             response_limit: 8 << 20,

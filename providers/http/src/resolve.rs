@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -14,12 +15,20 @@ use crate::address::{Distance, distance};
 ///   up at the first suffix whose server fails or knows the name without an address, and pods have such a list
 ///   (`options ndots:5`), so that every outside name goes through it. The list still comes first, as the system has it: a
 ///   service `vault.dev` in the cluster must not become a host on the internet.
-pub(crate) struct Resolver;
+///
+/// A look-up runs on a thread of tokio's that cannot be stopped. It is given up after some time, so that the error names
+/// the name servers; the thread ends when the system's resolver does (within ten seconds, as its defaults are).
+pub(crate) struct Resolver {
+    pub(crate) patience: Duration,
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let patience = self.patience;
         Box::pin(async move {
-            let addresses = addresses(name.as_str()).await?;
+            let addresses = tokio::time::timeout(patience, addresses(name.as_str())).await.unwrap_or_else(|_| {
+                Err(io::Error::other(format!("no name server gave an answer within {patience:?}")))
+            })?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
