@@ -1,11 +1,11 @@
-//! Fetches one URL with handfast's client and says what came of it: `ok 200 …` or `Unavailable …`, then the time it took.
+//! Fetches one URL with handfast's client and says what came of it: `ok 200 …` or `Unavailable …`.
 //!
 //! `resolve URL [CA_FILE]` is what the DNS test runs as a static musl program, and shows how small a user of this crate is.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, ProviderError, SecretValue, files};
 use handfast_http::{Client, Options, Plaintext, Request, Url};
@@ -56,8 +56,7 @@ fn main() -> ExitCode {
             return ExitCode::from(71);
         }
     };
-    let start = Instant::now();
-    let code = match runtime.block_on(fetch(url, arguments.get(1))) {
+    match runtime.block_on(fetch(url, arguments.get(1))) {
         Ok(answer) => {
             println!("ok {answer}");
             ExitCode::SUCCESS
@@ -66,9 +65,5 @@ fn main() -> ExitCode {
             println!("{:?} {error}", error.kind);
             ExitCode::FAILURE
         }
-    };
-    eprintln!("{:?}", start.elapsed());
-    // A look-up that is still going on has a thread of its own, which cannot be stopped.
-    runtime.shutdown_background();
-    code
+    }
 }

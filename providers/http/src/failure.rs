@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError};
 use rustls::CertificateError;
@@ -88,13 +87,13 @@ impl Peer<'_> {
         self.failure(ErrorKind::Unavailable, &why)
     }
 
-    /// Descriptors or memory ran out: not the store's fault.
+    /// Descriptors, memory or threads ran out: not the store's fault.
     fn exhausted(&self, error: &io::Error) -> Option<ProviderError> {
         const EMFILE: i32 = 24;
         const ENFILE: i32 = 23;
         let why = match (error.raw_os_error(), error.kind()) {
             (Some(EMFILE | ENFILE), _) => "too many open files",
-            (_, io::ErrorKind::OutOfMemory) => "out of memory",
+            (_, io::ErrorKind::OutOfMemory) => "out of memory or threads",
             _ => return None,
         };
         Some(self.failure(ErrorKind::Os, why))
@@ -179,7 +178,7 @@ fn distrust(error: &rustls::Error) -> (String, Option<&'static str>) {
 
 /// A duration in its largest unit.
 fn about(seconds: u64) -> String {
-    match Duration::from_secs(seconds).as_secs() {
+    match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),
         7200..172_800 => format!("{} h", seconds / 3600),

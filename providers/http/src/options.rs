@@ -21,7 +21,7 @@ pub const ROOTS: Key = Key::new(
 )
 .default("builtin");
 
-/// `proxy`, for `[fetch]` and `[providers.NAME]`.
+/// `proxy`, for `[fetch]`.
 pub const PROXY: Key = Key::new(
     "proxy",
     Kind::String,
@@ -29,7 +29,7 @@ pub const PROXY: Key = Key::new(
 )
 .default("none");
 
-/// All of them.
+/// All of them, as `[fetch]` has them.
 pub const KEYS: &[Key] = &[CA_FILE, ROOTS, PROXY];
 
 /// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
@@ -83,8 +83,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads [`KEYS`] from tables that are already checked against them: `[fetch]`, then `[providers.NAME]`. Each key is
-    /// taken from the last table that has it.
+    /// Reads those of [`KEYS`] that there are from tables whose keys are already checked: `[fetch]`, then
+    /// `[providers.NAME]`. Each key is taken from the last table that has it.
     pub fn read(tables: &[&Table], problems: &mut Problems) -> Self {
         let mut options = Self::default();
         let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));

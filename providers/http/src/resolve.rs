@@ -1,10 +1,12 @@
 //! Names to addresses.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::thread;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
 
 use crate::address::{Distance, distance};
 
@@ -16,8 +18,9 @@ use crate::address::{Distance, distance};
 ///   (`options ndots:5`), so that every outside name goes through it. The list still comes first, as the system has it: a
 ///   service `vault.dev` in the cluster must not become a host on the internet.
 ///
-/// A look-up runs on a thread of tokio's that cannot be stopped. It is given up after some time, so that the error names
-/// the name servers; the thread ends when the system's resolver does (within ten seconds, as its defaults are).
+/// A look-up runs on a thread of its own, which cannot be stopped. It is given up after some time, so that the error names
+/// the name servers; the thread ends when the system's resolver does (within ten seconds, as its defaults are), and nobody
+/// waits for it.
 pub(crate) struct Resolver {
     pub(crate) patience: Duration,
 }
@@ -44,6 +47,13 @@ async fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
+/// Not by tokio's own threads: where the system has none left they panic, and they hold up the runtime's end.
 async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+    let (answer, answered) = oneshot::channel();
+    let name = name.to_owned();
+    thread::Builder::new()
+        .name("look-up".into())
+        .spawn(move || answer.send((name.as_str(), 0).to_socket_addrs().map(Iterator::collect)))
+        .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    answered.await.unwrap_or_else(|_| Err(io::Error::other("the look-up was given up")))
 }

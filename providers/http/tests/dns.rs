@@ -257,7 +257,13 @@ fn inside(program: &Path) -> ExitCode {
         println!("test {} ... {}", case.name, verdict.as_ref().map_or_else(|why| why.as_str(), |took| took.as_str()));
         failed += usize::from(verdict.is_err());
     }
-    println!("{} passed; {failed} failed", CASES.len() - failed);
+    let verdict = names.check_without_threads(program);
+    println!(
+        "test no_thread_for_a_look_up_is_the_systems_fault ... {}",
+        verdict.as_ref().map_or_else(|why| why.as_str(), |()| "ok")
+    );
+    failed += usize::from(verdict.is_err());
+    println!("{} passed; {failed} failed", CASES.len() + 1 - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -334,6 +340,29 @@ impl NameServer {
             return Err(format!("FAILED: {name} was asked for"));
         }
         Ok(format!("ok ({took:.1?}: {})", text.trim()))
+    }
+
+    /// A user that may have one thread has none for a look-up.
+    fn check_without_threads(&self, program: &Path) -> Result<(), String> {
+        *self.zone.lock().unwrap() = |_, _| Reply::Addresses(&["127.0.0.2"]);
+        // The mount namespace is ours: a copy that any user can reach.
+        fs::copy(program, "/mnt/resolve").unwrap();
+        let output = Command::new("setpriv")
+            .args([
+                "--reuid=54321",
+                "--clear-groups",
+                "prlimit",
+                "--nproc=1",
+                "/mnt/resolve",
+                "http://store.example:8080/",
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        match text.starts_with("Os cannot ask http://store.example:8080: out of memory or threads") {
+            true => Ok(()),
+            false => Err(format!("FAILED: {text} {}", String::from_utf8_lossy(&output.stderr))),
+        }
     }
 
     fn answer_tcp(&self, mut stream: TcpStream) -> std::io::Result<()> {

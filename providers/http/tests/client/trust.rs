@@ -48,6 +48,14 @@ async fn a_file_of_two_authorities_beside_the_builtin_ones() {
 }
 
 #[tokio::test]
+async fn the_process_default_of_rustls_is_neither_used_nor_set() {
+    let authority = Authority::new();
+    let server = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
+    fetch(&authority, options(), get(server.url("https", "/"))).await.unwrap();
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+}
+
+#[tokio::test]
 async fn what_answers_a_handshake_with_something_else() {
     for (bytes, stay, kind, part) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], true, Untrusted, "something else than TLS"),
