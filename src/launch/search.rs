@@ -161,7 +161,7 @@ mod tests {
             uid: 54321,
             gid: 54321,
             groups: vec![],
-            home: None,
+            defaulted: false,
             capabilities: 0,
             core_dumps: false,
             strict: false,

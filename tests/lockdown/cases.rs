@@ -299,6 +299,12 @@ fn process_state() -> Vec<Case> {
         let name = format!("descriptors_with_close_range_denied_{errno}");
         cases.push(app(&name, "", &plan, (1000, 1001, "4 27"), NOTHING, &open));
     }
+    cases.push(own(
+        "a_signal_that_was_blocked_when_found_stays_pending",
+        "env --default-signal --block-signal=TERM",
+        "watch terminated",
+        &["ignored 0 blocked 4000", "pending 4000"],
+    ));
     let mut late =
         refused("a_late_signal_ends_the_start", "env --default-signal", "watch terminated", 143, &["SIGTERM"]);
     late.needs_root = false;
@@ -331,6 +337,14 @@ fn commands(directory: &Path) -> Vec<Case> {
         set_file_capabilities(&capable, 1);
         set_file_capabilities(&hopeful, 0);
     }
+    let private = directory.join("private");
+    fs::create_dir(&private).unwrap();
+    fs::copy(directory.join("binary"), private.join("program")).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&private, Some(1000), None).unwrap();
+    }
+    let private = private.display();
     let (capable, hopeful) = (capable.display(), hopeful.display());
     let app_lines = ["Uid: 1000 1000 1000 1000".to_owned(), format!("CapPrm: {NOTHING}")];
     vec![
@@ -354,6 +368,13 @@ fn commands(directory: &Path) -> Vec<Case> {
             &["its file capabilities NET_RAW lie outside the capability bounding set", "keep_capabilities"],
         )
         .with_root(),
+        Case {
+            name: "private_directory_of_the_app_that_root_without_capabilities_cannot_see".into(),
+            needs_root: true,
+            before: ONLY_SET_IDS.into(),
+            plan: format!("{APP} command={private}/program"),
+            expected: Expected::App(app_lines.clone().into()),
+        },
         Case {
             name: "file_capabilities_that_need_not_be_effective".into(),
             needs_root: true,

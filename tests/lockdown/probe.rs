@@ -17,6 +17,8 @@ pub fn run() -> ExitCode {
     let signals::Found { ignored, blocked } = signals::found();
     // No wrapper sets 32 and 33, which libc uses itself, to their default.
     println!("ignored {:x} blocked {blocked:x}", ignored & !(3 << 31));
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:")).unwrap();
+    println!("pending {:x}", u64::from_str_radix(pending.trim(), 16).unwrap());
     println!("found signals {ignored:x} {blocked:x}");
     let umask = status.lines().find(|line| line.starts_with("Umask")).unwrap();
     println!("found {umask} in {}", std::env::current_dir().unwrap().display());

@@ -94,7 +94,7 @@ fn isolation(words: &Words) -> Isolation {
         uid: id("uid", geteuid().as_raw()),
         gid: id("gid", getegid().as_raw()),
         groups,
-        home: None,
+        defaulted: false,
         capabilities: u64::from_str_radix(words.value("keep").unwrap_or("0"), 16).unwrap(),
         core_dumps: words.has("core_dumps"),
         strict: words.has("strict"),
