@@ -12,7 +12,8 @@ use crate::failure::{Peer, Stage};
 /// The longest wait that a store is believed to ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// An answer whose body has come whole. It has no `Debug`: a header or the body may be a secret.
+/// An answer whose body has come whole. It has no `Debug`: a header or the body may be a secret. Dropped, it wipes the body;
+/// what TLS and HTTP had in their buffers on the way is wiped by nobody, until the worker's memory goes with the worker.
 pub struct Response {
     status: StatusCode,
     headers: HeaderMap,

@@ -96,15 +96,15 @@ async fn every_status_is_an_answer_with_a_meaning_of_its_own() {
 #[tokio::test]
 async fn a_server_that_stops_hits_the_idle_limit() {
     for (before, part) in [
-        ("", "no answer within 300ms"),
-        ("HTTP/1.1 200 OK\r\ncontent-le", "no answer within 300ms"),
+        ("", "no answer within 700ms"),
+        ("HTTP/1.1 200 OK\r\ncontent-le", "no answer within 700ms"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "the answer stopped"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart", "the answer stopped"),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n", "the answer stopped"),
     ] {
         let start = Instant::now();
-        failed(result_of(move |_| vec![send(before), Step::Wait(LONG)]).await, Unavailable, part);
-        assert!(start.elapsed() < Duration::from_millis(800), "{before:?}: {:?}", start.elapsed());
+        failed(result_with(impatient(), move |_| vec![send(before), Step::Wait(LONG)]).await, Unavailable, part);
+        assert!(start.elapsed() < Duration::from_secs(5), "{before:?}: {:?}", start.elapsed());
     }
 }
 
@@ -115,11 +115,11 @@ async fn a_server_that_drips_hits_the_limit_of_the_whole() {
     let in_the_body = move |_: &str| {
         std::iter::once(send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")).chain(drips()).collect::<Vec<_>>()
     };
-    failed(result_of(in_the_body).await, Unavailable, "no complete answer within 900ms");
-    assert!(start.elapsed() < Duration::from_millis(1500));
+    failed(result_with(impatient(), in_the_body).await, Unavailable, "no complete answer within 2s");
+    assert!(start.elapsed() < Duration::from_secs(5));
     // In the head every byte counts as waiting for the answer.
     let in_the_head = move |_: &str| std::iter::once(send("HTTP/1.1 200 OK\r\n")).chain(drips()).collect::<Vec<_>>();
-    failed(result_of(in_the_head).await, Unavailable, "no answer within 300ms");
+    failed(result_with(impatient(), in_the_head).await, Unavailable, "no answer within 700ms");
 }
 
 #[tokio::test]

@@ -269,15 +269,18 @@ impl Clock for World {
     }
 }
 
-/// Options that trust `CA_FILE` alone, with little patience.
+/// Options that trust `CA_FILE` alone.
 pub fn options() -> Options {
+    Options { ca_file: Some(PathBuf::from(CA_FILE)), roots: Roots::None, ..Options::default() }
+}
+
+/// The same with little patience, for servers that let one wait.
+pub fn impatient() -> Options {
     Options {
-        ca_file: Some(PathBuf::from(CA_FILE)),
-        roots: Roots::None,
-        connect_timeout: Duration::from_millis(700),
-        idle_timeout: Duration::from_millis(300),
-        total_timeout: Duration::from_millis(900),
-        ..Options::default()
+        connect_timeout: Duration::from_millis(1500),
+        idle_timeout: Duration::from_millis(700),
+        total_timeout: Duration::from_millis(2000),
+        ..options()
     }
 }
 
