@@ -18,7 +18,9 @@ pub const FAILED: c_int = 99;
 pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
     let argument = |index: usize| {
         // SAFETY: `index` is below `argc`, and the caller vouches for `argv`.
-        let pointer = unsafe { *argv.add(index) };
+        let entry = unsafe { argv.add(index) };
+        // SAFETY: as above.
+        let pointer = unsafe { *entry };
         // SAFETY: each of the first `argc` entries is a C string that lives as long as the process.
         let text = unsafe { CStr::from_ptr(pointer) };
         OsStr::from_bytes(text.to_bytes()).to_os_string()

@@ -46,7 +46,9 @@ impl Options {
         while let Some(argument) = rest.next() {
             match argument.to_str() {
                 Some("--out") => options.out = Some(value("--out", &mut rest)?),
-                Some("--nth") => options.nth = value("--nth", &mut rest)?.parse().map_err(|_| "--nth needs a number")?,
+                Some("--nth") => {
+                    options.nth = value("--nth", &mut rest)?.parse().map_err(|_| "--nth needs a number")?
+                }
                 Some("--needle") => options.needles.push(Needle::from_hex(&value("--needle", &mut rest)?)?),
                 Some("--") => {
                     let word = |word: OsString| CString::new(word.as_bytes()).map_err(|error| error.to_string());
@@ -181,7 +183,8 @@ impl Tracer {
     /// A process about to exit, its memory still whole. Threads share it, so only the first of them counts.
     fn exiting(&mut self, process: libc::pid_t) -> io::Result<()> {
         let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-        let leader = status.lines().any(|line| line.strip_prefix("Tgid:").is_some_and(|id| id.trim() == process.to_string()));
+        let leader =
+            status.lines().any(|line| line.strip_prefix("Tgid:").is_some_and(|id| id.trim() == process.to_string()));
         if leader && self.gone.insert(process) {
             let name = if process == self.root { "privileged" } else { "worker" };
             let report = self.report(name, "exit", process)?;
@@ -201,20 +204,18 @@ impl Tracer {
 
 /// Whether this stop at a system call is the entry of an execve.
 fn enters_execve(process: libc::pid_t) -> io::Result<bool> {
-    let mut information = std::mem::MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
-    let size = size_of::<libc::ptrace_syscall_info>();
-    // SAFETY: the kernel writes at most `size` bytes to the pointer, which is valid for that many.
-    let result =
-        unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO as _, process, size, information.as_mut_ptr()) };
+    // `struct ptrace_syscall_info`, which not every C library declares: the first byte says what kind of stop this is, and
+    // the fourth word of an entry is the call's number.
+    const REQUEST: i64 = 0x420e;
+    const ENTRY: u8 = 1;
+    let mut information = [0u64; 11];
+    let pointer = information.as_mut_ptr();
+    // SAFETY: the kernel writes at most that many bytes to the pointer, which is valid for them.
+    let result = unsafe { libc::ptrace(REQUEST as _, process, size_of_val(&information), pointer) };
     Errno::result(result)?;
-    // SAFETY: all zeroes is a valid value, and the kernel has filled in what it has.
-    let information = unsafe { information.assume_init() };
-    if information.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
-        return Ok(false);
-    }
-    // SAFETY: the kernel has filled in this variant, as `op` says.
-    let number = unsafe { information.u.entry }.nr;
-    Ok([libc::SYS_execve, libc::SYS_execveat].iter().any(|call| u64::try_from(*call) == Ok(number)))
+    let entry = information[0].to_ne_bytes()[0] == ENTRY;
+    let execves = [libc::SYS_execve, libc::SYS_execveat];
+    Ok(entry && execves.iter().any(|call| u64::try_from(*call) == Ok(information[3])))
 }
 
 /// Lets a stopped process go on; one that was killed meanwhile needs no letting go.

@@ -10,6 +10,12 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::Step;
 
+/// Closes all but the standard ones.
+pub fn close_inherited() -> Result<(), String> {
+    // SAFETY: takes numbers only; nothing is open yet that anything here uses.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).step("--clean").map(drop)
+}
+
 /// Leaves `count` descriptors of all kinds open over the execve, the first of them at the highest number that the limit
 /// allows; each other at the lowest that is free, as a leak has it.
 pub fn open_junk(count: usize) -> Result<(), String> {

@@ -47,6 +47,10 @@ impl<T, E: std::fmt::Display> Step<T> for Result<T, E> {
 }
 
 fn prepare(options: &Options) -> Result<(), String> {
+    if options.clean {
+        descriptors::close_inherited()?;
+        signals::reset()?;
+    }
     // Root mounts before it stops being root; an ordinary user can only where its own namespace makes it root.
     let early = nix::unistd::geteuid().is_root();
     if early {
@@ -102,9 +106,10 @@ fn setup(options: &Options) -> Result<(), String> {
 
 fn environment(options: &Options) {
     for (name, value) in &options.variables {
-        // SAFETY: this process has one thread.
         match value {
+            // SAFETY: this process has one thread.
             Some(value) => unsafe { std::env::set_var(name, value) },
+            // SAFETY: as above.
             None => unsafe { std::env::remove_var(name) },
         }
     }

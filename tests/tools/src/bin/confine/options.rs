@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use handfast_testtools::capabilities;
+use handfast_testtools::limits::LIMITS;
 use handfast_testtools::start::value;
 use nix::sys::resource::{RLIM_INFINITY, Resource};
 
@@ -18,6 +19,8 @@ pub enum Mount {
 /// What to start with. `None` and empty lists leave things as they are.
 #[derive(Default)]
 pub struct Options {
+    /// `--clean`: nothing open but 0 to 2, no signal ignored or blocked; whatever started the tests left.
+    pub clean: bool,
     /// `--close 0,1,2`
     pub close: Vec<i32>,
     /// `--ignore PIPE,CHLD,34`
@@ -90,17 +93,28 @@ impl Options {
     }
 
     fn option(&mut self, option: &str, rest: &mut impl Iterator<Item = OsString>) -> Result<(), String> {
-        match option {
-            "--mountns" => return Ok(self.mount_namespace = true),
-            "--userns" => return Ok(self.user_namespace = Some((0, 0))),
-            _ => {}
-        }
-        if let Some(ids) = option.strip_prefix("--userns=") {
-            let (uid, gid) = ids.split_once(':').ok_or("--userns=UID:GID")?;
-            self.user_namespace = Some((number(option, uid)?, number(option, gid)?));
-            return Ok(());
-        }
-        let text = value(option, rest)?;
+        let text = match option {
+            "--clean" => {
+                self.clean = true;
+                return Ok(());
+            }
+            "--mountns" => {
+                self.mount_namespace = true;
+                return Ok(());
+            }
+            "--userns" => {
+                self.user_namespace = Some((0, 0));
+                return Ok(());
+            }
+            option => match option.strip_prefix("--userns=") {
+                Some(ids) => {
+                    let (uid, gid) = ids.split_once(':').ok_or("--userns=UID:GID")?;
+                    self.user_namespace = Some((number(option, uid)?, number(option, gid)?));
+                    return Ok(());
+                }
+                None => value(option, rest)?,
+            },
+        };
         match option {
             "--close" => self.close = numbers(option, &text)?,
             "--ignore" => self.ignore = signals::numbers(&text)?,
@@ -152,24 +166,8 @@ fn numbers<T: std::str::FromStr>(option: &str, list: &str) -> Result<Vec<T>, Str
 
 fn limit(text: &str) -> Result<(Resource, u64, u64), String> {
     let (name, values) = text.split_once('=').ok_or("--rlimit NAME=SOFT[:HARD]")?;
-    let resource = match name {
-        "AS" => Resource::RLIMIT_AS,
-        "CORE" => Resource::RLIMIT_CORE,
-        "CPU" => Resource::RLIMIT_CPU,
-        "DATA" => Resource::RLIMIT_DATA,
-        "FSIZE" => Resource::RLIMIT_FSIZE,
-        "LOCKS" => Resource::RLIMIT_LOCKS,
-        "MEMLOCK" => Resource::RLIMIT_MEMLOCK,
-        "MSGQUEUE" => Resource::RLIMIT_MSGQUEUE,
-        "NICE" => Resource::RLIMIT_NICE,
-        "NOFILE" => Resource::RLIMIT_NOFILE,
-        "NPROC" => Resource::RLIMIT_NPROC,
-        "RTPRIO" => Resource::RLIMIT_RTPRIO,
-        "RTTIME" => Resource::RLIMIT_RTTIME,
-        "SIGPENDING" => Resource::RLIMIT_SIGPENDING,
-        "STACK" => Resource::RLIMIT_STACK,
-        _ => return Err(format!("unknown limit {name}")),
-    };
+    let (_, resource) =
+        *LIMITS.iter().find(|(known, _)| *known == name).ok_or_else(|| format!("unknown limit {name}"))?;
     let value = |text: &str| if text == "unlimited" { Ok(RLIM_INFINITY) } else { number("--rlimit", text) };
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     Ok((resource, value(soft)?, value(hard)?))

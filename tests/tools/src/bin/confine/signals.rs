@@ -18,6 +18,27 @@ pub fn numbers(list: &str) -> Result<Vec<i32>, String> {
     list.split(',').map(one).collect()
 }
 
+/// The kernel's `struct sigaction`, larger than on any machine we know; all zeroes is the default action, and no mask.
+const NOTHING: [u64; 8] = [0; 8];
+/// What the kernel wants to hear as the size of a signal mask.
+const MASK_SIZE: usize = 8;
+
+/// No signal ignored, none blocked. Straight to the kernel: C libraries keep some real-time signals to themselves, and
+/// programs that were written in other ways leave those ignored.
+pub fn reset() -> Result<(), String> {
+    for number in (1..=64).filter(|number| ![libc::SIGKILL, libc::SIGSTOP].contains(number)) {
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the kernel reads one `struct sigaction` of `NOTHING`, which installs no handler.
+        let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, number, NOTHING.as_ptr(), old, MASK_SIZE) };
+        Errno::result(result).step("--clean")?;
+    }
+    let old = std::ptr::null_mut::<u64>();
+    // SAFETY: the kernel reads `MASK_SIZE` bytes of `NOTHING`.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, NOTHING.as_ptr(), old, MASK_SIZE) };
+    Errno::result(result).step("--clean").map(drop)
+}
+
 /// Both survive the execve.
 pub fn set(options: &Options) -> Result<(), String> {
     for number in &options.ignore {

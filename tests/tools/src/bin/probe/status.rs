@@ -2,26 +2,9 @@
 
 use std::fs;
 
+use handfast_testtools::limits::LIMITS;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use serde_json::{Map, Value, json};
-
-const LIMITS: [(&str, u32); 16] = [
-    ("CPU", libc::RLIMIT_CPU as u32),
-    ("FSIZE", libc::RLIMIT_FSIZE as u32),
-    ("DATA", libc::RLIMIT_DATA as u32),
-    ("STACK", libc::RLIMIT_STACK as u32),
-    ("CORE", libc::RLIMIT_CORE as u32),
-    ("RSS", libc::RLIMIT_RSS as u32),
-    ("NPROC", libc::RLIMIT_NPROC as u32),
-    ("NOFILE", libc::RLIMIT_NOFILE as u32),
-    ("MEMLOCK", libc::RLIMIT_MEMLOCK as u32),
-    ("AS", libc::RLIMIT_AS as u32),
-    ("LOCKS", libc::RLIMIT_LOCKS as u32),
-    ("SIGPENDING", libc::RLIMIT_SIGPENDING as u32),
-    ("MSGQUEUE", libc::RLIMIT_MSGQUEUE as u32),
-    ("NICE", libc::RLIMIT_NICE as u32),
-    ("RTPRIO", libc::RLIMIT_RTPRIO as u32),
-    ("RTTIME", libc::RLIMIT_RTTIME as u32),
-];
 
 /// Masks as hexadecimal text, just as the kernel prints them; ids as numbers, real, effective, saved and filesystem.
 pub fn all() -> Value {
@@ -90,10 +73,7 @@ fn nice() -> i32 {
 }
 
 /// `[soft, hard]`; null is no limit.
-fn limit(resource: u32) -> Value {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for the call, which fills it in. (The type of `resource` differs between C libraries.)
-    unsafe { libc::getrlimit(resource as _, &raw mut limit) };
-    let number = |value| if value == libc::RLIM_INFINITY { Value::Null } else { json!(value) };
-    json!([number(limit.rlim_cur), number(limit.rlim_max)])
+fn limit(resource: Resource) -> Value {
+    let number = |value| if value == RLIM_INFINITY { Value::Null } else { json!(value) };
+    getrlimit(resource).map_or(Value::Null, |(soft, hard)| json!([number(soft), number(hard)]))
 }
