@@ -32,7 +32,9 @@ fn root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     assert!(root || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI runs as root");
     if !root {
-        println!("skipped: {}: needs root", std::thread::current().name().unwrap_or("a test"));
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        // Not by `println!`, which the test harness keeps to itself.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {name}: needs root\n").as_bytes());
     }
     root
 }
