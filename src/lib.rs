@@ -1,1 +1,98 @@
-//! x
+//! handfast hands secrets to a process and lets go.
+//!
+//! `run.rs` has the stages in their order; `ARCHITECTURE.md` beside it has the reasons.
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("handfast runs on Linux only: it is made of memfd, tmpfs, Landlock, seccomp and capabilities");
+
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod deliver;
+pub mod error;
+pub mod fetch;
+pub mod identity;
+pub mod install;
+pub mod launch;
+pub mod lockdown;
+pub mod plan;
+pub mod registry;
+pub mod report;
+pub mod run;
+pub mod sys;
+pub mod worker;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use cli::Invocation;
+use config::Environment;
+use error::{Class, Error, Phase};
+
+/// Does what the arguments say. The shell of the program: the stages are in [`run`].
+pub fn main() -> ExitCode {
+    let started = Instant::now();
+    std::panic::set_hook(Box::new(panicked));
+    let environment = Environment::from(sys::environment::capture(config::is_credential));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let outcome = start(&arguments, environment, started);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::failure(&error, started.elapsed());
+            ExitCode::from(error.class.exit_code())
+        }
+    }
+}
+
+fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<()> {
+    let parsed = cli::parse(arguments.iter().cloned());
+    let (settings, outcome) =
+        report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
+    report::start(settings);
+    let invocation = parsed?;
+    outcome?;
+    if sys::process::secure_execution() {
+        return Err(Error::new(
+            Phase::Config,
+            Class::Config,
+            "handfast was started with more rights than its caller has: a set-id bit or file capabilities",
+        )
+        .hint("take them off the file: handfast must be started by root to drop root"));
+    }
+    match invocation {
+        Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
+        Invocation::Init(options) => run::init(&options, environment, started),
+        Invocation::Check(options, format) => print(&check::check(&options, &format, &environment, started)?),
+        Invocation::Install(path) => install::install(&path),
+        Invocation::Schema => print(&config::schema::schema()),
+        Invocation::Completions(shell) => print(&cli::completions(&shell)?),
+        Invocation::Man => print(&cli::manual()),
+        Invocation::Print(text) => print(text.as_bytes()),
+    }
+}
+
+fn print(text: &[u8]) -> error::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| {
+            Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
+        }),
+    }
+}
+
+/// A bug: where, and never with what. The payload of a panic may quote anything.
+fn panicked(information: &std::panic::PanicHookInfo<'_>) {
+    let place = information
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), |place| format!("{}:{}", place.file(), place.line()));
+    let error = Error::new(Phase::Plan, Class::Internal, format!("a bug in handfast, at {place}"))
+        .hint("please report it with this line");
+    report::failure(&error, std::time::Duration::ZERO);
+    sys::exit::now(i32::from(Class::Internal.exit_code()))
+}

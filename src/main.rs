@@ -1,2 +1,8 @@
-//! x
-fn main() {}
+//! handfast: see `lib.rs` for the stages, and `run.rs` for their order.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    handfast::main()
+}

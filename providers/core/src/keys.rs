@@ -62,18 +62,23 @@ impl Key {
 }
 
 /// Checks a table against its keys: unknown ones, wrong types, wrong values. `table_name` is as in `[app]`.
-pub fn check(table: &Table, table_name: &str, keys: &[Key], problems: &mut Problems) {
-    for (name, item) in table.iter() {
-        match keys.iter().find(|key| key.name == name) {
+pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Problems) {
+    for ((name, item), (_, place)) in table.iter().zip(table.keys()) {
+        match keys.iter().copied().flatten().find(|key| key.name == name) {
             Some(key) => check_value(name, item, &key.kind, problems),
             None => {
-                let known =
-                    || keys.iter().filter(|key| !matches!(key.kind, Kind::NotInThisVersion)).map(|key| key.name);
+                let known = || {
+                    keys.iter()
+                        .copied()
+                        .flatten()
+                        .filter(|key| !matches!(key.kind, Kind::NotInThisVersion))
+                        .map(|key| key.name)
+                };
                 let hint = match nearest(name, known()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
                 };
-                problems.add_with_hint(&item.place, format!("unknown key `{name}` in [{table_name}]"), hint);
+                problems.add_with_hint(place, format!("unknown key `{name}` in [{table_name}]"), hint);
             }
         }
     }

@@ -57,6 +57,11 @@ impl Problems {
         self.0.push(Problem { place: place.clone(), message: message.into(), hint: Some(hint.into()) });
     }
 
+    /// Adds a problem that another check has made.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
     /// Whether nothing is wrong so far.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

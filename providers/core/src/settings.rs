@@ -10,7 +10,7 @@ use crate::problem::Place;
 /// A table of settings, in the order of the file.
 #[derive(Default)]
 pub struct Table {
-    entries: Vec<(String, Item)>,
+    entries: Vec<(String, Place, Item)>,
 }
 
 /// A value and where it stands.
@@ -26,7 +26,7 @@ pub struct Item {
 pub enum Value {
     String(Zeroizing<String>),
     Integer(i64),
-    Float(f64),
+    Float,
     Boolean(bool),
     Datetime,
     Array(Vec<Item>),
@@ -47,7 +47,7 @@ impl Value {
         match self {
             Value::String(_) => "a string",
             Value::Integer(_) => "an integer",
-            Value::Float(_) => "a float",
+            Value::Float => "a float",
             Value::Boolean(_) => "a boolean",
             Value::Datetime => "a date",
             Value::Array(_) => "an array",
@@ -60,31 +60,46 @@ impl Value {
 impl Table {
     /// The item under a key.
     pub fn item(&self, key: &str) -> Option<&Item> {
-        self.entries.iter().find(|(name, _)| name == key).map(|(_, item)| item)
+        self.entries.iter().find(|(name, ..)| name == key).map(|(_, _, item)| item)
     }
 
     /// Every key with its item.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Item)> {
-        self.entries.iter().map(|(name, item)| (name.as_str(), item))
+        self.entries.iter().map(|(name, _, item)| (name.as_str(), item))
     }
 
-    /// Every key with its item, to change.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Item)> {
-        self.entries.iter_mut().map(|(name, item)| (name.as_str(), item))
+    /// Every key with the place where the key itself stands.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &Place)> {
+        self.entries.iter().map(|(name, place, _)| (name.as_str(), place))
     }
 
-    /// Sets a key, in place of what it held.
-    pub fn set(&mut self, key: &str, item: Item) {
-        match self.entries.iter_mut().find(|(name, _)| name == key) {
-            Some((_, old)) => *old = item,
-            None => self.entries.push((key.to_owned(), item)),
-        }
+    /// Every item, to change.
+    pub fn items_mut(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.entries.iter_mut().map(|(_, _, item)| item)
+    }
+
+    /// Sets a key that stands at `place`, instead of what it held.
+    pub fn set(&mut self, key: &str, place: Place, item: Item) {
+        self.remove(key);
+        self.entries.push((key.to_owned(), place, item));
     }
 
     /// Takes a key out.
     pub fn remove(&mut self, key: &str) -> Option<Item> {
-        let at = self.entries.iter().position(|(name, _)| name == key)?;
-        Some(self.entries.remove(at).1)
+        let at = self.entries.iter().position(|(name, ..)| name == key)?;
+        Some(self.entries.remove(at).2)
+    }
+
+    /// Takes everything over that `later` says, key by key.
+    pub fn merge(&mut self, later: Table) {
+        for (key, place, item) in later.entries {
+            self.set(&key, place, item);
+        }
+    }
+
+    /// Takes the table apart.
+    pub fn into_entries(self) -> impl Iterator<Item = (String, Place, Item)> {
+        self.entries.into_iter()
     }
 
     /// Where a key's value stands.

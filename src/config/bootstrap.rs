@@ -1,0 +1,35 @@
+//! The variables that hold credentials of the stores: complete, whatever is compiled in, because the app must not get them.
+#![forbid(unsafe_code)]
+
+/// Bootstrap credentials by variable. Addresses, regions, role names, role ids and paths of token files are none.
+const CREDENTIALS: &[&str] = &[
+    // Vault: https://developer.hashicorp.com/vault/docs/commands#environment-variables; secret-init's and vault-env's VAULT_SECRET_ID,
+    // VAULT_JWT. OpenBao reads the same with its own prefix.
+    "VAULT_TOKEN",
+    "VAULT_SECRET_ID",
+    "VAULT_JWT",
+    "BAO_TOKEN",
+    "BAO_SECRET_ID",
+    "BAO_JWT",
+    // AWS: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html; the last three are older names that
+    // some SDKs still read.
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    // Azure: https://learn.microsoft.com/azure/developer/python/sdk/authentication-environment-variables; the headers are what
+    // App Service and Container Apps ask for before they give a managed identity's token.
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_PASSWORD",
+    "IDENTITY_HEADER",
+    "MSI_SECRET",
+];
+
+/// Whether a variable holds a bootstrap credential.
+pub fn is_credential(name: &[u8]) -> bool {
+    CREDENTIALS.iter().any(|known| known.as_bytes() == name)
+}

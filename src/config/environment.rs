@@ -1,0 +1,257 @@
+//! The environment: handfast's own settings, references in variables, and what of it the app gets.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use handfast_core::{Place, Problems, SecretValue};
+
+use crate::config::bootstrap;
+use crate::sys::environment::Captured;
+
+/// What starts a reference in a variable's value.
+const MARK: &str = "handfast:";
+
+/// The environment that handfast was started with.
+pub struct Environment(Captured);
+
+/// A reference that stands in a variable.
+#[derive(Debug, PartialEq, Eq)]
+pub struct VariableReference {
+    /// The variable.
+    pub variable: String,
+    /// The secret's name: the variable's without its suffix, lower case, `_` as `-`.
+    pub secret: String,
+    /// What the variable gets.
+    pub gives: Gives,
+    /// The reference, without `handfast:`.
+    pub reference: String,
+}
+
+/// What a variable gets, as its suffix says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// `_FILE`, `_PATH`: the path.
+    Path,
+    /// `_FD`: the descriptor's number.
+    Number,
+}
+
+impl From<Captured> for Environment {
+    fn from(captured: Captured) -> Self {
+        Self(captured)
+    }
+}
+
+impl Environment {
+    /// A variable that holds no credential, as text; an empty one counts as unset. `Err` where it is not UTF-8.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, ()> {
+        match self.raw(name) {
+            None => Ok(None),
+            Some(value) => value.to_str().map(Some).ok_or(()),
+        }
+    }
+
+    /// A variable that holds no credential; an empty one counts as unset.
+    pub fn raw(&self, name: &str) -> Option<&OsStr> {
+        let (_, value) = self.0.variables.iter().find(|(known, _)| known == name)?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Whether a variable holds a bootstrap credential.
+    pub fn is_credential(&self, name: &str) -> bool {
+        bootstrap::is_credential(name.as_bytes())
+    }
+
+    /// The references in variables. A value that does not start with `handfast:` belongs to the app.
+    pub fn references(&self, problems: &mut Problems) -> Vec<VariableReference> {
+        let mut references: Vec<VariableReference> = Vec::new();
+        for (name, value) in &self.0.variables {
+            let Some(rest) = value.as_bytes().strip_prefix(MARK.as_bytes()) else { continue };
+            let variable = name.to_string_lossy();
+            let Ok(reference) = std::str::from_utf8(rest) else {
+                problems.add(&Place::Environment, format!("the reference in `{variable}` is not UTF-8"));
+                continue;
+            };
+            let Some((stem, gives)) = strip_suffix(&variable) else {
+                problems.add_with_hint(
+                    &Place::Environment,
+                    format!("`{variable}` holds a reference, but no value is ever put into a variable"),
+                    format!("name it `{variable}_FILE` (or `{variable}_PATH`) to get a path, `{variable}_FD` to get a descriptor's number"),
+                );
+                continue;
+            };
+            let secret = stem.to_ascii_lowercase().replace('_', "-");
+            if let Some(other) = references.iter().find(|other| other.secret == secret) {
+                problems.add_with_hint(
+                    &Place::Environment,
+                    format!("`{}` and `{variable}` both name the secret `{secret}`", other.variable),
+                    "set one of them, and use `path_env` and `fd_env` in the configuration for more",
+                );
+                continue;
+            }
+            references.push(VariableReference {
+                variable: variable.into_owned(),
+                secret,
+                gives,
+                reference: reference.to_owned(),
+            });
+        }
+        references
+    }
+
+    /// One warning for each variable that holds a reference of another tool's; no part of the value is in it.
+    pub fn foreign_references(&self) -> Vec<String> {
+        let shape = |value: &[u8]| {
+            let starts = |prefix: &str| value.starts_with(prefix.as_bytes());
+            if starts("vault:") || starts(">>vault:") || starts("${vault:") {
+                Some("vault:<path>#<field>")
+            } else if starts("ssm://") || starts("arn:aws:ssm:") {
+                Some("aws:ssm/<parameter>")
+            } else if starts("azure:keyvault:") {
+                Some("azure:<vault>/<secret>")
+            } else if starts("arn:aws:secretsmanager:")
+                || starts("arn:aws-us-gov:secretsmanager:")
+                || starts("arn:aws-cn:secretsmanager:")
+            {
+                Some("aws:sm/<ARN>")
+            } else {
+                None
+            }
+        };
+        let warning = |(name, value): &(OsString, OsString)| {
+            let shape = shape(value.as_bytes())?;
+            let name = name.to_string_lossy();
+            let stem = strip_suffix(&name).map_or(&*name, |(stem, _)| stem);
+            Some(format!(
+                "the variable `{name}` holds another tool's reference, which is not resolved: write `{stem}_FILE=handfast:{shape}`"
+            ))
+        };
+        self.0.variables.iter().filter_map(warning).collect()
+    }
+
+    /// What the app gets of it: everything but references, removed variables and credentials; kept credentials are in it.
+    /// The second list names what was taken away.
+    pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<(OsString, OsString)>, Vec<String>) {
+        let mut taken: Vec<String> =
+            self.0.credentials.iter().map(|(name, _)| name.clone()).filter(|name| !keep.contains(name)).collect();
+        let mut variables = Vec::with_capacity(self.0.variables.len());
+        for (name, value) in &self.0.variables {
+            if value.as_bytes().starts_with(MARK.as_bytes()) {
+                continue;
+            }
+            if remove.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())) {
+                taken.push(name.to_string_lossy().into_owned());
+                continue;
+            }
+            variables.push((name.clone(), value.clone()));
+        }
+        for (name, value) in &self.0.credentials {
+            if keep.contains(name) && !remove.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())) {
+                variables.push((name.into(), OsString::from_vec(value.expose().to_vec())));
+            }
+        }
+        (variables, taken)
+    }
+
+    /// Gives the credentials up: the privileged process forgets them once the worker has its copy.
+    pub fn forget_credentials(&mut self) {
+        self.0.credentials.clear();
+    }
+}
+
+impl handfast_core::Environment for Environment {
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.text(name).ok().flatten()
+    }
+
+    fn credential(&self, name: &str) -> Option<&SecretValue> {
+        self.0.credentials.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
+    }
+}
+
+fn strip_suffix(variable: &str) -> Option<(&str, Gives)> {
+    let suffixes = [("_FILE", Gives::Path), ("_PATH", Gives::Path), ("_FD", Gives::Number)];
+    suffixes.into_iter().find_map(|(suffix, gives)| Some((variable.strip_suffix(suffix)?, gives)))
+}
+
+/// Whether a name fits a pattern, in which `*` stands for any text.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.iter().position(|byte| *byte == b'*') {
+        None => pattern == name,
+        Some(star) => {
+            let (before, after) = (&pattern[..star], &pattern[star + 1..]);
+            name.strip_prefix(before).is_some_and(|rest| (0..=rest.len()).any(|skip| matches(after, &rest[skip..])))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Environment(Captured { variables, credentials: vec![("VAULT_TOKEN".into(), SecretValue::from(b"t".to_vec()))] })
+    }
+
+    #[test]
+    fn a_reference_is_read_from_a_variable_with_the_right_suffix() {
+        let mut problems = Problems::default();
+        let environment = environment(&[
+            ("DB_PASSWORD_FILE", "handfast:mock:db#a"),
+            ("K_FD", "handfast:mock:k"),
+            ("DATABASE_URL", "file:./x"),
+        ]);
+        let references = environment.references(&mut problems);
+        assert!(problems.is_empty());
+        assert_eq!(references[0].secret, "db-password");
+        assert_eq!(references[0].reference, "mock:db#a");
+        assert_eq!((references[1].secret.as_str(), references[1].gives), ("k", Gives::Number));
+        assert_eq!(references.len(), 2);
+    }
+
+    #[test]
+    fn other_names_and_double_names_are_refused() {
+        let mut problems = Problems::default();
+        environment(&[
+            ("DB_PASSWORD", "handfast:mock:db"),
+            ("A_FILE", "handfast:mock:a"),
+            ("A_PATH", "handfast:mock:a"),
+        ])
+        .references(&mut problems);
+        let problems = problems.into_sorted();
+        assert!(problems[0].message.contains("`A_FILE` and `A_PATH` both name the secret `a`"));
+        assert!(problems[1].hint.as_ref().unwrap().contains("DB_PASSWORD_FILE"));
+    }
+
+    #[test]
+    fn the_app_gets_no_reference_no_credential_and_nothing_removed() {
+        let environment = environment(&[("A", "1"), ("LEGACY_X", "2"), ("B_FILE", "handfast:mock:b")]);
+        let (variables, taken) = environment.for_app(&[], &["LEGACY_*".into()]);
+        assert_eq!(variables, [("A".into(), "1".into())]);
+        assert_eq!(taken, ["VAULT_TOKEN", "LEGACY_X"]);
+        let (variables, taken) = environment.for_app(&["VAULT_TOKEN".into()], &[]);
+        assert!(variables.contains(&("VAULT_TOKEN".into(), "t".into())) && taken.is_empty());
+    }
+
+    #[test]
+    fn foreign_references_are_named_without_their_value() {
+        let warnings =
+            environment(&[("DB_PASSWORD", "vault:kv/data/db#password"), ("X_FILE", "ssm:///a")]).foreign_references();
+        assert!(warnings[0].ends_with("write `DB_PASSWORD_FILE=handfast:vault:<path>#<field>`"));
+        assert!(warnings[1].ends_with("write `X_FILE=handfast:aws:ssm/<parameter>`"));
+        assert!(!warnings.concat().contains("kv/data"));
+    }
+
+    #[test]
+    fn patterns() {
+        assert!(
+            matches(b"LEGACY_*", b"LEGACY_A")
+                && matches(b"*_KEY", b"A_KEY")
+                && matches(b"A", b"A")
+                && matches(b"*", b"")
+        );
+        assert!(!matches(b"LEGACY_*", b"NEW_LEGACY_A") && !matches(b"A", b"AB"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The keys of the configuration, as data: the checks, the messages and the JSON schema all come from here.
+#![forbid(unsafe_code)]
+
+use handfast_core::keys::{Key, Kind};
+
+/// `[app]`: what the app is and may do.
+pub const APP: &[Key] = &[
+    Key::new(
+        "user",
+        Kind::String,
+        "The app's user: a name, a uid, or \"uid:gid\". Started as root without it: 65532:65532.",
+    ),
+    Key::new("allow_root", Kind::Boolean, "Allows uid 0 as the app's user.").default("false"),
+    Key::new(
+        "groups",
+        Kind::Strings,
+        "Supplementary groups, names or gids; default: those of user in /etc/group when it is a name, else none.",
+    ),
+    Key::new(
+        "keep_capabilities",
+        Kind::Strings,
+        "The capabilities that stay, in all five sets: [\"NET_BIND_SERVICE\"].",
+    )
+    .default("[]"),
+    Key::new("core_dumps", Kind::Boolean, "Leaves RLIMIT_CORE as found instead of 0.").default("false"),
+    Key::new("strict", Kind::Boolean, "What is best effort must succeed too, else exit 125.").default("false"),
+    Key::new("env_keep", Kind::Strings, "Variables with bootstrap credentials that the app needs itself.")
+        .default("[]"),
+    Key::new("env_remove", Kind::Strings, "Variables that the app does not get; `*` stands for any text.")
+        .default("[]"),
+];
+
+/// `[files]`: where files go.
+pub const FILES: &[Key] = &[
+    Key::new("dir", Kind::String, "The files directory, on a tmpfs or ramfs. Without it each secret is a descriptor."),
+    Key::new("mode", Kind::Mode, "The mode of each file.").default("\"0400\""),
+    Key::new("size", Kind::Size, "The size of a mount of handfast's own.").default("\"1MiB\""),
+    Key::new("swap", Kind::Choice(&["warn", "refuse"]), "What happens where a target can be swapped out.")
+        .default("\"warn\""),
+];
+
+/// `[fetch]`: how secrets are fetched.
+pub const FETCH: &[Key] = &[
+    Key::new("deadline", Kind::Duration, "The deadline of the whole start.").default("\"60s\""),
+    Key::new("concurrency", Kind::Integer(1, 1024), "Requests in flight, per provider.").default("32"),
+    CA_FILE,
+    ROOTS,
+    Key::new(
+        "proxy",
+        Kind::String,
+        "\"none\", \"environment\" (HTTPS_PROXY, NO_PROXY) or a URL; never for loopback, link-local and unix sockets.",
+    )
+    .default("\"none\""),
+];
+
+/// The keys that every `[providers.NAME]` takes besides its provider's own.
+pub const PROVIDER: &[Key] =
+    &[Key::new("type", Kind::String, "The kind of provider; default: the table's name."), CA_FILE, ROOTS];
+
+/// `[secrets.NAME]`: one secret.
+pub const SECRET: &[Key] = &[
+    Key::new("from", Kind::String, "The reference: <provider>:<locator>[?key=value][#field]."),
+    Key::new(
+        "file",
+        Kind::String,
+        "The file's name in the files directory; default: the secret's name. For `#*` a pattern such as \"db-*\".",
+    ),
+    Key::new("fd", Kind::Descriptor, "The descriptor's number, or \"auto\": the lowest free from 3, in order of name."),
+    Key::new("path_env", Kind::String, "The app's variable that gets the path."),
+    Key::new("fd_env", Kind::String, "The app's variable that gets the descriptor's number."),
+    Key::new("mode", Kind::Mode, "The file's mode, over [files] mode."),
+    Key::new("owner", Kind::String, "The file's owner, \"uid:gid\", over [app] user."),
+    Key::new("optional", Kind::Boolean, "A secret that is not found is no failure.").default("false"),
+    Key::later("on_change"),
+    Key::later("params"),
+];
+
+/// The tables at the top.
+pub const TABLES: &[&str] = &["app", "files", "fetch", "providers", "secrets"];
+
+/// The tables of the contract that this version does not have.
+pub const LATER_TABLES: &[&str] = &["templates"];
+
+const CA_FILE: Key =
+    Key::new("ca_file", Kind::String, "A PEM file of certificate authorities, besides the built-in roots.");
+const ROOTS: Key =
+    Key::new("roots", Kind::Choice(&["builtin", "none"]), "\"none\": only those of ca_file.").default("\"builtin\"");

@@ -1,0 +1,70 @@
+//! The configuration's JSON schema, made from the same keys that the configuration is checked against.
+#![forbid(unsafe_code)]
+
+use handfast_core::keys::{Key, Kind};
+use serde_json::{Map, Value, json};
+
+use super::keys;
+use crate::registry;
+
+/// The schema (JSON Schema, draft 2020-12), as text.
+pub fn schema() -> Vec<u8> {
+    let providers: Vec<Value> = registry::DEFINITIONS
+        .iter()
+        .map(|definition| {
+            let mut schema = object(&[keys::PROVIDER, definition.keys]);
+            schema["title"] = json!(definition.name);
+            schema["properties"]["type"]["const"] = json!(definition.name);
+            schema
+        })
+        .collect();
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "handfast configuration",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "app": object(&[keys::APP]),
+            "files": object(&[keys::FILES]),
+            "fetch": object(&[keys::FETCH]),
+            "providers": { "type": "object", "additionalProperties": { "anyOf": providers } },
+            "secrets": {
+                "type": "object",
+                "propertyNames": { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$" },
+                "additionalProperties": object(&[keys::SECRET]),
+            },
+        },
+    });
+    let mut text = serde_json::to_vec_pretty(&schema).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn object(groups: &[&[Key]]) -> Value {
+    let built = |key: &&Key| !matches!(key.kind, Kind::NotInThisVersion);
+    let properties: Map<String, Value> =
+        groups.iter().copied().flatten().filter(built).map(|key| (key.name.to_owned(), property(key))).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = match key.kind {
+        Kind::String => json!({ "type": "string" }),
+        Kind::Boolean => json!({ "type": "boolean" }),
+        Kind::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::Duration => json!({ "type": "string", "examples": ["500ms", "10s", "1m 30s"] }),
+        Kind::Size => json!({ "type": ["string", "integer"], "examples": ["64KiB", "1MiB"] }),
+        Kind::Mode => json!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),
+        Kind::Choice(choices) => json!({ "enum": choices }),
+        Kind::Strings => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::StringTable => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Descriptor => json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 3 }] }),
+        Kind::NotInThisVersion => json!({}),
+    };
+    schema["description"] = json!(key.doc);
+    // Defaults are written as TOML, which for these kinds is JSON too.
+    if let Some(default) = key.default.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        schema["default"] = default;
+    }
+    schema
+}

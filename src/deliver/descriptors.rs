@@ -1,0 +1,197 @@
+//! Secrets in descriptors: each a sealed memfd, handed over read-only under the number that was planned.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::unistd::{Gid, Whence, dup3, fchown, lseek};
+
+use handfast_core::SecretValue;
+
+use super::ownership::{can_give_group, with_group};
+use super::powers::{Power, Powers};
+use super::write_all;
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::{Plan, Target};
+use crate::sys;
+
+/// The name shows in /proc/PID/maps and in the link of the descriptor, so it is the same for all.
+const NAME: &str = "secret";
+/// `MFD_NOEXEC_SEAL` (6.3), which nix does not name; the seal that it sets is `F_SEAL_EXEC`.
+const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
+const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
+/// What delivery itself opens at the same time, at most: the files directory's list, a generation, a file, one of /proc.
+const SPARE: usize = 4;
+const MODE: u32 = 0o440;
+
+/// A number that is kept free for a secret.
+pub struct Reserved {
+    /// The secret, as an index into the plan.
+    pub secret: usize,
+    placeholder: OwnedFd,
+}
+
+/// Whether this kernel can keep a memfd from being made executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// It can: seals 0x2f.
+    Complete,
+    /// It is older than 6.3: seals 0x0f.
+    WithoutExec,
+}
+
+/// The secrets that go into descriptors, with their numbers.
+fn targets(plan: &Plan) -> impl Iterator<Item = (usize, RawFd)> {
+    plan.secrets.iter().enumerate().filter_map(|(secret, planned)| match planned.target {
+        Target::Descriptor(number) => Some((secret, number)),
+        Target::File { .. } => None,
+    })
+}
+
+/// The numbers of the plan.
+pub fn numbers(plan: &Plan) -> Vec<RawFd> {
+    targets(plan).map(|(_, number)| number).collect()
+}
+
+/// Whether the limit on descriptors can hold those of the plan, as far as it can be told without opening any.
+pub fn check_limit(plan: &Plan) -> Result<()> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(|error| resource(format!("cannot read RLIMIT_NOFILE: {}", reason(error))))?;
+    let Some(highest) = targets(plan).map(|(_, number)| number).max() else { return Ok(()) };
+    let count = 3 + targets(plan).count() + SPARE;
+    let needed = (u64::from(highest.unsigned_abs()) + 1).max(count as u64);
+    if needed > limit { Err(too_many(needed, limit)) } else { Ok(()) }
+}
+
+/// Takes every target number, so that nothing else gets it. The placeholder is a close-on-exec copy of stderr.
+pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
+    check_limit(plan)?;
+    let reserve = |(secret, number)| {
+        let placeholder = sys::fs::duplicate_from(std::io::stderr().as_fd(), number)
+            .map_err(|error| resource(format!("cannot reserve descriptor {number}: {}", reason(error))))?;
+        if placeholder.as_raw_fd() != number {
+            let message = format!("cannot reserve descriptor {number}: it is already open in handfast");
+            return Err(Error::new(Phase::Deliver, Class::Internal, message));
+        }
+        Ok(Reserved { secret, placeholder })
+    };
+    targets(plan).map(reserve).collect()
+}
+
+/// Makes sure that delivery has descriptors to work with.
+pub fn check_spare() -> Result<()> {
+    let mut spare = Vec::with_capacity(SPARE);
+    for taken in 0..SPARE {
+        match sys::fs::duplicate_from(std::io::stderr().as_fd(), 3) {
+            Ok(descriptor) => spare.push(descriptor),
+            Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {
+                let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+                return Err(too_many(limit + (SPARE - taken) as u64, limit));
+            }
+            Err(error) => return Err(resource(format!("cannot open a descriptor: {}", reason(error)))),
+        }
+    }
+    Ok(())
+}
+
+/// Whether memfds can be made here, which a filter may deny, and how far they can be sealed.
+pub fn probe() -> Result<Sealing> {
+    create().map(|(_, sealing)| sealing)
+}
+
+/// Whether the app's group can be given to a memfd.
+pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
+    if can_give_group(powers, gid) || powers.has(Power::Chown) {
+        return Ok(());
+    }
+    Err(super::refusal(format!("cannot give descriptors the group {gid}: handfast is not in it and lacks CAP_SETGID"))
+        .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
+}
+
+impl Reserved {
+    /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
+    pub fn fill(mut self, value: &SecretValue, gid: u32, powers: &Powers) -> Result<OwnedFd> {
+        let number = self.placeholder.as_raw_fd();
+        let at = |step: &str, error: Errno| explain(number, step, error);
+        let (memfd, sealing) = with_group(powers, gid, create)?;
+        write_all(memfd.as_fd(), value.expose()).map_err(|error| at("write", error))?;
+        fchmod(&memfd, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
+        if fstat(&memfd).map_err(|error| at("look at", error))?.st_gid != gid {
+            fchown(&memfd, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
+        }
+        let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+        fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
+        // A description of its own: read-only, at offset 0.
+        let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let reader = open(path.as_str(), flags, Mode::empty()).map_err(|error| at("open again", error))?;
+        dup3(&reader, &mut self.placeholder, OFlag::empty()).map_err(|error| at("place", error))?;
+        let expected = if sealing == Sealing::Complete { seals | SEAL_EXEC } else { seals };
+        verify(self.placeholder.as_fd(), expected, value.len(), gid, powers.uid)?;
+        Ok(self.placeholder)
+    }
+}
+
+fn create() -> Result<(File, Sealing)> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let made = match memfd_create(NAME, flags | NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => memfd_create(NAME, flags).map(|memfd| (memfd, Sealing::WithoutExec)),
+        made => made.map(|memfd| (memfd, Sealing::Complete)),
+    };
+    made.map(|(memfd, sealing)| (File::from(memfd), sealing)).map_err(|error| match error {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => resource(format!("cannot create a memfd: {}", reason(error))),
+        error => super::refusal(format!("cannot create a memfd: {}", reason(error)))
+            .hint("allow memfd_create in the seccomp profile, or deliver into files"),
+    })
+}
+
+/// Success is what reads back.
+fn verify(descriptor: BorrowedFd<'_>, seals: SealFlag, length: usize, gid: u32, uid: u32) -> Result<()> {
+    let number = descriptor.as_raw_fd();
+    let at = |error| explain(number, "read back", error);
+    let status = fstat(descriptor).map_err(at)?;
+    let checks = [
+        ("seals", i64::from(fcntl(descriptor, FcntlArg::F_GET_SEALS).map_err(at)?), i64::from(seals.bits())),
+        ("mode", i64::from(status.st_mode & 0o7777), i64::from(MODE)),
+        ("owner", i64::from(status.st_uid), i64::from(uid)),
+        ("group", i64::from(status.st_gid), i64::from(gid)),
+        ("size", status.st_size, length as i64),
+        ("offset", lseek(descriptor, 0, Whence::SeekCur).map_err(at)?, 0),
+        (
+            "access mode",
+            i64::from(fcntl(descriptor, FcntlArg::F_GETFL).map_err(at)? & OFlag::O_ACCMODE.bits()),
+            i64::from(OFlag::O_RDONLY.bits()),
+        ),
+        ("close-on-exec flag", i64::from(fcntl(descriptor, FcntlArg::F_GETFD).map_err(at)?), 0),
+    ];
+    match checks.into_iter().find(|(_, found, expected)| found != expected) {
+        None => Ok(()),
+        Some((what, found, expected)) => Err(Error::new(
+            Phase::Deliver,
+            Class::Isolation,
+            format!("cannot hand over descriptor {number}: its {what} is {found:#o} instead of {expected:#o}"),
+        )),
+    }
+}
+
+fn explain(number: RawFd, step: &str, error: Errno) -> Error {
+    let message = format!("cannot {step} the memfd for descriptor {number}: {}", reason(error));
+    match error {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => resource(message),
+        _ => super::refusal(message),
+    }
+}
+
+fn too_many(needed: u64, limit: u64) -> Error {
+    resource(format!("cannot hold the secrets' descriptors: {needed} needed, RLIMIT_NOFILE allows {limit}"))
+        .hint("raise the limit (`ulimit -n`, `--ulimit nofile=`), choose lower numbers, or deliver into files")
+}
+
+fn resource(message: String) -> Error {
+    Error::new(Phase::Deliver, Class::Os, message)
+}

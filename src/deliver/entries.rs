@@ -1,0 +1,130 @@
+//! What is in the files directory: told apart by shape into what handfast made and what others made.
+//!
+//! Ours are: directories called `..handfast_…` (generations), `..data` as a link to one, and `NAME` as a link to exactly
+//! `..data/NAME`. Any uid can plant such shapes, so they are only ever replaced or removed, never read or followed.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+
+use super::powers::{Power, Powers};
+use crate::error::{Error, Result, reason};
+
+/// The link that is swapped, as kubelet's.
+pub const DATA: &str = "..data";
+/// What a generation's name begins with.
+pub const GENERATION: &str = "..handfast_";
+
+/// What stands at a name that we need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// Our link, with the right target and owner.
+    Right,
+    /// Something shaped as ours that must be replaced.
+    Stale,
+}
+
+/// The files directory as the checks see it.
+pub struct Directory<'a> {
+    /// The opened directory.
+    pub handle: BorrowedFd<'a>,
+    /// Its path, for messages.
+    pub path: &'a str,
+    /// Who owns the links that we make.
+    pub link_owner: u32,
+    /// Who we are.
+    pub powers: &'a Powers,
+}
+
+impl Directory<'_> {
+    /// Looks at `..data`, then at each name; refuses where another's entry is in the way.
+    pub fn examine<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<Vec<Found>> {
+        let directory = nix::sys::stat::fstat(self.handle).map_err(|error| self.cannot_look(".", error))?;
+        self.examine_one(&directory, DATA, |target| is_generation(target.as_bytes()))?;
+        let one = |name| self.examine_one(&directory, name, |target| target.as_bytes() == link_target(name).as_bytes());
+        names.map(one).collect()
+    }
+
+    fn examine_one(&self, directory: &FileStat, name: &str, ours: impl Fn(&OsStr) -> bool) -> Result<Found> {
+        let status = match fstatat(self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => return Ok(Found::Nothing),
+            status => status.map_err(|error| self.cannot_look(name, error))?,
+        };
+        let shaped = kind(&status) == SFlag::S_IFLNK && readlinkat(self.handle, name).is_ok_and(|target| ours(&target));
+        if !shaped {
+            return Err(in_the_way(self.path, name, &status));
+        }
+        if status.st_uid == self.link_owner {
+            return Ok(Found::Right);
+        }
+        if !may_remove(directory, status.st_uid, self.powers) {
+            return Err(cannot_remove(self.path, name, status.st_uid));
+        }
+        Ok(Found::Stale)
+    }
+
+    fn cannot_look(&self, name: &str, error: Errno) -> Error {
+        super::refusal(format!("cannot look at `{name}` in `{}`: {}", self.path, reason(error)))
+    }
+}
+
+/// In a sticky directory, only the owner of an entry or of the directory removes it, or who has CAP_FOWNER.
+fn may_remove(directory: &FileStat, owner: u32, powers: &Powers) -> bool {
+    let sticky = Mode::from_bits_truncate(directory.st_mode).contains(Mode::S_ISVTX);
+    !sticky || owner == powers.uid || directory.st_uid == powers.uid || powers.has(Power::Fowner)
+}
+
+/// Where the link of a name leads.
+pub fn link_target(name: &str) -> String {
+    format!("{DATA}/{name}")
+}
+
+/// Whether a name is a generation's.
+pub fn is_generation(name: &[u8]) -> bool {
+    name.starts_with(GENERATION.as_bytes()) && !name.contains(&b'/')
+}
+
+/// The type bits of a status.
+pub fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// The names in an opened directory.
+pub fn names(directory: BorrowedFd<'_>) -> nix::Result<Vec<OsString>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut list = Dir::openat(directory.as_fd(), ".", flags, Mode::empty())?;
+    let name = |entry: nix::dir::Entry| CString::from(entry.file_name()).into_bytes();
+    list.iter()
+        .map(|entry| entry.map(|entry| OsString::from_vec(name(entry))))
+        .filter(|name| !matches!(name.as_ref().map(|name| name.as_bytes()), Ok(b"." | b"..")))
+        .collect()
+}
+
+fn in_the_way(path: &str, name: &str, status: &FileStat) -> Error {
+    let what = match kind(status) {
+        SFlag::S_IFLNK => "a link",
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFREG => "a file",
+        _ => "an entry",
+    };
+    super::refusal(format!(
+        "cannot use `{path}`: `{name}` is {what} of uid {} that handfast did not make",
+        status.st_uid
+    ))
+    .hint("give each set of secrets a directory of its own")
+}
+
+fn cannot_remove(path: &str, name: &str, owner: u32) -> Error {
+    super::refusal(format!(
+        "cannot replace `{name}` in `{path}`: it belongs to uid {owner}, and the directory is sticky and not ours"
+    ))
+    .hint("remove it, start handfast as that uid or as root with CAP_FOWNER, or use another directory")
+}

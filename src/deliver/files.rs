@@ -1,0 +1,252 @@
+//! The files part of a delivery: all decisions before the fetch, then the set itself.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::directory::{self, Medium, OwnMount, Place, Survey};
+use super::entries;
+use super::generation::{Generation, NewFile};
+use super::own_mount::mount_own;
+use super::ownership::{self, Access, Compromise, Wanted};
+use super::powers::{Power, Powers};
+use super::{refusal, swap};
+use crate::error::Result;
+use crate::plan::{Files, Plan, Purpose, Target};
+
+/// What was decided about the files.
+pub struct Assessment {
+    files: Files,
+    survey: Survey,
+    accesses: Vec<(usize, Access)>,
+    link_owner: u32,
+    /// What the user should be told.
+    pub warnings: Vec<String>,
+}
+
+/// The files directory, opened, with the decisions.
+pub struct Prepared {
+    assessment: Assessment,
+}
+
+/// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
+pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
+    let targets = || plan.secrets.iter().enumerate().filter(|(_, secret)| matches!(secret.target, Target::File { .. }));
+    let Some(files) = plan.files.clone().filter(|_| targets().next().is_some()) else { return Ok(None) };
+    let own_mount = match plan.purpose {
+        Purpose::Run { .. } if powers.has(Power::SysAdmin) => OwnMount::Possible,
+        Purpose::Run { .. } => OwnMount::Denied,
+        Purpose::Init => OwnMount::Invisible,
+    };
+    let survey = directory::survey(&files.directory, own_mount, powers)?;
+    let link_owner = link_owner(protected_links(), &survey, powers, plan.isolation.uid).ok_or_else(|| {
+        let path = files.directory.display();
+        refusal(format!(
+            "cannot deliver files into `{path}`: it is sticky and writable by all, so uid {} may not follow links there that \
+             belong to uid {} (fs.protected_symlinks)",
+            plan.isolation.uid, powers.uid
+        ))
+        .hint(format!("start handfast as uid {} or as root, or mount the directory with mode 0755", plan.isolation.uid))
+    })?;
+    let reader = reader(plan);
+    let mut accesses = Vec::new();
+    for (index, secret) in targets() {
+        let Target::File { mode, owner, .. } = secret.target else { continue };
+        let (uid, gid) = owner.unwrap_or((plan.isolation.uid, plan.isolation.gid));
+        let wanted = Wanted { uid, gid, mode, named: owner.is_some() };
+        let access = ownership::decide(powers, wanted, survey.setgid_group, reader.as_deref())
+            .ok_or_else(|| ownership::impossible(&secret.name, wanted, powers))?;
+        accesses.push((index, access));
+    }
+    let warnings = warnings(plan, powers, &accesses);
+    let assessment = Assessment { files, survey, accesses, link_owner, warnings };
+    assessment.check_names(plan, powers)?;
+    Ok(Some(assessment))
+}
+
+/// The app's groups, where they are known: under `init`, the runtime may give the app more than the configuration says.
+fn reader(plan: &Plan) -> Option<Vec<u32>> {
+    match plan.purpose {
+        Purpose::Run { .. } => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
+        Purpose::Init => None,
+    }
+}
+
+/// In a sticky directory that all can write, the kernel lets a link be followed only by its owner, or when the directory's
+/// owner made it. The answer is who must own our links; `None` when the reader could not follow them.
+fn link_owner(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> Option<u32> {
+    const STICKY_AND_WRITABLE: u32 = 0o1002;
+    let open_to_all = survey.mode & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE;
+    if !protected || !open_to_all || [survey.owner, reader].contains(&powers.uid) {
+        return Some(powers.uid);
+    }
+    // The directory's owner may replace every entry in it anyway, so the links can as well be theirs.
+    powers.has(Power::Chown).then_some(survey.owner)
+}
+
+/// What cannot be read counts as protected.
+fn protected_links() -> bool {
+    std::fs::read_to_string("/proc/sys/fs/protected_symlinks").map_or(true, |text| text.trim() != "0")
+}
+
+fn warnings(plan: &Plan, powers: &Powers, accesses: &[(usize, Access)]) -> Vec<String> {
+    let with = |compromise| {
+        let hit = accesses.iter().filter(move |(_, access)| access.compromise == Some(compromise));
+        hit.map(|(index, _)| plan.secrets[*index].name.as_str()).collect::<Vec<_>>()
+    };
+    let mut warnings = Vec::new();
+    let through = with(Compromise::ThroughGroup);
+    if !through.is_empty() {
+        warnings.push(ownership::through_group_warning(powers.uid, &through));
+    }
+    let without = with(Compromise::WithoutGroup);
+    if !without.is_empty() {
+        warnings.push(ownership::without_group_warning(plan.isolation.gid, &without));
+    }
+    warnings
+}
+
+impl Assessment {
+    /// The file system that the files will be in.
+    pub fn medium(&self) -> Medium {
+        match &self.survey.place {
+            Place::Accepted { medium, .. } | Place::Missing { medium } => *medium,
+            Place::OwnMount { .. } if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
+            Place::OwnMount { .. } => Medium::Tmpfs,
+        }
+    }
+
+    /// Whether a tmpfs of our own is part of it.
+    pub fn mounts(&self) -> bool {
+        matches!(self.survey.place, Place::OwnMount { .. })
+    }
+
+    /// Where the files go and what that is.
+    pub fn describe(&self) -> String {
+        let path = self.files.directory.display();
+        let filesystem = self.medium().describe();
+        match self.survey.place {
+            Place::Accepted { .. } => format!("{filesystem} at `{path}`"),
+            Place::Missing { .. } => format!("{filesystem}, `{path}` will be created"),
+            Place::OwnMount { .. } => format!("{filesystem} of handfast's own, mounted on `{path}` for the app alone"),
+        }
+    }
+
+    /// The directory as a swap text names it.
+    pub fn target(&self) -> String {
+        format!("`{}`", self.files.directory.display())
+    }
+
+    /// Refuses now what is in the way of the names that are known before the fetch.
+    fn check_names(&self, plan: &Plan, powers: &Powers) -> Result<()> {
+        let Place::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
+        let names: Vec<&str> = self
+            .accesses
+            .iter()
+            .filter_map(|(index, _)| match &plan.secrets[*index].target {
+                Target::File { name, .. } if !name.contains('*') => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let path = self.files.directory.to_string_lossy();
+        let directory = entries::Directory { handle: handle.as_fd(), path: &path, link_owner: self.link_owner, powers };
+        directory.examine(names.into_iter()).map(drop)
+    }
+
+    /// Makes a missing directory, and looks again.
+    pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<Prepared> {
+        if !matches!(self.survey.place, Place::Missing { .. }) {
+            return Ok(Prepared { assessment: self });
+        }
+        let path = &self.files.directory;
+        directory::create(path, &self.survey, powers)?;
+        match assess(plan, powers)? {
+            Some(assessment) if !matches!(assessment.survey.place, Place::Missing { .. }) => {
+                Ok(Prepared { assessment })
+            }
+            _ => Err(refusal(format!("cannot create `{}`: it was removed again at once", path.display()))),
+        }
+    }
+}
+
+impl Prepared {
+    /// The files' access, by secret.
+    pub fn access(&self, secret: usize) -> Option<Access> {
+        self.assessment.accesses.iter().find(|(index, _)| *index == secret).map(|(_, access)| *access)
+    }
+
+    /// Mounts our own tmpfs where that was decided, and writes the set. It is not reachable before `publish`.
+    pub fn write(self, plan: &Plan, powers: &Powers, files: &[NewFile]) -> Result<Written> {
+        let Assessment { files: settings, survey, link_owner, .. } = self.assessment;
+        let path = settings.directory.to_string_lossy().into_owned();
+        let handle = match survey.place {
+            Place::Accepted { handle, .. } => handle,
+            Place::OwnMount { identity } => {
+                let (handle, medium) = mount_own(&settings.directory, identity, settings.size, powers)?;
+                if medium == Medium::Tmpfs && kernel_has_noswap() {
+                    // Before the fetch it looked as if `noswap` could be had.
+                    super::judge_swap(plan.swap, swap::read(), &[format!("`{path}`")])?
+                        .iter()
+                        .for_each(|text| super::warn(text));
+                }
+                handle
+            }
+            Place::Missing { .. } => return Err(refusal(format!("cannot write into `{path}`: it does not exist"))),
+        };
+        let mut written = Written { handle, path, link_owner, generation: None };
+        written.generation = Some(Generation::write(&written.directory(powers), files)?);
+        Ok(written)
+    }
+}
+
+/// A set that is written and not yet reachable.
+pub struct Written {
+    handle: OwnedFd,
+    path: String,
+    link_owner: u32,
+    generation: Option<Generation>,
+}
+
+impl Written {
+    fn directory<'a>(&'a self, powers: &'a Powers) -> entries::Directory<'a> {
+        entries::Directory { handle: self.handle.as_fd(), path: &self.path, link_owner: self.link_owner, powers }
+    }
+
+    /// Makes the set reachable.
+    pub fn publish(mut self, powers: &Powers) -> Result<()> {
+        let Some(generation) = self.generation.take() else { return Ok(()) };
+        generation.publish(&self.directory(powers))
+    }
+
+    /// Removes the set.
+    pub fn discard(mut self, powers: &Powers) {
+        if let Some(generation) = self.generation.take() {
+            generation.discard(&self.directory(powers));
+        }
+    }
+}
+
+impl Medium {
+    /// What it is, for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Medium::Tmpfs => "tmpfs",
+            Medium::TmpfsWithoutSwap => "tmpfs (noswap)",
+            Medium::Ramfs => "ramfs",
+        }
+    }
+
+    /// Whether its pages can be swapped out.
+    pub fn can_be_swapped(self) -> bool {
+        self == Medium::Tmpfs
+    }
+}
+
+/// Whether this kernel's tmpfs knows `noswap` (6.4).
+pub fn kernel_has_noswap() -> bool {
+    nix::sys::utsname::uname().is_ok_and(|system| version(&system.release().to_string_lossy()) >= Some((6, 4)))
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}

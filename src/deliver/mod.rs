@@ -1,0 +1,262 @@
+//! Puts the secrets where the app finds them: files on a tmpfs, sealed memfds under planned numbers.
+//!
+//! [`prepare`] decides everything that can be decided before the fetch, and refuses what cannot work. [`deliver`] then
+//! writes all of it before any of it is reachable. [`inspect`] makes the same decisions and touches nothing.
+#![forbid(unsafe_code)]
+
+mod descriptors;
+mod directory;
+mod entries;
+mod files;
+mod generation;
+mod mounts;
+mod own_mount;
+mod ownership;
+mod powers;
+mod swap;
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use handfast_core::SecretValue;
+
+use crate::error::{Class, Error, Phase, Result};
+use crate::plan::{Plan, Swap, Target};
+use descriptors::{Reserved, Sealing};
+use generation::NewFile;
+use powers::Powers;
+use swap::Swapping;
+
+/// A secret that the worker has fetched.
+pub struct Arrived {
+    /// The secret, as an index into [`Plan::secrets`].
+    pub secret: usize,
+    /// The field, for `#*`.
+    pub field: Option<String>,
+    /// Its value.
+    pub value: SecretValue,
+}
+
+/// The places for the secrets: checked, opened, reserved.
+pub struct Destination {
+    powers: Powers,
+    files: Option<files::Prepared>,
+    reserved: Vec<Reserved>,
+}
+
+/// What was delivered. It holds the descriptors open until the app takes over.
+pub struct Handover {
+    /// The secrets that are there, as indices into [`Plan::secrets`], sorted: an optional one may be missing.
+    pub delivered: Vec<usize>,
+    descriptors: Vec<OwnedFd>,
+}
+
+/// What a start would do, for `check`.
+#[derive(Default)]
+pub struct Inspection {
+    /// Where the files go, and what that is.
+    pub files: Option<Placement>,
+    /// What the descriptors are.
+    pub descriptors: Option<Placement>,
+    /// What this kernel lacks.
+    pub missing: Vec<String>,
+    /// What a start would warn of.
+    pub warnings: Vec<String>,
+    /// Why a start would end.
+    pub refusal: Option<Error>,
+}
+
+/// Where secrets go, and whether they stay in memory there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// What it is.
+    pub medium: String,
+    /// `not swappable`, or `swappable` and whether swap is on.
+    pub protection: String,
+}
+
+/// Decides and reserves everything before the fetch. Descriptors from 3 up that are not ours must be closed by now.
+pub fn prepare(plan: &Plan) -> Result<Destination> {
+    let powers = Powers::read()?;
+    // Before anything else is opened: nothing of ours may take a target's number.
+    let reserved = descriptors::reserve(plan)?;
+    let decided = decide(plan, &powers, &mut Inspection::default())?;
+    let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
+    descriptors::check_spare()?;
+    decided.warnings.iter().for_each(|text| warn(text));
+    Ok(Destination { powers, files, reserved })
+}
+
+/// Makes the decisions of [`prepare`] and touches nothing.
+pub fn inspect(plan: &Plan) -> Inspection {
+    let mut inspection = Inspection::default();
+    let decided = Powers::read().and_then(|powers| decide(plan, &powers, &mut inspection));
+    match decided {
+        Ok(decided) => inspection.warnings = decided.warnings,
+        Err(error) => inspection.refusal = Some(error),
+    }
+    inspection
+}
+
+struct Decided {
+    files: Option<files::Assessment>,
+    warnings: Vec<String>,
+}
+
+fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<Decided> {
+    let swapping = swap::read();
+    let mut swappable = Vec::new();
+    let mut warnings = Vec::new();
+    let numbers = descriptors::numbers(plan);
+    if !numbers.is_empty() {
+        descriptors::check_limit(plan)?;
+        descriptors::check_group(plan.isolation.gid, powers)?;
+        let sealing = descriptors::probe()?;
+        if sealing == Sealing::WithoutExec {
+            inspection.missing.push("MFD_NOEXEC_SEAL and F_SEAL_EXEC (Linux 6.3)".into());
+        }
+        let protection = protection(true, swapping);
+        inspection.descriptors = Some(Placement { medium: "sealed memfd".into(), protection });
+        swappable.extend(numbers.iter().map(|number| format!("descriptor {number}")));
+    }
+    let files = files::assess(plan, powers)?;
+    if let Some(assessment) = &files {
+        let medium = assessment.medium();
+        if assessment.mounts() && medium.can_be_swapped() {
+            inspection.missing.push("tmpfs option `noswap` (Linux 6.4)".into());
+        }
+        let protection = protection(medium.can_be_swapped(), swapping);
+        inspection.files = Some(Placement { medium: assessment.describe(), protection });
+        if medium.can_be_swapped() {
+            swappable.push(assessment.target());
+        }
+        warnings.extend_from_slice(&assessment.warnings);
+    }
+    warnings.extend(judge_swap(plan.swap, swapping, &swappable)?);
+    Ok(Decided { files, warnings })
+}
+
+fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
+    match (can_be_swapped, swapping) {
+        (false, _) => "not swappable",
+        (true, Swapping::Off) => "swappable: but swap is off",
+        (true, Swapping::On) => "swappable: swap is on",
+    }
+    .into()
+}
+
+/// The warning, if there is cause for one, or the refusal.
+fn judge_swap(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Option<String>> {
+    match (rule, swapping) {
+        _ if targets.is_empty() => Ok(None),
+        (_, Swapping::Off) => Ok(None),
+        (Swap::Warn, Swapping::On) => Ok(Some(swap::warning(&targets.join(", ")))),
+        (Swap::Refuse, Swapping::On) => Err(swap::refusal(&targets.join(", "))),
+    }
+}
+
+/// Delivers what has arrived: all of it, or nothing.
+pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
+    let Destination { powers, files, reserved } = destination;
+    let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
+    delivered.sort_unstable();
+    delivered.dedup();
+    let (new_files, mut values) = sort(plan, files.as_ref(), arrived)?;
+    // Nothing of the files can be reached before the descriptors are there too.
+    let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
+    let fill = |place: Reserved| {
+        let value = values.remove(&place.secret)?;
+        Some(place.fill(&value, plan.isolation.gid, &powers))
+    };
+    match (reserved.into_iter().filter_map(fill).collect::<Result<Vec<_>>>(), written) {
+        (Ok(descriptors), Some(written)) => {
+            written.publish(&powers)?;
+            Ok(Handover { delivered, descriptors })
+        }
+        (Ok(descriptors), None) => Ok(Handover { delivered, descriptors }),
+        (Err(error), written) => {
+            if let Some(written) = written {
+                written.discard(&powers);
+            }
+            Err(error)
+        }
+    }
+}
+
+type Sorted = (Vec<NewFile>, HashMap<usize, SecretValue>);
+
+/// Sorts by kind of target. The names of `#*` come from a provider's data, so they are checked as if hostile.
+fn sort(plan: &Plan, files: Option<&files::Prepared>, arrived: Vec<Arrived>) -> Result<Sorted> {
+    let bug = |what: &str| Error::new(Phase::Deliver, Class::Internal, format!("cannot deliver: {what}"));
+    let mut new_files: Vec<NewFile> = Vec::new();
+    let mut values = HashMap::new();
+    for Arrived { secret, field, value } in arrived {
+        let planned = plan.secrets.get(secret).ok_or_else(|| bug("a secret arrived that the plan does not have"))?;
+        if let Target::Descriptor(_) = planned.target {
+            if field.is_some() || values.insert(secret, value).is_some() {
+                return Err(bug("a descriptor's secret arrived twice"));
+            }
+            continue;
+        }
+        let name = planned.target.file_name(field.as_deref()).unwrap_or_default();
+        if !is_component(&name) {
+            return Err(malformed(format!(
+                "cannot deliver `{}`: one of its fields cannot be a file's name",
+                planned.name
+            ))
+            .hint("names have 1 to 128 of `A-Z a-z 0-9 . _ -` and do not start with a dot"));
+        }
+        if new_files.iter().any(|file| file.name == name) {
+            return Err(malformed(format!("cannot deliver `{}`: the file `{name}` is another's too", planned.name))
+                .hint("give `file` of the secret with `#*` a prefix, such as `db-*`"));
+        }
+        let access = files.and_then(|files| files.access(secret)).ok_or_else(|| bug("a file has no directory"))?;
+        new_files.push(NewFile { name, value, access });
+    }
+    Ok((new_files, values))
+}
+
+fn is_component(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+impl Handover {
+    /// The numbers that must stay open in the app; they are not close-on-exec.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        self.descriptors.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+
+    /// Whether a secret was delivered.
+    pub fn has(&self, secret: usize) -> bool {
+        self.delivered.binary_search(&secret).is_ok()
+    }
+}
+
+/// Writes all of it, whatever the kernel takes at a time.
+fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
+    while !bytes.is_empty() {
+        match nix::unistd::write(descriptor, bytes) {
+            Ok(0) => return Err(Errno::ENOSPC),
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A failure to deliver (73).
+fn refusal(message: String) -> Error {
+    Error::new(Phase::Deliver, Class::Deliver, message)
+}
+
+fn malformed(message: String) -> Error {
+    Error::new(Phase::Deliver, Class::Malformed, message)
+}
+
+fn warn(text: &str) {
+    tracing::warn!(target: "handfast", "{text}");
+}

@@ -1,0 +1,78 @@
+//! A tmpfs of our own over an empty directory, in a mount namespace of our own, so that it ends with the app.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, fstat};
+
+use super::directory::Medium;
+use super::powers::Powers;
+use super::{entries, mounts, refusal};
+use crate::error::{Result, reason};
+
+/// The warning for a kernel, or a user namespace, that refuses `noswap`.
+pub const WITHOUT_NOSWAP: &str =
+    "this kernel mounts no tmpfs with `noswap`: the files can be swapped out where swap is on";
+
+/// Mounts it and opens it. `identity` is the directory that was accepted: none other is covered.
+pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) -> Result<(OwnedFd, Medium)> {
+    let failed = |step: &str, error: Errno| {
+        refusal(format!("cannot {step} for `{}`: {}", path.display(), reason(error)))
+            .hint("allow mount and unshare in the seccomp profile, or mount a tmpfs there from outside (`--tmpfs`)")
+    };
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| failed("make a mount namespace", error))?;
+    // As a slave we still see what the outside mounts later, and it sees nothing of ours.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+        .map_err(|error| failed("make the mounts of our namespace slaves", error))?;
+    // The descriptors from before belong to the old namespace, so the way is walked again and its end compared.
+    let below = open_again(path).map_err(|error| failed("open the directory again", error))?;
+    let found = fstat(&below).map_err(|error| failed("look at the directory again", error))?;
+    let empty = entries::names(below.as_fd()).is_ok_and(|names| names.is_empty());
+    if (found.st_dev, found.st_ino) != identity || !empty {
+        return Err(refusal(format!(
+            "cannot mount a tmpfs on `{}`: it has changed since it was checked",
+            path.display()
+        )));
+    }
+    let target = format!("/proc/self/fd/{}", below.as_raw_fd());
+    // A size of 0 would mean no limit at all.
+    let options = format!("size={},mode=0755", size.max(1));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let attempt = |options: &str| mount(Some("tmpfs"), target.as_str(), Some("tmpfs"), flags, Some(options));
+    let medium = match attempt(&format!("{options},noswap")) {
+        Ok(()) => Medium::TmpfsWithoutSwap,
+        Err(Errno::EINVAL) => {
+            attempt(&options).map_err(|error| failed("mount a tmpfs", error))?;
+            super::warn(WITHOUT_NOSWAP);
+            Medium::Tmpfs
+        }
+        Err(error) => return Err(failed("mount a tmpfs", error)),
+    };
+    let above = open_again(path).map_err(|error| failed("open the new tmpfs", error))?;
+    let made = fstat(&above).map_err(|error| failed("look at the new tmpfs", error))?;
+    let mount = mounts::mount_of(above.as_fd())?;
+    let ours = mount.id != mounts::mount_id(below.as_fd())?
+        && mount.filesystem == "tmpfs"
+        && mount.no_swap == (medium == Medium::TmpfsWithoutSwap)
+        && made.st_uid == powers.uid
+        && made.st_mode & 0o7777 == 0o755;
+    if !ours {
+        return Err(refusal(format!(
+            "cannot use the tmpfs mounted on `{}`: it is not the one just made",
+            path.display()
+        )));
+    }
+    Ok((above, medium))
+}
+
+/// Only the last component must not be a link; it is opened from its parent, since a trailing slash would follow one.
+fn open_again(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let parent = open(path.parent().unwrap_or(path), flags, Mode::empty())?;
+    openat(&parent, path.file_name().unwrap_or_default(), flags | OFlag::O_NOFOLLOW, Mode::empty())
+}

@@ -1,0 +1,80 @@
+//! Who handfast is and what it may do, as read from the kernel; policy only asks this value, so tests can make one.
+#![forbid(unsafe_code)]
+
+use crate::error::{Result, reason};
+
+/// Our identity and effective capabilities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Powers {
+    /// The effective uid.
+    pub uid: u32,
+    /// The effective gid.
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+    /// The effective capabilities, a bit per number.
+    pub capabilities: u64,
+}
+
+/// The capabilities that delivery has a use for, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Power {
+    Chown = 0,
+    Fowner = 3,
+    Setgid = 6,
+    SysAdmin = 21,
+}
+
+impl Powers {
+    /// Reads them for the calling thread.
+    pub fn read() -> Result<Self> {
+        const STATUS: &str = "/proc/thread-self/status";
+        let status = std::fs::read_to_string(STATUS)
+            .map_err(|error| super::refusal(format!("cannot read `{STATUS}`: {}", reason(error))))?;
+        let capabilities = effective(&status)
+            .ok_or_else(|| super::refusal(format!("cannot read `{STATUS}`: it has no line `CapEff`")))?;
+        let groups = nix::unistd::getgroups()
+            .map_err(|error| super::refusal(format!("cannot read the supplementary groups: {}", reason(error))))?;
+        Ok(Self {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            groups: groups.into_iter().map(|group| group.as_raw()).collect(),
+            capabilities,
+        })
+    }
+
+    /// Whether a capability is effective.
+    pub fn has(&self, power: Power) -> bool {
+        self.capabilities & (1 << power as u32) != 0
+    }
+
+    /// Whether a group is ours.
+    pub fn in_group(&self, gid: u32) -> bool {
+        self.gid == gid || self.groups.contains(&gid)
+    }
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effective_set_is_read() {
+        assert_eq!(effective("Name:\tx\nCapPrm:\t01\nCapEff:\t0000000000200041\nCapBnd:\tff\n"), Some(0x20_0041));
+        assert_eq!(effective("CapPrm:\t01\n"), None);
+        let powers = Powers { capabilities: 0x20_0041, ..Powers::default() };
+        assert!(powers.has(Power::Chown) && powers.has(Power::Setgid) && powers.has(Power::SysAdmin));
+        assert!(!powers.has(Power::Fowner));
+    }
+
+    #[test]
+    fn our_own_powers_can_be_read() {
+        assert_eq!(Powers::read().unwrap().uid, nix::unistd::geteuid().as_raw());
+    }
+}

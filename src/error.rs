@@ -1,0 +1,187 @@
+//! Why handfast did not start the app: one type for every stage, and the exit codes.
+//!
+//! The texts follow one form: lower case, no full stop, what was attempted, on what, why; a hint says what to do.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// What kind of failure it was: it stands in the JSON line, and gives the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The arguments could not be parsed (64, `EX_USAGE`).
+    Usage,
+    /// A provider's answer, or the part of it that was asked for, is not what it must be (65, `EX_DATAERR`).
+    Malformed,
+    /// A secret or a field does not exist (66, `EX_NOINPUT`).
+    NotFound,
+    /// A provider did not answer until the deadline (69, `EX_UNAVAILABLE`).
+    Unavailable,
+    /// A bug in handfast (70, `EX_SOFTWARE`).
+    Internal,
+    /// The operating system has not enough of something (71, `EX_OSERR`).
+    Os,
+    /// The secrets cannot be put where they belong (73, `EX_CANTCREAT`).
+    Deliver,
+    /// A server could not prove who it is (76, `EX_PROTOCOL`).
+    Untrusted,
+    /// Not authenticated, or not allowed (77, `EX_NOPERM`).
+    Denied,
+    /// The configuration is wrong (78, `EX_CONFIG`).
+    Config,
+    /// The app would be less isolated than asked (125).
+    Isolation,
+    /// The command exists and cannot be executed (126).
+    NotExecutable,
+    /// The command does not exist (127).
+    CommandNotFound,
+    /// A signal ended the start (128 + its number).
+    Signal(u8),
+}
+
+/// The stage in which it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Phase {
+    Arguments,
+    Config,
+    Plan,
+    Fetch,
+    Deliver,
+    Lockdown,
+    Launch,
+    Install,
+}
+
+/// The secret that a failure is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The provider instance.
+    pub provider: String,
+    /// The reference, after interpolation.
+    pub reference: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// A failure that ends the start.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// What kind.
+    pub class: Class,
+    /// In which stage.
+    pub phase: Phase,
+    /// What was attempted, on what, why it failed.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The secret that it is about.
+    pub subject: Option<Subject>,
+    /// The single failures, where this one sums up several.
+    pub parts: Vec<Error>,
+}
+
+/// A stage's answer.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Class {
+    /// The exit code, as the contract has it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Class::Usage => 64,
+            Class::Malformed => 65,
+            Class::NotFound => 66,
+            Class::Unavailable => 69,
+            Class::Internal => 70,
+            Class::Os => 71,
+            Class::Deliver => 73,
+            Class::Untrusted => 76,
+            Class::Denied => 77,
+            Class::Config => 78,
+            Class::Isolation => 125,
+            Class::NotExecutable => 126,
+            Class::CommandNotFound => 127,
+            Class::Signal(number) => 128 + number,
+        }
+    }
+
+    /// Its name in the JSON line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Usage => "usage",
+            Class::Malformed => "malformed",
+            Class::NotFound => "not-found",
+            Class::Unavailable => "unavailable",
+            Class::Internal => "internal",
+            Class::Os => "os",
+            Class::Deliver => "deliver",
+            Class::Untrusted => "untrusted",
+            Class::Denied => "denied",
+            Class::Config => "config",
+            Class::Isolation => "isolation",
+            Class::NotExecutable | Class::CommandNotFound => "exec",
+            Class::Signal(_) => "signal",
+        }
+    }
+}
+
+impl Phase {
+    /// Its name in the JSON line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Arguments => "arguments",
+            Phase::Config => "config",
+            Phase::Plan => "plan",
+            Phase::Fetch => "fetch",
+            Phase::Deliver => "deliver",
+            Phase::Lockdown => "lockdown",
+            Phase::Launch => "launch",
+            Phase::Install => "install",
+        }
+    }
+}
+
+impl Error {
+    /// A failure without a hint.
+    pub fn new(phase: Phase, class: Class, message: impl Into<String>) -> Self {
+        Self { class, phase, message: message.into(), hint: None, subject: None, parts: Vec::new() }
+    }
+
+    /// The same with a hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, about a secret.
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
+    /// The same, as the sum of several.
+    pub fn parts(mut self, parts: Vec<Error>) -> Self {
+        self.parts = parts;
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An operating system error's text in our form: lower case, without the number.
+pub fn reason(error: impl Into<std::io::Error>) -> String {
+    let error = error.into();
+    match error.raw_os_error() {
+        Some(number) => {
+            let text = nix::errno::Errno::from_raw(number).desc();
+            let mut characters = text.chars();
+            characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
+        }
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Trying again: with full jitter, as long as the failure may pass, the start has not failed and the deadline is not there.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use handfast_core::{ErrorKind, Fetched, ProviderError};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout_at};
+
+use super::{Failure, Request};
+
+/// The first wait is a random part of this, the next of twice this, and so on
+/// (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter, "full jitter").
+const BASE: Duration = Duration::from_millis(100);
+
+/// No wait is a part of more than this.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// What a store may ask for with `Retry-After`.
+const LONGEST_ASKED: Duration = Duration::from_secs(30);
+
+/// When to stop.
+pub struct Cutoff {
+    /// The deadline of the whole start.
+    pub deadline: Instant,
+    /// Set once the start has failed: until then requests in flight may still answer.
+    pub ended: watch::Receiver<Option<Instant>>,
+}
+
+/// Asks until there is an answer, a failure that will not pass, or no time.
+pub async fn until_final(request: &Request, mut cutoff: Cutoff) -> Result<Fetched, Failure> {
+    let mut attempts = 0;
+    loop {
+        let result = {
+            // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
+            let permit = cutoff.bound(request.permits.acquire()).await;
+            attempts += 1;
+            match permit {
+                Some(_permit) => cutoff
+                    .bound(request.provider.fetch(&request.locator))
+                    .await
+                    .unwrap_or_else(|| Err(cutoff.no_answer())),
+                None => Err(cutoff.no_answer()),
+            }
+        };
+        let error = match result {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => error,
+        };
+        if error.kind != ErrorKind::Unavailable || cutoff.is_over() {
+            return Err(Failure { error, attempts });
+        }
+        tracing::debug!(target: "handfast", "attempt {attempts} for `{}` failed: {error}", request.locator.path);
+        if !cutoff.wait(pause(attempts, error.retry_after)).await {
+            return Err(Failure { error, attempts });
+        }
+    }
+}
+
+/// How long to wait after the n-th attempt.
+fn pause(attempts: u32, asked: Option<Duration>) -> Duration {
+    let most = BASE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST);
+    let jitter = most.mul_f64(fastrand::f64());
+    asked.map_or(jitter, |asked| asked.min(LONGEST_ASKED) + jitter)
+}
+
+impl Cutoff {
+    /// Runs a future until it is done, the deadline is there, or the grace after a failure is over.
+    async fn bound<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        let deadline = self.deadline;
+        tokio::pin!(future);
+        tokio::select! {
+            biased;
+            done = timeout_at(deadline.into(), &mut future) => return done.ok(),
+            () = failed(&mut self.ended) => {}
+        }
+        let grace = self.ended.borrow().unwrap_or(deadline).min(deadline);
+        timeout_at(grace.into(), future).await.ok()
+    }
+
+    /// Waits before the next attempt; `false` where there will be none. The last wait is cut to the deadline.
+    async fn wait(&mut self, pause: Duration) -> bool {
+        let until = (Instant::now() + pause).min(self.deadline);
+        tokio::select! {
+            () = sleep_until(until.into()) => !self.is_over(),
+            () = failed(&mut self.ended) => false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended.borrow().is_some() || Instant::now() >= self.deadline
+    }
+
+    fn no_answer(&self) -> ProviderError {
+        let message = if self.ended.borrow().is_some() && Instant::now() < self.deadline {
+            "no answer within 2 s after another failure"
+        } else {
+            "no answer until the deadline"
+        };
+        ProviderError::new(ErrorKind::Unavailable, message)
+    }
+}
+
+/// Resolves when the start has failed.
+async fn failed(ended: &mut watch::Receiver<Option<Instant>>) {
+    if ended.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,281 @@
+//! Which part of a provider's answer is the secret: whole, a field, a JSON pointer, every field; decoded where asked.
+//!
+//! The JSON text is walked, not turned into a tree: what is delivered is cut out of the answer, and no error quotes it.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeSliceError, Engine};
+use handfast_core::{Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::{Failure, Outcome, Part, failed};
+use crate::plan::Secret;
+
+/// Gives each secret its part of the answer that they share.
+pub fn all(plan: &[Secret], secrets: &[usize], result: Result<Fetched, Failure>) -> Vec<Outcome> {
+    match result {
+        Ok(fetched) => secrets
+            .iter()
+            .map(|&secret| Outcome {
+                secret,
+                result: parts(&plan[secret].reference, &fetched.value).map_err(|error| Failure { error, attempts: 1 }),
+            })
+            .collect(),
+        Err(Failure { error, attempts }) => {
+            let again =
+                || ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) };
+            secrets.iter().map(|&secret| failed(secret, again(), attempts)).collect()
+        }
+    }
+}
+
+fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, ProviderError> {
+    let finish = |text: &[u8]| decode(text, reference.decode);
+    match &reference.selection {
+        Selection::Whole => Ok(vec![Part { field: None, value: finish(whole.expose())? }]),
+        Selection::Key(key) => {
+            let object = Object::parse(json(whole)?)?;
+            let raw = object.field(key).ok_or_else(|| object.no_field(key))?;
+            Ok(vec![Part { field: None, value: finish(text_of(raw)?.as_bytes())? }])
+        }
+        Selection::Pointer(pointer) => {
+            let raw = point(json(whole)?, pointer)?;
+            Ok(vec![Part { field: None, value: finish(text_of(raw)?.as_bytes())? }])
+        }
+        Selection::Every => Object::parse(json(whole)?)?
+            .0
+            .iter()
+            .map(|(key, raw)| Ok(Part { field: Some(key.to_string()), value: finish(text_of(raw)?.as_bytes())? }))
+            .collect(),
+    }
+}
+
+/// A JSON object's fields, each still as text.
+struct Object<'v>(Vec<(Cow<'v, str>, &'v RawValue)>);
+
+impl<'v> Object<'v> {
+    fn parse(text: &'v str) -> Result<Self, ProviderError> {
+        serde_json::from_str(text).map_err(|error| not_json(&error))
+    }
+
+    fn field(&self, key: &str) -> Option<&'v RawValue> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw)
+    }
+
+    /// Field names are no secrets, yet only their number is told: some stores' users put values there.
+    fn no_field(&self, key: &str) -> ProviderError {
+        let near = handfast_core::nearest(key, self.0.iter().map(|(name, _)| &**name));
+        let error = ProviderError::new(ErrorKind::NotFound, format!("no field `{key}` among its {}", self.0.len()));
+        match near {
+            Some(near) => error.hint(format!("did you mean `#{near}`?")),
+            None => error,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                while let Some((name, raw)) = map.next_entry::<String, &'de RawValue>()? {
+                    if fields.iter().any(|(known, _)| *known == name) {
+                        return Err(serde::de::Error::custom("duplicate key"));
+                    }
+                    fields.push((Cow::Owned(name), raw));
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+fn json(whole: &SecretValue) -> Result<&str, ProviderError> {
+    std::str::from_utf8(whole.expose()).map_err(|error| {
+        let message = format!("it is not JSON: byte {} is not UTF-8", error.valid_up_to() + 1);
+        ProviderError::new(ErrorKind::Malformed, message).hint(NOT_JSON)
+    })
+}
+
+const NOT_JSON: &str = "a field can be taken from a JSON object only; without `#…` the whole value is delivered";
+
+/// Where it went wrong, and nothing of what stands there: the library's own text may quote the value.
+fn not_json(error: &serde_json::Error) -> ProviderError {
+    let what = match error.classify() {
+        serde_json::error::Category::Eof => "it ends early",
+        serde_json::error::Category::Data => "it is no object, or has a key twice",
+        _ => "wrong syntax",
+    };
+    let message = format!("it is not a JSON object: {what} at line {} column {}", error.line(), error.column());
+    ProviderError::new(ErrorKind::Malformed, message).hint(NOT_JSON)
+}
+
+/// Follows a JSON pointer (RFC 6901).
+fn point<'v>(text: &'v str, pointer: &str) -> Result<&'v RawValue, ProviderError> {
+    let mut here: &RawValue = serde_json::from_str(text).map_err(|error| not_json(&error))?;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let none = || ProviderError::new(ErrorKind::NotFound, format!("no value at `{pointer}`"));
+        here = if here.get().starts_with('[') {
+            let items: Vec<&RawValue> = serde_json::from_str(here.get()).map_err(|error| not_json(&error))?;
+            let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|digit| digit.is_ascii_digit()));
+            token.parse::<usize>().ok().filter(|_| plain).and_then(|at| items.get(at).copied()).ok_or_else(none)?
+        } else if here.get().starts_with('{') {
+            Object::parse(here.get())?.field(&token).ok_or_else(none)?
+        } else {
+            return Err(none());
+        };
+    }
+    Ok(here)
+}
+
+/// A string as its text, anything else as compact JSON.
+fn text_of(raw: &RawValue) -> Result<Zeroizing<String>, ProviderError> {
+    if raw.get().starts_with('"') {
+        return serde_json::from_str(raw.get()).map(Zeroizing::new).map_err(|error| not_json(&error));
+    }
+    Ok(Zeroizing::new(compact(raw.get())))
+}
+
+/// JSON without white space between its tokens; numbers stay as they were written.
+fn compact(text: &str) -> String {
+    let mut compact = String::with_capacity(text.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for character in text.chars() {
+        if in_string {
+            in_string = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+        } else if matches!(character, ' ' | '\t' | '\n' | '\r') {
+            continue;
+        } else {
+            in_string = character == '"';
+        }
+        compact.push(character);
+    }
+    compact
+}
+
+fn decode(text: &[u8], how: Decode) -> Result<SecretValue, ProviderError> {
+    let value = match how {
+        Decode::AsIs => SecretValue::from(text.to_vec()),
+        Decode::Base64 => base64(text)?,
+    };
+    if value.len() > MAX_SECRET {
+        let message = format!("it is {} bytes long, more than {MAX_SECRET}", value.len());
+        return Err(ProviderError::new(ErrorKind::Malformed, message));
+    }
+    Ok(value)
+}
+
+fn base64(text: &[u8]) -> Result<SecretValue, ProviderError> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let dense = Zeroizing::new(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<u8>>());
+    let mut decoded = Zeroizing::new(vec![0; dense.len().div_ceil(4) * 3]);
+    match GeneralPurpose::new(&STANDARD, LENIENT).decode_slice(&*dense, &mut decoded) {
+        Ok(length) => {
+            decoded.truncate(length);
+            Ok(SecretValue::from(decoded))
+        }
+        Err(error) => {
+            let why = match error {
+                DecodeSliceError::DecodeError(base64::DecodeError::InvalidByte(at, _)) => {
+                    format!("wrong character at byte {}", at + 1)
+                }
+                _ => format!("wrong length or padding, {} characters", dense.len()),
+            };
+            Err(ProviderError::new(ErrorKind::Malformed, format!("`decode=base64`: it is not base64: {why}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(reference: &str, whole: &str) -> Result<Vec<(Option<String>, String)>, ProviderError> {
+        let parts = parts(&SecretRef::parse(reference).unwrap(), &SecretValue::from(whole.as_bytes().to_vec()))?;
+        Ok(parts
+            .into_iter()
+            .map(|part| (part.field, String::from_utf8(part.value.expose().to_vec()).unwrap()))
+            .collect())
+    }
+
+    fn one(reference: &str, whole: &str) -> String {
+        select(reference, whole).unwrap().remove(0).1
+    }
+
+    #[test]
+    fn fields() {
+        let whole = r#"{"p": "a\nb\u00e9\"", "n": 1.0, "big": 1e400, "o": { "x" : [1, " a\" b"] }, "t": true, "a/b": "s", "": "e"}"#;
+        assert_eq!(one("mock:x#p", whole), "a\nbé\"");
+        assert_eq!(one("mock:x#n", whole), "1.0");
+        assert_eq!(one("mock:x#big", whole), "1e400");
+        assert_eq!(one("mock:x#o", whole), r#"{"x":[1," a\" b"]}"#);
+        assert_eq!(one("mock:x#/o/x/1", whole), " a\" b");
+        assert_eq!(one("mock:x#/a~1b", whole), "s");
+        assert_eq!(one("mock:x#/", whole), "e");
+        assert_eq!(select("mock:x#*", whole).unwrap().len(), 7);
+        assert_eq!(one("mock:x", "{"), "{");
+    }
+
+    #[test]
+    fn what_is_missing_is_not_found() {
+        for reference in ["mock:x#b", "mock:x#/b", "mock:x#/a/0", "mock:x#/l/01", "mock:x#/l/2", "mock:x#/l/-"] {
+            assert_eq!(select(reference, r#"{"a":"1","l":[1]}"#).unwrap_err().kind, ErrorKind::NotFound, "{reference}");
+        }
+        assert_eq!(
+            select("mock:x#passwrod", r#"{"password":"1"}"#).unwrap_err().hint.unwrap(),
+            "did you mean `#password`?"
+        );
+    }
+
+    #[test]
+    fn malformed_json_is_never_quoted() {
+        let deep = "[".repeat(100_000);
+        let deeper = format!(r#"{{"a":{}"#, "{\"a\":".repeat(100_000));
+        for whole in [
+            "hunter2",
+            "\"hunter2\"",
+            "12345",
+            "{\"hunter2\"",
+            r#"{"a":"hunter2","a":"hunter2"}"#,
+            "\u{feff}{}",
+            r#"{"a":hunter2}"#,
+            r#"{"a":1} hunter2"#,
+            &deep,
+            &deeper,
+        ] {
+            let error = select("mock:x#a", whole).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Malformed, "{}", &whole[..whole.len().min(20)]);
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn base64_is_decoded() {
+        assert_eq!(one("mock:x?decode=base64", "aGk="), "hi");
+        assert_eq!(one("mock:x?decode=base64", "aGk"), "hi");
+        assert_eq!(one("mock:x?decode=base64#a", r#"{"a":"aG\nk=\n"}"#), "hi");
+        assert_eq!(one("mock:x?decode=base64", ""), "");
+        for whole in ["a", "aGk!", "aG=k", "_-_-"] {
+            let error = select("mock:x?decode=base64", whole).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Malformed);
+            assert!(!error.message.contains(whole) || whole == "a");
+        }
+    }
+}

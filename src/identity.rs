@@ -1,0 +1,238 @@
+//! Who the app is: from what the configuration says and the accounts of this image to numbers.
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod name;
+
+use std::ffi::OsString;
+
+pub use accounts::Accounts;
+pub use name::{Name, UserName};
+
+use nix::unistd::{getegid, geteuid, getgroups};
+
+/// The uid and gid of the app where handfast was started as root and nothing else is said: `nonroot` of distroless images.
+pub const NONROOT: u32 = 65532;
+
+/// What the configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// `[app] user`.
+    pub user: Option<UserName>,
+    /// `[app] groups`.
+    pub groups: Option<Vec<Name>>,
+    /// `[app] allow_root`.
+    pub allow_root: bool,
+}
+
+/// Who this process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Its effective uid.
+    pub uid: u32,
+    /// Its effective gid.
+    pub gid: u32,
+    /// Its supplementary groups, in any order.
+    pub groups: Vec<u32>,
+}
+
+/// Who the app is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its uid.
+    pub uid: u32,
+    /// Its gid.
+    pub gid: u32,
+    /// Its supplementary groups, sorted, each once.
+    pub groups: Vec<u32>,
+    /// `HOME`, where it changes because the uid does.
+    pub home: Option<OsString>,
+    /// Whether nobody chose it: started as root without a user, which one warning says.
+    pub defaulted: bool,
+}
+
+/// What is wrong with what the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting that it is about.
+    pub setting: Setting,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+/// A setting that names someone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// The user, with or without a group.
+    User,
+    /// One of the supplementary groups, by its index.
+    Groups(usize),
+}
+
+impl Current {
+    /// Asks the kernel.
+    pub fn read() -> std::io::Result<Self> {
+        let groups = getgroups()?.into_iter().map(|group| group.as_raw()).collect();
+        Ok(Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups })
+    }
+}
+
+/// Says who the app is. `accounts` are asked for only where they are needed: an image may have none.
+pub fn resolve(
+    wanted: &Wanted,
+    current: &Current,
+    accounts: impl FnOnce() -> Result<Accounts, String>,
+) -> Result<Identity, Vec<Problem>> {
+    let names_groups = wanted.groups.as_deref().unwrap_or_default().iter().any(|group| matches!(group, Name::Text(_)));
+    let needed = wanted.user.is_some() || current.uid == 0 || names_groups;
+    let accounts = if needed { accounts() } else { Ok(Accounts::default()) };
+    let accounts = accounts.map_err(|message| vec![Problem { setting: Setting::User, message, hint: None }])?;
+    let mut problems = Vec::new();
+    let mut note = |result: Result<u32, Problem>| result.map_err(|problem| problems.push(problem)).ok();
+
+    let uid = match &wanted.user {
+        Some(user) => note(accounts.uid(&user.user)),
+        None if current.uid == 0 => Some(NONROOT),
+        None => Some(current.uid),
+    };
+    let gid = match (&wanted.user, uid) {
+        (Some(UserName { group: Some(group), .. }), _) => note(accounts.gid(group, Setting::User)),
+        (Some(UserName { user, .. }), Some(uid)) => Some(accounts.primary_group(user, uid)),
+        (None, _) if current.uid == 0 => Some(NONROOT),
+        (None, _) => Some(current.gid),
+        (Some(_), None) => None,
+    };
+    let groups: Option<Vec<u32>> = wanted.groups.as_ref().map(|groups| {
+        groups.iter().enumerate().filter_map(|(at, group)| note(accounts.gid(group, Setting::Groups(at)))).collect()
+    });
+    if uid == Some(0) && !wanted.allow_root {
+        problems.push(Problem {
+            setting: Setting::User,
+            message: "the app may not be uid 0".into(),
+            hint: Some("name another user, or set [app] allow_root = true".into()),
+        });
+    }
+    let (Some(uid), Some(gid), true) = (uid, gid, problems.is_empty()) else { return Err(problems) };
+
+    let stays = current.uid != 0 && (uid, gid) == (current.uid, current.gid);
+    let mut groups = match (groups, &wanted.user) {
+        (Some(groups), _) => groups,
+        (None, _) if stays => current.groups.clone(),
+        (None, Some(UserName { user: Name::Text(name), .. })) => accounts.groups_of(name),
+        (None, _) => Vec::new(),
+    };
+    groups.sort_unstable();
+    groups.dedup();
+    let home = (uid != current.uid).then(|| accounts.home(wanted.user.as_ref().map(|user| &user.user), uid));
+    Ok(Identity { uid, gid, groups, home, defaulted: wanted.user.is_none() && current.uid == 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:App,,,:/srv/app:/bin/false\n\
+        alias:x:1000:1005::/srv/alias:/bin/false\nhomeless:x:1002:1002:::/bin/sh\n";
+    const GROUP: &[u8] = b"root:x:0:\napp:x:1001:\nwheel:x:10:root,app\naudio:x:5:app,other\nsolo:x:77:\n";
+
+    fn ask(user: &str, groups: Option<&[&str]>, current: &Current, allow_root: bool) -> Result<Identity, Vec<Problem>> {
+        let user = if user.is_empty() { None } else { Some(UserName::parse(user).unwrap()) };
+        let groups = groups.map(|groups| groups.iter().map(|group| Name::parse(group).unwrap()).collect());
+        resolve(&Wanted { user, groups, allow_root }, current, || Ok(Accounts::parse(PASSWD, GROUP)))
+    }
+
+    fn root() -> Current {
+        Current { uid: 0, gid: 0, groups: vec![0, 4] }
+    }
+
+    fn person() -> Current {
+        Current { uid: 1000, gid: 0, groups: vec![2000, 7, 7] }
+    }
+
+    fn identity(uid: u32, gid: u32, groups: &[u32], home: Option<&str>) -> Identity {
+        Identity { uid, gid, groups: groups.into(), home: home.map(Into::into), defaulted: false }
+    }
+
+    #[test]
+    fn a_name_gives_uid_gid_groups_and_home() {
+        assert_eq!(ask("app", None, &root(), false), Ok(identity(1000, 1001, &[5, 10], Some("/srv/app"))));
+        assert_eq!(ask("app:solo", None, &root(), false), Ok(identity(1000, 77, &[5, 10], Some("/srv/app"))));
+        assert_eq!(ask("alias", None, &root(), false), Ok(identity(1000, 1005, &[], Some("/srv/alias"))));
+        assert_eq!(ask("homeless", None, &root(), false), Ok(identity(1002, 1002, &[], Some("/"))));
+    }
+
+    #[test]
+    fn a_uid_takes_gid_and_home_from_its_entry_and_no_groups() {
+        assert_eq!(ask("1000", None, &root(), false), Ok(identity(1000, 1001, &[], Some("/srv/app"))));
+        assert_eq!(ask("4242", None, &root(), false), Ok(identity(4242, 4242, &[], Some("/"))));
+        assert_eq!(ask("1000:5", None, &root(), false), Ok(identity(1000, 5, &[], Some("/srv/app"))));
+        assert_eq!(ask("1000:wheel", None, &root(), false), Ok(identity(1000, 10, &[], Some("/srv/app"))));
+        assert_eq!(ask("4242:0", None, &root(), false), Ok(identity(4242, 0, &[], Some("/"))));
+    }
+
+    #[test]
+    fn configured_groups_are_exactly_those() {
+        assert_eq!(ask("app", Some(&[]), &root(), false).unwrap().groups, [] as [u32; 0]);
+        assert_eq!(ask("app", Some(&["wheel", "3", "10", "solo"]), &root(), false).unwrap().groups, [3, 10, 77]);
+        assert_eq!(ask("", Some(&["3"]), &person(), false).unwrap().groups, [3]);
+    }
+
+    #[test]
+    fn root_without_a_user_becomes_nonroot() {
+        let expected = Identity { defaulted: true, ..identity(65532, 65532, &[], Some("/")) };
+        assert_eq!(ask("", None, &root(), false), Ok(expected.clone()));
+        assert_eq!(ask("", None, &root(), true), Ok(expected), "allow_root alone makes nobody root");
+    }
+
+    #[test]
+    fn uid_0_needs_allow_root() {
+        for user in ["root", "0", "0:1000", "root:app"] {
+            let problems = ask(user, None, &root(), false).unwrap_err();
+            assert_eq!(problems[0].message, "the app may not be uid 0", "{user}");
+        }
+        assert_eq!(ask("root", None, &root(), true), Ok(identity(0, 0, &[10], None)));
+    }
+
+    #[test]
+    fn another_user_without_configuration_stays_as_found_and_asks_for_no_accounts() {
+        let found = resolve(&Wanted::default(), &person(), || Err("must not be read".into()));
+        assert_eq!(found, Ok(identity(1000, 0, &[7, 2000], None)));
+    }
+
+    #[test]
+    fn the_own_ids_written_out_keep_the_groups_as_found() {
+        assert_eq!(ask("1000:0", None, &person(), false), Ok(identity(1000, 0, &[7, 2000], None)));
+        assert_eq!(ask("app:root", None, &person(), false), Ok(identity(1000, 0, &[7, 2000], None)));
+        assert_eq!(ask("app", None, &person(), false), Ok(identity(1000, 1001, &[5, 10], None)), "another gid");
+        assert_eq!(ask("1000:0", Some(&[]), &person(), false), Ok(identity(1000, 0, &[], None)));
+    }
+
+    #[test]
+    fn every_unknown_name_is_reported_with_the_nearest() {
+        let problems = ask("ap:weel", Some(&["audi", "5", "nothing-like-it"]), &root(), false).unwrap_err();
+        let lines: Vec<_> =
+            problems.iter().map(|problem| (problem.setting, &*problem.message, problem.hint.as_deref())).collect();
+        assert_eq!(
+            lines,
+            [
+                (Setting::User, "no user `ap` in /etc/passwd", Some("did you mean `app`?")),
+                (Setting::User, "no group `weel` in /etc/group", Some("did you mean `wheel`?")),
+                (Setting::Groups(0), "no group `audi` in /etc/group", Some("did you mean `audio`?")),
+                (
+                    Setting::Groups(2),
+                    "no group `nothing-like-it` in /etc/group",
+                    Some("add it to the image, or write its number")
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn accounts_that_cannot_be_read_are_a_problem_where_they_are_needed() {
+        let wanted = Wanted { user: Some(UserName::parse("1000").unwrap()), ..Wanted::default() };
+        let problems = resolve(&wanted, &root(), || Err("cannot read `/etc/passwd`: x".into())).unwrap_err();
+        assert_eq!(problems[0].message, "cannot read `/etc/passwd`: x");
+    }
+}

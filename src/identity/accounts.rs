@@ -1,0 +1,221 @@
+//! `/etc/passwd` and `/etc/group`, by a reader of our own: libc's would ask nscd or load plugins, as root.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
+
+use handfast_core::nearest;
+
+use super::name::parse_id;
+use super::{Name, Problem, Setting};
+use crate::error::reason;
+
+const PASSWD: &str = "/etc/passwd";
+const GROUP: &str = "/etc/group";
+/// Far more than any image's: about 80 000 accounts.
+const LIMIT: u64 = 8 << 20;
+
+/// The accounts of this image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    users: Vec<User>,
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct User {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: OsString,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    name: String,
+    gid: u32,
+    members: Vec<String>,
+}
+
+impl Accounts {
+    /// Reads both files; one that does not exist holds nothing.
+    pub fn read() -> Result<Self, String> {
+        let read = |path: &str| read(path).map_err(|error| format!("cannot read `{path}`: {}", reason(error)));
+        Ok(Self::parse(&read(PASSWD)?, &read(GROUP)?))
+    }
+
+    /// Reads the text of both files. Lines that are malformed or refer to another source (NIS) are skipped, as libc does.
+    pub(super) fn parse(passwd: &[u8], group: &[u8]) -> Self {
+        Self { users: lines(passwd).filter_map(user).collect(), groups: lines(group).filter_map(group_entry).collect() }
+    }
+
+    /// The uid of a user.
+    pub(super) fn uid(&self, user: &Name) -> Result<u32, Problem> {
+        match user {
+            Name::Number(uid) => Ok(*uid),
+            Name::Text(name) => self.named(name).map(|user| user.uid).ok_or_else(|| {
+                unknown(
+                    Setting::User,
+                    &format!("no user `{name}` in {PASSWD}"),
+                    name,
+                    self.users.iter().map(|u| &*u.name),
+                )
+            }),
+        }
+    }
+
+    /// The gid of a group.
+    pub(super) fn gid(&self, group: &Name, setting: Setting) -> Result<u32, Problem> {
+        match group {
+            Name::Number(gid) => Ok(*gid),
+            Name::Text(name) => {
+                self.groups.iter().find(|group| group.name == *name).map(|group| group.gid).ok_or_else(|| {
+                    unknown(
+                        setting,
+                        &format!("no group `{name}` in {GROUP}"),
+                        name,
+                        self.groups.iter().map(|g| &*g.name),
+                    )
+                })
+            }
+        }
+    }
+
+    /// The gid of the user's entry, else the uid.
+    pub(super) fn primary_group(&self, user: &Name, uid: u32) -> u32 {
+        self.entry(Some(user), uid).map_or(uid, |user| user.gid)
+    }
+
+    /// The home of the user's entry, else `/`.
+    pub(super) fn home(&self, user: Option<&Name>, uid: u32) -> OsString {
+        match self.entry(user, uid) {
+            Some(user) if !user.home.is_empty() => user.home.clone(),
+            _ => "/".into(),
+        }
+    }
+
+    /// The groups that have this user as a member.
+    pub(super) fn groups_of(&self, name: &str) -> Vec<u32> {
+        self.groups.iter().filter(|group| group.members.iter().any(|member| member == name)).map(|g| g.gid).collect()
+    }
+
+    /// The entry of a name, because several may have one uid; else the first of the uid.
+    fn entry(&self, user: Option<&Name>, uid: u32) -> Option<&User> {
+        match user {
+            Some(Name::Text(name)) => self.named(name),
+            _ => self.users.iter().find(|user| user.uid == uid),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.name == name)
+    }
+}
+
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    // Non-blocking, so that a FIFO in its place fails below instead of hanging the start.
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    if file.take(LIMIT + 1).read_to_end(&mut bytes)? as u64 > LIMIT {
+        return Err(io::Error::other(format!("it is larger than {LIMIT} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The fields of each line that may be an entry. A NUL would end the home in the middle, once it is in the environment.
+fn lines(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.contains(&0) && !matches!(line.first(), None | Some(b'#' | b'+' | b'-')))
+        .map(|line| line.split(|byte| *byte == b':').collect())
+}
+
+fn user(fields: Vec<&[u8]>) -> Option<User> {
+    let [name, _, uid, gid, _, home, _] = fields[..] else { return None };
+    Some(User { name: name_field(name)?, uid: id(uid)?, gid: id(gid)?, home: OsString::from_vec(home.into()) })
+}
+
+fn group_entry(fields: Vec<&[u8]>) -> Option<Group> {
+    let [name, _, gid, members] = fields[..] else { return None };
+    let members = members.split(|byte| *byte == b',').filter_map(name_field).collect();
+    Some(Group { name: name_field(name)?, gid: id(gid)?, members })
+}
+
+/// A name that can be asked for: settings are UTF-8, so no other can be.
+fn name_field(field: &[u8]) -> Option<String> {
+    std::str::from_utf8(field).ok().filter(|name| !name.is_empty()).map(Into::into)
+}
+
+fn id(field: &[u8]) -> Option<u32> {
+    parse_id(std::str::from_utf8(field).ok()?).ok()
+}
+
+fn unknown<'a>(setting: Setting, message: &str, wrong: &str, known: impl Iterator<Item = &'a str>) -> Problem {
+    let hint = match nearest(wrong, known) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "add it to the image, or write its number".into(),
+    };
+    Problem { setting, message: message.into(), hint: Some(hint) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(text: &[u8]) -> Vec<(String, u32, u32)> {
+        Accounts::parse(text, b"").users.into_iter().map(|user| (user.name, user.uid, user.gid)).collect()
+    }
+
+    #[test]
+    fn malformed_lines_are_skipped_and_the_others_count() {
+        let text = b"# comment\n\n+nis:x:1:1:::\n-gone:x:1:1:::\n+\nshort:x:1:1\nlong:x:1:1:a:b:c:d\n:x:1:1:::\n\
+            sign:x:+1:1:::\nminus:x:-1:1:::\nhex:x:0x1:1:::\nbig:x:4294967295:1:::\nbigger:x:1:4294967296:::\n\
+            space:x: 1:1:::\nempty:x::1:::\nzero:x:010:1:::\nnul:x:1:1::/a\0b:\nbad\xff:x:1:1:::\nfine:x:7:8:\xff:/h\xff:/bin/sh";
+        assert_eq!(users(text), [("fine".to_owned(), 7, 8)]);
+        let home = Accounts::parse(text, b"").home(None, 7);
+        assert_eq!(home, OsString::from_vec(b"/h\xff".to_vec()));
+    }
+
+    #[test]
+    fn the_first_of_two_entries_counts() {
+        let accounts = Accounts::parse(b"a:x:1:1::/one:\na:x:2:2::/two:\nb:x:1:9::/three:\n", b"");
+        assert_eq!(accounts.uid(&Name::Text("a".into())), Ok(1));
+        assert_eq!(accounts.primary_group(&Name::Number(1), 1), 1);
+        assert_eq!(
+            accounts.primary_group(&Name::Text("b".into()), 1),
+            9,
+            "a name's own entry, although the uid has two"
+        );
+    }
+
+    #[test]
+    fn members_are_whole_names() {
+        let accounts = Accounts::parse(b"", b"g:x:5:app,other\nh:x:6:apple\ni:x:7:\nj:x:8:a,,app\nk:x:9\nl:x:-1:app\n");
+        assert_eq!(accounts.groups_of("app"), [5, 8]);
+        assert_eq!(accounts.groups_of(""), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_holds_nothing() {
+        assert_eq!(read("/nonexistent/passwd").unwrap(), b"");
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read() {
+        assert!(read("/dev/null").is_err());
+        assert!(read("/etc").is_err());
+    }
+
+    #[test]
+    fn this_machines_accounts_can_be_read() {
+        assert_eq!(Accounts::read().unwrap().uid(&Name::Text("root".into())), Ok(0));
+    }
+}

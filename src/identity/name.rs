@@ -1,0 +1,144 @@
+//! How people write users and groups: a name or a number, strictly one of them.
+#![forbid(unsafe_code)]
+
+const EXPECTED: &str = "write a name, a uid, or both ids as uid:gid";
+
+/// A user or a group, by name or by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// The number itself.
+    Number(u32),
+    /// A name, still to be looked up.
+    Text(String),
+}
+
+/// `USER[:GROUP]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserName {
+    /// The user.
+    pub user: Name,
+    /// The group, where one is written.
+    pub group: Option<Name>,
+}
+
+impl UserName {
+    /// Reads `USER[:GROUP]`; the error is what is wrong, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
+        let wrong = |why: String| (format!("`{text}` is no user: {why}"), EXPECTED.to_owned());
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        let part = |part: &str, what: &str| parse(part).map_err(|why| wrong(format!("the {what} {why}")));
+        Ok(Self { user: part(user, "user")?, group: group.map(|group| part(group, "group")).transpose()? })
+    }
+}
+
+impl Name {
+    /// Reads one group; the error is what is wrong, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
+        parse(text).map_err(|why| (format!("`{text}` is no group: it {why}"), "write a name or a gid".to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Result<Name, String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        return parse_id(text).map(Name::Number);
+    }
+    // A sign would make it a number to others, and the rest could not stand in /etc/passwd.
+    let wrong = |character: char| character.is_whitespace() || character.is_control() || ":,/".contains(character);
+    match text.chars().next() {
+        None => Err("is empty".into()),
+        Some('-' | '+') => Err("starts with a sign".into()),
+        Some(_) => match text.chars().find(|character| wrong(*character)) {
+            Some(character) => Err(format!("holds {character:?}")),
+            None => Ok(Name::Text(text.into())),
+        },
+    }
+}
+
+/// A number as id: decimal digits only, and none of the values that other programs read in another way.
+pub(super) fn parse_id(text: &str) -> Result<u32, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is no decimal number".into());
+    }
+    if text.len() > 1 && text.starts_with('0') {
+        return Err("starts with 0, which some read as octal".into());
+    }
+    match text.parse() {
+        // -1 as u32: system calls take it as "leave it as it is".
+        Ok(u32::MAX) | Err(_) => Err(format!("is larger than {}", u32::MAX - 1)),
+        Ok(id) => Ok(id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(name: &str) -> Name {
+        Name::Text(name.into())
+    }
+
+    #[test]
+    fn names_and_numbers_are_told_apart() {
+        for (written, user, group) in [
+            ("app", text("app"), None),
+            ("0", Name::Number(0), None),
+            ("1000", Name::Number(1000), None),
+            ("4294967294", Name::Number(4_294_967_294), None),
+            ("1000:5", Name::Number(1000), Some(Name::Number(5))),
+            ("app:5", text("app"), Some(Name::Number(5))),
+            ("1000:www-data", Name::Number(1000), Some(text("www-data"))),
+            ("_apt", text("_apt"), None),
+            ("machine$", text("machine$"), None),
+            ("systemd.x", text("systemd.x"), None),
+            // Names, which no account has unless somebody made it: never numbers.
+            ("0x10", text("0x10"), None),
+            ("1e3", text("1e3"), None),
+            ("1_000", text("1_000"), None),
+            ("٣", text("٣"), None),
+        ] {
+            assert_eq!(UserName::parse(written), Ok(UserName { user, group }), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_the_reason() {
+        for (written, why) in [
+            ("", "the user is empty"),
+            (":", "the user is empty"),
+            (":5", "the user is empty"),
+            ("1000:", "the group is empty"),
+            ("-1", "the user starts with a sign"),
+            ("+5", "the user starts with a sign"),
+            ("1000:-1", "the group starts with a sign"),
+            ("4294967295", "the user is larger than 4294967294"),
+            ("4294967296", "the user is larger than 4294967294"),
+            ("0:4294967295", "the group is larger than 4294967294"),
+            ("99999999999999999999999", "the user is larger than 4294967294"),
+            ("00", "the user starts with 0, which some read as octal"),
+            ("010", "the user starts with 0, which some read as octal"),
+            (" 5", "the user holds ' '"),
+            ("5 ", "the user holds ' '"),
+            ("5\n", "the user holds '\\n'"),
+            ("5\0", "the user holds '\\0'"),
+            ("a/b", "the user holds '/'"),
+            ("a,b", "the user holds ','"),
+            ("1:2:3", "the group holds ':'"),
+            ("\u{2003}5", "the user holds '\\u{2003}'"),
+        ] {
+            let expected = format!("`{written}` is no user: {why}");
+            assert_eq!(UserName::parse(written).unwrap_err().0, expected);
+        }
+        assert_eq!(Name::parse("").unwrap_err().0, "`` is no group: it is empty");
+    }
+
+    #[test]
+    fn an_id_is_decimal_digits_only() {
+        assert_eq!(parse_id("0"), Ok(0));
+        for wrong in ["", "-0", "+1", "0x1", "1e3", " 1", "1 ", "٣", "01", "4294967295", "18446744073709551616"] {
+            assert!(parse_id(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `install PATH`: copies this binary, for images that have no cp.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Class, Error, Phase, Result, reason};
+
+/// Copies this binary to `path`, mode 0755: whole or not at all, in place of what was there.
+pub fn install(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        let error = failed(path, "it is a directory".into());
+        return Err(error.hint(format!("name the file: `{}`", path.join("handfast").display())));
+    }
+    let beside = beside(path);
+    let installed = copy(&beside).and_then(|()| fs::rename(&beside, path));
+    installed.map_err(|error| {
+        // What is half done goes again; the error that counts is the one that stopped us.
+        if fs::remove_file(&beside).is_err() {}
+        failed(path, reason(error))
+    })
+}
+
+/// The kernel copies (copy_file_range or sendfile, whichever the file systems can), so that a container with little memory is
+/// charged no buffer for it.
+fn copy(to: &Path) -> io::Result<()> {
+    let mut from = File::open("/proc/self/exe")?;
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o700).custom_flags(flags).open(to)?;
+    io::copy(&mut from, &mut to)?;
+    to.set_permissions(Permissions::from_mode(0o755))?;
+    to.sync_all()
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!(".{name}.{}", std::process::id()))
+}
+
+fn failed(path: &Path, why: String) -> Error {
+    Error::new(Phase::Install, Class::Deliver, format!("cannot install to `{}`: {why}", path.display()))
+}

@@ -1,0 +1,116 @@
+//! The stage `launch`: finds the command before anything is fetched, and becomes it at the end. It never sees a secret.
+#![forbid(unsafe_code)]
+
+mod file_capabilities;
+mod search;
+mod walk;
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+pub use search::resolve;
+
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::lockdown::Locked;
+use crate::sys::signals;
+
+/// A command that was found, and that the app's identity may execute as far as can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    path: PathBuf,
+}
+
+/// Everything that execve(2) takes, made before the last privilege is dropped.
+#[derive(Debug)]
+pub struct Prepared {
+    path: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Program {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Prepared {
+    /// `command` is the command and its arguments as given; the app gets `environment` and nothing else.
+    pub fn new(program: &Program, command: &[OsString], environment: &[(OsString, OsString)]) -> Result<Self> {
+        let variable = |(name, value): &(OsString, OsString)| {
+            let joined = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            CString::new(joined).map_err(|_| nul_in(&format!("the variable `{}`", name.display())))
+        };
+        Ok(Self {
+            path: CString::new(program.path.as_os_str().as_bytes()).map_err(|_| nul_in("the command's path"))?,
+            arguments: command
+                .iter()
+                .map(|argument| CString::new(argument.as_bytes()).map_err(|_| nul_in("an argument")))
+                .collect::<Result<_>>()?,
+            environment: environment.iter().map(variable).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Becomes the app: puts every disposition and the mask back as found, then executes it. Returns only where that fails.
+///
+/// `watched` are the signals that were held back until now; one that has arrived ends the start here, because exec as PID 1
+/// would lose it.
+pub fn exec(_locked: Locked, prepared: &Prepared, watched: &[Signal]) -> Error {
+    match signals::pending(watched) {
+        Ok(None) => {}
+        Ok(Some(signal)) => return interrupted(signal),
+        Err(error) => return failure(Class::Os, format!("cannot look for pending signals: {}", reason(error))),
+    }
+    if let Err(error) = signals::restore() {
+        return failure(Class::Os, format!("cannot put the signals back as found: {}", reason(error)));
+    }
+    match nix::unistd::execve(&prepared.path, &prepared.arguments, &prepared.environment) {
+        Err(error) => refused(Path::new(std::ffi::OsStr::from_bytes(prepared.path.as_bytes())), error),
+    }
+}
+
+fn refused(path: &Path, error: Errno) -> Error {
+    let class = match error {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => Class::CommandNotFound,
+        Errno::EAGAIN | Errno::ENOMEM | Errno::E2BIG | Errno::EMFILE | Errno::ENFILE => Class::Os,
+        _ => Class::NotExecutable,
+    };
+    let failure = failure(class, format!("cannot execute `{}`: {}", path.display(), reason(error)));
+    match error {
+        Errno::ENOENT if path.exists() => {
+            failure.hint("the file exists: its `#!` interpreter or its ELF loader does not, in this image")
+        }
+        Errno::ENOEXEC => failure.hint(
+            "it is neither a program for this machine nor a script with a `#!` line; handfast never starts a shell",
+        ),
+        Errno::EACCES => {
+            failure.hint("it or its `#!` interpreter may not be executed by the app's user, or lies on a noexec mount")
+        }
+        Errno::EPERM => {
+            failure.hint("its file capabilities may lie outside the capability bounding set: see keep_capabilities")
+        }
+        Errno::EAGAIN => failure.hint("the app's user has more processes than RLIMIT_NPROC allows"),
+        Errno::E2BIG => failure.hint("the arguments and the environment are too large"),
+        Errno::ETXTBSY => failure.hint("the file is open for writing"),
+        _ => failure,
+    }
+}
+
+fn interrupted(signal: Signal) -> Error {
+    let number = u8::try_from(signal as i32).unwrap_or(u8::MAX >> 1);
+    failure(Class::Signal(number), format!("received {signal} before the app was started"))
+}
+
+fn nul_in(what: &str) -> Error {
+    failure(Class::Config, format!("cannot hand over {what}: it holds a NUL byte"))
+}
+
+fn failure(class: Class, message: String) -> Error {
+    Error::new(Phase::Launch, class, message)
+}

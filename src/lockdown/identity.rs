@@ -1,0 +1,84 @@
+//! Groups, gid, uid and capabilities of this process, in the order in which each can still be changed.
+#![forbid(unsafe_code)]
+
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use super::status::Status;
+use super::{call, fell_short};
+use crate::error::Result;
+use crate::plan::Isolation;
+use crate::sys::capabilities::{self, NO_SETUID_FIXUP, SETPCAP, Sets, bit, names, numbers};
+
+/// What the bounding set must read back as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bounding {
+    /// Exactly the capabilities that stay.
+    AsPlanned,
+    /// As found: it could not be changed.
+    AsFound(u64),
+}
+
+/// Takes everything but the plan's capabilities from the bounding set, where that is allowed.
+pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<Bounding> {
+    let surplus = found.bounding & !isolation.capabilities;
+    if surplus != 0 && found.permitted & bit(SETPCAP) == 0 {
+        fell_short(isolation, WITHOUT_SETPCAP)?;
+        return Ok(Bounding::AsFound(found.bounding));
+    }
+    for number in numbers(surplus) {
+        if let Err(error) = capabilities::drop_bounding(number) {
+            let which = names(bit(number));
+            fell_short(isolation, &call(&format!("drop {which} from the bounding set"), error).message)?;
+            return Ok(Bounding::AsFound(Status::read()?.bounding));
+        }
+    }
+    Ok(Bounding::AsPlanned)
+}
+
+/// Why the bounding set stays as found.
+pub(super) const WITHOUT_SETPCAP: &str =
+    "the capability bounding set stays as found: changing it needs the capability SETPCAP";
+
+/// Becomes the app's user: groups, gid, uid, then exactly the capabilities that stay.
+pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> Result<()> {
+    let keep = isolation.capabilities;
+    if found.ambient != 0 {
+        capabilities::clear_ambient().map_err(|error| call("clear the ambient capabilities", error))?;
+    }
+    let keeps_over_setuid = needs_keep(isolation, found, securebits);
+    if keeps_over_setuid {
+        capabilities::set_keep(true).map_err(|error| call("keep capabilities over the change of uid", error))?;
+    }
+    if found.groups != isolation.groups {
+        let groups: Vec<Gid> = isolation.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups).map_err(|error| call(&format!("set the groups to {:?}", isolation.groups), error))?;
+    }
+    if found.gids != [isolation.gid; 4] {
+        let gid = Gid::from_raw(isolation.gid);
+        setresgid(gid, gid, gid).map_err(|error| call(&format!("set the gid to {gid}"), error))?;
+    }
+    if found.uids != [isolation.uid; 4] {
+        let uid = Uid::from_raw(isolation.uid);
+        setresuid(uid, uid, uid).map_err(|error| call(&format!("set the uid to {uid}"), error))?;
+    }
+    let planned = Sets { effective: keep, permitted: keep, inheritable: keep };
+    if capabilities::sets().map_err(|error| call("read the capabilities", error))? != planned {
+        capabilities::set(planned).map_err(|error| call(&format!("set the capabilities to {}", names(keep)), error))?;
+    }
+    for number in numbers(keep) {
+        capabilities::raise_ambient(number)
+            .map_err(|error| call(&format!("keep the capability {} over exec", names(bit(number))), error))?;
+    }
+    if keeps_over_setuid {
+        capabilities::set_keep(false).map_err(|error| call("stop keeping capabilities over a change of uid", error))?;
+    }
+    Ok(())
+}
+
+/// Whether the change of uid would take the capabilities that stay.
+pub(super) fn needs_keep(isolation: &Isolation, found: &Status, securebits: u32) -> bool {
+    isolation.capabilities != 0
+        && isolation.uid != 0
+        && found.uids[..3].contains(&0)
+        && securebits & NO_SETUID_FIXUP == 0
+}

@@ -1,0 +1,80 @@
+//! The stage `lockdown`: takes everything from this process that the app shall not have, and proves it by reading the state
+//! back. It never sees a secret.
+//!
+//! The steps run in the order in which each still has the privilege that it needs. A change that already holds is not
+//! attempted, so a process that was started with little needs little.
+#![forbid(unsafe_code)]
+
+mod core_limit;
+mod descriptors;
+mod identity;
+mod possible;
+mod status;
+mod stdio;
+mod verify;
+
+use std::os::fd::RawFd;
+
+pub use core_limit::CoreLimit;
+pub use descriptors::close_inherited;
+pub use possible::{bounding_after, refuse_impossible};
+
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::Isolation;
+use crate::sys::capabilities::{self, Sets};
+use status::Status;
+
+/// The proof that this process has nothing left but what the plan says. Only [`lock`] makes it; `launch` spends it.
+#[derive(Debug)]
+pub struct Locked(());
+
+/// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
+/// reads the state back. After an error this process may only report it and exit.
+pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit) -> Result<Locked> {
+    let found = Status::read()?;
+    let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
+    if found.threads != 1 {
+        return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));
+    }
+    make_effective(&found)?;
+    stdio::hand_over(isolation, &found)?;
+    core_limit.apply(isolation.core_dumps)?;
+    let bounding = identity::shrink_bounding(isolation, &found)?;
+    identity::change(isolation, &found, securebits)?;
+    if !found.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().map_err(|error| call("set no_new_privs", error))?;
+    }
+    descriptors::close_all_but(keep_open)?;
+    verify::verify(isolation, keep_open, core_limit, bounding, securebits)?;
+    Ok(Locked(()))
+}
+
+/// Makes what is permitted effective: the steps below use it, and the last of them drops it.
+fn make_effective(found: &Status) -> Result<()> {
+    if found.effective == found.permitted {
+        return Ok(());
+    }
+    capabilities::set(Sets { effective: found.permitted, permitted: found.permitted, inheritable: found.inheritable })
+        .map_err(|error| call("make the permitted capabilities effective", error))
+}
+
+/// Something that is best effort did not work: a warning, or the end where the plan is strict.
+fn fell_short(isolation: &Isolation, shortcoming: &str) -> Result<()> {
+    if isolation.strict {
+        return Err(failed(shortcoming).hint("[app] strict = true makes this a failure"));
+    }
+    tracing::warn!(target: "handfast", "{shortcoming}");
+    Ok(())
+}
+
+/// A failure of this stage: the app would be less isolated than asked.
+fn failed(message: impl Into<String>) -> Error {
+    Error::new(Phase::Lockdown, Class::Isolation, message)
+}
+
+/// A step that the kernel refused.
+fn call(what: &str, error: impl Into<std::io::Error>) -> Error {
+    failed(format!("cannot {what}: {}", reason(error))).hint(
+        "a seccomp profile, a security module or a user namespace may forbid it: see the container's security settings",
+    )
+}

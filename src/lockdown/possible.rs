@@ -1,0 +1,137 @@
+//! What is known to be impossible before anything is fetched.
+#![forbid(unsafe_code)]
+
+use std::fs;
+
+use super::identity::{WITHOUT_SETPCAP, needs_keep};
+use super::status::Status;
+use super::{call, failed, stdio};
+use crate::error::{Error, Result, reason};
+use crate::plan::Isolation;
+use crate::sys::capabilities::{self, CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID, SETPCAP, SETUID, bit, names};
+
+/// Refuses a plan that [`lock`](super::lock) could not carry out from the present state, and returns what is best effort and
+/// will fall short: a sentence each.
+pub fn refuse_impossible(isolation: &Isolation) -> Result<Vec<String>> {
+    let found = Status::read()?;
+    let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
+    refuse_ids(isolation, &found)?;
+    refuse_capabilities(isolation, &found, securebits)?;
+    let mut shortcomings = Vec::new();
+    if found.permitted & bit(SETPCAP) == 0 && found.bounding & !isolation.capabilities != 0 {
+        shortcomings.push(WITHOUT_SETPCAP.to_owned());
+    }
+    if found.permitted & bit(CHOWN) == 0 && stdio::any_concerned(isolation)? {
+        shortcomings.push(stdio::WITHOUT_CHOWN.to_owned());
+    }
+    match shortcomings.first() {
+        Some(first) if isolation.strict => Err(failed(first).hint("[app] strict = true makes this a failure")),
+        _ => Ok(shortcomings),
+    }
+}
+
+/// The bounding set that the app will have.
+pub fn bounding_after(isolation: &Isolation) -> Result<u64> {
+    let found = Status::read()?;
+    Ok(if found.permitted & bit(SETPCAP) == 0 { found.bounding } else { found.bounding & isolation.capabilities })
+}
+
+fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
+    let (uid, gid) = (isolation.uid, isolation.gid);
+    if found.uids != [uid; 4] {
+        let what = format!("set the uid to {uid}");
+        need(found, SETUID, &what)?;
+        refuse_unmapped("uid_map", uid, &what)?;
+    }
+    if found.gids != [gid; 4] {
+        let what = format!("set the gid to {gid}");
+        need(found, SETGID, &what)?;
+        refuse_unmapped("gid_map", gid, &what)?;
+    }
+    if found.groups != isolation.groups {
+        let what = match &isolation.groups[..] {
+            [] => format!("give up the groups {:?}", found.groups),
+            groups => format!("set the groups to {groups:?}"),
+        };
+        need(found, SETGID, &what)?;
+        for group in &isolation.groups {
+            refuse_unmapped("gid_map", *group, &what)?;
+        }
+        // The file is missing where the kernel has no user namespaces, which forbid it.
+        if fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny")) {
+            return Err(failed(format!("cannot {what}: this user namespace denies setgroups"))
+                .hint("let newgidmap write the namespace's gid_map, or configure groups as they are now"));
+        }
+    }
+    Ok(())
+}
+
+fn need(found: &Status, capability: u8, what: &str) -> Result<()> {
+    if found.permitted & bit(capability) != 0 {
+        return Ok(());
+    }
+    Err(failed(format!("cannot {what}: the capability {} is missing", names(bit(capability))))
+        .hint("add the capabilities SETUID and SETGID to the container, or start it as that user and group"))
+}
+
+/// Fails where the id does not exist in this user namespace: each line of the map is an id in it, one outside, and a length.
+fn refuse_unmapped(map: &str, id: u32, what: &str) -> Result<()> {
+    let path = format!("/proc/self/{map}");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        // A kernel without user namespaces maps every id.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(format!("cannot read `{path}`: {}", reason(error)))),
+    };
+    if is_mapped(&text, id) {
+        return Ok(());
+    }
+    Err(failed(format!("cannot {what}: this user namespace does not map {id}"))
+        .hint(format!("map it (subuid, subgid), or use an id that `{path}` shows")))
+}
+
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        matches!(numbers[..], [first, _, length] if (first..first + length).contains(&u64::from(id)))
+    })
+}
+
+fn refuse_capabilities(isolation: &Isolation, found: &Status, securebits: u32) -> Result<()> {
+    let keep = isolation.capabilities;
+    let cannot_keep = |which: u64, why: &str| -> Error {
+        failed(format!("cannot keep the capabilities {}: {why}", names(which)))
+            .hint("add them to the container (cap_add, securityContext.capabilities.add), or take them from keep_capabilities")
+    };
+    let missing = keep & !found.permitted;
+    if missing != 0 {
+        return Err(cannot_keep(missing, "this process does not have them"));
+    }
+    let unbounded = keep & !found.bounding;
+    if unbounded != 0 {
+        return Err(cannot_keep(unbounded, "they are not in the bounding set"));
+    }
+    if keep != 0 && securebits & NO_AMBIENT_RAISE != 0 {
+        return Err(cannot_keep(keep, "the securebit NO_CAP_AMBIENT_RAISE is set"));
+    }
+    if needs_keep(isolation, found, securebits) && securebits & KEEP_CAPS_LOCKED != 0 {
+        return Err(cannot_keep(keep, "the securebit KEEP_CAPS is locked"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_mapped_where_a_line_covers_it() {
+        let map = "         0       1000          1\n         1     100000      65536\n";
+        for (id, expected) in [(0, true), (1, true), (65536, true), (65537, false), (u32::MAX, false)] {
+            assert_eq!(is_mapped(map, id), expected, "{id}");
+        }
+        assert!(is_mapped("0 0 4294967295", 4_294_967_294));
+        assert!(!is_mapped("", 0));
+        assert!(!is_mapped("0 0\nx y z\n", 0));
+    }
+}

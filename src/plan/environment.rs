@@ -1,0 +1,42 @@
+//! How the app finds its secrets: paths and numbers in its environment, and never a value.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+
+use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Plan, Target};
+
+impl Plan {
+    /// The app's whole environment, once it is known which secrets were delivered.
+    ///
+    /// The variables of an optional secret that is missing are unset: a path that leads nowhere would be a lie.
+    pub fn app_environment(&self, delivered: impl Fn(usize) -> bool) -> Vec<(OsString, OsString)> {
+        let mut variables = self.environment.clone();
+        let mut set = |name: &str, value: Option<OsString>| {
+            variables.retain(|(known, _)| known != name);
+            variables.extend(value.map(|value| (name.into(), value)));
+        };
+        let mut names = Vec::new();
+        let mut any_file = false;
+        for (index, secret) in self.secrets.iter().enumerate() {
+            let (path, number) = match &secret.target {
+                Target::Descriptor(number) => (Some(OsString::from(format!("/dev/fd/{number}"))), Some(*number)),
+                Target::File { name, .. } => (self.files.as_ref().map(|files| files.directory.join(name).into()), None),
+            };
+            let is_there = delivered(index);
+            any_file |= is_there && number.is_none();
+            names.extend(number.filter(|_| is_there).map(|number| format!("{}:{number}", secret.name)));
+            for variable in &secret.path_variables {
+                set(variable, path.clone().filter(|_| is_there));
+            }
+            for variable in &secret.number_variables {
+                set(variable, number.filter(|_| is_there).map(|number| number.to_string().into()));
+            }
+        }
+        // One that was set when handfast started would speak of descriptors that are closed now.
+        set(DESCRIPTORS_VARIABLE, (!names.is_empty()).then(|| names.join(",").into()));
+        if let Some(files) = self.files.as_ref().filter(|_| any_file) {
+            set(DIRECTORY_VARIABLE, Some(files.directory.clone().into()));
+        }
+        variables
+    }
+}

@@ -1,0 +1,129 @@
+//! The provider instances: one for each `[providers.NAME]`, and the built-in ones that need no table.
+#![forbid(unsafe_code)]
+
+use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, keys};
+
+use super::Instance;
+use crate::config::{Named, PROVIDER_KEYS};
+use crate::registry;
+
+/// Every instance, used or not.
+pub struct Instances(Vec<Entry>);
+
+struct Entry {
+    name: String,
+    /// `None` where its table is wrong: a reference to it is then no further problem.
+    configured: Option<(&'static Definition, Box<dyn Configured>)>,
+    /// Its index in the plan, once a secret uses it.
+    used: Option<usize>,
+    /// Its type is in the contract and not in this version.
+    later: bool,
+}
+
+impl Instances {
+    /// Reads the settings of every instance.
+    pub fn configure(providers: Vec<Named>, problems: &mut Problems) -> Self {
+        Self(providers.into_iter().map(|named| configure(named, problems)).collect())
+    }
+
+    /// The index in the plan of the instance that a reference names, after its provider has checked the rest of it.
+    pub fn resolve(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
+        let at = self.find(reference, place, problems)?;
+        let used = self.0.iter().filter(|entry| entry.used.is_some()).count();
+        let entry = &mut self.0[at];
+        let (definition, configured) = entry.configured.as_ref()?;
+        for (key, _) in &reference.locator.parameters {
+            if !definition.parameters.contains(&key.as_str()) {
+                let known = definition.parameters.iter().copied().chain(["decode"]);
+                let hint = match handfast_core::nearest(key, known.clone()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", ")),
+                };
+                problems.add_with_hint(
+                    place,
+                    format!("`{reference}` has `{key}` in its query, which `{}` does not take", definition.name),
+                    hint,
+                );
+            }
+        }
+        if let Err((message, hint)) = configured.check(&reference.locator) {
+            problems.add_with_hint(place, format!("`{reference}`: {message}"), hint);
+        }
+        Some(*entry.used.get_or_insert(used))
+    }
+
+    /// Those that a secret uses, in order of their index.
+    pub fn in_use(self) -> Vec<Instance> {
+        let mut used: Vec<_> = self.0.into_iter().filter(|entry| entry.used.is_some()).collect();
+        used.sort_by_key(|entry| entry.used);
+        used.into_iter()
+            .filter_map(|entry| {
+                let (definition, configured) = entry.configured?;
+                Some(Instance { name: entry.name, kind: definition.name, configured })
+            })
+            .collect()
+    }
+
+    fn find(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
+        let name = &reference.provider;
+        if let Some(at) = self.0.iter().position(|entry| entry.name == *name) {
+            if self.0[at].later {
+                problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
+            }
+            return Some(at);
+        }
+        if registry::find(name).is_some() {
+            let named = Named { name: name.clone(), place: place.clone(), table: Table::default() };
+            self.0.push(configure(named, problems));
+            return Some(self.0.len() - 1);
+        }
+        if registry::NOT_IN_THIS_VERSION.contains(&name.as_str()) {
+            problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
+            return None;
+        }
+        let known: Vec<&str> = registry::DEFINITIONS
+            .iter()
+            .map(|definition| definition.name)
+            .chain(self.0.iter().map(|entry| entry.name.as_str()))
+            .collect();
+        let hint = match handfast_core::nearest(name, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the providers here are: {}", known.join(", ")),
+        };
+        problems.add_with_hint(place, format!("`{reference}`: unknown provider `{name}`"), hint);
+        None
+    }
+}
+
+fn configure(named: Named, problems: &mut Problems) -> Entry {
+    let Named { name, place, mut table } = named;
+    let broken = |name: String, later: bool| Entry { name, configured: None, used: None, later };
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        problems.add_with_hint(
+            &place,
+            format!("`{}` cannot be a provider's name", name.escape_debug()),
+            "letters, digits, `-` and `_`",
+        );
+        return broken(name, false);
+    }
+    let kind = table.string("type").unwrap_or(&name).to_owned();
+    let type_place = table.place("type").unwrap_or(&place).clone();
+    let Some(definition) = registry::find(&kind) else {
+        let later = registry::NOT_IN_THIS_VERSION.contains(&kind.as_str());
+        if later {
+            problems.add(&type_place, format!("the provider `{kind}` is not in this version"));
+        } else {
+            let known = || registry::DEFINITIONS.iter().map(|definition| definition.name);
+            let hint = match handfast_core::nearest(&kind, known()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            problems.add_with_hint(&type_place, format!("unknown provider type `{}`", kind.escape_debug()), hint);
+        }
+        return broken(name, later);
+    };
+    keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
+    table.remove("type");
+    let configured = (definition.configure)(Settings { instance: name.clone(), table }, problems);
+    Entry { name, configured: Some((definition, configured)), used: None, later: false }
+}

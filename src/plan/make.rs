@@ -1,0 +1,99 @@
+//! From what was written to what will be done. Every problem is found before anything is changed.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use handfast_core::{Place, Problems};
+
+use super::instances::Instances;
+use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
+use crate::config::{Config, Environment};
+
+/// Makes the plan; `None` where `problems` has grown.
+pub fn make(
+    config: Config,
+    environment: &Environment,
+    purpose: Purpose,
+    started: Instant,
+    problems: &mut Problems,
+) -> Option<Plan> {
+    let before = problems.len();
+    let isolation = isolation::isolation(&config, problems);
+    let files = files(&config, &purpose, problems);
+    let mut instances = Instances::configure(config.providers, problems);
+    let app = isolation::AppEnvironment::read(&config.app, environment);
+    let settings = secrets::Settings {
+        files: files.is_some(),
+        only_files: matches!(purpose, Purpose::Init),
+        mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
+    };
+    let secrets = secrets::secrets(config.secrets, settings, &mut instances, problems);
+    let limit = config.fetch.duration("deadline").unwrap_or(Duration::from_secs(60));
+    if limit.is_zero() {
+        problems.add(
+            config.fetch.place("deadline").unwrap_or(&Place::CommandLine),
+            "`deadline` is 0, expected more: nothing can be fetched in no time",
+        );
+    }
+    check_ca_files(&config.fetch, problems);
+    if problems.len() > before {
+        return None;
+    }
+    let (isolation, home) = isolation?;
+    let mut variables = app.variables;
+    if let Some(home) = home {
+        set(&mut variables, "HOME", home);
+    }
+    for name in &app.taken {
+        tracing::info!(target: "handfast", "the variable `{name}` is not handed on to the app");
+    }
+    Some(Plan {
+        purpose,
+        isolation,
+        secrets,
+        files,
+        swap: if config.files.string("swap") == Some("refuse") { Swap::Refuse } else { Swap::Warn },
+        instances: instances.in_use(),
+        concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
+        deadline: Deadline { started, limit },
+        environment: variables,
+    })
+}
+
+/// Sets a variable, in place of what it held.
+pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: impl Into<OsString>) {
+    variables.retain(|(known, _)| known != name);
+    variables.push((name.into(), value.into()));
+}
+
+fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {
+    let Some(directory) = config.files.string("dir").filter(|text| !text.is_empty()) else {
+        if matches!(purpose, Purpose::Init) {
+            let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
+            problems.add_with_hint(&Place::CommandLine, "`init` delivers files, and no files directory is set", hint);
+        }
+        return None;
+    };
+    let directory = PathBuf::from(directory);
+    if !directory.is_absolute() {
+        let place = config.files.place("dir").unwrap_or(&Place::CommandLine);
+        problems.add_with_hint(
+            place,
+            format!("`dir` is \"{}\", expected an absolute path", directory.display()),
+            "the app gets this path, and may run in another directory",
+        );
+    }
+    // Without a trailing slash or doubled ones: the app gets `<dir>/<name>`.
+    let directory = directory.components().collect();
+    Some(Files { directory, size: config.files.size("size").unwrap_or(1 << 20) })
+}
+
+fn check_ca_files(table: &handfast_core::Table, problems: &mut Problems) {
+    if let (Some(path), Some(place)) = (table.string("ca_file"), table.place("ca_file"))
+        && let Err(error) = std::fs::File::open(path)
+    {
+        problems.add(place, format!("cannot read `ca_file`, `{path}`: {}", crate::error::reason(error)));
+    }
+}

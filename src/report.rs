@@ -1,0 +1,294 @@
+//! What handfast says, on stderr: log lines, and the last line of a failed start.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use handfast_core::{Place, Problems};
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber, span};
+
+use crate::cli::{self, Options};
+use crate::config::{self, Environment};
+use crate::error::{Error, Phase, Result};
+
+/// Only our own events are printed: a library's may hold what it sent and received.
+pub const TARGET: &str = "handfast";
+
+/// Where the container runtime looks for the reason why a container ended.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// The kubelet reads this much of it (kubernetes.io, "Determine the Reason for Pod Failure").
+const TERMINATION_LOG_SIZE: usize = 4096;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How and what to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How lines look.
+    pub format: Format,
+    /// The least important level that is printed.
+    pub level: Level,
+    /// Whether text may be coloured: stderr is a terminal and NO_COLOR is not set.
+    pub color: bool,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+/// Whether colour is wanted: only on a terminal, and never with NO_COLOR (no-color.org).
+pub fn color(no_color: bool) -> bool {
+    !no_color && std::io::stderr().is_terminal()
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { format: Format::Text, level: Level::WARN, color: false }
+    }
+}
+
+impl Settings {
+    /// What the command line says, else the environment, else the defaults. Where a value is wrong, `Err` has what to say of it and
+    /// the rest of the settings still holds.
+    pub fn choose(arguments: &[OsString], options: Option<&Options>, environment: &Environment) -> (Self, Result<()>) {
+        let mut problems = Problems::default();
+        let pick = |option: Option<String>, variable: &str| match option {
+            Some(text) => Some((text, Place::CommandLine)),
+            None => environment.text(variable).ok().flatten().map(|text| (text.to_owned(), Place::Environment)),
+        };
+        let format = pick(
+            options.map_or_else(|| cli::log_format(arguments), |options| options.log_format.clone()),
+            "HANDFAST_LOG_FORMAT",
+        );
+        let level = pick(options.and_then(|options| options.log_level.clone()), "HANDFAST_LOG_LEVEL");
+        let mut settings = Self { color: color(environment.raw("NO_COLOR").is_some()), ..Self::default() };
+        match format.as_ref().map(|(text, place)| (text.as_str(), place)) {
+            None | Some(("text", _)) => {}
+            Some(("json", _)) => settings.format = Format::Json,
+            Some((other, place)) => {
+                problems.add(place, format!("the log format is \"{}\", expected text or json", other.escape_debug()))
+            }
+        }
+        match level.as_ref().map(|(text, place)| (text.as_str(), place)) {
+            None | Some(("warn", _)) => {}
+            Some(("error", _)) => settings.level = Level::ERROR,
+            Some(("info", _)) => settings.level = Level::INFO,
+            Some(("debug", _)) => settings.level = Level::DEBUG,
+            Some((other, place)) => problems.add(
+                place,
+                format!("the log level is \"{}\", expected error, warn, info or debug", other.escape_debug()),
+            ),
+        }
+        let outcome = if problems.is_empty() { Ok(()) } else { Err(config::error(problems)) };
+        (settings, outcome)
+    }
+}
+
+/// Starts logging.
+pub fn start(settings: Settings) {
+    // A second start in one process (only tests do that) keeps the first settings.
+    if SETTINGS.set(settings).is_ok() && tracing::subscriber::set_global_default(Log(settings)).is_err() {
+        print(&settings, Line::plain("error", "another logger is in place"));
+    }
+}
+
+/// The settings that were started with, or the defaults.
+pub fn settings() -> Settings {
+    SETTINGS.get().copied().unwrap_or_default()
+}
+
+struct Log(Settings);
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target() == TARGET && *metadata.level() <= self.0.level
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            _ => "debug",
+        };
+        print(&self.0, Line::plain(level, &message.0));
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let separator = if self.0.is_empty() { "" } else { " " };
+        // Writing to a String cannot fail.
+        let written = match field.name() {
+            "message" => write!(self.0, "{separator}{value:?}"),
+            name => write!(self.0, "{separator}{name}={value:?}"),
+        };
+        debug_assert!(written.is_ok());
+    }
+}
+
+/// A line before it is text or JSON.
+pub struct Line {
+    level: &'static str,
+    fields: Map<String, Value>,
+    message: String,
+    hint: Option<String>,
+    suffix: String,
+}
+
+impl Line {
+    fn plain(level: &'static str, message: &str) -> Self {
+        Self { level, fields: Map::new(), message: message.to_owned(), hint: None, suffix: String::new() }
+    }
+
+    /// The last line of a failed start.
+    fn last(error: &Error, elapsed: Duration) -> Self {
+        let (class, exit) = (error.class.name(), error.class.exit_code());
+        let mut line = Self::plain("error", &error.message);
+        line.suffix = format!(" ({class}, exit {exit})");
+        line.hint.clone_from(&error.hint);
+        let fields = &mut line.fields;
+        fields.insert("exit".into(), json!(exit));
+        fields.insert("class".into(), json!(class));
+        fields.insert("phase".into(), json!(error.phase.name()));
+        if let Some(subject) = &error.subject {
+            fields.insert("provider".into(), json!(subject.provider));
+            fields.insert("reference".into(), json!(subject.reference));
+            fields.insert("attempts".into(), json!(subject.attempts));
+        }
+        fields.insert("elapsed_ms".into(), json!(elapsed.as_millis() as u64));
+        line
+    }
+
+    /// One of several failures.
+    fn part(error: &Error) -> Self {
+        let mut line = Self::plain("error", &error.message);
+        line.hint.clone_from(&error.hint);
+        if let Some(subject) = &error.subject {
+            line.fields.insert("class".into(), json!(error.class.name()));
+            line.fields.insert("provider".into(), json!(subject.provider));
+            line.fields.insert("reference".into(), json!(subject.reference));
+            line.fields.insert("attempts".into(), json!(subject.attempts));
+        }
+        line
+    }
+
+    fn json(&self) -> String {
+        let mut object = Map::new();
+        object.insert("level".into(), json!(self.level));
+        object.extend(self.fields.clone());
+        object.insert("message".into(), json!(self.message));
+        if let Some(hint) = &self.hint {
+            object.insert("hint".into(), json!(hint));
+        }
+        Value::Object(object).to_string()
+    }
+
+    fn text(&self, color: bool) -> String {
+        let (start, end) = match (color, self.level) {
+            (true, "error") => ("\x1b[31m", "\x1b[0m"),
+            (true, "warn") => ("\x1b[33m", "\x1b[0m"),
+            _ => ("", ""),
+        };
+        format!("handfast: {start}{}{end}: {}{}", self.level, printable(&self.message), self.suffix)
+    }
+}
+
+/// Prints why a start failed: each single failure with its hint, and a last line that says it all.
+pub fn failure(error: &Error, elapsed: Duration) {
+    let settings = settings();
+    for part in &error.parts {
+        let line = Line::part(part);
+        let hint = line.hint.clone();
+        print(&settings, line);
+        print_hint(&settings, hint);
+    }
+    let line = Line::last(error, elapsed);
+    print_hint(&settings, line.hint.clone());
+    if error.phase != Phase::Arguments && error.phase != Phase::Install {
+        write_termination_log(&settings, &line);
+    }
+    print(&settings, line);
+}
+
+/// A hint is a line of its own, before the line that it belongs to where that must be the last; JSON has it in the object.
+fn print_hint(settings: &Settings, hint: Option<String>) {
+    if let (Format::Text, Some(hint)) = (settings.format, hint) {
+        emit(&format!("handfast: hint: {}", printable(&hint)));
+    }
+}
+
+fn print(settings: &Settings, line: Line) {
+    match settings.format {
+        Format::Json => emit(&line.json()),
+        Format::Text => emit(&line.text(settings.color)),
+    }
+}
+
+/// One write a line, so that lines of two processes do not mix.
+fn emit(line: &str) {
+    let bytes = format!("{line}\n").into_bytes();
+    // Where stderr is gone there is nobody left to tell.
+    if std::io::stderr().write_all(&bytes).is_err() {}
+}
+
+fn write_termination_log(settings: &Settings, line: &Line) {
+    let opened = OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(TERMINATION_LOG);
+    let Ok(mut file) = opened else { return };
+    let mut text = match settings.format {
+        Format::Json => line.json(),
+        Format::Text => line.text(false),
+    };
+    let mut end = text.len().min(TERMINATION_LOG_SIZE - 1);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push('\n');
+    // The log is a courtesy: stderr has the same line.
+    if file.write_all(text.as_bytes()).is_err() {}
+}
+
+/// Control characters escaped, so that no name can forge a line or drive a terminal.
+pub fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
+                clean.extend(c.escape_default())
+            }
+            c => clean.push(c),
+        }
+    }
+    clean
+}

@@ -1,0 +1,96 @@
+//! The pipeline: what `run` and `init` do, a line a stage.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::time::Instant;
+
+use handfast_core::Problems;
+use nix::sys::signal::Signal;
+
+use crate::cli::Options;
+use crate::config::{self, Environment};
+use crate::deliver::Handover;
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::{Plan, Purpose};
+use crate::worker::Watch;
+use crate::{deliver, launch, lockdown, plan, sys, worker};
+
+/// The signals that end a start, unless they were ignored or blocked when it began.
+const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Becomes the app: returns only where that failed.
+pub fn run(
+    options: &Options,
+    command: Vec<OsString>,
+    environment: Environment,
+    started: Instant,
+) -> Result<Infallible> {
+    let core_limit = protect()?;
+    hold_signals()?;
+    let mut plan = make_plan(options, &environment, Purpose::Run { command }, started)?;
+    let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
+    lockdown::refuse_impossible(&plan.isolation)?;
+    let handover = fetch_and_deliver(&mut plan, environment)?;
+    let prepared =
+        launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
+    let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit)?;
+    Err(launch::exec(locked, &prepared, &ENDING))
+}
+
+/// Delivers files for another process.
+pub fn init(options: &Options, environment: Environment, started: Instant) -> Result<()> {
+    protect()?;
+    hold_signals()?;
+    let mut plan = make_plan(options, &environment, Purpose::Init, started)?;
+    fetch_and_deliver(&mut plan, environment).map(drop)
+}
+
+/// The part that `run` and `init` share: nothing is delivered before every secret is there.
+fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handover> {
+    warn(plan, &environment);
+    lockdown::close_inherited(&[])?;
+    // Takes the app's descriptor numbers first, so that nothing of ours can stand in their way.
+    let destination = deliver::prepare(plan)?;
+    let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
+    let watch = Watch::new(&signals);
+    let arrived = worker::fetch(plan, environment, &watch)?;
+    watch.signal(Phase::Deliver)?;
+    deliver::deliver(destination, plan, arrived)
+}
+
+/// The plan of a start; every problem of the configuration at once.
+pub fn make_plan(options: &Options, environment: &Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
+    let mut problems = Problems::default();
+    let config = config::read(options, environment, &mut problems);
+    let plan = plan::make::make(config, environment, purpose, started, &mut problems);
+    match plan {
+        Some(plan) if problems.is_empty() => Ok(plan),
+        _ => Err(config::error(problems)),
+    }
+}
+
+/// From here on no other process of this uid can read this one, and no core file can come of it.
+fn protect() -> Result<lockdown::CoreLimit> {
+    nix::sys::prctl::set_dumpable(false).map_err(|error| system("make this process unreadable for others", error))?;
+    lockdown::CoreLimit::suspend()
+}
+
+/// Signals are held and asked for between the stages, so that none of them is left half done.
+fn hold_signals() -> Result<()> {
+    sys::signals::hold(&ENDING).map_err(|error| system("hold signals back", error))?;
+    // Ignored, the worker's end could not be waited for; past RLIMIT_FSIZE, a write shall fail instead of killing us.
+    sys::signals::set_default(Signal::SIGCHLD).map_err(|error| system("wait for the worker's end", error))?;
+    sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| system("hold signals back", error))
+}
+
+/// What every start says once.
+fn warn(plan: &Plan, environment: &Environment) {
+    for warning in environment.foreign_references().into_iter().chain(plan.warnings()) {
+        tracing::warn!(target: "handfast", "{warning}");
+    }
+}
+
+fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
+    Error::new(Phase::Plan, Class::Os, format!("cannot {what}: {}", reason(error)))
+}

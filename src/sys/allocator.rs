@@ -1,0 +1,48 @@
+//! The allocator: memory is wiped before it is given back.
+//!
+//! Values pass through libraries (JSON, HTTP, the stores' SDKs) that keep them in plain strings and buffers. With this, what
+//! they free holds nothing, in either process, without trusting each of them to remember.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+
+/// The system's allocator, wiping what is freed.
+pub struct Wiping;
+
+#[global_allocator]
+static ALLOCATOR: Wiping = Wiping;
+
+// SAFETY: every call is passed on to `System` with its own layout; wiping writes only inside the block that is being freed.
+unsafe impl GlobalAlloc for Wiping {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is `System`'s.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block is `layout.size()` bytes long and still ours; `explicit_bzero` is not optimised away.
+        unsafe { libc::explicit_bzero(block.cast(), layout.size()) };
+        // SAFETY: the caller keeps `dealloc`'s contract, which is `System`'s.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    // Growing in place is given up: `realloc` may move the block and free the old one without wiping it.
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller guarantees that `new_size` is not zero and, rounded up to the alignment, fits an isize.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        // SAFETY: `new_layout` has a size that is not zero.
+        let new_block = unsafe { self.alloc(new_layout) };
+        if !new_block.is_null() {
+            // SAFETY: both blocks are at least this long, and a fresh block overlaps no other.
+            unsafe { ptr::copy_nonoverlapping(block, new_block, layout.size().min(new_size)) };
+            // SAFETY: `block` was allocated by this allocator with `layout`, and is not used after this.
+            unsafe { self.dealloc(block, layout) };
+        }
+        new_block
+    }
+}

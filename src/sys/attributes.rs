@@ -1,0 +1,22 @@
+//! Extended attributes of files.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Reads an attribute of the file at `path` (the last component's link is followed) into `buffer`: the part that holds it,
+/// or `None` where the file has none or its file system knows none.
+pub fn read<'buffer>(path: &Path, name: &CStr, buffer: &'buffer mut [u8]) -> io::Result<Option<&'buffer [u8]>> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: both strings end in NUL and live until the call returns; the kernel writes at most `buffer.len()` bytes into
+    // `buffer`, which is borrowed mutably.
+    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    match usize::try_from(length) {
+        Ok(length) => Ok(buffer.get(..length)),
+        Err(_) => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
+            error => Err(error),
+        },
+    }
+}

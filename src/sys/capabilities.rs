@@ -1,0 +1,241 @@
+//! Capabilities of the calling thread, and their names. A set is a `u64`: a bit per number.
+
+use std::io;
+
+use libc::{c_int, c_ulong};
+
+/// `CAP_CHOWN`.
+pub const CHOWN: u8 = 0;
+/// `CAP_DAC_OVERRIDE`.
+pub const DAC_OVERRIDE: u8 = 1;
+/// `CAP_DAC_READ_SEARCH`.
+pub const DAC_READ_SEARCH: u8 = 2;
+/// `CAP_SETGID`.
+pub const SETGID: u8 = 6;
+/// `CAP_SETUID`.
+pub const SETUID: u8 = 7;
+/// `CAP_SETPCAP`.
+pub const SETPCAP: u8 = 8;
+/// `CAP_SYS_ADMIN`.
+pub const SYS_ADMIN: u8 = 21;
+
+/// The names without `CAP_`, by number.
+pub const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// `SECBIT_NO_SETUID_FIXUP`: a change of uid leaves the sets alone.
+pub const NO_SETUID_FIXUP: u32 = 1 << 2;
+/// `SECBIT_KEEP_CAPS`: what [`set_keep`] turns on and exec turns off.
+pub const KEEP_CAPS: u32 = 1 << 4;
+/// `SECBIT_KEEP_CAPS_LOCKED`.
+pub const KEEP_CAPS_LOCKED: u32 = 1 << 5;
+/// `SECBIT_NO_CAP_AMBIENT_RAISE`.
+pub const NO_AMBIENT_RAISE: u32 = 1 << 6;
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 bits, in two halves.
+const VERSION_3: u32 = 0x2008_0522;
+
+/// The three sets that capset(2) changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sets {
+    /// What counts now.
+    pub effective: u64,
+    /// What may be made effective.
+    pub permitted: u64,
+    /// What may pass through exec.
+    pub inheritable: u64,
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Half {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// The number of a name, with or without `CAP_`, in any case.
+pub fn number(name: &str) -> Option<u8> {
+    let upper = name.to_ascii_uppercase();
+    let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    (0..).zip(NAMES).find(|(_, known)| *known == bare).map(|(number, _)| number)
+}
+
+/// The set with one number.
+pub const fn bit(number: u8) -> u64 {
+    1 << number
+}
+
+/// The numbers in a set.
+pub fn numbers(set: u64) -> impl Iterator<Item = u8> {
+    (0..64).filter(move |number| set & bit(*number) != 0)
+}
+
+/// The names in a set, for people; a number where there is no name, `none` for the empty set.
+pub fn names(set: u64) -> String {
+    let list: Vec<String> =
+        numbers(set).map(|number| NAMES.get(usize::from(number)).map_or(number.to_string(), |n| (*n).into())).collect();
+    if list.is_empty() { "none".into() } else { list.join(", ") }
+}
+
+/// The calling thread's three sets.
+pub fn sets() -> io::Result<Sets> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut halves = [Half::default(); 2];
+    // SAFETY: `header` and `halves` have the layout of the kernel's structures (two halves for version 3), and live until
+    // the call returns; the kernel writes nothing else.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
+    let join = |field: fn(&Half) -> u32| u64::from(field(&halves[0])) | u64::from(field(&halves[1])) << 32;
+    Ok(Sets {
+        effective: join(|half| half.effective),
+        permitted: join(|half| half.permitted),
+        inheritable: join(|half| half.inheritable),
+    })
+}
+
+/// Changes the calling thread's three sets.
+pub fn set(sets: Sets) -> io::Result<()> {
+    let half = |shift: u32| Half {
+        effective: (sets.effective >> shift) as u32,
+        permitted: (sets.permitted >> shift) as u32,
+        inheritable: (sets.inheritable >> shift) as u32,
+    };
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let halves = [half(0), half(32)];
+    // SAFETY: `header` and `halves` have the layout of the kernel's structures, and live until the call returns; the kernel
+    // writes at most the header's version.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) })
+}
+
+/// Empties the ambient set.
+pub fn clear_ambient() -> io::Result<()> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0).map(drop)
+}
+
+/// Adds one to the ambient set.
+pub fn raise_ambient(number: u8) -> io::Result<()> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as c_ulong, c_ulong::from(number)).map(drop)
+}
+
+/// Takes one from the bounding set.
+pub fn drop_bounding(number: u8) -> io::Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, c_ulong::from(number), 0).map(drop)
+}
+
+/// Whether the permitted set outlives the change from uid 0 to another.
+pub fn set_keep(keep: bool) -> io::Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0).map(drop)
+}
+
+/// The securebits.
+pub fn securebits() -> io::Result<u32> {
+    prctl(libc::PR_GET_SECUREBITS, 0, 0).map(c_int::cast_unsigned)
+}
+
+fn prctl(option: c_int, second: c_ulong, third: c_ulong) -> io::Result<c_int> {
+    // SAFETY: every option that this module passes takes numbers only, no pointers; all five arguments have the width that
+    // the kernel reads.
+    let result = unsafe { libc::prctl(option, second, third, 0 as c_ulong, 0 as c_ulong) };
+    check(result.into())?;
+    Ok(result)
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_with_and_without_prefix_in_any_case() {
+        assert_eq!(number("NET_BIND_SERVICE"), Some(10));
+        assert_eq!(number("cap_net_bind_service"), Some(10));
+        assert_eq!(number("Cap_Checkpoint_Restore"), Some(40));
+        for wrong in ["", "CAP_", "CAP_CAP_CHOWN", "ALL", "0", "CHOWN ", "NET-RAW"] {
+            assert_eq!(number(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_constants_are_the_numbers_of_their_names() {
+        for (name, constant) in [
+            ("CHOWN", CHOWN),
+            ("DAC_OVERRIDE", DAC_OVERRIDE),
+            ("DAC_READ_SEARCH", DAC_READ_SEARCH),
+            ("SETGID", SETGID),
+            ("SETUID", SETUID),
+            ("SETPCAP", SETPCAP),
+            ("SYS_ADMIN", SYS_ADMIN),
+        ] {
+            assert_eq!(number(name), Some(constant));
+        }
+    }
+
+    #[test]
+    fn a_set_is_written_by_name_and_by_number_where_there_is_none() {
+        assert_eq!(names(0), "none");
+        assert_eq!(names(1 | 1 << 10 | 1 << 63), "CHOWN, NET_BIND_SERVICE, 63");
+    }
+
+    #[test]
+    fn the_sets_read_are_those_of_proc() {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+        };
+        let sets = sets().unwrap();
+        assert_eq!(sets.effective, line("CapEff:"));
+        assert_eq!(sets.permitted, line("CapPrm:"));
+        assert_eq!(sets.inheritable, line("CapInh:"));
+    }
+}

@@ -1,0 +1,15 @@
+//! The only place with unsafe code: thin, typed wrappers of system calls that neither std nor nix has, without policy.
+//!
+//! Each wrapper turns -1 into an [`std::io::Error`] once; every unsafe block says why it is sound.
+#![allow(unsafe_code)]
+
+pub mod allocator;
+pub mod attributes;
+pub mod capabilities;
+pub mod descriptors;
+pub mod environment;
+pub mod exit;
+pub mod fs;
+pub mod process;
+pub mod seccomp;
+pub mod signals;

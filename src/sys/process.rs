@@ -1,0 +1,24 @@
+//! Attributes of the process that neither std nor nix has in safe form.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use nix::unistd::ForkResult;
+
+/// Whether exec gave this process more rights than its parent had: set-id bits or file capabilities (`AT_SECURE`).
+pub fn secure_execution() -> bool {
+    // SAFETY: reads the auxiliary vector, which libc keeps for the life of the process.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Forks a process that has one thread, and refuses for any other: the child of several threads could find locks taken that
+/// nobody will release.
+pub fn fork() -> io::Result<ForkResult> {
+    // A directory's link count is 2 plus its subdirectories: one per thread.
+    if std::fs::metadata("/proc/self/task")?.nlink() != 3 {
+        return Err(io::Error::other("more than one thread"));
+    }
+    // SAFETY: the process has one thread (seen above; only that thread could start another), so the child's memory is a
+    // consistent copy, and it may go on like the parent.
+    Ok(unsafe { nix::unistd::fork() }?)
+}

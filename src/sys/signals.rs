@@ -1,0 +1,168 @@
+//! Signal dispositions and the signal mask: as found at the start, and put back before exec.
+//!
+//! Both outlive exec, so the app must get them as handfast got them. Rust's runtime ignores SIGPIPE before `main`, so they
+//! are read earlier. Raw system calls, because libc's own functions refuse or hide the signals that it uses itself.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use libc::c_int;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+const LAST: c_int = 64;
+/// What rt_sigaction and rt_sigprocmask want to know: the size of the kernel's signal set.
+const SET_SIZE: usize = 8;
+
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+static BLOCKED: AtomicU64 = AtomicU64::new(0);
+
+/// What exec hands on of signals. A bit per signal: bit 0 is signal 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The ignored ones; all others have their default action.
+    pub ignored: u64,
+    /// The blocked ones.
+    pub blocked: u64,
+}
+
+/// The kernel's `struct sigaction` on 64-bit machines: handler, flags, restorer, mask.
+#[repr(C)]
+struct Action {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// libc calls what stands in this section before `main`, and so before Rust's runtime.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static RECORD: extern "C" fn() = {
+    extern "C" fn record() {
+        // Queries of the own thread with valid arguments do not fail; and nobody could be told here.
+        if let Ok(now) = now() {
+            IGNORED.store(now.ignored, Relaxed);
+            BLOCKED.store(now.blocked, Relaxed);
+        }
+    }
+    record
+};
+
+/// As it was when the process started.
+pub fn found() -> Found {
+    Found { ignored: IGNORED.load(Relaxed), blocked: BLOCKED.load(Relaxed) }
+}
+
+/// As it is now; a handler counts as the default action, which exec makes of it.
+pub fn now() -> io::Result<Found> {
+    let mut ignored = 0;
+    for signal in 1..=LAST {
+        if handler(signal)? == libc::SIG_IGN {
+            ignored |= bit(signal);
+        }
+    }
+    Ok(Found { ignored, blocked: change_mask(libc::SIG_BLOCK, 0)? })
+}
+
+/// Puts every disposition and then the mask back as found, and reads them back.
+///
+/// A signal that was held back until now and is not blocked any more takes its default action here.
+pub fn restore() -> io::Result<()> {
+    let found = found();
+    for signal in (1..=LAST).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        let wanted = if found.ignored & bit(signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
+        if handler(signal)? != wanted {
+            set_handler(signal, wanted)?;
+        }
+    }
+    change_mask(libc::SIG_SETMASK, found.blocked)?;
+    if now()? == found { Ok(()) } else { Err(io::Error::other("they read back otherwise")) }
+}
+
+/// The first of `signals` that was sent and is held back by the mask.
+pub fn pending(signals: &[Signal]) -> io::Result<Option<Signal>> {
+    let mut set: u64 = 0;
+    // SAFETY: the kernel writes `SET_SIZE` bytes to `set`, which has that size and lives until the call returns.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) })?;
+    Ok(signals.iter().copied().find(|signal| set & bit(*signal as c_int) != 0))
+}
+
+/// Blocks these signals.
+pub fn block(signals: &[Signal]) -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK, signals.iter().fold(0, |set, signal| set | bit(*signal as c_int))).map(drop)
+}
+
+/// Blocks those among these signals that were neither ignored nor blocked when the process started, and returns them.
+pub fn hold(signals: &[Signal]) -> io::Result<Vec<Signal>> {
+    let found = found();
+    let left_alone = found.ignored | found.blocked;
+    let held: Vec<Signal> = signals.iter().copied().filter(|signal| left_alone & bit(*signal as c_int) == 0).collect();
+    block(&held)?;
+    Ok(held)
+}
+
+/// Gives a signal its default action.
+pub fn set_default(signal: Signal) -> io::Result<()> {
+    set_handler(signal as c_int, libc::SIG_DFL)
+}
+
+/// Signals that arrive as data instead of taking their action: those among the given ones that were neither ignored nor
+/// blocked when the process started. What was, stays so.
+pub struct Watch {
+    descriptor: SignalFd,
+}
+
+impl Watch {
+    /// Blocks the signals and opens the descriptor that they can be read from (non-blocking, closed by exec).
+    pub fn new(signals: &[Signal]) -> io::Result<Self> {
+        let set: SigSet = hold(signals)?.into_iter().collect();
+        Ok(Self { descriptor: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
+    }
+
+    /// The number of a signal that has arrived.
+    pub fn received(&self) -> io::Result<Option<u8>> {
+        Ok(self.descriptor.read_signal()?.and_then(|information| u8::try_from(information.ssi_signo).ok()))
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+const fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+fn handler(signal: c_int) -> io::Result<usize> {
+    let mut action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    let none: *const Action = std::ptr::null();
+    // SAFETY: with no new action the call changes nothing; the kernel writes one `struct sigaction` to `action`, which has
+    // its layout on x86_64 and aarch64 and lives until the call returns.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, none, &raw mut action, SET_SIZE) })?;
+    Ok(action.handler)
+}
+
+fn set_handler(signal: c_int, handler: usize) -> io::Result<()> {
+    let action = Action { handler, flags: 0, restorer: 0, mask: 0 };
+    let none: *mut Action = std::ptr::null_mut();
+    // SAFETY: the callers pass SIG_DFL or SIG_IGN only, so no code of ours is ever called through this action; it has the
+    // kernel's layout and lives until the call returns.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, none, SET_SIZE) })
+}
+
+/// Changes the mask as `how` says and returns what it was before.
+fn change_mask(how: c_int, set: u64) -> io::Result<u64> {
+    let mut before: u64 = 0;
+    // SAFETY: the kernel reads `SET_SIZE` bytes from `set` and writes as many to `before`; both have that size and live
+    // until the call returns.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, SET_SIZE) })?;
+    Ok(before)
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,85 @@
+//! All that the worker does: lock itself up, fetch, send, wipe, end.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use handfast_core::ErrorKind;
+use nix::unistd::Pid;
+
+use super::frame::{self, FIRST_GENERATION, Kind};
+use super::sandbox;
+use crate::config::Environment;
+use crate::error::Class;
+use crate::fetch::{self, Order, Outcome};
+use crate::plan::{Instance, Plan};
+use crate::sys;
+
+/// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
+pub fn run(plan: &Plan, instances: Vec<Instance>, environment: Environment, socket: UnixStream, parent: Pid) -> ! {
+    let code = match serve(plan, instances, environment, socket, parent) {
+        Ok(()) => 0,
+        Err(class) => i32::from(class.exit_code()),
+    };
+    // Everything that held a value has been dropped, and so wiped, by now.
+    sys::exit::now(code)
+}
+
+fn serve(
+    plan: &Plan,
+    instances: Vec<Instance>,
+    environment: Environment,
+    mut socket: UnixStream,
+    parent: Pid,
+) -> Result<(), Class> {
+    let parts = sandbox::enter(parent, socket.as_raw_fd()).map_err(|error| {
+        tracing::error!(target: "handfast", "the worker cannot lock itself up: {error}");
+        Class::Isolation
+    })?;
+    // A privileged process that is gone reads nothing: the worker just ends.
+    frame::send(&mut socket, Kind::Ready, FIRST_GENERATION, 0, &[&[parts]]).map_err(|_| Class::Os)?;
+    let order =
+        Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
+    let outcomes = fetch::all(order, environment).map_err(|error| {
+        tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", crate::error::reason(error));
+        Class::Os
+    })?;
+    send(plan, outcomes, &mut socket).map_err(|_| Class::Os)
+}
+
+fn send(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Result<()> {
+    let generation = FIRST_GENERATION;
+    for Outcome { secret, result } in outcomes {
+        match result {
+            Ok(parts) => {
+                if parts.iter().any(|part| part.field.is_some()) || plan.secrets[secret].is_every() {
+                    frame::send(socket, Kind::Fields, generation, secret, &[&(parts.len() as u32).to_be_bytes()])?;
+                }
+                for part in parts {
+                    let name = part.field.unwrap_or_default();
+                    let mut end = name.len().min(frame::MAX_NAME);
+                    while !name.is_char_boundary(end) {
+                        end -= 1;
+                    }
+                    let length = (end as u16).to_be_bytes();
+                    frame::send(
+                        socket,
+                        Kind::Value,
+                        generation,
+                        secret,
+                        &[&length, &name.as_bytes()[..end], part.value.expose()],
+                    )?;
+                }
+            }
+            Err(failure) if failure.error.kind == ErrorKind::NotFound && plan.secrets[secret].optional => {
+                frame::send(socket, Kind::Missing, generation, secret, &[])?;
+            }
+            Err(fetch::Failure { error, attempts }) => {
+                let payload = frame::encode_failure(error.kind, attempts, &error.message, error.hint.as_deref());
+                frame::send(socket, Kind::Failed, generation, secret, &[&payload])?;
+            }
+        }
+    }
+    frame::send(socket, Kind::Commit, generation, 0, &[])
+}

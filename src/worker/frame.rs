@@ -1,0 +1,207 @@
+//! The frames between worker and privileged process: a fixed header, then as many bytes as it says.
+//!
+//! A set of secrets is a generation: values, missing ones and failures in any order, then a commit. The start is generation 1; a
+//! worker that lives on sends its updates as further generations, in the same frames.
+#![forbid(unsafe_code)]
+
+use std::io::{self, IoSlice, Write};
+
+use handfast_core::{ErrorKind, MAX_SECRET};
+
+/// Bytes of a header.
+pub const HEADER: usize = 16;
+
+/// The generation of a start.
+pub const FIRST_GENERATION: u32 = 1;
+
+/// The longest name of a field, as a file's (NAME_MAX).
+pub const MAX_NAME: usize = 255;
+
+/// The longest text of a failure.
+pub const MAX_TEXT: usize = 4096;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The sandbox stands: the payload is a byte of [`Parts`](super::sandbox::Parts).
+    Ready = 1,
+    /// A value: the field's name (empty without `#*`), its length before it as two bytes, then the value.
+    Value = 2,
+    /// An optional secret was not found.
+    Missing = 3,
+    /// A secret could not be fetched: class, attempts, message, hint.
+    Failed = 4,
+    /// The generation is complete.
+    Commit = 5,
+    /// How many fields a `#*` has, as four bytes: so many values follow.
+    Fields = 6,
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What follows.
+    pub kind: Kind,
+    /// Which set it belongs to.
+    pub generation: u32,
+    /// The secret, as an index into the plan's; 0 where there is none.
+    pub secret: u32,
+    /// Bytes of the payload.
+    pub length: u32,
+}
+
+impl Header {
+    /// The header as it is sent.
+    pub fn encode(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[0] = self.kind as u8;
+        bytes[4..8].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.secret.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.length.to_be_bytes());
+        bytes
+    }
+
+    /// Reads a header; `None` where no worker of ours would send it.
+    pub fn decode(bytes: [u8; HEADER]) -> Option<Self> {
+        let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let kind = match bytes[..4] {
+            [1, 0, 0, 0] => Kind::Ready,
+            [2, 0, 0, 0] => Kind::Value,
+            [3, 0, 0, 0] => Kind::Missing,
+            [4, 0, 0, 0] => Kind::Failed,
+            [5, 0, 0, 0] => Kind::Commit,
+            [6, 0, 0, 0] => Kind::Fields,
+            _ => return None,
+        };
+        let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
+        let (least, most) = match kind {
+            Kind::Ready => (1, 1),
+            Kind::Value => (2, 2 + MAX_NAME + MAX_SECRET),
+            Kind::Missing | Kind::Commit => (0, 0),
+            Kind::Fields => (4, 4),
+            Kind::Failed => (9, 9 + 2 * MAX_TEXT),
+        };
+        (least..=most).contains(&(header.length as usize)).then_some(header)
+    }
+}
+
+/// Sends a frame whose payload stands in pieces, without joining them: a value is copied by nobody but the kernel.
+pub fn send(to: &mut impl Write, kind: Kind, generation: u32, secret: usize, payload: &[&[u8]]) -> io::Result<()> {
+    let length = payload.iter().map(|piece| piece.len()).sum::<usize>();
+    let (Ok(secret), Ok(length)) = (u32::try_from(secret), u32::try_from(length)) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    };
+    let header = Header { kind, generation, secret, length }.encode();
+    let mut slices: Vec<IoSlice<'_>> =
+        std::iter::once(&header[..]).chain(payload.iter().copied()).map(IoSlice::new).collect();
+    let mut rest = &mut slices[..];
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match to.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut rest, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A failure's payload.
+pub fn encode_failure(kind: ErrorKind, attempts: u32, message: &str, hint: Option<&str>) -> Vec<u8> {
+    let (message, hint) = (cut(message), cut(hint.unwrap_or_default()));
+    let mut bytes = vec![kind_number(kind)];
+    bytes.extend(attempts.to_be_bytes());
+    bytes.extend((message.len() as u32).to_be_bytes());
+    bytes.extend(message.as_bytes());
+    bytes.extend(hint.as_bytes());
+    bytes
+}
+
+/// Reads a failure's payload: kind, attempts, message, hint. `None` where no worker of ours would send it.
+pub fn decode_failure(bytes: &[u8]) -> Option<(ErrorKind, u32, String, Option<String>)> {
+    let (head, texts) = bytes.split_at_checked(9)?;
+    let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (message, hint) = texts.split_at_checked(number(5) as usize)?;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok().filter(|text| text.len() <= MAX_TEXT);
+    let hint = text(hint)?;
+    Some((number_kind(head[0])?, number(1), text(message)?, (!hint.is_empty()).then_some(hint)))
+}
+
+const KINDS: [ErrorKind; 6] = [
+    ErrorKind::Unavailable,
+    ErrorKind::Denied,
+    ErrorKind::NotFound,
+    ErrorKind::Untrusted,
+    ErrorKind::Malformed,
+    ErrorKind::Os,
+];
+
+fn kind_number(kind: ErrorKind) -> u8 {
+    // A kind that is added to the core and forgotten here would arrive as "malformed", never as success.
+    KINDS.iter().position(|known| *known == kind).map_or(4, |at| at as u8)
+}
+
+fn number_kind(number: u8) -> Option<ErrorKind> {
+    KINDS.get(usize::from(number)).copied()
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_back() {
+        let mut sent = Vec::new();
+        send(&mut sent, Kind::Value, 1, 7, &[&[0, 1], b"f", b"value"]).unwrap();
+        let header = Header::decode(sent[..HEADER].try_into().unwrap()).unwrap();
+        assert_eq!(header, Header { kind: Kind::Value, generation: 1, secret: 7, length: 8 });
+        assert_eq!(&sent[HEADER..], b"\0\x01fvalue");
+    }
+
+    #[test]
+    fn hostile_headers_are_refused_before_anything_is_allocated() {
+        let header = |kind: u8, second: u8, length: u32| {
+            let mut bytes = [0; HEADER];
+            bytes[0] = kind;
+            bytes[1] = second;
+            bytes[12..].copy_from_slice(&length.to_be_bytes());
+            Header::decode(bytes)
+        };
+        assert!(header(2, 0, 2).is_some());
+        for (kind, second, length) in [
+            (0, 0, 0),
+            (7, 0, 0),
+            (6, 0, 5),
+            (2, 1, 2),
+            (2, 0, 1),
+            (2, 0, u32::MAX),
+            (2, 0, 2 + 255 + (1 << 20) + 1),
+            (5, 0, 1),
+            (1, 0, 0),
+            (4, 0, 8),
+        ] {
+            assert_eq!(header(kind, second, length), None, "{kind} {second} {length}");
+        }
+    }
+
+    #[test]
+    fn failures_are_read_back_and_hostile_ones_refused() {
+        let bytes = encode_failure(ErrorKind::Denied, 3, "no", Some("ask"));
+        assert_eq!(decode_failure(&bytes), Some((ErrorKind::Denied, 3, "no".into(), Some("ask".into()))));
+        let long = encode_failure(ErrorKind::Denied, 3, &"é".repeat(MAX_TEXT), None);
+        assert_eq!(decode_failure(&long).unwrap().2.len(), MAX_TEXT);
+        assert_eq!(decode_failure(&[0; 8]), None);
+        assert_eq!(decode_failure(&[9, 0, 0, 0, 1, 0, 0, 0, 0]), None);
+        assert_eq!(decode_failure(&[0, 0, 0, 0, 1, 255, 255, 255, 255]), None);
+        assert_eq!(decode_failure(&[0, 0, 0, 0, 1, 0, 0, 0, 1, 0xff]), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! The worker: a forked process without privileges that talks to the stores, so that the privileged one need not.
+//!
+//! `start` is the privileged side; `child` is all that the worker does. They share nothing but a socketpair and the frames on it.
+#![forbid(unsafe_code)]
+
+mod child;
+mod frame;
+mod receive;
+pub mod sandbox;
+mod seccomp;
+mod watch;
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+pub use watch::Watch;
+
+use crate::config::Environment;
+use crate::deliver::Arrived;
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::Plan;
+use crate::sys;
+
+/// How long after the deadline the worker may still take to say that it is over.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Fetches every secret in a worker, which is reaped before this returns.
+///
+/// Takes the provider instances out of the plan, and the environment: what they hold of credentials and made-up secrets is
+/// gone from this process as soon as the worker has its copy.
+pub fn fetch(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
+    let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
+    let instances = std::mem::take(&mut plan.instances);
+    let parent = nix::unistd::getpid();
+    // The worker never returns from here: it ends in `child::run`.
+    let pid = match sys::process::fork().map_err(|error| system("fork the worker", error))? {
+        ForkResult::Child => child::run(plan, instances, environment, theirs, parent),
+        ForkResult::Parent { child } => child,
+    };
+    drop((theirs, environment, instances));
+    let mut worker = Worker { pid, reaped: None };
+    let backstop = plan.deadline.at() + LAST_WORDS;
+    let received = receive::generation(plan, &ours, &mut watch.with_worker(&mut worker, backstop))?;
+    drop(ours);
+    worker.finish()?;
+    sandbox::report(received.sandbox, plan.isolation.strict)?;
+    Ok(received.arrived)
+}
+
+/// A worker that is reaped on every path: killed first where it has not ended by itself.
+pub struct Worker {
+    pid: Pid,
+    reaped: Option<WaitStatus>,
+}
+
+impl Worker {
+    /// Waits for the worker's end after its last frame, which it reaches by itself in well under a millisecond.
+    fn finish(&mut self) -> Result<()> {
+        match self.reap() {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            status => Err(ended(status)),
+        }
+    }
+
+    fn reap(&mut self) -> WaitStatus {
+        loop {
+            match (self.reaped, waitpid(self.pid, None)) {
+                (Some(status), _) => return status,
+                (None, Ok(status)) => self.reaped = Some(status),
+                (None, Err(nix::errno::Errno::EINTR)) => {}
+                // Reaped by somebody else: there is nothing left to wait for.
+                (None, Err(_)) => self.reaped = Some(WaitStatus::Exited(self.pid, 0)),
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.reaped.is_none() {
+            // ESRCH: it has ended by itself in between, and is reaped all the same.
+            if kill(self.pid, Signal::SIGKILL).is_err() {}
+            self.reap();
+        }
+    }
+}
+
+/// Why the worker ended before it was done.
+fn ended(status: WaitStatus) -> Error {
+    let fail = |class, message: String| Error::new(Phase::Fetch, class, message);
+    match status {
+        WaitStatus::Exited(_, code) if code == i32::from(Class::Isolation.exit_code()) => {
+            fail(Class::Isolation, "the worker could not give up its privileges".into())
+                .hint("a seccomp filter that denies capset or prctl(PR_SET_NO_NEW_PRIVS) does this")
+        }
+        WaitStatus::Exited(_, code) if code == i32::from(Class::Os.exit_code()) => {
+            fail(Class::Os, "the worker could not start: not enough memory or descriptors".into())
+        }
+        WaitStatus::Exited(_, code) => fail(Class::Internal, format!("the worker ended early, with exit code {code}")),
+        WaitStatus::Signaled(_, signal, _) => fail(Class::Internal, format!("the worker was killed by {signal}")),
+        _ => fail(Class::Internal, "the worker ended early".into()),
+    }
+}
+
+fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
+    Error::new(Phase::Fetch, Class::Os, format!("cannot {what}: {}", reason(error)))
+}

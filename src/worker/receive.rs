@@ -1,0 +1,269 @@
+//! The privileged side of the socketpair. What comes through it is treated as hostile: the worker talks to the network.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use handfast_core::{ErrorKind, SecretValue, Selection};
+
+use super::frame::{self, HEADER, Header, Kind};
+use super::watch::WorkerWatch;
+use crate::deliver::Arrived;
+use crate::error::{Class, Error, Phase, Result, Subject};
+use crate::plan::{Plan, Secret, Target, valid_name};
+
+/// No more values than this in one generation.
+const MAX_VALUES: usize = 4096;
+
+/// No more bytes of values than this in one generation.
+const MAX_BYTES: usize = 64 << 20;
+
+/// What the worker sent, checked against the plan.
+pub struct Received {
+    /// The values.
+    pub arrived: Vec<Arrived>,
+    /// What the worker's sandbox is made of.
+    pub sandbox: u8,
+}
+
+/// Receives one generation. Everything is held back until its commit.
+pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
+    let mut receiver = Receiver {
+        plan,
+        answered: BTreeSet::new(),
+        awaited: BTreeMap::new(),
+        names: BTreeSet::new(),
+        arrived: Vec::new(),
+        failures: Vec::new(),
+        bytes: 0,
+        sandbox: None,
+    };
+    loop {
+        let mut header = [0; HEADER];
+        read(socket, &mut header, watch)?;
+        let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
+        if header.generation != frame::FIRST_GENERATION || (receiver.sandbox.is_none() && header.kind != Kind::Ready) {
+            return Err(lie("a frame out of order"));
+        }
+        match header.kind {
+            Kind::Ready if receiver.sandbox.is_some() => return Err(lie("a frame out of order")),
+            Kind::Ready => {
+                let mut parts = [0];
+                read(socket, &mut parts, watch)?;
+                receiver.sandbox = Some(parts[0]);
+            }
+            Kind::Fields => receiver.fields(header, socket, watch)?,
+            Kind::Value => receiver.value(header, socket, watch)?,
+            Kind::Missing => receiver.missing(header)?,
+            Kind::Failed => receiver.failed(header, socket, watch)?,
+            Kind::Commit => return receiver.commit(),
+        }
+    }
+}
+
+struct Receiver<'p> {
+    plan: &'p Plan,
+    /// Secrets that are answered, for `#*` by how many fields it has.
+    answered: BTreeSet<usize>,
+    /// How many fields of a `#*` are still to come.
+    awaited: BTreeMap<usize, u32>,
+    /// The files so far: two fields must not give one name.
+    names: BTreeSet<String>,
+    arrived: Vec<Arrived>,
+    failures: Vec<Error>,
+    bytes: usize,
+    sandbox: Option<u8>,
+}
+
+impl Receiver<'_> {
+    /// How many fields a `#*` has: its values follow.
+    fn fields(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let (index, secret) = secret(self.plan, header)?;
+        if secret.reference.selection != Selection::Every || !self.answered.insert(index) {
+            return Err(lie("a secret twice"));
+        }
+        let mut count = [0; 4];
+        read(socket, &mut count, watch)?;
+        self.awaited.insert(index, u32::from_be_bytes(count));
+        Ok(())
+    }
+
+    fn value(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let (index, secret) = secret(self.plan, header)?;
+        let every = secret.reference.selection == Selection::Every;
+        let expected = match self.awaited.get_mut(&index) {
+            Some(left) if every && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => !every && self.answered.insert(index),
+        };
+        if !expected {
+            return Err(lie("a secret twice"));
+        }
+        let mut length = [0; 2];
+        read(socket, &mut length, watch)?;
+        let name_length = usize::from(u16::from_be_bytes(length));
+        let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
+            return Err(lie("a frame that does not exist"));
+        };
+        if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0) != every {
+            return Err(lie("a frame that does not exist"));
+        }
+        self.bytes += value_length;
+        if self.arrived.len() >= MAX_VALUES || self.bytes > MAX_BYTES {
+            return Err(too_much(self.plan));
+        }
+        let mut name = vec![0; name_length];
+        read(socket, &mut name, watch)?;
+        let value = SecretValue::filled(value_length, |buffer| read(socket, buffer, watch))?;
+        let field = match (every, String::from_utf8(name)) {
+            (false, _) => None,
+            (true, Ok(field)) => Some(field),
+            (true, Err(_)) => return Err(lie("a name that is not UTF-8")),
+        };
+        if let Some(file) = secret.target.file_name(field.as_deref())
+            && let Some(problem) = self.refuse_file(secret, field.as_deref(), file)
+        {
+            self.failures.push(problem);
+            return Ok(());
+        }
+        self.arrived.push(Arrived { secret: index, field, value });
+        Ok(())
+    }
+
+    /// A field's name comes from the provider: it must be a file's name, and no other's.
+    fn refuse_file(&mut self, secret: &Secret, field: Option<&str>, file: String) -> Option<Error> {
+        let subject = Subject {
+            provider: secret.reference.provider.clone(),
+            reference: secret.reference.to_string(),
+            attempts: 1,
+        };
+        let refuse = |why: String| {
+            let message = format!("cannot take `{}` from `{}`: {why}", secret.name, secret.reference);
+            Some(Error::new(Phase::Fetch, Class::Malformed, message).about(subject))
+        };
+        if let Some(field) = field
+            && !valid_name(&file)
+        {
+            let why = format!(
+                "the field `{}` cannot be a file's name: `[A-Za-z0-9._-]`, 1 to 128, not starting with a dot",
+                field.escape_debug()
+            );
+            return refuse(why);
+        }
+        let literal = |other: &Secret| {
+            matches!(&other.target, Target::File { name, .. } if !name.contains('*') && *name == file)
+                && other.name != secret.name
+        };
+        if self.plan.secrets.iter().any(literal) || !self.names.insert(file.clone()) {
+            return refuse(format!("two values would be the file `{file}`"));
+        }
+        None
+    }
+
+    fn missing(&mut self, header: Header) -> Result<()> {
+        let (index, secret) = secret(self.plan, header)?;
+        if !secret.optional || !self.answered.insert(index) {
+            return Err(lie("a secret twice, or a needed one as missing"));
+        }
+        tracing::info!(target: "handfast", "the optional secret `{}` was not found: `{}`", secret.name, secret.reference);
+        Ok(())
+    }
+
+    fn failed(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let (index, secret) = secret(self.plan, header)?;
+        if !self.answered.insert(index) {
+            return Err(lie("a secret twice"));
+        }
+        let mut payload = vec![0; header.length as usize];
+        read(socket, &mut payload, watch)?;
+        let (kind, attempts, message, hint) =
+            frame::decode_failure(&payload).ok_or_else(|| lie("a frame that does not exist"))?;
+        let subject =
+            Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts };
+        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        let message = format!("cannot fetch `{}` from `{}`: {message}{tries}", secret.name, secret.reference);
+        let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
+        error.hint = hint;
+        self.failures.push(error);
+        Ok(())
+    }
+
+    fn commit(self) -> Result<Received> {
+        let complete = self.answered.len() == self.plan.secrets.len() && self.awaited.values().all(|left| *left == 0);
+        match complete {
+            false => Err(lie("a commit before every answer")),
+            _ if !self.failures.is_empty() => Err(sum(self.failures, self.plan.secrets.len())),
+            _ => Ok(Received { arrived: self.arrived, sandbox: self.sandbox.unwrap_or(0) }),
+        }
+    }
+}
+
+fn secret(plan: &Plan, header: Header) -> Result<(usize, &Secret)> {
+    let index = header.secret as usize;
+    plan.secrets.get(index).map(|secret| (index, secret)).ok_or_else(|| lie("a secret that is not in the plan"))
+}
+
+fn class(kind: ErrorKind) -> Class {
+    match kind {
+        ErrorKind::Denied => Class::Denied,
+        ErrorKind::NotFound => Class::NotFound,
+        ErrorKind::Untrusted => Class::Untrusted,
+        ErrorKind::Os => Class::Os,
+        ErrorKind::Unavailable => Class::Unavailable,
+        _ => Class::Malformed,
+    }
+}
+
+/// One failure, or several as one whose class is the first of the contract's order that any of them has.
+fn sum(mut failures: Vec<Error>, secrets: usize) -> Error {
+    const ORDER: [Class; 7] = [
+        Class::Denied,
+        Class::Untrusted,
+        Class::NotFound,
+        Class::Malformed,
+        Class::Unavailable,
+        Class::Os,
+        Class::Internal,
+    ];
+    let rank = |error: &Error| ORDER.iter().position(|class| *class == error.class).unwrap_or(ORDER.len());
+    failures.sort_by_key(rank);
+    if failures.len() == 1 {
+        return failures.remove(0);
+    }
+    let first = &failures[0];
+    let references: Vec<&str> =
+        failures.iter().filter_map(|error| Some(error.subject.as_ref()?.reference.as_str())).collect();
+    let message = format!("{} of {secrets} secrets could not be fetched: {}", failures.len(), references.join(", "));
+    let mut error = Error::new(Phase::Fetch, first.class, message);
+    error.subject.clone_from(&first.subject);
+    error.parts(failures)
+}
+
+fn too_much(plan: &Plan) -> Error {
+    let message =
+        format!("{} secrets gave more than {MAX_VALUES} values or {} MiB", plan.secrets.len(), MAX_BYTES >> 20);
+    Error::new(Phase::Fetch, Class::Malformed, message)
+}
+
+fn lie(what: &str) -> Error {
+    Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
+}
+
+/// Fills the buffer, minding signals and the deadline while nothing comes.
+fn read(mut socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        watch.until_readable(socket.as_fd())?;
+        match socket.read(&mut buffer[filled..]) {
+            Ok(0) => return Err(watch.worker_ended()),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(watch.worker_ended()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The worker's cage, entered right after the fork and before any thread: no capabilities, no way to get one, no writing of
+//! files, no signals to others, a short list of system calls less.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::RawFd;
+
+use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::seccomp;
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::sys::{self, capabilities};
+
+/// Landlock forbids writing files, and signals and abstract sockets to the outside (or as much of that as the kernel knows).
+pub const LANDLOCK: u8 = 1;
+/// The seccomp filter is in place.
+pub const SECCOMP: u8 = 2;
+
+/// Enters the cage and says which of its best-effort parts stand. What must succeed and does not is an error.
+pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The parent may have died before the line above: then nobody would kill us.
+    if nix::unistd::getppid() != parent {
+        sys::exit::now(0);
+    }
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    close_others(socket);
+    capabilities::clear_ambient()?;
+    let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
+    if capabilities::sets()? != none {
+        capabilities::set(none)?;
+    }
+    if !prctl::get_no_new_privs()? {
+        prctl::set_no_new_privs()?;
+    }
+    let mut parts = 0;
+    if restrict_files() {
+        parts |= LANDLOCK;
+    }
+    match sys::seccomp::install(&seccomp::filter(std::process::id())) {
+        Ok(()) => parts |= SECCOMP,
+        Err(error) => tracing::debug!(target: "handfast", "the worker's seccomp filter: {}", reason(error)),
+    }
+    Ok(parts)
+}
+
+/// Says which parts are missing; with `strict` that ends the start.
+pub fn report(parts: u8, strict: bool) -> Result<()> {
+    let missing: Vec<&str> = [(LANDLOCK, "Landlock"), (SECCOMP, "seccomp")]
+        .into_iter()
+        .filter(|(part, _)| parts & part == 0)
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the worker ran without {}: this kernel or container does not let it", missing.join(" and "));
+    if strict {
+        return Err(Error::new(Phase::Fetch, Class::Isolation, message).hint("`[app] strict` asks for it"));
+    }
+    tracing::warn!(target: "handfast", "{message}");
+    Ok(())
+}
+
+/// The privileged process' other descriptors are none of the worker's business.
+fn close_others(socket: RawFd) {
+    let number = socket.unsigned_abs();
+    for (first, last) in [(3, number.saturating_sub(1)), (number + 1, u32::MAX)] {
+        if first <= last
+            && let Err(error) = sys::descriptors::close_range(first, last)
+        {
+            tracing::debug!(target: "handfast", "the worker keeps the descriptors from {first} to {last}: {}", reason(error));
+        }
+    }
+}
+
+/// Handles every right to write, and to execute, and allows none of them anywhere.
+fn restrict_files() -> bool {
+    let restrict = || {
+        Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_write(ABI::V5) | AccessFs::Execute)?
+            .scope(Scope::AbstractUnixSocket | Scope::Signal)?
+            .create()?
+            .restrict_self()
+    };
+    match restrict() {
+        Ok(status) => status.ruleset != RulesetStatus::NotEnforced,
+        Err(error) => {
+            tracing::debug!(target: "handfast", "the worker's Landlock rules: {error}");
+            false
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What the privileged process minds while it waits for the worker: signals, the deadline, the worker's end.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Worker, ended};
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::sys::signals;
+
+/// The watch of one start.
+pub struct Watch<'s> {
+    signals: &'s signals::Watch,
+}
+
+impl<'s> Watch<'s> {
+    /// A watch for the signals that end a start.
+    pub fn new(signals: &'s signals::Watch) -> Self {
+        Self { signals }
+    }
+
+    /// The error that a pending signal ends the start with. Asked between stages, so that no stage is left half done.
+    pub fn signal(&self, phase: Phase) -> Result<()> {
+        match self.signals.received() {
+            Ok(Some(number)) => Err(signalled(number, phase)),
+            Ok(None) => Ok(()),
+            Err(error) => Err(Error::new(phase, Class::Os, format!("cannot read pending signals: {}", reason(error)))),
+        }
+    }
+}
+
+/// The same while a worker runs.
+pub struct WorkerWatch<'w, 's> {
+    watch: &'w Watch<'s>,
+    worker: &'w mut Worker,
+    backstop: Instant,
+}
+
+impl<'s> Watch<'s> {
+    /// Minds a worker too, which is given up at `backstop`.
+    pub fn with_worker<'w>(&'w self, worker: &'w mut Worker, backstop: Instant) -> WorkerWatch<'w, 's> {
+        WorkerWatch { watch: self, worker, backstop }
+    }
+}
+
+impl WorkerWatch<'_, '_> {
+    /// Waits until the worker has sent something, or has ended.
+    pub fn until_readable(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            self.watch.signal(Phase::Fetch)?;
+            let left = self.backstop.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let message = "the worker did not answer until the deadline";
+                return Err(Error::new(Phase::Fetch, Class::Unavailable, message));
+            }
+            let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
+            let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+            let mut ready =
+                [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(self.watch.signals.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, timeout) {
+                Ok(_) if ready[0].any().unwrap_or(true) && !ready[1].any().unwrap_or(false) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    return Err(Error::new(
+                        Phase::Fetch,
+                        Class::Os,
+                        format!("cannot wait for the worker: {}", reason(error)),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The error for a worker that has closed its end before it was done.
+    pub fn worker_ended(&mut self) -> Error {
+        ended(self.worker.reap())
+    }
+}
+
+fn signalled(number: u8, phase: Phase) -> Error {
+    let name =
+        nix::sys::signal::Signal::try_from(i32::from(number)).map_or("a signal", nix::sys::signal::Signal::as_str);
+    Error::new(phase, Class::Signal(number), format!("ended by {name} before the app was started"))
+}
