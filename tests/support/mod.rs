@@ -16,23 +16,20 @@ mod directory;
 mod memory;
 mod programs;
 mod requirements;
+mod running;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 pub use directory::Directory;
 pub use memory::{canary, hex, hits, scan};
 pub use programs::{program, programs};
 pub use requirements::{find_program, is_root, require};
 pub(crate) use requirements::{needs_program, needs_root};
+pub use running::{Outcome, Running};
 
 /// What the app finds in PATH, whatever the machine has there.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -143,6 +140,8 @@ impl Run {
         let mut words = self.words();
         let mut command = Command::new(words.remove(0));
         command.args(words).env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        // Not the checkout, which may be one that the app's user can't enter.
+        command.current_dir("/");
         // A group of its own, so that all of it can be ended when it takes too long.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().expect("the tools can be started");
@@ -150,18 +149,7 @@ impl Run {
         let bytes = self.stdin;
         // A program that ends without reading its input is no failure of the test.
         std::thread::spawn(move || input.write_all(&bytes));
-        let stdout = collect(child.stdout.take().expect("piped"));
-        let stderr = collect(child.stderr.take().expect("piped"));
-        let started = Instant::now();
-        Running {
-            directory: self.directory,
-            traced: !self.needles.is_empty(),
-            child,
-            stdout,
-            stderr,
-            started,
-            timeout: self.timeout,
-        }
+        Running::new(child, self.directory, !self.needles.is_empty(), self.timeout)
     }
 
     /// `[at-exec …] confine … -- handfast COMMAND … [-- APP …]`
@@ -185,103 +173,5 @@ impl Run {
     }
 }
 
+/// The tracer's report, in the run's own directory.
 const MEMORY: &str = "memory.json";
-
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
-        bytes
-    })
-}
-
-/// A handfast, or the app that it became, still running.
-pub struct Running {
-    directory: Directory,
-    traced: bool,
-    child: Child,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
-    started: Instant,
-    timeout: Duration,
-}
-
-impl Running {
-    /// The process: confine's at first, then handfast's, then the app's (the tracer's where it is traced).
-    pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("process ids are small")
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("it is there");
-    }
-
-    /// Waits until it has become the named program; the name is that of the file, without its directory.
-    pub fn wait_for(&mut self, name: &str) {
-        let executable = format!("/proc/{}/exe", self.pid());
-        while !fs::read_link(&executable).is_ok_and(|path| path.file_name() == Some(OsStr::new(name))) {
-            assert!(self.child.try_wait().expect("it is ours").is_none(), "it ended before it became {name}");
-            assert!(self.started.elapsed() < self.timeout, "it has not become {name}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Waits for its end; the test fails where that takes too long.
-    pub fn finish(mut self) -> Outcome {
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it is ours") {
-                break Some(status);
-            }
-            if self.started.elapsed() > self.timeout {
-                let group = nix::unistd::Pid::from_raw(self.pid());
-                nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).expect("it is there");
-                self.child.wait().expect("it is ours");
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
-        let elapsed = self.started.elapsed();
-        let stdout = self.stdout.join().expect("the pipe was read");
-        let stderr = String::from_utf8_lossy(&self.stderr.join().expect("the pipe was read")).into_owned();
-        let Some(status) = status else { panic!("not finished after {:?}; so far: {stderr}", self.timeout) };
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().expect("no code, so a signal"));
-        let memory = self.traced.then(|| {
-            let text = fs::read(self.directory.path().join(MEMORY)).expect("the tracer has written its report");
-            serde_json::from_slice(&text).expect("the tracer's report is JSON")
-        });
-        Outcome { code, stdout, stderr, elapsed, memory }
-    }
-}
-
-/// How a start of handfast ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The exit code, or 128+n where signal n killed it.
-    pub code: i32,
-    /// All that was written to standard output: the app's, and nobody else's.
-    pub stdout: Vec<u8>,
-    /// All that was written to standard error.
-    pub stderr: String,
-    /// From the start to the end.
-    pub elapsed: Duration,
-    memory: Option<Value>,
-}
-
-impl Outcome {
-    /// What the probe saw.
-    pub fn probe(&self) -> Value {
-        serde_json::from_slice(&self.stdout)
-            .unwrap_or_else(|error| panic!("no report of the probe ({error}): {self:?}"))
-    }
-
-    /// Whether the probe, in the app's place, was started at all.
-    pub fn app_ran(&self) -> bool {
-        !self.stdout.is_empty()
-    }
-
-    /// What [`Run::traced`] found, one entry per process and moment.
-    pub fn memory(&self) -> &Value {
-        self.memory.as_ref().expect("the run was traced")
-    }
-}

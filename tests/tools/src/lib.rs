@@ -4,4 +4,5 @@ pub mod capabilities;
 pub mod limits;
 pub mod memory;
 pub mod needle;
+pub mod search;
 pub mod start;

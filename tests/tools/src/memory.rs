@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use serde_json::{Value, json};
 
-use crate::needle::{Hit, Search};
+use crate::search::{Hit, Search};
 
 const PIECE: usize = 1 << 20;
 

@@ -17,7 +17,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use handfast_testtools::memory;
-use handfast_testtools::needle::{Needle, Search};
+use handfast_testtools::needle::Needle;
+use handfast_testtools::search::Search;
 use handfast_testtools::start::{arguments, fail, value};
 use nix::errno::Errno;
 use serde_json::{Value, json};

@@ -7,7 +7,8 @@
 use std::ffi::{OsString, c_char, c_int};
 
 use handfast_testtools::memory;
-use handfast_testtools::needle::{Needle, Search};
+use handfast_testtools::needle::Needle;
+use handfast_testtools::search::Search;
 use handfast_testtools::start::{arguments, fail, value};
 use serde_json::json;
 

@@ -19,7 +19,8 @@ use std::os::fd::{FromRawFd, RawFd};
 use std::time::Duration;
 
 use handfast_testtools::memory::scan;
-use handfast_testtools::needle::{Needle, Search};
+use handfast_testtools::needle::Needle;
+use handfast_testtools::search::Search;
 use handfast_testtools::start::{arguments, fail, value};
 use serde_json::{Value, json};
 
