@@ -257,7 +257,7 @@ pub fn manual() -> Vec<u8> {
     for (at, part) in std::iter::once(command()).chain(command().get_subcommands().cloned()).enumerate() {
         let part = if at == 0 { part } else { part.clone().display_name(format!("handfast {}", part.get_name())) };
         // Writing to memory cannot fail.
-        if clap_mangen::Man::new(part).render(&mut text).is_err() {}
+        drop(clap_mangen::Man::new(part).render(&mut text));
     }
     text
 }

@@ -42,7 +42,7 @@ fn subject(words: &[String]) -> ! {
         uid: value("uid").unwrap().parse().unwrap(),
         gid: value("gid").unwrap().parse().unwrap(),
         groups: list("groups"),
-        home: None,
+        defaulted: false,
         capabilities: u64::from_str_radix(value("keep").unwrap_or("0"), 16).unwrap(),
         core_dumps: words.iter().any(|word| word == "core_dumps"),
         strict: words.iter().any(|word| word == "strict"),

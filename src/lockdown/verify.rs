@@ -94,7 +94,7 @@ mod tests {
             uid: 1000,
             gid: 1001,
             groups: vec![4, 27],
-            home: None,
+            defaulted: false,
             capabilities: bit(10),
             core_dumps: false,
             strict: false,
