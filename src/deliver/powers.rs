@@ -21,6 +21,7 @@ pub struct Powers {
 #[allow(missing_docs)]
 pub enum Power {
     Chown = 0,
+    DacOverride = 1,
     Fowner = 3,
     Setgid = 6,
     SysAdmin = 21,
