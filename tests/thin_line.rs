@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Run, hex, needs_root};
+use support::{Directory, Run, canary, hex, hits, needs_root};
 
 /// Grow, shrink, write, seal and exec.
 const ALL_SEALS: u64 = 0x2f;
@@ -52,4 +52,30 @@ fn the_app_ends_as_it_likes() {
     assert_eq!(outcome.code, 42, "{outcome:?}");
     let killed = Run::new().arg("--secret").arg("db=mock:db").app(["/bin/sh", "-c", "kill -TERM $$"]).start();
     assert_eq!(killed.code, 143, "{killed:?}");
+}
+
+#[test]
+fn neither_process_still_holds_the_secret_when_it_is_done() {
+    needs_root!();
+    let (secret, planted) = (canary(), canary());
+    let source = Directory::in_memory();
+    let reference = format!("handfast:file:{}", source.write("secret", &secret).display());
+    let run = || Run::new().env("DB_PASSWORD_FILE", &reference).traced(&[&secret, &planted]);
+
+    let clean = run().start();
+    // The control: a value that nobody is told to forget is found wherever it is looked for.
+    let leaking = run().env("PLANTED", &planted).start();
+    for (outcome, leaks) in [(clean, false), (leaking, true)] {
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let reports = outcome.memory().as_array().expect("a list");
+        let seen: Vec<_> = reports.iter().map(|report| report["process"].as_str().expect("text")).collect();
+        assert_eq!(seen, ["worker", "privileged", "app"]);
+        for report in reports {
+            assert_eq!(!hits(report).is_empty(), leaks, "{report}");
+            assert!(
+                report["hits"].as_array().is_some_and(|hits| hits.iter().all(|hit| hit["needle"] == 1)),
+                "{report}"
+            );
+        }
+    }
 }
