@@ -81,12 +81,13 @@ pub fn restore() -> io::Result<()> {
     if now()? == found { Ok(()) } else { Err(io::Error::other("they read back otherwise")) }
 }
 
-/// The first of `signals` that was sent and is held back by the mask.
+/// The first of `signals` that was sent and is held back, but not by the mask as found: that one stays pending over exec.
 pub fn pending(signals: &[Signal]) -> io::Result<Option<Signal>> {
+    let held = !found().blocked;
     let mut set: u64 = 0;
     // SAFETY: the kernel writes `SET_SIZE` bytes to `set`, which has that size and lives until the call returns.
     check(unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) })?;
-    Ok(signals.iter().copied().find(|signal| set & bit(*signal as c_int) != 0))
+    Ok(signals.iter().copied().find(|signal| set & held & bit(*signal as c_int) != 0))
 }
 
 /// Blocks these signals.

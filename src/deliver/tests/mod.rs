@@ -85,7 +85,7 @@ fn plan(directory: Option<&Path>, secrets: Vec<Secret>) -> Plan {
             uid,
             gid,
             groups: Vec::new(),
-            home: None,
+            defaulted: false,
             capabilities: 0,
             core_dumps: false,
             strict: false,
