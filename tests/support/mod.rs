@@ -13,10 +13,12 @@
 #![allow(clippy::disallowed_methods)]
 
 mod directory;
+mod ledger;
 mod memory;
 mod programs;
 mod requirements;
 mod running;
+mod trace;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -25,11 +27,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub use directory::Directory;
+pub use ledger::Ledger;
 pub use memory::{canary, hex, hits, scan};
 pub use programs::{program, programs};
 pub use requirements::{find_program, is_root, require};
 pub(crate) use requirements::{needs_program, needs_root};
 pub use running::{Outcome, Running};
+pub use trace::{Call, Trace};
 
 /// What the app finds in PATH, whatever the machine has there.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,6 +47,7 @@ pub struct Run {
     app: Option<Vec<OsString>>,
     environment: Vec<(OsString, OsString)>,
     confine: Vec<OsString>,
+    wrapper: Vec<OsString>,
     needles: Vec<String>,
     stdin: Vec<u8>,
     timeout: Duration,
@@ -64,6 +69,7 @@ impl Run {
             app: None,
             environment: vec![("PATH".into(), PATH.into())],
             confine: vec!["--clean".into()],
+            wrapper: Vec::new(),
             needles: Vec::new(),
             stdin: Vec::new(),
             timeout: Duration::from_secs(20),
@@ -112,6 +118,12 @@ impl Run {
         self
     }
 
+    /// Starts all of it by this command, such as `strace -f -o FILE`.
+    pub fn under<S: AsRef<OsStr>>(mut self, command: &[S]) -> Self {
+        self.wrapper.extend(command.iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
     /// Looks for these values in the memory of both processes when each is done ([`Outcome::memory`]). Needs root.
     pub fn traced(mut self, needles: &[&str]) -> Self {
         self.needles.extend(needles.iter().map(|needle| hex(needle.as_bytes())));
@@ -152,9 +164,9 @@ impl Run {
         Running::new(child, self.directory, !self.needles.is_empty(), self.timeout)
     }
 
-    /// `[at-exec …] confine … -- handfast COMMAND … [-- APP …]`
+    /// `[WRAPPER …] [at-exec …] confine … -- handfast COMMAND … [-- APP …]`
     fn words(&self) -> Vec<OsString> {
-        let mut words = Vec::new();
+        let mut words = self.wrapper.clone();
         if !self.needles.is_empty() {
             words.extend([program("at-exec").into(), "--nth".into(), "3".into()]);
             words.extend(["--out".into(), self.directory.path().join(MEMORY).into()]);

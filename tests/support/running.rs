@@ -1,6 +1,7 @@
 //! A started handfast, and how it ended.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -81,7 +82,6 @@ impl Running {
 }
 
 /// How a start of handfast ended.
-#[derive(Debug)]
 pub struct Outcome {
     /// The exit code, or 128+n where signal n killed it.
     pub code: i32,
@@ -92,6 +92,13 @@ pub struct Outcome {
     /// From the start to the end.
     pub elapsed: Duration,
     memory: Option<Value>,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, stdout, stderr, elapsed, .. } = self;
+        write!(formatter, "exit {code} after {elapsed:?}\n{stderr}\n{}", String::from_utf8_lossy(stdout))
+    }
 }
 
 impl Outcome {
