@@ -54,6 +54,23 @@ impl Running {
         }
     }
 
+    /// Waits until its worker is locked up and waits for something itself; the worker's process.
+    pub fn worker(&mut self) -> i32 {
+        self.wait_for("handfast");
+        loop {
+            let children = format!("/proc/{pid}/task/{pid}/children", pid = self.pid());
+            let children = fs::read_to_string(children).unwrap_or_default();
+            if let Some(worker) = children.split_whitespace().next() {
+                let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap_or_default();
+                if status.contains("Seccomp:\t2") && status.contains("State:\tS") {
+                    return worker.parse().expect("a number");
+                }
+            }
+            assert!(self.started.elapsed() < self.timeout, "there is no worker");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits for its end; the test fails where that takes too long.
     pub fn finish(mut self) -> Outcome {
         let status = loop {
