@@ -52,11 +52,44 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_fork,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_vfork,
+    // Modes, owners and attributes of files, of which Landlock knows nothing: a worker that keeps uid 0 owns root's.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_utimensat,
 ];
+
+/// The same by the numbers that only x86_64 still has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_OLD: &[libc::c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_OLD: &[libc::c_long] = &[];
+
+// Newer than the C libraries' lists; the same on every architecture.
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_SETATTR: libc::c_long = 469;
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
@@ -67,10 +100,11 @@ const NATIVE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-// struct seccomp_data: where the number, the architecture and the first argument's low half stand (little endian).
+// struct seccomp_data: where the number, the architecture and the low halves of two arguments stand (little endian).
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
@@ -82,7 +116,7 @@ pub fn filter(pid: u32) -> Vec<sock_filter> {
     let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
     program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
-    for number in REFUSED {
+    for number in REFUSED.iter().chain(REFUSED_OLD) {
         program.extend([jump(BPF_JEQ, *number as u32, 0, 1), answer(EPERM)]);
     }
     // To itself only: abort(3) and the like.
@@ -95,6 +129,24 @@ pub fn filter(pid: u32) -> Vec<sock_filter> {
             answer(EPERM),
         ]);
     }
+    // Its own limits, not the privileged process', which may have the same uid.
+    program.extend([
+        jump(BPF_JEQ, libc::SYS_prlimit64 as u32, 0, 5),
+        load(FIRST_ARGUMENT),
+        jump(BPF_JEQ, 0, 1, 0),
+        jump(BPF_JEQ, pid, 0, 1),
+        answer(ALLOW),
+        answer(EPERM),
+    ]);
+    // No keystrokes for whoever reads the terminal next.
+    program.extend([
+        jump(BPF_JEQ, libc::SYS_ioctl as u32, 0, 5),
+        load(SECOND_ARGUMENT),
+        jump(BPF_JEQ, libc::TIOCSTI as u32, 1, 0),
+        jump(BPF_JEQ, libc::TIOCLINUX as u32, 0, 1),
+        answer(EPERM),
+        answer(ALLOW),
+    ]);
     // Threads, no processes: one would outlive the worker. clone3 hides its flags behind a pointer; libcs fall back to clone.
     program.extend([jump(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1), answer(ENOSYS)]);
     let thread = libc::CLONE_THREAD as u32;
