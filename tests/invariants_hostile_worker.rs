@@ -102,7 +102,6 @@ fn a_lying_worker_delivers_nothing() {
         ("one byte too much", with(0, &[header(VALUE, 1, 0, 2 + 255 + (1 << 20) + 1, b"")]), 70, nonsense),
         ("a name longer than its frame", with(0, &[frame(VALUE, 0, b"\xff\xff1")]), 70, nonsense),
         ("a name where none belongs", with(0, &[value(0, "x", b"1")]), 70, nonsense),
-        ("no name where one belongs", with(2, &[value(1, "", b"1")]), 70, nonsense),
         ("a name that is no text", with(2, &[frame(VALUE, 1, b"\0\x01\xff2")]), 70, "a name that is not UTF-8"),
         ("a failure that is none", with(0, &[frame(FAILED, 0, &[1; 9])]), 70, nonsense),
         ("a second beginning", with(0, &[frame(READY, 0, b"\x03")]), 70, order),
