@@ -57,7 +57,7 @@ const LATER_OPTIONS: &[&str] = &["--supervise", "--online"];
 /// Reads the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    match command().try_get_matches_from(&arguments) {
+    match command(arguments.get(1).and_then(|argument| argument.to_str())).try_get_matches_from(&arguments) {
         Ok(matches) => Ok(invocation(&matches)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Invocation::Print(error.to_string()))
@@ -75,11 +75,12 @@ pub fn log_format(arguments: &[OsString]) -> Option<String> {
     joined.or_else(separate).map(str::to_owned)
 }
 
-/// The whole command line, for help, completions and the manual page.
-pub fn command() -> Command {
+/// The whole command line, for help, completions and the manual page; or, for speed, without the options of all commands but one.
+fn command(only: Option<&str>) -> Command {
+    let options = |name: &str| if only.is_none_or(|only| only == name) { options().to_vec() } else { Vec::new() };
     let run = Command::new("run")
         .about("Fetch the secrets, deliver them, drop every privilege and become COMMAND")
-        .args(options())
+        .args(options("run"))
         .override_usage("handfast run [OPTIONS] [--] COMMAND [ARG]...")
         .arg(
             Arg::new("command")
@@ -93,7 +94,7 @@ pub fn command() -> Command {
         );
     let check = Command::new("check")
         .about("Say what a start would do: what goes where, as whom, from which provider, and what is missing here")
-        .args(options())
+        .args(options("check"))
         .arg(Arg::new("format").long("format").value_name("FORMAT").default_value("text").help("text or json"));
     Command::new("handfast")
         .version(env!("CARGO_PKG_VERSION"))
@@ -101,7 +102,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .disable_help_subcommand(true)
         .subcommand(run)
-        .subcommand(Command::new("init").about("Deliver files and exit 0: a Kubernetes init container").args(options()))
+        .subcommand(Command::new("init").about("Deliver files and exit 0: a Kubernetes init container").args(options("init")))
         .subcommand(check)
         .subcommand(
             Command::new("install").about("Copy this binary to PATH, mode 0755: for images without cp").arg(
@@ -179,7 +180,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand)).unwrap_or_default();
     let named = refused.split('=').next().unwrap_or_default();
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
-    let known = command().get_subcommands().any(|known| known.get_name() == subcommand);
+    let known = command(None).get_subcommands().any(|known| known.get_name() == subcommand);
     let help = if known { format!("see `handfast {subcommand} --help`") } else { "see `handfast --help`".to_owned() };
     let fail = |message: String| Error::new(Phase::Arguments, Class::Usage, message);
     match error.kind() {
@@ -247,17 +248,17 @@ pub fn completions(shell: &str) -> Result<Vec<u8>, Error> {
         }
     };
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut command(), "handfast", &mut text);
+    clap_complete::generate(shell, &mut command(None), "handfast", &mut text);
     Ok(text)
 }
 
 /// The manual page, handfast(1).
 pub fn manual() -> Vec<u8> {
     let mut text = Vec::new();
-    for (at, part) in std::iter::once(command()).chain(command().get_subcommands().cloned()).enumerate() {
+    for (at, part) in std::iter::once(command(None)).chain(command(None).get_subcommands().cloned()).enumerate() {
         let part = if at == 0 { part } else { part.clone().display_name(format!("handfast {}", part.get_name())) };
         // Writing to memory cannot fail.
-        if clap_mangen::Man::new(part).render(&mut text).is_err() {}
+        drop(clap_mangen::Man::new(part).render(&mut text));
     }
     text
 }

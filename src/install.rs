@@ -18,7 +18,7 @@ pub fn install(path: &Path) -> Result<()> {
     let installed = copy(&beside).and_then(|()| fs::rename(&beside, path));
     installed.map_err(|error| {
         // What is half done goes again; the error that counts is the one that stopped us.
-        if fs::remove_file(&beside).is_err() {}
+        drop(fs::remove_file(&beside));
         failed(path, reason(error))
     })
 }

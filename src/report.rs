@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use handfast_core::{Place, Problems};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -156,7 +156,7 @@ impl Visit for Message {
 /// A line before it is text or JSON.
 pub struct Line {
     level: &'static str,
-    fields: Map<String, Value>,
+    fields: Vec<(&'static str, Value)>,
     message: String,
     hint: Option<String>,
     suffix: String,
@@ -164,7 +164,7 @@ pub struct Line {
 
 impl Line {
     fn plain(level: &'static str, message: &str) -> Self {
-        Self { level, fields: Map::new(), message: message.to_owned(), hint: None, suffix: String::new() }
+        Self { level, fields: Vec::new(), message: message.to_owned(), hint: None, suffix: String::new() }
     }
 
     /// The last line of a failed start.
@@ -174,15 +174,15 @@ impl Line {
         line.suffix = format!(" ({class}, exit {exit})");
         line.hint.clone_from(&error.hint);
         let fields = &mut line.fields;
-        fields.insert("exit".into(), json!(exit));
-        fields.insert("class".into(), json!(class));
-        fields.insert("phase".into(), json!(error.phase.name()));
+        fields.push(("exit", json!(exit)));
+        fields.push(("class", json!(class)));
+        fields.push(("phase", json!(error.phase.name())));
         if let Some(subject) = &error.subject {
-            fields.insert("provider".into(), json!(subject.provider));
-            fields.insert("reference".into(), json!(subject.reference));
-            fields.insert("attempts".into(), json!(subject.attempts));
+            fields.push(("provider", json!(subject.provider)));
+            fields.push(("reference", json!(subject.reference)));
+            fields.push(("attempts", json!(subject.attempts)));
         }
-        fields.insert("elapsed_ms".into(), json!(elapsed.as_millis() as u64));
+        fields.push(("elapsed_ms", json!(elapsed.as_millis() as u64)));
         line
     }
 
@@ -191,23 +191,22 @@ impl Line {
         let mut line = Self::plain("error", &error.message);
         line.hint.clone_from(&error.hint);
         if let Some(subject) = &error.subject {
-            line.fields.insert("class".into(), json!(error.class.name()));
-            line.fields.insert("provider".into(), json!(subject.provider));
-            line.fields.insert("reference".into(), json!(subject.reference));
-            line.fields.insert("attempts".into(), json!(subject.attempts));
+            line.fields.push(("class", json!(error.class.name())));
+            line.fields.push(("provider", json!(subject.provider)));
+            line.fields.push(("reference", json!(subject.reference)));
+            line.fields.push(("attempts", json!(subject.attempts)));
         }
         line
     }
 
+    /// One object, its fields in the order of the contract.
     fn json(&self) -> String {
-        let mut object = Map::new();
-        object.insert("level".into(), json!(self.level));
-        object.extend(self.fields.clone());
-        object.insert("message".into(), json!(self.message));
-        if let Some(hint) = &self.hint {
-            object.insert("hint".into(), json!(hint));
-        }
-        Value::Object(object).to_string()
+        let mut fields = vec![("level", json!(self.level))];
+        fields.extend(self.fields.iter().cloned());
+        fields.push(("message", json!(self.message)));
+        fields.extend(self.hint.as_ref().map(|hint| ("hint", json!(hint))));
+        let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{{{}}}", fields.join(","))
     }
 
     fn text(&self, color: bool) -> String {
@@ -255,7 +254,7 @@ fn print(settings: &Settings, line: Line) {
 fn emit(line: &str) {
     let bytes = format!("{line}\n").into_bytes();
     // Where stderr is gone there is nobody left to tell.
-    if std::io::stderr().write_all(&bytes).is_err() {}
+    drop(std::io::stderr().write_all(&bytes));
 }
 
 fn write_termination_log(settings: &Settings, line: &Line) {
@@ -276,7 +275,7 @@ fn write_termination_log(settings: &Settings, line: &Line) {
     text.truncate(end);
     text.push('\n');
     // The log is a courtesy: stderr has the same line.
-    if file.write_all(text.as_bytes()).is_err() {}
+    drop(file.write_all(text.as_bytes()));
 }
 
 /// Control characters escaped, so that no name can forge a line or drive a terminal.

@@ -29,8 +29,8 @@ pub fn run(
     let core_limit = protect()?;
     hold_signals()?;
     let mut plan = make_plan(options, &environment, Purpose::Run { command }, started)?;
-    let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
     lockdown::refuse_impossible(&plan.isolation)?;
+    let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
     let handover = fetch_and_deliver(&mut plan, environment)?;
     let prepared =
         launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;

@@ -15,6 +15,10 @@ const MARK: &str = "handfast:";
 /// The environment that handfast was started with.
 pub struct Environment(Captured);
 
+/// A variable's value is not UTF-8.
+#[derive(Debug)]
+pub struct NotText;
+
 /// A reference that stands in a variable.
 #[derive(Debug, PartialEq, Eq)]
 pub struct VariableReference {
@@ -45,10 +49,10 @@ impl From<Captured> for Environment {
 
 impl Environment {
     /// A variable that holds no credential, as text; an empty one counts as unset. `Err` where it is not UTF-8.
-    pub fn text(&self, name: &str) -> Result<Option<&str>, ()> {
+    pub fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
         match self.raw(name) {
             None => Ok(None),
-            Some(value) => value.to_str().map(Some).ok_or(()),
+            Some(value) => value.to_str().map(Some).ok_or(NotText),
         }
     }
 

@@ -4,7 +4,7 @@
 use handfast_core::{Item, Place, Problems, Table, Value};
 use zeroize::Zeroizing;
 
-use crate::config::environment::Environment;
+use crate::config::environment::{Environment, NotText};
 
 /// Replaces the variables in every string of a table, at any depth.
 pub fn table(table: &mut Table, environment: &Environment, problems: &mut Problems) {
@@ -65,7 +65,7 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
         return Err((format!("`${{{name}}}` is a bootstrap credential"), hint.into()));
     }
     match environment.text(name) {
-        Err(()) => Err((format!("the variable `{name}` is not UTF-8"), "give it a value that is text".into())),
+        Err(NotText) => Err((format!("the variable `{name}` is not UTF-8"), "give it a value that is text".into())),
         Ok(Some(value)) => Ok(value),
         Ok(None) => default.ok_or_else(|| {
             (

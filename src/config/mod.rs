@@ -17,7 +17,7 @@ use handfast_core::{Item, Place, Problem, Problems, Table, Value};
 use zeroize::Zeroizing;
 
 pub use bootstrap::is_credential;
-pub use environment::{Environment, Gives};
+pub use environment::{Environment, Gives, NotText};
 pub use keys::PROVIDER as PROVIDER_KEYS;
 pub use source::refuse_writable;
 
@@ -178,7 +178,7 @@ impl Config {
             match environment.text(variable) {
                 Ok(Some(text)) => self.set_option(key, in_app, text, Place::Environment, problems),
                 Ok(None) => {}
-                Err(()) => problems.add(&Place::Environment, format!("the variable `{variable}` is not UTF-8")),
+                Err(NotText) => problems.add(&Place::Environment, format!("the variable `{variable}` is not UTF-8")),
             }
         }
     }

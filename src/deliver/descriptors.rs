@@ -58,6 +58,16 @@ pub fn numbers(plan: &Plan) -> Vec<RawFd> {
     targets(plan).map(|(_, number)| number).collect()
 }
 
+/// The numbers for a message: `descriptors 3, 4`.
+pub fn list(numbers: &[RawFd]) -> String {
+    const MOST: usize = 8;
+    match numbers {
+        [one] => format!("descriptor {one}"),
+        many if many.len() > MOST => format!("{} descriptors", many.len()),
+        few => format!("descriptors {}", few.iter().map(RawFd::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// Whether the limit on descriptors can hold those of the plan, as far as it can be told without opening any.
 pub fn check_limit(plan: &Plan) -> Result<()> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)

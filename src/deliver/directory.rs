@@ -8,32 +8,23 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor, mkdirat};
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, faccessat};
 
-use super::entries;
-use super::mounts::{self, Mount};
-use super::powers::Powers;
-use super::refusal;
+use super::acceptance::{Facts, Medium, OwnMount};
+use super::powers::{Power, Powers};
+use super::{entries, mounts, refusal};
 use crate::error::{Error, Result, reason};
-
-const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-/// Everyone's: a set of secrets is never put right there.
-const SHARED: [&str; 6] = ["/dev", "/dev/shm", "/tmp", "/var/tmp", "/run", "/run/lock"];
 
 /// The files directory before the fetch.
 pub struct Survey {
-    /// The directory that it is in, opened; the last component is only ever reached from here.
-    pub parent: OwnedFd,
-    /// The last component.
-    pub name: OsString,
-    /// What was found.
+    /// Where the files go.
     pub place: Place,
-    /// What new entries inherit: ours where the directory does not exist yet.
+    /// The directory's owner: ours, where we are going to make it.
     pub owner: u32,
     /// Its mode.
     pub mode: u32,
-    /// Its group, where it has the setgid bit.
+    /// Its group, where it has the setgid bit: what is made in it inherits that group.
     pub setgid_group: Option<u32>,
 }
 
@@ -48,6 +39,10 @@ pub enum Place {
     },
     /// Into a directory that is made first.
     Missing {
+        /// The directory that it will be in; its last component is only ever reached from here.
+        parent: OwnedFd,
+        /// The last component.
+        name: OsString,
         /// What it will be in.
         medium: Medium,
     },
@@ -56,39 +51,6 @@ pub enum Place {
         /// Its device and inode, to find the same again.
         identity: (u64, u64),
     },
-}
-
-/// The file system that the files are in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Medium {
-    /// tmpfs, whose pages can be swapped out.
-    Tmpfs,
-    /// tmpfs with the option `noswap`.
-    TmpfsWithoutSwap,
-    /// ramfs, whose pages cannot be swapped out.
-    Ramfs,
-}
-
-/// What the decision depends on.
-struct Facts<'a> {
-    path: &'a Path,
-    uid: u32,
-    mode: u32,
-    magic: FsType,
-    device: (u64, u64),
-    mount: &'a Mount,
-    mount_point: bool,
-}
-
-/// Whether a tmpfs of our own may be the way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnMount {
-    /// Under `run`, with CAP_SYS_ADMIN.
-    Possible,
-    /// Under `init`: the app would not see it.
-    Invisible,
-    /// Without CAP_SYS_ADMIN.
-    Denied,
 }
 
 /// Opens the directory's parent, looks at the directory, and decides. Changes nothing.
@@ -110,31 +72,22 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Surve
         path,
         uid: status.st_uid,
         mode: status.st_mode & 0o7777,
-        magic: fstatfs(&handle).map_err(at)?.filesystem_type(),
-        device: (major(status.st_dev), minor(status.st_dev)),
+        medium: Medium::of(&mount, fstatfs(&handle).map_err(at)?.filesystem_type(), device(&status)),
         mount: &mount,
         mount_point: mount.id != mounts::mount_id(parent.as_fd())?,
     };
-    let survey = |place, parent| Survey {
-        parent,
-        name: name.to_owned(),
-        place,
-        owner: status.st_uid,
-        mode: facts.mode,
-        setgid_group: setgid_group(&status),
-    };
-    match accept(&facts, powers.uid) {
+    match facts.accept(powers.uid) {
         Ok(medium) => {
             check_writable(path, &handle, &status, powers)?;
-            Ok(survey(Place::Accepted { handle, medium }, parent))
+            let place = Place::Accepted { handle, medium };
+            Ok(Survey { place, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
             // Only the listing can tell whether something would be covered; one that cannot be read might be anything.
             let empty = entries::names(handle.as_fd()).is_ok_and(|names| names.is_empty());
-            cover(&facts, own_mount, empty).map_err(|more| refuse(path, &why, more))?;
+            facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
             let place = Place::OwnMount { identity: (status.st_dev, status.st_ino) };
-            let own = survey(place, parent);
-            Ok(Survey { owner: powers.uid, mode: 0o755, setgid_group: None, ..own })
+            Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
 }
@@ -144,37 +97,31 @@ fn survey_missing(path: &Path, parent: OwnedFd, name: &OsStr, own_mount: OwnMoun
     let status = fstat(&parent).map_err(at)?;
     let mount = mounts::mount_of(parent.as_fd())?;
     let magic = fstatfs(&parent).map_err(at)?.filesystem_type();
-    let Some(medium) = medium(&mount, magic, (major(status.st_dev), minor(status.st_dev))) else {
+    let Some(medium) = Medium::of(&mount, magic, device(&status)) else {
         let why = format!("it does not exist, and would be on {}, not on a tmpfs", mount.filesystem);
-        return Err(refuse(path, &why, own_mount.refused_for_missing()));
+        let more = (own_mount == OwnMount::Possible).then_some("a tmpfs of handfast's own needs it to be there, empty");
+        return Err(refuse(path, &why, more));
     };
     if mount.read_only {
         return Err(refuse(path, "it does not exist, and the tmpfs that it would be in is read-only", None));
     }
     check_writable(path.parent().unwrap_or(path), &parent, &status, powers)?;
     let setgid_group = setgid_group(&status);
-    Ok(Survey {
-        parent,
-        name: name.to_owned(),
-        place: Place::Missing { medium },
-        owner: powers.uid,
-        mode: 0o755,
-        setgid_group,
-    })
+    let place = Place::Missing { parent, name: name.to_owned(), medium };
+    Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group })
 }
 
 /// Makes the directory that a survey found missing.
-pub fn create(path: &Path, survey: &Survey, powers: &Powers) -> Result<()> {
+pub fn create(path: &Path, parent: &OwnedFd, name: &OsStr, powers: &Powers) -> Result<()> {
     let at = |error| refusal(format!("cannot create `{}`: {}", path.display(), reason(error)));
-    let name = survey.name.as_os_str();
-    match mkdirat(&survey.parent, name, Mode::from_bits_truncate(0o755)) {
+    match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
         Ok(()) => {}
         // Someone was faster: the survey that follows judges what is there now.
         Err(Errno::EEXIST) => return Ok(()),
         Err(error) => return Err(at(error)),
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let handle = openat(&survey.parent, name, flags, Mode::empty()).map_err(at)?;
+    let handle = openat(parent, name, flags, Mode::empty()).map_err(at)?;
     let made = fstat(&handle).map_err(at)?;
     // The umask may have taken from the mode what the app needs to enter.
     if made.st_uid == powers.uid && made.st_mode & 0o777 != 0o755 {
@@ -183,69 +130,8 @@ pub fn create(path: &Path, survey: &Survey, powers: &Powers) -> Result<()> {
     Ok(())
 }
 
-/// The contract's rule: a tmpfs or ramfs mount point that is not everyone's, or a directory inside one that only root or
-/// we can write. The answer says why not.
-fn accept(facts: &Facts<'_>, our_uid: u32) -> std::result::Result<Medium, String> {
-    let Some(medium) = medium(facts.mount, facts.magic, facts.device) else {
-        return Err(format!("it is on {}, not on a tmpfs", facts.mount.filesystem));
-    };
-    if is_shared(facts) {
-        return Err("it is shared by the whole system".into());
-    }
-    if facts.mount.read_only {
-        return Err(format!("its {} is read-only", facts.mount.filesystem));
-    }
-    if facts.mount_point {
-        return Ok(medium);
-    }
-    if facts.uid != 0 && facts.uid != our_uid {
-        return Err(format!("it is no mount point, and belongs to uid {} instead of root or handfast", facts.uid));
-    }
-    if facts.mode & 0o022 != 0 {
-        return Err(format!("it is no mount point, and its mode {:04o} lets others write", facts.mode));
-    }
-    Ok(medium)
-}
-
-/// The magic number alone also fits devtmpfs, the name alone could be of another mount.
-fn medium(mount: &Mount, magic: FsType, device: (u64, u64)) -> Option<Medium> {
-    if device != mount.device {
-        return None;
-    }
-    match mount.filesystem.as_str() {
-        "tmpfs" if magic == TMPFS_MAGIC && mount.no_swap => Some(Medium::TmpfsWithoutSwap),
-        "tmpfs" if magic == TMPFS_MAGIC => Some(Medium::Tmpfs),
-        "ramfs" if magic == RAMFS_MAGIC => Some(Medium::Ramfs),
-        _ => None,
-    }
-}
-
-fn is_shared(facts: &Facts<'_>) -> bool {
-    let is = |path: &Path| SHARED.iter().any(|shared| path == Path::new(shared));
-    is(facts.path) || (facts.mount_point && is(&facts.mount.point))
-}
-
-/// Whether our own tmpfs may cover it; `None` in the error says nothing more than why it was not accepted.
-fn cover(facts: &Facts<'_>, own_mount: OwnMount, empty: bool) -> std::result::Result<(), Option<&'static str>> {
-    let on_memory = medium(facts.mount, facts.magic, facts.device).is_some();
-    if is_shared(facts) || (on_memory && facts.mount_point) {
-        return Err(None);
-    }
-    match own_mount {
-        OwnMount::Possible if empty => Ok(()),
-        OwnMount::Possible => Err(Some("a tmpfs of handfast's own would cover what is in it")),
-        OwnMount::Invisible => Err(Some("the app would not see a tmpfs of handfast's own")),
-        OwnMount::Denied => Err(Some("handfast lacks CAP_SYS_ADMIN to mount its own")),
-    }
-}
-
-impl OwnMount {
-    fn refused_for_missing(self) -> Option<&'static str> {
-        match self {
-            OwnMount::Possible => Some("an own tmpfs needs the directory to be there, empty"),
-            OwnMount::Invisible | OwnMount::Denied => None,
-        }
-    }
+fn device(status: &FileStat) -> (u64, u64) {
+    (major(status.st_dev), minor(status.st_dev))
 }
 
 fn setgid_group(status: &FileStat) -> Option<u32> {
@@ -253,8 +139,11 @@ fn setgid_group(status: &FileStat) -> Option<u32> {
 }
 
 fn check_writable(path: &Path, handle: &OwnedFd, status: &FileStat, powers: &Powers) -> Result<()> {
-    let asked = AccessFlags::W_OK | AccessFlags::X_OK;
-    faccessat(handle, ".", asked, AtFlags::AT_EACCESS).map_err(|error| {
+    // The call asks for the real ids without capabilities; ours are the same, and this one capability would be enough.
+    if powers.has(Power::DacOverride) {
+        return Ok(());
+    }
+    faccessat(handle, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty()).map_err(|error| {
         refusal(format!(
             "cannot write into `{}`: {}: it belongs to {}:{} with mode {:04o}, and handfast is {}:{}",
             path.display(),

@@ -1,10 +1,12 @@
 //! The files part of a delivery: all decisions before the fetch, then the set itself.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::directory::{self, Medium, OwnMount, Place, Survey};
-use super::entries;
+use super::acceptance::{Medium, OwnMount};
+use super::directory::{self, Place, Survey};
+use super::entries::Directory;
 use super::generation::{Generation, NewFile};
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, Wanted};
@@ -17,15 +19,23 @@ use crate::plan::{Files, Plan, Purpose, Target};
 pub struct Assessment {
     files: Files,
     survey: Survey,
-    accesses: Vec<(usize, Access)>,
+    accesses: BTreeMap<usize, Access>,
     link_owner: u32,
     /// What the user should be told.
     pub warnings: Vec<String>,
 }
 
-/// The files directory, opened, with the decisions.
+/// The same when the directory is there, or will be mounted.
 pub struct Prepared {
-    assessment: Assessment,
+    files: Files,
+    place: Ready,
+    accesses: BTreeMap<usize, Access>,
+    link_owner: u32,
+}
+
+enum Ready {
+    Opened(OwnedFd),
+    OwnMount { identity: (u64, u64) },
 }
 
 /// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
@@ -48,14 +58,14 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
         .hint(format!("start handfast as uid {} or as root, or mount the directory with mode 0755", plan.isolation.uid))
     })?;
     let reader = reader(plan);
-    let mut accesses = Vec::new();
+    let mut accesses = BTreeMap::new();
     for (index, secret) in targets() {
         let Target::File { mode, owner, .. } = secret.target else { continue };
         let (uid, gid) = owner.unwrap_or((plan.isolation.uid, plan.isolation.gid));
         let wanted = Wanted { uid, gid, mode, named: owner.is_some() };
         let access = ownership::decide(powers, wanted, survey.setgid_group, reader.as_deref())
             .ok_or_else(|| ownership::impossible(&secret.name, wanted, powers))?;
-        accesses.push((index, access));
+        accesses.insert(index, access);
     }
     let warnings = warnings(plan, powers, &accesses);
     let assessment = Assessment { files, survey, accesses, link_owner, warnings };
@@ -88,7 +98,7 @@ fn protected_links() -> bool {
     std::fs::read_to_string("/proc/sys/fs/protected_symlinks").map_or(true, |text| text.trim() != "0")
 }
 
-fn warnings(plan: &Plan, powers: &Powers, accesses: &[(usize, Access)]) -> Vec<String> {
+fn warnings(plan: &Plan, powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Vec<String> {
     let with = |compromise| {
         let hit = accesses.iter().filter(move |(_, access)| access.compromise == Some(compromise));
         hit.map(|(index, _)| plan.secrets[*index].name.as_str()).collect::<Vec<_>>()
@@ -109,7 +119,7 @@ impl Assessment {
     /// The file system that the files will be in.
     pub fn medium(&self) -> Medium {
         match &self.survey.place {
-            Place::Accepted { medium, .. } | Place::Missing { medium } => *medium,
+            Place::Accepted { medium, .. } | Place::Missing { medium, .. } => *medium,
             Place::OwnMount { .. } if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
             Place::OwnMount { .. } => Medium::Tmpfs,
         }
@@ -141,60 +151,60 @@ impl Assessment {
         let Place::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
         let names: Vec<&str> = self
             .accesses
-            .iter()
-            .filter_map(|(index, _)| match &plan.secrets[*index].target {
+            .keys()
+            .filter_map(|index| match &plan.secrets[*index].target {
                 Target::File { name, .. } if !name.contains('*') => Some(name.as_str()),
                 _ => None,
             })
             .collect();
         let path = self.files.directory.to_string_lossy();
-        let directory = entries::Directory { handle: handle.as_fd(), path: &path, link_owner: self.link_owner, powers };
+        let directory = Directory { handle: handle.as_fd(), path: &path, link_owner: self.link_owner, powers };
         directory.examine(names.into_iter()).map(drop)
     }
 
     /// Makes a missing directory, and looks again.
     pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<Prepared> {
-        if !matches!(self.survey.place, Place::Missing { .. }) {
-            return Ok(Prepared { assessment: self });
-        }
-        let path = &self.files.directory;
-        directory::create(path, &self.survey, powers)?;
-        match assess(plan, powers)? {
-            Some(assessment) if !matches!(assessment.survey.place, Place::Missing { .. }) => {
-                Ok(Prepared { assessment })
+        let Self { files, survey, accesses, link_owner, .. } = self;
+        let place = match survey.place {
+            Place::Accepted { handle, .. } => Ready::Opened(handle),
+            Place::OwnMount { identity } => Ready::OwnMount { identity },
+            Place::Missing { parent, name, .. } => {
+                directory::create(&files.directory, &parent, &name, powers)?;
+                return match assess(plan, powers)? {
+                    Some(again) if !matches!(again.survey.place, Place::Missing { .. }) => again.prepare(plan, powers),
+                    _ => Err(refusal(format!("cannot create `{}`: it was removed at once", files.directory.display()))),
+                };
             }
-            _ => Err(refusal(format!("cannot create `{}`: it was removed again at once", path.display()))),
-        }
+        };
+        Ok(Prepared { files, place, accesses, link_owner })
     }
 }
 
 impl Prepared {
-    /// The files' access, by secret.
+    /// A file's access, by secret.
     pub fn access(&self, secret: usize) -> Option<Access> {
-        self.assessment.accesses.iter().find(|(index, _)| *index == secret).map(|(_, access)| *access)
+        self.accesses.get(&secret).copied()
     }
 
     /// Mounts our own tmpfs where that was decided, and writes the set. It is not reachable before `publish`.
-    pub fn write(self, plan: &Plan, powers: &Powers, files: &[NewFile]) -> Result<Written> {
-        let Assessment { files: settings, survey, link_owner, .. } = self.assessment;
-        let path = settings.directory.to_string_lossy().into_owned();
-        let handle = match survey.place {
-            Place::Accepted { handle, .. } => handle,
-            Place::OwnMount { identity } => {
-                let (handle, medium) = mount_own(&settings.directory, identity, settings.size, powers)?;
-                if medium == Medium::Tmpfs && kernel_has_noswap() {
-                    // Before the fetch it looked as if `noswap` could be had.
-                    super::judge_swap(plan.swap, swap::read(), &[format!("`{path}`")])?
-                        .iter()
-                        .for_each(|text| super::warn(text));
+    pub fn write(self, plan: &Plan, powers: &Powers, new_files: &[NewFile]) -> Result<Written> {
+        let Self { files, place, link_owner, .. } = self;
+        let path = files.directory.to_string_lossy().into_owned();
+        let handle = match place {
+            Ready::Opened(handle) => handle,
+            Ready::OwnMount { identity } => {
+                let (handle, medium) = mount_own(&files.directory, identity, files.size, powers)?;
+                // Before the fetch it looked as if `noswap` could be had, so nothing was said about swap then.
+                if medium.can_be_swapped() && kernel_has_noswap() {
+                    let warning = super::judge_swap(plan.swap, swap::read(), &[format!("`{path}`")])?;
+                    warning.iter().for_each(|text| super::warn(text));
                 }
                 handle
             }
-            Place::Missing { .. } => return Err(refusal(format!("cannot write into `{path}`: it does not exist"))),
         };
-        let mut written = Written { handle, path, link_owner, generation: None };
-        written.generation = Some(Generation::write(&written.directory(powers), files)?);
-        Ok(written)
+        let directory = Directory { handle: handle.as_fd(), path: &path, link_owner, powers };
+        let generation = Generation::write(&directory, new_files)?;
+        Ok(Written { handle, path, link_owner, generation })
     }
 }
 
@@ -203,41 +213,22 @@ pub struct Written {
     handle: OwnedFd,
     path: String,
     link_owner: u32,
-    generation: Option<Generation>,
+    generation: Generation,
 }
 
 impl Written {
-    fn directory<'a>(&'a self, powers: &'a Powers) -> entries::Directory<'a> {
-        entries::Directory { handle: self.handle.as_fd(), path: &self.path, link_owner: self.link_owner, powers }
-    }
-
     /// Makes the set reachable.
-    pub fn publish(mut self, powers: &Powers) -> Result<()> {
-        let Some(generation) = self.generation.take() else { return Ok(()) };
-        generation.publish(&self.directory(powers))
+    pub fn publish(self, powers: &Powers) -> Result<()> {
+        self.generation.publish(&self.directory(powers))
     }
 
     /// Removes the set.
-    pub fn discard(mut self, powers: &Powers) {
-        if let Some(generation) = self.generation.take() {
-            generation.discard(&self.directory(powers));
-        }
-    }
-}
-
-impl Medium {
-    /// What it is, for people.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Medium::Tmpfs => "tmpfs",
-            Medium::TmpfsWithoutSwap => "tmpfs (noswap)",
-            Medium::Ramfs => "ramfs",
-        }
+    pub fn discard(self, powers: &Powers) {
+        self.generation.discard(&self.directory(powers));
     }
 
-    /// Whether its pages can be swapped out.
-    pub fn can_be_swapped(self) -> bool {
-        self == Medium::Tmpfs
+    fn directory<'a>(&'a self, powers: &'a Powers) -> Directory<'a> {
+        Directory { handle: self.handle.as_fd(), path: &self.path, link_owner: self.link_owner, powers }
     }
 }
 
@@ -249,4 +240,36 @@ pub fn kernel_has_noswap() -> bool {
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_can_be_followed_by_their_reader() {
+        let survey = |owner, mode| {
+            let place = Place::OwnMount { identity: (0, 0) };
+            Survey { place, owner, mode, setgid_group: None }
+        };
+        let uid = |uid| Powers { uid, ..Powers::default() };
+        // Kubernetes' emptyDir and Docker's --tmpfs belong to root.
+        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(0), 1000), Some(0));
+        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(1000), 1000), Some(1000));
+        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(1000), 2000), None);
+        assert_eq!(link_owner(true, &survey(0, 0o3777), &uid(1000), 2000), None);
+        assert_eq!(link_owner(true, &survey(7, 0o1777), &uid(0), 1000), None);
+        let root = Powers { capabilities: 1 << Power::Chown as u32, ..uid(0) };
+        assert_eq!(link_owner(true, &survey(7, 0o1777), &root, 1000), Some(7));
+        // Not sticky, not writable by all, or not protected: the kernel does not ask.
+        assert_eq!(link_owner(true, &survey(0, 0o777), &uid(1000), 2000), Some(1000));
+        assert_eq!(link_owner(true, &survey(0, 0o1770), &uid(1000), 2000), Some(1000));
+        assert_eq!(link_owner(false, &survey(0, 0o1777), &uid(1000), 2000), Some(1000));
+    }
+
+    #[test]
+    fn kernel_versions_are_compared_as_numbers() {
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert!(version("6.10.0") >= Some((6, 4)) && version("5.10.0") < Some((6, 4)) && version("x") < Some((6, 4)));
+    }
 }

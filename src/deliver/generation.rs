@@ -3,6 +3,7 @@
 //! The links are made inside the generation too, so that a full tmpfs is found out before anything of the old set changes.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -111,7 +112,7 @@ impl Generation {
     }
 
     /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out.
-    pub fn publish(self, directory: &Directory<'_>) -> Result<()> {
+    pub fn publish(&self, directory: &Directory<'_>) -> Result<()> {
         if let Err(error) = self.switch(directory) {
             self.discard(directory);
             return Err(error);
@@ -122,7 +123,9 @@ impl Generation {
                     .map_err(|error| cannot_write(directory.path, name, error))?;
             }
         }
-        clean_up(directory, &self.name, |name| self.links.iter().any(|(known, _)| known.as_bytes() == name))
+        let current: HashSet<&[u8]> = self.links.iter().map(|(name, _)| name.as_bytes()).collect();
+        clean_up(directory, &self.name, &current);
+        Ok(())
     }
 
     /// The one step after which the new set counts. `..data` comes before the names, so that a name, once it is there, can
@@ -149,7 +152,10 @@ fn create(directory: &Directory<'_>) -> Result<(String, OwnedFd)> {
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_nanos()).unwrap_or_default();
     let name = format!("{GENERATION}{nanoseconds}_{:016x}", fastrand::u64(..));
     mkdirat(directory.handle, name.as_str(), Mode::S_IRWXU).map_err(at)?;
-    let handle = open_directory(directory.handle, OsStr::new(&name)).map_err(at)?;
+    let handle = open_directory(directory.handle, OsStr::new(&name)).map_err(|error| {
+        remove_generation(directory, OsStr::new(&name));
+        at(error)
+    })?;
     let made = fstat(&handle).map_err(at)?;
     if made.st_uid != directory.powers.uid || made.st_mode & 0o077 != 0 {
         let message = format!("cannot write into `{}`: `{name}` was replaced while it was made", directory.path);
@@ -165,26 +171,27 @@ fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedF
 
 /// Removes our links and generations that are not of this set. The set is published by now, so what cannot be removed is
 /// told, and is no failure.
-fn clean_up(directory: &Directory<'_>, current: &str, in_set: impl Fn(&[u8]) -> bool) -> Result<()> {
-    let names = entries::names(directory.handle)
-        .map_err(|error| refusal(format!("cannot list `{}`: {}", directory.path, reason(error))))?;
+fn clean_up(directory: &Directory<'_>, generation: &str, links: &HashSet<&[u8]>) {
+    let names = match entries::names(directory.handle) {
+        Ok(names) => names,
+        Err(error) => return warn(&leftover_warning(directory.path, OsStr::new("..handfast_*"), error)),
+    };
     for name in names {
         let Ok(status) = fstatat(directory.handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
         match entries::kind(&status) {
-            SFlag::S_IFLNK if !in_set(name.as_bytes()) => {
+            SFlag::S_IFLNK if !links.contains(name.as_bytes()) => {
                 let target = readlinkat(directory.handle, name.as_os_str());
                 let ours = target.is_ok_and(|target| is_link_of(&name, &target));
                 if ours && let Err(error) = unlinkat(directory.handle, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
                     warn(&leftover_warning(directory.path, &name, error));
                 }
             }
-            SFlag::S_IFDIR if entries::is_generation(name.as_bytes()) && name != current => {
+            SFlag::S_IFDIR if entries::is_generation(name.as_bytes()) && name != generation => {
                 remove_generation(directory, &name);
             }
             _ => {}
         }
     }
-    Ok(())
 }
 
 fn is_link_of(name: &OsStr, target: &OsStr) -> bool {

@@ -4,6 +4,8 @@
 //! writes all of it before any of it is reachable. [`inspect`] makes the same decisions and touches nothing.
 #![forbid(unsafe_code)]
 
+mod acceptance;
+mod arrivals;
 mod descriptors;
 mod directory;
 mod entries;
@@ -14,8 +16,9 @@ mod own_mount;
 mod ownership;
 mod powers;
 mod swap;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -23,9 +26,8 @@ use nix::errno::Errno;
 use handfast_core::SecretValue;
 
 use crate::error::{Class, Error, Phase, Result};
-use crate::plan::{Plan, Swap, Target};
+use crate::plan::{Plan, Swap};
 use descriptors::{Reserved, Sealing};
-use generation::NewFile;
 use powers::Powers;
 use swap::Swapping;
 
@@ -119,7 +121,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
         }
         let protection = protection(true, swapping);
         inspection.descriptors = Some(Placement { medium: "sealed memfd".into(), protection });
-        swappable.extend(numbers.iter().map(|number| format!("descriptor {number}")));
+        swappable.push(descriptors::list(&numbers));
     }
     let files = files::assess(plan, powers)?;
     if let Some(assessment) = &files {
@@ -163,7 +165,7 @@ pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> 
     let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
     delivered.sort_unstable();
     delivered.dedup();
-    let (new_files, mut values) = sort(plan, files.as_ref(), arrived)?;
+    let (new_files, mut values) = arrivals::sort(plan, files.as_ref(), arrived)?;
     // Nothing of the files can be reached before the descriptors are there too.
     let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
     let fill = |place: Reserved| {
@@ -183,44 +185,6 @@ pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> 
             Err(error)
         }
     }
-}
-
-type Sorted = (Vec<NewFile>, HashMap<usize, SecretValue>);
-
-/// Sorts by kind of target. The names of `#*` come from a provider's data, so they are checked as if hostile.
-fn sort(plan: &Plan, files: Option<&files::Prepared>, arrived: Vec<Arrived>) -> Result<Sorted> {
-    let bug = |what: &str| Error::new(Phase::Deliver, Class::Internal, format!("cannot deliver: {what}"));
-    let mut new_files: Vec<NewFile> = Vec::new();
-    let mut values = HashMap::new();
-    for Arrived { secret, field, value } in arrived {
-        let planned = plan.secrets.get(secret).ok_or_else(|| bug("a secret arrived that the plan does not have"))?;
-        if let Target::Descriptor(_) = planned.target {
-            if field.is_some() || values.insert(secret, value).is_some() {
-                return Err(bug("a descriptor's secret arrived twice"));
-            }
-            continue;
-        }
-        let name = planned.target.file_name(field.as_deref()).unwrap_or_default();
-        if !is_component(&name) {
-            return Err(malformed(format!(
-                "cannot deliver `{}`: one of its fields cannot be a file's name",
-                planned.name
-            ))
-            .hint("names have 1 to 128 of `A-Z a-z 0-9 . _ -` and do not start with a dot"));
-        }
-        if new_files.iter().any(|file| file.name == name) {
-            return Err(malformed(format!("cannot deliver `{}`: the file `{name}` is another's too", planned.name))
-                .hint("give `file` of the secret with `#*` a prefix, such as `db-*`"));
-        }
-        let access = files.and_then(|files| files.access(secret)).ok_or_else(|| bug("a file has no directory"))?;
-        new_files.push(NewFile { name, value, access });
-    }
-    Ok((new_files, values))
-}
-
-fn is_component(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
 }
 
 impl Handover {
@@ -251,10 +215,6 @@ fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
 /// A failure to deliver (73).
 fn refusal(message: String) -> Error {
     Error::new(Phase::Deliver, Class::Deliver, message)
-}
-
-fn malformed(message: String) -> Error {
-    Error::new(Phase::Deliver, Class::Malformed, message)
 }
 
 fn warn(text: &str) {

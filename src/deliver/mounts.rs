@@ -1,4 +1,4 @@
-//! The mount table, `/proc/self/mountinfo`: bytes that name what others chose, so nothing in it is trusted to be well formed.
+//! The mount table, `/proc/thread-self/mountinfo`: bytes that name what others chose, so nothing in it is trusted to be well formed.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -28,7 +28,7 @@ pub struct Mount {
 
 /// The mount that a descriptor is on.
 pub fn mount_of(descriptor: BorrowedFd<'_>) -> Result<Mount> {
-    const TABLE: &str = "/proc/self/mountinfo";
+    const TABLE: &str = "/proc/thread-self/mountinfo";
     let id = mount_id(descriptor)?;
     let table =
         std::fs::read(TABLE).map_err(|error| super::refusal(format!("cannot read `{TABLE}`: {}", reason(error))))?;
@@ -49,7 +49,8 @@ fn mount_id_from_proc(descriptor: BorrowedFd<'_>) -> Option<u64> {
     information.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 
-fn find(table: &[u8], id: u64) -> Option<Mount> {
+/// The mount with this id in the text of a mount table.
+pub fn find(table: &[u8], id: u64) -> Option<Mount> {
     table.split(|byte| *byte == b'\n').filter_map(parse).find(|mount| mount.id == id)
 }
 

@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fstat};
 
-use super::directory::Medium;
+use super::acceptance::Medium;
 use super::powers::Powers;
 use super::{entries, mounts, refusal};
 use crate::error::{Result, reason};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Result, reason};
+use crate::sys::capabilities;
 
 /// Our identity and effective capabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub struct Powers {
 #[allow(missing_docs)]
 pub enum Power {
     Chown = 0,
+    DacOverride = 1,
     Fowner = 3,
     Setgid = 6,
     SysAdmin = 21,
@@ -29,11 +31,9 @@ pub enum Power {
 impl Powers {
     /// Reads them for the calling thread.
     pub fn read() -> Result<Self> {
-        const STATUS: &str = "/proc/thread-self/status";
-        let status = std::fs::read_to_string(STATUS)
-            .map_err(|error| super::refusal(format!("cannot read `{STATUS}`: {}", reason(error))))?;
-        let capabilities = effective(&status)
-            .ok_or_else(|| super::refusal(format!("cannot read `{STATUS}`: it has no line `CapEff`")))?;
+        let capabilities = capabilities::sets()
+            .map_err(|error| super::refusal(format!("cannot read this process' capabilities: {}", reason(error))))?
+            .effective;
         let groups = nix::unistd::getgroups()
             .map_err(|error| super::refusal(format!("cannot read the supplementary groups: {}", reason(error))))?;
         Ok(Self {
@@ -55,19 +55,12 @@ impl Powers {
     }
 }
 
-fn effective(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_effective_set_is_read() {
-        assert_eq!(effective("Name:\tx\nCapPrm:\t01\nCapEff:\t0000000000200041\nCapBnd:\tff\n"), Some(0x20_0041));
-        assert_eq!(effective("CapPrm:\t01\n"), None);
+    fn a_capability_is_a_bit() {
         let powers = Powers { capabilities: 0x20_0041, ..Powers::default() };
         assert!(powers.has(Power::Chown) && powers.has(Power::Setgid) && powers.has(Power::SysAdmin));
         assert!(!powers.has(Power::Fowner));

@@ -121,10 +121,12 @@ fn read(path: &str) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    let mut bytes = Vec::new();
+    // One more than the size, so that one read(2) sees the end; a size that lies costs further reads only.
+    let mut bytes = Vec::with_capacity(metadata.len().min(LIMIT) as usize + 1);
     if file.take(LIMIT + 1).read_to_end(&mut bytes)? as u64 > LIMIT {
         return Err(io::Error::other(format!("it is larger than {LIMIT} bytes")));
     }

@@ -106,3 +106,200 @@ fn cannot_enter(path: &Path, directory: &Inode, isolation: &Isolation) -> Error 
 fn refused(path: &Path, why: &str) -> Error {
     failure(Class::NotExecutable, format!("cannot execute `{}`: {why}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::sys::capabilities::{DAC_OVERRIDE, DAC_READ_SEARCH, bit};
+
+    /// A tree below the temporary directory, removed at the end.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let path = Path::new("/tmp").join(format!("handfast-search-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+            Self(path)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn directory(&self, name: &str, mode: u32) {
+            fs::create_dir_all(self.path(name)).unwrap();
+            fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn file(&self, name: &str, mode: u32) {
+            fs::write(self.path(name), "").unwrap();
+            fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn link(&self, target: impl AsRef<Path>, name: &str) {
+            symlink(target, self.path(name)).unwrap();
+        }
+
+        fn resolve(&self, name: &str, isolation: &Isolation) -> Result<PathBuf> {
+            resolve(self.path(name).as_os_str(), None, isolation).map(|program| program.path)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// Neither the owner nor a member of the group of anything in the tree.
+    fn stranger() -> Isolation {
+        Isolation {
+            uid: 54321,
+            gid: 54321,
+            groups: vec![],
+            defaulted: false,
+            capabilities: 0,
+            core_dumps: false,
+            strict: false,
+        }
+    }
+
+    fn owner() -> Isolation {
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        Isolation { uid, gid, ..stranger() }
+    }
+
+    fn member() -> Isolation {
+        Isolation { groups: vec![nix::unistd::getegid().as_raw()], ..stranger() }
+    }
+
+    #[test]
+    fn each_identity_is_judged_by_its_own_mode_bits() {
+        let tree = Tree::new("modes");
+        for (mode, owner_may, member_may, stranger_may) in [
+            (0o700, true, false, false),
+            (0o070, false, true, false),
+            (0o007, false, false, true),
+            (0o755, true, true, true),
+            (0o644, false, false, false),
+            (0o111, true, true, true),
+        ] {
+            let name = format!("{mode:o}");
+            tree.file(&name, mode);
+            for (identity, may) in [(owner(), owner_may), (member(), member_may), (stranger(), stranger_may)] {
+                assert_eq!(tree.resolve(&name, &identity).is_ok(), may, "{name} {}", identity.uid);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_execute_bit_says_its_mode_and_owner() {
+        let tree = Tree::new("mode-hint");
+        tree.file("x", 0o644);
+        let error = tree.resolve("x", &stranger()).unwrap_err();
+        let path = tree.path("x").display().to_string();
+        assert_eq!(error.class, Class::NotExecutable);
+        assert_eq!(error.message, format!("cannot execute `{path}`: uid 54321 may not execute it"));
+        let Isolation { uid, gid, .. } = owner();
+        let hint = error.hint.unwrap();
+        assert!(hint.starts_with(&format!("`{path}` has mode 0644 and owner {uid}:{gid}; ")), "{hint}");
+    }
+
+    #[test]
+    fn a_directory_that_the_uid_cannot_enter_is_named_also_behind_links() {
+        let tree = Tree::new("closed");
+        tree.directory("private", 0o700);
+        tree.file("private/x", 0o755);
+        tree.link("private/x", "relative");
+        tree.link(tree.path("private/x"), "absolute");
+        tree.link("private", "directory");
+        for name in ["private/x", "relative", "absolute", "directory/x", "./private/../private/x"] {
+            let error = tree.resolve(name, &stranger()).unwrap_err();
+            assert_eq!(error.class, Class::NotExecutable, "{name}");
+            assert!(error.message.contains(": uid 54321 cannot enter the directory `"), "{error}");
+            assert!(error.message.ends_with("/private`"), "{error}");
+            tree.resolve(name, &owner()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_missing_behind_a_closed_directory_is_missing() {
+        let tree = Tree::new("missing");
+        tree.directory("private", 0o700);
+        tree.file("file", 0o755);
+        for name in ["private/x", "nothing", "file/x", "nothing/../file"] {
+            assert_eq!(tree.resolve(name, &stranger()).unwrap_err().class, Class::CommandNotFound, "{name}");
+        }
+    }
+
+    #[test]
+    fn kept_capabilities_count_as_the_kernel_counts_them() {
+        let tree = Tree::new("capabilities");
+        tree.directory("private", 0o700);
+        tree.file("private/x", 0o700);
+        tree.file("none", 0o644);
+        let with = |number| Isolation { capabilities: bit(number), ..stranger() };
+        tree.resolve("private/x", &with(DAC_OVERRIDE)).unwrap();
+        assert!(tree.resolve("none", &with(DAC_OVERRIDE)).is_err(), "it needs one execute bit");
+        let error = tree.resolve("private/x", &with(DAC_READ_SEARCH)).unwrap_err();
+        assert!(error.message.ends_with("may not execute it"), "the directory opens, the file does not: {error}");
+    }
+
+    #[test]
+    fn only_a_regular_file_is_a_command() {
+        let tree = Tree::new("kinds");
+        tree.directory("directory", 0o755);
+        tree.link("loop", "loop");
+        for (name, why) in [("directory", "it is a directory"), ("loop", "too many symbolic links encountered")] {
+            let error = tree.resolve(name, &stranger()).unwrap_err();
+            assert_eq!(error.class, Class::NotExecutable);
+            assert!(error.message.ends_with(why), "{error}");
+        }
+        let error = resolve("/dev/null".as_ref(), None, &stranger()).unwrap_err();
+        assert_eq!(error.message, "cannot execute `/dev/null`: it is no regular file");
+    }
+
+    #[test]
+    fn path_is_searched_like_execvp_but_never_relative_to_the_working_directory() {
+        let tree = Tree::new("path");
+        for directory in ["first", "second", "closed"] {
+            tree.directory(directory, 0o755);
+        }
+        tree.file("first/plain", 0o644);
+        tree.file("second/plain", 0o755);
+        tree.file("first/only-plain", 0o644);
+        tree.file("closed/hidden", 0o755);
+        tree.directory("closed", 0o700);
+        let entry = |name: &str| tree.path(name).display().to_string();
+        let path = format!("::.:first:{}:{}:{}:", entry("first"), entry("second"), entry("closed"));
+        let find = |command: &str| resolve(command.as_ref(), Some(path.as_ref()), &stranger());
+
+        assert_eq!(find("plain").unwrap().path, tree.path("second/plain"), "the search goes on after a plain file");
+        assert_eq!(find("only-plain").unwrap_err().class, Class::NotExecutable);
+        assert_eq!(find("hidden").unwrap_err().class, Class::NotExecutable);
+        let missing = find("nothing").unwrap_err();
+        assert_eq!(missing.class, Class::CommandNotFound);
+        assert_eq!(missing.message, format!("cannot find the command `nothing` in PATH `{path}`"));
+    }
+
+    #[test]
+    fn empty_and_relative_entries_of_path_are_skipped() {
+        // The tests run in the package's directory.
+        fs::metadata("Cargo.toml").unwrap();
+        for entries in ["", ":", ".", "./", "src/..", ":.:"] {
+            let error = resolve("Cargo.toml".as_ref(), Some(entries.as_ref()), &stranger()).unwrap_err();
+            assert_eq!(error.class, Class::CommandNotFound, "{entries}");
+        }
+    }
+
+    #[test]
+    fn without_path_the_usual_directories_are_searched() {
+        let found = resolve("true".as_ref(), None, &stranger()).unwrap();
+        assert!(DEFAULT_PATH.split(':').any(|directory| found.path == Path::new(directory).join("true")));
+        assert_eq!(resolve("".as_ref(), None, &stranger()).unwrap_err().class, Class::CommandNotFound);
+    }
+}

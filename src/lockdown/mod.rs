@@ -30,6 +30,8 @@ pub struct Locked(());
 
 /// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
 /// reads the state back. After an error this process may only report it and exit.
+///
+/// Whatever in this process owns one of the descriptors that are closed here must be dropped before.
 pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit) -> Result<Locked> {
     let found = Status::read()?;
     let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;

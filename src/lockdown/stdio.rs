@@ -60,3 +60,39 @@ fn concerned(isolation: &Isolation, descriptor: &dyn AsFd) -> Result<bool> {
     };
     Ok(shareable && status.st_uid != isolation.uid)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn of(uid: u32) -> Isolation {
+        Isolation { uid, gid: 1, groups: vec![], defaulted: false, capabilities: 0, core_dumps: false, strict: false }
+    }
+
+    #[test]
+    fn only_pipes_and_terminals_of_another_uid_are_touched() {
+        let own = nix::unistd::geteuid().as_raw();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let terminal = File::open("/dev/ptmx").unwrap();
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let regular = File::open("/proc/self/exe").unwrap();
+        let directory = File::open("/").unwrap();
+        let touched: [(&str, &dyn AsFd, bool); 7] = [
+            ("pipe", &reader, true),
+            ("pipe", &writer, true),
+            ("terminal", &terminal, true),
+            ("socket", &socket, false),
+            ("/dev/null", &null, false),
+            ("regular file", &regular, false),
+            ("directory", &directory, false),
+        ];
+        for (name, descriptor, expected) in touched {
+            assert_eq!(concerned(&of(54321), descriptor).unwrap(), expected, "{name}");
+        }
+        assert!(!concerned(&of(own), &reader).unwrap(), "it is the app's already");
+    }
+}

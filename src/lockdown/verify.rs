@@ -22,11 +22,11 @@ pub(super) fn verify(
     bounding: Bounding,
     securebits: u32,
 ) -> Result<()> {
-    refuse_way_back(isolation)?;
     let mismatches = mismatches(isolation, bounding, &Status::read()?);
     if !mismatches.is_empty() {
         return Err(failed(format!("the isolation reads back otherwise than planned: {}", mismatches.join("; "))));
     }
+    refuse_way_back(isolation)?;
     let securebits_now = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
     if securebits_now != securebits & !KEEP_CAPS {
         return Err(failed(format!("the securebits are {securebits_now:#x}, planned {:#x}", securebits & !KEEP_CAPS)));
@@ -94,7 +94,7 @@ mod tests {
             uid: 1000,
             gid: 1001,
             groups: vec![4, 27],
-            home: None,
+            defaulted: false,
             capabilities: bit(10),
             core_dumps: false,
             strict: false,

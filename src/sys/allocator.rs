@@ -3,8 +3,10 @@
 //! Values pass through libraries (JSON, HTTP, the stores' SDKs) that keep them in plain strings and buffers. With this, what
 //! they free holds nothing, in either process, without trusting each of them to remember.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
+
+use dlmalloc::GlobalDlmalloc;
 
 /// The system's allocator, wiping what is freed.
 pub struct Wiping;
@@ -12,23 +14,23 @@ pub struct Wiping;
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
 
-// SAFETY: every call is passed on to `System` with its own layout; wiping writes only inside the block that is being freed.
+// SAFETY: every call is passed on to `GlobalDlmalloc` with its own layout; wiping writes only inside the block that is being freed.
 unsafe impl GlobalAlloc for Wiping {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps `alloc`'s contract, which is `System`'s.
-        unsafe { System.alloc(layout) }
+        // SAFETY: the caller keeps `alloc`'s contract, which is `GlobalDlmalloc`'s.
+        unsafe { GlobalDlmalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is `System`'s.
-        unsafe { System.alloc_zeroed(layout) }
+        // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is `GlobalDlmalloc`'s.
+        unsafe { GlobalDlmalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the block is `layout.size()` bytes long and still ours; `explicit_bzero` is not optimised away.
         unsafe { libc::explicit_bzero(block.cast(), layout.size()) };
-        // SAFETY: the caller keeps `dealloc`'s contract, which is `System`'s.
-        unsafe { System.dealloc(block, layout) }
+        // SAFETY: the caller keeps `dealloc`'s contract, which is `GlobalDlmalloc`'s.
+        unsafe { GlobalDlmalloc.dealloc(block, layout) }
     }
 
     // Growing in place is given up: `realloc` may move the block and free the old one without wiping it.

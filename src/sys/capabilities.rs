@@ -16,8 +16,6 @@ pub const SETGID: u8 = 6;
 pub const SETUID: u8 = 7;
 /// `CAP_SETPCAP`.
 pub const SETPCAP: u8 = 8;
-/// `CAP_SYS_ADMIN`.
-pub const SYS_ADMIN: u8 = 21;
 
 /// The names without `CAP_`, by number.
 pub const NAMES: [&str; 41] = [
@@ -214,7 +212,6 @@ mod tests {
             ("SETGID", SETGID),
             ("SETUID", SETUID),
             ("SETPCAP", SETPCAP),
-            ("SYS_ADMIN", SYS_ADMIN),
         ] {
             assert_eq!(number(name), Some(constant));
         }

@@ -15,8 +15,12 @@ const LAST: c_int = 64;
 /// What rt_sigaction and rt_sigprocmask want to know: the size of the kernel's signal set.
 const SET_SIZE: usize = 8;
 
-static IGNORED: AtomicU64 = AtomicU64::new(0);
+/// The mask as found.
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
+/// The signals whose disposition was changed since, by Rust's runtime or by us; all others are as found.
+static CHANGED: AtomicU64 = AtomicU64::new(bit(libc::SIGPIPE));
+/// Those of them that were ignored when found.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
 
 /// What exec hands on of signals. A bit per signal: bit 0 is signal 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,57 +40,66 @@ struct Action {
     mask: u64,
 }
 
-/// libc calls what stands in this section before `main`, and so before Rust's runtime.
+/// libc calls what stands in this section before `main`, and so before Rust's runtime, which ignores SIGPIPE.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static RECORD: extern "C" fn() = {
     extern "C" fn record() {
         // Queries of the own thread with valid arguments do not fail; and nobody could be told here.
-        if let Ok(now) = now() {
-            IGNORED.store(now.ignored, Relaxed);
-            BLOCKED.store(now.blocked, Relaxed);
+        if let (Ok(handler), Ok(blocked)) = (handler(libc::SIGPIPE), change_mask(libc::SIG_BLOCK, 0)) {
+            IGNORED.store(if handler == libc::SIG_IGN { bit(libc::SIGPIPE) } else { 0 }, Relaxed);
+            BLOCKED.store(blocked, Relaxed);
         }
     }
     record
 };
 
 /// As it was when the process started.
-pub fn found() -> Found {
-    Found { ignored: IGNORED.load(Relaxed), blocked: BLOCKED.load(Relaxed) }
-}
-
-/// As it is now; a handler counts as the default action, which exec makes of it.
-pub fn now() -> io::Result<Found> {
+pub fn found() -> io::Result<Found> {
     let mut ignored = 0;
     for signal in 1..=LAST {
-        if handler(signal)? == libc::SIG_IGN {
+        if was_ignored(signal)? {
             ignored |= bit(signal);
         }
     }
-    Ok(Found { ignored, blocked: change_mask(libc::SIG_BLOCK, 0)? })
+    Ok(Found { ignored, blocked: BLOCKED.load(Relaxed) })
 }
 
-/// Puts every disposition and then the mask back as found, and reads them back.
+fn was_ignored(signal: c_int) -> io::Result<bool> {
+    if CHANGED.load(Relaxed) & bit(signal) == 0 {
+        return Ok(handler(signal)? == libc::SIG_IGN);
+    }
+    Ok(IGNORED.load(Relaxed) & bit(signal) != 0)
+}
+
+/// Puts every changed disposition and then the mask back as found, and reads them back.
 ///
 /// A signal that was held back until now and is not blocked any more takes its default action here.
 pub fn restore() -> io::Result<()> {
-    let found = found();
-    for signal in (1..=LAST).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
-        let wanted = if found.ignored & bit(signal) == 0 { libc::SIG_DFL } else { libc::SIG_IGN };
+    let changed = CHANGED.load(Relaxed);
+    for signal in (1..=LAST).filter(|signal| changed & bit(*signal) != 0) {
+        let wanted = if was_ignored(signal)? { libc::SIG_IGN } else { libc::SIG_DFL };
+        set_handler(signal, wanted)?;
         if handler(signal)? != wanted {
-            set_handler(signal, wanted)?;
+            return Err(io::Error::other("a disposition reads back otherwise"));
         }
     }
-    change_mask(libc::SIG_SETMASK, found.blocked)?;
-    if now()? == found { Ok(()) } else { Err(io::Error::other("they read back otherwise")) }
+    let blocked = BLOCKED.load(Relaxed);
+    change_mask(libc::SIG_SETMASK, blocked)?;
+    if change_mask(libc::SIG_BLOCK, 0)? == blocked {
+        Ok(())
+    } else {
+        Err(io::Error::other("the mask reads back otherwise"))
+    }
 }
 
-/// The first of `signals` that was sent and is held back by the mask.
+/// The first of `signals` that was sent and is held back, but not by the mask as found: that one stays pending over exec.
 pub fn pending(signals: &[Signal]) -> io::Result<Option<Signal>> {
+    let held = !BLOCKED.load(Relaxed);
     let mut set: u64 = 0;
     // SAFETY: the kernel writes `SET_SIZE` bytes to `set`, which has that size and lives until the call returns.
     check(unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) })?;
-    Ok(signals.iter().copied().find(|signal| set & bit(*signal as c_int) != 0))
+    Ok(signals.iter().copied().find(|signal| set & held & bit(*signal as c_int) != 0))
 }
 
 /// Blocks these signals.
@@ -96,16 +109,25 @@ pub fn block(signals: &[Signal]) -> io::Result<()> {
 
 /// Blocks those among these signals that were neither ignored nor blocked when the process started, and returns them.
 pub fn hold(signals: &[Signal]) -> io::Result<Vec<Signal>> {
-    let found = found();
-    let left_alone = found.ignored | found.blocked;
-    let held: Vec<Signal> = signals.iter().copied().filter(|signal| left_alone & bit(*signal as c_int) == 0).collect();
+    let mut held = Vec::with_capacity(signals.len());
+    for signal in signals {
+        let number = *signal as c_int;
+        if BLOCKED.load(Relaxed) & bit(number) == 0 && !was_ignored(number)? {
+            held.push(*signal);
+        }
+    }
     block(&held)?;
     Ok(held)
 }
 
 /// Gives a signal its default action.
 pub fn set_default(signal: Signal) -> io::Result<()> {
-    set_handler(signal as c_int, libc::SIG_DFL)
+    let number = signal as c_int;
+    if was_ignored(number)? {
+        IGNORED.fetch_or(bit(number), Relaxed);
+    }
+    CHANGED.fetch_or(bit(number), Relaxed);
+    set_handler(number, libc::SIG_DFL)
 }
 
 /// Signals that arrive as data instead of taking their action: those among the given ones that were neither ignored nor

@@ -82,8 +82,9 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if self.reaped.is_none() {
-            // ESRCH: it has ended by itself in between, and is reaped all the same.
-            if kill(self.pid, Signal::SIGKILL).is_err() {}
+            if let Err(error) = kill(self.pid, Signal::SIGKILL) {
+                tracing::debug!(target: "handfast", "the worker has ended by itself: {}", reason(error));
+            }
             self.reap();
         }
     }

@@ -1,0 +1,69 @@
+//! Fetches one URL with handfast's client and says what came of it: `ok 200 …` or `Unavailable …`.
+//!
+//! `resolve URL [CA_FILE]` is what the DNS test runs as a static musl program, and shows how small a user of this crate is.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, ProviderError, SecretValue, files};
+use handfast_http::{Client, Options, Plaintext, Request, Url};
+
+struct NoEnvironment;
+
+impl Environment for NoEnvironment {
+    fn variable(&self, _: &str) -> Option<&str> {
+        None
+    }
+
+    fn credential(&self, _: &str) -> Option<&SecretValue> {
+        None
+    }
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+async fn fetch(url: &str, ca_file: Option<&String>) -> Result<String, ProviderError> {
+    let context =
+        Context { environment: Rc::new(NoEnvironment), files: Rc::new(files::System), clock: Rc::new(SystemClock) };
+    let options = Options { ca_file: ca_file.map(Into::into), plaintext: Plaintext::Anywhere, ..Options::default() };
+    let url = Url::parse(url).map_err(|error| ProviderError::new(ErrorKind::Malformed, error.to_string()))?;
+    let response = Client::new(options, &context)?.send(Request::get(url)).await?;
+    Ok(format!("{} {}", response.status(), String::from_utf8_lossy(response.body().expose())))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(url) = arguments.first() else {
+        eprintln!("usage: resolve URL [CA_FILE]");
+        return ExitCode::from(64);
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::from(71);
+        }
+    };
+    match runtime.block_on(fetch(url, arguments.get(1))) {
+        Ok(answer) => {
+            println!("ok {answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{:?} {error}", error.kind);
+            ExitCode::FAILURE
+        }
+    }
+}

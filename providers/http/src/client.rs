@@ -1,0 +1,128 @@
+//! The client itself: one connection pool, one exchange at a time through [`Client::send`].
+
+use std::rc::Rc;
+
+use handfast_core::{Clock, Context, ErrorKind, ProviderError};
+use reqwest::header::LOCATION;
+use reqwest::{Method, Url, redirect};
+
+use crate::address::{self, origin};
+use crate::failure::{Peer, Stage};
+use crate::options::Options;
+use crate::proxy::Route;
+use crate::request::Request;
+use crate::resolve::Resolver;
+use crate::response::Response;
+use crate::tls;
+
+/// How many redirects are followed within one origin.
+const MOST_REDIRECTS: usize = 5;
+
+/// The one HTTP and TLS client.
+pub struct Client {
+    inner: reqwest::Client,
+    options: Options,
+    route: Route,
+    clock: Rc<dyn Clock>,
+}
+
+impl Client {
+    /// Makes a client. Reads `ca_file` and, where `proxy` says so, the variables that name a proxy; connects to nothing.
+    pub fn new(options: Options, context: &Context) -> Result<Self, ProviderError> {
+        let route = Route::new(&options.proxy, &*context.environment)?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::configuration(&options, context)?)
+            // Enough for musl to give up on a name server that fails (5 s), and not all that a connection has.
+            .dns_resolver(Resolver { patience: options.connect_timeout / 4 * 3 })
+            // Without it reqwest reads the proxy's variables from the process.
+            .no_proxy()
+            .proxy(route.clone().into_reqwest())
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("handfast/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.idle_timeout)
+            .timeout(options.total_timeout);
+        if let Some(path) = &options.unix_socket {
+            builder = builder.unix_socket(path.as_path());
+        }
+        let inner = builder.build().map_err(|_| ProviderError::new(ErrorKind::Os, "cannot set up the HTTP client"))?;
+        Ok(Self { inner, options, route, clock: context.clock.clone() })
+    }
+
+    /// The client underneath, for an SDK that brings its own requests. It has the same trust, proxy, look-up and time
+    /// limits, and follows no redirect. What [`send`](Client::send) adds is the SDK's adapter's business: the largest
+    /// answer, where clear text may go ([`Address::parse`](crate::Address::parse)), and errors that show no URL.
+    pub fn inner(&self) -> &reqwest::Client {
+        &self.inner
+    }
+
+    /// Sends a request and reads the whole answer, whatever its status.
+    ///
+    /// A `GET` that is redirected within its origin (scheme, host and port) is followed, five times at most. A redirect to
+    /// another origin is [`Untrusted`](ErrorKind::Untrusted): nobody has said that the credential may go there.
+    pub async fn send(&self, request: Request) -> Result<Response, ProviderError> {
+        let peer = self.peer(&request.url);
+        if self.options.unix_socket.is_none() {
+            address::allow(&request.url, self.options.plaintext)
+                .map_err(|why| peer.failure(ErrorKind::Untrusted, &why))?;
+        }
+        if !request.url.username().is_empty() || request.url.password().is_some() {
+            return Err(peer.failure(ErrorKind::Malformed, "its URL has a user name or a password in it"));
+        }
+        tokio::time::timeout(self.options.total_timeout, self.exchange(&request, &peer))
+            .await
+            .unwrap_or_else(|_| Err(peer.too_slow()))
+    }
+
+    async fn exchange(&self, request: &Request, peer: &Peer<'_>) -> Result<Response, ProviderError> {
+        let mut url = request.url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let mut hop = request.to_reqwest(url.clone());
+            // The limit of one hop must not come before ours, which holds for all of them and says so.
+            *hop.timeout_mut() = Some(self.options.total_timeout.saturating_mul(2));
+            let answer = self.inner.execute(hop).await.map_err(|error| peer.explain(&error, Stage::Head))?;
+            match redirected(&answer, request, &url, peer)? {
+                Some(next) => url = next,
+                None => return Response::read(answer, &request.method, peer, self.clock.now()).await,
+            }
+        }
+        Err(peer.failure(ErrorKind::Malformed, &format!("it redirects more than {MOST_REDIRECTS} times")))
+    }
+
+    fn peer(&self, url: &Url) -> Peer<'_> {
+        let (name, proxy) = match &self.options.unix_socket {
+            Some(path) => (format!("unix://{}", path.display()), None),
+            None => (origin(url), self.route.via(url).map(|proxy| format!("{proxy:?}"))),
+        };
+        Peer { name, proxy, options: &self.options }
+    }
+}
+
+/// Where an answer redirects to, if it does and may.
+fn redirected(
+    answer: &reqwest::Response,
+    request: &Request,
+    url: &Url,
+    peer: &Peer<'_>,
+) -> Result<Option<Url>, ProviderError> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let Some(mut next) = location.and_then(|location| url.join(location).ok()) else {
+        return Err(peer.failure(ErrorKind::Malformed, "it redirects to nowhere"));
+    };
+    if next.origin() != url.origin() {
+        let why = format!("it redirects to another origin, {}, which is not followed", origin(&next));
+        return Err(peer.failure(ErrorKind::Untrusted, &why).hint("if that is the right address, configure it"));
+    }
+    if request.method != Method::GET {
+        return Err(peer.failure(ErrorKind::Malformed, &format!("it redirects a {}", request.method)));
+    }
+    // reqwest would make credentials of them.
+    if next.set_username("").and_then(|()| next.set_password(None)).is_err() {
+        return Err(peer.failure(ErrorKind::Malformed, "it redirects to nowhere"));
+    }
+    Ok(Some(next))
+}

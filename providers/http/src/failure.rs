@@ -1,0 +1,204 @@
+//! Why an exchange failed: reqwest's error in, a kind and a sentence of our own out.
+
+use std::error::Error;
+use std::io;
+
+use handfast_core::{ErrorKind, ProviderError};
+use rustls::CertificateError;
+
+use crate::options::Options;
+
+/// With whom an exchange was, for its error's text.
+pub(crate) struct Peer<'a> {
+    /// The origin or the Unix socket.
+    pub(crate) name: String,
+    /// The proxy's origin.
+    pub(crate) proxy: Option<String>,
+    pub(crate) options: &'a Options,
+}
+
+/// How far an exchange had come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing of the answer was there.
+    Head,
+    /// Its status and headers were.
+    Body,
+}
+
+impl Peer<'_> {
+    /// A failure in the words of this crate.
+    pub(crate) fn failure(&self, kind: ErrorKind, why: &str) -> ProviderError {
+        let proxy = self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        ProviderError::new(kind, format!("cannot ask {}{proxy}: {why}", self.name))
+    }
+
+    /// What a failure of reqwest's means. Trust first, because it is final; then what tells the cause most exactly. What
+    /// is not known is taken for the network's fault, which trying again may mend.
+    pub(crate) fn explain(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
+        if let Some(tls) = find::<rustls::Error>(error) {
+            let (why, hint) = distrust(tls);
+            let failure = self.failure(ErrorKind::Untrusted, &why);
+            return match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            };
+        }
+        if let Some(failure) = system_error(error).and_then(|error| self.exhausted(error)) {
+            return failure;
+        }
+        if error.is_dns() {
+            let why = system_error(error).map(|error| error.to_string().to_lowercase()).unwrap_or_default();
+            let why = why.rsplit(": ").next().unwrap_or_default();
+            return self.failure(ErrorKind::Unavailable, &format!("the name cannot be resolved: {why}"));
+        }
+        if error.is_timeout() {
+            return self.timeout(error.is_connect(), stage);
+        }
+        if let Some(failure) = self.tunnel(error) {
+            return failure;
+        }
+        if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+            return self.failure(ErrorKind::Malformed, "the answer is not HTTP/1.1");
+        }
+        if let Some(error) = system_error(error) {
+            return self.broken(error, stage);
+        }
+        if error.is_builder() {
+            return self.failure(ErrorKind::Malformed, "the request cannot be written as HTTP/1.1");
+        }
+        let why = if stage == Stage::Body { ENDED_EARLY } else { "the connection ended before an answer" };
+        self.failure(ErrorKind::Unavailable, why)
+    }
+
+    /// The time for the whole exchange is over.
+    pub(crate) fn too_slow(&self) -> ProviderError {
+        let limit = self.options.total_timeout;
+        self.failure(ErrorKind::Unavailable, &format!("no complete answer within {limit:?}"))
+    }
+
+    fn timeout(&self, connecting: bool, stage: Stage) -> ProviderError {
+        let Options { connect_timeout, idle_timeout, .. } = self.options;
+        let why = match stage {
+            Stage::Head if connecting => format!("no connection within {connect_timeout:?}"),
+            Stage::Head => format!("no answer within {idle_timeout:?}"),
+            Stage::Body => format!("the answer stopped: nothing more came within {idle_timeout:?}"),
+        };
+        self.failure(ErrorKind::Unavailable, &why)
+    }
+
+    /// Descriptors, memory or threads ran out: not the store's fault.
+    fn exhausted(&self, error: &io::Error) -> Option<ProviderError> {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        let why = match (error.raw_os_error(), error.kind()) {
+            (Some(EMFILE | ENFILE), _) => "too many open files",
+            (_, io::ErrorKind::OutOfMemory) => "out of memory or threads",
+            _ => return None,
+        };
+        Some(self.failure(ErrorKind::Os, why))
+    }
+
+    /// What a proxy answered to CONNECT. hyper-util's type for it is private, so its text has to do; a test keeps it.
+    fn tunnel(&self, error: &reqwest::Error) -> Option<ProviderError> {
+        let text = causes(error).map(|cause| cause.to_string()).find(|text| text.starts_with("tunnel error: "))?;
+        Some(match text.as_str() {
+            "tunnel error: proxy authorization required" => self
+                .failure(ErrorKind::Denied, "the proxy asks for a user name and a password, or refuses those it got")
+                .hint("write them in the proxy's URL: `http://user:password@host:port`"),
+            "tunnel error: unsuccessful" => self.failure(ErrorKind::Unavailable, "the proxy did not connect to it"),
+            _ => match system_error(error) {
+                Some(error) => self.broken(error, Stage::Head),
+                None => self.failure(ErrorKind::Unavailable, "the proxy closed the connection"),
+            },
+        })
+    }
+
+    fn broken(&self, error: &io::Error, stage: Stage) -> ProviderError {
+        use io::ErrorKind::*;
+        let why = match (error.kind(), stage) {
+            (ConnectionRefused, _) => "connection refused",
+            (ConnectionReset | ConnectionAborted | BrokenPipe, _) => "connection reset",
+            (HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable, _) => "no route to it",
+            (InvalidInput | InvalidData, Stage::Body) => {
+                return self.failure(ErrorKind::Malformed, "the answer's body is not HTTP/1.1");
+            }
+            (UnexpectedEof, Stage::Head) => "the connection ended before an answer",
+            (_, Stage::Body) => ENDED_EARLY,
+            (NotFound, _) => "there is no such socket",
+            (PermissionDenied, _) if self.options.unix_socket.is_some() => {
+                return self.failure(ErrorKind::Denied, "permission denied");
+            }
+            (PermissionDenied, _) => "the system does not allow the connection",
+            _ => "the connection failed",
+        };
+        self.failure(ErrorKind::Unavailable, why)
+    }
+}
+
+const ENDED_EARLY: &str = "the answer ended early";
+
+/// Why TLS failed. Each of these is final: a peer that could not be trusted is not asked again.
+fn distrust(error: &rustls::Error) -> (String, Option<&'static str>) {
+    use rustls::Error as Tls;
+    const CLOCK: &str = "renew the certificate, or check this machine's clock";
+    const NAME: &str = "use a name in the address that the certificate is for";
+    const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
+    const PORT: &str = "look at the port: it does not speak TLS";
+    let (why, hint) = match error {
+        Tls::InvalidCertificate(certificate) => match certificate {
+            CertificateError::ExpiredContext { time, not_after } => {
+                let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
+                return (format!("its certificate expired {ago} ago, by this machine's clock"), Some(CLOCK));
+            }
+            CertificateError::NotValidYetContext { time, not_before } => {
+                let ahead = about(not_before.as_secs().saturating_sub(time.as_secs()));
+                return (format!("its certificate is valid only in {ahead}, by this machine's clock"), Some(CLOCK));
+            }
+            CertificateError::Expired => ("its certificate has expired", Some(CLOCK)),
+            CertificateError::NotValidYet => ("its certificate is not valid yet", Some(CLOCK)),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                ("its certificate is for another name", Some(NAME))
+            }
+            // A bad signature is that of another authority with the same name: a key that was replaced.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                ("its certificate is from an unknown authority", Some(ISSUER))
+            }
+            CertificateError::Revoked => ("its certificate is revoked", None),
+            _ => ("its certificate is not valid for a server", None),
+        },
+        Tls::InvalidMessage(_) => ("it answers the TLS handshake with something else than TLS", Some(PORT)),
+        Tls::AlertReceived(alert) => return (format!("it ended TLS with the alert {alert:?}"), None),
+        Tls::PeerIncompatible(_) => ("it takes no TLS version, cipher or key exchange that is safe", None),
+        Tls::UnsupportedNameType => ("TLS cannot check a name like this", Some(NAME)),
+        _ => ("TLS failed", None),
+    };
+    (why.to_owned(), hint)
+}
+
+/// A duration in its largest unit.
+fn about(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The innermost I/O error: hyper-rustls wraps the one that tells the cause in another.
+fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref()).last()
+}
+
+/// An error and what is below it. An `io::Error` hides what it wraps from `source`, which would skip rustls' errors.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}

@@ -1,0 +1,37 @@
+//! The one HTTP and TLS client: every provider that talks to a store does it through a [`Client`].
+//!
+//! It decides once, for all of them, what handfast trusts, where it connects and how long it waits:
+//!
+//! - TLS 1.2 and 1.3 by rustls and ring. The trusted roots are built in ([`Roots`]), a user adds or replaces them with
+//!   `ca_file`; the system's are not read.
+//! - No credential in clear text: `https` only, but for loopback, a Unix socket and what [`Plaintext`] allows.
+//! - No redirect leaves the origin that the credential is meant for.
+//! - No variable is read from the process: a proxy comes from the configuration, or from the [`Context`] where that says so.
+//! - Every wait and every size has a bound ([`Options`]). Nothing that an answer says is trusted before it is counted.
+//! - No error text holds a header, a query, a path, a user name, a password or a body; they are built here, from origins,
+//!   status codes and lengths; of other libraries' texts only the system's on a name look-up is repeated.
+//!
+//! It must not: retry (the scheduler does), decompress, keep cookies, speak HTTP/2, or panic on any input.
+//!
+//! [`Context`]: handfast_core::Context
+#![forbid(unsafe_code)]
+
+mod address;
+mod client;
+mod failure;
+mod options;
+mod proxy;
+mod request;
+mod resolve;
+mod response;
+mod tls;
+
+pub use address::{Address, Plaintext};
+pub use client::Client;
+pub use options::{CA_FILE, KEYS, Options, PROXY, ROOTS, Roots};
+pub use proxy::{Proxy, ProxyUrl};
+pub use request::Request;
+/// The library underneath, for an adapter of an SDK that wants its types.
+pub use reqwest;
+pub use reqwest::{Method, Url};
+pub use response::Response;

@@ -1,0 +1,167 @@
+//! What a user and a provider can say about the client, with what holds where they say nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handfast_core::keys::{Key, Kind};
+use handfast_core::{Problems, Table};
+
+use crate::address::Plaintext;
+use crate::proxy::{Proxy, ProxyUrl};
+
+/// `ca_file`, for `[fetch]` and `[providers.NAME]`.
+pub const CA_FILE: Key =
+    Key::new("ca_file", Kind::String, "Certificates in PEM form to trust as roots, besides the built-in ones.");
+
+/// `roots`, for `[fetch]` and `[providers.NAME]`.
+pub const ROOTS: Key = Key::new(
+    "roots",
+    Kind::Choice(&["builtin", "none"]),
+    "Whether the built-in roots are trusted; with \"none\", only those of `ca_file` are.",
+)
+.default("builtin");
+
+/// `proxy`, for `[fetch]`.
+pub const PROXY: Key = Key::new(
+    "proxy",
+    Kind::String,
+    "\"none\", \"environment\" (HTTPS_PROXY, NO_PROXY) or a URL. Loopback, link-local and Unix sockets never use it.",
+)
+.default("none");
+
+/// All of them, as `[fetch]` has them.
+pub const KEYS: &[Key] = &[CA_FILE, ROOTS, PROXY];
+
+/// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A file of certificates in PEM form to trust as roots. Default: none.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the built-in roots are trusted. Default: they are.
+    pub roots: Roots,
+    /// Which proxy to use. Default: none.
+    pub proxy: Proxy,
+    /// A Unix socket that every request goes to, whatever its URL's host. Default: none.
+    pub unix_socket: Option<PathBuf>,
+    /// Where clear text is allowed. Default: loopback and Unix sockets.
+    pub plaintext: Plaintext,
+    /// How long a connection may take, with name look-up (at most three quarters of it), proxy and TLS. Default: 8 s.
+    pub connect_timeout: Duration,
+    /// How long a request may wait for the head of its answer, connecting included, and then for each next part of the
+    /// body. Default: 10 s.
+    pub idle_timeout: Duration,
+    /// How long a request may take from its start to the last byte of the answer, redirects included. Default: 30 s.
+    pub total_timeout: Duration,
+    /// The largest answer, in bytes. Default: 8 MiB, eight of the largest secret.
+    pub response_limit: usize,
+}
+
+/// Which certificates are trusted besides those of `ca_file`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Roots {
+    /// Mozilla's, as of the build.
+    #[default]
+    Builtin,
+    /// None.
+    None,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            roots: Roots::Builtin,
+            proxy: Proxy::None,
+            unix_socket: None,
+            plaintext: Plaintext::Local,
+            connect_timeout: Duration::from_secs(8),
+            idle_timeout: Duration::from_secs(10),
+            total_timeout: Duration::from_secs(30),
+            response_limit: 8 << 20,
+        }
+    }
+}
+
+impl Options {
+    /// Reads those of [`KEYS`] that there are from tables whose keys are already checked: `[fetch]`, then
+    /// `[providers.NAME]`. Each key is taken from the last table that has it.
+    pub fn read(tables: &[&Table], problems: &mut Problems) -> Self {
+        let mut options = Self::default();
+        let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));
+        if let Some((path, place)) = last("ca_file") {
+            options.ca_file = Some(path.into());
+            if !path.starts_with('/') {
+                problems.add(place, format!("`ca_file` is \"{}\", expected an absolute path", path.escape_debug()));
+            }
+        }
+        if let Some(("none", place)) = last("roots") {
+            options.roots = Roots::None;
+            if options.ca_file.is_none() {
+                problems.add_with_hint(place, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT);
+            }
+        }
+        if let Some((text, place)) = last("proxy") {
+            match text {
+                "none" => {}
+                "environment" => options.proxy = Proxy::Environment,
+                url => match ProxyUrl::parse(url) {
+                    Ok(url) => options.proxy = Proxy::Url(url),
+                    Err(why) => problems.add_with_hint(
+                        place,
+                        format!("`proxy` {why}"),
+                        "write \"none\", \"environment\" or a URL such as \"http://proxy.internal:3128\"",
+                    ),
+                },
+            }
+        }
+        options
+    }
+}
+
+pub(crate) const NOTHING_TRUSTED: &str = "`roots` is \"none\" and there is no `ca_file`: no server could be trusted";
+pub(crate) const NOTHING_TRUSTED_HINT: &str = "name the file of your certificate authority in `ca_file`";
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::{Item, Place, Value};
+
+    use super::*;
+
+    fn table(entries: &[(&str, &str)]) -> Table {
+        let mut table = Table::default();
+        for (key, text) in entries {
+            let value = Value::String(text.to_string().into());
+            table.set(key, Item { place: Place::CommandLine, value });
+        }
+        table
+    }
+
+    #[test]
+    fn the_last_table_wins_key_by_key() {
+        let fetch = table(&[("ca_file", "/fetch.pem"), ("roots", "none"), ("proxy", "environment")]);
+        let provider = table(&[("ca_file", "/provider.pem"), ("proxy", "none")]);
+        let mut problems = Problems::default();
+        let options = Options::read(&[&fetch, &provider], &mut problems);
+        assert!(problems.is_empty());
+        assert_eq!(options.ca_file, Some("/provider.pem".into()));
+        assert_eq!(options.roots, Roots::None);
+        assert!(matches!(options.proxy, Proxy::None));
+    }
+
+    #[test]
+    fn wrong_values_are_problems_that_show_no_credential() {
+        for wrong in [
+            &[("roots", "none")][..],
+            &[("ca_file", "relative.pem")],
+            &[("proxy", "socks5://user:pa55@proxy")],
+            &[("proxy", "http://user:pa55@")],
+            &[("proxy", "user:pa55@proxy:3128")],
+            &[("proxy", "")],
+        ] {
+            let mut problems = Problems::default();
+            let options = Options::read(&[&table(wrong)], &mut problems);
+            assert_eq!(problems.len(), 1, "{wrong:?}");
+            assert!(!format!("{problems:?} {options:?}").contains("pa55"), "{problems:?}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Which proxy a request goes through, if any.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use handfast_core::{Environment, ErrorKind, ProviderError};
+use reqwest::Url;
+
+use crate::address::{self, Distance, distance, origin};
+
+/// What `proxy` says.
+#[derive(Clone, Debug, Default)]
+pub enum Proxy {
+    /// No proxy.
+    #[default]
+    None,
+    /// HTTPS_PROXY and NO_PROXY in either case, and `http_proxy`: HTTP_PROXY is not read, because a CGI's client sets it
+    /// (httpoxy). As with curl, the lower-case one wins.
+    Environment,
+    /// This proxy, for everything but loopback and link-local.
+    Url(ProxyUrl),
+}
+
+/// A proxy's URL. It may hold a user name and a password, so its `Debug` shows the origin only.
+#[derive(Clone)]
+pub struct ProxyUrl(Url);
+
+/// The proxies in use, and the hosts that are reached without one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    http: Option<ProxyUrl>,
+    https: Option<ProxyUrl>,
+    except: Vec<Exception>,
+}
+
+/// One entry of NO_PROXY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Exception {
+    host: Host,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Any,
+    /// An address and how many of its bits count.
+    Network(IpAddr, u8),
+    /// A name, and every name below it.
+    Domain(String),
+}
+
+impl ProxyUrl {
+    /// Reads `http://[user:password@]host[:port]`, or `https://…`. The error goes after the setting's name; it never
+    /// repeats what was written.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("is not a URL that starts with `http://` or `https://`".into());
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL with its credentials, for the one place that sends them.
+    fn expose(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&origin(&self.0))
+    }
+}
+
+impl Route {
+    pub(crate) fn new(proxy: &Proxy, environment: &dyn Environment) -> Result<Self, ProviderError> {
+        Ok(match proxy {
+            Proxy::None => Self::default(),
+            Proxy::Url(url) => Self { http: Some(url.clone()), https: Some(url.clone()), except: Vec::new() },
+            Proxy::Environment => {
+                let list = ["no_proxy", "NO_PROXY"].iter().find_map(|name| environment.variable(name));
+                Self {
+                    http: from_environment(environment, &["http_proxy"])?,
+                    https: from_environment(environment, &["https_proxy", "HTTPS_PROXY"])?,
+                    except: list.into_iter().flat_map(|list| list.split(',')).filter_map(Exception::parse).collect(),
+                }
+            }
+        })
+    }
+
+    /// The proxy for a URL.
+    pub(crate) fn via(&self, target: &Url) -> Option<&ProxyUrl> {
+        let proxy = if target.scheme() == "https" { &self.https } else { &self.http };
+        let host = target.host_str()?;
+        let direct = distance(host) != Distance::Far
+            || self.except.iter().any(|exception| exception.covers(host, target.port_or_known_default()));
+        proxy.as_ref().filter(|_| !direct)
+    }
+
+    /// The same as what reqwest asks for each connection.
+    pub(crate) fn into_reqwest(self) -> reqwest::Proxy {
+        reqwest::Proxy::custom(move |target| self.via(target).map(|proxy| proxy.expose().clone()))
+    }
+}
+
+/// The first of the variables that is set. As everywhere else, `host:port` stands for `http://host:port`.
+fn from_environment(environment: &dyn Environment, names: &[&str]) -> Result<Option<ProxyUrl>, ProviderError> {
+    let Some((name, text)) = names.iter().find_map(|name| Some((name, environment.variable(name)?))) else {
+        return Ok(None);
+    };
+    let url = if text.contains("://") { ProxyUrl::parse(text) } else { ProxyUrl::parse(&format!("http://{text}")) };
+    url.map(Some).map_err(|why| {
+        ProviderError::new(ErrorKind::Malformed, format!("cannot use the proxy: the variable {name} {why}"))
+            .hint("set it to a URL such as `http://proxy.internal:3128`, or set `proxy`")
+    })
+}
+
+impl Exception {
+    /// Reads `*`, a name with or without `.` or `*.` before it, an address or a network, each perhaps with `:port`.
+    /// An entry that is none of these covers nothing.
+    fn parse(entry: &str) -> Option<Self> {
+        let entry = entry.trim().to_ascii_lowercase();
+        let (host, port) = match entry.rsplit_once(':') {
+            // More than one colon is an IPv6 address, unless it ends in brackets.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port.parse().ok()?)),
+            _ => (entry.as_str(), None),
+        };
+        let host = match host.split_once('/') {
+            _ if host == "*" => Host::Any,
+            Some((network, bits)) => {
+                let network = address::ip(network)?;
+                Host::Network(network, bits.parse().ok().filter(|bits| *bits <= width(network))?)
+            }
+            None => match address::ip(host) {
+                Some(ip) => Host::Network(ip, width(ip)),
+                None => {
+                    let name = host.strip_prefix('*').unwrap_or(host);
+                    let name = name.strip_prefix('.').unwrap_or(name).trim_end_matches('.');
+                    Host::Domain(Some(name).filter(|name| !name.is_empty())?.to_owned())
+                }
+            },
+        };
+        Some(Self { host, port })
+    }
+
+    fn covers(&self, host: &str, port: Option<u16>) -> bool {
+        let covered = match (&self.host, address::ip(host)) {
+            (Host::Any, _) => true,
+            (Host::Network(network, bits), Some(ip)) => bits_of(ip, *bits) == bits_of(*network, *bits),
+            (Host::Domain(name), None) => {
+                let host = host.trim_end_matches('.');
+                host.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+            _ => false,
+        };
+        covered && (self.port.is_none() || self.port == port)
+    }
+}
+
+fn width(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+/// The leading bits of an address, and its family so that `0.0.0.0/0` does not cover IPv6.
+fn bits_of(ip: IpAddr, bits: u8) -> (bool, u128) {
+    let (whole, width) = match ip {
+        IpAddr::V4(ip) => (u128::from(ip.to_bits()), 32),
+        IpAddr::V6(ip) => (ip.to_bits(), 128),
+    };
+    (ip.is_ipv4(), whole.checked_shr(width - u32::from(bits).min(width)).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::SecretValue;
+
+    use super::*;
+
+    struct Variables(&'static [(&'static str, &'static str)]);
+
+    impl Environment for Variables {
+        fn variable(&self, name: &str) -> Option<&str> {
+            self.0.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+        }
+
+        fn credential(&self, _: &str) -> Option<&SecretValue> {
+            None
+        }
+    }
+
+    fn via(variables: &'static [(&str, &str)], target: &str) -> Option<String> {
+        let route = Route::new(&Proxy::Environment, &Variables(variables)).unwrap();
+        route.via(&Url::parse(target).unwrap()).map(|proxy| format!("{proxy:?}"))
+    }
+
+    #[test]
+    fn http_proxy_counts_in_lower_case_only() {
+        assert_eq!(via(&[("HTTP_PROXY", "http://evil")], "http://store.example"), None);
+        assert_eq!(via(&[("http_proxy", "http://p:1")], "http://store.example").as_deref(), Some("http://p:1"));
+        assert_eq!(via(&[("http_proxy", "http://p:1")], "https://store.example"), None);
+        assert_eq!(via(&[("HTTPS_PROXY", "p:1")], "https://store.example").as_deref(), Some("http://p:1"));
+        let both: &[_] = &[("HTTPS_PROXY", "http://upper"), ("https_proxy", "https://lower")];
+        assert_eq!(via(both, "https://store.example").as_deref(), Some("https://lower"));
+    }
+
+    #[test]
+    fn loopback_and_link_local_never_use_a_proxy() {
+        let route = Route::new(&Proxy::Url(ProxyUrl::parse("http://p").unwrap()), &Variables(&[])).unwrap();
+        for direct in [
+            "https://127.0.0.1",
+            "https://127.8.8.8:8200",
+            "https://[::1]",
+            "https://localhost",
+            "http://169.254.169.254",
+            "http://[fe80::1]",
+            "http://[fd00:ec2::23]",
+            "https://[::ffff:127.0.0.1]",
+        ] {
+            assert!(route.via(&Url::parse(direct).unwrap()).is_none(), "{direct}");
+        }
+        assert!(route.via(&Url::parse("https://127.0.0.1.example").unwrap()).is_some());
+    }
+
+    #[test]
+    fn no_proxy() {
+        const LIST: &[(&str, &str)] = &[
+            ("https_proxy", "http://p"),
+            (
+                "no_proxy",
+                "Corp.example, .svc,*.dot.example.,10.0.0.0/8,192.0.2.7, [2001:db8::1],2001:db8:1::/48,p.example:8200,x/y,,:,10.0.0.0/99",
+            ),
+        ];
+        for direct in [
+            "https://corp.example",
+            "https://CORP.example.",
+            "https://vault.corp.example",
+            "https://vault.ns.svc",
+            "https://svc",
+            "https://a.dot.example",
+            "https://10.255.0.1",
+            "https://192.0.2.7",
+            "https://[2001:db8::1]",
+            "https://[2001:db8:1:2::3]:8200",
+            "https://p.example:8200",
+        ] {
+            assert_eq!(via(LIST, direct), None, "{direct}");
+        }
+        for proxied in [
+            "https://notcorp.example",
+            "https://11.0.0.1",
+            "https://192.0.2.8",
+            "https://[2001:db8::2]",
+            "https://[2001:db8:2::1]",
+            "https://p.example",
+            "https://other.example",
+        ] {
+            assert!(via(LIST, proxied).is_some(), "{proxied}");
+        }
+        assert_eq!(via(&[("https_proxy", "http://p"), ("NO_PROXY", "*")], "https://far.example"), None);
+        assert_eq!(via(&[("https_proxy", "http://p"), ("NO_PROXY", "0.0.0.0/0")], "https://8.8.8.8"), None);
+        assert!(via(&[("https_proxy", "http://p"), ("NO_PROXY", "0.0.0.0/0")], "https://[2001:db8::1]").is_some());
+    }
+
+    #[test]
+    fn a_bad_variable_is_an_error_that_shows_no_credential() {
+        for bad in ["socks5://u:pa55@p", "http://u:pa55@", "://pa55", "http://u:pa55@p:99999"] {
+            let variables: &'static [_] = Vec::leak(vec![("https_proxy", bad)]);
+            let error = Route::new(&Proxy::Environment, &Variables(variables)).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Malformed);
+            assert!(!format!("{error:?}").contains("pa55") && error.message.contains("https_proxy"), "{error:?}");
+        }
+    }
+}

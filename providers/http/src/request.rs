@@ -1,0 +1,113 @@
+//! A request, made by hand.
+
+use bytes::Bytes;
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+
+/// A request. It has no `Debug`: a header or the body may be a credential.
+pub struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+}
+
+/// Wiped when the last of those who send it lets go.
+struct Wiped(SecretValue);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+impl Request {
+    /// A request without headers and body.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: None }
+    }
+
+    /// `GET`.
+    pub fn get(url: Url) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    /// `POST` with a body.
+    pub fn post(url: Url, content_type: &'static str, body: SecretValue) -> Self {
+        Self::new(Method::POST, url).body(content_type, body)
+    }
+
+    /// The same with a body.
+    pub fn body(mut self, content_type: &'static str, body: SecretValue) -> Self {
+        // `from_static` panics on what is not printable; a content type that is not is left out.
+        if let Ok(value) = HeaderValue::from_str(content_type) {
+            self.headers.insert(CONTENT_TYPE, value);
+        }
+        self.body = Some(Bytes::from_owner(Wiped(body)));
+        self
+    }
+
+    /// The same with a header that is no secret.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, ProviderError> {
+        let value = HeaderValue::from_str(value).map_err(|_| unfit(ErrorKind::Malformed, name, "its value"))?;
+        self.headers.insert(header_name(name)?, value);
+        Ok(self)
+    }
+
+    /// The same with a header that holds a credential: never shown by any `Debug`, and wiped after its last use.
+    pub fn secret_header(mut self, name: &str, value: SecretValue) -> Result<Self, ProviderError> {
+        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).map_err(|_| {
+            unfit(ErrorKind::Denied, name, "the credential").hint("look for a line break at the end of the credential")
+        })?;
+        value.set_sensitive(true);
+        self.headers.insert(header_name(name)?, value);
+        Ok(self)
+    }
+
+    /// What is handed to reqwest, once per hop. Headers and body are shared, not copied.
+    pub(crate) fn to_reqwest(&self, url: Url) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), url);
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = self.body.clone().map(reqwest::Body::from);
+        request
+    }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, ProviderError> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit(ErrorKind::Malformed, name, "its name"))
+}
+
+fn unfit(kind: ErrorKind, name: &str, what: &str) -> ProviderError {
+    let message = format!("cannot set the header `{}`: {what} has a byte that no header can hold", name.escape_debug());
+    ProviderError::new(kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get() -> Request {
+        Request::get(Url::parse("https://vault.internal").unwrap())
+    }
+
+    #[test]
+    fn a_credential_is_never_shown() {
+        let request = get().secret_header("x-vault-token", SecretValue::from(b"hvs.pa55".to_vec())).unwrap();
+        let shown = format!("{:?} {:?}", request.headers, request.to_reqwest(request.url.clone()));
+        assert!(!shown.contains("pa55"), "{shown}");
+        assert_eq!(request.headers["x-vault-token"], "hvs.pa55");
+    }
+
+    #[test]
+    fn bytes_that_no_header_can_hold_are_errors() {
+        for bad in [&b"pa55\n"[..], b"pa55\r\nhost: evil", b"\0pa55", b"\x7fpa55"] {
+            let error = get().secret_header("x-vault-token", SecretValue::from(bad.to_vec())).err().unwrap();
+            assert_eq!(error.kind, ErrorKind::Denied);
+            assert!(!format!("{error:?}").contains("pa55"), "{error:?}");
+        }
+        assert!(get().header("x", "a\nb").is_err());
+        assert!(get().header("a b", "x").is_err());
+        assert!(get().header("", "x").is_err());
+    }
+}

@@ -1,0 +1,125 @@
+//! Servers that cannot be trusted: final, told apart, and told nothing.
+
+use handfast_core::ErrorKind::{Unavailable, Untrusted};
+use handfast_core::ProviderError;
+use handfast_http::{Client, Options, Roots, Url};
+use rustls::ServerConfig;
+
+use crate::support::*;
+
+/// What comes of asking a server, which must have seen one connection and no request.
+async fn refused(authority: &Authority, options: Options, tls: ServerConfig, part: &str) -> ProviderError {
+    let server = Server::start(Some(tls), |_| ok("")).await;
+    let error = failed(fetch(authority, options, get(server.url("https", "/"))).await, Untrusted, part);
+    assert_eq!(server.connections(), 1, "an untrusted server is not asked again");
+    assert_eq!(server.requests(), Vec::<String>::new());
+    error
+}
+
+#[tokio::test]
+async fn certificates() {
+    let authority = Authority::new();
+    let here = &["127.0.0.1"];
+    let expired = refused(&authority, options(), authority.server_valid(here, (2020, 2021)), "expired").await;
+    assert!(expired.hint.unwrap().contains("clock"));
+    refused(&authority, options(), authority.server_valid(here, (2098, 2099)), "is valid only in").await;
+    refused(&authority, options(), authority.server(&["vault.internal", "10.0.0.1"]), "is for another name").await;
+    for stranger in [Authority::new(), Authority::named("another authority")] {
+        let unknown = refused(&authority, options(), stranger.server(here), "an unknown authority").await;
+        assert!(unknown.hint.unwrap().contains("ca_file"));
+    }
+    let builtin = Options { ca_file: None, roots: Roots::Builtin, ..options() };
+    refused(&authority, builtin, authority.server(here), "an unknown authority").await;
+}
+
+#[tokio::test]
+async fn a_file_of_two_authorities_beside_the_builtin_ones() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let pem = format!("# corp\n{}\n\n{}", first.pem(), second.pem());
+    let world = World { files: vec![(CA_FILE, pem.into_bytes())], ..World::default() };
+    let options = Options { roots: Roots::Builtin, ..options() };
+    let client = Client::new(options, &world.context()).unwrap();
+    for authority in [&first, &second] {
+        let server = Server::start(Some(authority.server(&["127.0.0.1", "localhost"])), |_| ok("trusted")).await;
+        assert_eq!(text(&client.send(get(server.url("https", "/"))).await.unwrap()), "trusted");
+        let by_name = Url::parse(&format!("https://localhost:{}/", server.address.port())).unwrap();
+        assert_eq!(text(&client.send(get(by_name)).await.unwrap()), "trusted");
+    }
+}
+
+#[tokio::test]
+async fn the_process_default_of_rustls_is_neither_used_nor_set() {
+    let authority = Authority::new();
+    let server = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
+    fetch(&authority, options(), get(server.url("https", "/"))).await.unwrap();
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+}
+
+#[tokio::test]
+async fn what_answers_a_handshake_with_something_else() {
+    for (bytes, stay, kind, part) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], true, Untrusted, "something else than TLS"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", true, Untrusted, "something else than TLS"),
+        // A fatal handshake_failure.
+        (b"\x15\x03\x03\x00\x02\x02\x28", true, Untrusted, "HandshakeFailure"),
+        (b"", false, Unavailable, "the connection ended before an answer"),
+        (b"", true, Unavailable, "within"),
+    ] {
+        let (address, connections) = raw_server(bytes, stay).await;
+        let url = Url::parse(&format!("https://{address}/")).unwrap();
+        let options = if part == "within" { impatient() } else { options() };
+        failed(fetch(&Authority::new(), options, get(url)).await, kind, part);
+        assert_eq!(*connections.lock().unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_of_ours() {
+    let authority = Authority::new();
+    let ring = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = authority.pem();
+    let root = <rustls::pki_types::CertificateDer as rustls::pki_types::pem::PemObject>::from_pem_slice(pem.as_bytes());
+    roots.add(root.unwrap()).unwrap();
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), ring.clone()).build().unwrap();
+    let plain = authority.server(&["127.0.0.1"]);
+    let tls = ServerConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(plain.cert_resolver.clone());
+    refused(&authority, options(), tls, "CertificateRequired").await;
+}
+
+#[test]
+fn a_ca_file_that_is_no_use_is_an_error_with_its_name() {
+    let good = Authority::new().pem();
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let unusable: &[(&str, String)] = &[
+        ("there are none in it", String::new()),
+        ("there are none in it", format!("just text {CANARY}")),
+        ("there are none in it", key),
+        ("number 1 is not in PEM form", good[..good.len() / 2].to_owned()),
+        ("number 2 is not in PEM form", format!("{good}-----BEGIN CERTIFICATE-----\n{CANARY}")),
+        (
+            "number 1 is not in PEM form",
+            format!("-----BEGIN CERTIFICATE-----\n!{CANARY}!\n-----END CERTIFICATE-----\n"),
+        ),
+        (
+            "number 2 is not a certificate of an authority",
+            format!("{good}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        ),
+    ];
+    for (part, pem) in unusable {
+        let world = World { files: vec![(CA_FILE, pem.clone().into_bytes())], ..World::default() };
+        let error = failed(Client::new(options(), &world.context()), Untrusted, part);
+        assert!(error.message.contains(CA_FILE), "{error:?}");
+    }
+    let binary = World { files: vec![(CA_FILE, (0..=255).cycle().take(5000).collect())], ..World::default() };
+    failed(Client::new(options(), &binary.context()), Untrusted, CA_FILE);
+    // Not as a missing secret, which could be optional.
+    failed(Client::new(options(), &World::default().context()), Untrusted, "no such file");
+    let nothing = Options { ca_file: None, roots: Roots::None, ..options() };
+    failed(Client::new(nothing, &World::default().context()), Untrusted, "there is no `ca_file`");
+}

@@ -1,0 +1,161 @@
+//! Names in the static musl program, as a pod's resolv.conf makes them hard: `ndots:5`, a search list, and name servers
+//! that fail in part.
+//!
+//! The test starts itself again in a network and a mount namespace, is the name server and the web server there, and runs
+//! the example `resolve`, built for musl, against both. That needs root and the musl target; without them it prints one line
+//! `skipped: …`, which `CI=true` makes a failure.
+// Without a harness clippy does not see that this is a test.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used)]
+
+mod cases;
+mod name_server;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use cases::{CASES, Case};
+use name_server::{NameServer, Reply};
+
+const INSIDE: &str = "--inside";
+/// What kubelet writes.
+const POD: &str = "nameserver 127.0.0.1\nsearch a.b svc.cluster.local\noptions ndots:5\n";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == INSIDE) {
+        return inside(Path::new(&arguments[at + 1]));
+    }
+    let program = match prepare() {
+        Ok(program) => program,
+        Err(why) => {
+            println!("skipped: {why}");
+            let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            return if ci { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let status = Command::new("unshare")
+        .args(["--net", "--mount", "--propagation", "private", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .arg(INSIDE)
+        .arg(program)
+        .status()
+        .unwrap();
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Builds the example for musl, where that can be run at all.
+fn prepare() -> Result<PathBuf, String> {
+    let able = Command::new("unshare")
+        .args(["--net", "--mount", "ip", "link", "set", "lo", "up"])
+        .stderr(Stdio::null())
+        .status();
+    if !able.is_ok_and(|status| status.success()) {
+        return Err("namespaces of our own need root, unshare and ip".into());
+    }
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("there is no target directory")?;
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "handfast-http", "--example", "resolve", "--target", &target])
+        .arg("--target-dir")
+        .arg(directory)
+        .output()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if !built.status.success() {
+        // The one thing that is missing on a machine where all else builds; anything else is a failure of the crate.
+        let errors = String::from_utf8_lossy(&built.stderr);
+        assert!(errors.contains("target may not be installed") || errors.contains("musl-gcc"), "{errors}");
+        return Err(format!("the target {target} or musl-gcc is not installed"));
+    }
+    Ok(directory.join(target).join("debug/examples/resolve"))
+}
+
+fn inside(program: &Path) -> ExitCode {
+    let run = |command: &str, arguments: &[&str]| {
+        assert!(Command::new(command).args(arguments).status().unwrap().success(), "{command} {arguments:?}");
+    };
+    run("ip", &["link", "set", "lo", "up"]);
+    run("mount", &["-t", "tmpfs", "none", "/mnt"]);
+    fs::write("/mnt/resolv.conf", POD).unwrap();
+    fs::write("/mnt/hosts", "127.9.9.9 localhost\n").unwrap();
+    run("mount", &["--bind", "/mnt/resolv.conf", "/etc/resolv.conf"]);
+    run("mount", &["--bind", "/mnt/hosts", "/etc/hosts"]);
+    serve_http();
+    let names = NameServer::start();
+    let mut failed = 0;
+    for case in CASES {
+        let verdict = check(case, &names, program);
+        println!("test {} ... {}", case.name, verdict.as_ref().map_or_else(|why| why.as_str(), |took| took.as_str()));
+        failed += usize::from(verdict.is_err());
+    }
+    let verdict = check_without_threads(&names, program);
+    println!(
+        "test no_thread_for_a_look_up_is_the_systems_fault ... {}",
+        verdict.as_ref().map_or_else(|why| why.as_str(), |()| "ok")
+    );
+    failed += usize::from(verdict.is_err());
+    println!("{} passed; {failed} failed", CASES.len() + 1 - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a case; the time that it took, or why it failed.
+fn check(case: &Case, names: &NameServer, program: &Path) -> Result<String, String> {
+    names.serve(case.zone);
+    let start = Instant::now();
+    let output = Command::new(program).arg(format!("http://{}:8080/", case.host)).output().unwrap();
+    let took = start.elapsed();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let asked = names.asked();
+    if !text.starts_with(case.expected) {
+        return Err(format!(
+            "FAILED: expected `{}`, got `{}` after {took:?}; asked {asked:?}",
+            case.expected,
+            text.trim()
+        ));
+    }
+    if took > case.within {
+        return Err(format!("FAILED: took {took:?}, at most {:?} are allowed", case.within));
+    }
+    if let Some(name) = case.never_asked.filter(|name| asked.contains(*name)) {
+        return Err(format!("FAILED: {name} was asked for"));
+    }
+    Ok(format!("ok ({took:.1?}: {})", text.trim()))
+}
+
+/// A user that may have one thread has none for a look-up.
+fn check_without_threads(names: &NameServer, program: &Path) -> Result<(), String> {
+    names.serve(|_, _| Reply::Addresses(&["127.0.0.2"]));
+    // The mount namespace is ours: a copy that any user can reach.
+    fs::copy(program, "/mnt/resolve").unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=54321", "--clear-groups", "prlimit", "--nproc=1", "/mnt/resolve", "http://store.example:8080/"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.starts_with("Os cannot ask http://store.example:8080: out of memory or threads") {
+        true => Ok(()),
+        false => Err(format!("FAILED: {text} {}", String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// Answers every request with the address that it came to.
+fn serve_http() {
+    for address in ["0.0.0.0:8080", "[::1]:8080"] {
+        let listener = TcpListener::bind(address).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = answer_http(stream);
+            }
+        });
+    }
+}
+
+fn answer_http(mut stream: TcpStream) -> std::io::Result<()> {
+    let _ = stream.read(&mut [0; 4096])?;
+    let body = stream.local_addr()?.ip().to_string();
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}

@@ -1,0 +1,110 @@
+//! What killed runs leave, and what others plant.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const OLD: &str = "..handfast_1_0123456789abcdef";
+
+/// A directory, a canary outside of it, and a plan for the files `a` and `b`.
+fn scene() -> (Memory, Memory, Plan) {
+    let (memory, outside) = (Memory::new(), Memory::new());
+    fs::write(outside.join("canary"), "alive").unwrap();
+    let wanted = plan(Some(&memory.0), vec![file("a"), file("b")]);
+    (memory, outside, wanted)
+}
+
+fn both() -> Vec<Arrived> {
+    vec![value(0, b"1"), value(1, b"2")]
+}
+
+#[test]
+fn a_killed_runs_leftovers_are_repaired() {
+    // Killed while it wrote; after `..data` was swapped; after one of the names.
+    let states: [&[(&str, &str)]; 3] = [&[], &[("..data", OLD)], &[("..data", OLD), ("a", "..data/a")]];
+    for links in states {
+        let (memory, _outside, wanted) = scene();
+        fs::create_dir(memory.join(OLD)).unwrap();
+        fs::write(memory.join(OLD).join("a"), "old").unwrap();
+        symlink("..data/a", memory.join(OLD).join("..link_0")).unwrap();
+        for (name, target) in links {
+            symlink(target, memory.join(name)).unwrap();
+        }
+        start(&wanted, both()).unwrap();
+        assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"], "{links:?}");
+        assert!(!memory.join(OLD).exists());
+        assert_eq!(fs::read(memory.join("a")).unwrap(), b"1");
+    }
+}
+
+#[test]
+fn planted_links_are_neither_followed_nor_written_through() {
+    let (memory, outside, wanted) = scene();
+    fs::create_dir(memory.join(OLD)).unwrap();
+    symlink(outside.join("canary"), memory.join(OLD).join("a")).unwrap();
+    symlink(&outside.0, memory.join(OLD).join("directory")).unwrap();
+    symlink(&outside.0, memory.join("..handfast_2_x")).unwrap();
+    symlink(OLD, memory.join("..data")).unwrap();
+    symlink("..data/a", memory.join("a")).unwrap();
+    start(&wanted, both()).unwrap();
+    assert_eq!(fs::read(outside.join("canary")).unwrap(), b"alive");
+    assert_eq!(outside.entries(), ["canary"]);
+    assert_eq!(fs::read(memory.join("a")).unwrap(), b"1");
+    assert!(!memory.join(OLD).exists());
+}
+
+#[test]
+fn a_planted_directory_inside_a_generation_is_not_entered() {
+    let (memory, _outside, wanted) = scene();
+    fs::create_dir_all(memory.join(OLD).join("nested")).unwrap();
+    fs::write(memory.join(OLD).join("nested/kept"), "x").unwrap();
+    start(&wanted, both()).unwrap();
+    assert!(memory.join(OLD).join("nested/kept").exists());
+    assert_eq!(
+        generation::leftover_warning("/s", OLD.as_ref(), Errno::ENOTEMPTY),
+        format!("cannot remove the leftover `{OLD}` in `/s`: directory not empty")
+    );
+}
+
+#[test]
+fn a_name_that_is_anothers_is_refused_before_the_fetch_and_untouched() {
+    let (uid, _) = our_ids();
+    type Plant = fn(&Memory, &Memory);
+    let plants: [(&str, &str, Plant); 6] = [
+        ("a", "a file", |memory, _| fs::write(memory.join("a"), "x").unwrap()),
+        ("b", "a directory", |memory, _| fs::create_dir(memory.join("b")).unwrap()),
+        ("a", "a link", |memory, outside| symlink(outside.join("canary"), memory.join("a")).unwrap()),
+        ("a", "a link", |memory, _| symlink("..data/b", memory.join("a")).unwrap()),
+        ("..data", "a link", |memory, outside| symlink(&outside.0, memory.join("..data")).unwrap()),
+        ("..data", "a link", |memory, _| symlink("..handfast_1/../../x", memory.join("..data")).unwrap()),
+    ];
+    for (name, what, plant) in plants {
+        let (memory, outside, wanted) = scene();
+        plant(&memory, &outside);
+        let before = memory.entries();
+        let error = failure(prepare(&wanted));
+        assert_eq!(
+            error.message,
+            format!("cannot use `{}`: `{name}` is {what} of uid {uid} that handfast did not make", memory.0.display())
+        );
+        assert_eq!(error.hint.as_deref(), Some("give each set of secrets a directory of its own"));
+        assert_eq!((error.class.exit_code(), memory.entries()), (73, before));
+        assert_eq!(fs::read(outside.join("canary")).unwrap(), b"alive");
+    }
+}
+
+#[test]
+fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
+    let (memory, _outside, wanted) = scene();
+    start(&wanted, both()).unwrap();
+    let destination = prepare(&wanted).unwrap();
+    fs::remove_file(memory.join("a")).unwrap();
+    fs::write(memory.join("a"), "theirs").unwrap();
+    let generation = fs::read_link(memory.join("..data")).unwrap();
+    failure(deliver(destination, &wanted, vec![value(0, b"3"), value(1, b"4")]));
+    assert_eq!(fs::read_link(memory.join("..data")).unwrap(), generation);
+    assert_eq!(fs::read(memory.join("b")).unwrap(), b"2");
+    assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"]);
+}

@@ -1,0 +1,126 @@
+//! The stages `lockdown` and `launch` from every state that handfast can be started in: the app reports what it got.
+//!
+//! Ids, capabilities and dispositions belong to a process, and the standard harness's threads would share them, so this test
+//! has a `main` of its own and each case runs in processes of its own: a wrapper such as `setpriv` makes the start state, then
+//! this binary (called with `subject`) locks itself down and becomes this binary again (called with `probe`).
+#![allow(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "the test starts programs, and the probe shows its environment")]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+
+mod cases;
+mod filter;
+mod probe;
+mod subject;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use cases::{Case, Expected};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("subject") => subject::run(&arguments[1..]),
+        Some("probe") => probe::run(),
+        _ => run_cases(&arguments),
+    }
+}
+
+fn run_cases(filters: &[String]) -> ExitCode {
+    let filters: Vec<&String> = filters.iter().filter(|word| !word.starts_with('-')).collect();
+    let place = Place::new();
+    let root = nix::unistd::geteuid().is_root();
+    let (mut passed, mut skipped, mut failed) = (0, 0, 0);
+    for case in cases::all(&place.directory) {
+        if !filters.is_empty() && !filters.iter().any(|filter| case.name.contains(*filter)) {
+            continue;
+        }
+        if case.needs_root && !root {
+            println!("skipped: {}: needs root", case.name);
+            skipped += 1;
+            continue;
+        }
+        match run_case(&case, &place.binary) {
+            Ok(()) => {
+                println!("test {} ... ok", case.name);
+                passed += 1;
+            }
+            Err(why) => {
+                println!("test {} ... FAILED\n{why}", case.name);
+                failed += 1;
+            }
+        }
+    }
+    println!("\ntest result: {passed} passed; {failed} failed; {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_case(case: &Case, binary: &Path) -> Result<(), String> {
+    let binary = binary.to_str().unwrap();
+    let mut words: Vec<&str> = case.before.split_whitespace().collect();
+    words.extend([binary, "subject"]);
+    words.extend(case.plan.split_whitespace());
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let all = || format!("{words:?}\n{}\n{stdout}{stderr}", output.status);
+    match &case.expected {
+        Expected::App(lines) => {
+            let found = as_found(case, binary)?;
+            let lines = lines.iter().chain(&found);
+            if !output.status.success() {
+                return Err(format!("the app did not start: {}", all()));
+            }
+            for line in lines {
+                if !stdout.lines().any(|found| found == line) {
+                    return Err(format!("the app does not report `{line}`: {}", all()));
+                }
+            }
+        }
+        Expected::Refused(code, texts) => {
+            if !stdout.is_empty() || output.status.code() != Some(*code) {
+                return Err(format!("expected exit {code} without an app: {}", all()));
+            }
+            for text in texts {
+                if !stderr.contains(text) {
+                    return Err(format!("the error does not say `{text}`: {}", all()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a program that is started directly finds, and the app must find too.
+fn as_found(case: &Case, binary: &str) -> Result<Vec<String>, String> {
+    let words: Vec<&str> = case.before.split_whitespace().chain([binary, "probe"]).collect();
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<String> = stdout.lines().filter(|line| line.starts_with("found ")).map(Into::into).collect();
+    if found.is_empty() { Err(format!("cannot start directly: {words:?}")) } else { Ok(found) }
+}
+
+/// A directory that every uid can enter, with this binary in it: the checkout itself may be private.
+struct Place {
+    directory: PathBuf,
+    binary: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = Path::new("/tmp").join(format!("handfast-lockdown-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        let binary = directory.join("binary");
+        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { directory, binary }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.directory).unwrap();
+    }
+}

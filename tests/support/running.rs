@@ -1,0 +1,121 @@
+//! A started handfast, and how it ended.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Directory, MEMORY};
+
+/// A handfast, or the app that it became, still running.
+pub struct Running {
+    directory: Directory,
+    traced: bool,
+    child: Child,
+    stdout: JoinHandle<Vec<u8>>,
+    stderr: JoinHandle<Vec<u8>>,
+    started: Instant,
+    timeout: Duration,
+}
+
+impl Running {
+    /// Begins to read what the child writes.
+    pub(super) fn new(mut child: Child, directory: Directory, traced: bool, timeout: Duration) -> Self {
+        let stdout = collect(child.stdout.take().expect("piped"));
+        let stderr = collect(child.stderr.take().expect("piped"));
+        Self { directory, traced, child, stdout, stderr, started: Instant::now(), timeout }
+    }
+
+    /// The process: confine's at first, then handfast's, then the app's (the tracer's where it is traced).
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("process ids are small")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("it is there");
+    }
+
+    /// Waits until it has become the named program; the name is that of the file, without its directory.
+    pub fn wait_for(&mut self, name: &str) {
+        let executable = format!("/proc/{}/exe", self.pid());
+        while !fs::read_link(&executable).is_ok_and(|path| path.file_name() == Some(OsStr::new(name))) {
+            assert!(self.child.try_wait().expect("it is ours").is_none(), "it ended before it became {name}");
+            assert!(self.started.elapsed() < self.timeout, "it has not become {name}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits for its end; the test fails where that takes too long.
+    pub fn finish(mut self) -> Outcome {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                break Some(status);
+            }
+            if self.started.elapsed() > self.timeout {
+                let group = Pid::from_raw(self.pid());
+                killpg(group, Signal::SIGKILL).expect("it is there");
+                self.child.wait().expect("it is ours");
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let elapsed = self.started.elapsed();
+        let stdout = self.stdout.join().expect("the pipe was read");
+        let stderr = String::from_utf8_lossy(&self.stderr.join().expect("the pipe was read")).into_owned();
+        let Some(status) = status else { panic!("not finished after {:?}; so far: {stderr}", self.timeout) };
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().expect("no code, so a signal"));
+        let memory = self.traced.then(|| {
+            let text = fs::read(self.directory.path().join(MEMORY)).expect("the tracer has written its report");
+            serde_json::from_slice(&text).expect("the tracer's report is JSON")
+        });
+        Outcome { code, stdout, stderr, elapsed, memory }
+    }
+}
+
+/// How a start of handfast ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code, or 128+n where signal n killed it.
+    pub code: i32,
+    /// All that was written to standard output: the app's, and nobody else's.
+    pub stdout: Vec<u8>,
+    /// All that was written to standard error.
+    pub stderr: String,
+    /// From the start to the end.
+    pub elapsed: Duration,
+    memory: Option<Value>,
+}
+
+impl Outcome {
+    /// What the probe saw.
+    pub fn probe(&self) -> Value {
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("no report of the probe ({error}): {self:?}"))
+    }
+
+    /// Whether the probe, in the app's place, was started at all.
+    pub fn app_ran(&self) -> bool {
+        !self.stdout.is_empty()
+    }
+
+    /// What [`Run::traced`] found, one entry per process and moment.
+    pub fn memory(&self) -> &Value {
+        self.memory.as_ref().expect("the run was traced")
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+        bytes
+    })
+}

@@ -1,0 +1,207 @@
+//! The search for needles, in pieces of memory.
+
+use crate::needle::{MASK, Needle, SHORTEST_HALF};
+
+/// How much of a pattern was found. A freed block has lost its first bytes to the allocator, so its end counts too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// Its first half only.
+    Head,
+    /// Its second half only.
+    Tail,
+}
+
+impl Part {
+    /// As reports name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Head => "head",
+            Self::Tail => "tail",
+        }
+    }
+}
+
+/// One place where a needle was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Which of the needles, counted from 0.
+    pub needle: usize,
+    /// In which form: `raw`, `hex`, `hex-upper`, `base64`, `base64+1`, …
+    pub encoding: &'static str,
+    /// How much of it.
+    pub part: Part,
+    /// Where in the searched bytes that part begins.
+    pub offset: usize,
+    /// Where it ends.
+    pub end: usize,
+}
+
+struct Pattern {
+    needle: usize,
+    encoding: &'static str,
+    masked: Vec<u8>,
+}
+
+struct Anchor {
+    pattern: usize,
+    /// Where in the pattern this anchor begins.
+    start: usize,
+    end: usize,
+}
+
+/// Looks for any number of needles in one pass.
+pub struct Search {
+    patterns: Vec<Pattern>,
+    anchors: Vec<Anchor>,
+    /// For each pair of bytes (in clear): whether an anchor begins with it.
+    begins: Vec<bool>,
+    longest: usize,
+}
+
+impl Search {
+    /// Prepares all forms of all needles.
+    #[must_use]
+    pub fn new(needles: &[Needle]) -> Self {
+        let of = |(needle, value): (usize, &Needle)| {
+            let pattern = move |(encoding, masked)| Pattern { needle, encoding, masked };
+            value.patterns().into_iter().map(pattern).collect::<Vec<_>>()
+        };
+        let patterns: Vec<Pattern> = needles.iter().enumerate().flat_map(of).collect();
+        let mut anchors = Vec::new();
+        let mut begins = vec![false; 1 << 16];
+        for (index, pattern) in patterns.iter().enumerate() {
+            let (length, half) = (pattern.masked.len(), pattern.masked.len() / 2);
+            let cuts = if half < SHORTEST_HALF { vec![(0, length)] } else { vec![(0, half), (half, length)] };
+            for (start, end) in cuts {
+                begins[pair(pattern.masked[start] ^ MASK, pattern.masked[start + 1] ^ MASK)] = true;
+                anchors.push(Anchor { pattern: index, start, end });
+            }
+        }
+        let longest = patterns.iter().map(|pattern| pattern.masked.len()).max().unwrap_or(0);
+        Self { patterns, anchors, begins, longest }
+    }
+
+    /// How many bytes of one piece have to be searched again with the next, so that nothing is lost between them.
+    #[must_use]
+    pub fn overlap(&self) -> usize {
+        self.longest.saturating_sub(1)
+    }
+
+    /// Every place in `bytes` where a needle is, in any form; a whole one is one hit.
+    #[must_use]
+    pub fn hits(&self, bytes: &[u8]) -> Vec<Hit> {
+        let candidates = bytes.windows(2).enumerate().filter(|(_, two)| self.begins[pair(two[0], two[1])]);
+        candidates
+            .flat_map(|(at, _)| self.anchors.iter().filter_map(move |anchor| self.hit(bytes, at, anchor)))
+            .collect()
+    }
+
+    fn hit(&self, bytes: &[u8], at: usize, anchor: &Anchor) -> Option<Hit> {
+        let Pattern { needle, encoding, ref masked } = self.patterns[anchor.pattern];
+        if !matches(bytes, at, &masked[anchor.start..anchor.end]) {
+            return None;
+        }
+        let whole = at.checked_sub(anchor.start).is_some_and(|start| matches(bytes, start, masked));
+        let (part, length) = match (whole, anchor.start) {
+            // The head has reported it.
+            (true, 1..) => return None,
+            (true, 0) => (Part::Whole, masked.len()),
+            (false, 0) => (Part::Head, anchor.end),
+            (false, 1..) => (Part::Tail, anchor.end - anchor.start),
+        };
+        Some(Hit { needle, encoding, part, offset: at, end: at + length })
+    }
+}
+
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
+}
+
+fn matches(bytes: &[u8], at: usize, masked: &[u8]) -> bool {
+    bytes
+        .get(at..at + masked.len())
+        .is_some_and(|found| found.iter().zip(masked).all(|(byte, mask)| byte ^ MASK == *mask))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    const VALUE: &[u8] = b"\x00canary\xff-0123456789>?~";
+
+    fn search() -> Search {
+        let digits: String = VALUE.iter().map(|byte| format!("{byte:02x}")).collect();
+        Search::new(&[Needle::from_hex(&digits).expect("hexadecimal digits")])
+    }
+
+    fn found(bytes: &[u8]) -> Vec<(&'static str, Part, usize)> {
+        search().hits(bytes).into_iter().map(|hit| (hit.encoding, hit.part, hit.offset)).collect()
+    }
+
+    /// Base64 written once more, the plain way, to check the patterns against.
+    fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
+        let group = |group: &[u8]| {
+            let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+            (0..=group.len()).map(move |at| alphabet[(word >> (18 - 6 * at) & 63) as usize]).collect::<Vec<_>>()
+        };
+        bytes.chunks(3).flat_map(group).collect()
+    }
+
+    #[test]
+    fn a_clean_buffer_has_no_hits() {
+        assert_eq!(found(&[0; 4096]), []);
+        assert_eq!(found(b""), []);
+    }
+
+    #[test]
+    fn the_value_itself_is_found_at_each_offset() {
+        for before in 0..40 {
+            let bytes = [vec![b'.'; before], VALUE.to_vec(), b"..".to_vec()].concat();
+            assert_eq!(found(&bytes), [("raw", Part::Whole, before)]);
+        }
+    }
+
+    #[test]
+    fn both_cases_of_hex_are_found() {
+        let hex: String = VALUE.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found(hex.as_bytes()), [("hex", Part::Whole, 0)]);
+        assert_eq!(found(hex.to_uppercase().as_bytes()), [("hex-upper", Part::Whole, 0)]);
+    }
+
+    #[test]
+    fn base64_is_found_at_each_alignment_in_both_alphabets() {
+        for (alphabet, names) in
+            [(STANDARD, ["base64", "base64+1", "base64+2"]), (URL, ["base64url", "base64url+1", "base64url+2"])]
+        {
+            for before in 0..9 {
+                let bytes = [vec![b'x'; before], VALUE.to_vec(), b"after".to_vec()].concat();
+                let hits = found(&base64(&bytes, alphabet));
+                let hit = |hit: &&(&str, Part, usize)| hit.0 == names[before % 3] && hit.1 == Part::Whole;
+                assert_eq!(hits.iter().filter(hit).count(), 1, "{before} bytes before: {hits:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_allocator_leaves_of_a_freed_value_is_found() {
+        let mut bytes = VALUE.to_vec();
+        bytes[..8].fill(0x55);
+        assert_eq!(found(&bytes), [("raw", Part::Tail, VALUE.len() / 2)]);
+        let mut bytes = VALUE.to_vec();
+        bytes[VALUE.len() - 4..].fill(0);
+        assert_eq!(found(&bytes), [("raw", Part::Head, 0)]);
+    }
+
+    #[test]
+    fn the_search_itself_does_not_hold_the_value() {
+        let search = search();
+        assert!(search.patterns.iter().all(|pattern| search.hits(&pattern.masked).is_empty()));
+    }
+}
