@@ -131,7 +131,7 @@ mod tests {
         let mut table = Table::default();
         for (key, text) in entries {
             let value = Value::String(text.to_string().into());
-            table.set(key, Item { place: Place::CommandLine, value });
+            table.set(key, Place::CommandLine, Item { place: Place::CommandLine, value });
         }
         table
     }
