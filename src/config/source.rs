@@ -159,7 +159,7 @@ pub fn refuse_writable(sources: &[(PathBuf, Metadata)], uid: u32, gid: u32, grou
     let mut problems = Problems::default();
     for (path, metadata) in sources {
         let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
-        let by_group = mode & 0o020 != 0 && (group == gid || groups.contains(&group)) && group != 0;
+        let by_group = mode & 0o020 != 0 && (group == gid || groups.contains(&group)) && uid != 0;
         let who = if mode & 0o002 != 0 {
             "everybody"
         } else if owner == uid && uid != 0 {
