@@ -80,9 +80,13 @@ pub struct Instance {
 impl Instance {
     /// The instance that the fixture's settings give.
     pub fn connect<F: Fixture>(fixture: &F) -> Self {
-        let outside = fixture.outside();
+        Self::from_settings(F::DEFINITION, fixture.settings(), fixture.outside())
+    }
+
+    /// The instance that settings of one's own give, for what a provider tests besides the suite.
+    pub fn from_settings(definition: &Definition, settings: Table, outside: Outside) -> Self {
         let clock = outside.clock.clone();
-        let connected = configure(fixture).connect(outside.context());
+        let connected = configure(definition, settings).connect(outside.context());
         Self { provider: connected.unwrap_or_else(|error| panic!("cannot connect: {error}")), clock }
     }
 
@@ -121,13 +125,13 @@ impl Instance {
     }
 }
 
-/// Reads the fixture's settings, which must be right.
-pub fn configure<F: Fixture>(fixture: &F) -> Box<dyn Configured> {
+/// Reads settings, which must be right.
+pub fn configure(definition: &Definition, table: Table) -> Box<dyn Configured> {
     let mut problems = Problems::default();
-    let (table, instance) = (fixture.settings(), F::DEFINITION.name.to_owned());
-    keys::check(&table, &format!("providers.{instance}"), &[F::DEFINITION.keys], &mut problems);
-    let configured = (F::DEFINITION.configure)(Settings { instance, table }, &mut problems);
-    assert!(problems.is_empty(), "the fixture's settings are wrong: {:?}", problems.into_sorted());
+    let instance = definition.name.to_owned();
+    keys::check(&table, &format!("providers.{instance}"), &[definition.keys], &mut problems);
+    let configured = (definition.configure)(Settings { instance, table }, &mut problems);
+    assert!(problems.is_empty(), "the settings are wrong: {:?}", problems.into_sorted());
     configured
 }
 

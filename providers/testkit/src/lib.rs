@@ -2,7 +2,7 @@
 //!
 //! In `providers/NAME/tests/conformance.rs`:
 //!
-//! ```ignore
+//! ```text
 //! struct Store { … }
 //! impl handfast_testkit::Fixture for Store { … }
 //! handfast_testkit::conformance!(Store);
