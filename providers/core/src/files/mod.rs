@@ -56,7 +56,7 @@ impl Files for System {
 
 /// The whole file, or `None` when it has more than `limit` bytes. What the file system has `told` of its size is the first
 /// guess and no more. The buffer is never reallocated, so that no part of it is left behind in freed memory.
-fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Option<SecretValue>> {
+pub fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Option<SecretValue>> {
     let guess = usize::try_from(told).unwrap_or(limit).max(512).min(limit) + 1;
     let mut buffer = Zeroizing::new(vec![0; guess]);
     let mut filled = 0;
