@@ -45,7 +45,7 @@ pub fn fetch(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Re
     let mut worker = Worker { pid, reaped: None };
     let backstop = plan.deadline.at() + LAST_WORDS;
     let received = receive::generation(plan, &ours, &mut watch.with_worker(&mut worker, backstop))?;
-    drop(ours);
+    receive::end(&ours, &mut watch.with_worker(&mut worker, backstop))?;
     worker.finish()?;
     sandbox::report(received.sandbox, plan.isolation.strict)?;
     Ok(received.arrived)
@@ -58,35 +58,42 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Waits for the worker's end after its last frame, which it reaches by itself in well under a millisecond.
+    /// Takes in the end of a worker that has closed its socket after its last frame.
     fn finish(&mut self) -> Result<()> {
-        match self.reap() {
+        match self.end() {
             WaitStatus::Exited(_, 0) => Ok(()),
             status => Err(ended(status)),
         }
     }
 
-    fn reap(&mut self) -> WaitStatus {
-        loop {
-            match (self.reaped, waitpid(self.pid, None)) {
-                (Some(status), _) => return status,
-                (None, Ok(status)) => self.reaped = Some(status),
-                (None, Err(nix::errno::Errno::EINTR)) => {}
-                // Reaped by somebody else: there is nothing left to wait for.
-                (None, Err(_)) => self.reaped = Some(WaitStatus::Exited(self.pid, 0)),
-            }
+    /// Makes sure that the worker is gone, and says how it ended. A worker of ours closes its socket by exiting, and the
+    /// signal no longer changes how that reads; one that closes it and lives on would be waited for without end.
+    fn end(&mut self) -> WaitStatus {
+        if self.reaped.is_none()
+            && let Err(error) = kill(self.pid, Signal::SIGKILL)
+        {
+            tracing::debug!(target: "handfast", "the worker has ended by itself: {}", reason(error));
         }
+        self.reap()
+    }
+
+    fn reap(&mut self) -> WaitStatus {
+        *self.reaped.get_or_insert_with(|| {
+            loop {
+                match waitpid(self.pid, None) {
+                    Ok(status) => return status,
+                    Err(nix::errno::Errno::EINTR) => {}
+                    // Reaped by somebody else: there is nothing left to wait for.
+                    Err(_) => return WaitStatus::Exited(self.pid, 0),
+                }
+            }
+        })
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.reaped.is_none() {
-            if let Err(error) = kill(self.pid, Signal::SIGKILL) {
-                tracing::debug!(target: "handfast", "the worker has ended by itself: {}", reason(error));
-            }
-            self.reap();
-        }
+        self.end();
     }
 }
 
