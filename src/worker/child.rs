@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::frame::{self, FIRST_GENERATION, Kind};
 use super::sandbox;
 use crate::config::Environment;
-use crate::error::Class;
+use crate::error::{Class, reason};
 use crate::fetch::{self, Order, Outcome};
 use crate::plan::{Instance, Plan};
 use crate::sys;
@@ -36,7 +36,7 @@ fn serve(
     parent: Pid,
 ) -> Result<(), Class> {
     let parts = sandbox::enter(parent, socket.as_raw_fd()).map_err(|error| {
-        tracing::error!(target: "handfast", "the worker cannot lock itself up: {error}");
+        tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
@@ -44,7 +44,7 @@ fn serve(
     let order =
         Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
     let outcomes = fetch::all(order, environment).map_err(|error| {
-        tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", crate::error::reason(error));
+        tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
     send(plan, outcomes, socket).map_err(|_| Class::Os)

@@ -103,10 +103,10 @@ fn ended(status: WaitStatus) -> Error {
     match status {
         WaitStatus::Exited(_, code) if code == i32::from(Class::Isolation.exit_code()) => {
             fail(Class::Isolation, "the worker could not give up its privileges".into())
-                .hint("a seccomp filter that denies capset or prctl(PR_SET_NO_NEW_PRIVS) does this")
+                .hint("a seccomp filter that denies capset or prctl does this")
         }
         WaitStatus::Exited(_, code) if code == i32::from(Class::Os.exit_code()) => {
-            fail(Class::Os, "the worker could not start: not enough memory or descriptors".into())
+            fail(Class::Os, "the worker had not enough memory or descriptors".into())
         }
         WaitStatus::Exited(_, code) => fail(Class::Internal, format!("the worker ended early, with exit code {code}")),
         WaitStatus::Signaled(_, signal, _) => fail(Class::Internal, format!("the worker was killed by {signal}")),
