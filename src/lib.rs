@@ -67,7 +67,11 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     match invocation {
         Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
         Invocation::Init(options) => run::init(&options, environment, started),
-        Invocation::Check(options, format) => print(&check::check(&options, &format, &environment, started)?),
+        Invocation::Check(options, format) => {
+            let checked = check::check(&options, &format, &environment, started)?;
+            print(&checked.text)?;
+            checked.refusal.map_or(Ok(()), Err)
+        }
         Invocation::Install(path) => install::install(&path),
         Invocation::Schema => print(&config::schema::schema()),
         Invocation::Completions(shell) => print(&cli::completions(&shell)?),
