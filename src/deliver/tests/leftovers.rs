@@ -104,7 +104,7 @@ fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
     fs::remove_file(memory.join("a")).unwrap();
     fs::write(memory.join("a"), "theirs").unwrap();
     let generation = fs::read_link(memory.join("..data")).unwrap();
-    failure(deliver(destination, &wanted, vec![value(0, b"3"), value(1, b"4")]));
+    failure(deliver(destination, &wanted, received(&wanted, vec![value(0, b"3"), value(1, b"4")])));
     assert_eq!(fs::read_link(memory.join("..data")).unwrap(), generation);
     assert_eq!(fs::read(memory.join("b")).unwrap(), b"2");
     assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"]);

@@ -20,7 +20,7 @@ fn ids(path: &Path) -> (u32, u32, u32) {
 /// Delivers files with these powers instead of all of root's.
 fn files_with(plan: &Plan, powers: &Powers, arrived: Vec<Arrived>) -> Result<()> {
     let prepared = files::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
-    let (new_files, _) = arrivals::sort(plan, Some(&prepared), arrived)?;
+    let (new_files, _) = arrivals::sort(Some(&prepared), received(plan, arrived))?;
     prepared.write(plan, powers, &new_files)?.publish(powers)
 }
 
