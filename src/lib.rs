@@ -36,6 +36,7 @@ use error::{Class, Error, Phase};
 pub fn main() -> ExitCode {
     let started = Instant::now();
     std::panic::set_hook(Box::new(panicked));
+    sys::allocator::on_exhaustion(exhausted);
     let environment = Environment::from(sys::environment::capture(config::is_credential));
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = start(&arguments, environment, started);
@@ -99,4 +100,10 @@ fn panicked(information: &std::panic::PanicHookInfo<'_>) {
         .hint("please report it with this line");
     report::failure(&error, std::time::Duration::ZERO);
     sys::exit::now(i32::from(Class::Internal.exit_code()))
+}
+
+/// No memory left: told without any.
+fn exhausted() -> ! {
+    report::out_of_memory();
+    sys::exit::now(i32::from(Class::Os.exit_code()))
 }

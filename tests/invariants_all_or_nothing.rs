@@ -65,7 +65,7 @@ fn a_descriptor_that_cannot_be_made_takes_the_files_with_it() {
         let inject = format!("inject=memfd_create:error=ENOMEM:when={number}");
         let run = Run::new().config(&ten(&directory, 0..10));
         let outcome =
-            run.under(&[program.to_str().expect("text"), "-f", "-qq", "-o", "/dev/null", "-e", &inject]).start();
+            run.through(&[program.to_str().expect("text"), "-f", "-qq", "-o", "/dev/null", "-e", &inject]).start();
         assert!(!outcome.app_ran(), "{outcome:?}");
         assert!([71, 73].contains(&outcome.code), "{outcome:?}");
         assert_eq!(directory.names(), Vec::<String>::new(), "{outcome:?}");

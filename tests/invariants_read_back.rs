@@ -148,7 +148,7 @@ fn a_state_that_already_holds_is_not_attempted() {
     // With all these denied, only a process that needs none of them can start.
     let denied = "prctl-no_new_privs=EPERM,setgroups=EPERM,setresgid=EPERM,setresuid=EPERM";
     let run = Run::new().config(config).confine(&["--caps", "none", "--groups", "none", "--deny", denied]);
-    let outcome = run.under(&[setpriv, "--nnp", "--"]).start();
+    let outcome = run.through(&[setpriv, "--nnp", "--"]).start();
     assert_planned("no_new_privs already", &outcome, (0, 0, &[]), NONE, true);
 }
 

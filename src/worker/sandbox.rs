@@ -29,7 +29,7 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     close_others(socket);
-    capabilities::clear_ambient()?;
+    // Ambient capabilities are permitted and inheritable ones: the kernel takes them along.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
         capabilities::set(none)?;

@@ -19,6 +19,8 @@ mod programs;
 mod requirements;
 mod running;
 mod trace;
+mod tree;
+mod verdict;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -34,6 +36,7 @@ pub use requirements::{find_program, is_root, require};
 pub(crate) use requirements::{needs_program, needs_root};
 pub use running::{Outcome, Running};
 pub use trace::{Call, Trace};
+pub use tree::tree;
 
 /// What the app finds in PATH, whatever the machine has there.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,8 +49,8 @@ pub struct Run {
     options: Vec<OsString>,
     app: Option<Vec<OsString>>,
     environment: Vec<(OsString, OsString)>,
+    through: Vec<OsString>,
     confine: Vec<OsString>,
-    wrapper: Vec<OsString>,
     needles: Vec<String>,
     stdin: Vec<u8>,
     timeout: Duration,
@@ -68,8 +71,8 @@ impl Run {
             options: Vec::new(),
             app: None,
             environment: vec![("PATH".into(), PATH.into())],
+            through: Vec::new(),
             confine: vec!["--clean".into()],
-            wrapper: Vec::new(),
             needles: Vec::new(),
             stdin: Vec::new(),
             timeout: Duration::from_secs(20),
@@ -118,9 +121,9 @@ impl Run {
         self
     }
 
-    /// Starts all of it by this command, such as `strace -f -o FILE`.
-    pub fn under<S: AsRef<OsStr>>(mut self, command: &[S]) -> Self {
-        self.wrapper.extend(command.iter().map(|word| word.as_ref().to_owned()));
+    /// A program of the machine's that starts `confine` (and so handfast) in its turn: `unshare --pid --fork`, `strace`.
+    pub fn through<S: AsRef<OsStr>>(mut self, words: &[S]) -> Self {
+        self.through.extend(words.iter().map(|word| word.as_ref().to_owned()));
         self
     }
 
@@ -164,15 +167,16 @@ impl Run {
         Running::new(child, self.directory, !self.needles.is_empty(), self.timeout)
     }
 
-    /// `[WRAPPER …] [at-exec …] confine … -- handfast COMMAND … [-- APP …]`
+    /// `[at-exec …] [THROUGH …] confine … -- handfast COMMAND … [-- APP …]`
     fn words(&self) -> Vec<OsString> {
-        let mut words = self.wrapper.clone();
+        let mut words = Vec::new();
         if !self.needles.is_empty() {
             words.extend([program("at-exec").into(), "--nth".into(), "3".into()]);
             words.extend(["--out".into(), self.directory.path().join(MEMORY).into()]);
             words.extend(self.needles.iter().flat_map(|needle| ["--needle".into(), needle.into()]));
             words.push("--".into());
         }
+        words.extend(self.through.iter().cloned());
         words.push(program("confine").into());
         words.extend(self.confine.iter().cloned());
         words.extend(["--".into(), program("handfast").into(), self.command.into()]);

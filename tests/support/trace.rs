@@ -66,7 +66,7 @@ impl Trace {
         let mut command = vec!["strace", "-f", "-y", "-qq", "-s", "512", "-o"];
         command.push(path.to_str().expect("made of ASCII"));
         command.extend(options);
-        let outcome = run.under(&command).start();
+        let outcome = run.through(&command).start();
         let text = String::from_utf8_lossy(&fs::read(&path).expect("strace has written it")).into_owned();
         (outcome, Self::parse(&text))
     }
