@@ -44,11 +44,20 @@ fn fields(secret: u32, count: u32) -> Vec<u8> {
 const SECRETS: &str = "[providers.mock]\nlatency = \"60s\"\n[secrets.a]\nfrom = \"mock:a\"\nfd = \"auto\"\n\
     [secrets.b]\nfrom = \"mock:b#*\"\nfile = \"*\"\n[secrets.c]\nfrom = \"mock:c\"\noptional = true\n";
 
-/// Says this in the worker's place, which is then killed where `kill_it` says so, and else stays as it is.
+/// What a worker of ours says.
+fn good() -> Vec<Vec<u8>> {
+    vec![value(0, "", b"1"), fields(1, 1), value(1, "x", b"2"), frame(MISSING, 2, b""), frame(COMMIT, 0, b"")]
+}
+
 fn say(frames: &[Vec<u8>], kill_it: bool) -> (Outcome, Directory) {
+    say_within(frames, kill_it, "60s")
+}
+
+/// Says this in the worker's place, which is then killed where `kill_it` says so, and else stays as it is.
+fn say_within(frames: &[Vec<u8>], kill_it: bool, deadline: &str) -> (Outcome, Directory) {
     let directory = Directory::in_memory();
     let config = format!("[files]\ndir = \"{}\"\n{SECRETS}", directory.text());
-    let mut run = Run::new().config(&config).spawn();
+    let mut run = Run::new().config(&config).arg("--deadline").arg(deadline).spawn();
     let worker = run.worker();
     kill(Pid::from_raw(worker), Signal::SIGSTOP).expect("it waits");
     let mut socket = socket_of(worker);
@@ -113,11 +122,12 @@ fn a_lying_worker_delivers_nothing() {
         ("more fields than said", with(2, &[value(1, "x", b"2"), value(1, "y", b"2")]), 70, twice),
         ("fields of one that has none", with(0, &[fields(0, 1)]), 70, twice),
         ("a needed one missing", with(0, &[frame(MISSING, 0, b"")]), 70, "a needed one as missing"),
+        ("words after its last", [good(), vec![frame(COMMIT, 0, b"")]].concat(), 70, "something after its commit"),
         ("an early commit", vec![frame(COMMIT, 0, b"")], 70, "a commit before every answer"),
         ("fewer fields than said", with(1, &[fields(1, 2)]), 70, "a commit before every answer"),
-        ("a path as a name", with(2, &[value(1, "../x", b"2")]), 65, "cannot be a file's name"),
-        ("a hidden name", with(2, &[value(1, "..data", b"2")]), 65, "cannot be a file's name"),
-        ("another secret's name", with(2, &[value(1, "c", b"2")]), 65, "two values would be the file `c`"),
+        ("a path as a name", with(2, &[value(1, "../x", b"2")]), 65, "cannot be a file's"),
+        ("a hidden name", with(2, &[value(1, "..data", b"2")]), 65, "cannot be a file's"),
+        ("another secret's name", with(2, &[value(1, "c", b"2")]), 65, "`c`"),
     ];
     for (name, frames, code, text) in cases {
         let (outcome, directory) = say(&frames, false);
@@ -129,10 +139,19 @@ fn a_lying_worker_delivers_nothing() {
 }
 
 #[test]
+fn a_worker_that_never_ends_is_not_waited_for() {
+    needs_root!();
+    // It has said all, and neither closes its socket nor exits.
+    let (outcome, directory) = say_within(&good(), false, "1s");
+    assert!([69, 70].contains(&outcome.code) && !outcome.app_ran(), "{outcome:?}");
+    assert_eq!(directory.names(), Vec::<String>::new());
+    assert!(outcome.elapsed < Duration::from_secs(3), "{outcome:?}");
+}
+
+#[test]
 fn a_worker_that_dies_in_the_middle_of_its_words_delivers_nothing() {
     needs_root!();
-    let whole = [value(0, "", b"1"), fields(1, 1), value(1, "x", b"2"), frame(MISSING, 2, b""), frame(COMMIT, 0, b"")];
-    let bytes = whole.concat();
+    let bytes = good().concat();
     // The last is the control: every frame is as it should be, and only the worker's own end is not.
     for length in [0, 1, 15, 16, 17, 19, 40, bytes.len() - 1, bytes.len()] {
         let (outcome, directory) = say(&[bytes[..length].to_vec()], true);

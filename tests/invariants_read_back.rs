@@ -125,7 +125,7 @@ fn every_start_state_ends_as_planned_or_not_at_all() {
                     config.push_str("keep_capabilities = [\"NET_BIND_SERVICE\"]\n");
                 }
                 config.push_str("[secrets.db]\nfrom = \"mock:db\"\n");
-                let outcome = Run::new().config(&config).confine(start.options).start();
+                let outcome = Run::new().config(&config).arg("--log-level=info").confine(start.options).start();
                 if user && !changes || keep == BIND && !binds {
                     assert_eq!((outcome.code, outcome.app_ran()), (125, false), "{name}: {outcome:?}");
                     assert!(outcome.stderr.contains("hint: "), "{name}: {outcome:?}");
@@ -146,7 +146,7 @@ fn a_state_that_already_holds_is_not_attempted() {
     let setpriv = setpriv.to_str().expect("text");
     let config = "[app]\nuser = \"0:0\"\nallow_root = true\n[secrets.db]\nfrom = \"mock:db\"\n";
     // With all these denied, only a process that needs none of them can start.
-    let denied = "prctl-no_new_privs=EPERM,setgroups=EPERM,setresgid=EPERM,setresuid=EPERM";
+    let denied = "prctl-no_new_privs=EPERM,prctl-ambient=EPERM,setgroups=EPERM,setresgid=EPERM,setresuid=EPERM";
     let run = Run::new().config(config).confine(&["--caps", "none", "--groups", "none", "--deny", denied]);
     let outcome = run.through(&[setpriv, "--nnp", "--"]).start();
     assert_planned("no_new_privs already", &outcome, (0, 0, &[]), NONE, true);
@@ -186,6 +186,11 @@ fn a_call_that_lies_about_its_success_ends_with_125() {
         assert_eq!((outcome.code, outcome.app_ran()), (125, false), "{call}: {outcome:?}");
         assert!(outcome.stderr.contains(text), "{call}: {outcome:?}");
     }
+    // The worker too fetches nothing before it has read back that its capabilities are gone.
+    let lying = Run::new().config(USER).confine(&["--deny", "capset=0"]).start();
+    lying.refused(125, "the worker could not give up its privileges");
+    let lying = Run::new().config(USER).confine(&["--deny", "prctl-no_new_privs=0"]).start();
+    lying.refused(125, "the worker could not give up its privileges");
     // Best effort or not: what says that it worked has to have worked.
     let lying = Run::new().config(USER).confine(&["--deny", "prctl-bounding=0"]).start();
     assert_eq!((lying.code, lying.app_ran()), (125, false), "{lying:?}");
@@ -203,7 +208,7 @@ fn best_effort_is_told_once_and_fatal_under_strict() {
         (&["--deny", "seccomp=ENOSYS,prctl-seccomp=EINVAL"][..], "seccomp"),
         (&["--deny", "prctl-bounding=EPERM"][..], "from the bounding set"),
     ] {
-        let outcome = Run::new().config(USER).confine(options).start();
+        let outcome = Run::new().config(USER).arg("--log-level=info").confine(options).start();
         assert_eq!((outcome.code, outcome.app_ran()), (0, true), "{options:?}: {outcome:?}");
         assert_eq!(outcome.stderr.matches(text).count(), 1, "{options:?}: {outcome:?}");
         let outcome = Run::new().config(&strict).confine(options).start();
