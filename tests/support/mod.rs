@@ -18,6 +18,7 @@ mod memory;
 mod programs;
 mod requirements;
 mod running;
+mod source;
 mod trace;
 mod tree;
 mod verdict;
@@ -35,6 +36,7 @@ pub use programs::{program, programs};
 pub use requirements::{find_program, is_root, require};
 pub(crate) use requirements::{needs_program, needs_root};
 pub use running::{Outcome, Running};
+pub use source::{Source, has_word, sources};
 pub use trace::{Call, Trace};
 pub use tree::tree;
 
