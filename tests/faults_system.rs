@@ -109,7 +109,9 @@ fn when_memory_runs_out_it_is_71_and_shows_nothing() {
         match outcome.code {
             0 => assert_eq!(outcome.stdout, format!("{}\n", secret.len()).as_bytes()),
             // Nothing of handfast's ran yet, or the app was there and had no memory itself.
-            99 | 126 | 127 | 134 | 139 => assert!(!outcome.stderr.contains("handfast: error: "), "{limit}: {outcome:?}"),
+            99 | 126 | 127 | 134 | 139 => {
+                assert!(!outcome.stderr.contains("handfast: error: "), "{limit}: {outcome:?}")
+            }
             code => {
                 assert_eq!((code, outcome.app_ran()), (71, false), "{limit}: {outcome:?}");
                 run_out += 1;
