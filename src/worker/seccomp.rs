@@ -78,35 +78,51 @@ const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
 /// The filter for a process with this pid.
+///
+/// It searches by halves: as it is installed, the kernel walks it once for each of its hundreds of system calls, so a list
+/// of as many comparisons would cost more than the rest of the sandbox.
 pub fn filter(pid: u32) -> Vec<sock_filter> {
     let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
     program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
-    for number in REFUSED {
-        program.extend([jump(BPF_JEQ, *number as u32, 0, 1), answer(EPERM)]);
-    }
+    let mut rules: Vec<Rule> = REFUSED.iter().map(|number| (*number as u32, vec![answer(EPERM)])).collect();
     // To itself only: abort(3) and the like.
     for number in [libc::SYS_kill, libc::SYS_tgkill] {
-        program.extend([
-            jump(BPF_JEQ, number as u32, 0, 4),
-            load(FIRST_ARGUMENT),
-            jump(BPF_JEQ, pid, 0, 1),
-            answer(ALLOW),
-            answer(EPERM),
-        ]);
+        let check = vec![load(FIRST_ARGUMENT), jump(BPF_JEQ, pid, 0, 1), answer(ALLOW), answer(EPERM)];
+        rules.push((number as u32, check));
     }
     // Threads, no processes: one would outlive the worker. clone3 hides its flags behind a pointer; libcs fall back to clone.
-    program.extend([jump(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1), answer(ENOSYS)]);
+    rules.push((libc::SYS_clone3 as u32, vec![answer(ENOSYS)]));
     let thread = libc::CLONE_THREAD as u32;
-    program.extend([
-        jump(BPF_JEQ, libc::SYS_clone as u32, 0, 4),
-        load(FIRST_ARGUMENT),
-        jump(BPF_JSET, thread, 0, 1),
-        answer(ALLOW),
-        answer(EPERM),
-    ]);
-    program.push(answer(ALLOW));
+    let check = vec![load(FIRST_ARGUMENT), jump(BPF_JSET, thread, 0, 1), answer(ALLOW), answer(EPERM)];
+    rules.push((libc::SYS_clone as u32, check));
+    rules.sort_by_key(|(number, _)| *number);
+    search(&rules, &mut program);
     program
+}
+
+/// A system call's number, and what becomes of it: instructions that all end in an answer.
+type Rule = (u32, Vec<sock_filter>);
+
+/// Finds the rule for the loaded number among these, which are sorted; a number without a rule is allowed.
+fn search(rules: &[Rule], program: &mut Vec<sock_filter>) {
+    match rules {
+        [] => program.push(answer(ALLOW)),
+        [(number, then)] => {
+            program.push(jump(BPF_JEQ, *number, 0, then.len() as u8));
+            program.extend(then);
+            program.push(answer(ALLOW));
+        }
+        many => {
+            let (lower, upper) = many.split_at(many.len() / 2);
+            let at = program.len();
+            program.push(answer(ALLOW));
+            search(lower, program);
+            // Far less than 256: a test walks the whole program.
+            program[at] = jump(BPF_JGE, upper[0].0, (program.len() - at - 1) as u8, 0);
+            search(upper, program);
+        }
+    }
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -119,4 +135,74 @@ fn jump(test: u32, value: u32, yes: u8, no: u8) -> sock_filter {
 
 fn answer(action: u32) -> sock_filter {
     sock_filter { code: (BPF_RET | BPF_K) as u16, jt: 0, jf: 0, k: action }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PID: u32 = 4711;
+
+    /// What the filter answers, and after how many instructions.
+    fn run(architecture: u32, number: u32, argument: u32) -> (u32, usize) {
+        let program = filter(PID);
+        let (mut at, mut loaded) = (0, 0);
+        for steps in 1..=program.len() {
+            let sock_filter { code, jt, jf, k } = program[at];
+            let (code, k) = (u32::from(code), k);
+            at += 1;
+            let holds = match code {
+                _ if code == BPF_LD | BPF_W | BPF_ABS => {
+                    loaded = [number, architecture, 0, 0, argument][k as usize / 4];
+                    continue;
+                }
+                _ if code == BPF_RET | BPF_K => return (k, steps),
+                _ if code == BPF_JMP | BPF_JEQ | BPF_K => loaded == k,
+                _ if code == BPF_JMP | BPF_JGE | BPF_K => loaded >= k,
+                _ if code == BPF_JMP | BPF_JSET | BPF_K => loaded & k != 0,
+                _ => panic!("an instruction that nobody wrote: {code:#x}"),
+            };
+            at += usize::from(if holds { jt } else { jf });
+        }
+        panic!("no answer for {number}");
+    }
+
+    #[test]
+    fn every_call_has_its_answer_after_a_few_instructions() {
+        let special = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_clone, libc::SYS_clone3];
+        for number in (0..1000).chain([X32_FIRST - 1]) {
+            let (found, steps) = run(NATIVE, number, 0);
+            let known = libc::c_long::from(number);
+            let expected = match known {
+                libc::SYS_clone3 => ENOSYS,
+                _ if REFUSED.contains(&known) || special.contains(&known) => EPERM,
+                _ => ALLOW,
+            };
+            assert_eq!(found, expected, "{number}");
+            assert!(steps < 20, "{number} takes {steps} instructions");
+        }
+    }
+
+    const X32_FIRST: u32 = 0x4000_0000;
+
+    #[test]
+    fn signals_go_to_itself_only_and_clone_makes_threads_only() {
+        for (number, argument, expected) in [
+            (libc::SYS_kill, PID, ALLOW),
+            (libc::SYS_kill, 1, EPERM),
+            (libc::SYS_tgkill, PID, ALLOW),
+            (libc::SYS_tgkill, PID + 1, EPERM),
+            (libc::SYS_clone, libc::CLONE_THREAD as u32 | libc::CLONE_VM as u32, ALLOW),
+            (libc::SYS_clone, libc::SIGCHLD as u32, EPERM),
+        ] {
+            assert_eq!(run(NATIVE, number as u32, argument).0, expected, "{number} {argument}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_architecture_ends_the_process() {
+        assert_eq!(run(NATIVE ^ 1, libc::SYS_read as u32, 0).0, KILL);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(run(NATIVE, X32_FIRST, 0).0, KILL);
+    }
 }
