@@ -35,8 +35,8 @@ use swap::Swapping;
 pub struct Arrived {
     /// The secret, as an index into [`Plan::secrets`].
     pub secret: usize,
-    /// The field, for `#*`.
-    pub field: Option<String>,
+    /// The name of its file, checked; `None` where it goes into a descriptor.
+    pub file: Option<String>,
     /// Its value.
     pub value: SecretValue,
 }
@@ -165,7 +165,7 @@ pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> 
     let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
     delivered.sort_unstable();
     delivered.dedup();
-    let (new_files, mut values) = arrivals::sort(plan, files.as_ref(), arrived)?;
+    let (new_files, mut values) = arrivals::sort(files.as_ref(), arrived)?;
     // Nothing of the files can be reached before the descriptors are there too.
     let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
     let fill = |place: Reserved| {

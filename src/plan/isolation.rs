@@ -16,7 +16,7 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<(Isolation,
     let before = problems.len();
     let place = |key: &str| app.place(key).unwrap_or(&Place::CommandLine).clone();
     let capabilities = keep_capabilities(app, problems);
-    let user = app.string("user").filter(|text| !text.is_empty()).and_then(|text| match UserName::parse(text) {
+    let user = app.string("user").and_then(|text| match UserName::parse(text) {
         Ok(user) => Some(user),
         Err((message, hint)) => {
             problems.add_with_hint(&place("user"), message, hint);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Place, Problems};
+use handfast_core::{Place, Problems, Table};
 
 use super::instances::Instances;
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
@@ -37,7 +37,7 @@ pub fn make(
             "`deadline` is 0, expected more: nothing can be fetched in no time",
         );
     }
-    check_ca_files(&config.fetch, problems);
+    check_transport(&config.fetch, problems);
     if problems.len() > before {
         return None;
     }
@@ -69,7 +69,7 @@ pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: impl In
 }
 
 fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {
-    let Some(directory) = config.files.string("dir").filter(|text| !text.is_empty()) else {
+    let Some(directory) = config.files.string("dir") else {
         if matches!(purpose, Purpose::Init) {
             let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
             problems.add_with_hint(&Place::CommandLine, "`init` delivers files, and no files directory is set", hint);
@@ -90,10 +90,21 @@ fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<
     Some(Files { directory, size: config.files.size("size").unwrap_or(1 << 20) })
 }
 
-fn check_ca_files(table: &handfast_core::Table, problems: &mut Problems) {
-    if let (Some(path), Some(place)) = (table.string("ca_file"), table.place("ca_file"))
+/// What can be said of `[fetch]` before a provider uses it.
+fn check_transport(fetch: &Table, problems: &mut Problems) {
+    if let (Some(path), Some(place)) = (fetch.string("ca_file"), fetch.place("ca_file"))
         && let Err(error) = std::fs::File::open(path)
     {
         problems.add(place, format!("cannot read `ca_file`, `{path}`: {}", crate::error::reason(error)));
+    }
+    if let (Some(proxy), Some(place)) = (fetch.string("proxy"), fetch.place("proxy"))
+        && !matches!(proxy, "none" | "environment")
+        && !["http://", "https://"].iter().any(|scheme| proxy.starts_with(scheme))
+    {
+        // A proxy's URL may hold a password: it is not quoted.
+        problems.add(
+            place,
+            "`proxy` is neither \"none\" nor \"environment\" nor a URL that starts with http:// or https://",
+        );
     }
 }
