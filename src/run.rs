@@ -57,7 +57,12 @@ fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handov
     let mut destination = deliver::prepare(plan)?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
     let watch = Watch::new(&signals);
-    let arrived = worker::fetch(plan, environment, &watch, |plan| deliver::make_ready(&mut destination, plan))?;
+    let arrived = worker::fetch(plan, environment, &watch, |plan| {
+        if matches!(plan.purpose, Purpose::Run { .. }) {
+            lockdown::begin(&plan.isolation);
+        }
+        deliver::make_ready(&mut destination, plan)
+    })?;
     watch.signal(Phase::Deliver)?;
     let handover = deliver::deliver(destination, plan, arrived)?;
     umask(found);
