@@ -136,7 +136,7 @@ fn at_exec_tells_the_peak_of_memory() {
     let entries = report.as_array().expect("a list");
     assert_eq!(entries.len(), 3);
     for entry in entries {
-        assert!(entry["peak_kib"].as_u64().is_some_and(|peak| (100..100_000).contains(&peak)), "{entry}");
+        assert!(entry["peak_kib"].as_u64().is_some_and(|peak| (1..100_000).contains(&peak)), "{entry}");
     }
 }
 
