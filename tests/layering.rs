@@ -160,7 +160,7 @@ fn each_stage_sees_only_what_it_may() {
             "deliver" => see(&["net", "socket", "TcpStream", "UnixStream", "UdpSocket", "tokio"]),
             "lockdown" | "launch" => see(&["SecretValue", "expose", "tokio", "net"]),
             "config" | "plan" | "identity" | "cli" | "error" | "report" => {
-                see(&["tokio", "net", "unshare", "setresuid", "mount"])
+                see(&["tokio", "net", "unshare", "setresuid"])
             }
             _ => None,
         };
