@@ -1,6 +1,9 @@
 //! The provider instances: one for each `[providers.NAME]`, and the built-in ones that need no table.
 #![forbid(unsafe_code)]
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+
 use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, keys};
 
 use super::Instance;
@@ -123,7 +126,16 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
         return broken(name, later);
     };
     keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
+    check_ca_file(&table, problems);
     table.remove("type");
     let configured = (definition.configure)(Settings { instance: name.clone(), table }, problems);
     Entry { name, configured: Some((definition, configured)), used: None, later: false }
+}
+
+/// Whether `ca_file` can be opened. Never waits: a named pipe could have no writer.
+pub fn check_ca_file(table: &Table, problems: &mut Problems) {
+    let Some((path, place)) = table.string("ca_file").zip(table.place("ca_file")) else { return };
+    if let Err(error) = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        problems.add(place, format!("cannot read `ca_file`, `{path}`: {}", crate::error::reason(error)));
+    }
 }

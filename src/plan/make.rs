@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use handfast_core::{Place, Problems};
 
-use super::instances::Instances;
+use super::instances::{Instances, check_ca_file};
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
 use crate::config::{Config, Environment};
 
@@ -37,7 +38,7 @@ pub fn make(
             "`deadline` is 0, expected more: nothing can be fetched in no time",
         );
     }
-    check_ca_files(&config.fetch, problems);
+    check_ca_file(&config.fetch, problems);
     if problems.len() > before {
         return None;
     }
@@ -46,7 +47,8 @@ pub fn make(
     if let Some(home) = home {
         set(&mut variables, "HOME", home);
     }
-    for name in &app.taken {
+    // Under `init` there is no app.
+    for name in app.taken.iter().filter(|_| matches!(purpose, Purpose::Run { .. })) {
         tracing::info!(target: "handfast", "the variable `{name}` is not handed on to the app");
     }
     Some(Plan {
@@ -69,18 +71,18 @@ pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: impl In
 }
 
 fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {
-    let Some(directory) = config.files.string("dir").filter(|text| !text.is_empty()) else {
+    let Some(item) = config.files.item("dir") else {
         if matches!(purpose, Purpose::Init) {
             let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
             problems.add_with_hint(&Place::CommandLine, "`init` delivers files, and no files directory is set", hint);
         }
         return None;
     };
-    let directory = PathBuf::from(directory);
-    if !directory.is_absolute() {
-        let place = config.files.place("dir").unwrap_or(&Place::CommandLine);
+    // One that is no string has been reported; still there is one.
+    let directory = config.files.string("dir").map_or_else(|| Path::new("/"), Path::new);
+    if !directory.is_absolute() || directory.as_os_str().as_bytes().contains(&0) {
         problems.add_with_hint(
-            place,
+            &item.place,
             format!("`dir` is \"{}\", expected an absolute path", directory.display()),
             "the app gets this path, and may run in another directory",
         );
@@ -88,12 +90,4 @@ fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<
     // Without a trailing slash or doubled ones: the app gets `<dir>/<name>`.
     let directory = directory.components().collect();
     Some(Files { directory, size: config.files.size("size").unwrap_or(1 << 20) })
-}
-
-fn check_ca_files(table: &handfast_core::Table, problems: &mut Problems) {
-    if let (Some(path), Some(place)) = (table.string("ca_file"), table.place("ca_file"))
-        && let Err(error) = std::fs::File::open(path)
-    {
-        problems.add(place, format!("cannot read `ca_file`, `{path}`: {}", crate::error::reason(error)));
-    }
 }
