@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use handfast_core::nearest;
 
 use crate::error::{Class, Error, Phase};
 
@@ -202,8 +203,9 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         }
         ErrorKind::UnknownArgument => fail(format!("unexpected argument `{refused}`")).hint(help),
         ErrorKind::InvalidSubcommand => {
-            let near = context(ContextKind::SuggestedSubcommand)
-                .map(|near| format!("did you mean `{}`?", near.trim_matches(['[', ']', '"'])));
+            let whole = command(None);
+            let near = nearest(&refused, whole.get_subcommands().map(Command::get_name));
+            let near = near.map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
         }
         ErrorKind::MissingSubcommand => {

@@ -48,7 +48,10 @@ pub fn read(path: &Path, problems: &mut Problems) -> Option<Source> {
     for error in errors {
         let message = format!("not TOML: {}", error.message().replace('\n', ", "));
         let offset = error.span().map_or(0, |span| span.start);
-        problems.add(&places.at(offset), message);
+        match error.message().starts_with("unexpected leading zero") {
+            true => problems.add_with_hint(&places.at(offset), message, "a file mode is a string: `mode = \"0400\"`"),
+            false => problems.add(&places.at(offset), message),
+        }
         places.wrong.push(places.line(offset));
     }
     Some(Source { path: path.to_owned(), table: table(document.into_inner(), &places, problems), metadata })

@@ -1,6 +1,7 @@
 //! The provider instances: one for each `[providers.NAME]`, and the built-in ones that need no table.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -84,14 +85,11 @@ impl Instances {
             problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
             return None;
         }
-        let known: Vec<&str> = registry::DEFINITIONS
-            .iter()
-            .map(|definition| definition.name)
-            .chain(self.0.iter().map(|entry| entry.name.as_str()))
-            .collect();
+        let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
+        let known: BTreeSet<&str> = built_in.chain(self.0.iter().map(|entry| entry.name.as_str())).collect();
         let hint = match handfast_core::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the providers here are: {}", known.join(", ")),
+            None => format!("the providers here are: {}", Vec::from_iter(known).join(", ")),
         };
         problems.add_with_hint(place, format!("`{reference}`: unknown provider `{name}`"), hint);
         None

@@ -80,7 +80,9 @@ fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<
     };
     // One that is no string has been reported; still there is one.
     let directory = config.files.string("dir").map_or_else(|| Path::new("/"), Path::new);
-    if !directory.is_absolute() || directory.as_os_str().as_bytes().contains(&0) {
+    if directory.as_os_str().as_bytes().contains(&0) {
+        problems.add(&item.place, "`dir` has a NUL character in it, which no path has");
+    } else if !directory.is_absolute() {
         problems.add_with_hint(
             &item.place,
             format!("`dir` is \"{}\", expected an absolute path", directory.display()),
