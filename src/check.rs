@@ -1,10 +1,191 @@
-//! `check` (stub).
+//! `check`: what a start would do, said without doing it.
 #![forbid(unsafe_code)]
-use crate::cli::Options;
-use crate::config::Environment;
-use crate::error::Result;
+
 use std::time::Instant;
-/// stub
-pub fn check(_: &Options, _: &str, _: &Environment, _: Instant) -> Result<Vec<u8>> {
-    Ok(Vec::new())
+
+use handfast_core::{Place, Problems};
+use serde_json::{Value, json};
+
+use crate::cli::Options;
+use crate::config::{self, Environment};
+use crate::deliver::{self, Inspection, Placement};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Purpose, Target};
+use crate::sys::capabilities;
+use crate::worker::sandbox;
+use crate::{lockdown, run};
+
+/// What a check says.
+pub struct Checked {
+    /// The plan.
+    pub text: Vec<u8>,
+    /// Why a start would end, where it would.
+    pub refusal: Option<Error>,
+}
+
+/// Plans a start of `run` and looks at what it would find; touches nothing.
+pub fn check(options: &Options, format: &str, environment: &Environment, started: Instant) -> Result<Checked> {
+    let as_json = match format {
+        "text" => false,
+        "json" => true,
+        other => {
+            let mut problems = Problems::default();
+            problems
+                .add(&Place::CommandLine, format!("`--format` is \"{}\", expected text or json", other.escape_debug()));
+            return Err(config::error(problems));
+        }
+    };
+    let plan = run::make_plan(options, environment, Purpose::Run { command: Vec::new() }, started)?;
+    let mut inspection = deliver::inspect(&plan);
+    inspection.missing.extend(sandbox::missing().into_iter().map(str::to_owned));
+    let mut refusal = inspection.refusal.take();
+    // In the order of a start: what lockdown refuses is refused before anything that delivery does.
+    match lockdown::refuse_impossible(&plan.isolation) {
+        Ok(shortcomings) => inspection.missing.extend(shortcomings),
+        Err(error) => refusal = Some(error),
+    }
+    let refusal = refusal.or_else(|| sandbox::foresee(plan.isolation.strict).err());
+    let warnings = environment
+        .foreign_references()
+        .into_iter()
+        .chain(plan.warnings())
+        .chain(inspection.warnings.iter().cloned())
+        .collect();
+    let view = View { plan: &plan, inspection: &inspection, warnings, refusal: refusal.as_ref() };
+    let text = if as_json { view.json() } else { view.text() };
+    Ok(Checked { text: text.into_bytes(), refusal })
+}
+
+struct View<'a> {
+    plan: &'a Plan,
+    inspection: &'a Inspection,
+    warnings: Vec<String>,
+    refusal: Option<&'a Error>,
+}
+
+impl View<'_> {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let isolation = &self.plan.isolation;
+        let groups = if isolation.groups.is_empty() { "none".to_owned() } else { join(&isolation.groups) };
+        line(&mut text, "app", &format!("uid {}, gid {}, groups {groups}", isolation.uid, isolation.gid));
+        line(&mut text, "capabilities", &self.capabilities());
+        line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
+        line(&mut text, "deadline", &humantime::format_duration(self.plan.deadline.limit).to_string());
+        for (title, placement) in [("files", &self.inspection.files), ("descriptors", &self.inspection.descriptors)] {
+            if let Some(Placement { medium, protection }) = placement {
+                line(&mut text, title, &format!("{medium}, {protection}"));
+            }
+        }
+        for (title, lines) in [
+            ("secrets", self.secrets()),
+            (
+                "providers",
+                self.plan.instances.iter().map(|instance| format!("{} ({})", instance.name, instance.kind)).collect(),
+            ),
+            ("not here", self.inspection.missing.clone()),
+            ("warnings", self.warnings.clone()),
+        ] {
+            for (at, item) in lines.iter().enumerate() {
+                line(&mut text, if at == 0 { title } else { "" }, item);
+            }
+        }
+        text
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let width = self.plan.secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0);
+        self.plan
+            .secrets
+            .iter()
+            .map(|secret| {
+                let optional = if secret.optional { ", optional" } else { "" };
+                let (target, _) = self.target(&secret.target);
+                let variables: Vec<&str> =
+                    secret.path_variables.iter().chain(&secret.number_variables).map(String::as_str).collect();
+                let told =
+                    if variables.is_empty() { String::new() } else { format!(", told by {}", variables.join(" and ")) };
+                format!("{:width$}  {} -> {target}{told}{optional}", secret.name, secret.reference)
+            })
+            .collect()
+    }
+
+    fn json(&self) -> String {
+        let isolation = &self.plan.isolation;
+        let placement = |placement: &Option<Placement>| {
+            placement
+                .as_ref()
+                .map(|Placement { medium, protection }| json!({ "medium": medium, "protection": protection }))
+        };
+        let secrets: Vec<Value> = self
+            .plan
+            .secrets
+            .iter()
+            .map(|secret| {
+                json!({
+                    "name": secret.name,
+                    "from": secret.reference.to_string(),
+                    "provider": secret.reference.provider,
+                    "to": self.target(&secret.target).1,
+                    "path_env": secret.path_variables,
+                    "fd_env": secret.number_variables,
+                    "optional": secret.optional,
+                })
+            })
+            .collect();
+        let providers: Vec<Value> = self
+            .plan
+            .instances
+            .iter()
+            .map(|instance| json!({ "name": instance.name, "type": instance.kind }))
+            .collect();
+        let report = json!({
+            "app": {
+                "uid": isolation.uid,
+                "gid": isolation.gid,
+                "groups": isolation.groups,
+                "capabilities": capabilities::numbers(isolation.capabilities).map(|number| capabilities::NAMES[usize::from(number)]).collect::<Vec<_>>(),
+                "core_dumps": isolation.core_dumps,
+                "strict": isolation.strict,
+            },
+            "deadline_ms": self.plan.deadline.limit.as_millis() as u64,
+            "secrets": secrets,
+            "providers": providers,
+            "protection": { "files": placement(&self.inspection.files), "descriptors": placement(&self.inspection.descriptors) },
+            "not_here": self.inspection.missing,
+            "warnings": self.warnings,
+            "exit": self.refusal.map_or(0, |error| error.class.exit_code()),
+        });
+        format!("{report:#}\n")
+    }
+
+    fn capabilities(&self) -> String {
+        match self.plan.isolation.capabilities {
+            0 => "none".into(),
+            set => capabilities::names(set),
+        }
+    }
+
+    fn target(&self, target: &Target) -> (String, Value) {
+        match target {
+            Target::Descriptor(number) => (format!("descriptor {number}"), json!({ "fd": number })),
+            Target::File { name, mode, owner } => {
+                let directory = self.plan.files.as_ref().map(|files| files.directory.clone()).unwrap_or_default();
+                let path = directory.join(name).display().to_string();
+                let (uid, gid) = owner.unwrap_or((self.plan.isolation.uid, self.plan.isolation.gid));
+                let mode = format!("{mode:04o}");
+                let text = format!("{path}, mode {mode}, owner {uid}:{gid}");
+                (text, json!({ "file": path, "mode": mode, "owner": format!("{uid}:{gid}") }))
+            }
+        }
+    }
+}
+
+fn line(text: &mut String, title: &str, rest: &str) {
+    let rest = crate::report::printable(rest);
+    text.push_str(&format!("{title:12}  {rest}\n"));
+}
+
+fn join(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }

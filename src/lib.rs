@@ -36,6 +36,7 @@ use error::{Class, Error, Phase};
 pub fn main() -> ExitCode {
     let started = Instant::now();
     std::panic::set_hook(Box::new(panicked));
+    sys::allocator::on_exhaustion(exhausted);
     let environment = Environment::from(sys::environment::capture(config::is_credential));
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = start(&arguments, environment, started);
@@ -66,7 +67,11 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     match invocation {
         Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
         Invocation::Init(options) => run::init(&options, environment, started),
-        Invocation::Check(options, format) => print(&check::check(&options, &format, &environment, started)?),
+        Invocation::Check(options, format) => {
+            let checked = check::check(&options, &format, &environment, started)?;
+            print(&checked.text)?;
+            checked.refusal.map_or(Ok(()), Err)
+        }
         Invocation::Install(path) => install::install(&path),
         Invocation::Schema => print(&config::schema::schema()),
         Invocation::Completions(shell) => print(&cli::completions(&shell)?),
@@ -97,4 +102,10 @@ pub fn panicked(information: &std::panic::PanicHookInfo<'_>) {
         .hint("please report it with this line");
     report::failure(&error, std::time::Duration::ZERO);
     sys::exit::now(i32::from(Class::Internal.exit_code()))
+}
+
+/// No memory left: told without any.
+fn exhausted() -> ! {
+    report::out_of_memory();
+    sys::exit::now(i32::from(Class::Os.exit_code()))
 }

@@ -175,6 +175,17 @@ pub fn failure(error: &Error, elapsed: Duration) {
     print(&settings, line);
 }
 
+/// The last line of a start that ran out of memory, which is why it is made of none.
+pub fn out_of_memory() {
+    let line: &[u8] = match settings().format {
+        Format::Json => {
+            b"{\"level\":\"error\",\"exit\":71,\"class\":\"os\",\"phase\":\"plan\",\"message\":\"out of memory\"}\n"
+        }
+        Format::Text => b"handfast: error: out of memory (os, exit 71)\n",
+    };
+    drop(std::io::stderr().write_all(line));
+}
+
 /// A hint is a line of its own, before the line that it belongs to where that must be the last; JSON has it in the object.
 fn print_hint(settings: &Settings, hint: Option<String>) {
     if let (Format::Text, Some(hint)) = (settings.format, hint) {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use handfast_core::Problems;
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
 
 use crate::cli::Options;
 use crate::config::{self, Environment};
@@ -50,13 +51,17 @@ pub fn init(options: &Options, environment: Environment, started: Instant) -> Re
 fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handover> {
     warn(plan, &environment);
     lockdown::close_inherited(&[])?;
+    // Whatever mask we were started with, what we make is made with the modes that we ask for, or less.
+    let found = umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // Takes the app's descriptor numbers first, so that nothing of ours can stand in their way.
     let destination = deliver::prepare(plan)?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
     let watch = Watch::new(&signals);
     let arrived = worker::fetch(plan, environment, &watch)?;
     watch.signal(Phase::Deliver)?;
-    deliver::deliver(destination, plan, arrived)
+    let handover = deliver::deliver(destination, plan, arrived)?;
+    umask(found);
+    Ok(handover)
 }
 
 /// The plan of a start; every problem of the configuration at once.

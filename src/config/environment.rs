@@ -166,11 +166,6 @@ impl Environment {
         }
         (variables, taken)
     }
-
-    /// Gives the credentials up: the privileged process forgets them once the worker has its copy.
-    pub fn forget_credentials(&mut self) {
-        self.0.credentials.clear();
-    }
 }
 
 impl handfast_core::Environment for Environment {

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use handfast_core::files::read_up_to;
 use handfast_core::{Item, Place, Problems, Table, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -57,35 +57,17 @@ pub fn read(path: &Path, problems: &mut Problems) -> Option<Source> {
     Some(Source { path: path.to_owned(), table: table(document.into_inner(), &places, problems), metadata })
 }
 
-/// The whole file, in a buffer that never grows and is wiped: `mock` keeps its secrets in the configuration.
+/// The whole file, as text that is wiped: `mock` keeps its secrets in the configuration.
 fn read_text(path: &Path) -> Result<(Zeroizing<String>, Metadata), String> {
-    let mut file = File::open(path).map_err(reason)?;
+    let file = File::open(path).map_err(reason)?;
     let metadata = file.metadata().map_err(reason)?;
     if metadata.is_dir() {
         return Err("it is a directory".into());
     }
-    // A pipe tells no size, and `-c <(generate)` is one.
-    let mut bytes =
-        Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0).clamp(64 << 10, MAX_CONFIGURATION) + 1]);
-    let mut filled = 0;
-    loop {
-        if filled == bytes.len() {
-            if filled > MAX_CONFIGURATION {
-                return Err(format!("it is larger than {} MiB", MAX_CONFIGURATION >> 20));
-            }
-            let mut larger = Zeroizing::new(vec![0; (filled * 2).min(MAX_CONFIGURATION + 1)]);
-            larger[..filled].copy_from_slice(&bytes);
-            bytes = larger;
-        }
-        match file.read(&mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(reason(error)),
-        }
-    }
-    bytes.truncate(filled);
-    match std::str::from_utf8(&bytes) {
+    let bytes = read_up_to(file, metadata.len(), MAX_CONFIGURATION)
+        .map_err(reason)?
+        .ok_or_else(|| format!("it is larger than {} MiB", MAX_CONFIGURATION >> 20))?;
+    match std::str::from_utf8(bytes.expose()) {
         Ok(text) => Ok((Zeroizing::new(text.to_owned()), metadata)),
         Err(error) => Err(format!("byte {} is not UTF-8", error.valid_up_to() + 1)),
     }

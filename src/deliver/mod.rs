@@ -35,8 +35,8 @@ use swap::Swapping;
 pub struct Arrived {
     /// The secret, as an index into [`Plan::secrets`].
     pub secret: usize,
-    /// The field, for `#*`.
-    pub field: Option<String>,
+    /// The name of its file, checked; `None` where it goes into a descriptor.
+    pub file: Option<String>,
     /// Its value.
     pub value: SecretValue,
 }
@@ -96,7 +96,7 @@ pub fn inspect(plan: &Plan) -> Inspection {
     let mut inspection = Inspection::default();
     let decided = Powers::read().and_then(|powers| decide(plan, &powers, &mut inspection));
     match decided {
-        Ok(decided) => inspection.warnings = decided.warnings,
+        Ok(decided) => inspection.warnings.extend(decided.warnings),
         Err(error) => inspection.refusal = Some(error),
     }
     inspection
@@ -131,6 +131,12 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
         }
         let protection = protection(medium.can_be_swapped(), swapping);
         inspection.files = Some(Placement { medium: assessment.describe(), protection });
+        if assessment.mounts() {
+            inspection.warnings.push(
+                "`init` would refuse the files directory (73): only the app that `run` starts would see the mount"
+                    .into(),
+            );
+        }
         if medium.can_be_swapped() {
             swappable.push(assessment.target());
         }
@@ -143,8 +149,8 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
 fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
     match (can_be_swapped, swapping) {
         (false, _) => "not swappable",
-        (true, Swapping::Off) => "swappable: but swap is off",
-        (true, Swapping::On) => "swappable: swap is on",
+        (true, Swapping::Off) => "swappable, but swap is off",
+        (true, Swapping::On) => "swappable, and swap is on",
     }
     .into()
 }
@@ -165,7 +171,7 @@ pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> 
     let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
     delivered.sort_unstable();
     delivered.dedup();
-    let (new_files, mut values) = arrivals::sort(plan, files.as_ref(), arrived)?;
+    let (new_files, mut values) = arrivals::sort(files.as_ref(), arrived)?;
     // Nothing of the files can be reached before the descriptors are there too.
     let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
     let fill = |place: Reserved| {

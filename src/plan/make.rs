@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Place, Problems};
+use handfast_core::{Place, Problems, Table};
 
 use super::instances::{Instances, check_ca_file};
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
@@ -39,6 +39,7 @@ pub fn make(
         );
     }
     check_ca_file(&config.fetch, problems);
+    check_proxy(&config.fetch, problems);
     if problems.len() > before {
         return None;
     }
@@ -92,4 +93,18 @@ fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<
     // Without a trailing slash or doubled ones: the app gets `<dir>/<name>`.
     let directory = directory.components().collect();
     Some(Files { directory, size: config.files.size("size").unwrap_or(1 << 20) })
+}
+
+/// What can be said of `proxy` before a provider uses it.
+fn check_proxy(fetch: &Table, problems: &mut Problems) {
+    if let (Some(proxy), Some(place)) = (fetch.string("proxy"), fetch.place("proxy"))
+        && !matches!(proxy, "none" | "environment")
+        && !["http://", "https://"].iter().any(|scheme| proxy.starts_with(scheme))
+    {
+        // A proxy's URL may hold a password: it is not quoted.
+        problems.add(
+            place,
+            "`proxy` is neither \"none\" nor \"environment\" nor a URL that starts with http:// or https://",
+        );
+    }
 }

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod environment;
 pub mod exit;
 pub mod fs;
+pub mod landlock;
 pub mod process;
 pub mod seccomp;
 pub mod signals;

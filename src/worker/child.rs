@@ -11,14 +11,16 @@ use nix::unistd::Pid;
 use super::frame::{self, FIRST_GENERATION, Kind};
 use super::sandbox;
 use crate::config::Environment;
-use crate::error::Class;
+use crate::error::{Class, reason};
 use crate::fetch::{self, Order, Outcome};
 use crate::plan::{Instance, Plan};
 use crate::sys;
 
 /// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
-pub fn run(plan: &Plan, instances: Vec<Instance>, environment: Environment, socket: UnixStream, parent: Pid) -> ! {
-    let code = match serve(plan, instances, environment, socket, parent) {
+///
+/// The socket closes with the process: for the privileged one, its end means that the exit code is there.
+pub fn run(plan: &Plan, instances: Vec<Instance>, environment: Environment, mut socket: UnixStream, parent: Pid) -> ! {
+    let code = match serve(plan, instances, environment, &mut socket, parent) {
         Ok(()) => 0,
         Err(class) => i32::from(class.exit_code()),
     };
@@ -30,22 +32,22 @@ fn serve(
     plan: &Plan,
     instances: Vec<Instance>,
     environment: Environment,
-    mut socket: UnixStream,
+    socket: &mut UnixStream,
     parent: Pid,
 ) -> Result<(), Class> {
     let parts = sandbox::enter(parent, socket.as_raw_fd()).map_err(|error| {
-        tracing::error!(target: "handfast", "the worker cannot lock itself up: {error}");
+        tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
-    frame::send(&mut socket, Kind::Ready, FIRST_GENERATION, 0, &[&[parts]]).map_err(|_| Class::Os)?;
+    frame::send(socket, Kind::Ready, FIRST_GENERATION, 0, &[&[parts]]).map_err(|_| Class::Os)?;
     let order =
         Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
     let outcomes = fetch::all(order, environment).map_err(|error| {
-        tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", crate::error::reason(error));
+        tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
-    send(plan, outcomes, &mut socket).map_err(|_| Class::Os)
+    send(plan, outcomes, socket).map_err(|_| Class::Os)
 }
 
 fn send(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Result<()> {

@@ -45,7 +45,7 @@ pub fn fetch(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Re
     let mut worker = Worker { pid, reaped: None };
     let backstop = plan.deadline.at() + LAST_WORDS;
     let received = receive::generation(plan, &ours, &mut watch.with_worker(&mut worker, backstop))?;
-    drop(ours);
+    receive::end(&ours, &mut watch.with_worker(&mut worker, backstop))?;
     worker.finish()?;
     sandbox::report(received.sandbox, plan.isolation.strict)?;
     Ok(received.arrived)
@@ -58,35 +58,42 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Waits for the worker's end after its last frame, which it reaches by itself in well under a millisecond.
+    /// Takes in the end of a worker that has closed its socket after its last frame.
     fn finish(&mut self) -> Result<()> {
-        match self.reap() {
+        match self.end() {
             WaitStatus::Exited(_, 0) => Ok(()),
             status => Err(ended(status)),
         }
     }
 
-    fn reap(&mut self) -> WaitStatus {
-        loop {
-            match (self.reaped, waitpid(self.pid, None)) {
-                (Some(status), _) => return status,
-                (None, Ok(status)) => self.reaped = Some(status),
-                (None, Err(nix::errno::Errno::EINTR)) => {}
-                // Reaped by somebody else: there is nothing left to wait for.
-                (None, Err(_)) => self.reaped = Some(WaitStatus::Exited(self.pid, 0)),
-            }
+    /// Makes sure that the worker is gone, and says how it ended. A worker of ours closes its socket by exiting, and the
+    /// signal no longer changes how that reads; one that closes it and lives on would be waited for without end.
+    fn end(&mut self) -> WaitStatus {
+        if self.reaped.is_none()
+            && let Err(error) = kill(self.pid, Signal::SIGKILL)
+        {
+            tracing::debug!(target: "handfast", "the worker has ended by itself: {}", reason(error));
         }
+        self.reap()
+    }
+
+    fn reap(&mut self) -> WaitStatus {
+        *self.reaped.get_or_insert_with(|| {
+            loop {
+                match waitpid(self.pid, None) {
+                    Ok(status) => return status,
+                    Err(nix::errno::Errno::EINTR) => {}
+                    // Reaped by somebody else: there is nothing left to wait for.
+                    Err(_) => return WaitStatus::Exited(self.pid, 0),
+                }
+            }
+        })
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.reaped.is_none() {
-            if let Err(error) = kill(self.pid, Signal::SIGKILL) {
-                tracing::debug!(target: "handfast", "the worker has ended by itself: {}", reason(error));
-            }
-            self.reap();
-        }
+        self.end();
     }
 }
 
@@ -96,10 +103,10 @@ fn ended(status: WaitStatus) -> Error {
     match status {
         WaitStatus::Exited(_, code) if code == i32::from(Class::Isolation.exit_code()) => {
             fail(Class::Isolation, "the worker could not give up its privileges".into())
-                .hint("a seccomp filter that denies capset or prctl(PR_SET_NO_NEW_PRIVS) does this")
+                .hint("a seccomp filter that denies capset or prctl does this")
         }
         WaitStatus::Exited(_, code) if code == i32::from(Class::Os.exit_code()) => {
-            fail(Class::Os, "the worker could not start: not enough memory or descriptors".into())
+            fail(Class::Os, "the worker had not enough memory or descriptors".into())
         }
         WaitStatus::Exited(_, code) => fail(Class::Internal, format!("the worker ended early, with exit code {code}")),
         WaitStatus::Signaled(_, signal, _) => fail(Class::Internal, format!("the worker was killed by {signal}")),

@@ -35,8 +35,10 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
         answered: BTreeSet::new(),
         awaited: BTreeMap::new(),
         names: BTreeSet::new(),
+        refused: BTreeSet::new(),
         arrived: Vec::new(),
         failures: Vec::new(),
+        values: 0,
         bytes: 0,
         sandbox: None,
     };
@@ -44,7 +46,11 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
         let mut header = [0; HEADER];
         read(socket, &mut header, watch)?;
         let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
-        if header.generation != frame::FIRST_GENERATION || (receiver.sandbox.is_none() && header.kind != Kind::Ready) {
+        let about_none = matches!(header.kind, Kind::Ready | Kind::Commit);
+        if header.generation != frame::FIRST_GENERATION
+            || (receiver.sandbox.is_none() && header.kind != Kind::Ready)
+            || (about_none && header.secret != 0)
+        {
             return Err(lie("a frame out of order"));
         }
         match header.kind {
@@ -63,6 +69,19 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
     }
 }
 
+/// Waits until a worker whose commit has arrived closes its socket: nothing may come any more.
+pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    loop {
+        watch.until_readable(socket.as_fd())?;
+        match socket.read(&mut [0]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => return Err(lie("something after its commit")),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(watch.worker_ended()),
+        }
+    }
+}
+
 struct Receiver<'p> {
     plan: &'p Plan,
     /// Secrets that are answered, for `#*` by how many fields it has.
@@ -71,8 +90,13 @@ struct Receiver<'p> {
     awaited: BTreeMap<usize, u32>,
     /// The files so far: two fields must not give one name.
     names: BTreeSet<String>,
+    /// Secrets one of whose fields cannot be a file: one failure each, however many such fields come.
+    refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
     failures: Vec<Error>,
+    /// Values so far, also refused ones.
+    values: usize,
+    /// Their bytes.
     bytes: usize,
     sandbox: Option<u8>,
 }
@@ -109,59 +133,54 @@ impl Receiver<'_> {
         let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
             return Err(lie("a frame that does not exist"));
         };
-        if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0) != every {
+        if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0 && !every) {
             return Err(lie("a frame that does not exist"));
         }
+        self.values += 1;
         self.bytes += value_length;
-        if self.arrived.len() >= MAX_VALUES || self.bytes > MAX_BYTES {
+        if self.values > MAX_VALUES || self.bytes > MAX_BYTES {
             return Err(too_much(self.plan));
         }
         let mut name = vec![0; name_length];
         read(socket, &mut name, watch)?;
         let value = SecretValue::filled(value_length, |buffer| read(socket, buffer, watch))?;
-        let field = match (every, String::from_utf8(name)) {
-            (false, _) => None,
-            (true, Ok(field)) => Some(field),
-            (true, Err(_)) => return Err(lie("a name that is not UTF-8")),
-        };
-        if let Some(file) = secret.target.file_name(field.as_deref())
-            && let Some(problem) = self.refuse_file(secret, field.as_deref(), file)
-        {
-            self.failures.push(problem);
-            return Ok(());
+        let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
+        let file = secret.target.file_name(every.then_some(&field));
+        match file.as_deref().map_or(Ok(()), |file| self.take_name(secret, file)) {
+            Ok(()) => self.arrived.push(Arrived { secret: index, file, value }),
+            Err(why) => self.refuse(index, secret, &why),
         }
-        self.arrived.push(Arrived { secret: index, field, value });
         Ok(())
     }
 
-    /// A field's name comes from the provider: it must be a file's name, and no other's.
-    fn refuse_file(&mut self, secret: &Secret, field: Option<&str>, file: String) -> Option<Error> {
+    /// A field's name comes from the provider: with it, the file's name must still be one, and no other's. The error says
+    /// why not, and quotes nothing that could be more than a name.
+    fn take_name(&mut self, secret: &Secret, file: &str) -> std::result::Result<(), String> {
+        if !valid_name(file) {
+            return Err("the name of one of its fields cannot be a file's".into());
+        }
+        let another = |other: &Secret| {
+            matches!(&other.target, Target::File { name, .. } if name == file) && other.name != secret.name
+        };
+        if self.plan.secrets.iter().any(another) || !self.names.insert(file.to_owned()) {
+            return Err(format!("the file `{file}` would be another's too"));
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, index: usize, secret: &Secret, why: &str) {
+        if !self.refused.insert(index) {
+            return;
+        }
         let subject = Subject {
             provider: secret.reference.provider.clone(),
             reference: secret.reference.to_string(),
             attempts: 1,
         };
-        let refuse = |why: String| {
-            let message = format!("cannot take `{}` from `{}`: {why}", secret.name, secret.reference);
-            Some(Error::new(Phase::Fetch, Class::Malformed, message).about(subject))
-        };
-        if let Some(field) = field
-            && !valid_name(&file)
-        {
-            let why = format!(
-                "the field `{}` cannot be a file's name: `[A-Za-z0-9._-]`, 1 to 128, not starting with a dot",
-                field.escape_debug()
-            );
-            return refuse(why);
-        }
-        let literal = |other: &Secret| {
-            matches!(&other.target, Target::File { name, .. } if !name.contains('*') && *name == file)
-                && other.name != secret.name
-        };
-        if self.plan.secrets.iter().any(literal) || !self.names.insert(file.clone()) {
-            return refuse(format!("two values would be the file `{file}`"));
-        }
-        None
+        let message = format!("cannot deliver `{}` from `{}`: {why}", secret.name, secret.reference);
+        let hint = "a file's name has 1 to 128 of `A-Z a-z 0-9 . _ -` and does not start with a dot; `file = \"db-*\"` gives \
+                    those of `#*` a prefix";
+        self.failures.push(Error::new(Phase::Fetch, Class::Malformed, message).about(subject).hint(hint));
     }
 
     fn missing(&mut self, header: Header) -> Result<()> {
@@ -267,3 +286,6 @@ fn read(mut socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     close_others(socket);
-    capabilities::clear_ambient()?;
+    // Ambient capabilities are permitted and inheritable ones: the kernel takes them along.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
         capabilities::set(none)?;
@@ -46,6 +46,29 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
         Err(error) => tracing::debug!(target: "handfast", "the worker's seccomp filter: {}", reason(error)),
     }
     Ok(parts)
+}
+
+/// Landlock's first version with scopes for signals and abstract sockets.
+const LANDLOCK_SCOPES: u32 = 6;
+
+/// What the cage would lack here, a sentence each: what [`enter`] would find, without entering.
+pub fn missing() -> Vec<&'static str> {
+    let landlock = match sys::landlock::version() {
+        0 => Some("Landlock for the worker (Linux 5.13)"),
+        version if version < LANDLOCK_SCOPES => {
+            Some("Landlock's scopes for signals and sockets, for the worker (Linux 6.12)")
+        }
+        _ => None,
+    };
+    let seccomp = (!sys::seccomp::available()).then_some("seccomp for the worker");
+    landlock.into_iter().chain(seccomp).collect()
+}
+
+/// What [`report`] would say of a worker here.
+pub fn foresee(strict: bool) -> Result<()> {
+    let landlock = if sys::landlock::version() > 0 { LANDLOCK } else { 0 };
+    let seccomp = if sys::seccomp::available() { SECCOMP } else { 0 };
+    if strict { report(landlock | seccomp, strict) } else { Ok(()) }
 }
 
 /// Says which parts are missing; with `strict` that ends the start.

@@ -76,7 +76,7 @@ impl WorkerWatch<'_, '_> {
 
     /// The error for a worker that has closed its end before it was done.
     pub fn worker_ended(&mut self) -> Error {
-        ended(self.worker.reap())
+        ended(self.worker.end())
     }
 }
 

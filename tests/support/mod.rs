@@ -17,6 +17,8 @@ mod memory;
 mod programs;
 mod requirements;
 mod running;
+mod tree;
+mod verdict;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -30,6 +32,7 @@ pub use programs::{program, programs};
 pub use requirements::{find_program, is_root, require};
 pub(crate) use requirements::{needs_program, needs_root};
 pub use running::{Outcome, Running};
+pub use tree::tree;
 
 /// What the app finds in PATH, whatever the machine has there.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,6 +45,7 @@ pub struct Run {
     options: Vec<OsString>,
     app: Option<Vec<OsString>>,
     environment: Vec<(OsString, OsString)>,
+    through: Vec<OsString>,
     confine: Vec<OsString>,
     needles: Vec<String>,
     stdin: Vec<u8>,
@@ -63,6 +67,7 @@ impl Run {
             options: Vec::new(),
             app: None,
             environment: vec![("PATH".into(), PATH.into())],
+            through: Vec::new(),
             confine: vec!["--clean".into()],
             needles: Vec::new(),
             stdin: Vec::new(),
@@ -112,6 +117,12 @@ impl Run {
         self
     }
 
+    /// A program of the machine's that starts `confine` (and so handfast) in its turn: `unshare --pid --fork`, `strace`.
+    pub fn through<S: AsRef<OsStr>>(mut self, words: &[S]) -> Self {
+        self.through.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
     /// Looks for these values in the memory of both processes when each is done ([`Outcome::memory`]). Needs root.
     pub fn traced(mut self, needles: &[&str]) -> Self {
         self.needles.extend(needles.iter().map(|needle| hex(needle.as_bytes())));
@@ -152,7 +163,7 @@ impl Run {
         Running::new(child, self.directory, !self.needles.is_empty(), self.timeout)
     }
 
-    /// `[at-exec …] confine … -- handfast COMMAND … [-- APP …]`
+    /// `[at-exec …] [THROUGH …] confine … -- handfast COMMAND … [-- APP …]`
     fn words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         if !self.needles.is_empty() {
@@ -161,6 +172,7 @@ impl Run {
             words.extend(self.needles.iter().flat_map(|needle| ["--needle".into(), needle.into()]));
             words.push("--".into());
         }
+        words.extend(self.through.iter().cloned());
         words.push(program("confine").into());
         words.extend(self.confine.iter().cloned());
         words.extend(["--".into(), program("handfast").into(), self.command.into()]);

@@ -7,6 +7,11 @@ use zeroize::Zeroizing;
 /// It has no `Clone`, `Debug`, `Display` or `Serialize`, so that it cannot reach a log, an error or a copy by accident.
 /// The one way in is [`expose`](SecretValue::expose), which is easy to search for.
 ///
+/// ```
+/// println!("{:?}", handfast_core::SecretValue::from(vec![1]).expose());
+/// ```
+/// The same without it, and none of these compiles:
+///
 /// ```compile_fail
 /// println!("{:?}", handfast_core::SecretValue::from(vec![1]));
 /// ```

@@ -25,6 +25,8 @@ pub const DEFINITION: Definition = Definition {
 };
 
 struct FileProvider {
+    /// The instance's name, for what to write instead.
+    instance: String,
     root: Option<PathBuf>,
 }
 
@@ -35,12 +37,17 @@ struct Reader {
 
 fn configure(settings: Settings, problems: &mut Problems) -> Box<dyn Configured> {
     let root = settings.table.string("root").map(PathBuf::from);
-    if let (Some(root), Some(place)) = (&root, settings.table.place("root"))
-        && !root.is_absolute()
-    {
-        problems.add(place, format!("`root` is \"{}\", expected an absolute path", root.display()));
+    if let (Some(root), Some(place)) = (&root, settings.table.place("root")) {
+        let written = root.display().to_string();
+        let written = written.escape_debug();
+        if !root.is_absolute() {
+            problems.add(place, format!("`root` is \"{written}\", expected an absolute path"));
+        } else if climbs(root) {
+            // A reference is compared with it name by name, so that nothing would ever be below it.
+            problems.add(place, format!("`root` is \"{written}\", expected a path without `..`"));
+        }
     }
-    Box::new(FileProvider { root })
+    Box::new(FileProvider { instance: settings.instance, root })
 }
 
 impl Configured for FileProvider {
@@ -49,11 +56,14 @@ impl Configured for FileProvider {
         if !path.is_absolute() {
             return Err((
                 format!("`{}` is not an absolute path", locator.path),
-                format!("write `file:/{}`", locator.path),
+                format!("write `{}:/{}`", self.instance, locator.path.trim_start_matches("./")),
             ));
         }
-        if path.components().any(|component| component == Component::ParentDir) {
+        if climbs(path) {
             return Err((format!("`{}` has `..` in it", locator.path), "write the path without `..`".into()));
+        }
+        if locator.path.ends_with('/') {
+            return Err((format!("`{}` names a directory", locator.path), "write the path of one file".into()));
         }
         match &self.root {
             Some(root) if below(path, root).is_none() => Err((
@@ -82,6 +92,11 @@ impl Provider for Reader {
     }
 }
 
+fn climbs(path: &Path) -> bool {
+    path.components().any(|component| component == Component::ParentDir)
+}
+
+/// The rest of a path below a directory. Both are as they were written: links are followed when the file is opened.
 fn below<'a>(path: &'a Path, root: &Path) -> Option<&'a Path> {
     path.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty())
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, Problems, Provider, ProviderError,
-    SecretValue, Settings, Value,
+    BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
+    ProviderError, SecretValue, Settings, Value, nearest,
 };
 
 /// The parts of this provider.
@@ -94,17 +94,29 @@ impl Provider for Store {
                 self.context.clock.sleep(self.mock.latency).await;
             }
             self.fail_on_demand(locator)?;
-            match &self.mock.values {
-                None => Ok(SecretValue::from(format!("mock-{}", locator.path).into_bytes())),
-                Some(values) => values
-                    .iter()
-                    .find(|(name, _)| *name == locator.path)
-                    .map(|(_, value)| SecretValue::from(value.expose().to_vec()))
-                    .ok_or_else(|| ProviderError::new(ErrorKind::NotFound, "no such secret in `values`")),
+            let value = match &self.mock.values {
+                None => SecretValue::from(format!("mock-{}", locator.path).into_bytes()),
+                Some(values) => find(values, &locator.path)?,
+            };
+            if value.len() > MAX_SECRET {
+                let message = format!("`{}` has {} bytes, more than {MAX_SECRET}", locator.path, value.len());
+                return Err(ProviderError::new(ErrorKind::Malformed, message));
             }
-            .map(Fetched::from)
+            Ok(Fetched::from(value))
         })
     }
+}
+
+/// A copy of the value of that name. Names are no secrets: a wrong one is told what it may have been meant to be.
+fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, ProviderError> {
+    if let Some((_, value)) = values.iter().find(|(name, _)| name == path) {
+        return Ok(SecretValue::from(value.expose().to_vec()));
+    }
+    let error = ProviderError::new(ErrorKind::NotFound, format!("no secret `{path}` in `values`"));
+    Err(match nearest(path, values.iter().map(|(name, _)| name.as_str())) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    })
 }
 
 impl Store {

@@ -125,15 +125,24 @@ fn secret(name: &str, target: Target) -> Secret {
 }
 
 fn value(secret: usize, bytes: &[u8]) -> Arrived {
-    Arrived { secret, field: None, value: SecretValue::from(bytes.to_vec()) }
+    Arrived { secret, file: None, value: SecretValue::from(bytes.to_vec()) }
 }
 
-fn field(secret: usize, name: &str) -> Arrived {
-    Arrived { secret, field: Some(name.into()), value: SecretValue::from(name.as_bytes().to_vec()) }
+/// A field of `#*`, under the name that its file gets.
+fn field(secret: usize, file: &str) -> Arrived {
+    Arrived { secret, file: Some(file.into()), value: SecretValue::from(file.as_bytes().to_vec()) }
+}
+
+/// With the files' names, as they come out of the worker's frames.
+fn received(plan: &Plan, mut arrived: Vec<Arrived>) -> Vec<Arrived> {
+    for one in arrived.iter_mut().filter(|one| one.file.is_none()) {
+        one.file = plan.secrets[one.secret].target.file_name(None);
+    }
+    arrived
 }
 
 fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
-    deliver(prepare(plan)?, plan, arrived)
+    deliver(prepare(plan)?, plan, received(plan, arrived))
 }
 
 fn failure<T>(result: Result<T>) -> Error {

@@ -20,7 +20,7 @@ fn ids(path: &Path) -> (u32, u32, u32) {
 /// Delivers files with these powers instead of all of root's.
 fn files_with(plan: &Plan, powers: &Powers, arrived: Vec<Arrived>) -> Result<()> {
     let prepared = files::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
-    let (new_files, _) = arrivals::sort(plan, Some(&prepared), arrived)?;
+    let (new_files, _) = arrivals::sort(Some(&prepared), received(plan, arrived))?;
     prepared.write(plan, powers, &new_files)?.publish(powers)
 }
 
@@ -145,7 +145,12 @@ fn links_can_be_given_to_the_directorys_owner() {
     let memory = Memory::new();
     let powers = Powers::read().unwrap();
     let handle = fs::File::open(&memory.0).unwrap();
-    let directory = entries::Directory { handle: handle.as_fd(), path: "/s", link_owner: 7, powers: &powers };
+    let directory = entries::Directory {
+        handle: handle.as_fd(),
+        path: "/s",
+        names: entries::Names::Links { owner: 7 },
+        powers: &powers,
+    };
     let access = ownership::Access { uid: 1000, gid: 2000, mode: 0o400, compromise: None };
     let owner = |name| fs::symlink_metadata(memory.join(name)).unwrap();
     let mut inode = None;

@@ -1,0 +1,89 @@
+//! What went wrong with a file, in words: what was attempted, on what, why, and what to do about it.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, fstat, stat};
+use nix::unistd::{AccessFlags, eaccess, getegid, geteuid};
+
+use super::open::Target;
+use crate::error::{ErrorKind, ProviderError};
+
+/// A file that is there and is not read.
+pub fn refused(target: Target<'_>, what: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Denied, format!("{}: it is {what}", target.attempt()))
+        .hint("only regular files are read: Docker and Kubernetes secret mounts, CSI volumes")
+}
+
+/// A file of more bytes than a secret may have.
+pub fn too_large(target: Target<'_>, limit: usize) -> ProviderError {
+    ProviderError::new(ErrorKind::Malformed, format!("{}: it is larger than {limit} bytes", target.attempt()))
+}
+
+/// A system call's failure on the way to the file, or on the file itself once that is `found`.
+pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> ProviderError {
+    let plain = |kind, why: &str| ProviderError::new(kind, format!("{}: {why}", target.attempt()));
+    match error {
+        Errno::ENOENT | Errno::ENOTDIR => plain(ErrorKind::NotFound, "no such file"),
+        Errno::ENAMETOOLONG | Errno::EINVAL => plain(ErrorKind::NotFound, &error.desc().to_lowercase()),
+        Errno::EACCES | Errno::EPERM => match found.and_then(|file| fstat(file.as_fd()).ok()) {
+            Some(stat) => unreadable(target, &stat),
+            None => barred(target),
+        },
+        Errno::EXDEV => {
+            plain(ErrorKind::Denied, "a link or a `..` leads out of the provider's `root`").hint(LINKS_STAY_BELOW)
+        }
+        Errno::ELOOP => plain(ErrorKind::Denied, "too many links, or a link of procfs"),
+        // It was a regular file a moment ago; now it is a socket, or a device that is not there.
+        Errno::ENXIO | Errno::ENODEV => refused(target, "not a regular file"),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => plain(ErrorKind::Os, &error.desc().to_lowercase()),
+        _ => plain(ErrorKind::Unavailable, &error.desc().to_lowercase()),
+    }
+}
+
+const LINKS_STAY_BELOW: &str = "only files below `root` are read; links below it must be relative";
+
+impl Target<'_> {
+    fn attempt(&self) -> String {
+        match self.root {
+            None => format!("cannot read `{}`", self.path.display()),
+            Some(root) => format!("cannot read `{}` below `{}`", self.path.display(), root.display()),
+        }
+    }
+}
+
+/// Says who may read the file and who we are: the worker has no capabilities, so root is not above the mode here.
+fn unreadable(target: Target<'_>, stat: &FileStat) -> ProviderError {
+    let message = format!("{}: permission denied: {}, and we are {}", target.attempt(), whose(stat), ourselves());
+    ProviderError::new(ErrorKind::Denied, message)
+        .hint(format!("make it readable for uid {} or for one of its groups", geteuid()))
+}
+
+/// Says which directory keeps us out, where that can be seen from outside it.
+fn barred(target: Target<'_>) -> ProviderError {
+    let full = target.root.map_or_else(|| target.path.to_owned(), |root| root.join(target.path));
+    let door = full.ancestors().skip(1).find_map(|directory| {
+        let stat = stat(directory).ok()?;
+        eaccess(directory, AccessFlags::X_OK).is_err().then(|| (directory.to_owned(), whose(&stat)))
+    });
+    let (what, name) = match &door {
+        Some((directory, whose)) => (format!("`{}` is {whose}", directory.display()), named(directory)),
+        None => ("a directory on its way keeps us out".to_owned(), "each directory on its way".to_owned()),
+    };
+    let message = format!("{}: permission denied: {what}, and we are {}", target.attempt(), ourselves());
+    ProviderError::new(ErrorKind::Denied, message)
+        .hint(format!("let uid {} or one of its groups enter {name} (mode `x`)", geteuid()))
+}
+
+fn named(directory: &Path) -> String {
+    format!("`{}`", directory.display())
+}
+
+fn whose(stat: &FileStat) -> String {
+    format!("owned by {}:{} with mode {:04o}", stat.st_uid, stat.st_gid, stat.st_mode & 0o7777)
+}
+
+fn ourselves() -> String {
+    format!("{}:{} without capabilities", geteuid(), getegid())
+}

@@ -1,0 +1,161 @@
+//! Reading files that someone else may have made.
+
+mod explain;
+mod open;
+mod refuse;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use zeroize::Zeroizing;
+
+use crate::error::ProviderError;
+use crate::secret::SecretValue;
+
+/// Reads whole files.
+pub trait Files {
+    /// Reads a regular file of at most `limit` bytes. With a `root`, `path` is below it and nothing outside is reached:
+    /// relative links inside are followed, absolute ones and `..` beyond the root are refused. The root itself may be a link.
+    fn read(&self, path: &Path, root: Option<&Path>, limit: usize) -> Result<SecretValue, ProviderError>;
+}
+
+/// The real files.
+///
+/// Nothing but a regular file is ever opened, and none through a magic link (`/proc/self/fd/…`); the size that the file
+/// system tells is never trusted.
+pub struct System;
+
+impl Files for System {
+    fn read(&self, path: &Path, root: Option<&Path>, limit: usize) -> Result<SecretValue, ProviderError> {
+        let target = open::Target { path, root };
+        let refuse_special = |file: &dyn AsFd| match refuse::reason(file.as_fd()) {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => Err(explain::refused(target, what)),
+            Err(error) => Err(explain::failure(target, error, None)),
+        };
+        let found = target.locate().map_err(|error| explain::failure(target, error, None))?;
+        refuse_special(&found)?;
+        let file = target.open().map_err(|error| explain::failure(target, error, Some(&found)))?;
+        // Looked at again: it may be another file by now.
+        refuse_special(&file)?;
+        let file = File::from(file);
+        let told = file.metadata().map_or(0, |metadata| metadata.len());
+        match read_up_to(file, told, limit) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(explain::too_large(target, limit)),
+            Err(error) => {
+                let error = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+                Err(explain::failure(target, error, Some(&found)))
+            }
+        }
+    }
+}
+
+/// The whole file, or `None` when it has more than `limit` bytes. What the file system has `told` of its size is the first
+/// guess and no more. The buffer is never reallocated, so that no part of it is left behind in freed memory.
+pub fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Option<SecretValue>> {
+    let guess = usize::try_from(told).unwrap_or(limit).max(512).min(limit) + 1;
+    let mut buffer = Zeroizing::new(vec![0; guess]);
+    let mut filled = 0;
+    loop {
+        if filled == buffer.len() {
+            if filled > limit {
+                return Ok(None);
+            }
+            let mut larger = Zeroizing::new(vec![0; (filled * 2).min(limit + 1)]);
+            larger[..filled].copy_from_slice(&buffer);
+            buffer = larger;
+        }
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if filled > limit {
+        return Ok(None);
+    }
+    buffer.truncate(filled);
+    Ok(Some(SecretValue::from(buffer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of `length` bytes in a file that the file system says has `told`.
+    fn read(length: usize, told: u64, limit: usize) -> Option<Vec<u8>> {
+        let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let value = read_up_to(Slow(&bytes), told, limit).unwrap()?;
+        assert_eq!(value.expose(), bytes);
+        Some(bytes)
+    }
+
+    /// Gives a byte, or up to 1000, at a time.
+    struct Slow<'b>(&'b [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.len() % 2 == 1 {
+                let (first, rest) = self.0.split_at(1);
+                buffer[0] = first[0];
+                self.0 = rest;
+                return Ok(1);
+            }
+            let count = buffer.len().min(self.0.len()).min(1000);
+            self.0.read(&mut buffer[..count])
+        }
+    }
+
+    #[test]
+    fn the_size_that_the_file_system_tells_is_not_trusted() {
+        for length in [0, 1, 511, 512, 513, 514, 1024, 1025, 9_999] {
+            for told in [0, 1, 512, length as u64, 10_000, 10_001, u64::MAX] {
+                assert!(read(length, told, 10_000).is_some(), "{length} bytes, {told} told");
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_holds_to_the_byte() {
+        for limit in [0, 1, 100, 511, 512, 513, 1 << 20] {
+            for told in [0, limit as u64, limit as u64 + 1, u64::MAX] {
+                assert!(read(limit, told, limit).is_some(), "{limit}, {told} told");
+                assert!(read(limit + 1, told, limit).is_none(), "{limit} + 1, {told} told");
+            }
+        }
+    }
+
+    #[test]
+    fn what_never_ends_is_given_up_at_the_limit() {
+        assert!(read_up_to(io::repeat(7), 0, 1 << 20).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_failure_in_the_middle_is_a_failure() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from_raw_os_error(Errno::EIO as i32))
+            }
+        }
+        let error = read_up_to(b"half".chain(Broken), 8, 100).err().unwrap();
+        assert_eq!(error.raw_os_error(), Some(Errno::EIO as i32));
+    }
+
+    #[test]
+    fn an_interrupted_read_goes_on() {
+        struct Interrupted(bool);
+        impl Read for Interrupted {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                self.0 = !self.0;
+                if self.0 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(0) }
+            }
+        }
+        assert_eq!(read_up_to(b"all".chain(Interrupted(false)), 3, 100).unwrap().unwrap().expose(), b"all");
+    }
+}

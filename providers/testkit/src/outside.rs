@@ -1,0 +1,114 @@
+//! An outside that a test makes up: variables, files, a clock.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use handfast_core::{BoxFuture, Clock, Context, Environment, Files, SecretValue, files};
+
+/// What a provider sees of the outside. By default: no variable, the real files, a clock that starts in 2026.
+pub struct Outside {
+    /// The environment.
+    pub variables: Variables,
+    /// The files.
+    pub files: Rc<dyn Files>,
+    /// The clock.
+    pub clock: TestClock,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self { variables: Variables::default(), files: Rc::new(files::System), clock: TestClock::default() }
+    }
+}
+
+impl Outside {
+    /// The same as a provider gets it.
+    pub fn context(self) -> Context {
+        Context { environment: Rc::new(self.variables), files: self.files, clock: Rc::new(self.clock) }
+    }
+}
+
+/// An environment. As in handfast's own, a credential is no variable, and an empty one of either kind is unset.
+#[derive(Default)]
+pub struct Variables {
+    plain: BTreeMap<String, String>,
+    credentials: BTreeMap<String, SecretValue>,
+}
+
+impl Variables {
+    /// The same with one more variable that holds no credential.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.plain.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same with one more bootstrap credential.
+    pub fn with_credential(mut self, name: &str, value: &str) -> Self {
+        self.credentials.insert(name.to_owned(), SecretValue::from(value.as_bytes().to_vec()));
+        self
+    }
+}
+
+impl Environment for Variables {
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.plain.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn credential(&self, name: &str) -> Option<&SecretValue> {
+        self.credentials.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// A clock whose time of day is made up and whose waits are real. It knows who waits, and can be set forward.
+#[derive(Clone)]
+pub struct TestClock(Rc<Hands>);
+
+struct Hands {
+    started: Instant,
+    ahead: Cell<Duration>,
+    sleeping: Cell<usize>,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(Rc::new(Hands { started: Instant::now(), ahead: Cell::default(), sleeping: Cell::new(0) }))
+    }
+}
+
+impl TestClock {
+    /// Sets the time of day forward.
+    pub fn advance(&self, duration: Duration) {
+        self.0.ahead.set(self.0.ahead.get() + duration);
+    }
+
+    /// How many wait on this clock.
+    pub fn sleeping(&self) -> usize {
+        self.0.sleeping.get()
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        /// 2026-01-01T00:00:00Z: the same in every run, so that signatures can be compared.
+        const START: Duration = Duration::from_secs(1_767_225_600);
+        SystemTime::UNIX_EPOCH + START + self.0.ahead.get() + self.0.started.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        /// Counts a wait from its start to its end, whether it ends by itself or is dropped.
+        struct Counted<'c>(&'c Cell<usize>);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.0.sleeping.set(self.0.sleeping.get() + 1);
+        let counted = Counted(&self.0.sleeping);
+        Box::pin(async move {
+            let _counted = counted;
+            tokio::time::sleep(duration).await;
+        })
+    }
+}

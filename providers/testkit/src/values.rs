@@ -1,0 +1,104 @@
+//! A value arrives as it was stored, byte for byte.
+
+use std::rc::Rc;
+
+use handfast_core::{ErrorKind, MAX_SECRET};
+use tokio::task::JoinSet;
+
+use crate::fixture::{Fixture, Instance, possible};
+
+/// Nothing is a value too.
+pub fn an_empty_value_arrives_empty<F: Fixture>() {
+    arrives::<F>(b"");
+}
+
+/// No C string on the way.
+pub fn a_value_with_nul_bytes_arrives_whole<F: Fixture>() {
+    arrives::<F>(b"\0a\0\0b\0");
+}
+
+/// No text on the way: no replacement characters, no byte order mark taken off.
+pub fn a_value_that_is_not_utf8_arrives_whole<F: Fixture>() {
+    arrives::<F>(b"\xff\xfe\xef\xbb\xbf\xc3\x28\xed\xa0\x80\x80");
+}
+
+/// Whoever wants a newline gone stores the value without it.
+pub fn white_space_around_a_value_is_kept<F: Fixture>() {
+    for value in [&b"hunter2\n"[..], b"\r\n hunter2\t \r\n\n", b"\n", b" "] {
+        arrives::<F>(value);
+    }
+}
+
+/// No reader in between puts its own white space, order of keys, escapes or numbers there: fields are cut out of this text.
+pub fn a_json_document_arrives_as_it_was_stored<F: Fixture>() {
+    arrives::<F>(b"{ \"z\":1.0,\r\n\"a\" : \"\\u00e9/\\/\", \"big\":1e400, \"z2\":[ ]\n}\n");
+}
+
+/// As much as a secret may have.
+pub fn a_value_of_one_mebibyte_arrives_whole<F: Fixture>() {
+    arrives::<F>(&long(MAX_SECRET));
+}
+
+/// The provider itself stops there: the scheduler would only see that once everything is in memory.
+pub fn one_byte_more_than_a_mebibyte_is_malformed<F: Fixture>() {
+    let mut fixture = F::new();
+    let Some(reference) = possible(fixture.put("long", &long(MAX_SECRET + 1))) else { return };
+    crate::run(async {
+        let error = Instance::connect(&fixture).error(&reference).await;
+        assert_eq!(error.kind, ErrorKind::Malformed, "{error}");
+    });
+}
+
+/// One connection serves many fetches, and gives nothing away with the first.
+pub fn a_secret_can_be_fetched_again<F: Fixture>() {
+    let mut fixture = F::new();
+    let Some(reference) = possible(fixture.put("again", b"the same")) else { return };
+    crate::run(async {
+        let instance = Instance::connect(&fixture);
+        for _ in 0..3 {
+            assert_eq!(instance.value(&reference).await, b"the same");
+        }
+    });
+}
+
+/// As many requests in flight as handfast has by default; each gets its own answer.
+pub fn secrets_fetched_at_once_are_not_mixed_up<F: Fixture>() {
+    let mut fixture = F::new();
+    let value = |at: usize| format!("value-{at}-").repeat(at + 1).into_bytes();
+    let answers: Vec<_> = (0..32).map(|at| fixture.put(&format!("secret-{at}"), &value(at))).collect();
+    let Some(references) = possible(answers.into_iter().collect::<Result<Vec<_>, _>>()) else { return };
+    crate::run(async {
+        let instance = Rc::new(Instance::connect(&fixture));
+        let mut running = JoinSet::new();
+        for (at, reference) in references.into_iter().enumerate() {
+            let instance = instance.clone();
+            running.spawn_local(async move { (at, instance.value(&reference).await) });
+        }
+        while let Some(joined) = running.join_next().await {
+            let (at, found) = joined.expect("a fetch does not panic");
+            assert!(found == value(at), "secret-{at} got another's value");
+        }
+    });
+}
+
+fn arrives<F: Fixture>(value: &[u8]) {
+    let mut fixture = F::new();
+    // A neighbour before and after, so that an offset that is off by one shows.
+    let neighbours = [fixture.put("a-before", b"AAAA"), fixture.put("z-after", b"ZZZZ")];
+    let Some(reference) = possible(fixture.put("value", value)) else { return };
+    crate::run(async {
+        let instance = Instance::connect(&fixture);
+        let found = instance.value(&reference).await;
+        assert!(found == value, "{} bytes were stored, {} other bytes arrived", value.len(), found.len());
+        for (neighbour, value) in neighbours.iter().flatten().zip([b"AAAA", b"ZZZZ"]) {
+            assert_eq!(instance.value(neighbour).await, value);
+        }
+    });
+}
+
+/// Printable, and no two pieces of it alike, so that every store takes it and no lost piece goes unseen.
+fn long(length: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..length.div_ceil(8)).flat_map(|at| format!("{at:07}\n").into_bytes()).collect();
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,302 @@
+//! Frames that no worker of ours would send, through a real socketpair.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use handfast_core::{MAX_SECRET, SecretRef};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::super::{Watch, Worker};
+use super::*;
+use crate::plan::{Deadline, Isolation, Purpose, Swap};
+use crate::sys::signals;
+
+const NEEDED: usize = 0;
+const OPTIONAL: usize = 1;
+const EVERY: usize = 2;
+
+fn secret(name: &str, reference: &str, target: Target, optional: bool) -> Secret {
+    Secret {
+        name: name.into(),
+        reference: SecretRef::parse(reference).unwrap(),
+        instance: 0,
+        target,
+        optional,
+        path_variables: Vec::new(),
+        number_variables: Vec::new(),
+    }
+}
+
+fn plan() -> Plan {
+    let file = |name: &str| Target::File { name: name.into(), mode: 0o400, owner: None };
+    Plan {
+        purpose: Purpose::Init,
+        isolation: Isolation {
+            uid: 1,
+            gid: 1,
+            groups: Vec::new(),
+            defaulted: false,
+            capabilities: 0,
+            core_dumps: false,
+            strict: false,
+        },
+        secrets: vec![
+            secret("needed", "mock:needed", Target::Descriptor(3), false),
+            secret("optional", "mock:optional", file("db-optional"), true),
+            secret("every", "mock:every#*", file("db-*"), false),
+        ],
+        files: None,
+        swap: Swap::Warn,
+        instances: Vec::new(),
+        concurrency: 1,
+        deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
+        environment: Vec::new(),
+    }
+}
+
+/// Receives from a worker that sends these bytes and ends.
+fn receive(bytes: &[u8]) -> Result<Received> {
+    receive_from(|mut theirs| {
+        // The rest is of no use to a reader that has refused the beginning.
+        drop(theirs.write_all(bytes));
+    })
+}
+
+fn receive_from(worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let signals = signals::Watch::new(&[]).unwrap();
+    let watch = Watch::new(&signals);
+    let pid = Pid::from_raw(i32::MAX);
+    let mut gone = Worker { pid, reaped: Some(WaitStatus::Exited(pid, 0)) };
+    let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+    std::thread::scope(|scope| {
+        scope.spawn(move || worker(theirs));
+        let received =
+            generation(&plan(), &ours, &mut watch).and_then(|received| end(&ours, &mut watch).map(|()| received));
+        ours.shutdown(Shutdown::Both).unwrap();
+        received
+    })
+}
+
+fn frame(kind: Kind, secret: usize, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::send(&mut bytes, kind, 1, secret, &[payload]).unwrap();
+    bytes
+}
+
+fn ready() -> Vec<u8> {
+    frame(Kind::Ready, 0, &[3])
+}
+
+fn commit() -> Vec<u8> {
+    frame(Kind::Commit, 0, b"")
+}
+
+fn value(secret: usize, name: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(name.len()).unwrap().to_be_bytes();
+    frame(Kind::Value, secret, &[&length, name, bytes].concat())
+}
+
+fn fields(count: u32) -> Vec<u8> {
+    frame(Kind::Fields, EVERY, &count.to_be_bytes())
+}
+
+fn refused(frames: &[Vec<u8>]) -> (u8, String) {
+    let error = receive(&frames.concat()).err().unwrap_or_else(|| panic!("taken: {frames:?}"));
+    (error.class.exit_code(), error.message)
+}
+
+#[test]
+fn a_complete_generation_is_taken() {
+    let frames = [
+        ready(),
+        fields(2),
+        value(EVERY, b"user", b"root"),
+        value(NEEDED, b"", b"\0\xff"),
+        frame(Kind::Missing, OPTIONAL, b""),
+        value(EVERY, b"", b""),
+        commit(),
+    ];
+    let Received { arrived, sandbox } = receive(&frames.concat()).unwrap();
+    assert_eq!(sandbox, 3);
+    let arrived: Vec<_> = arrived.iter().map(|one| (one.secret, one.file.as_deref(), one.value.expose())).collect();
+    let expected: [(usize, Option<&str>, &[u8]); 3] =
+        [(EVERY, Some("db-user"), b"root"), (NEEDED, None, b"\0\xff"), (EVERY, Some("db-"), b"")];
+    assert_eq!(arrived, expected);
+}
+
+#[test]
+fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
+    let needed = || value(NEEDED, b"", b"x");
+    let rest = || [frame(Kind::Missing, OPTIONAL, b""), fields(0), commit()].concat();
+    let failure = |bytes: &[u8]| frame(Kind::Failed, NEEDED, bytes);
+    let with = |header: &[(usize, u8)], mut frame: Vec<u8>| {
+        header.iter().for_each(|(at, byte)| frame[*at] = *byte);
+        frame
+    };
+    let no_frame = "the worker sent a frame that does not exist";
+    let out_of_order = "the worker sent a frame out of order";
+    let twice = "the worker sent a secret twice";
+    let ended = "the worker ended early, with exit code 0";
+    let missing = "the worker sent a secret twice, or a needed one as missing";
+    let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
+        (ended, vec![]),
+        (ended, vec![ready()]),
+        (ended, vec![ready()[..7].to_vec()]),
+        (ended, vec![ready(), needed()[..18].to_vec()]),
+        (ended, vec![ready(), needed(), frame(Kind::Missing, OPTIONAL, b""), fields(0)]),
+        (no_frame, vec![ready(), with(&[(0, 9)], commit())]),
+        (no_frame, vec![ready(), with(&[(1, 1)], needed())]),
+        (no_frame, vec![ready(), with(&[(12, 0xff)], needed())]),
+        // A name that is longer than its frame, longer than any, or there where none belongs.
+        (no_frame, vec![ready(), frame(Kind::Value, NEEDED, &[0, 2, b'x'])]),
+        (no_frame, vec![ready(), fields(1), value(EVERY, &[b'x'; 256], b"")]),
+        (no_frame, vec![ready(), value(NEEDED, b"x", b"")]),
+        (no_frame, vec![ready(), value(NEEDED, b"", &vec![0; MAX_SECRET + 1])]),
+        (no_frame, vec![ready(), failure(&[9, 0, 0, 0, 1, 0, 0, 0, 0])]),
+        (no_frame, vec![ready(), failure(&[0, 0, 0, 0, 1, 0, 0, 0, 1, 0xff])]),
+        (no_frame, vec![ready(), failure(&[0, 0, 0, 0, 1, 0, 0, 0, 0, 0xff])]),
+        (no_frame, vec![ready(), failure(&[0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff])]),
+        ("the worker sent a name that is not UTF-8", vec![ready(), fields(1), value(EVERY, b"\xff", b"")]),
+        (out_of_order, vec![needed()]),
+        (out_of_order, vec![commit()]),
+        (out_of_order, vec![ready(), ready()]),
+        (out_of_order, vec![ready(), with(&[(7, 2)], needed())]),
+        (out_of_order, vec![with(&[(11, 1)], ready())]),
+        (out_of_order, vec![ready(), needed(), rest()[..36].to_vec(), with(&[(11, 1)], commit())]),
+        ("the worker sent a secret that is not in the plan", vec![ready(), value(3, b"", b"")]),
+        ("the worker sent a secret that is not in the plan", vec![ready(), with(&[(8, 0xff)], needed())]),
+        (twice, vec![ready(), needed(), needed()]),
+        (twice, vec![ready(), needed(), failure(&[0, 0, 0, 0, 1, 0, 0, 0, 0])]),
+        (twice, vec![ready(), failure(&[0, 0, 0, 0, 1, 0, 0, 0, 0]), needed()]),
+        (twice, vec![ready(), fields(1), fields(1)]),
+        (twice, vec![ready(), fields(1), value(EVERY, b"a", b""), value(EVERY, b"b", b"")]),
+        (twice, vec![ready(), value(EVERY, b"a", b"")]),
+        (twice, vec![ready(), frame(Kind::Fields, NEEDED, &[0, 0, 0, 1])]),
+        (missing, vec![ready(), frame(Kind::Missing, NEEDED, b"")]),
+        (missing, vec![ready(), frame(Kind::Missing, EVERY, b"")]),
+        (missing, vec![ready(), frame(Kind::Missing, OPTIONAL, b""), frame(Kind::Missing, OPTIONAL, b"")]),
+        ("the worker sent a commit before every answer", vec![ready(), commit()]),
+        (
+            "the worker sent a commit before every answer",
+            vec![
+                ready(),
+                needed(),
+                frame(Kind::Missing, OPTIONAL, b""),
+                fields(u32::MAX),
+                value(EVERY, b"a", b""),
+                commit(),
+            ],
+        ),
+        ("the worker sent something after its commit", vec![ready(), needed(), rest(), b"x".to_vec()]),
+        ("the worker sent something after its commit", vec![ready(), needed(), rest(), ready()]),
+    ];
+    for (expected, frames) in cases {
+        assert_eq!(refused(&frames), (70, expected.into()), "{frames:?}");
+    }
+}
+
+#[test]
+fn a_field_whose_name_cannot_be_a_files_is_malformed() {
+    let answers = |names: &[&str]| {
+        let mut frames = vec![ready(), value(NEEDED, b"", b"x"), value(OPTIONAL, b"", b"x")];
+        frames.push(fields(u32::try_from(names.len()).unwrap()));
+        frames.extend(names.iter().map(|name| value(EVERY, name.as_bytes(), b"hunter2")));
+        frames.push(commit());
+        frames
+    };
+    let long = "x".repeat(126);
+    for name in ["../x", "a/b", "/etc/x", "a\0b", "a\n", "é", " ", "a*\u{7f}", long.as_str()] {
+        let text = "cannot deliver `every` from `mock:every#*`: the name of one of its fields cannot be a file's";
+        // However many there are, it is one failure, and none of them is quoted: it could be anything.
+        assert_eq!(refused(&answers(&[name, "good", "a\\b", "..\\"])), (65, text.into()), "{name:?}");
+    }
+    let text = "cannot deliver `every` from `mock:every#*`: the file `db-optional` would be another's too";
+    assert_eq!(refused(&answers(&["optional"])), (65, text.into()));
+    let text = "cannot deliver `every` from `mock:every#*`: the file `db-a` would be another's too";
+    assert_eq!(refused(&answers(&["a", "a"])), (65, text.into()));
+}
+
+#[test]
+fn a_flood_is_cut_off() {
+    let flood = |name: &'static [u8], bytes: usize, most: usize| {
+        let error = receive_from(|mut theirs| {
+            let begin = [ready(), fields(u32::MAX)].concat();
+            theirs.write_all(&begin).unwrap();
+            let one = value(EVERY, name, &vec![0; bytes]);
+            let sent = (0..100_000).take_while(|_| theirs.write_all(&one).is_ok()).count();
+            // What the socket holds comes on top.
+            assert!(sent * one.len() < most * one.len() + (4 << 20), "{sent} of {bytes}");
+        });
+        let error = error.err().unwrap();
+        assert_eq!(error.message, "3 secrets gave more than 4096 values or 64 MiB");
+        assert_eq!(error.class.exit_code(), 65);
+    };
+    flood(b"a", MAX_SECRET, 65);
+    flood(b"/", 0, 4097);
+    flood(b"/", MAX_SECRET, 65);
+}
+
+#[test]
+fn random_frames_are_taken_or_refused() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let (ours, signals) = (plan(), signals::Watch::new(&[]).unwrap());
+    let (watch, pid) = (Watch::new(&signals), Pid::from_raw(i32::MAX));
+    let (mut taken, mut malformed, mut lies) = (0, 0, 0);
+    for _ in 0..50_000 {
+        let (mut theirs, socket) = UnixStream::pair().unwrap();
+        let mut bytes = ready();
+        // Half of them begin with an answer to everything, so that the checks behind the first ones are reached too.
+        let whole = random.bool();
+        if whole {
+            bytes.extend([value(NEEDED, b"", b"x"), frame(Kind::Missing, OPTIONAL, b""), fields(1)].concat());
+            bytes.extend(value(EVERY, random_name(&mut random), b"x"));
+        }
+        for _ in 0..random.usize(0..if whole { 2 } else { 8 }) {
+            bytes.extend(random_frame(&mut random));
+        }
+        if random.bool() {
+            bytes.extend(commit());
+        }
+        for _ in 0..random.usize(0..4).saturating_sub(1) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        theirs.write_all(&bytes).unwrap();
+        drop(theirs);
+        let mut gone = Worker { pid, reaped: Some(WaitStatus::Exited(pid, 0)) };
+        let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+        match generation(&ours, &socket, &mut watch) {
+            Ok(received) => {
+                assert!(received.arrived.len() <= MAX_VALUES);
+                assert!(received.arrived.iter().all(|one| one.file.as_deref().is_none_or(valid_name)));
+                taken += 1;
+            }
+            Err(error) if error.class == Class::Internal => lies += 1,
+            Err(_) => malformed += 1,
+        }
+    }
+    assert!(taken > 1000 && malformed > 1000 && lies > 10_000, "{taken} {malformed} {lies}");
+}
+
+fn random_frame(random: &mut fastrand::Rng) -> Vec<u8> {
+    let name = random_name(random);
+    match random.u8(..10) {
+        0 | 1 => value(NEEDED, b"", b"x"),
+        2 => value(OPTIONAL, b"", b"x"),
+        3 | 4 => frame(Kind::Missing, OPTIONAL, b""),
+        5 => fields(random.u32(..3)),
+        6 => value(EVERY, name, b"x"),
+        7 => frame(Kind::Failed, random.usize(..4), &[random.u8(..8), 0, 0, 0, 1, 0, 0, 0, 1, random.u8(..)]),
+        8 => (0..random.usize(..40)).map(|_| random.u8(..)).collect(),
+        _ => [fields(1), value(EVERY, name, b"x")].concat(),
+    }
+}
+
+fn random_name(random: &mut fastrand::Rng) -> &'static [u8] {
+    let names: [&[u8]; 6] = [b"a", b"b", b"", b"optional", b"../x", b"\xff"];
+    names[random.usize(..names.len())]
+}
