@@ -143,7 +143,11 @@ impl Config {
                         Some(near) => format!("did you mean [{near}]?"),
                         None => format!("the tables are: {}", keys::TABLES.join(", ")),
                     };
-                    problems.add_with_hint(&key_place, format!("unknown table or key `{key}`"), hint);
+                    problems.add_with_hint(
+                        &key_place,
+                        format!("unknown table or key `{}`", handfast_core::excerpt(key)),
+                        hint,
+                    );
                 }
             }
         }
@@ -200,9 +204,10 @@ fn each(tables: Table, parent: &str, problems: &mut Problems, mut take: impl FnM
         match item.value {
             Value::Table(table) => take(name, place, table),
             Value::Wrong => {}
-            value => {
-                problems.add(&item.place, format!("`{name}` in [{parent}] is {}, expected a table", value.describe()))
-            }
+            value => problems.add(
+                &item.place,
+                format!("`{}` in [{parent}] is {}, expected a table", handfast_core::excerpt(&name), value.describe()),
+            ),
         }
     }
 }

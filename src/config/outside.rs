@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 
 use handfast_core::keys::{Key, check};
-use handfast_core::{Item, Place, Problems, Table, Value};
+use handfast_core::{Item, Place, Problems, Table, Value, excerpt};
 use zeroize::Zeroizing;
 
 use super::environment::{Environment, NotText};
@@ -37,7 +37,7 @@ pub fn command_line(config: &mut Config, options: &Options, problems: &mut Probl
     let mut seen: Vec<&str> = Vec::new();
     for text in &options.secrets {
         let Some((name, reference)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            let message = format!("`--secret {}` is not NAME=REF", text.escape_debug());
+            let message = format!("`--secret {}` is not NAME=REF", excerpt(text));
             problems.add_with_hint(place, message, "such as `-s db-password=mock:db`");
             continue;
         };

@@ -52,7 +52,10 @@ pub fn read(path: &Path, problems: &mut Problems) -> Option<Source> {
             true => problems.add_with_hint(&places.at(offset), message, "a file mode is a string: `mode = \"0400\"`"),
             false => problems.add(&places.at(offset), message),
         }
-        places.wrong.push(places.line(offset));
+        // A second key of one name is TOML to the parser, and nothing about it is a guess.
+        if error.message() != "duplicate key" {
+            places.wrong.push(places.line(offset));
+        }
     }
     Some(Source { path: path.to_owned(), table: table(document.into_inner(), &places, problems), metadata })
 }
@@ -118,10 +121,11 @@ fn table(parsed: DeTable<'_>, places: &Places<'_>, problems: &mut Problems) -> T
 }
 
 fn convert(value: Spanned<DeValue<'_>>, place: &Place, places: &Places<'_>, problems: &mut Problems) -> Value {
-    let is_wrong = places.wrong.contains(&places.line(value.span().start));
+    if places.wrong.contains(&places.line(value.span().start)) {
+        return Value::Wrong;
+    }
     match value.into_inner() {
         DeValue::Table(inner) => Value::Table(table(inner, places, problems)),
-        _ if is_wrong => Value::Wrong,
         DeValue::String(text) => Value::String(Zeroizing::new(text.into_owned())),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 
-use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, keys};
+use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, excerpt, keys};
 
 use super::Instance;
 use crate::config::{Named, PROVIDER_KEYS};
@@ -102,7 +102,7 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         problems.add_with_hint(
             &place,
-            format!("`{}` cannot be a provider's name", name.escape_debug()),
+            format!("`{}` cannot be a provider's name", excerpt(&name)),
             "letters, digits, `-` and `_`",
         );
         return broken(name, false);
@@ -119,7 +119,7 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
             };
-            problems.add_with_hint(&type_place, format!("unknown provider type `{}`", kind.escape_debug()), hint);
+            problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
         }
         return broken(name, later);
     };
@@ -134,6 +134,6 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
 pub fn check_ca_file(table: &Table, problems: &mut Problems) {
     let Some((path, place)) = table.string("ca_file").zip(table.place("ca_file")) else { return };
     if let Err(error) = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
-        problems.add(place, format!("cannot read `ca_file`, `{path}`: {}", crate::error::reason(error)));
+        problems.add(place, format!("cannot read `ca_file`, `{}`: {}", excerpt(path), crate::error::reason(error)));
     }
 }

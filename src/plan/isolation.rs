@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use handfast_core::{Place, Problem, Problems, Table, nearest};
+use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
 
 use super::Isolation;
 use crate::config::{Config, Environment, refuse_writable};
@@ -80,7 +80,7 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
         match capabilities::number(name) {
             Some(number) => kept |= capabilities::bit(number),
             None => {
-                let message = format!("unknown capability `{}`", name.escape_debug());
+                let message = format!("unknown capability `{}`", excerpt(name));
                 match nearest(&name.to_ascii_uppercase(), capabilities::NAMES) {
                     Some(near) => problems.add_with_hint(place, message, format!("did you mean `{near}`?")),
                     None => {

@@ -6,13 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Place, Problems, Table};
+use handfast_core::{Place, Problems, Table, excerpt};
 
 use super::instances::{Instances, check_ca_file};
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
 use crate::config::{Config, Environment};
 
-/// Makes the plan; `None` where `problems` has grown.
+/// Makes the plan; `None` where there are problems, its own or those that were there before.
 pub fn make(
     config: Config,
     environment: &Environment,
@@ -20,7 +20,6 @@ pub fn make(
     started: Instant,
     problems: &mut Problems,
 ) -> Option<Plan> {
-    let before = problems.len();
     let isolation = isolation::isolation(&config, problems);
     let files = files(&config, &purpose, problems);
     let mut instances = Instances::configure(config.providers, problems);
@@ -40,7 +39,7 @@ pub fn make(
     }
     check_ca_file(&config.fetch, problems);
     check_proxy(&config.fetch, problems);
-    if problems.len() > before {
+    if !problems.is_empty() {
         return None;
     }
     let (isolation, home) = isolation?;
@@ -86,7 +85,7 @@ fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<
     } else if !directory.is_absolute() {
         problems.add_with_hint(
             &item.place,
-            format!("`dir` is \"{}\", expected an absolute path", directory.display()),
+            format!("`dir` is \"{}\", expected an absolute path", excerpt(&directory.to_string_lossy())),
             "the app gets this path, and may run in another directory",
         );
     }

@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-use handfast_core::{Problems, SecretRef, Selection, Value};
+use handfast_core::{Problems, SecretRef, Selection, Value, excerpt};
 
 use super::instances::Instances;
 use super::targets::{END, FIRST, Given};
@@ -92,7 +92,7 @@ fn check_name(declared: &Declared, problems: &mut Problems) {
     if valid_name(&declared.name) {
         return;
     }
-    let name = declared.name.escape_debug();
+    let name = excerpt(&declared.name);
     let message = match &declared.variable {
         Some((variable, _)) => format!("`{variable}` gives the name `{name}`, which cannot be a secret's"),
         None => format!("`{name}` cannot be a secret's name"),
@@ -123,7 +123,7 @@ fn owner(declared: &Declared, problems: &mut Problems) -> Option<(u32, u32)> {
         return Some((uid, gid));
     }
     let place = declared.table.place("owner").unwrap_or(&declared.place);
-    problems.add(place, format!("`owner` is \"{}\", expected \"uid:gid\", two numbers", text.escape_debug()));
+    problems.add(place, format!("`owner` is \"{}\", expected \"uid:gid\", two numbers", excerpt(text)));
     None
 }
 

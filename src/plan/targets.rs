@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use handfast_core::{Place, Problems};
+use handfast_core::{Place, Problems, excerpt};
 
 use super::secrets::NAMES;
 use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Target, valid_name};
@@ -55,12 +55,15 @@ impl Given {
         let name = wanted.unwrap_or_else(|| if every { "*".into() } else { secret.name.clone() });
         if every && name.matches('*').count() != 1 {
             let fields = format!("every field of `{}` is a file", secret.name);
-            problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {fields}", name.escape_debug()));
+            problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {fields}", excerpt(&name)));
         } else if !is_own && !valid_name(&if every { name.replacen('*', "x", 1) } else { name.clone() }) {
-            problems.add_with_hint(place, format!("`{}` cannot be a file's name", name.escape_debug()), NAMES);
+            problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
         }
         if let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
-            problems.add(place, format!("the secrets `{other}` and `{}` both want the file `{name}`", secret.name));
+            problems.add(
+                place,
+                format!("the secrets `{other}` and `{}` both want the file `{}`", secret.name, excerpt(&name)),
+            );
         }
         Target::File { name, mode, owner }
     }
@@ -95,7 +98,7 @@ impl Given {
             }
             let impossible = name.is_empty() || name.contains(['=', '\0']);
             if impossible || name == DESCRIPTORS_VARIABLE || name == DIRECTORY_VARIABLE {
-                problems.add(&place, format!("`{}` cannot be the name of the app's variable", name.escape_debug()));
+                problems.add(&place, format!("`{}` cannot be the name of the app's variable", excerpt(&name)));
             } else if let Some(other) = self.variables.insert(name.clone(), secret.name.clone()) {
                 let message = format!("the variable `{name}` is wanted twice, by `{other}` and by `{}`", secret.name);
                 problems.add(&place, message);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::problem::{Problems, nearest};
+use crate::problem::{Problems, excerpt, nearest};
 use crate::settings::{Item, Table, Value};
 
 /// One key of a table.
@@ -81,7 +81,7 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
                 };
-                problems.add_with_hint(place, format!("unknown key `{name}` in [{table_name}]"), hint);
+                problems.add_with_hint(place, format!("unknown key `{}` in [{table_name}]", excerpt(name)), hint);
             }
         }
     }
@@ -92,7 +92,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
         let found = match &item.value {
             // Quoted only where the kind is a closed form: elsewhere it could be anything, such as a secret in a wrong place.
             Value::String(text) if !matches!(kind, Kind::Strings | Kind::StringTable | Kind::Boolean) => {
-                format!("\"{}\"", text.escape_debug())
+                format!("\"{}\"", excerpt(text))
             }
             Value::Integer(number) if !matches!(kind, Kind::StringTable) => number.to_string(),
             other => other.describe().to_owned(),
@@ -128,7 +128,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
         (Kind::StringTable, Value::Table(table)) => {
             for (key, item) in table.iter() {
                 if !matches!(item.value, Value::String(_) | Value::Wrong) {
-                    let message = format!("`{name}.{key}` is {}, expected a string", item.value.describe());
+                    let message = format!("`{name}.{}` is {}, expected a string", excerpt(key), item.value.describe());
                     problems.add(&item.place, message);
                 }
             }
