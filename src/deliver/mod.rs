@@ -91,6 +91,13 @@ pub fn prepare(plan: &Plan) -> Result<Destination> {
     Ok(Destination { powers, files, reserved })
 }
 
+/// Makes what will hold the descriptors' secrets, still empty. For the time in which the worker fetches them; [`deliver`] makes
+/// what is not made by then.
+pub fn make_ready(destination: &mut Destination, plan: &Plan) -> Result<()> {
+    let Destination { powers, reserved, .. } = destination;
+    reserved.iter_mut().try_for_each(|place| place.make(plan.isolation.gid, powers).map(drop))
+}
+
 /// Makes the decisions of [`prepare`] and touches nothing.
 pub fn inspect(plan: &Plan) -> Inspection {
     let mut inspection = Inspection::default();

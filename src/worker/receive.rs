@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use handfast_core::{ErrorKind, SecretValue, Selection};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 
 use super::frame::{self, HEADER, Header, Kind};
 use super::watch::WorkerWatch;
@@ -43,6 +45,8 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
         sandbox: None,
     };
     loop {
+        // Asked once a frame too, so that a worker which never pauses cannot outlive a signal or the deadline.
+        watch.until_readable(socket.as_fd())?;
         let mut header = [0; HEADER];
         read(socket, &mut header, watch)?;
         let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
@@ -273,14 +277,14 @@ fn lie(what: &str) -> Error {
 }
 
 /// Fills the buffer, minding signals and the deadline while nothing comes.
-fn read(mut socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+fn read(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
-        watch.until_readable(socket.as_fd())?;
-        match socket.read(&mut buffer[filled..]) {
+        match recv(socket.as_raw_fd(), &mut buffer[filled..], MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return Err(watch.worker_ended()),
             Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::EAGAIN) => watch.until_readable(socket.as_fd())?,
+            Err(Errno::EINTR) => {}
             Err(_) => return Err(watch.worker_ended()),
         }
     }

@@ -351,7 +351,7 @@ fn commands(directory: &Path) -> Vec<Case> {
         command(
             "missing_interpreter",
             format!("command={no_interpreter}"),
-            127,
+            126,
             &["the file exists", "`#!` interpreter"],
         ),
         command(

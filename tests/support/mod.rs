@@ -58,6 +58,11 @@ impl Run {
         Self::command("run").app([program("probe")])
     }
 
+    /// The probe alone, without handfast: what an app sees of the same start.
+    pub fn direct() -> Self {
+        Self { command: "", ..Self::new() }
+    }
+
     /// Any other command of handfast's, without an app.
     pub fn command(command: &'static str) -> Self {
         Self {
@@ -175,12 +180,13 @@ impl Run {
         words.extend(self.through.iter().cloned());
         words.push(program("confine").into());
         words.extend(self.confine.iter().cloned());
-        words.extend(["--".into(), program("handfast").into(), self.command.into()]);
-        words.extend(self.options.iter().cloned());
-        if let Some(app) = &self.app {
-            words.push("--".into());
-            words.extend(app.iter().cloned());
+        words.push("--".into());
+        if !self.command.is_empty() {
+            words.extend([program("handfast").into(), self.command.into()]);
+            words.extend(self.options.iter().cloned());
+            words.extend(self.app.iter().map(|_| "--".into()));
         }
+        words.extend(self.app.iter().flatten().cloned());
         words
     }
 }
