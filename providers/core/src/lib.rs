@@ -17,7 +17,7 @@ pub mod settings;
 pub use context::{Clock, Context, Environment};
 pub use error::{ErrorKind, ProviderError};
 pub use files::Files;
-pub use problem::{Place, Problem, Problems, nearest};
+pub use problem::{Place, Problem, Problems, excerpt, nearest};
 pub use provider::{BoxFuture, Configured, Definition, Fetched, Provider};
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;
