@@ -68,7 +68,16 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
             Kind::Value => receiver.value(header, socket, watch)?,
             Kind::Missing => receiver.missing(header)?,
             Kind::Failed => receiver.failed(header, socket, watch)?,
-            Kind::Commit => return receiver.commit(),
+            Kind::Commit => {
+                let received = receiver.commit();
+                // What the stores refused is told in any case. Till then the worker drops what the others gave, and so wipes it.
+                if received.as_ref().is_err_and(|error| error.class != Class::Internal)
+                    && let Err(error) = end(socket, watch)
+                {
+                    tracing::debug!(target: "handfast", "after its failures: {}", error.message);
+                }
+                return received;
+            }
         }
     }
 }
