@@ -89,8 +89,7 @@ pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<(
         match socket.read(&mut [0]) {
             Ok(0) => return Ok(()),
             Ok(_) => return Err(lie("something after its commit")),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(watch.worker_ended()),
+            Err(error) => retry(error, watch)?,
         }
     }
 }
@@ -293,11 +292,20 @@ fn read(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>)
             Ok(0) => return Err(watch.worker_ended()),
             Ok(count) => filled += count,
             Err(Errno::EAGAIN) => watch.until_readable(socket.as_fd())?,
-            Err(Errno::EINTR) => {}
-            Err(_) => return Err(watch.worker_ended()),
+            Err(error) => retry(error.into(), watch)?,
         }
     }
     Ok(())
+}
+
+/// Whether a failed read is worth another, or what it means.
+fn retry(error: io::Error, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        // It was gone before it had read all that we sent, which is nothing so far.
+        io::ErrorKind::ConnectionReset => Err(watch.worker_ended()),
+        _ => Err(super::system("read what the worker sent", error)),
+    }
 }
 
 #[cfg(test)]
