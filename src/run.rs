@@ -54,10 +54,15 @@ fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handov
     // Whatever mask we were started with, what we make is made with the modes that we ask for, or less.
     let found = umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // Takes the app's descriptor numbers first, so that nothing of ours can stand in their way.
-    let destination = deliver::prepare(plan)?;
+    let mut destination = deliver::prepare(plan)?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
     let watch = Watch::new(&signals);
-    let arrived = worker::fetch(plan, environment, &watch)?;
+    let arrived = worker::fetch(plan, environment, &watch, |plan| {
+        if matches!(plan.purpose, Purpose::Run { .. }) {
+            lockdown::begin(&plan.isolation);
+        }
+        deliver::make_ready(&mut destination, plan)
+    })?;
     watch.signal(Phase::Deliver)?;
     let handover = deliver::deliver(destination, plan, arrived)?;
     umask(found);

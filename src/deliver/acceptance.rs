@@ -117,9 +117,13 @@ impl Facts<'_> {
     }
 
     fn is_shared(&self) -> bool {
-        let is = |path: &Path| SHARED.iter().any(|shared| path == Path::new(shared));
-        is(self.path) || (self.mount_point && is(&self.mount.point))
+        is_shared(self.path) || (self.mount_point && is_shared(&self.mount.point))
     }
+}
+
+/// Whether the whole system shares what has this path.
+pub fn is_shared(path: &Path) -> bool {
+    SHARED.iter().any(|shared| path == Path::new(shared))
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub struct Reserved {
     /// The secret, as an index into the plan.
     pub secret: usize,
     placeholder: OwnedFd,
+    /// Set once the placeholder is the memfd itself.
+    made: Option<Sealing>,
 }
 
 /// Whether this kernel can keep a memfd from being made executable.
@@ -88,7 +90,7 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
             let message = format!("cannot reserve descriptor {number}: it is already open in handfast");
             return Err(Error::new(Phase::Deliver, Class::Internal, message));
         }
-        Ok(Reserved { secret, placeholder })
+        Ok(Reserved { secret, placeholder, made: None })
     };
     targets(plan).map(reserve).collect()
 }
@@ -124,20 +126,33 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
 }
 
 impl Reserved {
-    /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
-    pub fn fill(mut self, value: &SecretValue, gid: u32, powers: &Powers) -> Result<OwnedFd> {
+    /// Puts an empty memfd under the number, readable for `gid`. It is closed by exec until it is filled.
+    pub fn make(&mut self, gid: u32, powers: &Powers) -> Result<Sealing> {
+        if let Some(sealing) = self.made {
+            return Ok(sealing);
+        }
         let number = self.placeholder.as_raw_fd();
         let at = |step: &str, error: Errno| explain(number, step, error);
         let (memfd, sealing) = with_group(powers, gid, create)?;
-        write_all(memfd.as_fd(), value.expose()).map_err(|error| at("write", error))?;
         fchmod(&memfd, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
         if fstat(&memfd).map_err(|error| at("look at", error))?.st_gid != gid {
             fchown(&memfd, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
         }
+        dup3(&memfd, &mut self.placeholder, OFlag::O_CLOEXEC).map_err(|error| at("place", error))?;
+        self.made = Some(sealing);
+        Ok(sealing)
+    }
+
+    /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
+    pub fn fill(mut self, value: &SecretValue, gid: u32, powers: &Powers) -> Result<OwnedFd> {
+        let sealing = self.make(gid, powers)?;
+        let number = self.placeholder.as_raw_fd();
+        let at = |step: &str, error: Errno| explain(number, step, error);
+        write_all(self.placeholder.as_fd(), value.expose()).map_err(|error| at("write", error))?;
         let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
-        fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
+        fcntl(&self.placeholder, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
         // A description of its own: read-only, at offset 0.
-        let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
+        let path = format!("/proc/self/fd/{number}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let reader = open(path.as_str(), flags, Mode::empty()).map_err(|error| at("open again", error))?;
         dup3(&reader, &mut self.placeholder, OFlag::empty()).map_err(|error| at("place", error))?;

@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, faccessat};
 
-use super::acceptance::{Facts, Medium, OwnMount};
+use super::acceptance::{self, Facts, Medium, OwnMount};
 use super::powers::{Power, Powers};
 use super::{entries, mounts, refusal};
 use crate::error::{Error, Result, reason};
@@ -176,8 +176,13 @@ fn cannot_open(path: &Path, error: Errno) -> Error {
 
 fn refuse(path: &Path, why: &str, more: Option<&str>) -> Error {
     let more = more.map(|more| format!("; {more}")).unwrap_or_default();
-    let path = path.display();
-    refusal(format!("cannot deliver files into `{path}`: {why}{more}")).hint(format!(
-        "mount a tmpfs there (Kubernetes: an emptyDir with `medium: Memory`; Docker: `--tmpfs {path}`), or deliver into descriptors"
+    let refused = refusal(format!("cannot deliver files into `{}`: {why}{more}", path.display()));
+    // What the system shares is refused as a tmpfs too.
+    if acceptance::is_shared(path) {
+        return refused.hint("use a directory of its own, such as `/run/secrets`, with a tmpfs mounted there");
+    }
+    refused.hint(format!(
+        "mount a tmpfs there (Kubernetes: an emptyDir with `medium: Memory`; Docker: `--tmpfs {}`), or deliver into descriptors",
+        path.display()
     ))
 }

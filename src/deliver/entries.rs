@@ -1,16 +1,17 @@
 //! What is in the files directory: told apart by shape into what handfast made and what others made.
 //!
 //! Ours are: directories called `..handfast_…` (generations), `..data` as a link to one, and `NAME` as a link to exactly
-//! `..data/NAME`. Any uid can plant such shapes, so they are only ever replaced or removed, never read or followed.
+//! `..data/NAME`, or as a hard link to a generation's `NAME`. Any uid can plant such shapes, so they are only ever replaced
+//! or removed, never read or followed.
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
 use super::powers::{Power, Powers};
@@ -32,14 +33,26 @@ pub enum Found {
     Stale,
 }
 
+/// How a name in the directory leads to its file in the current set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// By a link to `..data/NAME`, as kubelet's: all names change at once, with `..data`.
+    Links {
+        /// Who owns the links.
+        owner: u32,
+    },
+    /// By a hard link, where the reader could not follow a link of ours (`fs.protected_symlinks`): each name changes by itself.
+    HardLinks,
+}
+
 /// The files directory as the checks see it.
 pub struct Directory<'a> {
     /// The opened directory.
     pub handle: BorrowedFd<'a>,
     /// Its path, for messages.
     pub path: &'a str,
-    /// Who owns the links that we make.
-    pub link_owner: u32,
+    /// How names lead to files.
+    pub names: Names,
     /// Who we are.
     pub powers: &'a Powers,
 }
@@ -58,17 +71,34 @@ impl Directory<'_> {
             Err(Errno::ENOENT) => return Ok(Found::Nothing),
             status => status.map_err(|error| self.cannot_look(name, error))?,
         };
-        let shaped = kind(&status) == SFlag::S_IFLNK && readlinkat(self.handle, name).is_ok_and(|target| ours(&target));
-        if !shaped {
+        let link = kind(&status) == SFlag::S_IFLNK && readlinkat(self.handle, name).is_ok_and(|target| ours(&target));
+        if !link && !self.is_hard_link(OsStr::new(name), &status) {
             return Err(in_the_way(self.path, name, &status));
         }
-        if status.st_uid == self.link_owner {
+        if link && self.names == (Names::Links { owner: status.st_uid }) {
             return Ok(Found::Right);
         }
         if !may_remove(directory, status.st_uid, self.powers) {
             return Err(cannot_remove(self.path, name, status.st_uid));
         }
         Ok(Found::Stale)
+    }
+
+    /// Whether an entry is a hard link to the file of that name in a generation.
+    pub fn is_hard_link(&self, name: &OsStr, status: &FileStat) -> bool {
+        if kind(status) != SFlag::S_IFREG || status.st_nlink < 2 {
+            return false;
+        }
+        let same = |generation: &OsString| {
+            let handle = open_directory(self.handle, generation)?;
+            let file = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            nix::Result::Ok((file.st_dev, file.st_ino) == (status.st_dev, status.st_ino))
+        };
+        let generations = names(self.handle).unwrap_or_default();
+        generations
+            .iter()
+            .filter(|name| is_generation(name.as_bytes()))
+            .any(|generation| same(generation).unwrap_or(false))
     }
 
     fn cannot_look(&self, name: &str, error: Errno) -> Error {
@@ -95,6 +125,12 @@ pub fn is_generation(name: &[u8]) -> bool {
 /// The type bits of a status.
 pub fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Opens a directory in the directory, following no link.
+pub fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(directory, name, flags, Mode::empty())
 }
 
 /// The names in an opened directory.

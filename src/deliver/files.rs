@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::acceptance::{Medium, OwnMount};
 use super::directory::{self, Place, Survey};
-use super::entries::Directory;
+use super::entries::{Directory, Names};
 use super::generation::{Generation, NewFile};
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, Wanted};
@@ -20,7 +20,7 @@ pub struct Assessment {
     files: Files,
     survey: Survey,
     accesses: BTreeMap<usize, Access>,
-    link_owner: u32,
+    names: Names,
     /// What the user should be told.
     pub warnings: Vec<String>,
 }
@@ -30,7 +30,7 @@ pub struct Prepared {
     files: Files,
     place: Ready,
     accesses: BTreeMap<usize, Access>,
-    link_owner: u32,
+    names: Names,
 }
 
 enum Ready {
@@ -48,15 +48,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
         Purpose::Init => OwnMount::Invisible,
     };
     let survey = directory::survey(&files.directory, own_mount, powers)?;
-    let link_owner = link_owner(protected_links(), &survey, powers, plan.isolation.uid).ok_or_else(|| {
-        let path = files.directory.display();
-        refusal(format!(
-            "cannot deliver files into `{path}`: it is sticky and writable by all, so uid {} may not follow links there that \
-             belong to uid {} (fs.protected_symlinks)",
-            plan.isolation.uid, powers.uid
-        ))
-        .hint(format!("start handfast as uid {} or as root, or mount the directory with mode 0755", plan.isolation.uid))
-    })?;
+    let names = names(protected_links(), &survey, powers, plan.isolation.uid);
     let reader = reader(plan);
     let mut accesses = BTreeMap::new();
     for (index, secret) in targets() {
@@ -68,7 +60,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
         accesses.insert(index, access);
     }
     let warnings = warnings(plan, powers, &accesses);
-    let assessment = Assessment { files, survey, accesses, link_owner, warnings };
+    let assessment = Assessment { files, survey, accesses, names, warnings };
     assessment.check_names(plan, powers)?;
     Ok(Some(assessment))
 }
@@ -82,15 +74,15 @@ fn reader(plan: &Plan) -> Option<Vec<u32>> {
 }
 
 /// In a sticky directory that all can write, the kernel lets a link be followed only by its owner, or when the directory's
-/// owner made it. The answer is who must own our links; `None` when the reader could not follow them.
-fn link_owner(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> Option<u32> {
+/// owner made it. Where the reader could not follow ours, names are hard links.
+fn names(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> Names {
     const STICKY_AND_WRITABLE: u32 = 0o1002;
     let open_to_all = survey.mode & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE;
     if !protected || !open_to_all || [survey.owner, reader].contains(&powers.uid) {
-        return Some(powers.uid);
+        return Names::Links { owner: powers.uid };
     }
     // The directory's owner may replace every entry in it anyway, so the links can as well be theirs.
-    powers.has(Power::Chown).then_some(survey.owner)
+    if powers.has(Power::Chown) { Names::Links { owner: survey.owner } } else { Names::HardLinks }
 }
 
 /// What cannot be read counts as protected.
@@ -149,7 +141,7 @@ impl Assessment {
     /// Refuses now what is in the way of the names that are known before the fetch.
     fn check_names(&self, plan: &Plan, powers: &Powers) -> Result<()> {
         let Place::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
-        let names: Vec<&str> = self
+        let needed: Vec<&str> = self
             .accesses
             .keys()
             .filter_map(|index| match &plan.secrets[*index].target {
@@ -158,13 +150,13 @@ impl Assessment {
             })
             .collect();
         let path = self.files.directory.to_string_lossy();
-        let directory = Directory { handle: handle.as_fd(), path: &path, link_owner: self.link_owner, powers };
-        directory.examine(names.into_iter()).map(drop)
+        let directory = Directory { handle: handle.as_fd(), path: &path, names: self.names, powers };
+        directory.examine(needed.into_iter()).map(drop)
     }
 
     /// Makes a missing directory, and looks again.
     pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<Prepared> {
-        let Self { files, survey, accesses, link_owner, .. } = self;
+        let Self { files, survey, accesses, names, .. } = self;
         let place = match survey.place {
             Place::Accepted { handle, .. } => Ready::Opened(handle),
             Place::OwnMount { identity } => Ready::OwnMount { identity },
@@ -176,7 +168,7 @@ impl Assessment {
                 };
             }
         };
-        Ok(Prepared { files, place, accesses, link_owner })
+        Ok(Prepared { files, place, accesses, names })
     }
 }
 
@@ -188,7 +180,7 @@ impl Prepared {
 
     /// Mounts our own tmpfs where that was decided, and writes the set. It is not reachable before `publish`.
     pub fn write(self, plan: &Plan, powers: &Powers, new_files: &[NewFile]) -> Result<Written> {
-        let Self { files, place, link_owner, .. } = self;
+        let Self { files, place, names, .. } = self;
         let path = files.directory.to_string_lossy().into_owned();
         let handle = match place {
             Ready::Opened(handle) => handle,
@@ -202,9 +194,9 @@ impl Prepared {
                 handle
             }
         };
-        let directory = Directory { handle: handle.as_fd(), path: &path, link_owner, powers };
+        let directory = Directory { handle: handle.as_fd(), path: &path, names, powers };
         let generation = Generation::write(&directory, new_files)?;
-        Ok(Written { handle, path, link_owner, generation })
+        Ok(Written { handle, path, names, generation })
     }
 }
 
@@ -212,7 +204,7 @@ impl Prepared {
 pub struct Written {
     handle: OwnedFd,
     path: String,
-    link_owner: u32,
+    names: Names,
     generation: Generation,
 }
 
@@ -228,7 +220,7 @@ impl Written {
     }
 
     fn directory<'a>(&'a self, powers: &'a Powers) -> Directory<'a> {
-        Directory { handle: self.handle.as_fd(), path: &self.path, link_owner: self.link_owner, powers }
+        Directory { handle: self.handle.as_fd(), path: &self.path, names: self.names, powers }
     }
 }
 
@@ -254,17 +246,17 @@ mod tests {
         };
         let uid = |uid| Powers { uid, ..Powers::default() };
         // Kubernetes' emptyDir and Docker's --tmpfs belong to root.
-        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(0), 1000), Some(0));
-        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(1000), 1000), Some(1000));
-        assert_eq!(link_owner(true, &survey(0, 0o1777), &uid(1000), 2000), None);
-        assert_eq!(link_owner(true, &survey(0, 0o3777), &uid(1000), 2000), None);
-        assert_eq!(link_owner(true, &survey(7, 0o1777), &uid(0), 1000), None);
+        assert_eq!(names(true, &survey(0, 0o1777), &uid(0), 1000), Names::Links { owner: 0 });
+        assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 1000), Names::Links { owner: 1000 });
+        assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 2000), Names::HardLinks);
+        assert_eq!(names(true, &survey(0, 0o3777), &uid(1000), 2000), Names::HardLinks);
+        assert_eq!(names(true, &survey(7, 0o1777), &uid(0), 1000), Names::HardLinks);
         let root = Powers { capabilities: 1 << Power::Chown as u32, ..uid(0) };
-        assert_eq!(link_owner(true, &survey(7, 0o1777), &root, 1000), Some(7));
+        assert_eq!(names(true, &survey(7, 0o1777), &root, 1000), Names::Links { owner: 7 });
         // Not sticky, not writable by all, or not protected: the kernel does not ask.
-        assert_eq!(link_owner(true, &survey(0, 0o777), &uid(1000), 2000), Some(1000));
-        assert_eq!(link_owner(true, &survey(0, 0o1770), &uid(1000), 2000), Some(1000));
-        assert_eq!(link_owner(false, &survey(0, 0o1777), &uid(1000), 2000), Some(1000));
+        assert_eq!(names(true, &survey(0, 0o777), &uid(1000), 2000), Names::Links { owner: 1000 });
+        assert_eq!(names(true, &survey(0, 0o1770), &uid(1000), 2000), Names::Links { owner: 1000 });
+        assert_eq!(names(false, &survey(0, 0o1777), &uid(1000), 2000), Names::Links { owner: 1000 });
     }
 
     #[test]

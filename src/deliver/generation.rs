@@ -5,18 +5,18 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
 use handfast_core::SecretValue;
 
-use super::entries::{self, DATA, Directory, Found, GENERATION};
+use super::entries::{self, DATA, Directory, Found, GENERATION, Names, open_directory};
 use super::ownership::{Access, with_group};
 use super::{refusal, warn, write_all};
 use crate::error::{Error, Result, reason};
@@ -61,8 +61,13 @@ impl Generation {
         }
         self.stage_link(directory, DATA, &self.name)?;
         for (index, (name, found)) in self.links.iter().enumerate() {
-            if *found != Found::Right {
-                self.stage_link(directory, &staged(index), &entries::link_target(name))?;
+            match directory.names {
+                _ if *found == Found::Right => {}
+                Names::Links { .. } => self.stage_link(directory, &staged(index), &entries::link_target(name))?,
+                Names::HardLinks => {
+                    linkat(&self.handle, name.as_str(), &self.handle, staged(index).as_str(), AtFlags::empty())
+                        .map_err(|error| cannot_write(directory.path, name, error))?
+                }
             }
         }
         Ok(())
@@ -104,11 +109,13 @@ impl Generation {
     fn stage_link(&self, directory: &Directory<'_>, at: &str, target: &str) -> Result<()> {
         let failed = |error| cannot_write(directory.path, target, error);
         symlinkat(target, &self.handle, at).map_err(failed)?;
-        if directory.link_owner != directory.powers.uid {
-            let owner = Some(Uid::from_raw(directory.link_owner));
-            fchownat(&self.handle, at, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(failed)?;
+        match directory.names {
+            Names::Links { owner } if owner != directory.powers.uid => {
+                fchownat(&self.handle, at, Some(Uid::from_raw(owner)), None, AtFlags::AT_SYMLINK_NOFOLLOW)
+                    .map_err(failed)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out.
@@ -164,11 +171,6 @@ fn create(directory: &Directory<'_>) -> Result<(String, OwnedFd)> {
     Ok((name, handle))
 }
 
-fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(directory, name, flags, Mode::empty())
-}
-
 /// Removes our links and generations that are not of this set. The set is published by now, so what cannot be removed is
 /// told, and is no failure.
 fn clean_up(directory: &Directory<'_>, generation: &str, links: &HashSet<&[u8]>) {
@@ -176,20 +178,26 @@ fn clean_up(directory: &Directory<'_>, generation: &str, links: &HashSet<&[u8]>)
         Ok(names) => names,
         Err(error) => return warn(&leftover_warning(directory.path, OsStr::new("..handfast_*"), error)),
     };
-    for name in names {
+    let (generations, names): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| entries::is_generation(name.as_bytes()));
+    // Names first: what tells a hard link of ours is the generation that it leads to.
+    for name in names.iter().filter(|name| !links.contains(name.as_bytes())) {
         let Ok(status) = fstatat(directory.handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-        match entries::kind(&status) {
-            SFlag::S_IFLNK if !links.contains(name.as_bytes()) => {
-                let target = readlinkat(directory.handle, name.as_os_str());
-                let ours = target.is_ok_and(|target| is_link_of(&name, &target));
-                if ours && let Err(error) = unlinkat(directory.handle, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-                    warn(&leftover_warning(directory.path, &name, error));
-                }
+        let ours = match entries::kind(&status) {
+            SFlag::S_IFLNK => {
+                readlinkat(directory.handle, name.as_os_str()).is_ok_and(|target| is_link_of(name, &target))
             }
-            SFlag::S_IFDIR if entries::is_generation(name.as_bytes()) && name != generation => {
-                remove_generation(directory, &name);
-            }
-            _ => {}
+            _ => directory.is_hard_link(name, &status),
+        };
+        if ours && let Err(error) = unlinkat(directory.handle, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+            warn(&leftover_warning(directory.path, name, error));
+        }
+    }
+    for name in generations.iter().filter(|name| *name != generation) {
+        if fstatat(directory.handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|status| entries::kind(&status) == SFlag::S_IFDIR)
+        {
+            remove_generation(directory, name);
         }
     }
 }

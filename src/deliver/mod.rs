@@ -91,12 +91,19 @@ pub fn prepare(plan: &Plan) -> Result<Destination> {
     Ok(Destination { powers, files, reserved })
 }
 
+/// Makes what will hold the descriptors' secrets, still empty. For the time in which the worker fetches them; [`deliver`] makes
+/// what is not made by then.
+pub fn make_ready(destination: &mut Destination, plan: &Plan) -> Result<()> {
+    let Destination { powers, reserved, .. } = destination;
+    reserved.iter_mut().try_for_each(|place| place.make(plan.isolation.gid, powers).map(drop))
+}
+
 /// Makes the decisions of [`prepare`] and touches nothing.
 pub fn inspect(plan: &Plan) -> Inspection {
     let mut inspection = Inspection::default();
     let decided = Powers::read().and_then(|powers| decide(plan, &powers, &mut inspection));
     match decided {
-        Ok(decided) => inspection.warnings = decided.warnings,
+        Ok(decided) => inspection.warnings.extend(decided.warnings),
         Err(error) => inspection.refusal = Some(error),
     }
     inspection
@@ -131,6 +138,12 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
         }
         let protection = protection(medium.can_be_swapped(), swapping);
         inspection.files = Some(Placement { medium: assessment.describe(), protection });
+        if assessment.mounts() {
+            inspection.warnings.push(
+                "`init` would refuse the files directory (73): only the app that `run` starts would see the mount"
+                    .into(),
+            );
+        }
         if medium.can_be_swapped() {
             swappable.push(assessment.target());
         }
@@ -143,8 +156,8 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
 fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
     match (can_be_swapped, swapping) {
         (false, _) => "not swappable",
-        (true, Swapping::Off) => "swappable: but swap is off",
-        (true, Swapping::On) => "swappable: swap is on",
+        (true, Swapping::Off) => "swappable, but swap is off",
+        (true, Swapping::On) => "swappable, and swap is on",
     }
     .into()
 }

@@ -21,7 +21,7 @@ pub use possible::{bounding_after, refuse_impossible};
 
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, Sets};
+use crate::sys::capabilities::{self, SETPCAP, Sets, bit, numbers};
 use status::Status;
 
 /// The proof that this process has nothing left but what the plan says. Only [`lock`] makes it; `launch` spends it.
@@ -49,6 +49,17 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit) -
     descriptors::close_all_but(keep_open)?;
     verify::verify(isolation, keep_open, core_limit, bounding, securebits)?;
     Ok(Locked(()))
+}
+
+/// Shrinks the bounding set ahead of [`lock`]: for the time in which the worker fetches. It changes nothing of what this
+/// process may do. What fails here is left to `lock`, which tries again and says so.
+pub fn begin(isolation: &Isolation) {
+    if let Ok(found) = Status::read()
+        && found.effective & bit(SETPCAP) != 0
+    {
+        let mut surplus = numbers(found.bounding & !isolation.capabilities);
+        surplus.all(|number| capabilities::drop_bounding(number).is_ok());
+    }
 }
 
 /// Makes what is permitted effective: the steps below use it, and the last of them drops it.

@@ -56,11 +56,15 @@ impl Status {
 
     /// Reads the file's text. The `Name` line may hold any bytes; the lines that count are ASCII.
     fn parse(text: &[u8]) -> Result<Self, String> {
+        let mut lines: Vec<(&[u8], &[u8])> = Vec::with_capacity(64);
+        lines.extend(text.split(|byte| *byte == b'\n').filter_map(|line| {
+            let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+            Some((name, &value[1..]))
+        }));
         let line = |name: &str| {
-            text.split(|byte| *byte == b'\n')
-                .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
-                .and_then(|value| std::str::from_utf8(value).ok())
-                .ok_or_else(|| format!("no line `{name}`"))
+            let found = lines.iter().find(|(known, _)| *known == name.as_bytes());
+            let value = found.and_then(|(_, value)| std::str::from_utf8(value).ok());
+            value.ok_or_else(|| format!("no line `{name}`"))
         };
         let numbers = |name: &str| {
             let parsed: Result<Vec<u32>, _> = line(name)?.split_whitespace().map(str::parse).collect();

@@ -206,7 +206,11 @@ impl Plan {
         warnings.dedup();
         if self.isolation.defaulted {
             let Isolation { uid, gid, .. } = self.isolation;
-            warnings.push(format!("started as root without `user`: the app runs as {uid}:{gid}"));
+            let what = match self.purpose {
+                Purpose::Run { .. } => "the app runs as",
+                Purpose::Init => "the files belong to",
+            };
+            warnings.push(format!("started as root without `user`: {what} {uid}:{gid}"));
         }
         warnings
     }

@@ -1,6 +1,7 @@
 //! All that the worker does: lock itself up, fetch, send, wipe, end.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use handfast_core::ErrorKind;
 use nix::unistd::Pid;
 
-use super::frame::{self, FIRST_GENERATION, Kind};
+use super::frame::{self, Batch, FIRST_GENERATION, Kind};
 use super::sandbox;
 use crate::config::Environment;
 use crate::error::{Class, reason};
@@ -40,48 +41,52 @@ fn serve(
         Class::Isolation
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
-    frame::send(socket, Kind::Ready, FIRST_GENERATION, 0, &[&[parts]]).map_err(|_| Class::Os)?;
+    ready(parts, socket).map_err(|_| Class::Os)?;
     let order =
         Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
     let outcomes = fetch::all(order, environment).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
-    send(plan, outcomes, socket).map_err(|_| Class::Os)
+    send(plan, &outcomes, socket).map_err(|_| Class::Os)
 }
 
-fn send(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Result<()> {
+fn ready(parts: u8, socket: &mut UnixStream) -> io::Result<()> {
+    let mut batch = Batch::default();
+    batch.add(Kind::Ready, FIRST_GENERATION, 0, [Cow::Owned(vec![parts])])?;
+    batch.send(socket)
+}
+
+fn send(plan: &Plan, outcomes: &[Outcome], socket: &mut UnixStream) -> io::Result<()> {
     let generation = FIRST_GENERATION;
-    for Outcome { secret, result } in outcomes {
+    let mut batch = Batch::default();
+    for &Outcome { secret, ref result } in outcomes {
         match result {
             Ok(parts) => {
                 if parts.iter().any(|part| part.field.is_some()) || plan.secrets[secret].is_every() {
-                    frame::send(socket, Kind::Fields, generation, secret, &[&(parts.len() as u32).to_be_bytes()])?;
+                    let count = (parts.len() as u32).to_be_bytes().to_vec();
+                    batch.add(Kind::Fields, generation, secret, [Cow::Owned(count)])?;
                 }
                 for part in parts {
-                    let name = part.field.unwrap_or_default();
+                    let name = part.field.as_deref().unwrap_or_default();
                     let mut end = name.len().min(frame::MAX_NAME);
                     while !name.is_char_boundary(end) {
                         end -= 1;
                     }
-                    let length = (end as u16).to_be_bytes();
-                    frame::send(
-                        socket,
-                        Kind::Value,
-                        generation,
-                        secret,
-                        &[&length, &name.as_bytes()[..end], part.value.expose()],
-                    )?;
+                    let length = Cow::Owned((end as u16).to_be_bytes().to_vec());
+                    let name = Cow::Borrowed(&name.as_bytes()[..end]);
+                    batch.add(Kind::Value, generation, secret, [length, name, Cow::Borrowed(part.value.expose())])?;
                 }
             }
             Err(failure) if failure.error.kind == ErrorKind::NotFound && plan.secrets[secret].optional => {
-                frame::send(socket, Kind::Missing, generation, secret, &[])?;
+                batch.add(Kind::Missing, generation, secret, [])?;
             }
             Err(fetch::Failure { error, attempts }) => {
-                let payload = frame::encode_failure(error.kind, attempts, &error.message, error.hint.as_deref());
-                frame::send(socket, Kind::Failed, generation, secret, &[&payload])?;
+                let payload = frame::encode_failure(error.kind, *attempts, &error.message, error.hint.as_deref());
+                batch.add(Kind::Failed, generation, secret, [Cow::Owned(payload)])?;
             }
         }
     }
-    frame::send(socket, Kind::Commit, generation, 0, &[])
+    batch.add(Kind::Commit, generation, 0, [])?;
+    batch.send(socket)
 }

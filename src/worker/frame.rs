@@ -4,6 +4,7 @@
 //! worker that lives on sends its updates as further generations, in the same frames.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, Write};
 
 use handfast_core::{ErrorKind, MAX_SECRET};
@@ -85,26 +86,47 @@ impl Header {
     }
 }
 
-/// Sends a frame whose payload stands in pieces, without joining them: a value is copied by nobody but the kernel.
-pub fn send(to: &mut impl Write, kind: Kind, generation: u32, secret: usize, payload: &[&[u8]]) -> io::Result<()> {
-    let length = payload.iter().map(|piece| piece.len()).sum::<usize>();
-    let (Ok(secret), Ok(length)) = (u32::try_from(secret), u32::try_from(length)) else {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    };
-    let header = Header { kind, generation, secret, length }.encode();
-    let mut slices: Vec<IoSlice<'_>> =
-        std::iter::once(&header[..]).chain(payload.iter().copied()).map(IoSlice::new).collect();
-    let mut rest = &mut slices[..];
-    IoSlice::advance_slices(&mut rest, 0);
-    while !rest.is_empty() {
-        match to.write_vectored(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => IoSlice::advance_slices(&mut rest, count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Frames that are sent together: the reader wakes up once. A value is copied by nobody but the kernel.
+#[derive(Default)]
+pub struct Batch<'v> {
+    pieces: Vec<Cow<'v, [u8]>>,
+}
+
+impl<'v> Batch<'v> {
+    /// Adds a frame whose payload stands in pieces.
+    pub fn add(
+        &mut self,
+        kind: Kind,
+        generation: u32,
+        secret: usize,
+        payload: impl IntoIterator<Item = Cow<'v, [u8]>>,
+    ) -> io::Result<()> {
+        let at = self.pieces.len();
+        self.pieces.push(Cow::Borrowed(&[]));
+        self.pieces.extend(payload);
+        let length = self.pieces[at..].iter().map(|piece| piece.len()).sum::<usize>();
+        let (Ok(secret), Ok(length)) = (u32::try_from(secret), u32::try_from(length)) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        };
+        self.pieces[at] = Cow::Owned(Header { kind, generation, secret, length }.encode().into());
+        Ok(())
     }
-    Ok(())
+
+    /// Sends them all, whatever the kernel takes at a time.
+    pub fn send(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> =
+            self.pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        while !rest.is_empty() {
+            match to.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A failure's payload.
@@ -161,10 +183,16 @@ mod tests {
     #[test]
     fn a_frame_is_read_back() {
         let mut sent = Vec::new();
-        send(&mut sent, Kind::Value, 1, 7, &[&[0, 1], b"f", b"value"]).unwrap();
+        let mut batch = Batch::default();
+        batch.add(Kind::Value, 1, 7, [&[0, 1][..], b"f", b"value"].map(Cow::Borrowed)).unwrap();
+        batch.add(Kind::Commit, 1, 0, []).unwrap();
+        batch.send(&mut sent).unwrap();
         let header = Header::decode(sent[..HEADER].try_into().unwrap()).unwrap();
         assert_eq!(header, Header { kind: Kind::Value, generation: 1, secret: 7, length: 8 });
-        assert_eq!(&sent[HEADER..], b"\0\x01fvalue");
+        let (payload, next) = sent[HEADER..].split_at(8);
+        assert_eq!(payload, b"\0\x01fvalue");
+        let header = Header::decode(next.try_into().unwrap()).unwrap();
+        assert_eq!(header, Header { kind: Kind::Commit, generation: 1, secret: 0, length: 0 });
     }
 
     #[test]

@@ -31,8 +31,14 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Fetches every secret in a worker, which is reaped before this returns.
 ///
 /// Takes the provider instances out of the plan, and the environment: what they hold of credentials and made-up secrets is
-/// gone from this process as soon as the worker has its copy.
-pub fn fetch(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
+/// gone from this process as soon as the worker has its copy. `meanwhile` is what can be done while the worker is at it; its
+/// failure ends the worker too.
+pub fn fetch(
+    plan: &mut Plan,
+    environment: Environment,
+    watch: &Watch<'_>,
+    meanwhile: impl FnOnce(&Plan) -> Result<()>,
+) -> Result<Vec<Arrived>> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
     let instances = std::mem::take(&mut plan.instances);
     let parent = nix::unistd::getpid();
@@ -43,6 +49,7 @@ pub fn fetch(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Re
     };
     drop((theirs, environment, instances));
     let mut worker = Worker { pid, reaped: None };
+    meanwhile(plan)?;
     let backstop = plan.deadline.at() + LAST_WORDS;
     let received = receive::generation(plan, &ours, &mut watch.with_worker(&mut worker, backstop))?;
     receive::end(&ours, &mut watch.with_worker(&mut worker, backstop))?;

@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use handfast_core::{ErrorKind, SecretValue, Selection};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 
 use super::frame::{self, HEADER, Header, Kind};
 use super::watch::WorkerWatch;
@@ -43,6 +44,8 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
         sandbox: None,
     };
     loop {
+        // Asked once a frame too, so that a worker which never pauses cannot outlive a signal or the deadline.
+        watch.until_readable(socket.as_fd())?;
         let mut header = [0; HEADER];
         read(socket, &mut header, watch)?;
         let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
@@ -70,12 +73,12 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
 }
 
 /// Waits until a worker whose commit has arrived closes its socket: nothing may come any more.
-pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+pub fn end(socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
     loop {
-        watch.until_readable(socket.as_fd())?;
-        match socket.read(&mut [0]) {
+        match recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return Ok(()),
             Ok(_) => return Err(lie("something after its commit")),
+            Err(Errno::EAGAIN) => watch.until_readable(socket.as_fd())?,
             Err(error) => retry(error, watch)?,
         }
     }
@@ -272,13 +275,13 @@ fn lie(what: &str) -> Error {
 }
 
 /// Fills the buffer, minding signals and the deadline while nothing comes.
-fn read(mut socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+fn read(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
-        watch.until_readable(socket.as_fd())?;
-        match socket.read(&mut buffer[filled..]) {
+        match recv(socket.as_raw_fd(), &mut buffer[filled..], MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return Err(watch.worker_ended()),
             Ok(count) => filled += count,
+            Err(Errno::EAGAIN) => watch.until_readable(socket.as_fd())?,
             Err(error) => retry(error, watch)?,
         }
     }
@@ -286,11 +289,11 @@ fn read(mut socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, 
 }
 
 /// Whether a failed read is worth another, or what it means.
-fn retry(error: io::Error, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    match error.kind() {
-        io::ErrorKind::Interrupted => Ok(()),
+fn retry(error: Errno, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    match error {
+        Errno::EINTR => Ok(()),
         // It was gone before it had read all that we sent, which is nothing so far.
-        io::ErrorKind::ConnectionReset => Err(watch.worker_ended()),
+        Errno::ECONNRESET => Err(watch.worker_ended()),
         _ => Err(super::system("read what the worker sent", error)),
     }
 }

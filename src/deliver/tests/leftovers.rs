@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -107,4 +108,44 @@ fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
     assert_eq!(fs::read_link(memory.join("..data")).unwrap(), generation);
     assert_eq!(fs::read(memory.join("b")).unwrap(), b"2");
     assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"]);
+}
+
+#[test]
+fn names_are_hard_links_where_the_reader_could_follow_no_link() {
+    let memory = Memory::new();
+    let powers = Powers::read().unwrap();
+    let handle = fs::File::open(&memory.0).unwrap();
+    let (uid, gid) = our_ids();
+    let access = ownership::Access { uid, gid, mode: 0o440, compromise: None };
+    let publish = |names, files: &[(&str, &str)]| {
+        let directory = entries::Directory { handle: handle.as_fd(), path: "/s", names, powers: &powers };
+        let file = |(name, value): &(&str, &str)| {
+            let value = SecretValue::from(value.as_bytes().to_vec());
+            generation::NewFile { name: (*name).to_owned(), value, access }
+        };
+        let files: Vec<_> = files.iter().map(file).collect();
+        generation::Generation::write(&directory, &files)?.publish(&directory)
+    };
+    let kind = |name| fs::symlink_metadata(memory.join(name)).unwrap().file_type();
+    let read = |name| fs::read_to_string(memory.join(name)).unwrap();
+
+    publish(entries::Names::HardLinks, &[("a", "1"), ("b", "1")]).unwrap();
+    publish(entries::Names::HardLinks, &[("a", "2")]).unwrap();
+    assert_eq!(memory.entries(), ["..data", "..handfast_", "a"], "names that are not in the set go");
+    assert!(kind("a").is_file());
+    assert_eq!((read("a"), read("..data/a")), ("2".into(), "2".into()));
+
+    // A start that could use links takes over, and back.
+    publish(entries::Names::Links { owner: uid }, &[("a", "3")]).unwrap();
+    assert!(kind("a").is_symlink());
+    publish(entries::Names::HardLinks, &[("a", "4")]).unwrap();
+    assert_eq!((kind("a").is_file(), read("a")), (true, "4".into()));
+
+    // A file of another's is not ours, also where it has a second name.
+    fs::write(memory.join("c"), "theirs").unwrap();
+    fs::hard_link(memory.join("c"), memory.join("d")).unwrap();
+    assert!(publish(entries::Names::HardLinks, &[("c", "5")]).is_err());
+    publish(entries::Names::HardLinks, &[("a", "6")]).unwrap();
+    assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "c", "d"]);
+    assert_eq!((read("c"), read("a")), ("theirs".into(), "6".into()));
 }

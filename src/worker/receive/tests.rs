@@ -83,7 +83,9 @@ fn receive_from(worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
 
 fn frame(kind: Kind, secret: usize, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::send(&mut bytes, kind, 1, secret, &[payload]).unwrap();
+    let mut batch = frame::Batch::default();
+    batch.add(kind, 1, secret, [payload.into()]).unwrap();
+    batch.send(&mut bytes).unwrap();
     bytes
 }
 

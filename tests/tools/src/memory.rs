@@ -33,6 +33,17 @@ impl Report {
     }
 }
 
+/// The most memory that process `process` has had in use so far, in KiB (`VmHWM`).
+///
+/// # Errors
+///
+/// Where the process is gone, or has no memory any more.
+pub fn peak_kib(process: &str) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    peak.ok_or_else(|| io::Error::other("no line `VmHWM`"))
+}
+
 struct Mapping {
     start: u64,
     end: u64,

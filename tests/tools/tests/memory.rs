@@ -131,6 +131,16 @@ fn at_exec_finds_what_a_launcher_and_its_child_still_hold() {
 }
 
 #[test]
+fn at_exec_tells_the_peak_of_memory() {
+    let (_, report) = at_exec("(exit 0); exec /bin/true", "nothing", &canary().1);
+    let entries = report.as_array().expect("a list");
+    assert_eq!(entries.len(), 3);
+    for entry in entries {
+        assert!(entry["peak_kib"].as_u64().is_some_and(|peak| (1..100_000).contains(&peak)), "{entry}");
+    }
+}
+
+#[test]
 fn at_exec_finds_nothing_in_clean_processes() {
     let (code, report) = at_exec("(exit 0); exec /bin/true", "nothing", &canary().1);
     assert_eq!(code, Some(0));

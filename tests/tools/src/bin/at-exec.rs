@@ -1,4 +1,4 @@
-//! `at-exec [--out FILE] [--nth N] --needle HEX… -- COMMAND…`: what a launcher's processes hold in memory when each is done.
+//! `at-exec [--out FILE] [--nth N] [--needle HEX…] -- COMMAND…`: what a launcher's processes hold in memory when each is done.
 //!
 //! Runs COMMAND under ptrace and scans
 //! - its first process at the entry of the execve by which it becomes the app (its `--nth` successful one, 2 unless told;
@@ -7,7 +7,7 @@
 //! - each process forked before, when it exits: `worker`.
 //!
 //! Prints one JSON array (to FILE, or else after the command's own output) of objects with `process`, `at`, `pid`,
-//! `bytes_scanned` and `hits`. Exits as COMMAND does, or 99. Needs root where COMMAND makes itself undumpable.
+//! `peak_kib` (the most memory that it had in use so far, VmHWM), `bytes_scanned` and `hits`. Exits as COMMAND does, or 99. Needs root where COMMAND makes itself undumpable.
 
 #![no_main]
 
@@ -195,9 +195,11 @@ impl Tracer {
     }
 
     fn report(&self, name: &str, at: &str, process: libc::pid_t) -> io::Result<Value> {
+        // Before the scan, which makes pages present that were not.
+        let peak = memory::peak_kib(&process.to_string())?;
         let found = memory::scan(&process.to_string(), &self.search)?;
         Ok(json!({
-            "process": name, "at": at, "pid": process, "bytes_scanned": found.scanned,
+            "process": name, "at": at, "pid": process, "peak_kib": peak, "bytes_scanned": found.scanned,
             "bytes_unreadable": found.unreadable, "hits": found.hits,
         }))
     }

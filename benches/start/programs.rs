@@ -1,0 +1,74 @@
+//! The programs that are measured and measure: given, or built as they are shipped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Result;
+use crate::scratch::Scratch;
+
+/// Copies of the programs in a directory that every user may enter, which a checkout need not be.
+pub struct Programs {
+    pub handfast: PathBuf,
+    pub noop: PathBuf,
+    pub at_exec: PathBuf,
+    _directory: Scratch,
+}
+
+impl Programs {
+    /// HANDFAST_BIN and HANDFAST_TOOLS (a directory), else built now.
+    pub fn find() -> Result<Self> {
+        let built = target_directory()?.join(triple()).join("release");
+        let handfast = match std::env::var_os("HANDFAST_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => {
+                build(&["--package", "handfast"])?;
+                built.join("handfast")
+            }
+        };
+        let tools = match std::env::var_os("HANDFAST_TOOLS") {
+            Some(path) => PathBuf::from(path),
+            None => {
+                build(&["--package", "handfast-testtools", "--bin", "noop", "--bin", "at-exec"])?;
+                built
+            }
+        };
+        let directory = Scratch::new(&std::env::temp_dir())?;
+        let copy = |from: &Path, name: &str| {
+            let to = directory.path().join(name);
+            fs::copy(from, &to).map(|_| to).map_err(|error| format!("cannot copy {}: {error}", from.display()))
+        };
+        Ok(Self {
+            handfast: copy(&handfast, "handfast")?,
+            noop: copy(&tools.join("noop"), "noop")?,
+            at_exec: copy(&tools.join("at-exec"), "at-exec")?,
+            _directory: directory,
+        })
+    }
+}
+
+/// The static target of this machine, which is what is shipped.
+fn triple() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+fn build(what: &[&str]) -> Result<()> {
+    let target = triple();
+    let words = [&["build", "--release", "--locked", "--target", &target], what].concat();
+    println!("cargo {}", words.join(" "));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(words)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env(format!("CC_{}", target.replace('-', "_")), "musl-gcc");
+    if cargo.status()?.success() { Ok(()) } else { Err("cannot build it".into()) }
+}
+
+/// The benchmark itself lies in `TARGET/release/deps`, or one level deeper where cargo was given a target.
+fn target_directory() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let above = own.ancestors().nth(3).ok_or("the benchmark is not in cargo's target directory")?;
+    let has_tag = |directory: &&Path| directory.join("CACHEDIR.TAG").exists();
+    let found = above.ancestors().take(2).find(has_tag);
+    Ok(found.unwrap_or(above).to_owned())
+}

@@ -1,0 +1,13 @@
+//! `noop`: does nothing, successfully. What remains of its time is what starting any program costs.
+
+#![no_main]
+
+use std::ffi::{c_char, c_int};
+
+/// # Safety
+///
+/// Called once, by the C library.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn main(_: c_int, _: *const *const c_char) -> c_int {
+    0
+}
