@@ -34,13 +34,13 @@ pub async fn until_final(request: &Request, mut cutoff: Cutoff) -> Result<Fetche
         let result = {
             // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
             let permit = cutoff.bound(request.permits.acquire()).await;
-            attempts += 1;
             match permit {
-                Some(_permit) => cutoff
-                    .bound(request.provider.fetch(&request.locator))
-                    .await
-                    .unwrap_or_else(|| Err(cutoff.no_answer())),
-                None => Err(cutoff.no_answer()),
+                Some(_permit) => {
+                    attempts += 1;
+                    let answer = cutoff.bound(request.provider.fetch(&request.locator)).await;
+                    answer.unwrap_or_else(|| Err(cutoff.no_answer()))
+                }
+                None => Err(cutoff.not_asked()),
             }
         };
         let error = match result {
@@ -89,6 +89,12 @@ impl Cutoff {
 
     fn is_over(&self) -> bool {
         self.ended.borrow().is_some() || Instant::now() >= self.deadline
+    }
+
+    /// All the time went by while others were asked.
+    fn not_asked(&self) -> ProviderError {
+        let message = "not asked for: all of `[fetch] concurrency` was in use until the end";
+        ProviderError::new(ErrorKind::Unavailable, message)
     }
 
     fn no_answer(&self) -> ProviderError {
