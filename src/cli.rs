@@ -4,9 +4,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, PathBufValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use handfast_core::nearest;
 
 use crate::error::{Class, Error, Phase};
 
@@ -116,7 +117,7 @@ fn command() -> Command {
         .subcommand(check)
         .subcommand(
             Command::new("install").about("Copy this binary to PATH, mode 0755: for images without cp").arg(
-                Arg::new("path").value_name("PATH").required(true).help("Where to").value_parser(PathBufValueParser::new()),
+                Arg::new("path").value_name("PATH").required(true).help("Where to").value_parser(path()),
             ),
         )
         .subcommand(Command::new("schema").about("Print the configuration's JSON schema"))
@@ -133,6 +134,11 @@ fn command() -> Command {
         )
 }
 
+/// Any path: clap's own parser refuses an empty one, which is a wrong value like others.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 fn options() -> [Arg; 7] {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
@@ -141,9 +147,9 @@ fn options() -> [Arg; 7] {
         text("config", "FILE", "Configuration; default: $HANDFAST_CONFIG, then /etc/handfast.toml when it exists; a later FILE replaces single keys")
             .short('c')
             .action(ArgAction::Append)
-            .value_parser(PathBufValueParser::new()),
+            .value_parser(path()),
         text("secret", "NAME=REF", "One more secret, such as db-password=mock:db").short('s').action(ArgAction::Append),
-        text("dir", "DIR", "Files directory, over [files] dir [env: HANDFAST_DIR]").value_parser(PathBufValueParser::new()),
+        text("dir", "DIR", "Files directory, over [files] dir [env: HANDFAST_DIR]").value_parser(path()),
         text("user", "USER[:GROUP]", "The app's user, over [app] user; names or numbers [env: HANDFAST_USER]").short('u'),
         text("deadline", "DURATION", "Whole-start deadline; default: 60s [env: HANDFAST_DEADLINE]"),
         text("log-format", "FORMAT", "text or json, on stderr; default: text [env: HANDFAST_LOG_FORMAT]"),
@@ -188,7 +194,8 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
     let context = |kind| error.get(kind).map(|value| value.to_string());
     let refused =
         context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand)).unwrap_or_default();
-    let named = refused.split('=').next().unwrap_or_default();
+    // clap's `--dir <DIR>` and `<PATH>`, without the values' names.
+    let named = refused.split(['=', ' ']).next().unwrap_or_default().trim_matches(['<', '>', '[', ']']);
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
     let known = command().get_subcommands().any(|known| known.get_name() == subcommand);
     let help = if known { format!("see `handfast {subcommand} --help`") } else { "see `handfast --help`".to_owned() };
@@ -206,8 +213,9 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         }
         ErrorKind::UnknownArgument => fail(format!("unexpected argument `{refused}`")).hint(help),
         ErrorKind::InvalidSubcommand => {
-            let near = context(ContextKind::SuggestedSubcommand)
-                .map(|near| format!("did you mean `{}`?", near.trim_matches(['[', ']', '"'])));
+            let whole = command();
+            let near = nearest(&refused, whole.get_subcommands().map(Command::get_name));
+            let near = near.map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
         }
         ErrorKind::MissingSubcommand => {
@@ -216,14 +224,13 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         ErrorKind::MissingRequiredArgument if subcommand == "run" => {
             fail("the app's command is missing".into()).hint("write `handfast run [OPTIONS] -- COMMAND [ARG]...`")
         }
-        ErrorKind::MissingRequiredArgument => {
-            fail(format!("`{}` is missing", refused.trim_matches(['<', '>']))).hint(help)
-        }
-        ErrorKind::ArgumentConflict => fail(format!("`{refused}` is given twice")).hint(help),
+        ErrorKind::MissingRequiredArgument => fail(format!("`{named}` is missing")).hint(help),
+        ErrorKind::ArgumentConflict => fail(format!("`{named}` is given twice")).hint(help),
         ErrorKind::InvalidUtf8 => fail("an option's value is not UTF-8".into()).hint(help),
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
-            fail(format!("`{refused}` needs a value")).hint(help)
+            fail(format!("`{named}` needs a value")).hint(help)
         }
+        ErrorKind::TooManyValues => fail(format!("`{named}` takes no value")).hint(help),
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! `run.rs` has the stages in their order; `ARCHITECTURE.md` beside it has the reasons.
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("handfast runs on Linux only: it is made of memfd, tmpfs, Landlock, seccomp and capabilities");
@@ -91,8 +92,10 @@ fn print(text: &[u8]) -> error::Result<()> {
     }
 }
 
-/// A bug: where, and never with what. The payload of a panic may quote anything.
-fn panicked(information: &std::panic::PanicHookInfo<'_>) {
+/// The panic hook: a bug is told with its place, and never with what; the payload of a panic may quote anything.
+///
+/// It ends the process by itself, before the panic runtime is asked: whether panics unwind or abort makes no difference.
+pub fn panicked(information: &std::panic::PanicHookInfo<'_>) {
     let place = information
         .location()
         .map_or_else(|| "an unknown place".to_owned(), |place| format!("{}:{}", place.file(), place.line()));

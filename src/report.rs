@@ -1,6 +1,8 @@
 //! What handfast says, on stderr: log lines, and the last line of a failed start.
 #![forbid(unsafe_code)]
 
+mod line;
+
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
@@ -10,13 +12,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use handfast_core::{Place, Problems};
-use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::cli::{self, Options};
-use crate::config::{self, Environment};
-use crate::error::{Error, Phase, Result};
+use crate::config::{self, Environment, NotText};
+use crate::error::{Error, Result};
+
+pub use line::{Line, printable};
 
 /// Only our own events are printed: a library's may hold what it sent and received.
 pub const TARGET: &str = "handfast";
@@ -65,9 +68,13 @@ impl Settings {
     /// the rest of the settings still holds.
     pub fn choose(arguments: &[OsString], options: Option<&Options>, environment: &Environment) -> (Self, Result<()>) {
         let mut problems = Problems::default();
-        let pick = |option: Option<String>, variable: &str| match option {
-            Some(text) => Some((text, Place::CommandLine)),
-            None => environment.text(variable).ok().flatten().map(|text| (text.to_owned(), Place::Environment)),
+        let mut pick = |option: Option<String>, variable: &str| match (option, environment.text(variable)) {
+            (Some(text), _) => Some((text, Place::CommandLine)),
+            (None, Ok(text)) => text.map(|text| (text.to_owned(), Place::Environment)),
+            (None, Err(NotText)) => {
+                problems.add(&Place::Environment, format!("the variable `{variable}` is not UTF-8"));
+                None
+            }
         };
         let format = pick(
             options.map_or_else(|| cli::log_format(arguments), |options| options.log_format.clone()),
@@ -153,72 +160,6 @@ impl Visit for Message {
     }
 }
 
-/// A line before it is text or JSON.
-pub struct Line {
-    level: &'static str,
-    fields: Vec<(&'static str, Value)>,
-    message: String,
-    hint: Option<String>,
-    suffix: String,
-}
-
-impl Line {
-    fn plain(level: &'static str, message: &str) -> Self {
-        Self { level, fields: Vec::new(), message: message.to_owned(), hint: None, suffix: String::new() }
-    }
-
-    /// The last line of a failed start.
-    fn last(error: &Error, elapsed: Duration) -> Self {
-        let (class, exit) = (error.class.name(), error.class.exit_code());
-        let mut line = Self::plain("error", &error.message);
-        line.suffix = format!(" ({class}, exit {exit})");
-        line.hint.clone_from(&error.hint);
-        let fields = &mut line.fields;
-        fields.push(("exit", json!(exit)));
-        fields.push(("class", json!(class)));
-        fields.push(("phase", json!(error.phase.name())));
-        if let Some(subject) = &error.subject {
-            fields.push(("provider", json!(subject.provider)));
-            fields.push(("reference", json!(subject.reference)));
-            fields.push(("attempts", json!(subject.attempts)));
-        }
-        fields.push(("elapsed_ms", json!(elapsed.as_millis() as u64)));
-        line
-    }
-
-    /// One of several failures.
-    fn part(error: &Error) -> Self {
-        let mut line = Self::plain("error", &error.message);
-        line.hint.clone_from(&error.hint);
-        if let Some(subject) = &error.subject {
-            line.fields.push(("class", json!(error.class.name())));
-            line.fields.push(("provider", json!(subject.provider)));
-            line.fields.push(("reference", json!(subject.reference)));
-            line.fields.push(("attempts", json!(subject.attempts)));
-        }
-        line
-    }
-
-    /// One object, its fields in the order of the contract.
-    fn json(&self) -> String {
-        let mut fields = vec![("level", json!(self.level))];
-        fields.extend(self.fields.iter().cloned());
-        fields.push(("message", json!(self.message)));
-        fields.extend(self.hint.as_ref().map(|hint| ("hint", json!(hint))));
-        let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        format!("{{{}}}", fields.join(","))
-    }
-
-    fn text(&self, color: bool) -> String {
-        let (start, end) = match (color, self.level) {
-            (true, "error") => ("\x1b[31m", "\x1b[0m"),
-            (true, "warn") => ("\x1b[33m", "\x1b[0m"),
-            _ => ("", ""),
-        };
-        format!("handfast: {start}{}{end}: {}{}", self.level, printable(&self.message), self.suffix)
-    }
-}
-
 /// Prints why a start failed: each single failure with its hint, and a last line that says it all.
 pub fn failure(error: &Error, elapsed: Duration) {
     let settings = settings();
@@ -230,9 +171,7 @@ pub fn failure(error: &Error, elapsed: Duration) {
     }
     let line = Line::last(error, elapsed);
     print_hint(&settings, line.hint.clone());
-    if error.phase != Phase::Arguments && error.phase != Phase::Install {
-        write_termination_log(&settings, &line);
-    }
+    write_termination_log(&settings, &line);
     print(&settings, line);
 }
 
@@ -275,30 +214,7 @@ fn write_termination_log(settings: &Settings, line: &Line) {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open(TERMINATION_LOG);
     let Ok(mut file) = opened else { return };
-    let mut text = match settings.format {
-        Format::Json => line.json(),
-        Format::Text => line.text(false),
-    };
-    let mut end = text.len().min(TERMINATION_LOG_SIZE - 1);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text.push('\n');
+    let text = line.within(TERMINATION_LOG_SIZE - 1, settings.format) + "\n";
     // The log is a courtesy: stderr has the same line.
     drop(file.write_all(text.as_bytes()));
-}
-
-/// Control characters escaped, so that no name can forge a line or drive a terminal.
-pub fn printable(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
-                clean.extend(c.escape_default())
-            }
-            c => clean.push(c),
-        }
-    }
-    clean
 }

@@ -73,11 +73,7 @@ fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handov
 pub fn make_plan(options: &Options, environment: &Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
     let mut problems = Problems::default();
     let config = config::read(options, environment, &mut problems);
-    let plan = plan::make::make(config, environment, purpose, started, &mut problems);
-    match plan {
-        Some(plan) if problems.is_empty() => Ok(plan),
-        _ => Err(config::error(problems)),
-    }
+    plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
 }
 
 /// From here on no other process of this uid can read this one, and no core file can come of it.

@@ -70,6 +70,13 @@ impl Environment {
     /// The references in variables. A value that does not start with `handfast:` belongs to the app.
     pub fn references(&self, problems: &mut Problems) -> Vec<VariableReference> {
         let mut references: Vec<VariableReference> = Vec::new();
+        for (name, value) in &self.0.credentials {
+            if value.expose().starts_with(MARK.as_bytes()) {
+                let message = format!("`{name}` holds a reference, but it is read as a bootstrap credential");
+                let hint = "a provider's own credential cannot come from a provider: give its value, or a file of it";
+                problems.add_with_hint(&Place::Environment, message, hint);
+            }
+        }
         for (name, value) in &self.0.variables {
             let Some(rest) = value.as_bytes().strip_prefix(MARK.as_bytes()) else { continue };
             let variable = name.to_string_lossy();
@@ -137,22 +144,24 @@ impl Environment {
     /// What the app gets of it: everything but references, removed variables and credentials; kept credentials are in it.
     /// The second list names what was taken away.
     pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<(OsString, OsString)>, Vec<String>) {
-        let mut taken: Vec<String> =
-            self.0.credentials.iter().map(|(name, _)| name.clone()).filter(|name| !keep.contains(name)).collect();
+        let is_removed = |name: &[u8]| remove.iter().any(|pattern| matches(pattern.as_bytes(), name));
+        let mut taken = Vec::new();
         let mut variables = Vec::with_capacity(self.0.variables.len());
+        for (name, value) in &self.0.credentials {
+            if keep.contains(name) && !is_removed(name.as_bytes()) {
+                variables.push((name.into(), OsString::from_vec(value.expose().to_vec())));
+            } else {
+                taken.push(name.clone());
+            }
+        }
         for (name, value) in &self.0.variables {
             if value.as_bytes().starts_with(MARK.as_bytes()) {
                 continue;
             }
-            if remove.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())) {
+            if is_removed(name.as_bytes()) {
                 taken.push(name.to_string_lossy().into_owned());
-                continue;
-            }
-            variables.push((name.clone(), value.clone()));
-        }
-        for (name, value) in &self.0.credentials {
-            if keep.contains(name) && !remove.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())) {
-                variables.push((name.into(), OsString::from_vec(value.expose().to_vec())));
+            } else {
+                variables.push((name.clone(), value.clone()));
             }
         }
         (variables, taken)

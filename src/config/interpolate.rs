@@ -13,11 +13,15 @@ pub fn table(table: &mut Table, environment: &Environment, problems: &mut Proble
     }
 }
 
-fn replace(value: &mut Value, place: &Place, environment: &Environment, problems: &mut Problems) {
+/// Replaces the variables in every string of a value. A string in which that fails is reported, and then [`Value::Wrong`].
+pub fn replace(value: &mut Value, place: &Place, environment: &Environment, problems: &mut Problems) {
     match value {
         Value::String(text) if text.contains('$') => match string(text, environment) {
             Ok(replaced) => *text = Zeroizing::new(replaced),
-            Err((message, hint)) => problems.add_with_hint(place, message, hint),
+            Err((message, hint)) => {
+                problems.add_with_hint(place, message, hint);
+                *value = Value::Wrong;
+            }
         },
         Value::Array(items) => {
             items.iter_mut().for_each(|item| replace(&mut item.value, &item.place, environment, problems))
@@ -28,7 +32,7 @@ fn replace(value: &mut Value, place: &Place, environment: &Environment, problems
 }
 
 /// Replaces the variables in one string. A `$` that starts neither `${` nor `$$` stands for itself.
-pub fn string(text: &str, environment: &Environment) -> Result<String, (String, String)> {
+fn string(text: &str, environment: &Environment) -> Result<String, (String, String)> {
     let mut replaced = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -57,8 +61,9 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
     };
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        // Not quoted: between the braces stands a part of the value, which is a secret where it is one of `mock`'s.
         let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign";
-        return Err((format!("`${{{}}}` does not name a variable", expression.escape_debug()), hint.into()));
+        return Err(("what stands between `${` and `}` is no variable's name".into(), hint.into()));
     }
     if environment.is_credential(name) {
         let hint = "bootstrap credentials are read by their provider and go nowhere else";

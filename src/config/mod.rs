@@ -7,6 +7,7 @@ mod bootstrap;
 pub mod environment;
 mod interpolate;
 mod keys;
+mod outside;
 pub mod schema;
 mod source;
 
@@ -14,12 +15,11 @@ use std::fs::Metadata;
 use std::path::PathBuf;
 
 use handfast_core::{Item, Place, Problem, Problems, Table, Value};
-use zeroize::Zeroizing;
 
 pub use bootstrap::is_credential;
 pub use environment::{Environment, Gives, NotText};
 pub use keys::PROVIDER as PROVIDER_KEYS;
-pub use source::refuse_writable;
+pub use source::{Writer, refuse_writable};
 
 use crate::cli::Options;
 use crate::error::{Class, Error, Phase};
@@ -62,9 +62,17 @@ pub struct Declared {
     /// Its keys in the file.
     pub table: Table,
     /// Its reference, from the source of highest precedence.
-    pub from: Option<(String, Place)>,
+    pub from: Option<Written>,
     /// The variable that held a reference.
     pub variable: Option<(String, Gives)>,
+}
+
+/// A text and where it stands; none where it could not be read, which has been reported.
+pub struct Written {
+    /// The text.
+    pub text: Option<String>,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// Reads everything. The command line wins over the environment, which wins over the files.
@@ -87,9 +95,9 @@ pub fn read(options: &Options, environment: &Environment, problems: &mut Problem
     }
     interpolate::table(&mut config.files, environment, problems);
     config.check_keys(problems);
+    outside::environment(&mut config, environment, problems);
+    outside::command_line(&mut config, options, problems);
     config.read_references(environment, problems);
-    config.merge_environment(environment, problems);
-    config.merge_command_line(options, problems);
     config
 }
 
@@ -123,6 +131,7 @@ impl Config {
                 ("secrets", Value::Table(tables)) => each(tables, "secrets", problems, |name, place, table| {
                     self.declared(&name, &place).table.merge(table);
                 }),
+                (_, Value::Wrong) => {}
                 (key, _) if keys::LATER_TABLES.contains(&key) => {
                     problems.add(&item.place, format!("[{key}] is not in this version"))
                 }
@@ -134,7 +143,11 @@ impl Config {
                         Some(near) => format!("did you mean [{near}]?"),
                         None => format!("the tables are: {}", keys::TABLES.join(", ")),
                     };
-                    problems.add_with_hint(&key_place, format!("unknown table or key `{key}`"), hint);
+                    problems.add_with_hint(
+                        &key_place,
+                        format!("unknown table or key `{}`", handfast_core::excerpt(key)),
+                        hint,
+                    );
                 }
             }
         }
@@ -150,76 +163,21 @@ impl Config {
         }
     }
 
-    /// Takes each secret's `from` out of its table, with its variables replaced.
+    /// Takes each secret's `from` out of its table, with its variables replaced. One that the environment or the command line
+    /// replaces says nothing: its variables need not be set where a configuration is tried.
     fn read_references(&mut self, environment: &Environment, problems: &mut Problems) {
         for secret in &mut self.secrets {
-            let Some(Item { place, value: Value::String(text) }) = secret.table.remove("from") else { continue };
-            match interpolate::string(&text, environment) {
-                Ok(text) => secret.from = Some((text, place)),
-                // An empty reference stands for one that is wrong and has been reported.
-                Err((message, hint)) => {
-                    problems.add_with_hint(&place, message, hint);
-                    secret.from = Some((String::new(), place));
-                }
-            }
-        }
-    }
-
-    fn merge_environment(&mut self, environment: &Environment, problems: &mut Problems) {
-        for found in environment.references(problems) {
-            let secret = self.declared(&found.secret, &Place::Environment);
-            secret.from = Some((found.reference, Place::Environment));
-            secret.variable = Some((found.variable, found.gives));
-        }
-        if let Some(directory) = environment.raw("HANDFAST_DIR") {
-            set_text(&mut self.files, "dir", directory.to_string_lossy().into_owned(), Place::Environment);
-        }
-        for (variable, key, in_app) in [("HANDFAST_USER", "user", true), ("HANDFAST_DEADLINE", "deadline", false)] {
-            match environment.text(variable) {
-                Ok(Some(text)) => self.set_option(key, in_app, text, Place::Environment, problems),
-                Ok(None) => {}
-                Err(NotText) => problems.add(&Place::Environment, format!("the variable `{variable}` is not UTF-8")),
-            }
-        }
-    }
-
-    fn merge_command_line(&mut self, options: &Options, problems: &mut Problems) {
-        let mut seen: Vec<&str> = Vec::new();
-        for text in &options.secrets {
-            let Some((name, reference)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-                let hint = "such as `-s db-password=mock:db`";
-                problems.add_with_hint(
-                    &Place::CommandLine,
-                    format!("`--secret {}` is not NAME=REF", text.escape_debug()),
-                    hint,
-                );
+            let Some(Item { place, mut value }) = secret.table.remove("from") else { continue };
+            if secret.from.is_some() {
                 continue;
-            };
-            if seen.contains(&name) {
-                problems.add(&Place::CommandLine, format!("`--secret` gives `{name}` twice"));
             }
-            seen.push(name);
-            self.declared(name, &Place::CommandLine).from = Some((reference.to_owned(), Place::CommandLine));
+            interpolate::replace(&mut value, &place, environment, problems);
+            let text = match value {
+                Value::String(text) => Some(text.as_str().to_owned()),
+                _ => None,
+            };
+            secret.from = Some(Written { text, place });
         }
-        if let Some(directory) = &options.directory {
-            set_text(&mut self.files, "dir", directory.to_string_lossy().into_owned(), Place::CommandLine);
-        }
-        if let Some(user) = &options.user {
-            self.set_option("user", true, user, Place::CommandLine, problems);
-        }
-        if let Some(deadline) = &options.deadline {
-            self.set_option("deadline", false, deadline, Place::CommandLine, problems);
-        }
-    }
-
-    /// Sets one of handfast's own settings from outside the files, with the same check as in a file.
-    fn set_option(&mut self, key: &str, in_app: bool, text: &str, place: Place, problems: &mut Problems) {
-        let (target, table_name, known) =
-            if in_app { (&mut self.app, "app", keys::APP) } else { (&mut self.fetch, "fetch", keys::FETCH) };
-        let mut alone = Table::default();
-        set_text(&mut alone, key, text.to_owned(), place);
-        handfast_core::keys::check(&alone, table_name, &[known], problems);
-        target.merge(alone);
     }
 
     fn declared(&mut self, name: &str, place: &Place) -> &mut Declared {
@@ -245,9 +203,11 @@ fn each(tables: Table, parent: &str, problems: &mut Problems, mut take: impl FnM
     for (name, place, item) in tables.into_entries() {
         match item.value {
             Value::Table(table) => take(name, place, table),
-            value => {
-                problems.add(&item.place, format!("`{name}` in [{parent}] is {}, expected a table", value.describe()))
-            }
+            Value::Wrong => {}
+            value => problems.add(
+                &item.place,
+                format!("`{}` in [{parent}] is {}, expected a table", handfast_core::excerpt(&name), value.describe()),
+            ),
         }
     }
 }
@@ -257,10 +217,6 @@ fn merge_named(list: &mut Vec<Named>, name: String, place: Place, table: Table) 
         Some(named) => named.table.merge(table),
         None => list.push(Named { name, place, table }),
     }
-}
-
-fn set_text(table: &mut Table, key: &str, text: String, place: Place) {
-    table.set(key, place.clone(), Item { place, value: Value::String(Zeroizing::new(text)) });
 }
 
 /// All that is wrong, as one failure.

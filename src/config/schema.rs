@@ -54,11 +54,13 @@ fn property(key: &Key) -> Value {
         Kind::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Duration => json!({ "type": "string", "examples": ["500ms", "10s", "1m 30s"] }),
         Kind::Size => json!({ "type": ["string", "integer"], "examples": ["64KiB", "1MiB"] }),
-        Kind::Mode => json!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),
+        Kind::Mode => json!({ "type": "string", "pattern": "^0?(4[04]{2}|04[04]|004)$" }),
         Kind::Choice(choices) => json!({ "enum": choices }),
         Kind::Strings => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::StringTable => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
-        Kind::Descriptor => json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 3 }] }),
+        Kind::Descriptor => {
+            json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 3, "maximum": 1_048_575 }] })
+        }
         Kind::NotInThisVersion => json!({}),
     };
     schema["description"] = json!(key.doc);

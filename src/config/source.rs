@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use handfast_core::files::read_up_to;
-use handfast_core::{Item, Place, Problem, Problems, Table, Value};
+use handfast_core::{Item, Place, Problems, Table, Value};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
@@ -43,10 +44,18 @@ pub fn read(path: &Path, problems: &mut Problems) -> Option<Source> {
         }
     };
     let (document, errors) = DeTable::parse_recoverable(&text);
-    let places = Places::new(name, &text);
+    let mut places = Places::new(name, &text);
     for error in errors {
         let message = format!("not TOML: {}", error.message().replace('\n', ", "));
-        problems.add(&places.at(error.span().map_or(0, |span| span.start)), message);
+        let offset = error.span().map_or(0, |span| span.start);
+        match error.message().starts_with("unexpected leading zero") {
+            true => problems.add_with_hint(&places.at(offset), message, "a file mode is a string: `mode = \"0400\"`"),
+            false => problems.add(&places.at(offset), message),
+        }
+        // A second key of one name is TOML to the parser, and nothing about it is a guess.
+        if error.message() != "duplicate key" {
+            places.wrong.push(places.line(offset));
+        }
     }
     Some(Source { path: path.to_owned(), table: table(document.into_inner(), &places, problems), metadata })
 }
@@ -72,16 +81,23 @@ struct Places<'t> {
     name: Rc<str>,
     text: &'t str,
     lines: Vec<usize>,
+    /// Lines that are not TOML. What the parser makes of the rest of such a line is a guess: a value may have become a key.
+    wrong: Vec<usize>,
 }
 
 impl<'t> Places<'t> {
     fn new(name: Rc<str>, text: &'t str) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { name, text, lines }
+        Self { name, text, lines, wrong: Vec::new() }
+    }
+
+    /// The line of an offset, from 1.
+    fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset)
     }
 
     fn at(&self, offset: usize) -> Place {
-        let line = self.lines.partition_point(|start| *start <= offset);
+        let line = self.line(offset);
         let start = self.lines[line - 1];
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
         Place::File { path: self.name.clone(), line, column }
@@ -98,20 +114,24 @@ fn table(parsed: DeTable<'_>, places: &Places<'_>, problems: &mut Problems) -> T
             DeValue::Table(_) => places.at(key.span().start),
             _ => places.at(value.span().start),
         };
-        let value = convert(value.into_inner(), &place, places, problems);
+        let value = convert(value, &place, places, problems);
         table.set(key.get_ref(), places.at(key.span().start), Item { place, value });
     }
     table
 }
 
-fn convert(value: DeValue<'_>, place: &Place, places: &Places<'_>, problems: &mut Problems) -> Value {
-    match value {
+fn convert(value: Spanned<DeValue<'_>>, place: &Place, places: &Places<'_>, problems: &mut Problems) -> Value {
+    if places.wrong.contains(&places.line(value.span().start)) {
+        return Value::Wrong;
+    }
+    match value.into_inner() {
+        DeValue::Table(inner) => Value::Table(table(inner, places, problems)),
         DeValue::String(text) => Value::String(Zeroizing::new(text.into_owned())),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
             Err(_) => {
                 problems.add(place, "an integer does not fit into 64 bits");
-                Value::Integer(0)
+                Value::Wrong
             }
         },
         DeValue::Float(_) => Value::Float,
@@ -122,11 +142,10 @@ fn convert(value: DeValue<'_>, place: &Place, places: &Places<'_>, problems: &mu
                 .into_iter()
                 .map(|item| {
                     let place = places.at(item.span().start);
-                    Item { value: convert(item.into_inner(), &place, places, problems), place }
+                    Item { value: convert(item, &place, places, problems), place }
                 })
                 .collect(),
         ),
-        DeValue::Table(inner) => Value::Table(table(inner, places, problems)),
     }
 }
 
@@ -135,18 +154,24 @@ pub fn read_all(paths: &[PathBuf], problems: &mut Problems) -> Vec<Source> {
     paths.iter().filter_map(|path| read(path, problems)).collect()
 }
 
-/// The problems, if any, of files that the app, or everybody, could have written. For root only: it would let them choose what root does.
-pub fn refuse_writable(sources: &[(PathBuf, Metadata)], uid: u32, gid: u32, groups: &[u32]) -> Vec<Problem> {
+/// Who the app is, where that is known: uid, gid and groups.
+pub type Writer<'a> = Option<(u32, u32, &'a [u32])>;
+
+/// Refuses files that the app, or everybody, could have written. For root only: it would let them choose what root does.
+pub fn refuse_writable(sources: &[(PathBuf, Metadata)], app: Writer<'_>, problems: &mut Problems) {
     use std::os::unix::fs::MetadataExt;
-    let mut problems = Problems::default();
     for (path, metadata) in sources {
         let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
-        let by_group = mode & 0o020 != 0 && (group == gid || groups.contains(&group)) && uid != 0;
+        // An app that is root itself can write every file.
+        let (by_owner, by_group) = match app {
+            Some((uid, gid, groups)) if uid != 0 => (owner == uid, group == gid || groups.contains(&group)),
+            _ => (false, false),
+        };
         let who = if mode & 0o002 != 0 {
             "everybody"
-        } else if owner == uid && uid != 0 {
+        } else if by_owner {
             "the app's uid"
-        } else if by_group {
+        } else if by_group && mode & 0o020 != 0 {
             "the app's group"
         } else {
             continue;
@@ -160,5 +185,4 @@ pub fn refuse_writable(sources: &[(PathBuf, Metadata)], uid: u32, gid: u32, grou
             "it tells a process that runs as root what to do: make it root's, mode 0644",
         );
     }
-    problems.into_sorted()
 }

@@ -1,6 +1,8 @@
 //! How people write users and groups: a name or a number, strictly one of them.
 #![forbid(unsafe_code)]
 
+use handfast_core::excerpt;
+
 const EXPECTED: &str = "write a name, a uid, or both ids as uid:gid";
 
 /// A user or a group, by name or by number.
@@ -24,7 +26,7 @@ pub struct UserName {
 impl UserName {
     /// Reads `USER[:GROUP]`; the error is what is wrong, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
-        let wrong = |why: String| (format!("`{text}` is no user: {why}"), EXPECTED.to_owned());
+        let wrong = |why: String| (format!("`{}` is no user: {why}", excerpt(text)), EXPECTED.to_owned());
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
@@ -37,7 +39,8 @@ impl UserName {
 impl Name {
     /// Reads one group; the error is what is wrong, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
-        parse(text).map_err(|why| (format!("`{text}` is no group: it {why}"), "write a name or a gid".to_owned()))
+        parse(text)
+            .map_err(|why| (format!("`{}` is no group: it {why}", excerpt(text)), "write a name or a gid".to_owned()))
     }
 }
 
@@ -128,7 +131,7 @@ mod tests {
             ("1:2:3", "the group holds ':'"),
             ("\u{2003}5", "the user holds '\\u{2003}'"),
         ] {
-            let expected = format!("`{written}` is no user: {why}");
+            let expected = format!("`{}` is no user: {why}", excerpt(written));
             assert_eq!(UserName::parse(written).unwrap_err().0, expected);
         }
         assert_eq!(Name::parse("").unwrap_err().0, "`` is no group: it is empty");

@@ -1,7 +1,11 @@
 //! The provider instances: one for each `[providers.NAME]`, and the built-in ones that need no table.
 #![forbid(unsafe_code)]
 
-use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, keys};
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+
+use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, excerpt, keys};
 
 use super::Instance;
 use crate::config::{Named, PROVIDER_KEYS};
@@ -81,14 +85,11 @@ impl Instances {
             problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
             return None;
         }
-        let known: Vec<&str> = registry::DEFINITIONS
-            .iter()
-            .map(|definition| definition.name)
-            .chain(self.0.iter().map(|entry| entry.name.as_str()))
-            .collect();
+        let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
+        let known: BTreeSet<&str> = built_in.chain(self.0.iter().map(|entry| entry.name.as_str())).collect();
         let hint = match handfast_core::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the providers here are: {}", known.join(", ")),
+            None => format!("the providers here are: {}", Vec::from_iter(known).join(", ")),
         };
         problems.add_with_hint(place, format!("`{reference}`: unknown provider `{name}`"), hint);
         None
@@ -101,7 +102,7 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         problems.add_with_hint(
             &place,
-            format!("`{}` cannot be a provider's name", name.escape_debug()),
+            format!("`{}` cannot be a provider's name", excerpt(&name)),
             "letters, digits, `-` and `_`",
         );
         return broken(name, false);
@@ -118,12 +119,21 @@ fn configure(named: Named, problems: &mut Problems) -> Entry {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
             };
-            problems.add_with_hint(&type_place, format!("unknown provider type `{}`", kind.escape_debug()), hint);
+            problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
         }
         return broken(name, later);
     };
     keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
+    check_ca_file(&table, problems);
     table.remove("type");
     let configured = (definition.configure)(Settings { instance: name.clone(), table }, problems);
     Entry { name, configured: Some((definition, configured)), used: None, later: false }
+}
+
+/// Whether `ca_file` can be opened. Never waits: a named pipe could have no writer.
+pub fn check_ca_file(table: &Table, problems: &mut Problems) {
+    let Some((path, place)) = table.string("ca_file").zip(table.place("ca_file")) else { return };
+    if let Err(error) = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        problems.add(place, format!("cannot read `ca_file`, `{}`: {}", excerpt(path), crate::error::reason(error)));
+    }
 }

@@ -3,23 +3,22 @@
 
 use std::ffi::OsString;
 
-use handfast_core::{Place, Problems, Table, nearest};
+use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
 
 use super::Isolation;
 use crate::config::{Config, Environment, refuse_writable};
-use crate::identity::{self, Accounts, Current, Name, Setting, UserName, Wanted};
+use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, Wanted};
 use crate::sys::capabilities;
 
 /// The isolation, and `HOME` where it changes.
 pub fn isolation(config: &Config, problems: &mut Problems) -> Option<(Isolation, Option<OsString>)> {
     let app = &config.app;
     let before = problems.len();
-    let place = |key: &str| app.place(key).unwrap_or(&Place::CommandLine).clone();
     let capabilities = keep_capabilities(app, problems);
     let user = app.string("user").and_then(|text| match UserName::parse(text) {
         Ok(user) => Some(user),
         Err((message, hint)) => {
-            problems.add_with_hint(&place("user"), message, hint);
+            problems.add_with_hint(app.place("user").unwrap_or(&Place::CommandLine), message, hint);
             None
         }
     });
@@ -33,42 +32,21 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<(Isolation,
         };
         groups.into_iter().filter_map(parse).collect()
     });
-    if problems.len() > before {
-        return None;
-    }
     let current = match Current::read() {
         Ok(current) => current,
         Err(error) => {
-            problems
-                .add(&Place::CommandLine, format!("cannot read this process' groups: {}", crate::error::reason(error)));
+            let message = format!("cannot read this process' groups: {}", crate::error::reason(error));
+            problems.add(&Place::CommandLine, message);
             return None;
         }
     };
     let wanted = Wanted { user, groups, allow_root: app.boolean("allow_root").unwrap_or(false) };
-    let identity = match identity::resolve(&wanted, &current, Accounts::read) {
-        Ok(identity) => identity,
-        Err(found) => {
-            for identity::Problem { setting, message, hint } in found {
-                let place = match setting {
-                    Setting::User => place("user"),
-                    Setting::Groups(at) => app
-                        .strings("groups")
-                        .and_then(|groups| Some(groups.get(at)?.1.clone()))
-                        .unwrap_or(Place::CommandLine),
-                };
-                match hint {
-                    Some(hint) => problems.add_with_hint(&place, message, hint),
-                    None => problems.add(&place, message),
-                }
-            }
-            return None;
-        }
-    };
+    let identity = if problems.len() == before { resolve(&wanted, &current, app, problems) } else { None };
     if current.uid == 0 {
-        for problem in refuse_writable(&config.sources, identity.uid, identity.gid, &identity.groups) {
-            problems.push(problem);
-        }
+        let app = identity.as_ref().map(|identity| (identity.uid, identity.gid, &*identity.groups));
+        refuse_writable(&config.sources, app, problems);
     }
+    let identity = identity?;
     let isolation = Isolation {
         uid: identity.uid,
         gid: identity.gid,
@@ -81,13 +59,28 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<(Isolation,
     Some((isolation, identity.home))
 }
 
+fn resolve(wanted: &Wanted, current: &Current, app: &Table, problems: &mut Problems) -> Option<Identity> {
+    let found = match identity::resolve(wanted, current, Accounts::read) {
+        Ok(identity) => return Some(identity),
+        Err(found) => found,
+    };
+    for identity::Problem { setting, message, hint } in found {
+        let place = match setting {
+            Setting::User => app.place("user"),
+            Setting::Groups(at) => app.strings("groups").and_then(|groups| Some(groups.get(at)?.1)),
+        };
+        problems.push(Problem { place: place.unwrap_or(&Place::CommandLine).clone(), message, hint });
+    }
+    None
+}
+
 fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
     let mut kept = 0;
     for (name, place) in app.strings("keep_capabilities").unwrap_or_default() {
         match capabilities::number(name) {
             Some(number) => kept |= capabilities::bit(number),
             None => {
-                let message = format!("unknown capability `{}`", name.escape_debug());
+                let message = format!("unknown capability `{}`", excerpt(name));
                 match nearest(&name.to_ascii_uppercase(), capabilities::NAMES) {
                     Some(near) => problems.add_with_hint(place, message, format!("did you mean `{near}`?")),
                     None => {

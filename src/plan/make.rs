@@ -2,16 +2,17 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Place, Problems, Table};
+use handfast_core::{Place, Problems, Table, excerpt};
 
-use super::instances::Instances;
+use super::instances::{Instances, check_ca_file};
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
 use crate::config::{Config, Environment};
 
-/// Makes the plan; `None` where `problems` has grown.
+/// Makes the plan; `None` where there are problems, its own or those that were there before.
 pub fn make(
     config: Config,
     environment: &Environment,
@@ -19,7 +20,6 @@ pub fn make(
     started: Instant,
     problems: &mut Problems,
 ) -> Option<Plan> {
-    let before = problems.len();
     let isolation = isolation::isolation(&config, problems);
     let files = files(&config, &purpose, problems);
     let mut instances = Instances::configure(config.providers, problems);
@@ -37,8 +37,9 @@ pub fn make(
             "`deadline` is 0, expected more: nothing can be fetched in no time",
         );
     }
-    check_transport(&config.fetch, problems);
-    if problems.len() > before {
+    check_ca_file(&config.fetch, problems);
+    check_proxy(&config.fetch, problems);
+    if !problems.is_empty() {
         return None;
     }
     let (isolation, home) = isolation?;
@@ -46,7 +47,8 @@ pub fn make(
     if let Some(home) = home {
         set(&mut variables, "HOME", home);
     }
-    for name in &app.taken {
+    // Under `init` there is no app.
+    for name in app.taken.iter().filter(|_| matches!(purpose, Purpose::Run { .. })) {
         tracing::info!(target: "handfast", "the variable `{name}` is not handed on to the app");
     }
     Some(Plan {
@@ -69,19 +71,21 @@ pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: impl In
 }
 
 fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {
-    let Some(directory) = config.files.string("dir") else {
+    let Some(item) = config.files.item("dir") else {
         if matches!(purpose, Purpose::Init) {
             let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
             problems.add_with_hint(&Place::CommandLine, "`init` delivers files, and no files directory is set", hint);
         }
         return None;
     };
-    let directory = PathBuf::from(directory);
-    if !directory.is_absolute() {
-        let place = config.files.place("dir").unwrap_or(&Place::CommandLine);
+    // One that is no string has been reported; still there is one.
+    let directory = config.files.string("dir").map_or_else(|| Path::new("/"), Path::new);
+    if directory.as_os_str().as_bytes().contains(&0) {
+        problems.add(&item.place, "`dir` has a NUL character in it, which no path has");
+    } else if !directory.is_absolute() {
         problems.add_with_hint(
-            place,
-            format!("`dir` is \"{}\", expected an absolute path", directory.display()),
+            &item.place,
+            format!("`dir` is \"{}\", expected an absolute path", excerpt(&directory.to_string_lossy())),
             "the app gets this path, and may run in another directory",
         );
     }
@@ -90,13 +94,8 @@ fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<
     Some(Files { directory, size: config.files.size("size").unwrap_or(1 << 20) })
 }
 
-/// What can be said of `[fetch]` before a provider uses it.
-fn check_transport(fetch: &Table, problems: &mut Problems) {
-    if let (Some(path), Some(place)) = (fetch.string("ca_file"), fetch.place("ca_file"))
-        && let Err(error) = std::fs::File::open(path)
-    {
-        problems.add(place, format!("cannot read `ca_file`, `{path}`: {}", crate::error::reason(error)));
-    }
+/// What can be said of `proxy` before a provider uses it.
+fn check_proxy(fetch: &Table, problems: &mut Problems) {
     if let (Some(proxy), Some(place)) = (fetch.string("proxy"), fetch.place("proxy"))
         && !matches!(proxy, "none" | "environment")
         && !["http://", "https://"].iter().any(|scheme| proxy.starts_with(scheme))

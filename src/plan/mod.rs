@@ -6,6 +6,7 @@ mod instances;
 mod isolation;
 pub mod make;
 mod secrets;
+mod targets;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::problem::{Problems, nearest};
+use crate::problem::{Problems, excerpt, nearest};
 use crate::settings::{Item, Table, Value};
 
 /// One key of a table.
@@ -64,6 +64,9 @@ impl Key {
 /// Checks a table against its keys: unknown ones, wrong types, wrong values. `table_name` is as in `[app]`.
 pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Problems) {
     for ((name, item), (_, place)) in table.iter().zip(table.keys()) {
+        if matches!(item.value, Value::Wrong) {
+            continue;
+        }
         match keys.iter().copied().flatten().find(|key| key.name == name) {
             Some(key) => check_value(name, item, &key.kind, problems),
             None => {
@@ -78,7 +81,7 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
                 };
-                problems.add_with_hint(place, format!("unknown key `{name}` in [{table_name}]"), hint);
+                problems.add_with_hint(place, format!("unknown key `{}` in [{table_name}]", excerpt(name)), hint);
             }
         }
     }
@@ -87,16 +90,17 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
 fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
     let mut wrong = |expected: String| {
         let found = match &item.value {
-            // Text is quoted only where the kind is a closed form: elsewhere it could be anything.
+            // Quoted only where the kind is a closed form: elsewhere it could be anything, such as a secret in a wrong place.
             Value::String(text) if !matches!(kind, Kind::Strings | Kind::StringTable | Kind::Boolean) => {
-                format!("\"{}\"", text.escape_debug())
+                format!("\"{}\"", excerpt(text))
             }
-            Value::Integer(number) => number.to_string(),
+            Value::Integer(number) if !matches!(kind, Kind::StringTable) => number.to_string(),
             other => other.describe().to_owned(),
         };
         problems.add(&item.place, format!("`{name}` is {found}, expected {expected}"));
     };
     match (kind, &item.value) {
+        (_, Value::Wrong) => {}
         (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Boolean(_)) => {}
         (Kind::String, _) => wrong("a string".into()),
         (Kind::Boolean, _) => wrong("true or false".into()),
@@ -105,7 +109,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
         (Kind::Duration, Value::String(text)) if parse_duration(text).is_some() => {}
         (Kind::Duration, _) => wrong("a duration such as \"500ms\", \"10s\" or \"1m 30s\"".into()),
         (Kind::Size, Value::String(text)) if parse_size(text).is_some() => {}
-        (Kind::Size, Value::Integer(bytes)) if *bytes > 0 => {}
+        (Kind::Size, Value::Integer(bytes)) if u64::try_from(*bytes).is_ok_and(|bytes| SIZES.contains(&bytes)) => {}
         (Kind::Size, _) => wrong("a size such as \"64KiB\" or \"1MiB\"".into()),
         (Kind::Mode, Value::String(text)) if parse_mode(text).is_some() => {}
         (Kind::Mode, _) => {
@@ -123,8 +127,8 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
         (Kind::Strings, _) => wrong("an array of strings".into()),
         (Kind::StringTable, Value::Table(table)) => {
             for (key, item) in table.iter() {
-                if !matches!(item.value, Value::String(_)) {
-                    let message = format!("`{name}.{key}` is {}, expected a string", item.value.describe());
+                if !matches!(item.value, Value::String(_) | Value::Wrong) {
+                    let message = format!("`{name}.{}` is {}, expected a string", excerpt(key), item.value.describe());
                     problems.add(&item.place, message);
                 }
             }
@@ -142,6 +146,9 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
 }
 
+/// The sizes that make sense: more is a slip of the keyboard.
+pub(crate) const SIZES: std::ops::RangeInclusive<u64> = 1..=1 << 40;
+
 /// Reads a size: a number of bytes, or one with `KiB`, `MiB` or `GiB`. Nothing else: `1MB` is two different numbers to two people.
 pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -153,7 +160,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
         "GiB" => 1 << 30,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| *bytes > 0 && *bytes <= 1 << 40)
+    number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| SIZES.contains(bytes))
 }
 
 /// Reads a file mode: three or four octal digits. A secret's file can be read, by more or fewer; nobody writes or runs it.

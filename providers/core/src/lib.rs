@@ -3,6 +3,7 @@
 //! A provider crate sees this crate and `handfast-http`, nothing else: not the other providers, not handfast itself. What it
 //! needs from the outside (the environment, files, the clock) reaches it through a [`Context`].
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod context;
 mod error;
@@ -17,7 +18,7 @@ pub mod settings;
 pub use context::{Clock, Context, Environment};
 pub use error::{ErrorKind, ProviderError};
 pub use files::Files;
-pub use problem::{Place, Problem, Problems, nearest};
+pub use problem::{Place, Problem, Problems, excerpt, nearest};
 pub use provider::{BoxFuture, Configured, Definition, Fetched, Provider};
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;

@@ -80,10 +80,25 @@ impl Problems {
     }
 }
 
+/// A text as a message quotes it: no more than its first line, and of a long one the start.
+///
+/// Behind the end of the line may stand the rest of the file, where a quote is not closed, with every value in it.
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let end = text.char_indices().enumerate().find(|(count, (_, c))| c.is_control() || *count == LONGEST);
+    match end {
+        Some((_, (at, _))) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// The name among `known` that `wrong` was probably meant to be.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // The distance costs the product of the lengths, and a user's text has no bound.
+    const LONGEST: usize = 256;
     known
         .into_iter()
+        .filter(|name| wrong.len() <= LONGEST && name.len() <= LONGEST)
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
         .min()

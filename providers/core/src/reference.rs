@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::problem::excerpt;
+
 /// A parsed reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
@@ -52,14 +54,14 @@ impl SecretRef {
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let expected =
             || "a reference is `<provider>:<locator>[?key=value][#field]`, such as `mock:db#password`".to_owned();
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            return Err((format!("`{}` has a control character, {control:?}", excerpt(text)), expected()));
+        }
         let Some((provider, rest)) = text.split_once(':') else {
-            return Err((format!("`{}` is not a reference: it has no `:`", printable(text)), expected()));
+            return Err((format!("`{}` is not a reference: it has no `:`", excerpt(text)), expected()));
         };
         if provider.is_empty() || !provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return Err((format!("`{}` is not a provider's name", printable(provider)), expected()));
-        }
-        if let Some(control) = text.chars().find(|c| c.is_control()) {
-            return Err((format!("`{}` has a control character, {control:?}", printable(text)), expected()));
+            return Err((format!("`{}` is not a provider's name", excerpt(provider)), expected()));
         }
         let (rest, field) = match rest.split_once('#') {
             Some((rest, field)) => (rest, Some(field)),
@@ -152,11 +154,6 @@ fn decode_path(path: &str) -> String {
         rest = &from[length..];
     }
     decoded + rest
-}
-
-/// The text with control characters escaped, for a message.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub enum Value {
     Datetime,
     Array(Vec<Item>),
     Table(Table),
+    /// Something that could not be read, and has been reported: no check says any more about it.
+    Wrong,
 }
 
 /// The settings of one provider instance, `[providers.NAME]`, checked against the keys that its provider declares.
@@ -52,6 +54,7 @@ impl Value {
             Value::Datetime => "a date",
             Value::Array(_) => "an array",
             Value::Table(_) => "a table",
+            Value::Wrong => "unreadable",
         }
     }
 }
@@ -140,7 +143,7 @@ impl Table {
     pub fn size(&self, key: &str) -> Option<u64> {
         match &self.item(key)?.value {
             Value::String(text) => keys::parse_size(text),
-            Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+            Value::Integer(bytes) => u64::try_from(*bytes).ok().filter(|bytes| keys::SIZES.contains(bytes)),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! `file:` secrets from files that something else has mounted: Docker secrets, Kubernetes Secrets, CSI volumes.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -7,7 +8,7 @@ use std::rc::Rc;
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
     BoxFuture, Configured, Context, Definition, Fetched, Locator, MAX_SECRET, Problems, Provider, ProviderError,
-    Settings,
+    Settings, excerpt,
 };
 
 /// The parts of this provider.
@@ -39,7 +40,7 @@ fn configure(settings: Settings, problems: &mut Problems) -> Box<dyn Configured>
     let root = settings.table.string("root").map(PathBuf::from);
     if let (Some(root), Some(place)) = (&root, settings.table.place("root")) {
         let written = root.display().to_string();
-        let written = written.escape_debug();
+        let written = excerpt(&written);
         if !root.is_absolute() {
             problems.add(place, format!("`root` is \"{written}\", expected an absolute path"));
         } else if climbs(root) {
@@ -67,7 +68,11 @@ impl Configured for FileProvider {
         }
         match &self.root {
             Some(root) if below(path, root).is_none() => Err((
-                format!("`{}` is not below `{}`, the provider's `root`", locator.path, root.display()),
+                format!(
+                    "`{}` is not below `{}`, the provider's `root`",
+                    locator.path,
+                    excerpt(&root.to_string_lossy())
+                ),
                 "use another instance of the provider, or change its `root`".into(),
             )),
             _ => Ok(()),

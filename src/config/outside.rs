@@ -1,0 +1,103 @@
+//! What is written outside the files: the environment, then the command line, each over what was there before.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+
+use handfast_core::keys::{Key, check};
+use handfast_core::{Item, Place, Problems, Table, Value, excerpt};
+use zeroize::Zeroizing;
+
+use super::environment::{Environment, NotText};
+use super::{Config, Written, keys};
+use crate::cli::Options;
+
+/// The references in variables, and handfast's own variables. Those of the log are read earlier, by `report`.
+pub fn environment(config: &mut Config, environment: &Environment, problems: &mut Problems) {
+    let place = &Place::Environment;
+    for found in environment.references(problems) {
+        let secret = config.declared(&found.secret, place);
+        secret.from = Some(Written { text: Some(found.reference), place: place.clone() });
+        secret.variable = Some((found.variable, found.gives));
+    }
+    if let Some(directory) = environment.raw("HANDFAST_DIR") {
+        set_directory(config, directory, "the variable `HANDFAST_DIR`", place, problems);
+    }
+    for setting in [USER, DEADLINE] {
+        match environment.text(setting.variable) {
+            Ok(Some(text)) => set(config, &setting, text, place, problems),
+            Ok(None) => {}
+            Err(NotText) => problems.add(place, format!("the variable `{}` is not UTF-8", setting.variable)),
+        }
+    }
+}
+
+/// The options.
+pub fn command_line(config: &mut Config, options: &Options, problems: &mut Problems) {
+    let place = &Place::CommandLine;
+    let mut seen: Vec<&str> = Vec::new();
+    for text in &options.secrets {
+        let Some((name, reference)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            let message = format!("`--secret {}` is not NAME=REF", excerpt(text));
+            problems.add_with_hint(place, message, "such as `-s db-password=mock:db`");
+            continue;
+        };
+        if seen.contains(&name) {
+            problems.add(place, format!("`--secret` gives `{name}` twice"));
+        }
+        seen.push(name);
+        config.declared(name, place).from = Some(Written { text: Some(reference.to_owned()), place: place.clone() });
+    }
+    if let Some(directory) = &options.directory {
+        set_directory(config, directory.as_os_str(), "`--dir`", place, problems);
+    }
+    for (setting, text) in [(USER, &options.user), (DEADLINE, &options.deadline)] {
+        if let Some(text) = text {
+            set(config, &setting, text, place, problems);
+        }
+    }
+}
+
+/// A key of a file that a variable and an option also set.
+struct Setting {
+    variable: &'static str,
+    key: &'static str,
+    table: fn(&mut Config) -> &mut Table,
+    table_name: &'static str,
+    known: &'static [Key],
+}
+
+const USER: Setting = Setting {
+    variable: "HANDFAST_USER",
+    key: "user",
+    table: |config| &mut config.app,
+    table_name: "app",
+    known: keys::APP,
+};
+
+const DEADLINE: Setting = Setting {
+    variable: "HANDFAST_DEADLINE",
+    key: "deadline",
+    table: |config| &mut config.fetch,
+    table_name: "fetch",
+    known: keys::FETCH,
+};
+
+/// With the same check as in a file.
+fn set(config: &mut Config, setting: &Setting, text: &str, place: &Place, problems: &mut Problems) {
+    let mut alone = Table::default();
+    set_text(&mut alone, setting.key, text, place);
+    check(&alone, setting.table_name, &[setting.known], problems);
+    (setting.table)(config).merge(alone);
+}
+
+fn set_directory(config: &mut Config, directory: &OsStr, what: &str, place: &Place, problems: &mut Problems) {
+    if directory.to_str().is_none() {
+        problems.add(place, format!("{what} is not UTF-8"));
+    }
+    set_text(&mut config.files, "dir", &directory.to_string_lossy(), place);
+}
+
+fn set_text(table: &mut Table, key: &str, text: &str, place: &Place) {
+    let value = Value::String(Zeroizing::new(text.to_owned()));
+    table.set(key, place.clone(), Item { place: place.clone(), value });
+}

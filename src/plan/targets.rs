@@ -1,0 +1,118 @@
+//! What the secrets have been given so far: numbers, file names, the app's variables. Nothing is given twice.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+
+use handfast_core::{Place, Problems, excerpt};
+
+use super::secrets::NAMES;
+use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Target, valid_name};
+use crate::config::{Declared, Gives};
+
+/// The first number that a descriptor can have: 0, 1 and 2 are the app's own.
+pub const FIRST: RawFd = 3;
+
+/// The first number that no descriptor can have (`fs.nr_open`'s default).
+pub const END: RawFd = 1 << 20;
+
+/// Each with the secret that has it.
+#[derive(Default)]
+pub struct Given {
+    numbers: BTreeMap<RawFd, String>,
+    files: BTreeMap<String, String>,
+    variables: BTreeMap<String, String>,
+}
+
+impl Given {
+    /// Gives a secret the number that it asks for.
+    pub fn number(&mut self, secret: &Declared, number: RawFd, problems: &mut Problems) {
+        if let Some(other) = self.numbers.insert(number, secret.name.clone()) {
+            let place = secret.table.place("fd").unwrap_or(&secret.place);
+            let message = format!("the secrets `{other}` and `{}` both want the descriptor {number}", secret.name);
+            problems.add(place, message);
+        }
+    }
+
+    /// Gives a secret the lowest number that is free.
+    pub fn lowest(&mut self, secret: &Declared) -> Target {
+        let number = (FIRST..END).find(|number| !self.numbers.contains_key(number)).unwrap_or(END);
+        self.numbers.insert(number, secret.name.clone());
+        Target::Descriptor(number)
+    }
+
+    /// Gives a secret a file: of the name that it asks for, or else of its own.
+    pub fn file(
+        &mut self,
+        secret: &Declared,
+        wanted: Option<String>,
+        every: bool,
+        (mode, owner): (u32, Option<(u32, u32)>),
+        problems: &mut Problems,
+    ) -> Target {
+        let place = secret.table.place("file").unwrap_or(&secret.place);
+        let is_own = wanted.is_none();
+        let name = wanted.unwrap_or_else(|| if every { "*".into() } else { secret.name.clone() });
+        if every && name.matches('*').count() != 1 {
+            let fields = format!("every field of `{}` is a file", secret.name);
+            problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {fields}", excerpt(&name)));
+        } else if !is_own && !valid_name(&if every { name.replacen('*', "x", 1) } else { name.clone() }) {
+            problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
+        }
+        if let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
+            problems.add(
+                place,
+                format!("the secrets `{other}` and `{}` both want the file `{}`", secret.name, excerpt(&name)),
+            );
+        }
+        Target::File { name, mode, owner }
+    }
+
+    /// Gives a secret its variables: those that get the path, and those that get the number.
+    pub fn variables(
+        &mut self,
+        secret: &Declared,
+        every: bool,
+        target: &Target,
+        problems: &mut Problems,
+    ) -> (Vec<String>, Vec<String>) {
+        let (paths, numbers) = (asked(secret, "path_env", Gives::Path), asked(secret, "fd_env", Gives::Number));
+        if let (Target::File { .. }, Some((name, place))) = (target, numbers.first()) {
+            let message =
+                format!("`{name}` asks for a descriptor's number, and the secret `{}` is a file", secret.name);
+            problems.add_with_hint(place, message, "`fd = \"auto\"` makes it a descriptor");
+        }
+        if every && let Some((name, place)) = paths.first() {
+            let message = format!("`{name}` asks for one path, and `{}` is a file for every field", secret.name);
+            problems.add_with_hint(place, message, "CREDENTIALS_DIRECTORY names their directory");
+        }
+        (self.each(secret, paths, problems), self.each(secret, numbers, problems))
+    }
+
+    fn each(&mut self, secret: &Declared, asked: Vec<(String, Place)>, problems: &mut Problems) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (name, place) in asked {
+            // `path_env` may say what the variable's own name says.
+            if names.contains(&name) {
+                continue;
+            }
+            let impossible = name.is_empty() || name.contains(['=', '\0']);
+            if impossible || name == DESCRIPTORS_VARIABLE || name == DIRECTORY_VARIABLE {
+                problems.add(&place, format!("`{}` cannot be the name of the app's variable", excerpt(&name)));
+            } else if let Some(other) = self.variables.insert(name.clone(), secret.name.clone()) {
+                let message = format!("the variable `{name}` is wanted twice, by `{other}` and by `{}`", secret.name);
+                problems.add(&place, message);
+            }
+            names.push(name);
+        }
+        names
+    }
+}
+
+/// The variables that a secret names: by a key of its table, and the one that holds its reference.
+fn asked(secret: &Declared, key: &str, gives: Gives) -> Vec<(String, Place)> {
+    let by_key = secret.table.string(key).zip(secret.table.place(key));
+    let by_name = secret.variable.as_ref().filter(|(_, what)| *what == gives);
+    let by_key = by_key.map(|(name, place)| (name.to_owned(), place.clone()));
+    by_key.into_iter().chain(by_name.map(|(name, _)| (name.clone(), Place::Environment))).collect()
+}

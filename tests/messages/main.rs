@@ -1,0 +1,145 @@
+//! Every message, as transcripts: what is written, what handfast says to it on stderr, the exit code.
+//!
+//! `HANDFAST_UPDATE_MESSAGES=1 cargo test --test messages` writes what it says now into the files, for a look at the difference.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod coverage;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::{Directory, PATH, is_root, program};
+
+/// One transcript. In the files: `|` starts a line of `handfast.toml`, `$` the command, and its output goes on to an empty line.
+struct Transcript {
+    /// Empty lines, comments and the configuration, as written.
+    before: Vec<String>,
+    command: String,
+    output: Vec<String>,
+}
+
+#[test]
+fn handfast_says_what_the_transcripts_say() {
+    let update = std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some();
+    let mut differences = String::new();
+    for path in files() {
+        let text = fs::read_to_string(&path).expect("it is ours");
+        let (transcripts, rest) = parse(&text);
+        let mut now = String::new();
+        for transcript in &transcripts {
+            let output = run(transcript);
+            if output != transcript.output {
+                differences += &format!(
+                    "{}:\n$ {}\n--- expected\n{}\n--- said\n{}\n\n",
+                    path.display(),
+                    transcript.command,
+                    transcript.output.join("\n"),
+                    output.join("\n")
+                );
+            }
+            now += &[&transcript.before[..], &[format!("$ {}", transcript.command)], &output].concat().join("\n");
+            now += "\n\n";
+        }
+        if update {
+            fs::write(&path, now.trim_end().to_owned() + "\n" + &rest).expect("it is ours");
+        }
+    }
+    assert!(update || differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn each_line_has_the_form_of_a_message() {
+    for path in files() {
+        for line in parse(&fs::read_to_string(&path).expect("it is ours")).0.iter().flat_map(|one| &one.output) {
+            let Some(said) = line.strip_prefix("handfast: ") else {
+                assert!(line.starts_with(['{', '[']), "no line of ours: {line}");
+                continue;
+            };
+            let (kind, message) = said.split_once(": ").expect("a level or `hint`");
+            assert!(["error", "warn", "info", "debug", "hint"].contains(&kind), "{line}");
+            assert!(!message.ends_with(['.', '!', ' ']) && !message.is_empty(), "ends badly: {line}");
+            // Behind the place, where there is one; names and settings may be upper case.
+            let start = message.split(": ").last().and_then(|text| text.chars().next());
+            let upper = message.split(' ').next().is_some_and(|word| word.chars().skip(1).any(char::is_lowercase))
+                && message.starts_with(char::is_uppercase);
+            assert!(start.is_some() && !upper, "not lower case: {line}");
+        }
+    }
+}
+
+fn files() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages");
+    let entries = fs::read_dir(directory).expect("it is ours").map(|entry| entry.expect("it is ours").path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
+    files.sort();
+    files
+}
+
+fn parse(text: &str) -> (Vec<Transcript>, String) {
+    let mut transcripts: Vec<Transcript> = Vec::new();
+    let mut before = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(command) = line.strip_prefix("$ ") else {
+            before.push(line.to_owned());
+            continue;
+        };
+        let output = lines.by_ref().take_while(|line| !line.is_empty()).map(str::to_owned).collect();
+        transcripts.push(Transcript { before: std::mem::take(&mut before), command: command.to_owned(), output });
+    }
+    (transcripts, before.join("\n"))
+}
+
+fn run(transcript: &Transcript) -> Vec<String> {
+    let directory = Directory::new();
+    let lines = transcript.before.iter().filter_map(|line| line.strip_prefix('|'));
+    let config: String = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+    directory.write("handfast.toml", config);
+    let mut words = words(&transcript.command);
+    let at = words.iter().position(|word| word == "handfast").expect("the command is handfast");
+    let arguments = words.split_off(at + 1);
+    words.pop();
+    let mut command = Command::new(program("confine"));
+    command.arg("--clean").arg("--cwd").arg(directory.path());
+    if is_root() {
+        // What root is told besides has tests of its own.
+        command.args(["--uid", "4242", "--gid", "4242", "--groups", "none"]);
+    }
+    command.arg("--").arg(program("handfast")).args(arguments).env_clear().env("PATH", PATH);
+    command.envs(words.iter().map(|word| word.split_once('=').expect("NAME=VALUE")));
+    let output = command.stdin(Stdio::null()).output().expect("the tools can be started");
+    let stderr = String::from_utf8(output.stderr).expect("handfast writes UTF-8");
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let steady = |line: &str| {
+        // An ordinary user's run of the tests has that user's ids.
+        let line = match is_root() {
+            true => line.to_owned(),
+            false => line.replace(&format!("{uid}:{gid} "), "4242:4242 ").replace(&format!("uid {uid} "), "uid 4242 "),
+        };
+        match line.split_once("\"elapsed_ms\":") {
+            Some((start, rest)) => {
+                format!("{start}\"elapsed_ms\":0{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+            }
+            None => line,
+        }
+    };
+    let code = output.status.code().expect("no signal");
+    stderr.lines().map(steady).chain([format!("[{code}]")]).collect()
+}
+
+/// The words of a command: separated by spaces, which quotes (`'…'`) keep; `\n` and `\x1b` are what they are in Rust.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for character in command.chars() {
+        match character {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            other => words.last_mut().expect("never empty").push(other),
+        }
+    }
+    words.iter().map(|word| word.replace("\\n", "\n").replace("\\x1b", "\x1b")).collect()
+}
