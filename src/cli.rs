@@ -58,7 +58,15 @@ const LATER_OPTIONS: &[&str] = &["--supervise", "--online"];
 /// Reads the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    match command(arguments.get(1).and_then(|argument| argument.to_str())).try_get_matches_from(&arguments) {
+    // For speed: most starts are `run`, and need no other command. Help and every error come from the whole command line.
+    if arguments.get(1).is_some_and(|command| command == "run") {
+        let only = Command::new("handfast").subcommand(run().disable_help_flag(true));
+        if let Ok(matches) = only.disable_help_flag(true).disable_help_subcommand(true).try_get_matches_from(&arguments)
+        {
+            return Ok(invocation(&matches));
+        }
+    }
+    match command().try_get_matches_from(&arguments) {
         Ok(matches) => Ok(invocation(&matches)),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Invocation::Print(error.to_string()))
@@ -76,12 +84,10 @@ pub fn log_format(arguments: &[OsString]) -> Option<String> {
     joined.or_else(separate).map(str::to_owned)
 }
 
-/// The whole command line, for help, completions and the manual page; or, for speed, without the options of all commands but one.
-fn command(only: Option<&str>) -> Command {
-    let options = |name: &str| if only.is_none_or(|only| only == name) { options().to_vec() } else { Vec::new() };
-    let run = Command::new("run")
+fn run() -> Command {
+    Command::new("run")
         .about("Fetch the secrets, deliver them, drop every privilege and become COMMAND")
-        .args(options("run"))
+        .args(options())
         .override_usage("handfast run [OPTIONS] [--] COMMAND [ARG]...")
         .arg(
             Arg::new("command")
@@ -92,18 +98,22 @@ fn command(only: Option<&str>) -> Command {
                 .trailing_var_arg(true)
                 .allow_hyphen_values(false)
                 .value_parser(OsStringValueParser::new()),
-        );
+        )
+}
+
+/// The whole command line.
+fn command() -> Command {
     let check = Command::new("check")
         .about("Say what a start would do: what goes where, as whom, from which provider, and what is missing here")
-        .args(options("check"))
+        .args(options())
         .arg(Arg::new("format").long("format").value_name("FORMAT").default_value("text").help("text or json"));
     Command::new("handfast")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Hands secrets to a process and lets go: on a tmpfs or in descriptors, never in the environment")
         .subcommand_required(true)
         .disable_help_subcommand(true)
-        .subcommand(run)
-        .subcommand(Command::new("init").about("Deliver files and exit 0: a Kubernetes init container").args(options("init")))
+        .subcommand(run())
+        .subcommand(Command::new("init").about("Deliver files and exit 0: a Kubernetes init container").args(options()))
         .subcommand(check)
         .subcommand(
             Command::new("install").about("Copy this binary to PATH, mode 0755: for images without cp").arg(
@@ -187,7 +197,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
     // clap's `--dir <DIR>` and `<PATH>`, without the values' names.
     let named = refused.split(['=', ' ']).next().unwrap_or_default().trim_matches(['<', '>', '[', ']']);
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
-    let known = command(None).get_subcommands().any(|known| known.get_name() == subcommand);
+    let known = command().get_subcommands().any(|known| known.get_name() == subcommand);
     let help = if known { format!("see `handfast {subcommand} --help`") } else { "see `handfast --help`".to_owned() };
     let fail = |message: String| Error::new(Phase::Arguments, Class::Usage, message);
     match error.kind() {
@@ -255,17 +265,57 @@ pub fn completions(shell: &str) -> Result<Vec<u8>, Error> {
         }
     };
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut command(None), "handfast", &mut text);
+    clap_complete::generate(shell, &mut command(), "handfast", &mut text);
     Ok(text)
 }
 
 /// The manual page, handfast(1).
 pub fn manual() -> Vec<u8> {
     let mut text = Vec::new();
-    for (at, part) in std::iter::once(command(None)).chain(command(None).get_subcommands().cloned()).enumerate() {
+    for (at, part) in std::iter::once(command()).chain(command().get_subcommands().cloned()).enumerate() {
         let part = if at == 0 { part } else { part.clone().display_name(format!("handfast {}", part.get_name())) };
         // Writing to memory cannot fail.
         drop(clap_mangen::Man::new(part).render(&mut text));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn run_by_itself_reads_what_the_whole_command_line_reads() {
+        for line in [
+            "handfast run app",
+            "handfast run -- app --help",
+            "handfast run app -h --user x -- y",
+            "handfast run -c a --config=b -s x=mock:x -sy=mock:y --secret z=mock:z --dir /run -u 1:2 -- -app -c",
+            "handfast run --deadline 1s --log-format json --log-level=debug app",
+        ] {
+            let whole = command().try_get_matches_from(words(line)).unwrap();
+            assert_eq!(format!("{:?}", parse(words(line)).unwrap()), format!("{:?}", invocation(&whole)), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_errors_come_from_the_whole_command_line() {
+        for line in ["handfast run --help", "handfast run -h", "handfast run -u 1 --help app"] {
+            let Ok(Invocation::Print(text)) = parse(words(line)) else { panic!("no help for {line}") };
+            assert!(text.contains("handfast run [OPTIONS] [--] COMMAND") && text.contains("--help"), "{text}");
+        }
+        for (line, message) in [
+            ("handfast run", "the app's command is missing"),
+            ("handfast run --usr x app", "unknown option `--usr`"),
+            ("handfast run --version", "unknown option `--version`"),
+            ("handfast run --supervise app", "the option `--supervise` is not in this version"),
+            ("handfast run --user a --user b app", "`--user <USER[:GROUP]>` is given twice"),
+        ] {
+            assert_eq!(parse(words(line)).unwrap_err().message, message, "{line}");
+        }
+    }
 }

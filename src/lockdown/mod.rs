@@ -54,11 +54,16 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit) -
 /// Shrinks the bounding set ahead of [`lock`]: for the time in which the worker fetches. It changes nothing of what this
 /// process may do. What fails here is left to `lock`, which tries again and says so.
 pub fn begin(isolation: &Isolation) {
-    if let Ok(found) = Status::read()
-        && found.effective & bit(SETPCAP) != 0
-    {
-        let mut surplus = numbers(found.bounding & !isolation.capabilities);
-        surplus.all(|number| capabilities::drop_bounding(number).is_ok());
+    if !capabilities::sets().is_ok_and(|sets| sets.effective & bit(SETPCAP) != 0) {
+        return;
+    }
+    for number in numbers(!isolation.capabilities) {
+        match capabilities::in_bounding(number) {
+            Ok(true) if capabilities::drop_bounding(number).is_ok() => {}
+            Ok(false) => {}
+            // The first number that the kernel does not know, or a filter.
+            _ => return,
+        }
     }
 }
 

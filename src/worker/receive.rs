@@ -68,7 +68,16 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
             Kind::Value => receiver.value(header, socket, watch)?,
             Kind::Missing => receiver.missing(header)?,
             Kind::Failed => receiver.failed(header, socket, watch)?,
-            Kind::Commit => return receiver.commit(),
+            Kind::Commit => {
+                let received = receiver.commit();
+                // What the stores refused is told in any case. Till then the worker drops what the others gave, and so wipes it.
+                if received.as_ref().is_err_and(|error| error.class != Class::Internal)
+                    && let Err(error) = end(socket, watch)
+                {
+                    tracing::debug!(target: "handfast", "after its failures: {}", error.message);
+                }
+                return received;
+            }
         }
     }
 }
@@ -80,8 +89,7 @@ pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<(
         match socket.read(&mut [0]) {
             Ok(0) => return Ok(()),
             Ok(_) => return Err(lie("something after its commit")),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(watch.worker_ended()),
+            Err(error) => retry(error, watch)?,
         }
     }
 }
@@ -284,11 +292,20 @@ fn read(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>)
             Ok(0) => return Err(watch.worker_ended()),
             Ok(count) => filled += count,
             Err(Errno::EAGAIN) => watch.until_readable(socket.as_fd())?,
-            Err(Errno::EINTR) => {}
-            Err(_) => return Err(watch.worker_ended()),
+            Err(error) => retry(error.into(), watch)?,
         }
     }
     Ok(())
+}
+
+/// Whether a failed read is worth another, or what it means.
+fn retry(error: io::Error, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        // It was gone before it had read all that we sent, which is nothing so far.
+        io::ErrorKind::ConnectionReset => Err(watch.worker_ended()),
+        _ => Err(super::system("read what the worker sent", error)),
+    }
 }
 
 #[cfg(test)]

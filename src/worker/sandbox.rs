@@ -37,6 +37,10 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
     if !prctl::get_no_new_privs()? {
         prctl::set_no_new_privs()?;
     }
+    // As everywhere: what counts is what reads back.
+    if capabilities::sets()? != none || !prctl::get_no_new_privs()? {
+        return Err(io::Error::other("it still has capabilities, or lacks no_new_privs"));
+    }
     let mut parts = 0;
     if restrict_files() {
         parts |= LANDLOCK;

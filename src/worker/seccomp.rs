@@ -52,11 +52,44 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_fork,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_vfork,
+    // Modes, owners and attributes of files, of which Landlock knows nothing: a worker that keeps uid 0 owns root's.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    libc::SYS_utimensat,
 ];
+
+/// The same by the numbers that only x86_64 still has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_OLD: &[libc::c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_OLD: &[libc::c_long] = &[];
+
+// Newer than the C libraries' lists; the same on every architecture.
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_SETATTR: libc::c_long = 469;
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
@@ -67,10 +100,11 @@ const NATIVE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-// struct seccomp_data: where the number, the architecture and the first argument's low half stand (little endian).
+// struct seccomp_data: where the number, the architecture and the low halves of two arguments stand (little endian).
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
+const SECOND_ARGUMENT: u32 = 24;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
@@ -86,17 +120,23 @@ enum Rule {
     Absent,
     /// A signal: to itself only, as abort(3) and the like send it.
     ToItself,
+    /// A limit: its own, not the privileged process', which may have the same uid.
+    OwnLimit,
+    /// A device: no keystrokes for whoever reads the terminal next.
+    Device,
     /// A clone: a thread, and no process, since that would outlive the worker.
     Thread,
 }
 
 /// The rules, each with the first of the numbers that it is for, sorted.
 fn rules() -> Vec<(u32, Rule)> {
-    let refused = REFUSED.iter().map(|number| (*number, Rule::Refuse));
+    let refused = REFUSED.iter().chain(REFUSED_OLD).map(|number| (*number, Rule::Refuse));
     // clone3 hides its flags behind a pointer; libcs fall back to clone.
     let others = [
         (libc::SYS_kill, Rule::ToItself),
         (libc::SYS_tgkill, Rule::ToItself),
+        (libc::SYS_prlimit64, Rule::OwnLimit),
+        (libc::SYS_ioctl, Rule::Device),
         (libc::SYS_clone, Rule::Thread),
         (libc::SYS_clone3, Rule::Absent),
     ];
@@ -124,6 +164,20 @@ pub fn filter(pid: u32) -> Vec<sock_filter> {
         (Rule::Refuse, vec![answer(EPERM)]),
         (Rule::Absent, vec![answer(ENOSYS)]),
         (Rule::ToItself, vec![load(FIRST_ARGUMENT), jump(BPF_JEQ, pid, 0, 1), answer(ALLOW), answer(EPERM)]),
+        (
+            Rule::OwnLimit,
+            vec![load(FIRST_ARGUMENT), jump(BPF_JEQ, 0, 1, 0), jump(BPF_JEQ, pid, 0, 1), answer(ALLOW), answer(EPERM)],
+        ),
+        (
+            Rule::Device,
+            vec![
+                load(SECOND_ARGUMENT),
+                jump(BPF_JEQ, libc::TIOCSTI as u32, 1, 0),
+                jump(BPF_JEQ, libc::TIOCLINUX as u32, 0, 1),
+                answer(EPERM),
+                answer(ALLOW),
+            ],
+        ),
         (Rule::Thread, vec![load(FIRST_ARGUMENT), jump(BPF_JSET, thread, 0, 1), answer(ALLOW), answer(EPERM)]),
     ];
     let mut branches = Vec::new();
@@ -202,6 +256,10 @@ mod tests {
 
     /// What the filter answers, and after how many instructions.
     fn run(architecture: u32, number: u32, argument: u32) -> (u32, usize) {
+        run_with(architecture, number, [argument, 0])
+    }
+
+    fn run_with(architecture: u32, number: u32, [first, second]: [u32; 2]) -> (u32, usize) {
         let program = filter(PID);
         let (mut at, mut loaded) = (0, 0);
         for steps in 1..=program.len() {
@@ -210,7 +268,7 @@ mod tests {
             at += 1;
             let holds = match code {
                 _ if code == BPF_LD | BPF_W | BPF_ABS => {
-                    loaded = [number, architecture, 0, 0, argument][k as usize / 4];
+                    loaded = [number, architecture, 0, 0, first, 0, second][k as usize / 4];
                     continue;
                 }
                 _ if code == BPF_RET | BPF_K => return (k, steps),
@@ -232,7 +290,7 @@ mod tests {
             let known = libc::c_long::from(number);
             let expected = match known {
                 libc::SYS_clone3 => ENOSYS,
-                _ if REFUSED.contains(&known) || special.contains(&known) => EPERM,
+                _ if REFUSED.contains(&known) || REFUSED_OLD.contains(&known) || special.contains(&known) => EPERM,
                 _ => ALLOW,
             };
             assert_eq!(found, expected, "{number}");
@@ -253,6 +311,20 @@ mod tests {
             (libc::SYS_clone, libc::SIGCHLD as u32, EPERM),
         ] {
             assert_eq!(run(NATIVE, number as u32, argument).0, expected, "{number} {argument}");
+        }
+    }
+
+    #[test]
+    fn limits_are_its_own_and_devices_are_no_keyboards() {
+        for (number, arguments, expected) in [
+            (libc::SYS_prlimit64, [0, 0], ALLOW),
+            (libc::SYS_prlimit64, [PID, 0], ALLOW),
+            (libc::SYS_prlimit64, [1, 0], EPERM),
+            (libc::SYS_ioctl, [0, libc::TCGETS as u32], ALLOW),
+            (libc::SYS_ioctl, [0, libc::TIOCSTI as u32], EPERM),
+            (libc::SYS_ioctl, [0, libc::TIOCLINUX as u32], EPERM),
+        ] {
+            assert_eq!(run_with(NATIVE, number as u32, arguments).0, expected, "{number} {arguments:?}");
         }
     }
 

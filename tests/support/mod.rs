@@ -13,10 +13,13 @@
 #![allow(clippy::disallowed_methods)]
 
 mod directory;
+mod ledger;
 mod memory;
 mod programs;
 mod requirements;
 mod running;
+mod source;
+mod trace;
 mod tree;
 mod verdict;
 
@@ -27,11 +30,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub use directory::Directory;
+pub use ledger::Ledger;
 pub use memory::{canary, hex, hits, scan};
 pub use programs::{program, programs};
 pub use requirements::{find_program, is_root, require};
 pub(crate) use requirements::{needs_program, needs_root};
 pub use running::{Outcome, Running};
+pub use source::{Source, has_word, sources};
+pub use trace::{Call, Trace};
 pub use tree::tree;
 
 /// What the app finds in PATH, whatever the machine has there.

@@ -1,6 +1,7 @@
 //! A started handfast, and how it ended.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -53,6 +54,23 @@ impl Running {
         }
     }
 
+    /// Waits until its worker is locked up and waits for something itself; the worker's process.
+    pub fn worker(&mut self) -> i32 {
+        self.wait_for("handfast");
+        loop {
+            let children = format!("/proc/{pid}/task/{pid}/children", pid = self.pid());
+            let children = fs::read_to_string(children).unwrap_or_default();
+            if let Some(worker) = children.split_whitespace().next() {
+                let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap_or_default();
+                if status.contains("Seccomp:\t2") && status.contains("State:\tS") {
+                    return worker.parse().expect("a number");
+                }
+            }
+            assert!(self.started.elapsed() < self.timeout, "there is no worker");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits for its end; the test fails where that takes too long.
     pub fn finish(mut self) -> Outcome {
         let status = loop {
@@ -81,7 +99,6 @@ impl Running {
 }
 
 /// How a start of handfast ended.
-#[derive(Debug)]
 pub struct Outcome {
     /// The exit code, or 128+n where signal n killed it.
     pub code: i32,
@@ -92,6 +109,13 @@ pub struct Outcome {
     /// From the start to the end.
     pub elapsed: Duration,
     memory: Option<Value>,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, stdout, stderr, elapsed, .. } = self;
+        write!(formatter, "exit {code} after {elapsed:?}\n{stderr}\n{}", String::from_utf8_lossy(stdout))
+    }
 }
 
 impl Outcome {

@@ -56,9 +56,10 @@ struct Anchor {
 /// Looks for any number of needles in one pass.
 pub struct Search {
     patterns: Vec<Pattern>,
+    /// In order of the pair of bytes that each begins with.
     anchors: Vec<Anchor>,
-    /// For each pair of bytes (in clear): whether an anchor begins with it.
-    begins: Vec<bool>,
+    /// For each pair of bytes (in clear): which anchors begin with it, the first and the one after the last.
+    begins: Vec<(u16, u16)>,
     longest: usize,
 }
 
@@ -72,14 +73,22 @@ impl Search {
         };
         let patterns: Vec<Pattern> = needles.iter().enumerate().flat_map(of).collect();
         let mut anchors = Vec::new();
-        let mut begins = vec![false; 1 << 16];
         for (index, pattern) in patterns.iter().enumerate() {
             let (length, half) = (pattern.masked.len(), pattern.masked.len() / 2);
             let cuts = if half < SHORTEST_HALF { vec![(0, length)] } else { vec![(0, half), (half, length)] };
             for (start, end) in cuts {
-                begins[pair(pattern.masked[start] ^ MASK, pattern.masked[start + 1] ^ MASK)] = true;
                 anchors.push(Anchor { pattern: index, start, end });
             }
+        }
+        let first = |anchor: &Anchor| {
+            let masked = &patterns[anchor.pattern].masked;
+            pair(masked[anchor.start] ^ MASK, masked[anchor.start + 1] ^ MASK)
+        };
+        anchors.sort_by_key(first);
+        let mut begins = vec![(0, 0); 1 << 16];
+        for (at, anchor) in (0..).zip(&anchors) {
+            let range = &mut begins[first(anchor)];
+            *range = (if range.1 == 0 { at } else { range.0 }, at + 1);
         }
         let longest = patterns.iter().map(|pattern| pattern.masked.len()).max().unwrap_or(0);
         Self { patterns, anchors, begins, longest }
@@ -94,10 +103,13 @@ impl Search {
     /// Every place in `bytes` where a needle is, in any form; a whole one is one hit.
     #[must_use]
     pub fn hits(&self, bytes: &[u8]) -> Vec<Hit> {
-        let candidates = bytes.windows(2).enumerate().filter(|(_, two)| self.begins[pair(two[0], two[1])]);
-        candidates
-            .flat_map(|(at, _)| self.anchors.iter().filter_map(move |anchor| self.hit(bytes, at, anchor)))
-            .collect()
+        let mut hits = Vec::new();
+        for (at, two) in bytes.windows(2).enumerate() {
+            let (start, end) = self.begins[pair(two[0], two[1])];
+            let anchors = &self.anchors[usize::from(start)..usize::from(end)];
+            hits.extend(anchors.iter().filter_map(|anchor| self.hit(bytes, at, anchor)));
+        }
+        hits
     }
 
     fn hit(&self, bytes: &[u8], at: usize, anchor: &Anchor) -> Option<Hit> {

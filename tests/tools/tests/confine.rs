@@ -14,9 +14,13 @@ fn confine(options: &[&str], command: &[&str]) -> Output {
 }
 
 /// A copy of the probe that another uid can execute too: the checkout may be closed to it.
+///
+/// By a program of its own: a file that a thread here writes could be held open by a child that another one starts at the
+/// same time, and would then be too busy to be executed.
 fn probe_for_all() -> String {
     let path = format!("/tmp/handfast-probe-{}-{:?}", std::process::id(), std::thread::current().id());
-    std::fs::copy(PROBE, &path).expect("/tmp can be written");
+    let copied = Command::new("install").args(["-m", "0755", PROBE, &path]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "/tmp can be written");
     path
 }
 

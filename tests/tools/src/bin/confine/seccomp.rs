@@ -34,6 +34,7 @@ const CALLS: &[(&str, libc::c_long, Option<libc::c_int>)] = &[
     ("prctl-ambient", libc::SYS_prctl, Some(libc::PR_CAP_AMBIENT)),
     ("prctl-bounding", libc::SYS_prctl, Some(libc::PR_CAPBSET_DROP)),
     ("prctl-dumpable", libc::SYS_prctl, Some(libc::PR_SET_DUMPABLE)),
+    ("prctl-keepcaps", libc::SYS_prctl, Some(libc::PR_SET_KEEPCAPS)),
     ("prctl-no_new_privs", libc::SYS_prctl, Some(libc::PR_SET_NO_NEW_PRIVS)),
     ("prctl-pdeathsig", libc::SYS_prctl, Some(libc::PR_SET_PDEATHSIG)),
     ("prctl-seccomp", libc::SYS_prctl, Some(libc::PR_SET_SECCOMP)),
@@ -54,6 +55,8 @@ impl Denial {
         let &(_, call, argument) =
             CALLS.iter().find(|(known, ..)| *known == name).ok_or_else(|| format!("--deny: unknown call {name}"))?;
         let error = match error {
+            // Says that it succeeded, and does nothing: what only a read-back finds out.
+            "0" => 0,
             "EPERM" => libc::EPERM,
             "ENOSYS" => libc::ENOSYS,
             "EACCES" => libc::EACCES,

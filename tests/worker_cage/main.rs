@@ -1,0 +1,118 @@
+//! The worker's cage from inside: what a worker could do that somebody else has taken over.
+//!
+//! The cage cannot be left, so this test has a `main` of its own: it runs itself again, and that process enters the cage as
+//! the worker does, tries everything, and reports.
+#![allow(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "the test runs itself again")]
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+mod attempts;
+
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use handfast::worker::sandbox;
+use nix::errno::Errno;
+
+/// What the attempts are made against.
+pub struct Place {
+    /// A directory with `file`, `other` and `program` in it, all writable.
+    pub directory: PathBuf,
+    /// The abstract name that the parent listens on.
+    pub name: String,
+    /// The port that the parent listens on.
+    pub port: u16,
+    /// The parent.
+    pub parent: i32,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["caged", what, directory, port] => caged(what, Path::new(directory), port.parse().unwrap()),
+        _ => from_outside(&arguments),
+    }
+}
+
+/// Inside: as `worker::child` does it.
+fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
+    let (socket, other) = UnixStream::pair().unwrap();
+    // The cage closes it, whoever owns it.
+    std::mem::forget(other);
+    let parent = nix::unistd::getppid();
+    // Before: the tests' own means are fine, so what fails afterwards fails because of the cage.
+    let place = Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw() };
+    let parts = sandbox::enter(parent, socket.as_raw_fd()).unwrap();
+    match what {
+        "x32" => attempts::foreign_number(),
+        "i386" => attempts::foreign_architecture(),
+        _ => {}
+    }
+    let mut failed = 0;
+    println!("parts {parts}");
+    for (name, expected, found) in attempts::all(&place, parts & sandbox::LANDLOCK != 0) {
+        let found = found.map_or_else(|error| format!("{error:?}"), |()| "ok".to_owned());
+        let expected = expected.map_or_else(|| "ok".to_owned(), |error| format!("{error:?}"));
+        if found == expected {
+            println!("test the_cage_and_{name} ... ok");
+        } else {
+            println!("test the_cage_and_{name} ... FAILED: expected {expected}, found {found}");
+            failed += 1;
+        }
+    }
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn from_outside(filters: &[String]) -> ExitCode {
+    if filters.iter().any(|filter| !filter.starts_with('-') && !"the_cage".contains(filter.as_str())) {
+        return ExitCode::SUCCESS;
+    }
+    let directory = PathBuf::from(format!("/tmp/handfast-cage-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("file"), "content").unwrap();
+    std::fs::write(directory.join("other"), "content").unwrap();
+    std::fs::copy("/bin/true", directory.join("program")).unwrap();
+    let own = name(std::process::id().cast_signed());
+    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&own).unwrap()).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let run = |what: &str| -> Output {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["caged", what]).arg(&directory).arg(tcp.local_addr().unwrap().port().to_string());
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let mut failed = 0;
+    let output = run("attempts");
+    print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    failed += u32::from(!output.status.success());
+    // Another architecture's calls end the process; a kernel without them ends it too, in its own way.
+    #[cfg(target_arch = "x86_64")]
+    for foreign in ["x32", "i386"] {
+        let output = run(foreign);
+        let ended = output.status.signal().is_some_and(|signal| [libc::SIGSYS, libc::SIGSEGV].contains(&signal));
+        println!("test the_cage_and_a_call_of_{foreign} ... {}", if ended { "ok" } else { "FAILED" });
+        failed += u32::from(!ended);
+    }
+    let content = std::fs::read(directory.join("file")).unwrap();
+    let names = std::fs::read_dir(&directory).unwrap().count();
+    std::fs::remove_dir_all(&directory).unwrap();
+    if content != b"content" || names != 3 {
+        println!("the directory has changed");
+        failed += 1;
+    }
+    println!("\ntest result: {}", if failed == 0 { "ok" } else { "FAILED" });
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn name(process: i32) -> String {
+    format!("handfast-cage-{process}")
+}
+
+/// The last call's outcome, from what it returned.
+pub fn outcome(result: libc::c_long) -> Result<(), Errno> {
+    Errno::result(result).map(drop)
+}
