@@ -213,7 +213,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         }
         ErrorKind::UnknownArgument => fail(format!("unexpected argument `{refused}`")).hint(help),
         ErrorKind::InvalidSubcommand => {
-            let whole = command(None);
+            let whole = command();
             let near = nearest(&refused, whole.get_subcommands().map(Command::get_name));
             let near = near.map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
