@@ -2,6 +2,7 @@
 //!
 //! `run.rs` has the stages in their order; `ARCHITECTURE.md` beside it has the reasons.
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("handfast runs on Linux only: it is made of memfd, tmpfs, Landlock, seccomp and capabilities");

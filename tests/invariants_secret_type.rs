@@ -58,8 +58,7 @@ fn types(all: &[Source]) -> BTreeMap<String, Type> {
         while let Some(line) = lines.next() {
             let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
             let keyword = words.iter().position(|word| ["struct", "enum"].contains(word));
-            let declares =
-                keyword.is_some_and(|at| at <= 3 && line.starts_with(|c: char| c == 'p' || c == 's' || c == 'e'));
+            let declares = keyword.is_some_and(|at| at <= 3 && line.starts_with(['p', 's', 'e']));
             if line.starts_with("#[") {
                 attributes.push_str(line);
             } else if declares {

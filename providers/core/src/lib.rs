@@ -3,6 +3,7 @@
 //! A provider crate sees this crate and `handfast-http`, nothing else: not the other providers, not handfast itself. What it
 //! needs from the outside (the environment, files, the clock) reaches it through a [`Context`].
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod context;
 mod error;

@@ -1,5 +1,6 @@
 //! `file:` secrets from files that something else has mounted: Docker secrets, Kubernetes Secrets, CSI volumes.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;

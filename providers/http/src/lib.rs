@@ -15,6 +15,7 @@
 //!
 //! [`Context`]: handfast_core::Context
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod address;
 mod client;

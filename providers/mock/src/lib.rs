@@ -1,5 +1,6 @@
 //! `mock:` made-up secrets, and faults on demand, for local work and for tests.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::cell::Cell;
 use std::rc::Rc;
