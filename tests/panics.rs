@@ -3,7 +3,8 @@
 //! The shipped binary panics nowhere that a test could reach, and aborts on a panic where a test build unwinds. It makes no
 //! difference: the hook ends the process before the panic runtime is asked, which the cases below show. Nothing is unwound, no
 //! `catch_unwind` is reached, and a panic that cannot unwind at all ends in the same way.
-#![allow(clippy::disallowed_methods)]
+// A test without the standard harness, which clippy takes for a program.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 use std::panic::{catch_unwind, set_hook};
 use std::process::Command;
