@@ -1,4 +1,5 @@
 //! Invariant 6: the value of a bootstrap credential never reaches the app, unless `[app] env_keep` names its variable.
+#![allow(clippy::disallowed_methods, reason = "the tests start other programs")]
 
 mod support;
 
@@ -177,8 +178,8 @@ fn a_credential_is_no_part_of_a_reference() {
     let mut ledger = Ledger::default();
     for name in ["VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AZURE_CLIENT_SECRET"] {
         for config in [
-            format!("[secrets.db]\nfrom = \"mock:${{{name}}}\"\n"),
-            format!("[secrets.db]\nfrom = \"mock:x${{{name}:-}}\"\n"),
+            format!("[secrets.other]\nfrom = \"mock:${{{name}}}\"\n"),
+            format!("[secrets.other]\nfrom = \"mock:x${{{name}:-}}\"\n"),
             format!("[files]\ndir = \"/tmp/${{{name}}}\"\n"),
             format!("[providers.mock]\nvalues = {{ x = \"${{{name}}}\" }}\n"),
         ] {

@@ -28,6 +28,8 @@ fn the_privileged_steps_run_in_the_documented_order() {
         ("openat", "/proc/swaps"),
         ("openat", "O_PATH|O_DIRECTORY"),
         ("socketpair", "AF_UNIX"),
+        // While the worker fetches.
+        ("prctl", "PR_CAPBSET_DROP"),
         ("wait4", "WIFEXITED(s)"),
         ("mkdirat", "..handfast_"),
         ("symlinkat", "..data"),
@@ -36,7 +38,6 @@ fn the_privileged_steps_run_in_the_documented_order() {
         ("renameat", "\"a\""),
         ("fchown", "<pipe:"),
         ("prlimit64", "RLIMIT_CORE, {rlim_cur=0, rlim_max=0}"),
-        ("prctl", "PR_CAPBSET_DROP"),
         ("prctl", "PR_CAP_AMBIENT_CLEAR_ALL"),
         ("setgroups", "1, [77]"),
         ("setresgid", "4321, 4321, 4321"),

@@ -25,7 +25,7 @@ use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Plan;
 use crate::sys;
 
-/// How long after the deadline the worker may still take to say that it is over.
+/// How long after the deadline, or after its failures, the worker may still take to say that it is over.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Fetches every secret in a worker, which is reaped before this returns.

@@ -10,6 +10,7 @@ use handfast_core::{ErrorKind, SecretValue, Selection};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
+use super::LAST_WORDS;
 use super::frame::{self, HEADER, Header, Kind};
 use super::watch::WorkerWatch;
 use crate::deliver::Arrived;
@@ -71,10 +72,11 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
             Kind::Commit => {
                 let received = receiver.commit();
                 // What the stores refused is told in any case. Till then the worker drops what the others gave, and so wipes it.
-                if received.as_ref().is_err_and(|error| error.class != Class::Internal)
-                    && let Err(error) = end(socket, watch)
-                {
-                    tracing::debug!(target: "handfast", "after its failures: {}", error.message);
+                if received.as_ref().is_err_and(|error| error.class != Class::Internal) {
+                    watch.hurry(LAST_WORDS);
+                    if let Err(error) = end(socket, watch) {
+                        tracing::debug!(target: "handfast", "after its failures: {}", error.message);
+                    }
                 }
                 return received;
             }

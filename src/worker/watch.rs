@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -72,6 +72,11 @@ impl WorkerWatch<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Gives the worker no more than this from now on.
+    pub fn hurry(&mut self, left: Duration) {
+        self.backstop = self.backstop.min(Instant::now() + left);
     }
 
     /// The error for a worker that has closed its end before it was done.

@@ -1,8 +1,8 @@
 //! The start states, the plans, and what must come of them.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use super::commands::commands;
 
 pub struct Case {
     pub name: String,
@@ -21,17 +21,17 @@ pub enum Expected {
     Refused(i32, Vec<&'static str>),
 }
 
-const NOTHING: &str = "0000000000000000";
+pub(super) const NOTHING: &str = "0000000000000000";
 const DOCKER: &str = "setpriv --inh-caps=-all --bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,\
 +setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap";
-const ONLY_SET_IDS: &str = "setpriv --inh-caps=-all --bounding-set=-all,+setuid,+setgid";
+pub(super) const ONLY_SET_IDS: &str = "setpriv --inh-caps=-all --bounding-set=-all,+setuid,+setgid";
 const NO_CAPABILITIES: &str = "setpriv --inh-caps=-all --bounding-set=-all";
 const INHERITABLE: &str = "setpriv --inh-caps=+chown,+dac_override,+kill,+setgid,+setuid,+setpcap,+net_bind_service";
 const AMBIENT: &str = "setpriv --inh-caps=+chown,+dac_override,+kill,+setgid,+setuid,+setpcap,+net_bind_service \
 --ambient-caps=+chown,+dac_override,+kill,+setgid,+setuid,+setpcap,+net_bind_service";
 const OPENSHIFT: &str = "setpriv --reuid=1000620000 --regid=0 --groups=1000620000";
 const FS_GROUP: &str = "setpriv --reuid=1000 --regid=1000 --groups=2000,3000";
-const APP: &str = "uid=1000 gid=1001 groups=4,27";
+pub(super) const APP: &str = "uid=1000 gid=1001 groups=4,27";
 
 pub fn all(directory: &Path) -> Vec<Case> {
     [start_states(), kept_capabilities(), impossible(), lying_kernel(), process_state(), commands(directory)]
@@ -70,7 +70,7 @@ fn app(name: &str, before: &str, plan: &str, ids: (u32, u32, &str), set: &str, l
     }
 }
 
-fn refused(name: &str, before: &str, plan: &str, code: i32, texts: &[&'static str]) -> Case {
+pub(super) fn refused(name: &str, before: &str, plan: &str, code: i32, texts: &[&'static str]) -> Case {
     let expected = Expected::Refused(code, texts.into());
     Case { name: name.into(), needs_root: true, before: before.into(), plan: plan.into(), expected }
 }
@@ -312,89 +312,6 @@ fn process_state() -> Vec<Case> {
     cases
 }
 
-fn commands(directory: &Path) -> Vec<Case> {
-    let file = |name: &str, text: &str, mode: u32| {
-        let path = directory.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path.display().to_string()
-    };
-    let no_interpreter = file("no-interpreter", "#!/nonexistent/interpreter\n", 0o755);
-    let no_line = file("no-line", "echo no shell may run this\n", 0o755);
-    let vanishing = file("vanishing", "#!/bin/true\n", 0o755);
-    let command = |name: &str, plan: String, code, texts: &[&'static str]| {
-        let mut case = refused(name, "", &plan, code, texts);
-        case.needs_root = false;
-        case
-    };
-    let capable = directory.join("capable");
-    let hopeful = directory.join("hopeful");
-    for path in [&capable, &hopeful] {
-        fs::copy(directory.join("binary"), path).unwrap();
-    }
-    if nix::unistd::geteuid().is_root() {
-        set_file_capabilities(&capable, 1);
-        set_file_capabilities(&hopeful, 0);
-    }
-    let private = directory.join("private");
-    fs::create_dir(&private).unwrap();
-    fs::copy(directory.join("binary"), private.join("program")).unwrap();
-    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
-    if nix::unistd::geteuid().is_root() {
-        std::os::unix::fs::chown(&private, Some(1000), None).unwrap();
-    }
-    let private = private.display();
-    let (capable, hopeful) = (capable.display(), hopeful.display());
-    let app_lines = ["Uid: 1000 1000 1000 1000".to_owned(), format!("CapPrm: {NOTHING}")];
-    vec![
-        command(
-            "missing_interpreter",
-            format!("command={no_interpreter}"),
-            126,
-            &["the file exists", "`#!` interpreter"],
-        ),
-        command(
-            "no_shell_for_a_script_without_a_line",
-            format!("command={no_line}"),
-            126,
-            &["exec format error", "never starts a shell"],
-        ),
-        command("vanished_before_exec", format!("command={vanishing} remove={vanishing}"), 127, &["no such file"]),
-        command(
-            "file_capabilities_outside_the_bounding_set",
-            format!("{APP} command={capable}"),
-            126,
-            &["its file capabilities NET_RAW lie outside the capability bounding set", "keep_capabilities"],
-        )
-        .with_root(),
-        Case {
-            name: "private_directory_of_the_app_that_root_without_capabilities_cannot_see".into(),
-            needs_root: true,
-            before: ONLY_SET_IDS.into(),
-            plan: format!("{APP} command={private}/program"),
-            expected: Expected::App(app_lines.clone().into()),
-        },
-        Case {
-            name: "file_capabilities_that_need_not_be_effective".into(),
-            needs_root: true,
-            before: String::new(),
-            plan: format!("{APP} command={hopeful}"),
-            expected: Expected::App(app_lines.into()),
-        },
-        command(
-            "noexec_mount",
-            format!("{APP} noexec={0} command={0}/program", directory.display()),
-            126,
-            &["its file system is mounted noexec"],
-        )
-        .with_root(),
-        command("denied_exec", "deny=execve:1".to_owned(), 126, &["operation not permitted"]).with_root(),
-        command("no_memory_for_exec", "deny=execve:12".to_owned(), 71, &["cannot execute"]).with_root(),
-        command("too_many_processes", "deny=execve:11".to_owned(), 71, &["RLIMIT_NPROC"]).with_root(),
-    ]
-}
-
 impl Case {
     fn with(mut self, word: &str) -> Self {
         self.plan = format!("{} {word}", self.plan);
@@ -402,18 +319,8 @@ impl Case {
     }
 
     /// A filter needs no_new_privs or root.
-    fn with_root(mut self) -> Self {
+    pub(super) fn with_root(mut self) -> Self {
         self.needs_root = true;
         self
     }
-}
-
-/// NET_RAW permitted, in the second revision; effective where `flags` is 1.
-fn set_file_capabilities(path: &Path, flags: u32) {
-    let value: Vec<u8> = [0x0200_0000 | flags, 1 << 13, 0, 0, 0].into_iter().flat_map(u32::to_le_bytes).collect();
-    let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-    let name = c"security.capability";
-    // SAFETY: both strings end in NUL, the kernel reads `value.len()` bytes, and all three live until the call returns.
-    let result = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }

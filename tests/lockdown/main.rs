@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 mod cases;
+mod commands;
 mod filter;
 mod probe;
 mod subject;

@@ -116,6 +116,11 @@ impl Run {
         self
     }
 
+    /// More arguments of the app's.
+    pub fn args_of_app(self, arguments: &[&str]) -> Self {
+        arguments.iter().fold(self, Self::app_arg)
+    }
+
     /// One more variable of handfast's environment; one of the same name replaces the former.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
