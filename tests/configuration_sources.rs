@@ -144,6 +144,8 @@ fn what_is_no_text_is_refused_and_never_changed_into_something_else() {
     assert!(refusal(Run::new().env("A_FD", reference)).stderr.contains("the reference in `A_FD` is not UTF-8"));
     let in_file = "[secrets.a]\nfrom = \"mock:${NAME}\"\n";
     assert!(refusal(Run::new().config(in_file).env("NAME", bytes)).stderr.contains("`NAME` is not UTF-8"));
+    let hint = "hint: give it a value that is text";
+    assert!(refusal(Run::new().config(in_file).env("NAME", bytes)).stderr.contains(hint));
     let outcome = Run::new().arg("--secret").arg(bytes).start();
     assert_eq!(outcome.code, 64, "{outcome:?}");
     assert!(outcome.stderr.contains("an option's value is not UTF-8"), "{outcome:?}");

@@ -36,7 +36,8 @@ fn root_refuses_what_the_app_or_everybody_can_write() {
         let (code, stderr) = start(owner, mode, user, more);
         assert_eq!(code, 78, "{owner:?} {mode:o} {user}: {stderr}");
         let (uid, gid) = owner;
-        let expected = format!("can be written by {who}: it is owned by {uid}:{gid} with mode {mode:04o}");
+        let expected =
+            format!("the configuration can be written by {who}: it is owned by {uid}:{gid} with mode {mode:04o}");
         assert!(stderr.contains(&expected), "{expected}: {stderr}");
         assert!(stderr.contains("hint: it tells a process that runs as root what to do: make it root's, mode 0644"));
     }

@@ -4,7 +4,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -152,8 +151,7 @@ fn a_full_tmpfs_is_73_and_the_old_set_stays() {
     {
         let directory = Directory::tmpfs(&format!("mode=755,{options}"));
         assert_eq!(set(&directory, "old").start().code, 0);
-        let status = Command::new("sh").args(["-c", &format!("cd {} && {hold}", directory.text())]).status();
-        assert!(status.is_ok_and(|status| status.success()));
+        directory.shell(None, hold);
         let large = "x".repeat(9000);
         let outcome = set(&directory, &large).start();
         outcome.refused(73, "no space left on device");
@@ -171,8 +169,7 @@ fn a_killed_starts_leftovers_are_repaired_in_every_shape() {
         ln -s ..handfast_gone ..data; ln -s ..data/a a; ln -s ..data/stale stale
         mkdir ..handfast_3_0; chmod 000 ..handfast_3_0";
     let directory = Directory::in_memory();
-    let status = Command::new("sh").args(["-euc", leftovers]).current_dir(directory.path()).status();
-    assert!(status.is_ok_and(|status| status.success()));
+    directory.shell(None, leftovers);
     clean_start(&directory, "./ 755 0:0");
 }
 
@@ -182,7 +179,7 @@ fn what_another_uid_planted_leads_nowhere() {
     let outside = Directory::new();
     let canary = outside.write("canary", "untouched");
     let plant = format!(
-        "cd DIRECTORY; ln -s ..handfast_evil ..data; ln -s {outside} ..handfast_evil; ln -s ..data/a a
+        "ln -s ..handfast_evil ..data; ln -s {outside} ..handfast_evil; ln -s ..data/a a
         mkdir ..handfast_5_5; ln -s {canary} ..handfast_5_5/a; ln -s {outside} ..handfast_5_5/b; mkdir ..handfast_5_5/deep
         printf mine >..handfast_5_5/deep/file; chmod 777 ..handfast_5_5; ln -s ..data/canary canary",
         outside = outside.text(),
@@ -190,12 +187,7 @@ fn what_another_uid_planted_leads_nowhere() {
     );
     for mode in ["mode=1777", "mode=777"] {
         let directory = Directory::tmpfs(mode);
-        let plant = plant.replace("DIRECTORY", directory.text());
-        let status = Command::new("setpriv")
-            .args(["--reuid=4242", "--regid=4242", "--clear-groups", "sh", "-c", &plant])
-            .status()
-            .expect("it can be started");
-        assert!(status.success());
+        directory.shell(Some(4242), &plant);
         let outcome = set(&directory, "new").start();
         assert_eq!(outcome.code, 0, "{outcome:?}");
         let lines = tree(directory.path());
@@ -214,9 +206,7 @@ fn what_another_uid_planted_leads_nowhere() {
 fn what_another_uid_planted_is_73_where_it_cannot_be_removed() {
     needs_root!();
     let directory = Directory::tmpfs("mode=1777,uid=4243");
-    let plant = format!("cd {}; ln -s ..data/a a", directory.text());
-    let status = Command::new("setpriv").args(["--reuid=4242", "--clear-groups", "sh", "-c", &plant]).status();
-    assert!(status.is_ok_and(|status| status.success()));
+    directory.shell(Some(4242), "ln -s ..data/a a");
     let outcome = set(&directory, "new").confine(&["--caps", "CHOWN,DAC_OVERRIDE,SETGID"]).start();
     outcome.refused(73, "cannot replace `a`");
     outcome.says("it belongs to uid 4242, and the directory is sticky and not ours");

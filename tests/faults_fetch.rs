@@ -177,6 +177,17 @@ fn no_more_requests_are_in_flight_than_the_configuration_allows() {
 }
 
 #[test]
+fn a_secret_that_was_never_asked_for_says_so() {
+    let toml = "[fetch]\nconcurrency = 1\n[providers.slow]\ntype = \"mock\"\nlatency = \"1h\"\n\
+                [secrets.a]\nfrom = \"slow:a\"\n[secrets.b]\nfrom = \"slow:b\"\n";
+    let outcome = Run::new().config(toml).args(["--deadline", "1s", "--log-format", "json"]).start();
+    outcome.refused(69, "2 of 2 secrets could not be fetched");
+    outcome.says("not asked for: all of `[fetch] concurrency` was in use until the end");
+    let attempts: Vec<Value> = json_lines(&outcome).into_iter().map(|line| line["attempts"].clone()).collect();
+    assert!(attempts.contains(&0.into()) && attempts.contains(&1.into()), "{outcome:?}");
+}
+
+#[test]
 fn a_missing_field_is_66_and_the_near_one_is_named() {
     let directory = Directory::in_memory();
     let keys = "values = { db = '{\"password\":\"hunter2\"}', plain = \"hunter2\", list = '[1]' }";

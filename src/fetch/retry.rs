@@ -34,13 +34,14 @@ pub async fn until_final(request: &Request, mut cutoff: Cutoff) -> Result<Fetche
         let result = {
             // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
             let permit = cutoff.bound(request.permits.acquire()).await;
-            attempts += 1;
             match permit {
-                Some(_permit) => cutoff
-                    .bound(request.provider.fetch(&request.locator))
-                    .await
-                    .unwrap_or_else(|| Err(cutoff.no_answer())),
-                None => Err(cutoff.no_answer()),
+                // The one that held it before may have used all the time.
+                Some(_permit) if Instant::now() < cutoff.end() => {
+                    attempts += 1;
+                    let answer = cutoff.bound(request.provider.fetch(&request.locator)).await;
+                    answer.unwrap_or_else(|| Err(cutoff.no_answer()))
+                }
+                _ => Err(cutoff.not_asked()),
             }
         };
         let error = match result {
@@ -74,8 +75,12 @@ impl Cutoff {
             done = timeout_at(deadline.into(), &mut future) => return done.ok(),
             () = failed(&mut self.ended) => {}
         }
-        let grace = self.ended.borrow().unwrap_or(deadline).min(deadline);
-        timeout_at(grace.into(), future).await.ok()
+        timeout_at(self.end().into(), future).await.ok()
+    }
+
+    /// When also what is in flight must be there: the deadline, or the end of the grace after a failure.
+    fn end(&self) -> Instant {
+        self.ended.borrow().map_or(self.deadline, |grace| grace.min(self.deadline))
     }
 
     /// Waits before the next attempt; `false` where there will be none. The last wait is cut to the deadline.
@@ -89,6 +94,12 @@ impl Cutoff {
 
     fn is_over(&self) -> bool {
         self.ended.borrow().is_some() || Instant::now() >= self.deadline
+    }
+
+    /// All the time went by while others were asked.
+    fn not_asked(&self) -> ProviderError {
+        let message = "not asked for: all of `[fetch] concurrency` was in use until the end";
+        ProviderError::new(ErrorKind::Unavailable, message)
     }
 
     fn no_answer(&self) -> ProviderError {

@@ -59,7 +59,8 @@ impl Given {
         } else if !is_own && !valid_name(&if every { name.replacen('*', "x", 1) } else { name.clone() }) {
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
         }
-        if let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
+        // What two patterns make of their fields is known when those are: the delivery refuses a name that comes twice.
+        if !every && let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
             problems.add(
                 place,
                 format!("the secrets `{other}` and `{}` both want the file `{}`", secret.name, excerpt(&name)),

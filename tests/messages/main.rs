@@ -11,9 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Directory, PATH, is_root, program};
+use support::{Directory, PATH, is_root, program, require};
 
-/// One transcript. In the files: `|` starts a line of `handfast.toml`, `$` the command, and its output goes on to an empty line.
+/// One transcript. In the files: `|` starts a line of `handfast.toml`, `@` what root starts it with (options of `confine`; without
+/// it, an ordinary user does), `$` the command. The output goes on to an empty line, what is printed to stdout behind `>`.
 struct Transcript {
     /// Empty lines, comments and the configuration, as written.
     before: Vec<String>,
@@ -30,7 +31,14 @@ fn handfast_says_what_the_transcripts_say() {
         let (transcripts, rest) = parse(&text);
         let mut now = String::new();
         for transcript in &transcripts {
-            let output = run(transcript);
+            let Some(output) = run(transcript) else {
+                // Needs root.
+                now += &[&transcript.before[..], &[format!("$ {}", transcript.command)], &transcript.output]
+                    .concat()
+                    .join("\n");
+                now += "\n\n";
+                continue;
+            };
             if output != transcript.output {
                 differences += &format!(
                     "{}:\n$ {}\n--- expected\n{}\n--- said\n{}\n\n",
@@ -55,7 +63,7 @@ fn each_line_has_the_form_of_a_message() {
     for path in files() {
         for line in parse(&fs::read_to_string(&path).expect("it is ours")).0.iter().flat_map(|one| &one.output) {
             let Some(said) = line.strip_prefix("handfast: ") else {
-                assert!(line.starts_with(['{', '[']), "no line of ours: {line}");
+                assert!(line.starts_with(['{', '[', '>']), "no line of ours: {line}");
                 continue;
             };
             let (kind, message) = said.split_once(": ").expect("a level or `hint`");
@@ -93,20 +101,27 @@ fn parse(text: &str) -> (Vec<Transcript>, String) {
     (transcripts, before.join("\n"))
 }
 
-fn run(transcript: &Transcript) -> Vec<String> {
+/// What it says, with the same names and times each run; `None` where it needs root and this is not.
+fn run(transcript: &Transcript) -> Option<Vec<String>> {
+    let as_root = transcript.before.iter().find_map(|line| line.strip_prefix('@'));
+    if as_root.is_some() && !require(is_root(), "root") {
+        return None;
+    }
     let directory = Directory::new();
+    let here = |text: &str| text.replace("<directory>", directory.text());
     let lines = transcript.before.iter().filter_map(|line| line.strip_prefix('|'));
     let config: String = lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
-    directory.write("handfast.toml", config);
-    let mut words = words(&transcript.command);
+    directory.write("handfast.toml", here(&config));
+    let mut words = words(&here(&transcript.command));
     let at = words.iter().position(|word| word == "handfast").expect("the command is handfast");
     let arguments = words.split_off(at + 1);
     words.pop();
     let mut command = Command::new(program("confine"));
     command.arg("--clean").arg("--cwd").arg(directory.path());
-    if is_root() {
-        // What root is told besides has tests of its own.
-        command.args(["--uid", "4242", "--gid", "4242", "--groups", "none"]);
+    match as_root {
+        Some(options) => drop(command.args(self::words(here(options).trim()).iter().filter(|word| !word.is_empty()))),
+        None if is_root() => drop(command.args(["--uid", "4242", "--gid", "4242", "--groups", "none"])),
+        None => {}
     }
     command.arg("--").arg(program("handfast")).args(arguments).env_clear().env("PATH", PATH);
     command.envs(words.iter().map(|word| word.split_once('=').expect("NAME=VALUE")));
@@ -119,6 +134,7 @@ fn run(transcript: &Transcript) -> Vec<String> {
             true => line.to_owned(),
             false => line.replace(&format!("{uid}:{gid} "), "4242:4242 ").replace(&format!("uid {uid} "), "uid 4242 "),
         };
+        let line = line.replace(directory.text(), "<directory>");
         match line.split_once("\"elapsed_ms\":") {
             Some((start, rest)) => {
                 format!("{start}\"elapsed_ms\":0{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
@@ -127,7 +143,11 @@ fn run(transcript: &Transcript) -> Vec<String> {
         }
     };
     let code = output.status.code().expect("no signal");
-    stderr.lines().map(steady).chain([format!("[{code}]")]).collect()
+    let stdout = String::from_utf8(output.stdout).expect("it is text");
+    // What `check` says of the machine is the machine's.
+    let machine = |line: &&str| !["files", "descriptors", "not here"].iter().any(|title| line.starts_with(title));
+    let stdout = stdout.lines().filter(machine).map(|line| steady(&format!("> {line}")));
+    Some(stdout.chain(stderr.lines().map(steady)).chain([format!("[{code}]")]).collect())
 }
 
 /// The words of a command: separated by spaces, which quotes (`'…'`) keep; `\n` and `\x1b` are what they are in Rust.

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -83,6 +85,17 @@ impl Directory {
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
         path
+    }
+
+    /// Lays something out in it, by a shell: with root's rights, or a stranger's.
+    pub fn shell(&self, uid: Option<u32>, script: &str) {
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", script]).current_dir(&self.path);
+        if let Some(uid) = uid {
+            shell.uid(uid).gid(uid);
+        }
+        let status = shell.status().expect("there is a shell");
+        assert!(status.success(), "{script}: {status}");
     }
 
     /// The names in it, in order.

@@ -1,0 +1,164 @@
+//! The schema is JSON Schema, and has exactly the keys that the configuration takes.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use handfast::cli::Options;
+use handfast::config::{self, Environment, schema};
+use handfast::plan::{Purpose, make};
+use handfast::sys::environment::Captured;
+use handfast_core::Problems;
+use serde_json::{Map, Value};
+use support::Directory;
+
+/// Every key of this version, table by table: what the contract has, less what is not built.
+const KEYS: [(&str, &[&str]); 6] = [
+    ("app", &["allow_root", "core_dumps", "env_keep", "env_remove", "groups", "keep_capabilities", "strict", "user"]),
+    ("files", &["dir", "mode", "size", "swap"]),
+    ("fetch", &["ca_file", "concurrency", "deadline", "proxy", "roots"]),
+    ("providers.file", &["ca_file", "root", "roots", "type"]),
+    ("providers.mock", &["ca_file", "fail", "fail_first", "latency", "roots", "type", "values"]),
+    ("secrets.a", &["fd", "fd_env", "file", "from", "mode", "optional", "owner", "path_env"]),
+];
+
+fn read() -> Value {
+    serde_json::from_slice(&schema::schema()).expect("it is JSON")
+}
+
+/// The schema of a table, by its name in [`KEYS`].
+fn table<'s>(schema: &'s Value, name: &str) -> &'s Map<String, Value> {
+    let properties = &schema["properties"];
+    let table = match name.split_once('.') {
+        None => &properties[name],
+        Some(("secrets", _)) => &properties["secrets"]["additionalProperties"],
+        Some((_, provider)) => {
+            let kinds = properties["providers"]["additionalProperties"]["anyOf"].as_array().expect("a list");
+            kinds.iter().find(|kind| kind["title"] == provider).expect("each provider has one")
+        }
+    };
+    assert_eq!((&table["type"], &table["additionalProperties"]), (&"object".into(), &false.into()), "{name}");
+    table["properties"].as_object().expect("an object")
+}
+
+#[test]
+fn the_schema_has_every_key_and_no_other() {
+    let schema = read();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!((&schema["type"], &schema["additionalProperties"]), (&"object".into(), &false.into()));
+    let tables: Vec<_> = schema["properties"].as_object().expect("an object").keys().collect();
+    assert_eq!(tables, ["app", "fetch", "files", "providers", "secrets"]);
+    for (name, keys) in KEYS {
+        let properties = table(&schema, name);
+        assert_eq!(properties.keys().collect::<Vec<_>>(), keys, "{name}");
+        for (key, property) in properties {
+            let description = property["description"].as_str().expect("text");
+            assert!(description.ends_with('.'), "{name}.{key}: {description}");
+        }
+    }
+}
+
+#[test]
+fn each_key_takes_what_its_schema_says_and_nothing_else() {
+    let schema = read();
+    let directory = Directory::new();
+    for (name, keys) in KEYS {
+        for key in keys {
+            let property = &table(&schema, name)[*key];
+            for example in right(property) {
+                let found = problems(&directory, name, key, &example);
+                let about = found.iter().find(|problem| {
+                    problem.contains("unknown key")
+                        || problem.contains(&format!("`{key}` is "))
+                        || problem.contains("TOML")
+                });
+                assert_eq!(about, None, "{name}.{key} = {example}");
+            }
+            for example in wrong(property) {
+                let found = problems(&directory, name, key, &example);
+                assert!(!found.is_empty(), "{name}.{key} = {example} is accepted");
+            }
+        }
+        let found = problems(&directory, name, "no_such_key", "1");
+        assert!(found.iter().any(|problem| problem.contains("unknown key `no_such_key`")), "{name}: {found:?}");
+    }
+}
+
+/// What starts would say to this one key.
+fn problems(directory: &Directory, table: &str, key: &str, value: &str) -> Vec<String> {
+    let from = if table.starts_with("secrets") && key != "from" { "from = \"mock:a\"\n" } else { "" };
+    let path: PathBuf = directory.path().join("handfast.toml");
+    fs::write(&path, format!("[{table}]\n{key} = {value}\n{from}")).expect("it is ours");
+    let environment = Environment::from(Captured::default());
+    let options = Options { config: vec![path], directory: Some(Path::new("/x").into()), ..Options::default() };
+    let mut problems = Problems::default();
+    let config = config::read(&options, &environment, &mut problems);
+    make::make(config, &environment, Purpose::Run { command: vec!["true".into()] }, Instant::now(), &mut problems);
+    problems.into_sorted().into_iter().map(|problem| problem.message).collect()
+}
+
+/// Values, as TOML, that a schema allows; JSON's are TOML's too.
+fn right(property: &Value) -> Vec<String> {
+    let mut values: Vec<String> = ["examples", "enum"]
+        .iter()
+        .filter_map(|list| property[*list].as_array())
+        .flatten()
+        .chain([&property["default"], &property["const"], &property["minimum"], &property["maximum"]])
+        .filter(|value| !value.is_null())
+        .map(Value::to_string)
+        .collect();
+    for alternative in property["anyOf"].as_array().into_iter().flatten() {
+        values.extend(right(alternative));
+    }
+    if let Some(pattern) = property["pattern"].as_str() {
+        assert_eq!(pattern, "^0?(4[04]{2}|04[04]|004)$", "the only pattern is that of modes");
+        values.extend(["0400", "440", "0444", "0004", "0040", "044", "0044", "0404"].map(|mode| format!("\"{mode}\"")));
+    } else if values.is_empty() {
+        let value = match property["type"].as_str() {
+            // A path, a name, a reference: what else is wrong with it, the schema cannot say.
+            Some("string") if property["description"].as_str().is_some_and(|text| text.contains("uid:gid")) => {
+                "\"1:2\""
+            }
+            Some("string") => "\"/dev/shm\"",
+            Some("boolean") => "true",
+            Some("array") => "[]",
+            Some("object") => "{ a = \"b\" }",
+            other => panic!("no example for {other:?}"),
+        };
+        values.push(value.to_owned());
+    }
+    values
+}
+
+/// Values that it does not allow.
+fn wrong(property: &Value) -> Vec<String> {
+    let mut values = vec!["1979-05-27".to_owned(), "1.5".into(), "[[1]]".into()];
+    let is = |kind: &str| property["type"] == kind;
+    if is("boolean") || is("array") || is("object") {
+        values.push("\"text\"".into());
+    }
+    if is("array") {
+        values.push("[1]".into());
+    }
+    if is("object") {
+        values.extend(["{ a = 1 }".into(), "[]".into()]);
+    }
+    if property.get("enum").is_some() || property.get("pattern").is_some() || property.get("examples").is_some() {
+        values.push("\"no such thing\"".into());
+    }
+    if property.get("pattern").is_some() {
+        values.extend(["\"0600\"", "\"0000\"", "\"4400\"", "\"0o400\"", "400"].map(str::to_owned));
+    }
+    if let (Some(least), Some(most)) = (property["minimum"].as_i64(), property["maximum"].as_i64()) {
+        values.extend([(least - 1).to_string(), (most + 1).to_string()]);
+    }
+    for alternative in property["anyOf"].as_array().into_iter().flatten().filter(|kind| kind["minimum"].is_i64()) {
+        values.extend(
+            [(alternative["minimum"].as_i64(), -1), (alternative["maximum"].as_i64(), 1)]
+                .map(|(end, step)| (end.expect("both ends are said") + step).to_string()),
+        );
+    }
+    values
+}
