@@ -313,7 +313,7 @@ mod tests {
             ("handfast run --usr x app", "unknown option `--usr`"),
             ("handfast run --version", "unknown option `--version`"),
             ("handfast run --supervise app", "the option `--supervise` is not in this version"),
-            ("handfast run --user a --user b app", "`--user <USER[:GROUP]>` is given twice"),
+            ("handfast run --user a --user b app", "`--user` is given twice"),
         ] {
             assert_eq!(parse(words(line)).unwrap_err().message, message, "{line}");
         }
