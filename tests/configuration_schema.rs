@@ -113,8 +113,11 @@ fn right(property: &Value) -> Vec<String> {
         values.extend(right(alternative));
     }
     if let Some(pattern) = property["pattern"].as_str() {
-        assert_eq!(pattern, "^0?(4[04]{2}|04[04]|004)$", "the only pattern is that of modes");
-        values.extend(["0400", "440", "0444", "0004", "0040", "044", "0044", "0404"].map(|mode| format!("\"{mode}\"")));
+        assert_eq!(pattern, "^0?([46][0246][04]|[02][46][04]|[02][02]4)$", "the only pattern is that of modes");
+        values.extend(
+            ["0400", "440", "0444", "0600", "0664", "0024", "0260", "0004", "0040", "044", "0044", "0404"]
+                .map(|mode| format!("\"{mode}\"")),
+        );
     } else if values.is_empty() {
         let value = match property["type"].as_str() {
             // A path, a name, a reference: what else is wrong with it, the schema cannot say.
@@ -149,7 +152,7 @@ fn wrong(property: &Value) -> Vec<String> {
         values.push("\"no such thing\"".into());
     }
     if property.get("pattern").is_some() {
-        values.extend(["\"0600\"", "\"0000\"", "\"4400\"", "\"0o400\"", "400"].map(str::to_owned));
+        values.extend(["\"0666\"", "\"0000\"", "\"4400\"", "\"0o400\"", "400"].map(str::to_owned));
     }
     if let (Some(least), Some(most)) = (property["minimum"].as_i64(), property["maximum"].as_i64()) {
         values.extend([(least - 1).to_string(), (most + 1).to_string()]);

@@ -54,7 +54,7 @@ fn property(key: &Key) -> Value {
         Kind::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Duration => json!({ "type": "string", "examples": ["500ms", "10s", "1m 30s"] }),
         Kind::Size => json!({ "type": ["string", "integer"], "examples": ["64KiB", "1MiB"] }),
-        Kind::Mode => json!({ "type": "string", "pattern": "^0?(4[04]{2}|04[04]|004)$" }),
+        Kind::Mode => json!({ "type": "string", "pattern": "^0?([46][0246][04]|[02][46][04]|[02][02]4)$" }),
         Kind::Choice(choices) => json!({ "enum": choices }),
         Kind::Strings => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::StringTable => json!({ "type": "object", "additionalProperties": { "type": "string" } }),

@@ -120,8 +120,10 @@ impl Trace {
 
     /// The privileged process' first successful call of that name with this among its arguments.
     pub fn first(&self, name: &str, argument: &str) -> &Call {
+        // What glibc asks of `openat`, musl asks of `open`.
+        let same = |call: &Call| call.name == name || (call.name == "open" && name == "openat");
         self.privileged()
-            .find(|call| call.name == name && call.succeeded() && call.arguments.contains(argument))
+            .find(|call| same(call) && call.succeeded() && call.arguments.contains(argument))
             .unwrap_or_else(|| panic!("no {name}({argument}) in {self:#?}"))
     }
 }

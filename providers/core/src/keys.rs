@@ -112,9 +112,9 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
         (Kind::Size, Value::Integer(bytes)) if u64::try_from(*bytes).is_ok_and(|bytes| SIZES.contains(&bytes)) => {}
         (Kind::Size, _) => wrong("a size such as \"64KiB\" or \"1MiB\"".into()),
         (Kind::Mode, Value::String(text)) if parse_mode(text).is_some() => {}
-        (Kind::Mode, _) => {
-            wrong("a file mode in octal, such as \"0400\", without write, execute or special bits".into())
-        }
+        (Kind::Mode, _) => wrong(
+            "a file mode in octal, such as \"0400\": readable, not executable, and not writable by everybody".into(),
+        ),
         (Kind::Choice(choices), Value::String(text)) if choices.contains(&text.as_str()) => {}
         (Kind::Choice(choices), _) => {
             wrong(choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" or "));
@@ -163,12 +163,12 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| SIZES.contains(bytes))
 }
 
-/// Reads a file mode: three or four octal digits. A secret's file can be read, by more or fewer; nobody writes or runs it.
+/// Reads a file mode: three or four octal digits. A secret's file is nothing to run, and never everybody's to write.
 pub fn parse_mode(text: &str) -> Option<u32> {
     if !(3..=4).contains(&text.len()) || !text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
         return None;
     }
-    u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o444 == 0 && *mode != 0)
+    u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o664 == 0 && mode & 0o444 != 0)
 }
 
 #[cfg(test)]
@@ -189,7 +189,8 @@ mod tests {
     fn modes() {
         assert_eq!(parse_mode("0400"), Some(0o400));
         assert_eq!(parse_mode("444"), Some(0o444));
-        for text in ["", "4", "0600", "0500", "4400", "0o400", "0000", "00400", "-400", "+400"] {
+        assert_eq!(parse_mode("0660"), Some(0o660));
+        for text in ["", "4", "0200", "0666", "0500", "4400", "0o400", "0000", "00400", "-400", "+400"] {
             assert_eq!(parse_mode(text), None, "{text:?}");
         }
     }
