@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Class, Error, Phase, Result, reason};
 
@@ -14,7 +14,8 @@ pub fn install(path: &Path) -> Result<()> {
         let error = failed(path, "it is a directory".into());
         return Err(error.hint(format!("name the file: `{}`", path.join("handfast").display())));
     }
-    let beside = beside(path);
+    let Some(name) = path.file_name() else { return Err(failed(path, "it names no file".into())) };
+    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let installed = copy(&beside).and_then(|()| fs::rename(&beside, path));
     installed.map_err(|error| {
         // What is half done goes again; the error that counts is the one that stopped us.
@@ -32,11 +33,6 @@ fn copy(to: &Path) -> io::Result<()> {
     io::copy(&mut from, &mut to)?;
     to.set_permissions(Permissions::from_mode(0o755))?;
     to.sync_all()
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    path.with_file_name(format!(".{name}.{}", std::process::id()))
 }
 
 fn failed(path: &Path, why: String) -> Error {

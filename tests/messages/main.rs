@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Directory, PATH, is_root, program, require};
+use support::{Directory, PATH, is_root, needs_root, program};
 
 /// One transcript. In the files: `|` starts a line of `handfast.toml`, `@` what root starts it with (options of `confine`; without
 /// it, an ordinary user does), `$` the command. The output goes on to an empty line, what is printed to stdout behind `>`.
@@ -23,39 +23,37 @@ struct Transcript {
 }
 
 #[test]
-fn handfast_says_what_the_transcripts_say() {
-    let update = std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some();
-    let mut differences = String::new();
-    for path in files() {
-        let text = fs::read_to_string(&path).expect("it is ours");
-        let (transcripts, rest) = parse(&text);
-        let mut now = String::new();
-        for transcript in &transcripts {
-            let Some(output) = run(transcript) else {
-                // Needs root.
-                now += &[&transcript.before[..], &[format!("$ {}", transcript.command)], &transcript.output]
-                    .concat()
-                    .join("\n");
-                now += "\n\n";
-                continue;
-            };
-            if output != transcript.output {
-                differences += &format!(
-                    "{}:\n$ {}\n--- expected\n{}\n--- said\n{}\n\n",
-                    path.display(),
-                    transcript.command,
-                    transcript.output.join("\n"),
-                    output.join("\n")
-                );
-            }
-            now += &[&transcript.before[..], &[format!("$ {}", transcript.command)], &output].concat().join("\n");
-            now += "\n\n";
+fn each_user_is_told_what_the_transcripts_say() {
+    files().iter().filter(|path| !path.ends_with(FOR_ROOT)).for_each(|path| compare(path));
+}
+
+#[test]
+fn root_is_told_what_the_transcripts_say() {
+    needs_root!();
+    files().iter().filter(|path| path.ends_with(FOR_ROOT)).for_each(|path| compare(path));
+}
+
+/// The transcripts of what only root can start.
+const FOR_ROOT: &str = "root.txt";
+
+fn compare(path: &Path) {
+    let (transcripts, rest) = parse(&fs::read_to_string(path).expect("it is ours"));
+    let (mut now, mut differences) = (String::new(), String::new());
+    for transcript in &transcripts {
+        let (expected, said) = (&transcript.output, run(transcript));
+        let command = format!("$ {}", transcript.command);
+        if said != *expected {
+            let [expected, said] = [expected, &said].map(|lines| lines.join("\n"));
+            differences += &format!("{}:\n{command}\n--- expected\n{expected}\n--- said\n{said}\n\n", path.display());
         }
-        if update {
-            fs::write(&path, now.trim_end().to_owned() + "\n" + &rest).expect("it is ours");
-        }
+        now += &[&transcript.before[..], &[command], &said].concat().join("\n");
+        now += "\n\n";
     }
-    assert!(update || differences.is_empty(), "{differences}");
+    if std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some() {
+        fs::write(path, now.trim_end().to_owned() + "\n" + &rest).expect("it is ours");
+    } else {
+        assert!(differences.is_empty(), "{differences}");
+    }
 }
 
 #[test]
@@ -101,12 +99,9 @@ fn parse(text: &str) -> (Vec<Transcript>, String) {
     (transcripts, before.join("\n"))
 }
 
-/// What it says, with the same names and times each run; `None` where it needs root and this is not.
-fn run(transcript: &Transcript) -> Option<Vec<String>> {
+/// What it says, with the same names and times each run.
+fn run(transcript: &Transcript) -> Vec<String> {
     let as_root = transcript.before.iter().find_map(|line| line.strip_prefix('@'));
-    if as_root.is_some() && !require(is_root(), "root") {
-        return None;
-    }
     let directory = Directory::new();
     let here = |text: &str| text.replace("<directory>", directory.text());
     let lines = transcript.before.iter().filter_map(|line| line.strip_prefix('|'));
@@ -147,7 +142,7 @@ fn run(transcript: &Transcript) -> Option<Vec<String>> {
     // What `check` says of the machine is the machine's.
     let machine = |line: &&str| !["files", "descriptors", "not here"].iter().any(|title| line.starts_with(title));
     let stdout = stdout.lines().filter(machine).map(|line| steady(&format!("> {line}")));
-    Some(stdout.chain(stderr.lines().map(steady)).chain([format!("[{code}]")]).collect())
+    stdout.chain(stderr.lines().map(steady)).chain([format!("[{code}]")]).collect()
 }
 
 /// The words of a command: separated by spaces, which quotes (`'…'`) keep; `\n` and `\x1b` are what they are in Rust.

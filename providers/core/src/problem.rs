@@ -104,3 +104,27 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .min()
         .map(|(_, name)| name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_ends_with_the_line_and_after_200_characters() {
+        for (text, expected) in
+            [("", ""), ("0400", "0400"), ("ä \"b\"", "ä \"b\""), ("a\nb", "a…"), ("\0", "…"), ("\u{1b}[2J", "…")]
+        {
+            assert_eq!(excerpt(text), expected);
+        }
+        let long = "ä".repeat(200);
+        assert_eq!(excerpt(&long), long);
+        assert_eq!(excerpt(&format!("{long}b")), format!("{long}…"));
+    }
+
+    #[test]
+    fn nearest_is_near_and_costs_nothing_where_nothing_can_be() {
+        assert_eq!(nearest("usr", ["user", "groups"]), Some("user"));
+        assert_eq!(nearest("zzz", ["user", "groups"]), None);
+        assert_eq!(nearest(&"a".repeat(10_000_000), ["user", &"a".repeat(9_999_999)]), None);
+    }
+}
