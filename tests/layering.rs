@@ -212,3 +212,22 @@ fn no_file_is_longer_than_can_be_read_at_once() {
     }
     assert!(count > 100, "{count}");
 }
+
+#[test]
+fn each_test_that_the_architecture_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("src/ARCHITECTURE.md")).expect("it is there");
+    let rows = text.lines().filter(|line| line.starts_with('|') && line.contains(".rs` | `"));
+    let mut count = 0;
+    for row in rows {
+        let mut quoted = row.split('`').skip(1).step_by(2);
+        let file = quoted.next().expect("a file");
+        let source =
+            fs::read_to_string(root.join("tests").join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        for name in quoted {
+            assert!(source.contains(&format!("fn {name}()")), "{file} has no test {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count}");
+}
