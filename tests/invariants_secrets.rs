@@ -35,7 +35,8 @@ impl Scene {
             format!(r#"{{"a":"{}","b":{{"c":"{}"}},"d":"{}"}}"#, ledger.add("a"), ledger.add("c"), ledger.add("d"));
         source.write("object", &object);
         source.write("broken", object.replace('}', ""));
-        source.write("every", format!(r#"{{"x":"{}","y":"{}"}}"#, ledger.add("x"), ledger.add("y")));
+        // An escape in a text takes it through a buffer of the JSON library's, which nobody but the allocator wipes.
+        source.write("every", format!(r#"{{"x":"{}\n","y":"{}"}}"#, ledger.add("x"), ledger.add("y")));
         let encoded = ledger.add("encoded");
         source.write("encoded", base64::engine::general_purpose::STANDARD.encode(encoded));
         source.write("large", ledger.add("large").repeat((1 << 20) / 32 + 1));
@@ -61,7 +62,7 @@ impl Scene {
             [secrets.encoded]
             from = "file:{source}/encoded?decode=base64"
             fd = "auto"
-            # Through the parser of the configuration too, whose own copies nobody but the allocator wipes.
+            # Through the configuration too.
             [secrets.made-up]
             from = "mock:made-up"
             [providers.mock]
