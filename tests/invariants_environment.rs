@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Directory, Ledger, Run, needs_root};
+use support::{Directory, Ledger, Run};
 
 /// Variables by name, sorted, less those that the run was started with.
 fn added(app: &Value) -> Vec<(String, String)> {
@@ -126,7 +126,6 @@ fn no_key_names_a_variable_that_gets_a_value() {
 
 #[test]
 fn a_variable_that_names_no_delivered_secret_is_unset() {
-    needs_root!();
     let config = "[providers.mock]\nvalues = { here = \"1\" }\n\
         [secrets.gone]\nfrom = \"mock:gone\"\noptional = true\npath_env = \"GONE_FILE\"\nfd_env = \"GONE_FD\"\n\
         [secrets.here]\nfrom = \"mock:here\"\n";

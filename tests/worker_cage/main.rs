@@ -47,7 +47,9 @@ fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     let parent = nix::unistd::getppid();
     // Before: the tests' own means are fine, so what fails afterwards fails because of the cage.
     let place = Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw() };
+    let landlock = handfast::sys::landlock::version() > 0;
     let parts = sandbox::enter(parent, socket.as_raw_fd()).unwrap();
+    assert_eq!(parts & sandbox::LANDLOCK != 0, landlock, "it stands where the kernel has it");
     match what {
         "x32" => attempts::foreign_number(),
         "i386" => attempts::foreign_architecture(),
@@ -55,7 +57,7 @@ fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     }
     let mut failed = 0;
     println!("parts {parts}");
-    for (name, expected, found) in attempts::all(&place, parts & sandbox::LANDLOCK != 0) {
+    for (name, expected, found) in attempts::all(&place, landlock) {
         let found = found.map_or_else(|error| format!("{error:?}"), |()| "ok".to_owned());
         let expected = expected.map_or_else(|| "ok".to_owned(), |error| format!("{error:?}"));
         if found == expected {
