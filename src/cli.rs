@@ -150,7 +150,7 @@ fn options() -> [Arg; 7] {
             .value_parser(path()),
         text("secret", "NAME=REF", "One more secret, such as db-password=mock:db").short('s').action(ArgAction::Append),
         text("dir", "DIR", "Files directory, over [files] dir [env: HANDFAST_DIR]").value_parser(path()),
-        text("user", "USER[:GROUP]", "The app's user, over [app] user; names or numbers [env: HANDFAST_USER]").short('u'),
+        text("user", "USER[:GROUP]", "The app's user, over [app] user; names or numbers [env: HANDFAST_USER]").short('u').allow_negative_numbers(true),
         text("deadline", "DURATION", "Whole-start deadline; default: 60s [env: HANDFAST_DEADLINE]"),
         text("log-format", "FORMAT", "text or json, on stderr; default: text [env: HANDFAST_LOG_FORMAT]"),
         text("log-level", "LEVEL", "error, warn, info or debug; default: warn [env: HANDFAST_LOG_LEVEL]"),
