@@ -177,11 +177,7 @@ impl std::error::Error for Error {}
 pub fn reason(error: impl Into<std::io::Error>) -> String {
     let error = error.into();
     match error.raw_os_error() {
-        Some(number) => {
-            let text = nix::errno::Errno::from_raw(number).desc();
-            let mut characters = text.chars();
-            characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
-        }
+        Some(number) => handfast_core::reason(nix::errno::Errno::from_raw(number)),
         None => error.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 
 use serde_json::{Value, json};
@@ -50,6 +50,23 @@ impl Scene {
             .start()
     }
 
+    /// What was said, without what differs from run to run.
+    fn lines(&self, outcome: &Outcome) -> Vec<String> {
+        let plain = |line: &str| {
+            let line = line.replace(self.files.text(), "<directory>");
+            let line = ["I/O error", "out of memory", "operation not permitted"]
+                .iter()
+                .fold(line, |line, reason| line.replace(&format!(": {reason}"), ": <reason>"));
+            let words = line.split(' ').map(|word| match word.trim_matches(['`', ':', ',']) {
+                name if name.starts_with("..handfast_") => word.replace(name, "<generation>"),
+                path if path.starts_with("/tmp/") => word.replace(path, "<program>"),
+                _ => word.to_owned(),
+            });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        outcome.stderr.lines().filter(|line| line.starts_with("handfast: ")).map(plain).collect()
+    }
+
     /// All that the app must find, whatever went wrong on the way.
     fn assert_right(&self, app: &Value, what: &str) {
         let status = &app["status"];
@@ -73,6 +90,20 @@ impl Scene {
         );
         assert_eq!(app["CREDENTIALS_DIRECTORY"]["entries"]["a"]["content"], hex(&self.secret), "{what}");
     }
+}
+
+/// Compares the lines with the transcript, which has more: other C libraries make other calls. `HANDFAST_UPDATE_MESSAGES=1`
+/// adds what is new to it.
+fn compare(said: BTreeSet<String>) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/injected.txt");
+    let mut known: BTreeSet<String> = fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect();
+    let new: Vec<String> = said.difference(&known).cloned().collect();
+    if std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some() {
+        known.extend(new);
+        let lines: Vec<String> = known.into_iter().collect();
+        return fs::write(path, lines.join("\n") + "\n").expect("it is ours");
+    }
+    assert!(new.is_empty(), "not in {path}:\n{}", new.join("\n"));
 }
 
 /// Each call of handfast's between the first line of the pipeline and the app: its name, and which of that name it is.
@@ -105,9 +136,9 @@ fn whichever_call_fails_the_app_starts_right_or_not_at_all() {
     let calls = calls(&fs::read_to_string(&out).expect("it was written"));
     assert!(calls.len() > 60, "{calls:?}");
     let mut ended = 0;
-    for (index, (name, nth)) in calls.iter().enumerate() {
-        // Not every call with every error: each error meets each kind of call often enough.
-        let error = ["EIO", "ENOMEM", "EPERM"][index % 3];
+    let mut said = BTreeSet::new();
+    let faults = calls.iter().flat_map(|call| ["EIO", "ENOMEM", "EPERM"].map(|error| (call, error)));
+    for ((name, nth), error) in faults {
         let what = format!("{name} {nth} {error}");
         let outcome = scene.start("/dev/null", &["-e", &format!("inject={name}:error={error}:when={nth}")]);
         outcome.never_says(&scene.secret).never_says("panicked").never_says("a bug");
@@ -119,11 +150,13 @@ fn whichever_call_fails_the_app_starts_right_or_not_at_all() {
                 assert!([71, 73, 78, 125, 126].contains(&code), "{what}: {outcome:?}");
                 assert!(!outcome.app_ran(), "{what}: {outcome:?}");
                 assert!(outcome.last_line().starts_with("handfast: error: "), "{what}: {outcome:?}");
+                said.extend(scene.lines(&outcome));
                 ended += 1;
             }
         }
     }
-    assert!(ended > 30, "only {ended} of {} were noticed", calls.len());
+    assert!(ended > 100, "only {ended} of {} calls' failures were noticed", calls.len());
+    compare(said);
     // What the failed ones left is no hindrance to the next.
     scene.assert_right(&scene.start("/dev/null", &[]).ran(), "after all of them");
     assert_eq!(scene.files.names().len(), 3, "{:?}", scene.files.names());

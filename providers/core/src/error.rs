@@ -56,6 +56,15 @@ impl ProviderError {
     }
 }
 
+/// An operating system error's text in our form: it starts with a lower case letter, unless that would spoil a word.
+pub fn reason(error: nix::errno::Errno) -> String {
+    let text = error.desc();
+    match text.split_at_checked(1) {
+        Some((first, rest)) if rest.starts_with(|next: char| next.is_lowercase()) => first.to_lowercase() + rest,
+        _ => text.to_owned(),
+    }
+}
+
 impl fmt::Display for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -63,3 +72,14 @@ impl fmt::Display for ProviderError {
 }
 
 impl std::error::Error for ProviderError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_starts_in_lower_case() {
+        assert_eq!(reason(nix::errno::Errno::EPERM), "operation not permitted");
+        assert_eq!(reason(nix::errno::Errno::EIO), "I/O error");
+    }
+}

@@ -16,7 +16,7 @@ mod secret;
 pub mod settings;
 
 pub use context::{Clock, Context, Environment};
-pub use error::{ErrorKind, ProviderError};
+pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
 pub use problem::{Place, Problem, Problems, excerpt, nearest};
 pub use provider::{BoxFuture, Configured, Definition, Fetched, Provider};

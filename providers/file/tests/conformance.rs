@@ -97,7 +97,7 @@ impl Files for Flaky {
             0 => System.read(path, root, limit),
             left => {
                 self.failing.set(left - 1);
-                let message = format!("cannot read `{}`: i/o error", path.display());
+                let message = format!("cannot read `{}`: I/O error", path.display());
                 Err(ProviderError::new(ErrorKind::Unavailable, message))
             }
         }

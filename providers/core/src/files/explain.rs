@@ -8,7 +8,7 @@ use nix::sys::stat::{FileStat, fstat, stat};
 use nix::unistd::{AccessFlags, eaccess, getegid, geteuid};
 
 use super::open::Target;
-use crate::error::{ErrorKind, ProviderError};
+use crate::error::{ErrorKind, ProviderError, reason};
 
 /// A file that is there and is not read.
 pub fn refused(target: Target<'_>, what: &str) -> ProviderError {
@@ -26,7 +26,7 @@ pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> Pr
     let plain = |kind, why: &str| ProviderError::new(kind, format!("{}: {why}", target.attempt()));
     match error {
         Errno::ENOENT | Errno::ENOTDIR => plain(ErrorKind::NotFound, "no such file"),
-        Errno::ENAMETOOLONG | Errno::EINVAL => plain(ErrorKind::NotFound, &error.desc().to_lowercase()),
+        Errno::ENAMETOOLONG | Errno::EINVAL => plain(ErrorKind::NotFound, &reason(error)),
         Errno::EACCES | Errno::EPERM => match found.and_then(|file| fstat(file.as_fd()).ok()) {
             Some(stat) => unreadable(target, &stat),
             None => barred(target),
@@ -37,8 +37,8 @@ pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> Pr
         Errno::ELOOP => plain(ErrorKind::Denied, "too many links, or a link of procfs"),
         // It was a regular file a moment ago; now it is a socket, or a device that is not there.
         Errno::ENXIO | Errno::ENODEV => refused(target, "not a regular file"),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => plain(ErrorKind::Os, &error.desc().to_lowercase()),
-        _ => plain(ErrorKind::Unavailable, &error.desc().to_lowercase()),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => plain(ErrorKind::Os, &reason(error)),
+        _ => plain(ErrorKind::Unavailable, &reason(error)),
     }
 }
 
