@@ -127,7 +127,7 @@ fn an_ignored_or_blocked_signal_stays_so() {
 fn the_app_finds_its_signals_as_in_a_direct_start() {
     for options in [
         ["--ignore", "PIPE,CHLD,HUP", "--block", "USR1"],
-        ["--ignore", "CHLD,XFSZ,34", "--block", "TERM,XFSZ,40"],
+        ["--ignore", "CHLD,XFSZ,36", "--block", "TERM,XFSZ,40"],
         ["--ignore", "TTOU", "--block", "CHLD,PIPE"],
     ] {
         let state = |outcome: Outcome| {
