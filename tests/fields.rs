@@ -3,7 +3,6 @@
 //! Selection is the scheduler's, not the providers': their conformance suite holds them to the stored bytes, and this holds
 //! the program to the rest. A new provider is one more `Source`.
 #![allow(missing_docs)]
-#![allow(clippy::disallowed_methods, reason = "the test starts handfast")]
 #![allow(clippy::unwrap_used, reason = "what is not there fails its test")]
 
 use std::fs;

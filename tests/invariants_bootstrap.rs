@@ -1,5 +1,4 @@
 //! Invariant 6: the value of a bootstrap credential never reaches the app, unless `[app] env_keep` names its variable.
-#![allow(clippy::disallowed_methods, reason = "the tests start other programs")]
 
 mod support;
 

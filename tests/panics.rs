@@ -4,7 +4,7 @@
 //! difference: the hook ends the process before the panic runtime is asked, which the cases below show. Nothing is unwound, no
 //! `catch_unwind` is reached, and a panic that cannot unwind at all ends in the same way.
 // A test without the standard harness, which clippy takes for a program.
-#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 use std::panic::{catch_unwind, set_hook};
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! Programs that nobody here wrote get their secret from handfast, and prove that they used it.
-#![allow(clippy::disallowed_methods, reason = "the tests start other programs")]
 
 mod support;
 

@@ -3,7 +3,7 @@
 //! `cargo bench --bench start [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
 #![forbid(unsafe_code)]
 // The product may neither print, nor read the environment, nor start programs wherever it likes; its benchmark may.
-#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+#![allow(clippy::print_stdout)]
 
 mod contenders;
 mod footprint;

@@ -4,7 +4,6 @@
 //! has a `main` of its own and each case runs in processes of its own: a wrapper such as `setpriv` makes the start state, then
 //! this binary (called with `subject`) locks itself down and becomes this binary again (called with `probe`).
 #![allow(missing_docs)]
-#![allow(clippy::disallowed_methods, reason = "the test starts programs, and the probe shows its environment")]
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 mod cases;

@@ -10,7 +10,6 @@
 // Each test file is a crate of its own, and uses a part of this.
 #![allow(dead_code, unused_imports, unused_macros)]
 // The product may neither read the environment nor start programs wherever it likes; its tests may.
-#![allow(clippy::disallowed_methods)]
 
 mod directory;
 mod ledger;

@@ -3,7 +3,6 @@
 //! The cage cannot be left, so this test has a `main` of its own: it runs itself again, and that process enters the cage as
 //! the worker does, tries everything, and reports.
 #![allow(missing_docs)]
-#![allow(clippy::disallowed_methods, reason = "the test runs itself again")]
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 mod attempts;

@@ -43,7 +43,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("left behind: {}: {error}", self.0.display());
+        }
     }
 }
 
@@ -153,7 +155,6 @@ fn failure<T>(result: Result<T>) -> Error {
 }
 
 /// Runs the body in a process of its own: the test binary again, with this test alone.
-#[allow(clippy::disallowed_methods)]
 fn in_child(module: &str, test: &str, body: impl FnOnce()) {
     const MARK: &str = "HANDFAST_TEST_CHILD";
     if std::env::var_os(MARK).is_some() {

@@ -14,7 +14,6 @@ use super::{read, read_below};
 /// Runs the rest of the named test as an ordinary user: here, or in a process of its own where this is root's.
 ///
 /// Returns whether there is anything left to do. The program is given as a descriptor: it may lie where only root can go.
-#[allow(clippy::disallowed_methods, reason = "the test starts itself as another user")]
 fn is_ordinary_user(test: &str) -> bool {
     if !geteuid().is_root() {
         return true;

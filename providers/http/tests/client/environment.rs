@@ -8,7 +8,6 @@ static ASKED: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs other tests of this program again with every variable set that an HTTP or TLS library is known to read.
 #[test]
-#[allow(clippy::disallowed_methods)]
 fn no_variable_of_the_process_is_read() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", proxy.local_addr().unwrap());
