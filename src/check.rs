@@ -24,7 +24,7 @@ pub struct Checked {
 }
 
 /// Plans a start of `run` and looks at what it would find; touches nothing.
-pub fn check(options: &Options, format: &str, environment: &Environment, started: Instant) -> Result<Checked> {
+pub fn check(options: &Options, format: &str, environment: &mut Environment, started: Instant) -> Result<Checked> {
     let as_json = match format {
         "text" => false,
         "json" => true,

@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<()> {
+fn start(arguments: &[OsString], mut environment: Environment, started: Instant) -> error::Result<()> {
     let parsed = cli::parse(arguments.iter().cloned());
     let (settings, outcome) =
         report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
@@ -66,7 +66,7 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
         Invocation::Init(options) => run::init(&options, environment, started),
         Invocation::Check(options, format) => {
-            let checked = check::check(&options, &format, &environment, started)?;
+            let checked = check::check(&options, &format, &mut environment, started)?;
             print(&checked.text)?;
             checked.refusal.map_or(Ok(()), Err)
         }

@@ -24,12 +24,12 @@ const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Si
 pub fn run(
     options: &Options,
     command: Vec<OsString>,
-    environment: Environment,
+    mut environment: Environment,
     started: Instant,
 ) -> Result<Infallible> {
     let core_limit = protect()?;
     hold_signals()?;
-    let mut plan = make_plan(options, &environment, Purpose::Run { command }, started)?;
+    let mut plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     lockdown::refuse_impossible(&plan.isolation)?;
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
     let handover = fetch_and_deliver(&mut plan, environment)?;
@@ -40,10 +40,10 @@ pub fn run(
 }
 
 /// Delivers files for another process.
-pub fn init(options: &Options, environment: Environment, started: Instant) -> Result<()> {
+pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
     protect()?;
     hold_signals()?;
-    let mut plan = make_plan(options, &environment, Purpose::Init, started)?;
+    let mut plan = make_plan(options, &mut environment, Purpose::Init, started)?;
     fetch_and_deliver(&mut plan, environment).map(drop)
 }
 
@@ -70,7 +70,7 @@ fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handov
 }
 
 /// The plan of a start; every problem of the configuration at once.
-pub fn make_plan(options: &Options, environment: &Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
+pub fn make_plan(options: &Options, environment: &mut Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
     let mut problems = Problems::default();
     let config = config::read(options, environment, &mut problems);
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))

@@ -141,13 +141,13 @@ impl Random {
 /// What a start would say to this configuration; an empty list where it has no problem.
 fn problems(path: &std::path::Path, token: &str) -> Problems {
     let variables = [("NAME", "name"), ("PATH", "/bin"), ("A_FD", "handfast:mock:a")];
-    let environment = Environment::from(Captured {
+    let mut environment = Environment::from(Captured {
         variables: variables.map(|(name, value)| (name.into(), value.into())).to_vec(),
         credentials: vec![("VAULT_TOKEN".into(), SecretValue::from(token.as_bytes().to_vec()))],
     });
     let options = Options { config: vec![PathBuf::from(path)], ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &environment, &mut problems);
+    let config = config::read(&options, &mut environment, &mut problems);
     let purpose = Purpose::Run { command: vec![OsString::from("true")] };
     let plan = make::make(config, &environment, purpose, Instant::now(), &mut problems);
     assert_eq!(plan.is_none(), !problems.is_empty(), "a plan, or problems");

@@ -91,10 +91,10 @@ fn problems(directory: &Directory, table: &str, key: &str, value: &str) -> Vec<S
     let from = if table.starts_with("secrets") && key != "from" { "from = \"mock:a\"\n" } else { "" };
     let path: PathBuf = directory.path().join("handfast.toml");
     fs::write(&path, format!("[{table}]\n{key} = {value}\n{from}")).expect("it is ours");
-    let environment = Environment::from(Captured::default());
+    let mut environment = Environment::from(Captured::default());
     let options = Options { config: vec![path], directory: Some(Path::new("/x").into()), ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &environment, &mut problems);
+    let config = config::read(&options, &mut environment, &mut problems);
     make::make(config, &environment, Purpose::Run { command: vec!["true".into()] }, Instant::now(), &mut problems);
     problems.into_sorted().into_iter().map(|problem| problem.message).collect()
 }

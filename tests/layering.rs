@@ -23,7 +23,14 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("identity", &[]),
-    ("fetch", &[("plan", "what to fetch"), ("config", "the environment, which providers see in their context")]),
+    (
+        "fetch",
+        &[
+            ("plan", "what to fetch"),
+            ("config", "the environment, which providers see in their context"),
+            ("registry", "what one provider gives to another: signatures of an AWS identity"),
+        ],
+    ),
     (
         "worker",
         &[

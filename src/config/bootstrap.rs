@@ -1,6 +1,8 @@
 //! The variables that hold credentials of the stores: complete, whatever is compiled in, because the app must not get them.
 #![forbid(unsafe_code)]
 
+use handfast_core::Table;
+
 /// Bootstrap credentials by variable. Addresses, regions, role names, role ids and paths of token files are none.
 const CREDENTIALS: &[&str] = &[
     // Vault: https://developer.hashicorp.com/vault/docs/commands#environment-variables; secret-init's and vault-env's VAULT_SECRET_ID,
@@ -28,6 +30,16 @@ const CREDENTIALS: &[&str] = &[
     "IDENTITY_HEADER",
     "MSI_SECRET",
 ];
+
+/// The keys of `[providers.NAME] auth` that name a variable with a credential, whatever provider is compiled in.
+const NAMING: &[&str] = &["token_env", "jwt_env", "secret_id_env", "password_env"];
+
+/// The variables that a provider's settings name as credentials. A name that is still to be interpolated, or is none, is left out.
+pub fn named(settings: &Table) -> impl Iterator<Item = &str> {
+    let auth = settings.table("auth");
+    let names = NAMING.iter().filter_map(move |key| auth?.string(key));
+    names.filter(|name| handfast_core::keys::is_variable(name))
+}
 
 /// Whether a variable holds a bootstrap credential.
 pub fn is_credential(name: &[u8]) -> bool {

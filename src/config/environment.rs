@@ -64,7 +64,12 @@ impl Environment {
 
     /// Whether a variable holds a bootstrap credential.
     pub fn is_credential(&self, name: &str) -> bool {
-        bootstrap::is_credential(name.as_bytes())
+        bootstrap::is_credential(name.as_bytes()) || self.0.credentials.iter().any(|(known, _)| known == name)
+    }
+
+    /// Makes a variable a bootstrap credential, which the configuration says it is.
+    pub fn take_credential(&mut self, name: &str) {
+        self.0.take_credential(name);
     }
 
     /// The references in variables. A value that does not start with `handfast:` belongs to the app.

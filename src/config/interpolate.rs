@@ -59,8 +59,7 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
         Some((name, default)) => (name, Some(default)),
         None => (expression, None),
     };
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    if !handfast_core::keys::is_variable(name) {
         // Not quoted: between the braces stands a part of the value, which is a secret where it is one of `mock`'s.
         let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign";
         return Err(("what stands between `${` and `}` is no variable's name".into(), hint.into()));

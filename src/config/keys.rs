@@ -72,7 +72,11 @@ pub const SECRET: &[Key] = &[
     Key::new("owner", Kind::String, "The file's owner, \"uid:gid\", over [app] user."),
     Key::new("optional", Kind::Boolean, "A secret that is not found is no failure.").default("false"),
     Key::later("on_change"),
-    Key::later("params"),
+    Key::new(
+        "params",
+        Kind::Json,
+        "Makes the reference a write with these parameters, such as a certificate's common name.",
+    ),
 ];
 
 /// The tables at the top.

@@ -76,7 +76,9 @@ pub struct Written {
 }
 
 /// Reads everything. The command line wins over the environment, which wins over the files.
-pub fn read(options: &Options, environment: &Environment, problems: &mut Problems) -> Config {
+///
+/// What the configuration itself names as credentials is one in `environment` from then on.
+pub fn read(options: &Options, environment: &mut Environment, problems: &mut Problems) -> Config {
     let sources = source::read_all(&paths(options, environment), problems);
     let mut config = Config {
         app: Table::default(),
@@ -90,9 +92,12 @@ pub fn read(options: &Options, environment: &Environment, problems: &mut Problem
         config.sources.push((source.path, source.metadata));
         config.merge_file(source.table, problems);
     }
+    // Before anything is interpolated: no credential gets into a setting. And after it: a name may be made of variables.
+    config.take_credentials(environment);
     for named in &mut config.providers {
         interpolate::table(&mut named.table, environment, problems);
     }
+    config.take_credentials(environment);
     interpolate::table(&mut config.files, environment, problems);
     config.check_keys(problems);
     outside::environment(&mut config, environment, problems);
@@ -150,6 +155,12 @@ impl Config {
                     );
                 }
             }
+        }
+    }
+
+    fn take_credentials(&self, environment: &mut Environment) {
+        for name in self.providers.iter().flat_map(|named| bootstrap::named(&named.table)) {
+            environment.take_credential(name);
         }
     }
 

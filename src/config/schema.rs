@@ -58,6 +58,9 @@ fn property(key: &Key) -> Value {
         Kind::Choice(choices) => json!({ "enum": choices }),
         Kind::Strings => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::StringTable => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Table(keys) => object(&[keys]),
+        Kind::Json => json!({ "type": "object" }),
+        Kind::CredentialVariable => json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }),
         Kind::Descriptor => {
             json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 3, "maximum": 1_048_575 }] })
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use handfast_core::{BoxFuture, Clock, Context};
 
 use crate::config::Environment;
+use crate::registry;
 
 struct SystemClock;
 
@@ -22,9 +23,11 @@ impl Clock for SystemClock {
 
 /// The real environment, files and clock.
 pub fn context(environment: Environment) -> Context {
+    let environment = Rc::new(environment);
     Context {
-        environment: Rc::new(environment),
         files: Rc::new(handfast_core::files::System),
         clock: Rc::new(SystemClock),
+        aws: registry::aws_identity(environment.clone(), Rc::new(SystemClock)),
+        environment,
     }
 }

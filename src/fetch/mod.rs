@@ -7,33 +7,35 @@
 mod context;
 mod retry;
 mod select;
+mod store;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use handfast_core::{ErrorKind, Fetched, Locator, Provider, ProviderError, SecretValue};
-use tokio::sync::{Semaphore, watch};
+use handfast_core::{Ending, ErrorKind, Locator, ProviderError, SecretValue};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
 use crate::plan::{Instance, Secret};
+use store::Store;
 
-/// What requests in flight still get after a failure that ends the start.
+/// What requests in flight still get after a failure that ends the start, and what the providers get for letting go.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What became of one secret.
 pub struct Outcome {
     /// The secret, as an index into the plan's.
     pub secret: usize,
-    /// Its value, or its values by field, or why there is none.
+    /// Its value, or its values by name, or why there is none.
     pub result: Result<Vec<Part>, Failure>,
 }
 
-/// A secret's value, or one field's of `#*`.
+/// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
 pub struct Part {
-    /// The field, for `#*`.
-    pub field: Option<String>,
+    /// Its name, where there are several.
+    pub name: Option<String>,
     /// The value.
     pub value: SecretValue,
 }
@@ -61,7 +63,11 @@ pub struct Order<'p> {
 
 /// Fetches everything. An optional secret that is not found has the failure too: what it means is the caller's business.
 pub fn all(order: Order<'_>, environment: Environment) -> std::io::Result<Vec<Outcome>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    if order.instances.iter().any(|instance| instance.configured.is_remote()) {
+        runtime.enable_io();
+    }
+    let runtime = runtime.enable_time().build()?;
     let outcomes = LocalSet::new().block_on(&runtime, fetch(order, environment));
     Ok(outcomes)
 }
@@ -74,54 +80,59 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Vec<Outcome> {
     let context = context::context(environment);
     let (ended, ends) = watch::channel(None::<Instant>);
     let mut outcomes = Vec::new();
-    let mut running: JoinSet<(Vec<usize>, Result<Fetched, Failure>)> = JoinSet::new();
+    let mut stores = Vec::new();
+    let mut running = JoinSet::new();
     for (index, instance) in order.instances.into_iter().enumerate() {
+        let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
+        let max_retries = instance.configured.max_retries();
         let connected = instance.configured.connect(context.clone());
-        let permits = Rc::new(Semaphore::new(order.concurrency));
+        let store = connected
+            .map(|provider| Rc::new(Store::new(instance.name, provider, order.concurrency, max_retries, cutoff)));
         for ((_, locator), secrets) in jobs.extract_if(.., |(of, _), _| *of == index) {
-            match &connected {
-                Ok(provider) => {
-                    let request =
-                        Request { provider: provider.clone(), locator: locator.clone(), permits: permits.clone() };
-                    let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
-                    running.spawn_local(async move { (secrets, retry::until_final(&request, cutoff).await) });
+            match &store {
+                Ok(store) => {
+                    let (store, locator) = (store.clone(), locator.clone());
+                    let is_list = secrets.iter().any(|secret| order.secrets[*secret].is_list);
+                    running.spawn_local(async move { (secrets, store.answer(&locator, is_list).await) });
                 }
                 Err(error) => {
-                    let again = || ProviderError {
-                        hint: error.hint.clone(),
-                        ..ProviderError::new(error.kind, error.message.clone())
-                    };
-                    outcomes.extend(secrets.into_iter().map(|secret| failed(secret, again(), 1)));
+                    outcomes.extend(secrets.into_iter().map(|secret| failed(secret, again(error), 1)));
                     end(&ended);
                 }
             }
         }
+        stores.extend(store.ok());
     }
     while let Some(joined) = running.join_next().await {
         // A task ends by returning: it is never aborted, and a panic ends the whole process.
-        let Ok((secrets, result)) = joined else { continue };
-        let selected = select::all(order.secrets, &secrets, result);
-        let fatal = |outcome: &Outcome| match &outcome.result {
-            Ok(_) => false,
-            Err(failure) => failure.error.kind != ErrorKind::NotFound || !order.secrets[outcome.secret].optional,
-        };
-        if selected.iter().any(fatal) {
+        let Ok((secrets, answer)) = joined else { continue };
+        let selected = select::all(order.secrets, &secrets, &answer);
+        if selected.iter().any(|outcome| is_fatal(outcome, order.secrets)) {
             end(&ended);
         }
         outcomes.extend(selected);
     }
+    let ending =
+        if outcomes.iter().any(|outcome| is_fatal(outcome, order.secrets)) { Ending::Failed } else { Ending::Fetched };
+    store::finish(&stores, ending, (Instant::now() + GRACE).min(order.deadline.max(Instant::now()))).await;
     outcomes
 }
 
-/// One request, shared by every secret with that locator.
-struct Request {
-    provider: Rc<dyn Provider>,
-    locator: Locator,
-    permits: Rc<Semaphore>,
+/// Whether a failure ends the start.
+fn is_fatal(outcome: &Outcome, plan: &[Secret]) -> bool {
+    match &outcome.result {
+        Ok(_) => false,
+        Err(failure) => failure.error.kind != ErrorKind::NotFound || !plan[outcome.secret].optional,
+    }
 }
 
 fn failed(secret: usize, error: ProviderError, attempts: u32) -> Outcome {
     Outcome { secret, result: Err(Failure { error, attempts }) }
+}
+
+/// A failure that several secrets share, once more.
+fn again(error: &ProviderError) -> ProviderError {
+    ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) }
 }
 
 /// Marks the start as failed, once.

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_core::{ErrorKind, Fetched, ProviderError};
+use handfast_core::{ErrorKind, Fetched, Locator, ProviderError};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::{Failure, Request};
+use super::Failure;
+use super::store::Store;
 
 /// The first wait is a random part of this, the next of twice this, and so on
 /// (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter, "full jitter").
@@ -20,6 +21,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
 /// When to stop.
+#[derive(Clone)]
 pub struct Cutoff {
     /// The deadline of the whole start.
     pub deadline: Instant,
@@ -28,17 +30,18 @@ pub struct Cutoff {
 }
 
 /// Asks until there is an answer, a failure that will not pass, or no time.
-pub async fn until_final(request: &Request, mut cutoff: Cutoff) -> Result<Fetched, Failure> {
+pub async fn until_final(store: &Store, locator: &Locator) -> Result<Fetched, Failure> {
+    let mut cutoff = store.cutoff.clone();
     let mut attempts = 0;
     loop {
         let result = {
             // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
-            let permit = cutoff.bound(request.permits.acquire()).await;
+            let permit = cutoff.bound(store.permits.acquire()).await;
             match permit {
                 // The one that held it before may have used all the time.
                 Some(_permit) if Instant::now() < cutoff.end() => {
                     attempts += 1;
-                    let answer = cutoff.bound(request.provider.fetch(&request.locator)).await;
+                    let answer = cutoff.bound(store.provider.fetch(locator)).await;
                     answer.unwrap_or_else(|| Err(cutoff.no_answer()))
                 }
                 _ => Err(cutoff.not_asked()),
@@ -48,10 +51,11 @@ pub async fn until_final(request: &Request, mut cutoff: Cutoff) -> Result<Fetche
             Ok(fetched) => return Ok(fetched),
             Err(error) => error,
         };
-        if error.kind != ErrorKind::Unavailable || cutoff.is_over() {
+        let tried_enough = store.max_retries.is_some_and(|most| attempts > most);
+        if error.kind != ErrorKind::Unavailable || tried_enough || cutoff.is_over() {
             return Err(Failure { error, attempts });
         }
-        tracing::debug!(target: "handfast", "attempt {attempts} for `{}` failed: {error}", request.locator.path);
+        tracing::debug!(target: "handfast", "attempt {attempts} for `{}` failed: {error}", locator.path);
         if !cutoff.wait(pause(attempts, error.retry_after)).await {
             return Err(Failure { error, attempts });
         }

@@ -9,49 +9,83 @@ use std::fmt;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeSliceError, Engine};
-use handfast_core::{Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection};
+use handfast_core::{
+    Content, Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection,
+};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::{Failure, Outcome, Part, failed};
+use super::store::{Answer, Asked, Listed};
+use super::{Failure, Outcome, Part, again};
 use crate::plan::Secret;
 
 /// Gives each secret its part of the answer that they share.
-pub fn all(plan: &[Secret], secrets: &[usize], result: Result<Fetched, Failure>) -> Vec<Outcome> {
-    match result {
-        Ok(fetched) => secrets
-            .iter()
-            .map(|&secret| Outcome {
-                secret,
-                result: parts(&plan[secret].reference, &fetched.value).map_err(|error| Failure { error, attempts: 1 }),
-            })
-            .collect(),
-        Err(Failure { error, attempts }) => {
-            let again =
-                || ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) };
-            secrets.iter().map(|&secret| failed(secret, again(), attempts)).collect()
+pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> {
+    let select = |&secret: &usize| Outcome { secret, result: of_answer(&plan[secret].reference, answer) };
+    secrets.iter().map(select).collect()
+}
+
+fn of_answer(reference: &SecretRef, answer: &Answer) -> Result<Vec<Part>, Failure> {
+    match answer {
+        Answer::One(asked) => of_value(reference, value(asked)?),
+        Answer::List(Err(failure)) => Err(once_more(failure)),
+        Answer::List(Ok(secrets)) => {
+            let mut all = Vec::new();
+            for (name, listed) in secrets {
+                let parts = match listed {
+                    Listed::Value(value) => of_value(reference, value),
+                    Listed::Asked(asked) => value(asked).and_then(|value| of_value(reference, value)),
+                };
+                // A list's failure names the secret: the reference does not.
+                let parts = parts.map_err(|mut failure| {
+                    failure.error.message = format!("`{}`: {}", name.escape_debug(), failure.error.message);
+                    failure
+                })?;
+                all.extend(parts.into_iter().map(|part| Part { name: Some(name.clone()), ..part }));
+            }
+            Ok(all)
         }
     }
+}
+
+fn of_value(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Failure> {
+    parts(reference, whole).map_err(|error| Failure { error, attempts: 1 })
+}
+
+fn value(asked: &Asked) -> Result<&SecretValue, Failure> {
+    match asked.get() {
+        Some(Ok(Fetched { content: Content::Value(value), .. })) => Ok(value),
+        Some(Err(failure)) => Err(once_more(failure)),
+        // A provider that gives a list where none was asked for, or a request that nobody has made.
+        Some(Ok(_)) | None => {
+            let error = ProviderError::new(ErrorKind::Malformed, "the provider gave no value");
+            Err(Failure { error, attempts: 1 })
+        }
+    }
+}
+
+fn once_more(failure: &Failure) -> Failure {
+    Failure { error: again(&failure.error), attempts: failure.attempts }
 }
 
 fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, ProviderError> {
     let finish = |text: &[u8]| decode(text, reference.decode);
     match &reference.selection {
-        Selection::Whole => Ok(vec![Part { field: None, value: finish(whole.expose())? }]),
+        Selection::Whole => Ok(vec![Part { name: None, value: finish(whole.expose())? }]),
         Selection::Key(key) => {
             let object = Object::parse(json(whole)?)?;
             let raw = object.field(key).ok_or_else(|| object.no_field(key))?;
-            Ok(vec![Part { field: None, value: finish(text_of(raw)?.as_bytes())? }])
+            Ok(vec![Part { name: None, value: finish(text_of(raw)?.as_bytes())? }])
         }
         Selection::Pointer(pointer) => {
             let raw = point(json(whole)?, pointer)?;
-            Ok(vec![Part { field: None, value: finish(text_of(raw)?.as_bytes())? }])
+            Ok(vec![Part { name: None, value: finish(text_of(raw)?.as_bytes())? }])
         }
         Selection::Every => Object::parse(json(whole)?)?
             .0
             .iter()
-            .map(|(key, raw)| Ok(Part { field: Some(key.to_string()), value: finish(text_of(raw)?.as_bytes())? }))
+            .map(|(key, raw)| Ok(Part { name: Some(key.to_string()), value: finish(text_of(raw)?.as_bytes())? }))
             .collect(),
     }
 }
@@ -211,7 +245,7 @@ mod tests {
         let parts = parts(&SecretRef::parse(reference).unwrap(), &SecretValue::from(whole.as_bytes().to_vec()))?;
         Ok(parts
             .into_iter()
-            .map(|part| (part.field, String::from_utf8(part.value.expose().to_vec()).unwrap()))
+            .map(|part| (part.name, String::from_utf8(part.value.expose().to_vec()).unwrap()))
             .collect())
     }
 

@@ -5,14 +5,27 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 
-use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Settings, Table, excerpt, keys};
+use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys};
 
 use super::Instance;
-use crate::config::{Named, PROVIDER_KEYS};
+use crate::config::{Environment, Named, PROVIDER_KEYS};
 use crate::registry;
 
 /// Every instance, used or not.
-pub struct Instances(Vec<Entry>);
+pub struct Instances<'a> {
+    entries: Vec<Entry>,
+    /// `[fetch]`.
+    fetch: &'a Table,
+    environment: &'a Environment,
+}
+
+/// What an instance says of a reference to it.
+pub struct Resolved {
+    /// The instance, as an index into the plan's.
+    pub instance: usize,
+    /// Whether the reference names several secrets.
+    pub is_list: bool,
+}
 
 struct Entry {
     name: String,
@@ -24,18 +37,30 @@ struct Entry {
     later: bool,
 }
 
-impl Instances {
+impl<'a> Instances<'a> {
     /// Reads the settings of every instance.
-    pub fn configure(providers: Vec<Named>, problems: &mut Problems) -> Self {
-        Self(providers.into_iter().map(|named| configure(named, problems)).collect())
+    pub fn configure(
+        providers: Vec<Named>,
+        fetch: &'a Table,
+        environment: &'a Environment,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut instances = Self { entries: Vec::new(), fetch, environment };
+        instances.entries = providers.into_iter().map(|named| instances.entry(named, problems)).collect();
+        instances
     }
 
     /// The index in the plan of the instance that a reference names, after its provider has checked the rest of it.
-    pub fn resolve(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
+    pub fn resolve(&mut self, reference: &mut SecretRef, place: &Place, problems: &mut Problems) -> Option<Resolved> {
         let at = self.find(reference, place, problems)?;
-        let used = self.0.iter().filter(|entry| entry.used.is_some()).count();
-        let entry = &mut self.0[at];
+        let used = self.entries.iter().filter(|entry| entry.used.is_some()).count();
+        let entry = &mut self.entries[at];
         let (definition, configured) = entry.configured.as_ref()?;
+        if entry.used.is_none() {
+            for (message, hint) in configured.missing() {
+                problems.add_with_hint(place, format!("`{reference}`: {message}"), hint);
+            }
+        }
         for (key, _) in &reference.locator.parameters {
             if !definition.parameters.contains(&key.as_str()) {
                 let known = definition.parameters.iter().copied().chain(["decode"]);
@@ -53,12 +78,26 @@ impl Instances {
         if let Err((message, hint)) = configured.check(&reference.locator) {
             problems.add_with_hint(place, format!("`{reference}`: {message}"), hint);
         }
-        Some(*entry.used.get_or_insert(used))
+        if reference.locator.params.is_some() && !definition.writes {
+            match place {
+                Place::File { .. } => {
+                    problems.add(place, format!("`{reference}`: `{}` takes no `params`", definition.name));
+                }
+                // Another reference than the one that they were written for: `-s NAME=mock:x` tries any configuration.
+                Place::CommandLine | Place::Environment => reference.locator.params = None,
+            }
+        }
+        let is_list = configured.is_list(&reference.locator);
+        if is_list && reference.selection == Selection::Every {
+            let hint = "take `#*` out to get each secret as a file, or name one secret to get each of its fields";
+            problems.add_with_hint(place, format!("`{reference}` is every field of every secret of a list"), hint);
+        }
+        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list })
     }
 
     /// Those that a secret uses, in order of their index.
     pub fn in_use(self) -> Vec<Instance> {
-        let mut used: Vec<_> = self.0.into_iter().filter(|entry| entry.used.is_some()).collect();
+        let mut used: Vec<_> = self.entries.into_iter().filter(|entry| entry.used.is_some()).collect();
         used.sort_by_key(|entry| entry.used);
         used.into_iter()
             .filter_map(|entry| {
@@ -70,23 +109,24 @@ impl Instances {
 
     fn find(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
         let name = &reference.provider;
-        if let Some(at) = self.0.iter().position(|entry| entry.name == *name) {
-            if self.0[at].later {
+        if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
+            if self.entries[at].later {
                 problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
             }
             return Some(at);
         }
         if registry::find(name).is_some() {
             let named = Named { name: name.clone(), place: place.clone(), table: Table::default() };
-            self.0.push(configure(named, problems));
-            return Some(self.0.len() - 1);
+            let entry = self.entry(named, problems);
+            self.entries.push(entry);
+            return Some(self.entries.len() - 1);
         }
         if registry::NOT_IN_THIS_VERSION.contains(&name.as_str()) {
             problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
             return None;
         }
         let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
-        let known: BTreeSet<&str> = built_in.chain(self.0.iter().map(|entry| entry.name.as_str())).collect();
+        let known: BTreeSet<&str> = built_in.chain(self.entries.iter().map(|entry| entry.name.as_str())).collect();
         let hint = match handfast_core::nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the providers here are: {}", Vec::from_iter(known).join(", ")),
@@ -94,40 +134,41 @@ impl Instances {
         problems.add_with_hint(place, format!("`{reference}`: unknown provider `{name}`"), hint);
         None
     }
-}
 
-fn configure(named: Named, problems: &mut Problems) -> Entry {
-    let Named { name, place, mut table } = named;
-    let broken = |name: String, later: bool| Entry { name, configured: None, used: None, later };
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-        problems.add_with_hint(
-            &place,
-            format!("`{}` cannot be a provider's name", excerpt(&name)),
-            "letters, digits, `-` and `_`",
-        );
-        return broken(name, false);
-    }
-    let kind = table.string("type").unwrap_or(&name).to_owned();
-    let type_place = table.place("type").unwrap_or(&place).clone();
-    let Some(definition) = registry::find(&kind) else {
-        let later = registry::NOT_IN_THIS_VERSION.contains(&kind.as_str());
-        if later {
-            problems.add(&type_place, format!("the provider `{kind}` is not in this version"));
-        } else {
-            let known = || registry::DEFINITIONS.iter().map(|definition| definition.name);
-            let hint = match handfast_core::nearest(&kind, known()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
-            };
-            problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
+    fn entry(&self, named: Named, problems: &mut Problems) -> Entry {
+        let Named { name, place, mut table } = named;
+        let broken = |name: String, later: bool| Entry { name, configured: None, used: None, later };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            problems.add_with_hint(
+                &place,
+                format!("`{}` cannot be a provider's name", excerpt(&name)),
+                "letters, digits, `-` and `_`",
+            );
+            return broken(name, false);
         }
-        return broken(name, later);
-    };
-    keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
-    check_ca_file(&table, problems);
-    table.remove("type");
-    let configured = (definition.configure)(Settings { instance: name.clone(), table }, problems);
-    Entry { name, configured: Some((definition, configured)), used: None, later: false }
+        let kind = table.string("type").unwrap_or(&name).to_owned();
+        let type_place = table.place("type").unwrap_or(&place).clone();
+        let Some(definition) = registry::find(&kind) else {
+            let later = registry::NOT_IN_THIS_VERSION.contains(&kind.as_str());
+            if later {
+                problems.add(&type_place, format!("the provider `{kind}` is not in this version"));
+            } else {
+                let known = || registry::DEFINITIONS.iter().map(|definition| definition.name);
+                let hint = match handfast_core::nearest(&kind, known()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
+                };
+                problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
+            }
+            return broken(name, later);
+        };
+        keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
+        check_ca_file(&table, problems);
+        table.remove("type");
+        let settings = Settings { instance: name.clone(), table, fetch: self.fetch, environment: self.environment };
+        let configured = (definition.configure)(settings, problems);
+        Entry { name, configured: Some((definition, configured)), used: None, later: false }
+    }
 }
 
 /// Whether `ca_file` can be opened. Never waits: a named pipe could have no writer.

@@ -22,7 +22,7 @@ pub fn make(
 ) -> Option<Plan> {
     let isolation = isolation::isolation(&config, problems);
     let files = files(&config, &purpose, problems);
-    let mut instances = Instances::configure(config.providers, problems);
+    let mut instances = Instances::configure(config.providers, &config.fetch, environment, problems);
     let app = isolation::AppEnvironment::read(&config.app, environment);
     let settings = secrets::Settings {
         files: files.is_some(),

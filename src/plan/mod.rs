@@ -85,6 +85,8 @@ pub struct Secret {
     pub target: Target,
     /// Whether it may be missing.
     pub optional: bool,
+    /// Whether its locator names several secrets (`kv/web/*`).
+    pub is_list: bool,
     /// The app's variables that get its path (`/run/secrets/db` or `/dev/fd/3`).
     pub path_variables: Vec<String>,
     /// The app's variables that get its descriptor's number.
@@ -145,7 +147,7 @@ pub struct Deadline {
 }
 
 impl Target {
-    /// The name of the file for a field, where the target is a file.
+    /// The name of the file for a field or a secret of a list, where the target is a file.
     pub fn file_name(&self, field: Option<&str>) -> Option<String> {
         match (self, field) {
             (Target::File { name, .. }, Some(field)) => Some(name.replacen('*', field, 1)),
@@ -168,9 +170,9 @@ impl Deadline {
 }
 
 impl Secret {
-    /// Whether it is every field of a value (`#*`).
-    pub fn is_every(&self) -> bool {
-        self.reference.selection == Selection::Every
+    /// Whether it is several values, a file each: every field of a value (`#*`), or every secret of a list.
+    pub fn is_several(&self) -> bool {
+        self.is_list || self.reference.selection == Selection::Every
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::os::fd::RawFd;
 
-use handfast_core::{Problems, SecretRef, Selection, Value, excerpt};
+use handfast_core::{Item, Problems, SecretRef, Selection, Table, Value, excerpt};
+use serde_json::Value as Json;
 
 use super::instances::Instances;
 use super::targets::{END, FIRST, Given};
@@ -29,7 +30,7 @@ pub struct Settings {
 pub fn secrets(
     mut declared: Vec<Declared>,
     settings: Settings,
-    instances: &mut Instances,
+    instances: &mut Instances<'_>,
     problems: &mut Problems,
 ) -> Vec<Secret> {
     declared.sort_by(|a, b| a.name.cmp(&b.name));
@@ -54,35 +55,38 @@ fn one(
     wanted: Wanted,
     settings: Settings,
     given: &mut Given,
-    instances: &mut Instances,
+    instances: &mut Instances<'_>,
     problems: &mut Problems,
 ) -> Option<Secret> {
     check_name(declared, problems);
     let owner = owner(declared, problems);
-    let reference = reference(declared, problems);
-    let instance = reference.as_ref().and_then(|(reference, place)| instances.resolve(reference, place, problems));
+    let mut reference = reference(declared, problems);
+    let resolved = reference.as_mut().and_then(|(reference, place)| instances.resolve(reference, place, problems));
+    let is_list = resolved.as_ref().is_some_and(|resolved| resolved.is_list);
     let every = reference.as_ref().is_some_and(|(reference, _)| reference.selection == Selection::Every);
+    let several = is_list || every;
     let target = match wanted {
         Wanted::File(name) => {
             let mode = declared.table.string("mode").and_then(handfast_core::keys::parse_mode);
-            given.file(declared, name, every, (mode.unwrap_or(settings.mode), owner), problems)
+            given.file(declared, name, several, (mode.unwrap_or(settings.mode), owner), problems)
         }
-        Wanted::Number(_) | Wanted::AnyNumber if every => {
+        Wanted::Number(_) | Wanted::AnyNumber if several => {
             let place = declared.from.as_ref().map_or(&declared.place, |from| &from.place);
-            let message = format!("the secret `{}` is every field of a value, which go to files only", declared.name);
+            let message = format!("the secret `{}` is several values, which go to files only", declared.name);
             problems.add_with_hint(place, message, "set a files directory, and take `fd` out");
             return None;
         }
         Wanted::Number(number) => super::Target::Descriptor(number),
         Wanted::AnyNumber => given.lowest(declared),
     };
-    let (path_variables, number_variables) = given.variables(declared, every, &target, problems);
+    let (path_variables, number_variables) = given.variables(declared, several, &target, problems);
     Some(Secret {
         name: declared.name.clone(),
         reference: reference?.0,
-        instance: instance?,
+        instance: resolved?.instance,
         target,
         optional: declared.table.boolean("optional").unwrap_or(false),
+        is_list,
         path_variables,
         number_variables,
     })
@@ -108,12 +112,30 @@ fn reference<'d>(declared: &'d Declared, problems: &mut Problems) -> Option<(Sec
         return None;
     };
     match SecretRef::parse(from.text.as_ref()?) {
-        Ok(reference) => Some((reference, &from.place)),
+        Ok(mut reference) => {
+            reference.locator.params = declared.table.table("params").map(|params| json(params).to_string());
+            Some((reference, &from.place))
+        }
         Err((message, hint)) => {
             problems.add_with_hint(&from.place, message, hint);
             None
         }
     }
+}
+
+/// A table as JSON, keys in order. What it cannot hold has been reported.
+fn json(table: &Table) -> Json {
+    fn value(item: &Item) -> Json {
+        match &item.value {
+            Value::String(text) => text.as_str().into(),
+            Value::Integer(number) => (*number).into(),
+            Value::Boolean(value) => (*value).into(),
+            Value::Array(items) => items.iter().map(value).collect(),
+            Value::Table(table) => json(table),
+            Value::Float | Value::Datetime | Value::Wrong => Json::Null,
+        }
+    }
+    table.iter().map(|(key, item)| (key, value(item))).collect()
 }
 
 /// "uid:gid", both as numbers: a name's number would be looked up for nobody's benefit, `owner` is for other containers' users.

@@ -46,21 +46,21 @@ impl Given {
         &mut self,
         secret: &Declared,
         wanted: Option<String>,
-        every: bool,
+        several: bool,
         (mode, owner): (u32, Option<(u32, u32)>),
         problems: &mut Problems,
     ) -> Target {
         let place = secret.table.place("file").unwrap_or(&secret.place);
         let is_own = wanted.is_none();
-        let name = wanted.unwrap_or_else(|| if every { "*".into() } else { secret.name.clone() });
-        if every && name.matches('*').count() != 1 {
-            let fields = format!("every field of `{}` is a file", secret.name);
-            problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {fields}", excerpt(&name)));
-        } else if !is_own && !valid_name(&if every { name.replacen('*', "x", 1) } else { name.clone() }) {
+        let name = wanted.unwrap_or_else(|| if several { "*".into() } else { secret.name.clone() });
+        if several && name.matches('*').count() != 1 {
+            let why = format!("`{}` is several values, a file each", secret.name);
+            problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {why}", excerpt(&name)));
+        } else if !is_own && !valid_name(&if several { name.replacen('*', "x", 1) } else { name.clone() }) {
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
         }
-        // What two patterns make of their fields is known when those are: the delivery refuses a name that comes twice.
-        if !every && let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
+        // What two patterns make of their names is known when those are: the delivery refuses a name that comes twice.
+        if !several && let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
             problems.add(
                 place,
                 format!("the secrets `{other}` and `{}` both want the file `{}`", secret.name, excerpt(&name)),
@@ -73,7 +73,7 @@ impl Given {
     pub fn variables(
         &mut self,
         secret: &Declared,
-        every: bool,
+        several: bool,
         target: &Target,
         problems: &mut Problems,
     ) -> (Vec<String>, Vec<String>) {
@@ -83,8 +83,8 @@ impl Given {
                 format!("`{name}` asks for a descriptor's number, and the secret `{}` is a file", secret.name);
             problems.add_with_hint(place, message, "`fd = \"auto\"` makes it a descriptor");
         }
-        if every && let Some((name, place)) = paths.first() {
-            let message = format!("`{name}` asks for one path, and `{}` is a file for every field", secret.name);
+        if several && let Some((name, place)) = paths.first() {
+            let message = format!("`{name}` asks for one path, and `{}` is several values, a file each", secret.name);
             problems.add_with_hint(place, message, "CREDENTIALS_DIRECTORY names their directory");
         }
         (self.each(secret, paths, problems), self.each(secret, numbers, problems))

@@ -63,12 +63,12 @@ fn send(plan: &Plan, outcomes: &[Outcome], socket: &mut UnixStream) -> io::Resul
     for &Outcome { secret, ref result } in outcomes {
         match result {
             Ok(parts) => {
-                if parts.iter().any(|part| part.field.is_some()) || plan.secrets[secret].is_every() {
+                if parts.iter().any(|part| part.name.is_some()) || plan.secrets[secret].is_several() {
                     let count = (parts.len() as u32).to_be_bytes().to_vec();
                     batch.add(Kind::Fields, generation, secret, [Cow::Owned(count)])?;
                 }
                 for part in parts {
-                    let name = part.field.as_deref().unwrap_or_default();
+                    let name = part.name.as_deref().unwrap_or_default();
                     let mut end = name.len().min(frame::MAX_NAME);
                     while !name.is_char_boundary(end) {
                         end -= 1;

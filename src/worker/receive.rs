@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
-use handfast_core::{ErrorKind, SecretValue, Selection};
+use handfast_core::{ErrorKind, SecretValue};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
@@ -119,7 +119,7 @@ impl Receiver<'_> {
     /// How many fields a `#*` has: its values follow.
     fn fields(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
-        if secret.reference.selection != Selection::Every || !self.answered.insert(index) {
+        if !secret.is_several() || !self.answered.insert(index) {
             return Err(lie("a secret twice"));
         }
         let mut count = [0; 4];
@@ -130,7 +130,7 @@ impl Receiver<'_> {
 
     fn value(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
-        let every = secret.reference.selection == Selection::Every;
+        let every = secret.is_several();
         let expected = match self.awaited.get_mut(&index) {
             Some(left) if every && *left > 0 => {
                 *left -= 1;
@@ -171,7 +171,8 @@ impl Receiver<'_> {
     /// why not, and quotes nothing that could be more than a name.
     fn take_name(&mut self, secret: &Secret, file: &str) -> std::result::Result<(), String> {
         if !valid_name(file) {
-            return Err("the name of one of its fields cannot be a file's".into());
+            let parts = if secret.is_list { "secrets" } else { "fields" };
+            return Err(format!("the name of one of its {parts} cannot be a file's"));
         }
         let another = |other: &Secret| {
             matches!(&other.target, Target::File { name, .. } if name == file) && other.name != secret.name
@@ -193,7 +194,7 @@ impl Receiver<'_> {
         };
         let message = format!("cannot deliver `{}` from `{}`: {why}", secret.name, secret.reference);
         let hint = "a file's name has 1 to 128 of `A-Z a-z 0-9 . _ -` and does not start with a dot; `file = \"db-*\"` gives \
-                    those of `#*` a prefix";
+                    those of `#*` or a list a prefix";
         self.failures.push(Error::new(Phase::Fetch, Class::Malformed, message).about(subject).hint(hint));
     }
 

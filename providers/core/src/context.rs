@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use crate::aws::AwsIdentity;
 use crate::files::Files;
 use crate::provider::BoxFuture;
 use crate::secret::SecretValue;
@@ -16,6 +17,8 @@ pub struct Context {
     pub files: Rc<dyn Files>,
     /// The clock.
     pub clock: Rc<dyn Clock>,
+    /// Who signs as an AWS identity.
+    pub aws: Rc<dyn AwsIdentity>,
 }
 
 /// Environment variables. An empty one counts as unset.

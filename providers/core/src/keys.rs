@@ -37,6 +37,12 @@ pub enum Kind {
     Strings,
     /// A table of strings, under any key.
     StringTable,
+    /// A table with keys of its own.
+    Table(&'static [Key]),
+    /// A table of anything that JSON has, but for floats and `null`.
+    Json,
+    /// The name of a variable that holds a credential: it counts as a bootstrap credential from then on.
+    CredentialVariable,
     /// `"auto"` or an integer.
     Descriptor,
     /// In the contract, not built in this version: refused by name, absent from the schema.
@@ -68,6 +74,10 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
             continue;
         }
         match keys.iter().copied().flatten().find(|key| key.name == name) {
+            Some(Key { kind: Kind::Table(keys), .. }) => match &item.value {
+                Value::Table(inner) => check(inner, &format!("{table_name}.{name}"), &[keys], problems),
+                other => problems.add(&item.place, format!("`{name}` is {}, expected a table", other.describe())),
+            },
             Some(key) => check_value(name, item, &key.kind, problems),
             None => {
                 let known = || {
@@ -91,7 +101,12 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
     let mut wrong = |expected: String| {
         let found = match &item.value {
             // Quoted only where the kind is a closed form: elsewhere it could be anything, such as a secret in a wrong place.
-            Value::String(text) if !matches!(kind, Kind::Strings | Kind::StringTable | Kind::Boolean) => {
+            Value::String(text)
+                if !matches!(
+                    kind,
+                    Kind::Strings | Kind::StringTable | Kind::Boolean | Kind::CredentialVariable | Kind::Json
+                ) =>
+            {
                 format!("\"{}\"", excerpt(text))
             }
             Value::Integer(number) if !matches!(kind, Kind::StringTable) => number.to_string(),
@@ -134,11 +149,44 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
             }
         }
         (Kind::StringTable, _) => wrong("a table of strings".into()),
+        // Not quoted: what is no name may be the credential itself, in a wrong place.
+        (Kind::CredentialVariable, Value::String(text)) if is_variable(text) => {}
+        (Kind::CredentialVariable, _) => wrong("the name of a variable, such as \"MY_TOKEN\"".into()),
+        (Kind::Json, Value::Table(table)) => {
+            for (key, item) in table.iter() {
+                check_json(&format!("{name}.{}", excerpt(key)), item, problems);
+            }
+        }
+        (Kind::Json, _) => wrong("a table".into()),
+        // `check` goes into it by itself.
+        (Kind::Table(_), _) => {}
         (Kind::Descriptor, Value::Integer(_)) => {}
         (Kind::Descriptor, Value::String(text)) if text.as_str() == "auto" => {}
         (Kind::Descriptor, _) => wrong("\"auto\" or a descriptor's number".into()),
         (Kind::NotInThisVersion, _) => problems.add(&item.place, format!("`{name}` is not in this version")),
     }
+}
+
+fn check_json(name: &str, item: &Item, problems: &mut Problems) {
+    match &item.value {
+        Value::Float | Value::Datetime => {
+            let message = format!("`{name}` is {}, expected a string, an integer, a boolean", item.value.describe());
+            problems.add_with_hint(&item.place, message, "write it as a string");
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| check_json(&format!("{name}[{at}]"), item, problems));
+        }
+        Value::Table(table) => {
+            table.iter().for_each(|(key, item)| check_json(&format!("{name}.{}", excerpt(key)), item, problems));
+        }
+        Value::String(_) | Value::Integer(_) | Value::Boolean(_) | Value::Wrong => {}
+    }
+}
+
+/// Whether a text can be a variable's name, as shells write them.
+pub fn is_variable(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Reads a duration: numbers with units, such as `1m 30s`; not zero-length text, not a bare number.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod aws;
 mod context;
 mod error;
 pub mod files;
@@ -15,11 +16,14 @@ mod reference;
 mod secret;
 pub mod settings;
 
+pub use aws::{AwsIdentity, SignedRequest};
 pub use context::{Clock, Context, Environment};
 pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
 pub use problem::{Place, Problem, Problems, excerpt, nearest};
-pub use provider::{BoxFuture, Configured, Definition, Fetched, Provider};
+pub use provider::{
+    BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Summary,
+};
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;
 pub use settings::{Item, Settings, Table, Value};

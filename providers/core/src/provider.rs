@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::ProviderError;
@@ -25,16 +26,39 @@ pub struct Definition {
     pub keys: &'static [Key],
     /// The keys that its references' queries take, besides `decode`.
     pub parameters: &'static [&'static str],
+    /// Whether `params` in `[secrets.NAME]` makes its reference a write.
+    pub writes: bool,
     /// The variables that hold its bootstrap credentials; they never reach the app.
     pub bootstrap: &'static [&'static str],
     /// Reads the settings, whose keys and types are already checked. Runs before the fork: it opens nothing.
-    pub configure: fn(Settings, &mut Problems) -> Box<dyn Configured>,
+    pub configure: fn(Settings<'_>, &mut Problems) -> Box<dyn Configured>,
 }
 
 /// A provider instance that knows its settings and has not touched anything yet.
 pub trait Configured {
+    /// What is missing or wrong outside its own settings, such as a variable: each with a hint. Asked once, and only of an
+    /// instance that a reference names: a configuration can be tried where its stores' variables are not set.
+    fn missing(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Whether a locator can be asked for at all. The error says what is wrong, and what is expected instead.
     fn check(&self, locator: &Locator) -> Result<(), (String, String)>;
+
+    /// Whether it talks to a store over the network or a socket: the worker is made ready for that only where one does.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Whether a locator names several secrets, such as `kv/web/*`.
+    fn is_list(&self, _: &Locator) -> bool {
+        false
+    }
+
+    /// How often a request that fails for now is tried again; until the deadline where the provider has no limit of its own.
+    fn max_retries(&self) -> Option<u32> {
+        None
+    }
 
     /// What a user should be told at each start, if anything.
     fn warning(&self) -> Option<String> {
@@ -56,17 +80,106 @@ pub trait Configured {
 pub trait Provider {
     /// Fetches what a locator names.
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>>;
+
+    /// Lets go of the store once everything is fetched, or the start has failed: gives back what would outlive it unused,
+    /// such as a login's token. Best effort, and within the time that the caller gives.
+    fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// What the log says of it.
+    fn summary(&self) -> Summary {
+        Summary::default()
+    }
+}
+
+/// How a fetch of all secrets ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything is there and will be used.
+    Fetched,
+    /// Nothing will be used.
+    Failed,
+}
+
+/// What a provider has done.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// How many requests it has sent; nothing is said of a provider that sends none.
+    pub requests: u64,
+    /// What ends first of all that it gave, where anything does.
+    pub expiry: Option<Expiry>,
+}
+
+/// When something that the app uses ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// What ends: "the lease of `database/creds/web`".
+    pub what: String,
+    /// How long from now.
+    pub after: Duration,
 }
 
 /// A provider's answer.
 #[non_exhaustive]
 pub struct Fetched {
+    /// What it gave.
+    pub content: Content,
+    /// The lease of a dynamic secret.
+    pub lease: Option<Lease>,
+}
+
+/// What a locator stood for.
+pub enum Content {
+    /// One secret: its whole value.
+    Value(SecretValue),
+    /// Several, each with its name: the answer to a locator that [is a list](Configured::is_list).
+    List(Vec<Entry>),
+}
+
+/// One secret of a list.
+pub struct Entry {
+    /// Its name, which becomes its file's.
+    pub name: String,
+    /// Its value, or what to ask for to get it.
+    pub found: Found,
+}
+
+/// What a list has of a secret.
+pub enum Found {
     /// The whole value.
-    pub value: SecretValue,
+    Value(SecretValue),
+    /// The locator to fetch it by.
+    At(Locator),
+}
+
+/// What a store says of how long a dynamic secret lives.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What renews or revokes it.
+    pub id: String,
+    /// How long it lives from now.
+    pub duration: Duration,
+    /// Whether it can be renewed.
+    pub renewable: bool,
+}
+
+impl Fetched {
+    /// The same with a lease.
+    pub fn leased(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
 }
 
 impl From<SecretValue> for Fetched {
     fn from(value: SecretValue) -> Self {
-        Self { value }
+        Self { content: Content::Value(value), lease: None }
+    }
+}
+
+impl From<Vec<Entry>> for Fetched {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self { content: Content::List(entries), lease: None }
     }
 }

@@ -25,6 +25,8 @@ pub struct Locator {
     pub path: String,
     /// The query's keys and values in order of key, without those that handfast itself reads (`decode`).
     pub parameters: Vec<(String, String)>,
+    /// `params` of `[secrets.NAME]`, which make the request a write: a JSON object, compact, keys in order.
+    pub params: Option<String>,
 }
 
 /// Which part of the provider's answer is the secret.
@@ -90,7 +92,7 @@ impl SecretRef {
         Ok(Self {
             text: text.into(),
             provider: provider.into(),
-            locator: Locator { path: decode_path(path), parameters },
+            locator: Locator { path: decode_path(path), parameters, params: None },
             selection,
             decode,
         })

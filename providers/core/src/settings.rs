@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::context::Environment;
 use crate::keys;
 use crate::problem::Place;
 
@@ -36,11 +37,15 @@ pub enum Value {
 }
 
 /// The settings of one provider instance, `[providers.NAME]`, checked against the keys that its provider declares.
-pub struct Settings {
+pub struct Settings<'a> {
     /// The instance's name: the first part of a reference.
     pub instance: String,
     /// Its keys.
     pub table: Table,
+    /// `[fetch]`, for the keys that each instance can have for itself.
+    pub fetch: &'a Table,
+    /// The environment, for what the store's vendor defines. A key of the table wins over it.
+    pub environment: &'a dyn Environment,
 }
 
 impl Value {

@@ -21,6 +21,7 @@ pub const DEFINITION: Definition = Definition {
         "Only files below this directory are read; links below it must be relative.",
     )],
     parameters: &[],
+    writes: false,
     bootstrap: &[],
     configure,
 };
@@ -36,7 +37,7 @@ struct Reader {
     context: Context,
 }
 
-fn configure(settings: Settings, problems: &mut Problems) -> Box<dyn Configured> {
+fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let root = settings.table.string("root").map(PathBuf::from);
     if let (Some(root), Some(place)) = (&root, settings.table.place("root")) {
         let written = root.display().to_string();

@@ -36,6 +36,7 @@ pub const DEFINITION: Definition = Definition {
         Key::later("rotate_every"),
     ],
     parameters: &[],
+    writes: false,
     bootstrap: &[],
     configure,
 };
@@ -53,7 +54,7 @@ struct Store {
     attempts: Attempts,
 }
 
-fn configure(settings: Settings, _: &mut Problems) -> Box<dyn Configured> {
+fn configure(settings: Settings<'_>, _: &mut Problems) -> Box<dyn Configured> {
     let table = &settings.table;
     let values = table.table("values").map(|values| {
         let text = |value: &Value| match value {

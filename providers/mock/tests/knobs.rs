@@ -132,7 +132,7 @@ fn a_fetch_that_is_dropped_while_it_waits_is_no_attempt() {
 
 #[test]
 fn each_start_is_told_that_the_secrets_are_made_up() {
-    let warning = configure(&DEFINITION, Table::default()).warning().unwrap();
+    let warning = configure(&DEFINITION, Table::default(), &Outside::default()).warning().unwrap();
     assert_eq!(warning, "the provider `mock` is in use: its secrets are made up");
 }
 

@@ -32,7 +32,7 @@ pub fn the_definition_is_complete<F: Fixture>() {
 pub fn bad_references_are_refused_before_anything_is_opened<F: Fixture>() {
     let mut fixture = F::new();
     let good = fixture.put("good", b"good");
-    let configured = configure(F::DEFINITION, fixture.settings());
+    let configured = configure(F::DEFINITION, fixture.settings(), &fixture.outside());
     if let Ok(good) = good {
         assert_eq!(configured.check(&parse(&good).locator), Ok(()), "`{good}` is right");
     }

@@ -95,7 +95,7 @@ pub(crate) fn everything_that_fails<F: Fixture>(canary: &[u8]) -> Vec<Told> {
     for (reference, kind) in fixture.more_failures() {
         told.push(provoke(&fixture, &reference, kind));
     }
-    let configured = configure(F::DEFINITION, fixture.settings());
+    let configured = configure(F::DEFINITION, fixture.settings(), &fixture.outside());
     for reference in fixture.bad_references().unwrap_or_default() {
         if let Err((message, hint)) = configured.check(&parse(reference).locator) {
             told.push(Told { message, hint: Some(hint), debug: String::new(), canaries: fixture.canaries() });

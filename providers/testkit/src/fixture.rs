@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    Configured, Definition, ErrorKind, Fetched, Item, Place, Problems, Provider, ProviderError, SecretRef, Settings,
-    Table, Value, keys,
+    Configured, Content, Definition, ErrorKind, Fetched, Item, Place, Problems, Provider, ProviderError, SecretRef,
+    SecretValue, Settings, Table, Value, keys,
 };
 
 use crate::outside::{Outside, TestClock};
@@ -86,7 +87,7 @@ impl Instance {
     /// The instance that settings of one's own give, for what a provider tests besides the suite.
     pub fn from_settings(definition: &Definition, settings: Table, outside: Outside) -> Self {
         let clock = outside.clock.clone();
-        let connected = configure(definition, settings).connect(outside.context());
+        let connected = configure(definition, settings, &outside).connect(outside.context());
         Self { provider: connected.unwrap_or_else(|error| panic!("cannot connect: {error}")), clock }
     }
 
@@ -98,7 +99,7 @@ impl Instance {
     /// The bytes of a secret that is there.
     pub async fn value(&self, reference: &str) -> Vec<u8> {
         match self.fetch(reference).await {
-            Ok(fetched) => fetched.value.expose().to_vec(),
+            Ok(fetched) => only(fetched).expose().to_vec(),
             Err(error) => panic!("`{reference}` is in the store, yet: {:?}: {error}", error.kind),
         }
     }
@@ -106,7 +107,7 @@ impl Instance {
     /// The error of a secret that cannot be had.
     pub async fn error(&self, reference: &str) -> ProviderError {
         match self.fetch(reference).await {
-            Ok(fetched) => panic!("`{reference}` cannot be had, yet it gave {} bytes", fetched.value.len()),
+            Ok(fetched) => panic!("`{reference}` cannot be had, yet it gave {} bytes", only(fetched).len()),
             Err(error) => error,
         }
     }
@@ -125,12 +126,24 @@ impl Instance {
     }
 }
 
+/// What handfast itself adds to every provider's keys.
+const SHARED: &[Key] = &[Key::new("ca_file", Kind::String, ""), Key::new("roots", Kind::String, "")];
+
+/// The value of an answer that is one.
+pub fn only(fetched: Fetched) -> SecretValue {
+    match fetched.content {
+        Content::Value(value) => value,
+        Content::List(_) => panic!("one value was asked for, and a list came"),
+    }
+}
+
 /// Reads settings, which must be right.
-pub fn configure(definition: &Definition, table: Table) -> Box<dyn Configured> {
+pub fn configure(definition: &Definition, table: Table, outside: &Outside) -> Box<dyn Configured> {
     let mut problems = Problems::default();
     let instance = definition.name.to_owned();
-    keys::check(&table, &format!("providers.{instance}"), &[definition.keys], &mut problems);
-    let configured = (definition.configure)(Settings { instance, table }, &mut problems);
+    keys::check(&table, &format!("providers.{instance}"), &[SHARED, definition.keys], &mut problems);
+    let (fetch, environment) = (&Table::default(), &outside.variables);
+    let configured = (definition.configure)(Settings { instance, table, fetch, environment }, &mut problems);
     assert!(problems.is_empty(), "the settings are wrong: {:?}", problems.into_sorted());
     configured
 }

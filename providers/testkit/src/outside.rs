@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use handfast_core::{BoxFuture, Clock, Context, Environment, Files, SecretValue, files};
+use handfast_core::{
+    AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, ProviderError, SecretValue, SignedRequest,
+    files,
+};
 
 /// What a provider sees of the outside. By default: no variable, the real files, a clock that starts in 2026.
 pub struct Outside {
@@ -15,18 +18,38 @@ pub struct Outside {
     pub files: Rc<dyn Files>,
     /// The clock.
     pub clock: TestClock,
+    /// Who signs as an AWS identity.
+    pub aws: Rc<dyn AwsIdentity>,
+}
+
+/// No AWS identity at all.
+struct NoIdentity;
+
+impl AwsIdentity for NoIdentity {
+    fn sign_caller_identity<'a>(
+        &'a self,
+        _: Option<&'a str>,
+        _: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
+        Box::pin(async { Err(ProviderError::new(ErrorKind::Denied, "this outside has no AWS identity")) })
+    }
 }
 
 impl Default for Outside {
     fn default() -> Self {
-        Self { variables: Variables::default(), files: Rc::new(files::System), clock: TestClock::default() }
+        Self {
+            variables: Variables::default(),
+            files: Rc::new(files::System),
+            clock: TestClock::default(),
+            aws: Rc::new(NoIdentity),
+        }
     }
 }
 
 impl Outside {
     /// The same as a provider gets it.
     pub fn context(self) -> Context {
-        Context { environment: Rc::new(self.variables), files: self.files, clock: Rc::new(self.clock) }
+        Context { environment: Rc::new(self.variables), files: self.files, clock: Rc::new(self.clock), aws: self.aws }
     }
 }
 

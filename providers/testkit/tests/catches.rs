@@ -8,7 +8,7 @@ use std::time::Duration;
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
     BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
-    ProviderError, SecretValue, Settings, Table,
+    ProviderError, SecretValue, Table,
 };
 use handfast_testkit::{Answer, Cannot, Fixture, definition, failures, secrecy, table, text, time, values};
 
@@ -54,8 +54,9 @@ impl<const FAULT: Fault> Fixture for Store<FAULT> {
         locator: "name",
         keys: &[Key::new("token", Kind::String, if FAULT == UNDOCUMENTED { "token" } else { "The credential." })],
         parameters: &[],
+        writes: false,
         bootstrap: &["FAULTY_TOKEN"],
-        configure: |settings, _: &mut Problems| Box::new(Faulty::<FAULT>(STORE.with_borrow(Rc::clone), settings)),
+        configure: |settings, _: &mut Problems| Box::new(Faulty::<FAULT>(STORE.with_borrow(Rc::clone), settings.table)),
     };
 
     fn new() -> Self {
@@ -104,7 +105,7 @@ impl<const FAULT: Fault> Fixture for Store<FAULT> {
     }
 }
 
-struct Faulty<const FAULT: Fault>(Rc<Contents>, Settings);
+struct Faulty<const FAULT: Fault>(Rc<Contents>, Table);
 
 impl<const FAULT: Fault> Configured for Faulty<FAULT> {
     fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
@@ -115,7 +116,7 @@ impl<const FAULT: Fault> Configured for Faulty<FAULT> {
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
-        let token = self.1.table.string("token").unwrap_or_default().to_owned();
+        let token = self.1.string("token").unwrap_or_default().to_owned();
         Ok(Rc::new(Connection::<FAULT> { contents: self.0, token, context }))
     }
 }

@@ -121,6 +121,7 @@ fn secret(name: &str, target: Target) -> Secret {
         instance: 0,
         target,
         optional: false,
+        is_list: false,
         path_variables: Vec::new(),
         number_variables: Vec::new(),
     }

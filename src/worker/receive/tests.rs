@@ -25,6 +25,7 @@ fn secret(name: &str, reference: &str, target: Target, optional: bool) -> Secret
         instance: 0,
         target,
         optional,
+        is_list: false,
         path_variables: Vec::new(),
         number_variables: Vec::new(),
     }

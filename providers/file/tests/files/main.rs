@@ -26,7 +26,7 @@ fn read_below(root: &Path, path: impl AsRef<Path>) -> Result<Vec<u8>, ProviderEr
 fn fetch(settings: Table, path: &Path) -> Result<Vec<u8>, ProviderError> {
     let instance = Instance::from_settings(&DEFINITION, settings, Outside::default());
     let reference = format!("file:{}", path.display());
-    Ok(handfast_testkit::run(instance.fetch(&reference))?.value.expose().to_vec())
+    Ok(handfast_testkit::only(handfast_testkit::run(instance.fetch(&reference))?).expose().to_vec())
 }
 
 /// What was refused, with the end of its message.

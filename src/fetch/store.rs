@@ -1,0 +1,134 @@
+//! One provider instance: its answers, each asked for once, and how it is let go.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use handfast_core::{Content, Ending, Entry, Expiry, Fetched, Found, Locator, Provider, SecretValue, Summary};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
+
+use super::Failure;
+use super::retry::{Cutoff, until_final};
+
+/// What ends sooner than this is told as a warning: nothing renews it after the app has started.
+const SOON: Duration = Duration::from_secs(24 * 3600);
+
+/// A provider instance with its connection.
+pub struct Store {
+    /// Its name: the first part of a reference.
+    pub name: String,
+    /// The connection.
+    pub provider: Rc<dyn Provider>,
+    /// Requests in flight.
+    pub permits: Semaphore,
+    /// How often a request is tried again.
+    pub max_retries: Option<u32>,
+    /// When to stop.
+    pub cutoff: Cutoff,
+    answers: RefCell<BTreeMap<Locator, Rc<Asked>>>,
+}
+
+/// A request that is made once, by the first who asks.
+pub type Asked = OnceCell<Result<Fetched, Failure>>;
+
+/// What a locator gave.
+pub enum Answer {
+    /// One value, or why there is none.
+    One(Rc<Asked>),
+    /// The secrets of a list, each with its name, or why there is no list.
+    List(Result<Vec<(String, Listed)>, Failure>),
+}
+
+/// A secret of a list.
+pub enum Listed {
+    /// It came with the list.
+    Value(SecretValue),
+    /// It was asked for by itself.
+    Asked(Rc<Asked>),
+}
+
+impl Store {
+    /// A connection, and what bounds it.
+    pub fn new(
+        name: String,
+        provider: Rc<dyn Provider>,
+        concurrency: usize,
+        max_retries: Option<u32>,
+        cutoff: Cutoff,
+    ) -> Self {
+        let permits = Semaphore::new(concurrency);
+        Self { name, provider, permits, max_retries, cutoff, answers: RefCell::default() }
+    }
+
+    /// Asks for a locator, and for each of its secrets where it is a list.
+    pub async fn answer(self: Rc<Self>, locator: &Locator, is_list: bool) -> Answer {
+        if is_list { Answer::List(self.list(locator).await) } else { Answer::One(self.ask(locator).await) }
+    }
+
+    /// Asks once, however many want to know.
+    async fn ask(&self, locator: &Locator) -> Rc<Asked> {
+        let asked = self.answers.borrow_mut().entry(locator.clone()).or_default().clone();
+        asked.get_or_init(|| until_final(self, locator)).await;
+        asked
+    }
+
+    async fn list(self: Rc<Self>, locator: &Locator) -> Result<Vec<(String, Listed)>, Failure> {
+        let Content::List(entries) = until_final(&self, locator).await?.content else { return Ok(Vec::new()) };
+        let mut secrets = Vec::new();
+        let mut running = JoinSet::new();
+        for Entry { name, found } in entries {
+            match found {
+                Found::Value(value) => secrets.push((name, Listed::Value(value))),
+                Found::At(locator) => {
+                    let store = self.clone();
+                    running.spawn_local(async move { (name, Listed::Asked(store.ask(&locator).await)) });
+                }
+            }
+        }
+        while let Some(joined) = running.join_next().await {
+            // As in the loop over all secrets: a task ends by returning.
+            secrets.extend(joined);
+        }
+        Ok(secrets)
+    }
+}
+
+/// Lets all of them go, side by side, and tells what each has done.
+pub async fn finish(stores: &[Rc<Store>], ending: Ending, until: Instant) {
+    let mut running = JoinSet::new();
+    for store in stores {
+        let provider = store.provider.clone();
+        running.spawn_local(async move { provider.finish(ending).await });
+    }
+    let done = tokio::time::timeout_at(until.into(), async { while running.join_next().await.is_some() {} }).await;
+    if done.is_err() {
+        tracing::debug!(target: "handfast", "not every provider was let go in time");
+    }
+    for store in stores {
+        store.tell(ending);
+    }
+}
+
+impl Store {
+    fn tell(&self, ending: Ending) {
+        let Summary { requests, expiry } = self.provider.summary();
+        if requests > 0 {
+            let plural = if requests == 1 { "request" } else { "requests" };
+            tracing::info!(target: "handfast", "`{}`: {requests} {plural}", self.name);
+        }
+        let Some(Expiry { what, after }) = expiry.filter(|_| ending == Ending::Fetched) else { return };
+        let text = format!(
+            "`{}`: {what} ends in {}, and nothing renews it once the app has started",
+            self.name,
+            humantime::format_duration(Duration::from_secs(after.as_secs()))
+        );
+        if after < SOON {
+            tracing::warn!(target: "handfast", "{text}");
+        } else {
+            tracing::info!(target: "handfast", "{text}");
+        }
+    }
+}
