@@ -6,10 +6,11 @@ use std::rc::Rc;
 use handfast_core::{AwsIdentity, BoxFuture, Clock, Definition, Environment, ErrorKind, ProviderError, SignedRequest};
 
 /// The providers, by name.
-pub const DEFINITIONS: &[&Definition] = &[&handfast_file::DEFINITION, &handfast_mock::DEFINITION];
+pub const DEFINITIONS: &[&Definition] =
+    &[&handfast_file::DEFINITION, &handfast_mock::DEFINITION, &handfast_vault::DEFINITION];
 
 /// Providers of the contract that this version does not have: named when used, absent from the schema.
-pub const NOT_IN_THIS_VERSION: &[&str] = &["aws", "azure", "exec", "vault"];
+pub const NOT_IN_THIS_VERSION: &[&str] = &["aws", "azure", "exec"];
 
 /// The provider of that name.
 pub fn find(name: &str) -> Option<&'static Definition> {

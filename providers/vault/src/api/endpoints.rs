@@ -1,0 +1,77 @@
+//! The endpoints that vaultrs does not have, or has without what is needed of them.
+
+use rustify::endpoint::Endpoint;
+use rustify::enums::{RequestMethod, RequestType, ResponseType};
+use rustify::errors::ClientError;
+use serde::Serialize;
+
+/// Any path as it stands: `GET` (developer.hashicorp.com/vault/docs/commands/read).
+pub struct Read<'p>(pub &'p str);
+
+/// The names below any path (developer.hashicorp.com/vault/docs/commands/list).
+pub struct List<'p>(pub &'p str);
+
+/// Any path with parameters, as JSON (developer.hashicorp.com/vault/docs/commands/write).
+pub struct Write<'p> {
+    /// The path.
+    pub path: &'p str,
+    /// The parameters: a JSON object.
+    pub params: &'p str,
+}
+
+/// What stands at a path: needs no more than any right below the mount
+/// (developer.hashicorp.com/vault/api-docs/system/internal-ui-mounts).
+pub struct Mount<'p>(pub &'p str);
+
+/// What the token of the request wraps (developer.hashicorp.com/vault/api-docs/system/wrapping-unwrap). vaultrs sends the
+/// token twice.
+pub struct Unwrap;
+
+/// Ends the token of the request, and all its leases (developer.hashicorp.com/vault/api-docs/auth/token). In vaultrs its path
+/// starts with a tab.
+pub struct RevokeSelf;
+
+/// Ends a lease (developer.hashicorp.com/vault/api-docs/system/leases).
+#[derive(Serialize)]
+pub struct RevokeLease<'l> {
+    /// The lease's id.
+    pub lease_id: &'l str,
+}
+
+macro_rules! endpoint {
+    ($name:ty, $method:ident, |$self:ident| $path:expr $(, $body:expr)?) => {
+        impl Endpoint for $name {
+            type Response = ();
+            const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+            const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+            fn path(&self) -> String {
+                let $self = self;
+                $path
+            }
+
+            fn method(&self) -> RequestMethod {
+                RequestMethod::$method
+            }
+
+            $(fn body(&self) -> Result<Option<Vec<u8>>, ClientError> {
+                let $self = self;
+                $body
+            })?
+        }
+    };
+}
+
+endpoint!(Read<'_>, GET, |this| this.0.to_owned());
+// Vault's own client ends it with a slash too: policies are matched with it.
+endpoint!(List<'_>, LIST, |this| format!("{}/", this.0));
+endpoint!(Write<'_>, PUT, |this| this.path.to_owned(), Ok(Some(this.params.as_bytes().to_vec())));
+endpoint!(Mount<'_>, GET, |this| format!("sys/internal/ui/mounts/{}", this.0));
+endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());
+endpoint!(RevokeSelf, PUT, |_this| "auth/token/revoke-self".to_owned());
+endpoint!(
+    RevokeLease<'_>,
+    PUT,
+    |_this| "sys/leases/revoke".to_owned(),
+    rustify::http::build_body(_this, RequestType::JSON).map(Some)
+);

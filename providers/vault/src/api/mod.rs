@@ -1,0 +1,96 @@
+//! One exchange with Vault: an endpoint in, an answer out.
+//!
+//! The endpoints are vaultrs' where it has them and ours where it has not; the exchange is handfast-http's. vaultrs' own way
+//! to send them keeps the whole answer whatever its size, follows redirects with the token, drops the lease, puts answers
+//! into its errors and panics on a token with a line break: none of it is used.
+
+mod answer;
+pub mod endpoints;
+
+use std::cell::Cell;
+
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
+use handfast_http::{Client, Method, Request, Response, Url};
+use rustify::endpoint::Endpoint;
+use rustify::enums::RequestMethod;
+
+pub use answer::{Answer, of};
+
+/// A Vault that answers.
+pub struct Api {
+    client: Client,
+    address: Url,
+    namespace: Option<String>,
+    requests: Cell<u64>,
+}
+
+impl Api {
+    /// Talks to `address` through `client`.
+    pub fn new(client: Client, address: Url, namespace: Option<String>) -> Self {
+        Self { client, address, namespace, requests: Cell::new(0) }
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// The namespace of every request.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// Sends one request, whatever its answer's status.
+    pub async fn send<E: Endpoint>(
+        &self,
+        endpoint: &E,
+        token: Option<&SecretValue>,
+    ) -> Result<Response, ProviderError> {
+        let body = SecretValue::from(endpoint.body().map_err(unwritable)?.unwrap_or_default());
+        let mut request = Request::new(method(&endpoint.method()), self.url(endpoint)?);
+        if !body.is_empty() {
+            request = request.body("application/json", body);
+        }
+        // What an agent or proxy asks for before it lends its own token: no page of a browser can send it.
+        request = request.header("x-vault-request", "true")?;
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace)?;
+        }
+        if let Some(token) = token {
+            request = request.secret_header("x-vault-token", SecretValue::from(token.expose().to_vec()))?;
+        }
+        self.requests.set(self.requests.get() + 1);
+        self.client.send(request).await
+    }
+
+    fn url<E: Endpoint>(&self, endpoint: &E) -> Result<Url, ProviderError> {
+        let mut url = self.address.clone();
+        // vaultrs has a tab before one of its paths.
+        let path = endpoint.path();
+        let path = path.trim().trim_start_matches('/');
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().push("v1").extend(path.split('/')),
+            Err(()) => return Err(ProviderError::new(ErrorKind::Malformed, "the address cannot have a path")),
+        };
+        url.set_query(endpoint.query().map_err(unwritable)?.as_deref());
+        Ok(url)
+    }
+}
+
+/// The library's own text could quote what was to be written.
+fn unwritable(_: rustify::errors::ClientError) -> ProviderError {
+    ProviderError::new(ErrorKind::Malformed, "the request cannot be written")
+}
+
+fn method(method: &RequestMethod) -> Method {
+    match method {
+        RequestMethod::DELETE => Method::DELETE,
+        RequestMethod::HEAD => Method::HEAD,
+        // As a parameter of GET too, but not every proxy hands that on; the method is what Vault's own client sends.
+        RequestMethod::LIST => Method::from_bytes(b"LIST").unwrap_or(Method::GET),
+        RequestMethod::PATCH => Method::PATCH,
+        RequestMethod::POST => Method::POST,
+        RequestMethod::PUT => Method::PUT,
+        _ => Method::GET,
+    }
+}

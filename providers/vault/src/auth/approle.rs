@@ -1,0 +1,81 @@
+//! `approle`: a role id, and a secret id from a file, a variable, or wrapped.
+
+use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError, SecretValue};
+use serde::Deserialize;
+use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
+use zeroize::Zeroizing;
+
+use super::credential::Credential;
+use super::given::Given;
+use super::wrapping::{Kept, Wrapped};
+use super::{Definition, Login, Method, exchange};
+use crate::api::{self, Answer, Api};
+
+pub const DEFINITION: Definition = Definition {
+    name: "approle",
+    keys: &["mount", "role_id", "role_id_file", "role_id_env", "secret_id_file", "secret_id_env", "wrapped"],
+    needs: &[],
+    read,
+};
+
+struct AppRole {
+    mount: String,
+    role_id: Credential,
+    secret_id: SecretId,
+}
+
+enum SecretId {
+    Plain(Credential),
+    Wrapped(Wrapped, Kept),
+}
+
+fn read(given: &Given<'_>) -> Box<dyn Method> {
+    let secret_id = given.credential("secret_id", "VAULT_SECRET_ID");
+    Box::new(AppRole {
+        mount: given.mount(),
+        role_id: given.credential("role_id", "VAULT_ROLE_ID"),
+        secret_id: match given.is_on("wrapped") {
+            true => SecretId::Wrapped(Wrapped::new(secret_id), Kept::default()),
+            false => SecretId::Plain(secret_id),
+        },
+    })
+}
+
+impl Method for AppRole {
+    fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        Box::pin(async move {
+            let role_id = self.role_id.text("role id", context)?;
+            let secret_id = self.secret_id.text(api, context).await?;
+            let mount = self.mount.clone();
+            // vaultrs' fields are plain strings; what is freed is wiped by handfast's allocator.
+            let login =
+                LoginWithApproleRequest { mount, role_id: role_id.to_string(), secret_id: secret_id.to_string() };
+            exchange(api, &login, "approle", &self.mount).await
+        })
+    }
+}
+
+impl SecretId {
+    async fn text(&self, api: &Api, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
+        let (wrapped, kept) = match self {
+            SecretId::Plain(credential) => return credential.text("secret id", context),
+            SecretId::Wrapped(wrapped, kept) => (wrapped, kept),
+        };
+        if let Some(kept) = kept.copy() {
+            return Ok(Zeroizing::new(String::from_utf8_lossy(kept.expose()).into_owned()));
+        }
+        #[derive(Deserialize)]
+        struct Held {
+            secret_id: Zeroizing<String>,
+        }
+        let response = wrapped.open("secret id", api, context).await?;
+        let answer: Answer<'_> = api::of(&response, "cannot unwrap the secret id")?;
+        let Some(Held { secret_id }) = answer.data.and_then(|data| serde_json::from_str(data.get()).ok()) else {
+            let message = "cannot unwrap the secret id: the wrapping token holds no secret id";
+            let hint = "`vault write -wrap-ttl=60s -f auth/approle/role/<role>/secret-id` makes one that does";
+            return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));
+        };
+        kept.keep(&SecretValue::from(secret_id.as_bytes().to_vec()));
+        Ok(secret_id)
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a credential comes from.
+
+use std::path::PathBuf;
+
+use handfast_core::{Context, ErrorKind, ProviderError, SecretValue};
+
+/// More than any token, and far less than what would hurt.
+const LARGEST: usize = 1 << 20;
+
+/// Where a credential is.
+pub enum Credential {
+    /// In a file, read anew at each login: what a kubelet or an agent puts there changes.
+    File(PathBuf),
+    /// In a variable.
+    Variable(String),
+    /// In the configuration: a role id, which is no credential.
+    Written(String),
+}
+
+impl Credential {
+    /// Reads it, without the line break that editors and `echo` put at the end. `what` is what it is: "token".
+    pub fn read(&self, what: &str, context: &Context) -> Result<SecretValue, ProviderError> {
+        let missing = |message: String| ProviderError::new(ErrorKind::Denied, message);
+        let (value, place) = match self {
+            Credential::Written(text) => (text.as_bytes().to_vec(), "the configuration".to_owned()),
+            Credential::Variable(name) => {
+                let value = match context.environment.credential(name) {
+                    Some(value) => value.expose().to_vec(),
+                    None => match context.environment.variable(name) {
+                        Some(value) => value.as_bytes().to_vec(),
+                        None => return Err(missing(format!("cannot read the {what}: `{name}` is not set"))),
+                    },
+                };
+                (value, format!("`{name}`"))
+            }
+            Credential::File(path) => {
+                let value = context.files.read(path, None, LARGEST).map_err(|error| ProviderError {
+                    // Not "not found": that would be a missing secret, which may be optional.
+                    kind: ErrorKind::Denied,
+                    message: format!("cannot read the {what}: {}", error.message),
+                    ..error
+                })?;
+                (value.expose().to_vec(), format!("`{}`", path.display()))
+            }
+        };
+        let value = SecretValue::from(value);
+        let text = value.expose().trim_ascii_end();
+        if text.is_empty() {
+            return Err(missing(format!("cannot read the {what}: {place} is empty")));
+        }
+        if text.iter().any(u8::is_ascii_control) {
+            let message = format!("cannot use the {what}: {place} has a line break or a control character in it");
+            return Err(missing(message).hint("it must be one line, the credential itself and nothing else"));
+        }
+        Ok(SecretValue::from(text.to_vec()))
+    }
+
+    /// The same as text.
+    pub fn text(&self, what: &str, context: &Context) -> Result<zeroize::Zeroizing<String>, ProviderError> {
+        let value = self.read(what, context)?;
+        let text = std::str::from_utf8(value.expose());
+        text.map(|text| zeroize::Zeroizing::new(text.to_owned()))
+            .map_err(|_| ProviderError::new(ErrorKind::Denied, format!("cannot use the {what}: it is not UTF-8")))
+    }
+}

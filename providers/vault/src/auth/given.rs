@@ -1,0 +1,135 @@
+//! What a user has said of the login: `auth` in the configuration, else the environment.
+
+use handfast_core::{Environment, Problems, Table, nearest};
+
+use super::credential::Credential;
+use super::{Agent, Definition, METHODS, Method, Nothing};
+
+/// What is said of a login.
+pub struct Given<'a> {
+    definition: &'static Definition,
+    /// `auth`; none where the environment says how to log in.
+    auth: Option<&'a Table>,
+    environment: &'a dyn Environment,
+}
+
+/// The method that is asked for: by `auth`, else by a token in the environment, else by VAULT_AUTH_METHOD. What is wrong in
+/// the environment comes in `missing`, each with a hint.
+pub fn read(
+    auth: Option<&Table>,
+    environment: &dyn Environment,
+    behind_socket: bool,
+    problems: &mut Problems,
+    missing: &mut Vec<(String, String)>,
+) -> Box<dyn Method> {
+    if let Some(auth) = auth {
+        return match written(auth, problems) {
+            Some(definition) => (definition.read)(&Given { definition, auth: Some(auth), environment }),
+            None => Box::new(Nothing),
+        };
+    }
+    let wanted = match environment.variable("VAULT_AUTH_METHOD") {
+        _ if environment.credential("VAULT_TOKEN").is_some() => "token",
+        Some(method) => method,
+        None if behind_socket => return Box::new(Agent),
+        None => return Box::new(Nothing),
+    };
+    match METHODS.iter().find(|definition| definition.name == wanted) {
+        Some(definition) => (definition.read)(&Given { definition, auth: None, environment }),
+        None => {
+            let (message, hint) = unknown("`VAULT_AUTH_METHOD`", wanted);
+            missing.push((message, hint));
+            Box::new(Nothing)
+        }
+    }
+}
+
+/// The method that `auth` names, and whether its other keys are that method's.
+fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition> {
+    let Some(item) = auth.item("method") else {
+        // Where it is none of a string, that has been reported.
+        if let Some((_, place)) = auth.keys().next() {
+            problems.add_with_hint(place, "`auth` has no `method`", format!("`method` is one of: {}", names()));
+        }
+        return None;
+    };
+    let name = auth.string("method")?;
+    let Some(definition) = METHODS.iter().find(|definition| definition.name == name) else {
+        let (message, hint) = unknown("`method`", name);
+        problems.add_with_hint(&item.place, message, hint);
+        return None;
+    };
+    for (key, place) in auth.keys().filter(|(key, _)| *key != "method") {
+        if super::KEYS.iter().any(|known| known.name == key) && !definition.keys.contains(&key) {
+            let hint = format!("`{name}` takes: {}", definition.keys.join(", "));
+            problems.add_with_hint(place, format!("the login method `{name}` takes no `{key}`"), hint);
+        }
+    }
+    for needed in definition.needs {
+        if !needed.iter().any(|key| auth.item(key).is_some()) {
+            let message = format!("the login method `{name}` needs `{}`", needed.join("` or `"));
+            problems.add(&item.place, message);
+        }
+    }
+    for (file, variable) in [
+        ("token_file", "token_env"),
+        ("jwt_file", "jwt_env"),
+        ("role_id_file", "role_id_env"),
+        ("secret_id_file", "secret_id_env"),
+        ("password_file", "password_env"),
+    ] {
+        if let (Some(_), Some(place)) = (auth.item(file), auth.place(variable)) {
+            problems.add(place, format!("`auth` has both `{file}` and `{variable}`"));
+        }
+    }
+    Some(definition)
+}
+
+fn unknown(place: &str, name: &str) -> (String, String) {
+    let known = METHODS.iter().map(|definition| definition.name);
+    let hint = match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the login methods are: {}", names()),
+    };
+    (format!("{place} is \"{}\", which is no login method", handfast_core::excerpt(name)), hint)
+}
+
+fn names() -> String {
+    METHODS.iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Given<'_> {
+    /// Where the method is mounted, below `auth/`.
+    pub fn mount(&self) -> String {
+        let mount = self.text("mount", "VAULT_PATH").unwrap_or_else(|| self.definition.name.to_owned());
+        // Vault's own tools show it with and without.
+        let mount = mount.trim_matches('/');
+        mount.strip_prefix("auth/").unwrap_or(mount).to_owned()
+    }
+
+    /// A text that is no credential: from `auth`, or where there is none from a variable.
+    pub fn text(&self, key: &str, variable: &str) -> Option<String> {
+        match self.auth {
+            Some(auth) => auth.string(key).map(str::to_owned),
+            None => self.environment.variable(variable).map(str::to_owned),
+        }
+    }
+
+    /// A switch of `auth`.
+    pub fn is_on(&self, key: &str) -> bool {
+        self.auth.and_then(|auth| auth.boolean(key)).unwrap_or(false)
+    }
+
+    /// A credential: from `<name>_file` or `<name>_env`, else from a variable that is known for it.
+    pub fn credential(&self, name: &str, variable: &str) -> Credential {
+        let text = |suffix: &str| self.auth.and_then(|auth| auth.string(&format!("{name}{suffix}")));
+        match (text("_file"), text("_env")) {
+            (Some(path), _) => Credential::File(path.into()),
+            (None, Some(variable)) => Credential::Variable(variable.to_owned()),
+            (None, None) => match text("") {
+                Some(written) => Credential::Written(written.to_owned()),
+                None => Credential::Variable(variable.to_owned()),
+            },
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The keys of `auth`. No value of a credential stands in a file: only where it is.
+
+use handfast_core::keys::{Key, Kind};
+
+/// The keys, each for the methods that take it.
+pub const KEYS: &[Key] = &[
+    Key::new("method", Kind::String, "How to log in."),
+    Key::new("mount", Kind::String, "Where the method is mounted, below `auth/`; default: the method's name."),
+    Key::new("role", Kind::String, "The role to log in as."),
+    Key::new(
+        "token_file",
+        Kind::String,
+        "The file of a token: Vault's, an agent's sink, or a pod's service account's.",
+    ),
+    Key::new("token_env", Kind::CredentialVariable, "The variable with a token."),
+    Key::new("jwt_file", Kind::String, "The file of a JSON web token, read at each login."),
+    Key::new("jwt_env", Kind::CredentialVariable, "The variable with a JSON web token."),
+    Key::new("role_id", Kind::String, "The role id of an AppRole, which is no credential."),
+    Key::new("role_id_file", Kind::String, "The file of a role id."),
+    Key::new("role_id_env", Kind::String, "The variable with a role id, which the app keeps."),
+    Key::new("secret_id_file", Kind::String, "The file of a secret id."),
+    Key::new("secret_id_env", Kind::CredentialVariable, "The variable with a secret id."),
+    Key::new("wrapped", Kind::Boolean, "The token, or the secret id, is a wrapping token.").default("false"),
+    Key::new("username", Kind::String, "The name of a user."),
+    Key::new("password_file", Kind::String, "The file of a password."),
+    Key::new("password_env", Kind::CredentialVariable, "The variable with a password."),
+    Key::new("cert_file", Kind::String, "The file of a client certificate and its chain, in PEM form."),
+    Key::new("key_file", Kind::String, "The file of the certificate's private key, in PEM form."),
+];

@@ -1,0 +1,95 @@
+//! How to log in. Each method is a file with its [`Definition`]: which keys it takes, and how it logs in.
+
+mod approle;
+mod credential;
+mod given;
+mod keys;
+mod token;
+mod wrapping;
+
+use std::time::Duration;
+
+use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError, SecretValue};
+use rustify::endpoint::Endpoint;
+
+use crate::api::{self, Answer, Api};
+use crate::explain;
+
+pub use given::read;
+pub use keys::KEYS;
+pub use wrapping::refused as unwrap_refused;
+
+use given::Given;
+
+/// A login.
+pub struct Login {
+    /// The token of every request; none where an agent on the way puts its own in.
+    pub token: Option<SecretValue>,
+    /// Whether it came of a login of ours, so that nobody else uses it.
+    pub is_own: bool,
+    /// How long it lives, where that is known.
+    pub duration: Option<Duration>,
+}
+
+/// A way to log in, with its settings.
+pub trait Method {
+    /// Logs in. Called again only where it failed: what can be had once, such as what a wrapping token holds, is kept.
+    fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>>;
+}
+
+/// A method's parts.
+struct Definition {
+    /// Its name: `method`.
+    name: &'static str,
+    /// The keys of `auth` that it takes, besides `method`.
+    keys: &'static [&'static str],
+    /// Of each of these, `auth` must have one. What the environment can give instead is not among them.
+    needs: &'static [&'static [&'static str]],
+    /// Reads its settings.
+    read: fn(&Given<'_>) -> Box<dyn Method>,
+}
+
+/// The methods.
+const METHODS: &[&Definition] = &[&token::DEFINITION, &approle::DEFINITION];
+
+/// No login at all: an agent behind a Unix socket puts its own token into each request.
+struct Agent;
+
+impl Method for Agent {
+    fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        Box::pin(async { Ok(Login { token: None, is_own: false, duration: None }) })
+    }
+}
+
+/// Nothing to log in with.
+struct Nothing;
+
+impl Method for Nothing {
+    fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        let error = ProviderError::new(
+            ErrorKind::Denied,
+            "nothing to log in to Vault with: no `auth` in the configuration, and neither VAULT_TOKEN nor VAULT_AUTH_METHOD is set",
+        );
+        Box::pin(async {
+            Err(error.hint("`auth = { method = \"kubernetes\", role = \"web\" }` in [providers.vault] is a start"))
+        })
+    }
+}
+
+/// Sends a login and reads its token. `method` is as in `auth`, `mount` where it is in Vault.
+async fn exchange<E: Endpoint>(api: &Api, endpoint: &E, method: &str, mount: &str) -> Result<Login, ProviderError> {
+    let attempted = format!("cannot log in to Vault by `{method}` at `auth/{mount}`");
+    let response = api.send(endpoint, None).await?;
+    if !response.is_success() {
+        return Err(explain::login_refused(&response, &attempted));
+    }
+    let answer: Answer<'_> = api::of(&response, &attempted)?;
+    match answer.auth {
+        Some(auth) if !auth.token().is_empty() => {
+            Ok(Login { duration: auth.duration(), token: Some(auth.token()), is_own: true })
+        }
+        Some(_) => Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault asks for a second factor"))
+            .hint("handfast has nobody to ask: take the login enforcement off this mount or role")),
+        None => Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer has no token"))),
+    }
+}

@@ -1,0 +1,56 @@
+//! `vault:` secrets of HashiCorp Vault and of OpenBao, whose interface is the same for all that is used here.
+//!
+//! The files are the way of a fetch: [`settings`] (where Vault is, who we are), [`session`] (the login, its token, what is
+//! given back), [`mounts`] (what stands where in Vault), [`store`] (from a locator to requests, from answers to values),
+//! [`api`] (one exchange), [`explain`] (what a refusal means).
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
+mod api;
+mod auth;
+mod explain;
+mod locator;
+mod mounts;
+mod session;
+mod settings;
+mod store;
+
+use handfast_core::Definition;
+use handfast_core::keys::{Key, Kind};
+
+/// The parts of this provider.
+pub const DEFINITION: Definition = Definition {
+    name: "vault",
+    locator: "path, such as kv/web/db or database/creds/web",
+    keys: &[
+        Key::new(
+            "address",
+            Kind::String,
+            "Where Vault is: https://host:port, or unix:///path of an agent's socket; default: VAULT_ADDR.",
+        ),
+        Key::new("namespace", Kind::String, "The namespace of every request; default: VAULT_NAMESPACE."),
+        Key::new("auth", Kind::Table(auth::KEYS), "How to log in; default: the token in VAULT_TOKEN."),
+        Key::new(
+            "mounts",
+            Kind::StringTable,
+            "What a mount is: \"kv-v1\", \"kv-v2\" or \"other\"; one that is not here is asked for, once.",
+        ),
+        Key::new(
+            "danger_plaintext",
+            Kind::Boolean,
+            "Allows http:// to other machines: whoever is on the way reads every secret.",
+        )
+        .default("false"),
+        Key::new(
+            "danger_skip_tls_verify",
+            Kind::Boolean,
+            "Takes any server for Vault, as VAULT_SKIP_VERIFY does: whoever is on the way reads every secret.",
+        )
+        .default("false"),
+        Key::later("revoke_on_exit"),
+    ],
+    parameters: &["version"],
+    writes: true,
+    bootstrap: &["VAULT_TOKEN", "VAULT_SECRET_ID", "VAULT_JWT"],
+    configure: settings::configure,
+};

@@ -1,0 +1,79 @@
+//! What a reference asks Vault for.
+
+use handfast_core::Locator;
+
+/// The path whose answer is what the session's own token wraps.
+pub const UNWRAP: &str = "sys/wrapping/unwrap";
+
+/// Whether a locator is every secret directly below a path: `kv/web/*`.
+pub fn is_list(locator: &Locator) -> bool {
+    locator.path.ends_with("/*")
+}
+
+/// Whether a locator can be asked for. The error says what is wrong, and what is expected instead.
+pub fn check(locator: &Locator) -> Result<(), (String, String)> {
+    let fail = |message: &str, hint: &str| Err((message.to_owned(), hint.to_owned()));
+    let path = locator.path.strip_suffix("/*").unwrap_or(&locator.path);
+    let expected = "write the path as `vault kv get` or `vault read` takes it: `kv/web/db`";
+    if path.starts_with('/') || path.ends_with('/') || path.contains("//") {
+        return fail("the path has an empty part", expected);
+    }
+    if path.split('/').any(|part| part == "." || part == "..") {
+        return fail("the path has `.` or `..` in it", expected);
+    }
+    if path.starts_with("v1/") {
+        return fail("the path starts with `v1/`", "leave `v1/` out: the path is the one after it");
+    }
+    if !path.contains('/') {
+        return fail("the path names a mount, and nothing in it", expected);
+    }
+    if is_list(locator) && (locator.params.is_some() || !locator.parameters.is_empty()) {
+        return fail("a list takes neither `params` nor a query", "name one secret, or leave them out");
+    }
+    if let Some(version) = locator.parameter("version") {
+        if !version.bytes().all(|byte| byte.is_ascii_digit()) || version.parse::<u64>().map_or(true, |n| n == 0) {
+            return fail("`version` is not a number from 1 on", "`?version=3` is the third version of a KV 2 secret");
+        }
+        if locator.params.is_some() {
+            return fail("`version` is of a KV 2 secret, and `params` makes it a write", "leave one of them out");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::SecretRef;
+
+    use super::*;
+
+    fn checked(reference: &str) -> Result<(), (String, String)> {
+        check(&SecretRef::parse(reference).unwrap().locator)
+    }
+
+    #[test]
+    fn paths_are_as_vaults_commands_take_them() {
+        for good in
+            ["vault:kv/web/db", "vault:kv/web/db?version=3#a", "vault:kv/*", "vault:a/b.c/d e/..f", "vault:a/%3F"]
+        {
+            assert!(checked(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "vault:kv",
+            "vault:/kv/web",
+            "vault:kv/web/",
+            "vault:kv//web",
+            "vault:kv/../sys/raw",
+            "vault:kv/./web",
+            "vault:v1/kv/web",
+            "vault:*",
+            "vault:/*",
+            "vault:kv/web?version=0",
+            "vault:kv/web?version=latest",
+            "vault:kv/web?version=-1",
+            "vault:kv/web/*?version=1",
+        ] {
+            assert!(checked(bad).is_err(), "{bad}");
+        }
+    }
+}

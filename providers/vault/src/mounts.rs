@@ -1,0 +1,135 @@
+//! What stands where in Vault: asked once per mount, or said by `mounts`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::api::{self, Answer, Api, endpoints};
+use crate::explain;
+
+/// What a mount is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Key/value, version 1.
+    Kv1,
+    /// Key/value, version 2: its paths have `data/` and `metadata/` after the mount.
+    Kv2,
+    /// Anything else: its paths are used as they stand.
+    Other,
+}
+
+/// The words of `mounts`.
+pub const KINDS: [(&str, Kind); 3] = [("kv-v1", Kind::Kv1), ("kv-v2", Kind::Kv2), ("other", Kind::Other)];
+
+/// A mount that a path is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its path, without a slash at its end.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Mounts that every Vault has, and none can move.
+const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
+
+/// The mounts that are known.
+pub struct Mounts {
+    known: RefCell<Vec<Mount>>,
+    /// Who asks for a mount whose path starts with this name: the others wait for the answer.
+    asking: RefCell<BTreeMap<String, Rc<Mutex<()>>>>,
+}
+
+impl Mounts {
+    /// Those that `mounts` says.
+    pub fn new(said: Vec<Mount>) -> Self {
+        let fixed = FIXED.map(|path| Mount { path: path.to_owned(), kind: Kind::Other });
+        Self { known: RefCell::new(said.into_iter().chain(fixed).collect()), asking: RefCell::default() }
+    }
+
+    /// The mount of a path: the longest that is known, or what Vault says.
+    pub async fn of(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
+        if let Some(mount) = self.find(path) {
+            return Ok(mount);
+        }
+        let first = path.split('/').next().unwrap_or_default().to_owned();
+        let turn = self.asking.borrow_mut().entry(first).or_default().clone();
+        let _turn = turn.lock().await;
+        // Whoever asked before may have been told of this path's mount.
+        if let Some(mount) = self.find(path) {
+            return Ok(mount);
+        }
+        let mount = ask(path, api, token).await?;
+        self.known.borrow_mut().push(mount.clone());
+        Ok(mount)
+    }
+
+    fn find(&self, path: &str) -> Option<Mount> {
+        let known = self.known.borrow();
+        known.iter().filter(|mount| below(path, &mount.path).is_some()).max_by_key(|mount| mount.path.len()).cloned()
+    }
+}
+
+impl Mount {
+    /// The rest of a path that is in this mount.
+    pub fn rest<'p>(&self, path: &'p str) -> &'p str {
+        below(path, &self.path).unwrap_or(path)
+    }
+}
+
+fn below<'p>(path: &'p str, mount: &str) -> Option<&'p str> {
+    path.strip_prefix(mount)?.strip_prefix('/')
+}
+
+/// Asks what a path's mount is. Vault tells that to any token with a right below the mount.
+async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
+    #[derive(Deserialize)]
+    struct Told {
+        path: String,
+        #[serde(rename = "type")]
+        kind: String,
+        options: Option<Options>,
+    }
+    #[derive(Deserialize)]
+    struct Options {
+        version: Option<String>,
+    }
+    let attempted = format!("cannot ask what stands at `{path}`");
+    let response = api.send(&endpoints::Mount(path), token).await?;
+    if let Some(error) = explain::unavailable(&response, &attempted) {
+        return Err(error);
+    }
+    let mount_name = path.split('/').next().unwrap_or(path);
+    match response.status() {
+        200 => {}
+        400 | 403 => {
+            return Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: permission denied")).hint(format!(
+                "either the token has no right below this mount, or there is none; or Vault tells no token what stands there: \
+                 then `mounts = {{ {mount_name} = \"kv-v2\" }}` says it"
+            )));
+        }
+        _ => return Err(response.failure(&attempted)),
+    }
+    let answer: Answer<'_> = api::of(&response, &attempted)?;
+    let told: Option<Told> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
+    let Some(told) = told else {
+        return Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer names no mount")));
+    };
+    let version = told.options.and_then(|options| options.version);
+    let kind = match (told.kind.as_str(), version.as_deref()) {
+        ("kv", Some("2")) => Kind::Kv2,
+        ("kv" | "generic", _) => Kind::Kv1,
+        _ => Kind::Other,
+    };
+    let mount = Mount { path: told.path.trim_end_matches('/').to_owned(), kind };
+    match below(path, &mount.path) {
+        Some(_) => Ok(mount),
+        None => {
+            Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer is of another mount")))
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Where Vault is and who we are to it: `[providers.vault]`, else what Vault's own tools read from the environment
+//! (developer.hashicorp.com/vault/docs/commands#environment-variables).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use handfast_core::{
+    Configured, Context, Environment, Locator, Place, Problems, Provider, ProviderError, Settings, Table, excerpt,
+};
+use handfast_http::{Address, Client, Options, Plaintext};
+
+use crate::api::Api;
+use crate::auth::{self, Method};
+use crate::locator;
+use crate::mounts::{KINDS, Mount, Mounts};
+use crate::session::Session;
+use crate::store::Store;
+
+/// An instance that knows its settings.
+struct Vault {
+    address: Option<Address>,
+    namespace: Option<String>,
+    method: Box<dyn Method>,
+    mounts: Vec<Mount>,
+    options: Options,
+    max_retries: Option<u32>,
+    skips_verification: bool,
+    missing: Vec<(String, String)>,
+}
+
+/// Reads the settings.
+pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
+    let Settings { table, fetch, environment, .. } = settings;
+    let mut missing = Vec::new();
+    let mut options = Options::read(&[fetch, &table], problems);
+    let plaintext = match table.boolean("danger_plaintext") {
+        Some(true) => Plaintext::Anywhere,
+        _ => Plaintext::Local,
+    };
+    let address = address(&table, environment, plaintext, problems, &mut missing);
+    options.plaintext = plaintext;
+    options.unix_socket = address.as_ref().and_then(|address| address.unix_socket.clone());
+    if let Some(timeout) = client_timeout(environment, &mut missing) {
+        options.total_timeout = timeout;
+        options.idle_timeout = options.idle_timeout.min(timeout);
+    }
+    let method = auth::read(table.table("auth"), environment, options.unix_socket.is_some(), problems, &mut missing);
+    Box::new(Vault {
+        address,
+        namespace: text(&table, "namespace", environment, "VAULT_NAMESPACE")
+            .map(|name| name.trim_matches('/').to_owned()),
+        method,
+        mounts: mounts(&table, problems),
+        options,
+        max_retries: number(environment, "VAULT_MAX_RETRIES", &mut missing),
+        skips_verification: false,
+        missing,
+    })
+}
+
+impl Configured for Vault {
+    fn missing(&self) -> Vec<(String, String)> {
+        self.missing.clone()
+    }
+
+    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+        locator::check(locator)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn is_list(&self, locator: &Locator) -> bool {
+        locator::is_list(locator)
+    }
+
+    fn max_retries(&self) -> Option<u32> {
+        self.max_retries
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.skips_verification.then(|| {
+            "`danger_skip_tls_verify`: any server is taken for Vault, and whoever is on the way reads every secret"
+                .into()
+        })
+    }
+
+    fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
+        let Some(address) = self.address else {
+            // `missing` has said so before.
+            return Err(ProviderError::new(handfast_core::ErrorKind::Unavailable, NO_ADDRESS));
+        };
+        let client = Client::new(self.options, &context)?;
+        let api = Api::new(client, address.url, self.namespace);
+        Ok(Rc::new(Store { session: Session::new(api, self.method, context), mounts: Mounts::new(self.mounts) }))
+    }
+}
+
+const NO_ADDRESS: &str = "where Vault is, is not said";
+
+fn address(
+    table: &Table,
+    environment: &dyn Environment,
+    plaintext: Plaintext,
+    problems: &mut Problems,
+    missing: &mut Vec<(String, String)>,
+) -> Option<Address> {
+    let parse = |text: &str| Address::parse(text, plaintext);
+    if let Some((text, place)) = table.string("address").zip(table.place("address")) {
+        return parse(text)
+            .map_err(|(message, hint)| problems.add_with_hint(place, format!("`address`: {message}"), hint))
+            .ok();
+    }
+    let Some(text) = environment.variable("VAULT_ADDR") else {
+        missing.push((NO_ADDRESS.into(), "set `address` in [providers.vault], or VAULT_ADDR".into()));
+        return None;
+    };
+    parse(text).map_err(|(message, hint)| missing.push((format!("`VAULT_ADDR`: {message}"), hint))).ok()
+}
+
+fn mounts(table: &Table, problems: &mut Problems) -> Vec<Mount> {
+    let Some(mounts) = table.table("mounts") else { return Vec::new() };
+    let mut said = Vec::new();
+    for (path, place) in mounts.keys() {
+        let Some(kind) = mounts.string(path) else { continue };
+        match KINDS.iter().find(|(name, _)| *name == kind) {
+            Some((_, kind)) => said.push(Mount { path: path.trim_matches('/').to_owned(), kind: *kind }),
+            None => {
+                let place: &Place = mounts.place(path).unwrap_or(place);
+                let message = format!("`mounts.{}` is \"{}\"", excerpt(path), excerpt(kind));
+                let kinds = KINDS.map(|(name, _)| format!("\"{name}\"")).join(" or ");
+                problems.add(place, format!("{message}, expected {kinds}"));
+            }
+        }
+    }
+    said
+}
+
+fn text(table: &Table, key: &str, environment: &dyn Environment, variable: &str) -> Option<String> {
+    table.string(key).or_else(|| environment.variable(variable)).map(str::to_owned)
+}
+
+/// VAULT_CLIENT_TIMEOUT: seconds, or a duration as Go writes it.
+fn client_timeout(environment: &dyn Environment, missing: &mut Vec<(String, String)>) -> Option<Duration> {
+    let text = environment.variable("VAULT_CLIENT_TIMEOUT")?;
+    let seconds = text.parse().map(Duration::from_secs).ok();
+    let timeout = seconds.or_else(|| handfast_core::keys::parse_duration(text)).filter(|timeout| !timeout.is_zero());
+    if timeout.is_none() {
+        let message = format!("`VAULT_CLIENT_TIMEOUT` is \"{}\", expected more than no time", excerpt(text));
+        missing.push((message, "such as \"30\", which is in seconds, or \"1m30s\"".into()));
+    }
+    timeout
+}
+
+fn number(environment: &dyn Environment, variable: &str, missing: &mut Vec<(String, String)>) -> Option<u32> {
+    let text = environment.variable(variable)?;
+    let number = text.parse().ok();
+    if number.is_none() {
+        missing.push((format!("`{variable}` is \"{}\", expected a number", excerpt(text)), "such as \"2\"".into()));
+    }
+    number
+}

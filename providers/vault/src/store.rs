@@ -1,0 +1,248 @@
+//! From a locator to requests, and from their answers to values.
+
+use std::rc::Rc;
+
+use handfast_core::{
+    BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Locator, Provider, ProviderError, SecretValue, Summary,
+};
+use handfast_http::Response;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use vaultrs::api::kv2::requests::ReadSecretRequest;
+
+use crate::api::{self, Answer, endpoints};
+use crate::auth::Login;
+use crate::explain::Attempt;
+use crate::locator::{UNWRAP, is_list};
+use crate::mounts::{Kind, Mount, Mounts};
+use crate::session::Session;
+
+/// A connection to Vault.
+pub struct Store {
+    /// The session.
+    pub session: Session,
+    /// What stands where.
+    pub mounts: Mounts,
+}
+
+impl Provider for Store {
+    fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>> {
+        Box::pin(async move {
+            let login = self.session.login().await?;
+            if locator.path == UNWRAP {
+                return self.unwrap(&login).await;
+            }
+            let path = locator.path.strip_suffix("/*").unwrap_or(&locator.path);
+            let mount = self.mounts.of(path, &self.session.api, login.token.as_ref()).await?;
+            match &locator.params {
+                _ if is_list(locator) => self.list(path, &mount, &login).await,
+                Some(params) => self.write(path, params, &mount, &login).await,
+                None => self.read(locator, &mount, &login).await,
+            }
+        })
+    }
+
+    fn finish(&self, ending: Ending) -> BoxFuture<'_, ()> {
+        Box::pin(self.session.finish(ending))
+    }
+
+    fn summary(&self) -> Summary {
+        Summary { requests: self.session.api.requests(), expiry: self.session.expiry() }
+    }
+}
+
+impl Store {
+    async fn read(&self, locator: &Locator, mount: &Mount, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
+        let path = &locator.path;
+        let version = locator.parameter("version").and_then(|version| version.parse().ok());
+        if mount.kind == Kind::Kv2 {
+            return self.read_version(path, version, mount, login).await;
+        }
+        let attempt = self.attempt("read", path, path, "read");
+        if version.is_some() {
+            let why = format!("`version` is of KV 2 secrets, and `{}` is another kind of mount", mount.path);
+            return Err(attempt.failure(ErrorKind::NotFound, &why));
+        }
+        let response = self.session.api.send(&endpoints::Read(path), login.token.as_ref()).await?;
+        if !response.is_success() {
+            return Err(attempt.refused(&response));
+        }
+        self.leased_data(path, &response, &attempt)
+    }
+
+    async fn read_version(
+        &self,
+        path: &str,
+        version: Option<u64>,
+        mount: &Mount,
+        login: &Rc<Login>,
+    ) -> Result<Fetched, ProviderError> {
+        let rest = mount.rest(path);
+        let policy_path = format!("{}/data/{rest}", mount.path);
+        let attempt = self.attempt("read", path, &policy_path, "read");
+        let endpoint = ReadSecretRequest { mount: mount.path.clone(), path: rest.to_owned(), version };
+        let response = self.session.api.send(&endpoint, login.token.as_ref()).await?;
+        match response.status() {
+            200 => {}
+            404 => return Err(self.no_version(&response, rest, mount, &attempt)),
+            _ => return Err(attempt.refused(&response)),
+        }
+        let answer: Answer<'_> = api::of(&response, &attempt.says())?;
+        let entry: Option<Version<'_>> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
+        match entry.and_then(|entry| entry.data) {
+            Some(data) => Ok(Fetched::from(compact(data))),
+            None => Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data of a KV 2 secret")),
+        }
+    }
+
+    /// Why a KV 2 secret, or a version of it, is not there.
+    fn no_version(&self, response: &Response, rest: &str, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
+        let metadata = serde_json::from_slice::<Answer<'_>>(response.body().expose())
+            .ok()
+            .and_then(|answer| serde_json::from_str::<Version<'_>>(answer.data?.get()).ok())
+            .and_then(|entry| entry.metadata);
+        match metadata {
+            Some(Metadata { destroyed: true, version, .. }) => {
+                attempt.failure(ErrorKind::NotFound, &format!("its version {version} was destroyed"))
+            }
+            Some(Metadata { version, .. }) => {
+                let error = attempt.failure(ErrorKind::NotFound, &format!("its version {version} was deleted"));
+                let undelete = format!("`vault kv undelete -mount={} -versions={version} {rest}`", mount.path);
+                error.hint(format!("{undelete} brings it back"))
+            }
+            None => {
+                let error = attempt.refused(response);
+                match rest.strip_prefix("data/") {
+                    Some(rest) => error.hint(format!(
+                        "write `{}/{rest}`: `data/` is Vault's own, and is put in for a KV 2 mount",
+                        mount.path
+                    )),
+                    None => error,
+                }
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        path: &str,
+        params: &str,
+        mount: &Mount,
+        login: &Rc<Login>,
+    ) -> Result<Fetched, ProviderError> {
+        let attempt = self.attempt("write", path, path, "update");
+        if mount.kind != Kind::Other {
+            let why = "`params` would overwrite what a key/value mount holds";
+            return Err(attempt.failure(ErrorKind::Malformed, why).hint("take `params` out to read the secret"));
+        }
+        let response = self.session.api.send(&endpoints::Write { path, params }, login.token.as_ref()).await?;
+        if !response.is_success() {
+            return Err(attempt.refused(&response));
+        }
+        self.leased_data(path, &response, &attempt)
+    }
+
+    async fn list(&self, path: &str, mount: &Mount, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
+        #[derive(Deserialize)]
+        struct Keys {
+            keys: Vec<String>,
+        }
+        let asked = match mount.kind {
+            Kind::Kv2 if path == mount.path => format!("{}/metadata", mount.path),
+            Kind::Kv2 => format!("{}/metadata/{}", mount.path, mount.rest(path)),
+            Kind::Kv1 | Kind::Other => path.to_owned(),
+        };
+        let policy_path = format!("{asked}/");
+        let attempt = self.attempt("list", path, &policy_path, "list");
+        let response = self.session.api.send(&endpoints::List(&asked), login.token.as_ref()).await?;
+        match response.status() {
+            200 => {}
+            404 => return Err(attempt.failure(ErrorKind::NotFound, "there is nothing below it")),
+            _ => return Err(attempt.refused(&response)),
+        }
+        let answer: Answer<'_> = api::of(&response, &attempt.says())?;
+        let Some(Keys { keys }) = answer.data.and_then(|data| serde_json::from_str(data.get()).ok()) else {
+            return Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no list of names"));
+        };
+        // A name that ends with a slash stands for what is further below.
+        let entries = keys.into_iter().filter(|key| !key.ends_with('/')).map(|name| {
+            let locator = Locator { path: format!("{path}/{name}"), parameters: Vec::new(), params: None };
+            Entry { name, found: Found::At(locator) }
+        });
+        let entries: Vec<Entry> = entries.collect();
+        if entries.is_empty() {
+            return Err(attempt.failure(ErrorKind::NotFound, "there is no secret directly below it"));
+        }
+        Ok(Fetched::from(entries))
+    }
+
+    /// What the session's own token wraps.
+    async fn unwrap(&self, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
+        let attempt = self.attempt("unwrap", UNWRAP, UNWRAP, "update");
+        let response = self.session.api.send(&endpoints::Unwrap, login.token.as_ref()).await?;
+        if !response.is_success() {
+            return Err(crate::auth::unwrap_refused(&response, &attempt.says()));
+        }
+        self.leased_data(UNWRAP, &response, &attempt)
+    }
+
+    /// The data of an answer, and its lease.
+    fn leased_data(&self, path: &str, response: &Response, attempt: &Attempt<'_>) -> Result<Fetched, ProviderError> {
+        let answer: Answer<'_> = api::of(response, &attempt.says())?;
+        let Some(data) = answer.data else {
+            return Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data"));
+        };
+        let fetched = Fetched::from(compact(data));
+        Ok(match answer.lease() {
+            Some(lease) => {
+                self.session.leased(path, lease.clone());
+                fetched.leased(lease)
+            }
+            None => fetched,
+        })
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        verb: &'static str,
+        path: &'a str,
+        policy_path: &'a str,
+        capability: &'static str,
+    ) -> Attempt<'a> {
+        Attempt { verb, path, policy_path, capability, namespace: self.session.api.namespace() }
+    }
+}
+
+/// The data of a KV 2 secret's version.
+#[derive(Deserialize)]
+struct Version<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    destroyed: bool,
+    #[serde(default)]
+    version: u64,
+}
+
+/// The text of a JSON value, byte for byte but for white space between its tokens. Vault writes none; a proxy might.
+fn compact(data: &RawValue) -> SecretValue {
+    let mut text = Vec::with_capacity(data.get().len());
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in data.get().bytes() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = byte == b'"';
+        }
+        text.push(byte);
+    }
+    SecretValue::from(text)
+}
