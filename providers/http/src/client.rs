@@ -64,8 +64,8 @@ impl Client {
 
     /// Sends a request and reads the whole answer, whatever its status.
     ///
-    /// A `GET` that is redirected within its origin (scheme, host and port) is followed, five times at most. A redirect to
-    /// another origin is [`Untrusted`](ErrorKind::Untrusted): nobody has said that the credential may go there.
+    /// A `GET` or `LIST` that is redirected within its origin (scheme, host and port) is followed, five times at most. A
+    /// redirect to another origin is [`Untrusted`](ErrorKind::Untrusted): nobody has said that the credential may go there.
     pub async fn send(&self, request: Request) -> Result<Response, ProviderError> {
         let peer = self.peer(&request.url);
         if self.options.unix_socket.is_none() {
@@ -137,7 +137,8 @@ fn redirected(
         let why = format!("it redirects to another origin, {}, which is not followed", origin(&next));
         return Err(peer.failure(ErrorKind::Untrusted, &why).hint("if that is the right address, configure it"));
     }
-    if request.method != Method::GET {
+    // A store's own method for reading names (Vault).
+    if request.method != Method::GET && request.method.as_str() != "LIST" {
         return Err(peer.failure(ErrorKind::Malformed, &format!("it redirects a {}", request.method)));
     }
     // reqwest would make credentials of them.

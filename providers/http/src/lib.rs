@@ -40,6 +40,7 @@ pub use proxy::{Proxy, ProxyUrl};
 pub use request::Request;
 /// The library underneath, for an adapter of an SDK that wants its types.
 pub use reqwest;
-pub use reqwest::{Method, Url};
+pub use reqwest::header::HeaderMap;
+pub use reqwest::{Method, StatusCode, Url};
 pub use response::Response;
 pub use server_name::ServerName;
