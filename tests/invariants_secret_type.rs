@@ -8,9 +8,10 @@ use support::{Source, has_word, sources};
 
 /// Every file that may look at a secret, and what for.
 const EXPOSE: &[(&str, &str)] = &[
+    ("providers/http/src/authorities.rs", "the certificates of a `ca_file`"),
+    ("providers/http/src/identity.rs", "a client certificate and its key"),
     ("providers/http/src/proxy.rs", "the proxy's URL, with its password, for the client"),
     ("providers/http/src/request.rs", "the body to send"),
-    ("providers/http/src/tls.rs", "the certificates of a `ca_file`"),
     ("providers/mock/src/lib.rs", "a copy of the made-up value"),
     ("src/config/source.rs", "a configuration file's text, which may hold credentials"),
     ("src/config/environment.rs", "a credential that `env_keep` names, for the app"),

@@ -92,6 +92,10 @@ struct Flaky {
 }
 
 impl Files for Flaky {
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, ProviderError> {
+        System.list(directory)
+    }
+
     fn read(&self, path: &Path, root: Option<&Path>, limit: usize) -> Result<SecretValue, ProviderError> {
         match self.failing.get() {
             0 => System.read(path, root, limit),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, ProviderError, SecretValue, files};
-use handfast_http::{Client, Options, Plaintext, Request, Url};
+use handfast_http::{CaSource, Client, Options, Plaintext, Request, Url};
 
 struct NoEnvironment;
 
@@ -37,7 +37,11 @@ impl Clock for SystemClock {
 async fn fetch(url: &str, ca_file: Option<&String>) -> Result<String, ProviderError> {
     let context =
         Context { environment: Rc::new(NoEnvironment), files: Rc::new(files::System), clock: Rc::new(SystemClock) };
-    let options = Options { ca_file: ca_file.map(Into::into), plaintext: Plaintext::Anywhere, ..Options::default() };
+    let options = Options {
+        ca: ca_file.map(|path| CaSource::File(path.into())).into_iter().collect(),
+        plaintext: Plaintext::Anywhere,
+        ..Options::default()
+    };
     let url = Url::parse(url).map_err(|error| ProviderError::new(ErrorKind::Malformed, error.to_string()))?;
     let response = Client::new(options, &context)?.send(Request::get(url)).await?;
     Ok(format!("{} {}", response.status(), String::from_utf8_lossy(response.body().expose())))

@@ -46,6 +46,11 @@ impl Address {
             if !path.starts_with('/') || path.contains('\0') {
                 return Err(("a Unix socket's address has no absolute path".into(), expected()));
             }
+            // `sun_path` has 108 bytes, the last of them zero.
+            if path.len() > 107 {
+                let message = format!("a Unix socket's path has at most 107 bytes, and this one {}", path.len());
+                return Err((message, "move the socket, or reach it through a shorter link".into()));
+            }
             // A constant, but parsed here so that no `expect` is needed.
             let url = Url::parse("http://localhost/").map_err(|error| (error.to_string(), expected()))?;
             return Ok(Self { url, unix_socket: Some(path.into()) });
@@ -147,6 +152,7 @@ mod tests {
             "unix://relative",
             "unix://",
             "unix:///a\0b",
+            &format!("unix:///{}", "x".repeat(107)),
             "https://a?token=b",
             "https://a/#b",
         ] {
@@ -182,5 +188,6 @@ mod tests {
         let address = Address::parse("unix:///run/agent.sock", Plaintext::Local).unwrap();
         assert_eq!(address.unix_socket, Some("/run/agent.sock".into()));
         assert_eq!(address.url.as_str(), "http://localhost/");
+        assert!(Address::parse(&format!("unix:///{}", "x".repeat(106)), Plaintext::Local).is_ok());
     }
 }

@@ -1,9 +1,10 @@
 //! The client itself: one connection pool, one exchange at a time through [`Client::send`].
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use handfast_core::{Clock, Context, ErrorKind, ProviderError};
-use reqwest::header::LOCATION;
+use reqwest::header::{HOST, HeaderValue, LOCATION};
 use reqwest::{Method, Url, redirect};
 
 use crate::address::{self, origin};
@@ -13,6 +14,7 @@ use crate::proxy::Route;
 use crate::request::Request;
 use crate::resolve::Resolver;
 use crate::response::Response;
+use crate::server_name::Alias;
 use crate::tls;
 
 /// How many redirects are followed within one origin.
@@ -23,20 +25,23 @@ pub struct Client {
     inner: reqwest::Client,
     options: Options,
     route: Route,
+    alias: Option<Arc<Alias>>,
     clock: Rc<dyn Clock>,
 }
 
 impl Client {
-    /// Makes a client. Reads `ca_file` and, where `proxy` says so, the variables that name a proxy; connects to nothing.
+    /// Makes a client. Reads the files that its options name and, where `proxy` says so, the variables that name a proxy;
+    /// connects to nothing.
     pub fn new(options: Options, context: &Context) -> Result<Self, ProviderError> {
         let route = Route::new(&options.proxy, &*context.environment)?;
+        let alias = options.server_name.as_ref().map(Alias::new).transpose()?.flatten().map(Arc::new);
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::configuration(&options, context)?)
+            .tls_backend_preconfigured(tls::configuration(&options, alias.as_deref(), context)?)
             // Enough for musl to give up on a name server that fails (5 s), and not all that a connection has.
-            .dns_resolver(Resolver { patience: options.connect_timeout / 4 * 3 })
+            .dns_resolver(Resolver { patience: options.connect_timeout / 4 * 3, alias: alias.clone() })
             // Without it reqwest reads the proxy's variables from the process.
             .no_proxy()
-            .proxy(route.clone().into_reqwest())
+            .proxy(route.clone().into_reqwest(alias.clone()))
             .redirect(redirect::Policy::none())
             .referer(false)
             .user_agent(concat!("handfast/", env!("CARGO_PKG_VERSION")))
@@ -47,7 +52,7 @@ impl Client {
             builder = builder.unix_socket(path.as_path());
         }
         let inner = builder.build().map_err(|_| ProviderError::new(ErrorKind::Os, "cannot set up the HTTP client"))?;
-        Ok(Self { inner, options, route, clock: context.clock.clone() })
+        Ok(Self { inner, options, route, alias, clock: context.clock.clone() })
     }
 
     /// The client underneath, for an SDK that brings its own requests. It has the same trust, proxy, look-up and time
@@ -59,8 +64,8 @@ impl Client {
 
     /// Sends a request and reads the whole answer, whatever its status.
     ///
-    /// A `GET` that is redirected within its origin (scheme, host and port) is followed, five times at most. A redirect to
-    /// another origin is [`Untrusted`](ErrorKind::Untrusted): nobody has said that the credential may go there.
+    /// A `GET` or `LIST` that is redirected within its origin (scheme, host and port) is followed, five times at most. A
+    /// redirect to another origin is [`Untrusted`](ErrorKind::Untrusted): nobody has said that the credential may go there.
     pub async fn send(&self, request: Request) -> Result<Response, ProviderError> {
         let peer = self.peer(&request.url);
         if self.options.unix_socket.is_none() {
@@ -79,6 +84,7 @@ impl Client {
         let mut url = request.url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let mut hop = request.to_reqwest(url.clone());
+            self.rename(&mut hop);
             // The limit of one hop must not come before ours, which holds for all of them and says so.
             *hop.timeout_mut() = Some(self.options.total_timeout.saturating_mul(2));
             let answer = self.inner.execute(hop).await.map_err(|error| peer.explain(&error, Stage::Head))?;
@@ -88,6 +94,20 @@ impl Client {
             }
         }
         Err(peer.failure(ErrorKind::Malformed, &format!("it redirects more than {MOST_REDIRECTS} times")))
+    }
+
+    /// Gives a request's host its other name, if it has one.
+    fn rename(&self, hop: &mut reqwest::Request) {
+        let Some(renamed) = self.alias.as_ref().and_then(|alias| alias.rename(hop.url())) else { return };
+        if self.options.unix_socket.is_some() || self.route.via(hop.url()).is_some() {
+            return;
+        }
+        let host = hop.url().host_str().unwrap_or_default();
+        let host = hop.url().port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        if let Ok(host) = HeaderValue::try_from(host) {
+            hop.headers_mut().insert(HOST, host);
+            *hop.url_mut() = renamed;
+        }
     }
 
     fn peer(&self, url: &Url) -> Peer<'_> {
@@ -117,7 +137,8 @@ fn redirected(
         let why = format!("it redirects to another origin, {}, which is not followed", origin(&next));
         return Err(peer.failure(ErrorKind::Untrusted, &why).hint("if that is the right address, configure it"));
     }
-    if request.method != Method::GET {
+    // A store's own method for reading names (Vault).
+    if request.method != Method::GET && request.method.as_str() != "LIST" {
         return Err(peer.failure(ErrorKind::Malformed, &format!("it redirects a {}", request.method)));
     }
     // reqwest would make credentials of them.

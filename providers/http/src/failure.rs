@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 use handfast_core::{ErrorKind, ProviderError};
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::options::Options;
 
@@ -37,8 +37,8 @@ impl Peer<'_> {
     /// is not known is taken for the network's fault, which trying again may mend.
     pub(crate) fn explain(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
         if let Some(tls) = find::<rustls::Error>(error) {
-            let (why, hint) = distrust(tls);
-            let failure = self.failure(ErrorKind::Untrusted, &why);
+            let (kind, why, hint) = self.distrust(tls);
+            let failure = self.failure(kind, &why);
             return match hint {
                 Some(hint) => failure.hint(hint),
                 None => failure,
@@ -127,26 +127,31 @@ impl Peer<'_> {
             (_, Stage::Body) => ENDED_EARLY,
             (NotFound, _) => "there is no such socket",
             (PermissionDenied, _) if self.options.unix_socket.is_some() => {
-                return self.failure(ErrorKind::Denied, "permission denied");
+                return self.failure(ErrorKind::Denied, "permission denied").hint(SOCKET);
             }
             (PermissionDenied, _) => "the system does not allow the connection",
             _ => "the connection failed",
         };
         self.failure(ErrorKind::Unavailable, why)
     }
-}
 
-const ENDED_EARLY: &str = "the answer ended early";
+    /// Why TLS failed. Each of these is final: a peer that could not be trusted, or that does not trust us, is not asked
+    /// again.
+    fn distrust(&self, error: &rustls::Error) -> (ErrorKind, String, Option<&'static str>) {
+        use rustls::Error as Tls;
+        let (why, hint) = match error {
+            Tls::InvalidCertificate(certificate) => self.invalid(certificate),
+            Tls::AlertReceived(alert) => return self.alert(*alert),
+            Tls::InvalidMessage(_) => ("it answers the TLS handshake with something else than TLS".into(), Some(PORT)),
+            Tls::PeerIncompatible(_) => ("it takes no TLS version, cipher or key exchange that is safe".into(), None),
+            Tls::UnsupportedNameType => ("TLS cannot check a name like this".into(), Some(NAME)),
+            _ => ("TLS failed".into(), None),
+        };
+        (ErrorKind::Untrusted, why, hint)
+    }
 
-/// Why TLS failed. Each of these is final: a peer that could not be trusted is not asked again.
-fn distrust(error: &rustls::Error) -> (String, Option<&'static str>) {
-    use rustls::Error as Tls;
-    const CLOCK: &str = "renew the certificate, or check this machine's clock";
-    const NAME: &str = "use a name in the address that the certificate is for";
-    const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
-    const PORT: &str = "look at the port: it does not speak TLS";
-    let (why, hint) = match error {
-        Tls::InvalidCertificate(certificate) => match certificate {
+    fn invalid(&self, certificate: &CertificateError) -> (String, Option<&'static str>) {
+        let (why, hint) = match certificate {
             CertificateError::ExpiredContext { time, not_after } => {
                 let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
                 return (format!("its certificate expired {ago} ago, by this machine's clock"), Some(CLOCK));
@@ -158,7 +163,13 @@ fn distrust(error: &rustls::Error) -> (String, Option<&'static str>) {
             CertificateError::Expired => ("its certificate has expired", Some(CLOCK)),
             CertificateError::NotValidYet => ("its certificate is not valid yet", Some(CLOCK)),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                ("its certificate is for another name", Some(NAME))
+                return match &self.options.server_name {
+                    Some(names) => (format!("its certificate is not for `{}`", names.name.escape_debug()), None),
+                    None => ("its certificate is for another name".into(), Some(NAME)),
+                };
+            }
+            CertificateError::BadSignature if self.options.danger_skip_verification => {
+                ("it does not hold the key of its certificate", None)
             }
             // A bad signature is that of another authority with the same name: a key that was replaced.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -166,15 +177,39 @@ fn distrust(error: &rustls::Error) -> (String, Option<&'static str>) {
             }
             CertificateError::Revoked => ("its certificate is revoked", None),
             _ => ("its certificate is not valid for a server", None),
-        },
-        Tls::InvalidMessage(_) => ("it answers the TLS handshake with something else than TLS", Some(PORT)),
-        Tls::AlertReceived(alert) => return (format!("it ended TLS with the alert {alert:?}"), None),
-        Tls::PeerIncompatible(_) => ("it takes no TLS version, cipher or key exchange that is safe", None),
-        Tls::UnsupportedNameType => ("TLS cannot check a name like this", Some(NAME)),
-        _ => ("TLS failed", None),
-    };
-    (why.to_owned(), hint)
+        };
+        (why.to_owned(), hint)
+    }
+
+    /// What it says when it ends TLS. Of a certificate it says it only of ours.
+    fn alert(&self, alert: AlertDescription) -> (ErrorKind, String, Option<&'static str>) {
+        use AlertDescription as Alert;
+        let shown = self.options.client_certificate.is_some();
+        let (why, hint) = match alert {
+            Alert::CertificateRequired => ("it asks for a client certificate", None),
+            // With TLS 1.2 there is no better word for it.
+            Alert::BadCertificate if !shown => ("it asks for a client certificate", None),
+            Alert::UnknownCA if shown => ("it does not know the authority of our client certificate", None),
+            Alert::CertificateExpired if shown => ("our client certificate has expired, by its clock", Some(CLOCK)),
+            Alert::CertificateRevoked if shown => ("our client certificate is revoked", None),
+            Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown | Alert::AccessDenied
+                if shown =>
+            {
+                ("it refuses our client certificate", None)
+            }
+            _ => return (ErrorKind::Untrusted, format!("it ended TLS with the alert {alert:?}"), None),
+        };
+        (ErrorKind::Denied, why.to_owned(), hint)
+    }
 }
+
+const ENDED_EARLY: &str = "the answer ended early";
+const CLOCK: &str = "renew the certificate, or check this machine's clock";
+const NAME: &str = "use a name in the address that the certificate is for";
+const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
+const PORT: &str = "look at the port: it does not speak TLS";
+const SOCKET: &str =
+    "make the socket writable for our user or one of its groups, and each directory on its way enterable";
 
 /// A duration in its largest unit.
 fn about(seconds: u64) -> String {

@@ -2,8 +2,8 @@
 //!
 //! It decides once, for all of them, what handfast trusts, where it connects and how long it waits:
 //!
-//! - TLS 1.2 and 1.3 by rustls and ring. The trusted roots are built in ([`Roots`]), a user adds or replaces them with
-//!   `ca_file`; the system's are not read.
+//! - TLS 1.2 and 1.3 by rustls and ring. The trusted roots are built in ([`Roots`]), a user adds or replaces them
+//!   ([`CaSource`]); the system's are not read.
 //! - No credential in clear text: `https` only, but for loopback, a Unix socket and what [`Plaintext`] allows.
 //! - No redirect leaves the origin that the credential is meant for.
 //! - No variable is read from the process: a proxy comes from the configuration, or from the [`Context`] where that says so.
@@ -18,21 +18,29 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod address;
+mod authorities;
 mod client;
 mod failure;
+mod identity;
 mod options;
 mod proxy;
 mod request;
 mod resolve;
 mod response;
+mod server_name;
 mod tls;
+mod verify;
 
 pub use address::{Address, Plaintext};
+pub use authorities::CaSource;
 pub use client::Client;
+pub use identity::ClientCertificate;
 pub use options::{CA_FILE, KEYS, Options, PROXY, ROOTS, Roots};
 pub use proxy::{Proxy, ProxyUrl};
 pub use request::Request;
 /// The library underneath, for an adapter of an SDK that wants its types.
 pub use reqwest;
-pub use reqwest::{Method, Url};
+pub use reqwest::header::HeaderMap;
+pub use reqwest::{Method, StatusCode, Url};
 pub use response::Response;
+pub use server_name::ServerName;

@@ -7,7 +7,10 @@ use handfast_core::keys::{Key, Kind};
 use handfast_core::{Problems, Table};
 
 use crate::address::Plaintext;
+use crate::authorities::CaSource;
+use crate::identity::ClientCertificate;
 use crate::proxy::{Proxy, ProxyUrl};
+use crate::server_name::ServerName;
 
 /// `ca_file`, for `[fetch]` and `[providers.NAME]`.
 pub const CA_FILE: Key =
@@ -35,10 +38,16 @@ pub const KEYS: &[Key] = &[CA_FILE, ROOTS, PROXY];
 /// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A file of certificates in PEM form to trust as roots. Default: none.
-    pub ca_file: Option<PathBuf>,
+    /// Certificates to trust as roots. Default: none.
+    pub ca: Vec<CaSource>,
     /// Whether the built-in roots are trusted. Default: they are.
     pub roots: Roots,
+    /// What proves who we are to a server that asks in TLS. Default: nothing.
+    pub client_certificate: Option<ClientCertificate>,
+    /// A host whose certificate is for another name. Default: each has its own.
+    pub server_name: Option<ServerName>,
+    /// Takes any server for the right one, so that whoever is on the way reads every secret. Default: no.
+    pub danger_skip_verification: bool,
     /// Which proxy to use. Default: none.
     pub proxy: Proxy,
     /// A Unix socket that every request goes to, whatever its URL's host. Default: none.
@@ -56,7 +65,7 @@ pub struct Options {
     pub response_limit: usize,
 }
 
-/// Which certificates are trusted besides those of `ca_file`.
+/// Which certificates are trusted besides those of `ca`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Roots {
     /// Mozilla's, as of the build.
@@ -69,8 +78,11 @@ pub enum Roots {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            ca_file: None,
+            ca: Vec::new(),
             roots: Roots::Builtin,
+            client_certificate: None,
+            server_name: None,
+            danger_skip_verification: false,
             proxy: Proxy::None,
             unix_socket: None,
             plaintext: Plaintext::Local,
@@ -89,14 +101,14 @@ impl Options {
         let mut options = Self::default();
         let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));
         if let Some((path, place)) = last("ca_file") {
-            options.ca_file = Some(path.into());
+            options.ca = vec![CaSource::File(path.into())];
             if !path.starts_with('/') {
                 problems.add(place, format!("`ca_file` is \"{}\", expected an absolute path", path.escape_debug()));
             }
         }
         if let Some(("none", place)) = last("roots") {
             options.roots = Roots::None;
-            if options.ca_file.is_none() {
+            if options.ca.is_empty() {
                 problems.add_with_hint(place, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT);
             }
         }
@@ -143,7 +155,7 @@ mod tests {
         let mut problems = Problems::default();
         let options = Options::read(&[&fetch, &provider], &mut problems);
         assert!(problems.is_empty());
-        assert_eq!(options.ca_file, Some("/provider.pem".into()));
+        assert_eq!(options.ca, [CaSource::File("/provider.pem".into())]);
         assert_eq!(options.roots, Roots::None);
         assert!(matches!(options.proxy, Proxy::None));
     }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use handfast_core::{Environment, ErrorKind, ProviderError};
 use reqwest::Url;
 
 use crate::address::{self, Distance, distance, origin};
+use crate::server_name::Alias;
 
 /// What `proxy` says.
 #[derive(Clone, Debug, Default)]
@@ -98,8 +100,14 @@ impl Route {
     }
 
     /// The same as what reqwest asks for each connection.
-    pub(crate) fn into_reqwest(self) -> reqwest::Proxy {
-        reqwest::Proxy::custom(move |target| self.via(target).map(|proxy| proxy.expose().clone()))
+    pub(crate) fn into_reqwest(self, alias: Option<Arc<Alias>>) -> reqwest::Proxy {
+        // A URL is renamed only where no proxy is on the way.
+        let direct = move |target: &Url| alias.as_ref().is_some_and(|alias| alias.is_renamed(target));
+        reqwest::Proxy::custom(
+            move |target| {
+                if direct(target) { None } else { self.via(target).map(|proxy| proxy.expose().clone()) }
+            },
+        )
     }
 }
 

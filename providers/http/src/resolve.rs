@@ -1,7 +1,9 @@
 //! Names to addresses.
 
 use std::io;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
 use crate::address::{Distance, distance};
+use crate::server_name::Alias;
 
 /// The system's resolver, with two rules of our own.
 ///
@@ -23,13 +26,20 @@ use crate::address::{Distance, distance};
 /// waits for it.
 pub(crate) struct Resolver {
     pub(crate) patience: Duration,
+    /// A name that stands for another host.
+    pub(crate) alias: Option<Arc<Alias>>,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let patience = self.patience;
+        let (patience, alias) = (self.patience, self.alias.clone());
         Box::pin(async move {
-            let addresses = tokio::time::timeout(patience, addresses(name.as_str())).await.unwrap_or_else(|_| {
+            let host = match alias.as_ref().and_then(|alias| alias.host_of(name.as_str())) {
+                Some(Ok(ip)) => return Ok(Box::new(iter::once(SocketAddr::new(ip, 0))) as Addrs),
+                Some(Err(host)) => host,
+                None => name.as_str(),
+            };
+            let addresses = tokio::time::timeout(patience, addresses(host)).await.unwrap_or_else(|_| {
                 Err(io::Error::other(format!("no name server gave an answer within {patience:?}")))
             })?;
             Ok(Box::new(addresses.into_iter()) as Addrs)

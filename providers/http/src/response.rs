@@ -48,6 +48,11 @@ impl Response {
         self.body
     }
 
+    /// The answer as another library takes it: status, headers and body.
+    pub fn into_parts(self) -> (StatusCode, HeaderMap, SecretValue) {
+        (self.status, self.headers, self.body)
+    }
+
     /// How long the store asks to wait: `Retry-After` in seconds or as a date, at most five minutes. What is neither, or
     /// asks for no wait, counts as absent.
     pub fn retry_after(&self) -> Option<Duration> {

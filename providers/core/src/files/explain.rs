@@ -42,6 +42,24 @@ pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> Pr
     }
 }
 
+/// The same for a directory whose files are wanted.
+pub fn unlisted(directory: &Path, error: Errno) -> ProviderError {
+    let target = Target { path: directory, root: None };
+    let (kind, why) = match (error, stat(directory)) {
+        (Errno::ENOENT, _) => (ErrorKind::NotFound, "no such directory".to_owned()),
+        (Errno::ENOTDIR, _) => (ErrorKind::NotFound, "it is not a directory".to_owned()),
+        (Errno::EACCES, Ok(stat)) => {
+            (ErrorKind::Denied, format!("permission denied: {}, and we are {}", whose(&stat), ourselves()))
+        }
+        _ => return failure(target, error, None),
+    };
+    let failure = ProviderError::new(kind, format!("{}: {why}", target.attempt()));
+    match kind {
+        ErrorKind::Denied => failure.hint(format!("let uid {} or one of its groups list it (mode `r`)", geteuid())),
+        _ => failure,
+    }
+}
+
 const LINKS_STAY_BELOW: &str = "only files below `root` are read; links below it must be relative";
 
 impl Target<'_> {

@@ -1,13 +1,14 @@
 //! Reading files that someone else may have made.
 
 mod explain;
+mod list;
 mod open;
 mod refuse;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use zeroize::Zeroizing;
@@ -17,6 +18,10 @@ use crate::secret::SecretValue;
 
 /// Reads whole files.
 pub trait Files {
+    /// Every file of a directory and of those below it, as paths, in their order. Left out is what kubelet makes for itself
+    /// (names that begin with `..`), and what a link to a directory leads to.
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, ProviderError>;
+
     /// Reads a regular file of at most `limit` bytes. With a `root`, `path` is below it and nothing outside is reached:
     /// relative links inside are followed, absolute ones and `..` beyond the root are refused. The root itself may be a link.
     fn read(&self, path: &Path, root: Option<&Path>, limit: usize) -> Result<SecretValue, ProviderError>;
@@ -29,6 +34,10 @@ pub trait Files {
 pub struct System;
 
 impl Files for System {
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, ProviderError> {
+        list::files(directory)
+    }
+
     fn read(&self, path: &Path, root: Option<&Path>, limit: usize) -> Result<SecretValue, ProviderError> {
         let target = open::Target { path, root };
         let refuse_special = |file: &dyn AsFd| match refuse::reason(file.as_fd()) {

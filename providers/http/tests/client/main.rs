@@ -4,6 +4,8 @@
 
 mod environment;
 mod faults;
+mod identity;
+mod names;
 mod proxies;
 mod redirects;
 mod support;

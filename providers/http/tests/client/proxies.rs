@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use handfast_core::ErrorKind::{Denied, Unavailable};
 use handfast_core::{Context, ProviderError};
-use handfast_http::{Client, Options, Proxy, ProxyUrl, Response, Url};
+use handfast_http::{Client, Options, Proxy, ProxyUrl, Response, ServerName, Url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -80,6 +80,29 @@ async fn this_machine_is_asked_directly() {
         assert_eq!(text(&ask(tunnel.options(), &context, &url).await.unwrap()), "near");
     }
     assert_eq!(tunnel.seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_proxy_is_told_the_host_where_the_certificate_is_for_another_name() {
+    let authority = Authority::new();
+    let context = World::trusting(&authority).context();
+    let named = |host: &str, tunnel: &Tunnel| {
+        let server_name = Some(ServerName { host: host.into(), name: "vault.internal".into() });
+        Options { server_name, ..tunnel.options() }
+    };
+    let right = Server::start(Some(authority.server(&["vault.internal"])), |_| ok("far")).await;
+    let tunnel = Tunnel::start(ESTABLISHED, right.address.port()).await;
+    let url = "https://store.example:8200/";
+    assert_eq!(text(&ask(named("store.example", &tunnel), &context, url).await.unwrap()), "far");
+    assert!(tunnel.seen()[0].starts_with("CONNECT store.example:8200 "), "{:?}", tunnel.seen());
+    // This machine is asked directly, and by the name.
+    let near = format!("https://127.0.0.1:{}/", right.address.port());
+    assert_eq!(text(&ask(named("127.0.0.1", &tunnel), &context, &near).await.unwrap()), "far");
+    assert_eq!(tunnel.seen().len(), 1);
+    let wrong = Server::start(Some(authority.server(&["store.example"])), |_| ok("")).await;
+    let tunnel = Tunnel::start(ESTABLISHED, wrong.address.port()).await;
+    let result = ask(named("store.example", &tunnel), &context, url).await;
+    failed(result, handfast_core::ErrorKind::Untrusted, "its certificate is not for `vault.internal`");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Redirects: within one origin, and never out of it.
 
 use handfast_core::ErrorKind::{Malformed, Untrusted};
+use handfast_core::SecretValue;
+use handfast_http::{HeaderMap, Method, Request};
 
 use crate::support::*;
 
@@ -55,6 +57,24 @@ async fn the_same_origin_is_followed_with_the_credential() {
         let requests = server.requests();
         assert_eq!(requests.len(), 2);
         assert!(requests[1].contains(&format!("x-vault-token: {CANARY}")), "{}", requests[1]);
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_another_library_keeps_its_method() {
+    let authority = Authority::new();
+    let script = |request: &str| if request.contains("/kv/?") { to(301, "/kv?list") } else { ok("names") };
+    let server = Server::start(Some(authority.server(&["127.0.0.1"])), script).await;
+    let headers = HeaderMap::from_iter([("x-vault-token".parse().unwrap(), CANARY.parse().unwrap())]);
+    let list = Method::from_bytes(b"LIST").unwrap();
+    let url = server.url("https", "/kv/?x");
+    let request = Request::from_parts(list, url, headers, SecretValue::from(Vec::new()));
+    let (status, headers, body) = fetch(&authority, options(), request).await.unwrap().into_parts();
+    assert_eq!((status.as_u16(), body.expose()), (200, &b"names"[..]));
+    assert_eq!(headers["content-length"], "5");
+    for (request, start) in server.requests().iter().zip(["LIST /kv/?x HTTP/1.1\r\n", "LIST /kv?list HTTP/1.1\r\n"]) {
+        assert!(request.starts_with(start) && request.contains(&format!("x-vault-token: {CANARY}\r\n")), "{request}");
+        assert!(!request.contains("content-length"), "{request}");
     }
 }
 

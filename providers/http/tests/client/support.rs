@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, Files, ProviderError, SecretValue};
-use handfast_http::{Client, Options, Request, Response, Roots, Url};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use handfast_http::{CaSource, Client, Options, Request, Response, Roots, Url};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -203,14 +203,19 @@ impl Authority {
         self.server_valid(names, (2020, 2099))
     }
 
-    /// A server with a certificate that is valid from the first to the second year.
-    pub fn server_valid(&self, names: &[&str], (from, to): (i32, i32)) -> ServerConfig {
+    /// A certificate for a key that is valid from the first to the second year.
+    pub fn issue(&self, names: &[&str], (from, to): (i32, i32), key: &KeyPair) -> Certificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
+        params.signed_by(key, &self.0).unwrap()
+    }
+
+    /// A server with a certificate that is valid from the first to the second year.
+    pub fn server_valid(&self, names: &[&str], years: (i32, i32)) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let certificate = self.issue(names, years, &key);
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -240,6 +245,11 @@ impl World {
 }
 
 impl Files for World {
+    fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, ProviderError> {
+        let below = self.files.iter().map(|(name, _)| PathBuf::from(name)).filter(|path| path.starts_with(directory));
+        Ok(below.collect())
+    }
+
     fn read(&self, path: &Path, _: Option<&Path>, _: usize) -> Result<SecretValue, ProviderError> {
         let found = self.files.iter().find(|(name, _)| Path::new(name) == path);
         found.map(|(_, bytes)| SecretValue::from(bytes.clone())).ok_or_else(|| {
@@ -269,9 +279,9 @@ impl Clock for World {
     }
 }
 
-/// Options that trust `CA_FILE` alone.
+/// Options that trust the authority of `CA_FILE` alone.
 pub fn options() -> Options {
-    Options { ca_file: Some(PathBuf::from(CA_FILE)), roots: Roots::None, ..Options::default() }
+    Options { ca: vec![CaSource::File(CA_FILE.into())], roots: Roots::None, ..Options::default() }
 }
 
 /// The same with little patience, for servers that let one wait.

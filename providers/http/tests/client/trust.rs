@@ -1,8 +1,10 @@
 //! Servers that cannot be trusted: final, told apart, and told nothing.
 
+use std::sync::Arc;
+
 use handfast_core::ErrorKind::{Unavailable, Untrusted};
 use handfast_core::ProviderError;
-use handfast_http::{Client, Options, Roots, Url};
+use handfast_http::{CaSource, Client, Options, Roots, Url};
 use rustls::ServerConfig;
 
 use crate::support::*;
@@ -28,7 +30,7 @@ async fn certificates() {
         let unknown = refused(&authority, options(), stranger.server(here), "an unknown authority").await;
         assert!(unknown.hint.unwrap().contains("ca_file"));
     }
-    let builtin = Options { ca_file: None, roots: Roots::Builtin, ..options() };
+    let builtin = Options { ca: Vec::new(), roots: Roots::Builtin, ..options() };
     refused(&authority, builtin, authority.server(here), "an unknown authority").await;
 }
 
@@ -74,22 +76,83 @@ async fn what_answers_a_handshake_with_something_else() {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_certificate_of_ours() {
-    let authority = Authority::new();
-    let ring = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    let pem = authority.pem();
-    let root = <rustls::pki_types::CertificateDer as rustls::pki_types::pem::PemObject>::from_pem_slice(pem.as_bytes());
-    roots.add(root.unwrap()).unwrap();
-    let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), ring.clone()).build().unwrap();
-    let plain = authority.server(&["127.0.0.1"]);
-    let tls = ServerConfig::builder_with_provider(ring)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(plain.cert_resolver.clone());
-    refused(&authority, options(), tls, "CertificateRequired").await;
+async fn a_directory_of_authorities_and_a_text() {
+    let [first, second, third, stranger] = [(); 4].map(|()| Authority::new());
+    let world = World {
+        files: vec![
+            ("/etc/ca/a.pem", first.pem().into_bytes()),
+            ("/etc/ca/below/b.pem", second.pem().into_bytes()),
+            ("/etc/other.pem", stranger.pem().into_bytes()),
+        ],
+        ..World::default()
+    };
+    let text = CaSource::Text { setting: "VAULT_CACERT_BYTES", pem: third.pem() };
+    let options = Options { ca: vec![CaSource::Directory("/etc/ca".into()), text], ..options() };
+    let client = Client::new(options, &world.context()).unwrap();
+    for (authority, trusted) in [(&first, true), (&second, true), (&third, true), (&stranger, false)] {
+        let server = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
+        let result = client.send(get(server.url("https", "/"))).await;
+        match trusted {
+            true => assert!(result.is_ok()),
+            false => drop(failed(result, Untrusted, "an unknown authority")),
+        }
+    }
+}
+
+#[test]
+fn a_directory_or_a_text_that_is_no_use_is_an_error_with_its_name() {
+    let good = Authority::new().pem();
+    let directory = |files| {
+        let options = Options { ca: vec![CaSource::Directory("/etc/ca".into())], ..options() };
+        Client::new(options, &World { files, ..World::default() }.context())
+    };
+    failed(directory(vec![]), Untrusted, "the certificates of `/etc/ca`: there are none in it");
+    // As Vault's own client has it: each file counts.
+    let beside = vec![("/etc/ca/a.pem", good.into_bytes()), ("/etc/ca/README", CANARY.into())];
+    failed(directory(beside), Untrusted, "the certificates of `/etc/ca/README`: there are none in it");
+    let text = CaSource::Text { setting: "VAULT_CACERT_BYTES", pem: CANARY.into() };
+    let options = Options { ca: vec![text], ..options() };
+    assert!(!format!("{options:?}").contains(CANARY), "{options:?}");
+    failed(Client::new(options, &World::default().context()), Untrusted, "`VAULT_CACERT_BYTES`: there are none in it");
+}
+
+/// What the system's own directory holds is trusted as it is, where there is one.
+#[test]
+fn the_systems_own_authorities_can_be_named() {
+    let context =
+        handfast_core::Context { files: std::rc::Rc::new(handfast_core::files::System), ..World::default().context() };
+    let bundle = std::path::PathBuf::from("/etc/ssl/certs/ca-certificates.crt");
+    if !bundle.exists() {
+        println!("skipped: the_systems_own_authorities_can_be_named: needs ca-certificates");
+        return;
+    }
+    let options = Options { ca: vec![CaSource::File(bundle)], ..options() };
+    assert!(Client::new(options, &context).is_ok());
+}
+
+#[tokio::test]
+async fn without_verification_any_certificate_does_but_not_without_its_key() {
+    let unverified = || Options { ca: Vec::new(), danger_skip_verification: true, ..options() };
+    let (authority, here) = (Authority::new(), &["127.0.0.1"]);
+    for tls in [authority.server(&["vault.internal"]), authority.server_valid(here, (2020, 2021))] {
+        let server = Server::start(Some(tls), |_| ok("anyone")).await;
+        let response = fetch(&authority, unverified(), get(server.url("https", "/"))).await.unwrap();
+        assert_eq!(text(&response), "anyone");
+    }
+    for versions in [[&rustls::version::TLS12], [&rustls::version::TLS13]] {
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let [own, other] = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap());
+        let certificate = authority.issue(here, (2020, 2099), &own);
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(other.serialize_der()).into();
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        let stolen = rustls::sign::CertifiedKey::new(vec![certificate.der().clone()], key);
+        let tls = ServerConfig::builder_with_provider(ring)
+            .with_protocol_versions(&versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
+        refused(&authority, unverified(), tls, "it does not hold the key of its certificate").await;
+    }
 }
 
 #[test]
@@ -120,6 +183,6 @@ fn a_ca_file_that_is_no_use_is_an_error_with_its_name() {
     failed(Client::new(options(), &binary.context()), Untrusted, CA_FILE);
     // Not as a missing secret, which could be optional.
     failed(Client::new(options(), &World::default().context()), Untrusted, "no such file");
-    let nothing = Options { ca_file: None, roots: Roots::None, ..options() };
+    let nothing = Options { ca: Vec::new(), roots: Roots::None, ..options() };
     failed(Client::new(nothing, &World::default().context()), Untrusted, "there is no `ca_file`");
 }

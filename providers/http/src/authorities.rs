@@ -1,0 +1,103 @@
+//! Whom to trust: the certificates of authorities, from wherever a user keeps them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use handfast_core::{Context, ErrorKind, ProviderError};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::options::{NOTHING_TRUSTED, NOTHING_TRUSTED_HINT, Options, Roots};
+
+/// Far above any real bundle: all of the web's certificate authorities are about 250 KiB.
+const LARGEST_CA_FILE: usize = 8 << 20;
+
+/// Where certificates in PEM form stand.
+#[derive(Clone, PartialEq, Eq)]
+pub enum CaSource {
+    /// A file of one or more.
+    File(PathBuf),
+    /// A directory: each file in it, and in those below it, has one or more.
+    Directory(PathBuf),
+    /// A setting that has the text itself.
+    Text {
+        /// Its name, for an error.
+        setting: &'static str,
+        /// One or more.
+        pem: String,
+    },
+}
+
+impl fmt::Debug for CaSource {
+    /// Not the text: where a certificate should be, a key may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) | Self::Directory(path) => path.fmt(f),
+            Self::Text { setting, .. } => f.write_str(setting),
+        }
+    }
+}
+
+/// The roots that options ask for. A source that cannot be used is an error: an authority that silently does not count would
+/// be looked for in vain.
+pub(crate) fn roots(options: &Options, context: &Context) -> Result<RootCertStore, ProviderError> {
+    let mut roots = RootCertStore::empty();
+    match options.roots {
+        Roots::Builtin => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::None if options.ca.is_empty() => {
+            return Err(ProviderError::new(ErrorKind::Untrusted, NOTHING_TRUSTED).hint(NOTHING_TRUSTED_HINT));
+        }
+        Roots::None => {}
+    }
+    for source in &options.ca {
+        match source {
+            CaSource::File(path) => add_file(&mut roots, path, context)?,
+            CaSource::Directory(path) => {
+                let files = context.files.list(path).map_err(untrusted)?;
+                if files.is_empty() {
+                    return Err(unusable(&path.display(), "there are none in it"));
+                }
+                for file in files {
+                    add_file(&mut roots, &file, context)?;
+                }
+            }
+            CaSource::Text { setting, pem } => add(&mut roots, setting, pem.as_bytes())?,
+        }
+    }
+    Ok(roots)
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path, context: &Context) -> Result<(), ProviderError> {
+    let pem = context.files.read(path, None, LARGEST_CA_FILE).map_err(untrusted)?;
+    add(roots, &path.display(), pem.expose())
+}
+
+fn add(roots: &mut RootCertStore, name: &dyn fmt::Display, pem: &[u8]) -> Result<(), ProviderError> {
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        count += 1;
+        // The reader's own error would quote the file, which may hold a key.
+        let certificate = certificate.map_err(|_| unusable(name, &format!("number {count} is not in PEM form")))?;
+        roots
+            .add(certificate)
+            .map_err(|_| unusable(name, &format!("number {count} is not a certificate of an authority")))?;
+    }
+    if count == 0 {
+        return Err(unusable(name, "there are none in it"));
+    }
+    Ok(())
+}
+
+fn unusable(name: &dyn fmt::Display, why: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Untrusted, format!("cannot trust the certificates of `{name}`: {why}"))
+        .hint("expected one or more certificates, each from `-----BEGIN CERTIFICATE-----` on")
+}
+
+/// Not `NotFound`: that would be a missing secret, which may be optional.
+fn untrusted(error: ProviderError) -> ProviderError {
+    match error.kind {
+        ErrorKind::NotFound | ErrorKind::Malformed => ProviderError { kind: ErrorKind::Untrusted, ..error },
+        _ => error,
+    }
+}
