@@ -33,9 +33,6 @@ pub struct Auth {
     /// Seconds; 0 for a token that does not end.
     #[serde(default)]
     lease_duration: u64,
-    /// Whether the token can be renewed.
-    #[serde(default)]
-    pub renewable: bool,
 }
 
 impl Answer<'_> {

@@ -1,0 +1,40 @@
+//! The servers that the tests talk to: real ones wherever they can be had, and fakes of ours, which say so, for the rest.
+//!
+//! ```no_run
+//! use handfast_testservers::Vault;
+//! use serde_json::json;
+//!
+//! let Some(vault) = Vault::shared() else { return };
+//! vault.must("POST", "sys/mounts/my-test", json!({ "type": "kv", "options": { "version": "2" } }));
+//! vault.must("POST", "my-test/data/db", json!({ "data": { "password": "hunter2" } }));
+//! assert_eq!(vault.must("GET", "my-test/data/db", json!(null))["data"]["data"]["password"], "hunter2");
+//! ```
+//!
+//! - A server that can't be had on this machine is `None`, after a line that `tests/run` counts; as root and in CI it is a
+//!   failed test instead.
+//! - No server outlives the process that started it, however that ends, and each has a directory of its own that goes with it.
+//! - Fixtures panic: a set-up that fails is a failed test.
+//! - All of it blocks and none of it needs a runtime, so that it can be called from any test.
+
+mod authority;
+mod client;
+mod directory;
+mod process;
+mod requirements;
+mod vault;
+
+use ring::rand::SecureRandom;
+
+pub use authority::{Authority, Identity};
+pub use client::{Answer, Client};
+pub use directory::Directory;
+pub use process::{Process, free_port};
+pub use requirements::{find_program, is_root, require};
+pub use vault::{Pair, Vault};
+
+/// A value that is found nowhere else, and can thus be looked for: the prefix and 128 random bits in hexadecimal.
+pub fn random(prefix: &str) -> String {
+    let mut bytes = [0; 16];
+    ring::rand::SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+    prefix.to_owned() + &bytes.map(|byte| format!("{byte:02x}")).concat()
+}

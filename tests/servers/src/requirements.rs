@@ -1,0 +1,47 @@
+//! What a server needs from the machine. An ordinary user's run leaves out what can't be had, and says so; root's and CI's
+//! fail instead, so that nothing is left out unseen.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Whether this is root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Whether a test can run: where not, one line that `tests/run` counts.
+pub fn require(met: bool, what: &str) -> bool {
+    if !met {
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        let strict = is_root() || env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!strict, "{name} needs {what}, and nothing is skipped as root or in CI");
+        // Not by `eprintln!`, which the test harness keeps to itself.
+        let _ = std::io::stderr().write_all(format!("skipped: {name}: needs {what}\n").as_bytes());
+    }
+    met
+}
+
+/// Where a program is: in PATH, where Debian keeps those of root, or where it keeps PostgreSQL's, past wrappers that are in
+/// some PATHs.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let postgres: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    let own = postgres.into_iter().chain(env::split_paths(&path)).chain(["/usr/sbin".into(), "/sbin".into()]);
+    own.map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+/// The path of a server that `tests/servers/build` builds, from the variable that `tests/run` sets, or else by building it
+/// now, which costs minutes the first time on a machine.
+pub(crate) fn built(name: &str) -> Option<PathBuf> {
+    if let Some(path) = env::var_os(format!("HANDFAST_{}", name.to_uppercase())) {
+        return Some(path.into());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build");
+    let output = Command::new(script).arg(name).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| path.trim_end().into())
+}

@@ -1,0 +1,121 @@
+//! Servers with a storage, which can be uninitialised, sealed, or another's standby.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Vault, program};
+use crate::authority::{Authority, Identity};
+use crate::client::Client;
+use crate::directory::Directory;
+use crate::process::{Process, free_port};
+
+/// Two servers of one store.
+pub struct Pair {
+    /// The one that serves.
+    pub active: Vault,
+    /// The one that passes requests on, or redirects those that forbid it (`x-vault-no-request-forwarding: true`).
+    pub standby: Vault,
+}
+
+impl Vault {
+    /// A server with files as its storage, uninitialised, that shows this certificate: `authority.server()`, or one that no
+    /// client should accept, with which only the product can talk.
+    pub fn with_file_storage(authority: &Authority, identity: &Identity) -> Option<Self> {
+        let storage = |directory: &Directory| json!({ "file": { "path": directory.file("storage") } });
+        Self::with_storage(authority, identity, storage)
+    }
+
+    /// A server that can share its storage, active.
+    pub fn with_raft(authority: &Authority) -> Option<Self> {
+        let mut vault = Self::with_storage(authority, &authority.server(), raft)?;
+        vault.initialise();
+        vault.unseal();
+        Some(vault)
+    }
+
+    /// Makes one of [`with_raft`](Self::with_raft) a standby, for ten seconds, of nobody: it answers 500.
+    pub fn step_down(&self) {
+        self.must("PUT", "sys/step-down", Value::Null);
+    }
+
+    /// A server that is active, and a standby. Where the active one is dropped, the standby redirects to where nobody is.
+    pub fn pair(authority: &Authority) -> Option<Pair> {
+        let active = Self::with_raft(authority)?;
+        let mut standby = Self::with_storage(authority, &authority.server(), raft)?;
+        let leader = json!({ "leader_api_addr": active.address, "leader_ca_cert": authority.pem() });
+        standby.must("POST", "sys/storage/raft/join", leader);
+        standby.root_token = active.root_token.clone();
+        standby.unseal_key = active.unseal_key.clone();
+        // The join goes on after its answer, and takes the key when it is through.
+        standby.wait_until("it has joined", |vault| {
+            let key = json!({ "key": vault.unseal_key });
+            vault.api("POST", "sys/unseal", key);
+            vault.api("GET", "sys/health", Value::Null).0 == 429
+        });
+        standby.wait_until("it knows the active one", |vault| vault.api("GET", "sys/mounts", Value::Null).0 == 200);
+        Some(Pair { active, standby })
+    }
+
+    fn with_storage(authority: &Authority, identity: &Identity, storage: impl Fn(&Directory) -> Value) -> Option<Self> {
+        let program = program()?;
+        let (directory, port) = (Directory::new(), free_port());
+        let (certificate, key) = identity.write(&directory, "server");
+        let ca_file = directory.write("ca.pem", authority.pem());
+        let address = format!("https://127.0.0.1:{port}");
+        let configuration = json!({
+            "listener": { "tcp": {
+                "address": format!("127.0.0.1:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
+            } },
+            "storage": storage(&directory),
+            "api_addr": address,
+            "cluster_addr": format!("https://127.0.0.1:{}", port + 1),
+            // It needs a right that ordinary users have not, and keeps the secrets of tests alone.
+            "disable_mlock": true,
+        });
+        directory.write("vault.json", configuration.to_string());
+        let configuration = directory.file("vault.json");
+        let mut process = Process::start("vault", directory, &[&program, "server", "-config", &configuration], &[]);
+        // Not by a request: the certificate may be one that we refuse too.
+        while !process.log().contains("Vault server started!") {
+            process.wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+            sleep(Duration::from_millis(20));
+        }
+        let client = Client::trusting(&authority.pem());
+        Some(Self { process, address, ca_file, client, root_token: String::new(), unseal_key: None })
+    }
+
+    /// Gives the storage its keys, one share of them; the server is then sealed.
+    pub fn initialise(&mut self) {
+        let made = self.must("POST", "sys/init", json!({ "secret_shares": 1, "secret_threshold": 1 }));
+        let text = |value: &Value| value.as_str().expect("it is documented so").to_owned();
+        self.root_token = text(&made["root_token"]);
+        self.unseal_key = Some(text(&made["keys"][0]));
+    }
+
+    /// Unseals it and waits until it is active.
+    pub fn unseal(&self) {
+        self.must("POST", "sys/unseal", json!({ "key": self.unseal_key.as_ref().expect("it is initialised") }));
+        self.wait_until("it is active", |vault| vault.api("GET", "sys/health", Value::Null).0 == 200);
+    }
+
+    /// Seals it.
+    pub fn seal(&self) {
+        self.must("POST", "sys/seal", Value::Null);
+    }
+
+    fn wait_until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done(self) {
+            assert!(Instant::now() < deadline, "waited too long until {what}:\n{}", self.log());
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn raft(directory: &Directory) -> Value {
+    let path = directory.file("raft");
+    std::fs::create_dir(&path).expect("it is ours");
+    json!({ "raft": { "path": path, "node_id": path, "performance_multiplier": 1 } })
+}
