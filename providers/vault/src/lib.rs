@@ -14,6 +14,7 @@ mod mounts;
 mod session;
 mod settings;
 mod store;
+mod tls;
 
 use handfast_core::Definition;
 use handfast_core::keys::{Key, Kind};

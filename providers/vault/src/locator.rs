@@ -13,9 +13,10 @@ pub fn is_list(locator: &Locator) -> bool {
 /// Whether a locator can be asked for. The error says what is wrong, and what is expected instead.
 pub fn check(locator: &Locator) -> Result<(), (String, String)> {
     let fail = |message: &str, hint: &str| Err((message.to_owned(), hint.to_owned()));
-    let path = locator.path.strip_suffix("/*").unwrap_or(&locator.path);
+    let list = locator.path.strip_suffix("/*");
+    let path = list.unwrap_or(&locator.path);
     let expected = "write the path as `vault kv get` or `vault read` takes it: `kv/web/db`";
-    if path.starts_with('/') || path.ends_with('/') || path.contains("//") {
+    if path.is_empty() || path.starts_with('/') || path.ends_with('/') || path.contains("//") {
         return fail("the path has an empty part", expected);
     }
     if path.split('/').any(|part| part == "." || part == "..") {
@@ -24,7 +25,7 @@ pub fn check(locator: &Locator) -> Result<(), (String, String)> {
     if path.starts_with("v1/") {
         return fail("the path starts with `v1/`", "leave `v1/` out: the path is the one after it");
     }
-    if !path.contains('/') {
+    if list.is_none() && !path.contains('/') {
         return fail("the path names a mount, and nothing in it", expected);
     }
     if is_list(locator) && (locator.params.is_some() || !locator.parameters.is_empty()) {

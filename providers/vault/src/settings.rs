@@ -15,6 +15,7 @@ use crate::locator;
 use crate::mounts::{KINDS, Mount, Mounts};
 use crate::session::Session;
 use crate::store::Store;
+use crate::tls;
 
 /// An instance that knows its settings.
 struct Vault {
@@ -40,6 +41,7 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let address = address(&table, environment, plaintext, problems, &mut missing);
     options.plaintext = plaintext;
     options.unix_socket = address.as_ref().and_then(|address| address.unix_socket.clone());
+    tls::read(&table, environment, address.as_ref(), &mut options, &mut missing);
     if let Some(timeout) = client_timeout(environment, &mut missing) {
         options.total_timeout = timeout;
         options.idle_timeout = options.idle_timeout.min(timeout);
@@ -51,9 +53,9 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
             .map(|name| name.trim_matches('/').to_owned()),
         method,
         mounts: mounts(&table, problems),
+        skips_verification: options.danger_skip_verification,
         options,
         max_retries: number(environment, "VAULT_MAX_RETRIES", &mut missing),
-        skips_verification: false,
         missing,
     })
 }

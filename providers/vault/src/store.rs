@@ -32,7 +32,8 @@ impl Provider for Store {
             if locator.path == UNWRAP {
                 return self.unwrap(&login).await;
             }
-            let path = locator.path.strip_suffix("/*").unwrap_or(&locator.path);
+            // A list's path keeps its slash: Vault's own client sends it, and policies are matched with it.
+            let path = locator.path.strip_suffix('*').filter(|_| is_list(locator)).unwrap_or(&locator.path);
             let mount = self.mounts.of(path, &self.session.api, login.token.as_ref()).await?;
             match &locator.params {
                 _ if is_list(locator) => self.list(path, &mount, &login).await,
@@ -148,12 +149,10 @@ impl Store {
             keys: Vec<String>,
         }
         let asked = match mount.kind {
-            Kind::Kv2 if path == mount.path => format!("{}/metadata", mount.path),
             Kind::Kv2 => format!("{}/metadata/{}", mount.path, mount.rest(path)),
             Kind::Kv1 | Kind::Other => path.to_owned(),
         };
-        let policy_path = format!("{asked}/");
-        let attempt = self.attempt("list", path, &policy_path, "list");
+        let attempt = self.attempt("list", path, &asked, "list");
         let response = self.session.api.send(&endpoints::List(&asked), login.token.as_ref()).await?;
         match response.status() {
             200 => {}
@@ -166,7 +165,7 @@ impl Store {
         };
         // A name that ends with a slash stands for what is further below.
         let entries = keys.into_iter().filter(|key| !key.ends_with('/')).map(|name| {
-            let locator = Locator { path: format!("{path}/{name}"), parameters: Vec::new(), params: None };
+            let locator = Locator { path: format!("{path}{name}"), parameters: Vec::new(), params: None };
             Entry { name, found: Found::At(locator) }
         });
         let entries: Vec<Entry> = entries.collect();

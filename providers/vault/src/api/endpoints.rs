@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Any path as it stands: `GET` (developer.hashicorp.com/vault/docs/commands/read).
 pub struct Read<'p>(pub &'p str);
 
-/// The names below any path (developer.hashicorp.com/vault/docs/commands/list).
+/// The names below any path, which ends with a slash (developer.hashicorp.com/vault/docs/commands/list).
 pub struct List<'p>(pub &'p str);
 
 /// Any path with parameters, as JSON (developer.hashicorp.com/vault/docs/commands/write).
@@ -63,8 +63,7 @@ macro_rules! endpoint {
 }
 
 endpoint!(Read<'_>, GET, |this| this.0.to_owned());
-// Vault's own client ends it with a slash too: policies are matched with it.
-endpoint!(List<'_>, LIST, |this| format!("{}/", this.0));
+endpoint!(List<'_>, LIST, |this| this.0.to_owned());
 endpoint!(Write<'_>, PUT, |this| this.path.to_owned(), Ok(Some(this.params.as_bytes().to_vec())));
 endpoint!(Mount<'_>, GET, |this| format!("sys/internal/ui/mounts/{}", this.0));
 endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());

@@ -1,0 +1,75 @@
+//! What Vault's own variables say of TLS (developer.hashicorp.com/vault/docs/commands#environment-variables). The keys of
+//! `[providers.vault]` win over them.
+
+use handfast_core::{Environment, Table, excerpt};
+use handfast_http::{Address, CaSource, ClientCertificate, Options, Roots, ServerName};
+
+/// Sets in `options` what the variables say; what is wrong with them goes to `missing`, each with a hint.
+pub fn read(
+    table: &Table,
+    environment: &dyn Environment,
+    address: Option<&Address>,
+    options: &mut Options,
+    missing: &mut Vec<(String, String)>,
+) {
+    if table.item("ca_file").is_none() && table.item("roots").is_none() {
+        trust(environment, options);
+    }
+    options.client_certificate =
+        match (environment.variable("VAULT_CLIENT_CERT"), environment.variable("VAULT_CLIENT_KEY")) {
+            (Some(certificate), Some(key)) => {
+                Some(ClientCertificate { certificate: certificate.into(), key: key.into() })
+            }
+            (None, None) => None,
+            (certificate, _) => {
+                let (is, lacks) = match certificate {
+                    Some(_) => ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"),
+                    None => ("VAULT_CLIENT_KEY", "VAULT_CLIENT_CERT"),
+                };
+                let message = format!("`{is}` is set and `{lacks}` is not");
+                missing.push((message, "a client certificate needs both files".into()));
+                None
+            }
+        };
+    let host = address.and_then(|address| address.url.host_str());
+    options.server_name = environment
+        .variable("VAULT_TLS_SERVER_NAME")
+        .zip(host)
+        .map(|(name, host)| ServerName { host: host.to_owned(), name: name.to_owned() });
+    let skip = skips(environment, missing);
+    options.danger_skip_verification = table.boolean("danger_skip_tls_verify").unwrap_or(false);
+    if skip && !options.danger_skip_verification {
+        missing.push((
+            "`VAULT_SKIP_VERIFY` is set: any server would be taken for Vault".into(),
+            "unset it and name the authority's file in VAULT_CACERT; or set `danger_skip_tls_verify = true`".into(),
+        ));
+    }
+}
+
+/// Vault takes the first of these that is set, and it replaces the roots.
+fn trust(environment: &dyn Environment, options: &mut Options) {
+    let source = if let Some(path) = environment.variable("VAULT_CACERT") {
+        CaSource::File(path.into())
+    } else if let Some(pem) = environment.variable("VAULT_CACERT_BYTES") {
+        CaSource::Text { setting: "VAULT_CACERT_BYTES", pem: pem.to_owned() }
+    } else if let Some(path) = environment.variable("VAULT_CAPATH") {
+        CaSource::Directory(path.into())
+    } else {
+        return;
+    };
+    options.roots = Roots::None;
+    options.ca = vec![source];
+}
+
+/// A boolean as Go's `strconv.ParseBool` reads it; vaultrs takes everything but `0` and `false` for true, also nothing.
+fn skips(environment: &dyn Environment, missing: &mut Vec<(String, String)>) -> bool {
+    match environment.variable("VAULT_SKIP_VERIFY") {
+        None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
+        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
+        Some(other) => {
+            let message = format!("`VAULT_SKIP_VERIFY` is \"{}\", expected a boolean", excerpt(other));
+            missing.push((message, "unset it".into()));
+            false
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Against a real Vault, over TLS.
+
+mod support;
+
+mod secrets;
