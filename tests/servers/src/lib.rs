@@ -44,7 +44,7 @@ pub use network::{LINK_LOCAL, in_own_network};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use requirements::{find_program, is_root, require};
-pub use vault::{AppRole, Pair, ROLE, Vault};
+pub use vault::{Agent, AppRole, Pair, ROLE, Vault};
 
 /// A value that is found nowhere else, and can thus be looked for: the prefix and 128 random bits in hexadecimal.
 pub fn random(prefix: &str) -> String {

@@ -1,5 +1,6 @@
 //! Vault itself: how it is started, and its API as root.
 
+mod agent;
 mod engines;
 mod logins;
 mod stored;
@@ -10,6 +11,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+pub use agent::Agent;
 pub use logins::{AppRole, ROLE};
 pub use stored::Pair;
 
