@@ -67,17 +67,22 @@ impl Client {
             request += &format!("{name}: {value}\r\n");
         }
         request += &format!("content-length: {}\r\n\r\n", body.len());
-        let mut stream = TcpStream::connect(authority)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_nodelay(true)?;
         let request = [request.as_bytes(), body].concat();
         if scheme == "http" {
-            return exchange(&mut stream, &request);
+            return exchange(&mut TcpStream::connect(authority)?, &request);
         }
+        exchange(&mut self.connect(authority)?, &request)
+    }
+
+    /// A connection to `HOST:PORT` by TLS, for what is no whole exchange.
+    pub fn connect(&self, authority: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let stream = TcpStream::connect(authority)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_nodelay(true)?;
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned();
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let connection = ClientConnection::new(self.0.clone(), name).map_err(io::Error::other)?;
-        exchange(&mut StreamOwned::new(connection, stream), &request)
+        Ok(StreamOwned::new(connection, stream))
     }
 }
 

@@ -19,6 +19,13 @@
 mod authority;
 mod client;
 mod directory;
+mod fakes;
+mod faults;
+mod http;
+mod ldap;
+mod moto;
+mod network;
+mod postgres;
 mod process;
 mod requirements;
 mod vault;
@@ -28,9 +35,16 @@ use ring::rand::SecureRandom;
 pub use authority::{Authority, Identity};
 pub use client::{Answer, Client};
 pub use directory::Directory;
+pub use fakes::{AzureMetadata, Google, Issuer, Kubernetes};
+pub use faults::{Delay, Fault, FaultProxy, Rule, stranger};
+pub use http::{Request, Server, Then, write_answer, write_head};
+pub use ldap::Ldap;
+pub use moto::Moto;
+pub use network::{LINK_LOCAL, in_own_network};
+pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use requirements::{find_program, is_root, require};
-pub use vault::{Pair, Vault};
+pub use vault::{Agent, AppRole, Pair, ROLE, Vault};
 
 /// A value that is found nowhere else, and can thus be looked for: the prefix and 128 random bits in hexadecimal.
 pub fn random(prefix: &str) -> String {

@@ -1,5 +1,8 @@
 //! Vault starts in every state that the tests need.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use handfast_testservers::{Authority, Client, Pair, Vault};
 use serde_json::{Value, json};
 
@@ -13,6 +16,22 @@ fn a_shared_server_keeps_secrets_and_speaks_tls() {
     let stranger = Client::trusting(&Authority::new().pem());
     assert!(stranger.send("GET", vault.address(), &[], b"").is_err());
     assert_eq!(vault.address(), Vault::shared().expect("it is there").address());
+}
+
+#[test]
+fn an_agent_has_a_socket_and_a_token() {
+    let Some(vault) = Vault::shared() else { return };
+    vault.policy("agent", "path \"secret/data/for-agents\" { capabilities = [\"read\"] }");
+    vault.must("POST", "secret/data/for-agents", json!({ "data": { "password": "hunter2" } }));
+    let Some(agent) = vault.agent("approle-agent", &vault.enable_approle("approle-agent", &["agent"])) else { return };
+    let token = std::fs::read_to_string(agent.token_file()).expect("it is there");
+    assert_eq!(vault.api_as(&token, "GET", "secret/data/for-agents", Value::Null).0, 200);
+    let mut stream = UnixStream::connect(agent.socket()).expect("it listens");
+    let request = "GET /v1/secret/data/for-agents HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it ends");
+    assert!(answer.contains("hunter2"), "{answer}");
 }
 
 #[test]

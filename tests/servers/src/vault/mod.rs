@@ -1,5 +1,8 @@
 //! Vault itself: how it is started, and its API as root.
 
+mod agent;
+mod engines;
+mod logins;
 mod stored;
 
 use std::fs;
@@ -8,10 +11,13 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+pub use agent::Agent;
+pub use logins::{AppRole, ROLE};
 pub use stored::Pair;
 
 use crate::client::Client;
 use crate::directory::Directory;
+use crate::fakes::Google;
 use crate::process::{Process, free_port};
 use crate::random;
 use crate::requirements::{built, require};
@@ -24,6 +30,7 @@ pub struct Vault {
     client: Client,
     root_token: String,
     unseal_key: Option<String>,
+    google: Google,
 }
 
 impl Vault {
@@ -37,7 +44,10 @@ impl Vault {
             (format!("-dev-listen-address=127.0.0.1:{port}"), format!("-dev-root-token-id={root_token}"));
         let certificates = format!("-dev-tls-cert-dir={}", directory.path().display());
         let command = [&*program, "server", "-dev", "-dev-tls", "-dev-no-store-token", &certificates, &listen, &token];
-        let mut process = Process::start("vault", directory, &command, &[]);
+        // Vault's gcp method takes its own credentials from the metadata service, whose address is its process'.
+        let google = Google::start();
+        let environment = [("GCE_METADATA_HOST", &*google.metadata_host())];
+        let mut process = Process::start("vault", directory, &command, &environment);
         let ca_file = process.directory().join("vault-ca.pem");
         let address = format!("https://127.0.0.1:{port}");
         let health = format!("{address}/v1/secret/config");
@@ -47,7 +57,7 @@ impl Vault {
             let answer = client.send("GET", &health, &[("x-vault-token", &root_token)], b"").ok()?;
             (answer.status == 200).then_some(client)
         });
-        Some(Self { process, address, ca_file, client, root_token, unseal_key: None })
+        Some(Self { process, address, ca_file, client, root_token, unseal_key: None, google })
     }
 
     /// The one in development mode that all tests of this process share, each with mounts of its own: it costs a second and
@@ -72,6 +82,11 @@ impl Vault {
     /// The root token; empty before there is one.
     pub fn root_token(&self) -> &str {
         &self.root_token
+    }
+
+    /// The Google that this server asks.
+    pub fn google(&self) -> &Google {
+        &self.google
     }
 
     /// The end of the server's log.

@@ -9,6 +9,7 @@ use super::{Vault, program};
 use crate::authority::{Authority, Identity};
 use crate::client::Client;
 use crate::directory::Directory;
+use crate::fakes::Google;
 use crate::process::{Process, free_port};
 
 /// Two servers of one store.
@@ -83,7 +84,15 @@ impl Vault {
             sleep(Duration::from_millis(20));
         }
         let client = Client::trusting(&authority.pem());
-        Some(Self { process, address, ca_file, client, root_token: String::new(), unseal_key: None })
+        Some(Self {
+            process,
+            address,
+            ca_file,
+            client,
+            root_token: String::new(),
+            unseal_key: None,
+            google: Google::start(),
+        })
     }
 
     /// Gives the storage its keys, one share of them; the server is then sealed.
@@ -105,7 +114,7 @@ impl Vault {
         self.must("POST", "sys/seal", Value::Null);
     }
 
-    fn wait_until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+    pub(super) fn wait_until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !done(self) {
             assert!(Instant::now() < deadline, "waited too long until {what}:\n{}", self.log());

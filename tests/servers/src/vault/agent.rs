@@ -1,0 +1,63 @@
+//! Vault's own agent: a socket that passes requests on, and a file with a token that it renews.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::logins::AppRole;
+use super::{Vault, program};
+use crate::directory::Directory;
+use crate::process::Process;
+
+/// An agent.
+pub struct Agent {
+    process: Process,
+}
+
+impl Vault {
+    /// An agent of this server's, logged in by `approle` at this mount. It adds its token to requests that have none.
+    pub fn agent(&self, mount: &str, role: &AppRole) -> Option<Agent> {
+        let program = program()?;
+        let directory = Directory::new();
+        directory.write("role-id", &role.role_id);
+        directory.write("secret-id", &role.secret_id);
+        let method = json!({
+            "type": "approle", "mount_path": format!("auth/{mount}"),
+            "config": {
+                "role_id_file_path": directory.file("role-id"), "secret_id_file_path": directory.file("secret-id"),
+                "remove_secret_id_file_after_reading": false,
+            },
+        });
+        let sink = json!({ "type": "file", "config": { "path": directory.file("token") } });
+        let configuration = json!({
+            "vault": { "address": self.address, "ca_cert": self.ca_file },
+            "auto_auth": { "method": method, "sinks": [{ "sink": sink }] },
+            "cache": { "use_auto_auth_token": true },
+            "listener": { "unix": { "address": directory.file("agent.sock"), "tls_disable": true } },
+        });
+        directory.write("agent.json", configuration.to_string());
+        let configuration = directory.file("agent.json");
+        let process = Process::start("vault agent", directory, &[&program, "agent", "-config", &configuration], &[]);
+        let mut agent = Agent { process };
+        let (socket, token) = (agent.socket(), agent.token_file());
+        agent.process.wait_for(|| {
+            UnixStream::connect(&socket).ok()?;
+            fs::read(&token).ok().filter(|token| !token.is_empty())
+        });
+        Some(agent)
+    }
+}
+
+impl Agent {
+    /// The path of its socket, which speaks plain HTTP.
+    pub fn socket(&self) -> PathBuf {
+        self.process.directory().join("agent.sock")
+    }
+
+    /// The path of the file that it keeps its token in.
+    pub fn token_file(&self) -> PathBuf {
+        self.process.directory().join("token")
+    }
+}
