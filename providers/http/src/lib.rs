@@ -35,7 +35,7 @@ pub use address::{Address, Plaintext};
 pub use authorities::CaSource;
 pub use client::Client;
 pub use identity::ClientCertificate;
-pub use options::{CA_FILE, KEYS, Options, PROXY, ROOTS, Roots};
+pub use options::{Options, Roots};
 pub use proxy::{Proxy, ProxyUrl};
 pub use request::Request;
 /// The library underneath, for an adapter of an SDK that wants its types.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handfast_core::keys::{Key, Kind};
 use handfast_core::{Problems, Table};
 
 use crate::address::Plaintext;
@@ -11,29 +10,6 @@ use crate::authorities::CaSource;
 use crate::identity::ClientCertificate;
 use crate::proxy::{Proxy, ProxyUrl};
 use crate::server_name::ServerName;
-
-/// `ca_file`, for `[fetch]` and `[providers.NAME]`.
-pub const CA_FILE: Key =
-    Key::new("ca_file", Kind::String, "Certificates in PEM form to trust as roots, besides the built-in ones.");
-
-/// `roots`, for `[fetch]` and `[providers.NAME]`.
-pub const ROOTS: Key = Key::new(
-    "roots",
-    Kind::Choice(&["builtin", "none"]),
-    "Whether the built-in roots are trusted; with \"none\", only those of `ca_file` are.",
-)
-.default("builtin");
-
-/// `proxy`, for `[fetch]`.
-pub const PROXY: Key = Key::new(
-    "proxy",
-    Kind::String,
-    "\"none\", \"environment\" (HTTPS_PROXY, NO_PROXY) or a URL. Loopback, link-local and Unix sockets never use it.",
-)
-.default("none");
-
-/// All of them, as `[fetch]` has them.
-pub const KEYS: &[Key] = &[CA_FILE, ROOTS, PROXY];
 
 /// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
 #[derive(Clone, Debug)]
@@ -95,8 +71,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads those of [`KEYS`] that there are from tables whose keys are already checked: `[fetch]`, then
-    /// `[providers.NAME]`. Each key is taken from the last table that has it.
+    /// Reads `ca_file`, `roots` and `proxy` from tables whose keys are already checked: `[fetch]`, then `[providers.NAME]`.
+    /// Each key is taken from the last table that has it.
     pub fn read(tables: &[&Table], problems: &mut Problems) -> Self {
         let mut options = Self::default();
         let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));
