@@ -30,6 +30,9 @@ pub struct Options {
     pub unix_socket: Option<PathBuf>,
     /// Where clear text is allowed. Default: loopback and Unix sockets.
     pub plaintext: Plaintext,
+    /// Offers HTTP/2 in TLS: requests that start at once then share one connection, where HTTP/1.1 makes one for each. Not
+    /// with `server_name`, whose two names HTTP/2 has one place for. Default: no.
+    pub http2: bool,
     /// How long a connection may take, with name look-up (at most three quarters of it), proxy and TLS. Default: 8 s.
     pub connect_timeout: Duration,
     /// How long a request may wait for the head of its answer, connecting included, and then for each next part of the
@@ -62,6 +65,7 @@ impl Default for Options {
             proxy: Proxy::None,
             unix_socket: None,
             plaintext: Plaintext::Local,
+            http2: false,
             connect_timeout: Duration::from_secs(8),
             idle_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(30),
