@@ -4,39 +4,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
 
-use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, ProviderError, SecretValue, files};
+use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::{CaSource, Client, Options, Plaintext, Request, Url};
-
-struct NoEnvironment;
-
-impl Environment for NoEnvironment {
-    fn variable(&self, _: &str) -> Option<&str> {
-        None
-    }
-
-    fn credential(&self, _: &str) -> Option<&SecretValue> {
-        None
-    }
-}
-
-struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-}
+use handfast_testkit::Outside;
 
 async fn fetch(url: &str, ca_file: Option<&String>) -> Result<String, ProviderError> {
-    let context =
-        Context { environment: Rc::new(NoEnvironment), files: Rc::new(files::System), clock: Rc::new(SystemClock) };
+    let context = Outside::default().context();
     let options = Options {
         ca: ca_file.map(|path| CaSource::File(path.into())).into_iter().collect(),
         plaintext: Plaintext::Anywhere,

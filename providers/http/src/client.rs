@@ -8,7 +8,8 @@ use reqwest::header::{HOST, HeaderValue, LOCATION};
 use reqwest::{Method, Url, redirect};
 
 use crate::address::{self, origin};
-use crate::failure::{Peer, Stage};
+use crate::failure::{Peer, Stage, find};
+use crate::one_connection::{OneConnection, Superseded};
 use crate::options::Options;
 use crate::proxy::Route;
 use crate::request::Request;
@@ -37,6 +38,16 @@ impl Client {
         let alias = options.server_name.as_ref().map(Alias::new).transpose()?.flatten().map(Arc::new);
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::configuration(&options, alias.as_deref(), context)?)
+            // HTTP/2 has streams that a server refuses before it looks at them; trying again is the scheduler's.
+            .retry(reqwest::retry::never())
+            // What a server may make us hold: parts of all answers together, and of one; the rest are the library's own.
+            .http2_initial_connection_window_size(1 << 20)
+            .http2_initial_stream_window_size(1 << 18)
+            .http2_max_frame_size(16 << 10)
+            .http2_max_header_list_size(32 << 10)
+            // A connection that died without a word would take the next try as well.
+            .http2_keep_alive_interval(options.idle_timeout / 4)
+            .http2_keep_alive_timeout(options.idle_timeout / 4)
             // Enough for musl to give up on a name server that fails (5 s), and not all that a connection has.
             .dns_resolver(Resolver { patience: options.connect_timeout / 4 * 3, alias: alias.clone() })
             // Without it reqwest reads the proxy's variables from the process.
@@ -48,6 +59,9 @@ impl Client {
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.idle_timeout)
             .timeout(options.total_timeout);
+        if options.http2 {
+            builder = builder.connector_layer(OneConnection::default());
+        }
         if let Some(path) = &options.unix_socket {
             builder = builder.unix_socket(path.as_path());
         }
@@ -83,11 +97,16 @@ impl Client {
     async fn exchange(&self, request: &Request, peer: &Peer<'_>) -> Result<Response, ProviderError> {
         let mut url = request.url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            let mut hop = request.to_reqwest(url.clone());
-            self.rename(&mut hop);
-            // The limit of one hop must not come before ours, which holds for all of them and says so.
-            *hop.timeout_mut() = Some(self.options.total_timeout.saturating_mul(2));
-            let answer = self.inner.execute(hop).await.map_err(|error| peer.explain(&error, Stage::Head))?;
+            let answer = loop {
+                let mut hop = request.to_reqwest(url.clone());
+                self.rename(&mut hop);
+                // The limit of one hop must not come before ours, which holds for all of them and says so.
+                *hop.timeout_mut() = Some(self.options.total_timeout.saturating_mul(2));
+                match self.inner.execute(hop).await {
+                    Err(error) if find::<Superseded>(&error).is_some() => {}
+                    result => break result.map_err(|error| peer.explain(&error, Stage::Head))?,
+                }
+            };
             match redirected(&answer, request, &url, peer)? {
                 Some(next) => url = next,
                 None => return Response::read(answer, &request.method, peer, self.clock.now()).await,

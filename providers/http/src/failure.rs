@@ -52,6 +52,10 @@ impl Peer<'_> {
             let why = why.rsplit(": ").next().unwrap_or_default();
             return self.failure(ErrorKind::Unavailable, &format!("the name cannot be resolved: {why}"));
         }
+        // Its own: that of a ping.
+        if find::<hyper::Error>(error).is_some_and(hyper::Error::is_timeout) {
+            return self.failure(ErrorKind::Unavailable, "the connection no longer shows a sign of life");
+        }
         if error.is_timeout() {
             return self.timeout(error.is_connect(), stage);
         }
@@ -60,6 +64,9 @@ impl Peer<'_> {
         }
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
             return self.failure(ErrorKind::Malformed, "the answer is not HTTP/1.1");
+        }
+        if let Some(failure) = find::<h2::Error>(error).and_then(|error| self.http2(error)) {
+            return failure;
         }
         if let Some(error) = system_error(error) {
             return self.broken(error, stage);
@@ -111,6 +118,15 @@ impl Peer<'_> {
                 Some(error) => self.broken(error, Stage::Head),
                 None => self.failure(ErrorKind::Unavailable, "the proxy closed the connection"),
             },
+        })
+    }
+
+    /// A request that HTTP/2 ended: the server by its word, or our library because what came is not HTTP/2, or too much.
+    fn http2(&self, error: &h2::Error) -> Option<ProviderError> {
+        Some(match error.reason()? {
+            _ if error.is_library() => self.failure(ErrorKind::Malformed, "the answer is not HTTP/2"),
+            h2::Reason::HTTP_1_1_REQUIRED => self.failure(ErrorKind::Malformed, "it wants HTTP/1.1 for this"),
+            reason => self.failure(ErrorKind::Unavailable, &format!("it ended the request with {reason:?}")),
         })
     }
 
@@ -221,7 +237,7 @@ fn about(seconds: u64) -> String {
     }
 }
 
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(crate) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 

@@ -11,7 +11,7 @@
 //! - No error text holds a header, a query, a path, a user name, a password or a body; they are built here, from origins,
 //!   status codes and lengths; of other libraries' texts only the system's on a name look-up is repeated.
 //!
-//! It must not: retry (the scheduler does), decompress, keep cookies, speak HTTP/2, or panic on any input.
+//! It must not: retry (the scheduler does), decompress, keep cookies, or panic on any input.
 //!
 //! [`Context`]: handfast_core::Context
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod authorities;
 mod client;
 mod failure;
 mod identity;
+mod one_connection;
 mod options;
 mod proxy;
 mod request;
@@ -35,7 +36,7 @@ pub use address::{Address, Plaintext};
 pub use authorities::CaSource;
 pub use client::Client;
 pub use identity::ClientCertificate;
-pub use options::{CA_FILE, KEYS, Options, PROXY, ROOTS, Roots};
+pub use options::{Options, Roots};
 pub use proxy::{Proxy, ProxyUrl};
 pub use request::Request;
 /// The library underneath, for an adapter of an SDK that wants its types.

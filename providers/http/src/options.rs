@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handfast_core::keys::{Key, Kind};
 use handfast_core::{Problems, Table};
 
 use crate::address::Plaintext;
@@ -11,29 +10,6 @@ use crate::authorities::CaSource;
 use crate::identity::ClientCertificate;
 use crate::proxy::{Proxy, ProxyUrl};
 use crate::server_name::ServerName;
-
-/// `ca_file`, for `[fetch]` and `[providers.NAME]`.
-pub const CA_FILE: Key =
-    Key::new("ca_file", Kind::String, "Certificates in PEM form to trust as roots, besides the built-in ones.");
-
-/// `roots`, for `[fetch]` and `[providers.NAME]`.
-pub const ROOTS: Key = Key::new(
-    "roots",
-    Kind::Choice(&["builtin", "none"]),
-    "Whether the built-in roots are trusted; with \"none\", only those of `ca_file` are.",
-)
-.default("builtin");
-
-/// `proxy`, for `[fetch]`.
-pub const PROXY: Key = Key::new(
-    "proxy",
-    Kind::String,
-    "\"none\", \"environment\" (HTTPS_PROXY, NO_PROXY) or a URL. Loopback, link-local and Unix sockets never use it.",
-)
-.default("none");
-
-/// All of them, as `[fetch]` has them.
-pub const KEYS: &[Key] = &[CA_FILE, ROOTS, PROXY];
 
 /// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
 #[derive(Clone, Debug)]
@@ -54,6 +30,9 @@ pub struct Options {
     pub unix_socket: Option<PathBuf>,
     /// Where clear text is allowed. Default: loopback and Unix sockets.
     pub plaintext: Plaintext,
+    /// Offers HTTP/2 in TLS: requests that start at once then share one connection, where HTTP/1.1 makes one for each. Not
+    /// with `server_name`, whose two names HTTP/2 has one place for. Default: no.
+    pub http2: bool,
     /// How long a connection may take, with name look-up (at most three quarters of it), proxy and TLS. Default: 8 s.
     pub connect_timeout: Duration,
     /// How long a request may wait for the head of its answer, connecting included, and then for each next part of the
@@ -86,6 +65,7 @@ impl Default for Options {
             proxy: Proxy::None,
             unix_socket: None,
             plaintext: Plaintext::Local,
+            http2: false,
             connect_timeout: Duration::from_secs(8),
             idle_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(30),
@@ -95,8 +75,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads those of [`KEYS`] that there are from tables whose keys are already checked: `[fetch]`, then
-    /// `[providers.NAME]`. Each key is taken from the last table that has it.
+    /// Reads `ca_file`, `roots` and `proxy` from tables whose keys are already checked: `[fetch]`, then `[providers.NAME]`.
+    /// Each key is taken from the last table that has it.
     pub fn read(tables: &[&Table], problems: &mut Problems) -> Self {
         let mut options = Self::default();
         let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));

@@ -35,8 +35,12 @@ pub(crate) fn configuration(
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
-    Ok(match &options.client_certificate {
+    let mut configuration = match &options.client_certificate {
         Some(certificate) => builder.with_client_cert_resolver(certificate.read(context)?),
         None => builder.with_no_client_auth(),
-    })
+    };
+    if options.http2 && alias.is_none() {
+        configuration.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    Ok(configuration)
 }

@@ -107,10 +107,16 @@ mod tests {
         }
         let barred = explain::unlisted(&place.0, Errno::EACCES);
         assert_eq!(barred.kind, ErrorKind::Denied);
-        assert!(barred.message.contains("permission denied: owned by") && barred.hint.is_some(), "{barred:?}");
+        assert!(
+            barred.message.contains("permission denied: owned by")
+                && barred.hint.as_ref().is_some_and(|hint| hint.contains(" or one of its groups list it (mode `r`)")),
+            "{barred:?}"
+        );
         for number in 0..=MOST_ENTRIES {
             fs::write(place.0.join(number.to_string()), "").unwrap();
         }
-        assert_eq!(files(&place.0).unwrap_err().kind, ErrorKind::Malformed);
+        let endless = files(&place.0).unwrap_err();
+        assert_eq!(endless.kind, ErrorKind::Malformed);
+        assert!(endless.message.contains("`: it holds more than "), "{endless:?}");
     }
 }

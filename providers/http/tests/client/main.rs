@@ -4,6 +4,8 @@
 
 mod environment;
 mod faults;
+mod http2;
+mod http2_hostile;
 mod identity;
 mod names;
 mod proxies;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, Files, ProviderError, SecretValue};
 use handfast_http::{CaSource, Client, Options, Request, Response, Roots, Url};
+use handfast_testkit::Outside;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -240,7 +241,7 @@ impl World {
 
     pub fn context(self) -> Context {
         let world = Rc::new(self);
-        Context { environment: world.clone(), files: world.clone(), clock: world }
+        Context { environment: world.clone(), files: world.clone(), clock: world, ..Outside::default().context() }
     }
 }
 
