@@ -40,7 +40,7 @@ pub fn check(options: &Options, format: &str, environment: &mut Environment, sta
     inspection.missing.extend(sandbox::missing().into_iter().map(str::to_owned));
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
-    match lockdown::refuse_impossible(&plan.isolation) {
+    match lockdown::Found::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
         Ok(shortcomings) => inspection.missing.extend(shortcomings),
         Err(error) => refusal = Some(error),
     }

@@ -79,15 +79,18 @@ impl Current {
     }
 }
 
-/// Says who the app is. `accounts` are asked for only where they are needed: an image may have none.
+/// Says who the app is. `accounts` are asked for only where they are needed, and told whether groups are: an image may have none.
 pub fn resolve(
     wanted: &Wanted,
     current: &Current,
-    accounts: impl FnOnce() -> Result<Accounts, String>,
+    accounts: impl FnOnce(bool) -> Result<Accounts, String>,
 ) -> Result<Identity, Vec<Problem>> {
-    let names_groups = wanted.groups.as_deref().unwrap_or_default().iter().any(|group| matches!(group, Name::Text(_)));
+    let is_text = |name: &Name| matches!(name, Name::Text(_));
+    let names_user =
+        wanted.user.as_ref().is_some_and(|user| is_text(&user.user) || user.group.as_ref().is_some_and(is_text));
+    let names_groups = wanted.groups.as_deref().unwrap_or_default().iter().any(is_text);
     let needed = wanted.user.is_some() || current.uid == 0 || names_groups;
-    let accounts = if needed { accounts() } else { Ok(Accounts::default()) };
+    let accounts = if needed { accounts(names_user || names_groups) } else { Ok(Accounts::default()) };
     let accounts = accounts.map_err(|message| vec![Problem { setting: Setting::User, message, hint: None }])?;
     let mut problems = Vec::new();
     let mut note = |result: Result<u32, Problem>| result.map_err(|problem| problems.push(problem)).ok();
@@ -140,7 +143,7 @@ mod tests {
     fn ask(user: &str, groups: Option<&[&str]>, current: &Current, allow_root: bool) -> Result<Identity, Vec<Problem>> {
         let user = if user.is_empty() { None } else { Some(UserName::parse(user).unwrap()) };
         let groups = groups.map(|groups| groups.iter().map(|group| Name::parse(group).unwrap()).collect());
-        resolve(&Wanted { user, groups, allow_root }, current, || Ok(Accounts::parse(PASSWD, GROUP)))
+        resolve(&Wanted { user, groups, allow_root }, current, |_| Ok(Accounts::parse(PASSWD, GROUP)))
     }
 
     fn root() -> Current {
@@ -197,7 +200,7 @@ mod tests {
 
     #[test]
     fn another_user_without_configuration_stays_as_found_and_asks_for_no_accounts() {
-        let found = resolve(&Wanted::default(), &person(), || Err("must not be read".into()));
+        let found = resolve(&Wanted::default(), &person(), |_| Err("must not be read".into()));
         assert_eq!(found, Ok(identity(1000, 0, &[7, 2000], None)));
     }
 
@@ -230,9 +233,26 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_asked_for_only_by_name() {
+        for (user, groups, expected) in
+            [("1000:5", &["7"][..], false), ("app", &[], true), ("1000:wheel", &[], true), ("1000", &["wheel"], true)]
+        {
+            let groups = groups.iter().map(|group| Name::parse(group).unwrap()).collect();
+            let wanted = Wanted { user: Some(UserName::parse(user).unwrap()), groups: Some(groups), allow_root: false };
+            let mut asked = None;
+            resolve(&wanted, &root(), |with_groups| {
+                asked = Some(with_groups);
+                Ok(Accounts::parse(PASSWD, GROUP))
+            })
+            .unwrap();
+            assert_eq!(asked, Some(expected), "{user}");
+        }
+    }
+
+    #[test]
     fn accounts_that_cannot_be_read_are_a_problem_where_they_are_needed() {
         let wanted = Wanted { user: Some(UserName::parse("1000").unwrap()), ..Wanted::default() };
-        let problems = resolve(&wanted, &root(), || Err("cannot read `/etc/passwd`: x".into())).unwrap_err();
+        let problems = resolve(&wanted, &root(), |_| Err("cannot read `/etc/passwd`: x".into())).unwrap_err();
         assert_eq!(problems[0].message, "cannot read `/etc/passwd`: x");
     }
 }

@@ -30,12 +30,13 @@ pub fn run(
     let core_limit = protect()?;
     hold_signals()?;
     let mut plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
-    lockdown::refuse_impossible(&plan.isolation)?;
+    let mut found = lockdown::Found::read()?;
+    lockdown::refuse_impossible(&plan.isolation, &found)?;
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
-    let handover = fetch_and_deliver(&mut plan, environment)?;
+    let handover = fetch_and_deliver(&mut plan, environment, Some(&mut found))?;
     let prepared =
         launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
-    let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit)?;
+    let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
     Err(launch::exec(locked, &prepared, &ENDING))
 }
 
@@ -44,28 +45,32 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
     protect()?;
     hold_signals()?;
     let mut plan = make_plan(options, &mut environment, Purpose::Init, started)?;
-    fetch_and_deliver(&mut plan, environment).map(drop)
+    fetch_and_deliver(&mut plan, environment, None).map(drop)
 }
 
-/// The part that `run` and `init` share: nothing is delivered before every secret is there.
-fn fetch_and_deliver(plan: &mut Plan, environment: Environment) -> Result<Handover> {
+/// The part that `run` and `init` share: nothing is delivered before every secret is there. `found` is what `run` will drop.
+fn fetch_and_deliver(
+    plan: &mut Plan,
+    environment: Environment,
+    found: Option<&mut lockdown::Found>,
+) -> Result<Handover> {
     warn(plan, &environment);
     lockdown::close_inherited(&[])?;
     // Whatever mask we were started with, what we make is made with the modes that we ask for, or less.
-    let found = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
     // Takes the app's descriptor numbers first, so that nothing of ours can stand in their way.
     let mut destination = deliver::prepare(plan)?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
     let watch = Watch::new(&signals);
     let arrived = worker::fetch(plan, environment, &watch, |plan| {
-        if matches!(plan.purpose, Purpose::Run { .. }) {
-            lockdown::begin(&plan.isolation);
+        if let Some(found) = found {
+            lockdown::begin(&plan.isolation, found);
         }
         deliver::make_ready(&mut destination, plan)
     })?;
     watch.signal(Phase::Deliver)?;
     let handover = deliver::deliver(destination, plan, arrived)?;
-    umask(found);
+    umask(mask);
     Ok(handover)
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, openat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, fchmod, fstat};
@@ -25,7 +25,8 @@ const NAME: &str = "secret";
 /// `MFD_NOEXEC_SEAL` (6.3), which nix does not name; the seal that it sets is `F_SEAL_EXEC`.
 const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
-/// What delivery itself opens at the same time, at most: the files directory's list, a generation, a file, one of /proc.
+/// What delivery itself opens at the same time, at most: the files directory's list, a generation, a file or
+/// the list of our descriptors, one of /proc.
 const SPARE: usize = 4;
 const MODE: u32 = 0o440;
 
@@ -144,7 +145,15 @@ impl Reserved {
     }
 
     /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
-    pub fn fill(mut self, value: &SecretValue, gid: u32, powers: &Powers) -> Result<OwnedFd> {
+    ///
+    /// `list` is the list of our descriptors, opened by the first that needs it: the way there is most of what opening costs.
+    pub fn fill(
+        mut self,
+        value: &SecretValue,
+        gid: u32,
+        powers: &Powers,
+        list: &mut Option<OwnedFd>,
+    ) -> Result<OwnedFd> {
         let sealing = self.make(gid, powers)?;
         let number = self.placeholder.as_raw_fd();
         let at = |step: &str, error: Errno| explain(number, step, error);
@@ -152,14 +161,23 @@ impl Reserved {
         let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
         fcntl(&self.placeholder, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
         // A description of its own: read-only, at offset 0.
-        let path = format!("/proc/self/fd/{number}");
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let reader = open(path.as_str(), flags, Mode::empty()).map_err(|error| at("open again", error))?;
+        let reader = reopen(number, list).map_err(|error| at("open again", error))?;
         dup3(&reader, &mut self.placeholder, OFlag::empty()).map_err(|error| at("place", error))?;
         let expected = if sealing == Sealing::Complete { seals | SEAL_EXEC } else { seals };
         verify(self.placeholder.as_fd(), expected, value.len(), gid, powers.uid)?;
         Ok(self.placeholder)
     }
+}
+
+fn reopen(number: RawFd, list: &mut Option<OwnedFd>) -> nix::Result<OwnedFd> {
+    let list = match list {
+        Some(list) => list,
+        None => {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            list.insert(open("/proc/self/fd", flags, Mode::empty())?)
+        }
+    };
+    openat(list, number.to_string().as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn create() -> Result<(File, Sealing)> {

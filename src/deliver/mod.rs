@@ -181,9 +181,10 @@ pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> 
     let (new_files, mut values) = arrivals::sort(files.as_ref(), arrived)?;
     // Nothing of the files can be reached before the descriptors are there too.
     let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
+    let mut list = None;
     let fill = |place: Reserved| {
         let value = values.remove(&place.secret)?;
-        Some(place.fill(&value, plan.isolation.gid, &powers))
+        Some(place.fill(&value, plan.isolation.gid, &powers, &mut list))
     };
     match (reserved.into_iter().filter_map(fill).collect::<Result<Vec<_>>>(), written) {
         (Ok(descriptors), Some(written)) => {

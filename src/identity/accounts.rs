@@ -18,38 +18,37 @@ const GROUP: &str = "/etc/group";
 /// Far more than any image's: about 80 000 accounts.
 const LIMIT: u64 = 8 << 20;
 
-/// The accounts of this image.
+/// The accounts of this image: the text of the two files. Most starts look for one entry, so each is read as it is come across.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounts {
-    users: Vec<User>,
-    groups: Vec<Group>,
+    passwd: Vec<u8>,
+    group: Vec<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct User {
-    name: String,
+struct User<'t> {
+    name: &'t str,
     uid: u32,
     gid: u32,
-    home: OsString,
+    home: &'t [u8],
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Group {
-    name: String,
+struct Group<'t> {
+    name: &'t str,
     gid: u32,
-    members: Vec<String>,
+    members: &'t [u8],
 }
 
 impl Accounts {
-    /// Reads both files; one that does not exist holds nothing.
-    pub fn read() -> Result<Self, String> {
+    /// Reads the users, and the groups where they are asked for; a file that does not exist holds nothing.
+    pub fn read(with_groups: bool) -> Result<Self, String> {
         let read = |path: &str| read(path).map_err(|error| format!("cannot read `{path}`: {}", reason(error)));
-        Ok(Self::parse(&read(PASSWD)?, &read(GROUP)?))
+        Ok(Self { passwd: read(PASSWD)?, group: if with_groups { read(GROUP)? } else { Vec::new() } })
     }
 
-    /// Reads the text of both files. Lines that are malformed or refer to another source (NIS) are skipped, as libc does.
+    /// The accounts in these texts.
+    #[cfg(test)]
     pub(super) fn parse(passwd: &[u8], group: &[u8]) -> Self {
-        Self { users: lines(passwd).filter_map(user).collect(), groups: lines(group).filter_map(group_entry).collect() }
+        Self { passwd: passwd.into(), group: group.into() }
     }
 
     /// The uid of a user.
@@ -61,7 +60,7 @@ impl Accounts {
                     Setting::User,
                     &format!("no user `{name}` in {PASSWD}"),
                     name,
-                    self.users.iter().map(|u| &*u.name),
+                    self.users().map(|user| user.name),
                 )
             }),
         }
@@ -72,12 +71,12 @@ impl Accounts {
         match group {
             Name::Number(gid) => Ok(*gid),
             Name::Text(name) => {
-                self.groups.iter().find(|group| group.name == *name).map(|group| group.gid).ok_or_else(|| {
+                self.groups().find(|group| group.name == *name).map(|group| group.gid).ok_or_else(|| {
                     unknown(
                         setting,
                         &format!("no group `{name}` in {GROUP}"),
                         name,
-                        self.groups.iter().map(|g| &*g.name),
+                        self.groups().map(|group| group.name),
                     )
                 })
             }
@@ -92,26 +91,35 @@ impl Accounts {
     /// The home of the user's entry, else `/`.
     pub(super) fn home(&self, user: Option<&Name>, uid: u32) -> OsString {
         match self.entry(user, uid) {
-            Some(user) if !user.home.is_empty() => user.home.clone(),
+            Some(user) if !user.home.is_empty() => OsString::from_vec(user.home.into()),
             _ => "/".into(),
         }
     }
 
     /// The groups that have this user as a member.
     pub(super) fn groups_of(&self, name: &str) -> Vec<u32> {
-        self.groups.iter().filter(|group| group.members.iter().any(|member| member == name)).map(|g| g.gid).collect()
+        let has = |group: &Group<'_>| group.members.split(|byte| *byte == b',').any(|member| member == name.as_bytes());
+        self.groups().filter(|group| !name.is_empty() && has(group)).map(|group| group.gid).collect()
     }
 
     /// The entry of a name, because several may have one uid; else the first of the uid.
-    fn entry(&self, user: Option<&Name>, uid: u32) -> Option<&User> {
+    fn entry(&self, user: Option<&Name>, uid: u32) -> Option<User<'_>> {
         match user {
             Some(Name::Text(name)) => self.named(name),
-            _ => self.users.iter().find(|user| user.uid == uid),
+            _ => self.users().find(|user| user.uid == uid),
         }
     }
 
-    fn named(&self, name: &str) -> Option<&User> {
-        self.users.iter().find(|user| user.name == name)
+    fn named(&self, name: &str) -> Option<User<'_>> {
+        self.users().find(|user| user.name == name)
+    }
+
+    fn users(&self) -> impl Iterator<Item = User<'_>> {
+        lines(&self.passwd).filter_map(user)
+    }
+
+    fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        lines(&self.group).filter_map(group_entry)
     }
 }
 
@@ -133,27 +141,36 @@ fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The fields of each line that may be an entry. A NUL would end the home in the middle, once it is in the environment.
-fn lines(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+/// The lines that may be an entry. Those that are malformed or refer to another source (NIS) are skipped, as libc does. A NUL would
+/// end the home in the middle, once it is in the environment.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
         .filter(|line| !line.contains(&0) && !matches!(line.first(), None | Some(b'#' | b'+' | b'-')))
-        .map(|line| line.split(|byte| *byte == b':').collect())
 }
 
-fn user(fields: Vec<&[u8]>) -> Option<User> {
-    let [name, _, uid, gid, _, home, _] = fields[..] else { return None };
-    Some(User { name: name_field(name)?, uid: id(uid)?, gid: id(gid)?, home: OsString::from_vec(home.into()) })
+/// The fields of a line, where it has as many.
+fn fields<const COUNT: usize>(line: &[u8]) -> Option<[&[u8]; COUNT]> {
+    let mut found: [&[u8]; COUNT] = [&[]; COUNT];
+    let mut rest = line.split(|byte| *byte == b':');
+    for field in &mut found {
+        *field = rest.next()?;
+    }
+    rest.next().is_none().then_some(found)
 }
 
-fn group_entry(fields: Vec<&[u8]>) -> Option<Group> {
-    let [name, _, gid, members] = fields[..] else { return None };
-    let members = members.split(|byte| *byte == b',').filter_map(name_field).collect();
+fn user(line: &[u8]) -> Option<User<'_>> {
+    let [name, _, uid, gid, _, home, _] = fields(line)?;
+    Some(User { name: name_field(name)?, uid: id(uid)?, gid: id(gid)?, home })
+}
+
+fn group_entry(line: &[u8]) -> Option<Group<'_>> {
+    let [name, _, gid, members] = fields(line)?;
     Some(Group { name: name_field(name)?, gid: id(gid)?, members })
 }
 
 /// A name that can be asked for: settings are UTF-8, so no other can be.
-fn name_field(field: &[u8]) -> Option<String> {
-    std::str::from_utf8(field).ok().filter(|name| !name.is_empty()).map(Into::into)
+fn name_field(field: &[u8]) -> Option<&str> {
+    std::str::from_utf8(field).ok().filter(|name| !name.is_empty())
 }
 
 fn id(field: &[u8]) -> Option<u32> {
@@ -173,7 +190,7 @@ mod tests {
     use super::*;
 
     fn users(text: &[u8]) -> Vec<(String, u32, u32)> {
-        Accounts::parse(text, b"").users.into_iter().map(|user| (user.name, user.uid, user.gid)).collect()
+        Accounts::parse(text, b"").users().map(|user| (user.name.to_owned(), user.uid, user.gid)).collect()
     }
 
     #[test]
@@ -218,6 +235,6 @@ mod tests {
 
     #[test]
     fn this_machines_accounts_can_be_read() {
-        assert_eq!(Accounts::read().unwrap().uid(&Name::Text("root".into())), Ok(0));
+        assert_eq!(Accounts::read(true).unwrap().uid(&Name::Text("root".into())), Ok(0));
     }
 }

@@ -28,15 +28,31 @@ use status::Status;
 #[derive(Debug)]
 pub struct Locked(());
 
+/// What this process has, read once: nothing that handfast does until [`lock`] changes any of it but [`begin`], which writes that
+/// down here. What a change has come to is read from the kernel again, at the end of `lock`.
+#[derive(Clone, Debug)]
+pub struct Found {
+    status: Status,
+    securebits: u32,
+}
+
+impl Found {
+    /// Reads it.
+    pub fn read() -> Result<Self> {
+        let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
+        Ok(Self { status: Status::read()?, securebits })
+    }
+}
+
 /// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
 /// reads the state back. After an error this process may only report it and exit.
 ///
 /// Whatever in this process owns one of the descriptors that are closed here must be dropped before.
-pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit) -> Result<Locked> {
-    let found = Status::read()?;
-    let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
-    if found.threads != 1 {
-        return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));
+pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: Found) -> Result<Locked> {
+    let Found { status: found, securebits } = found;
+    let threads = crate::sys::process::threads().map_err(|error| call("count this process' threads", error))?;
+    if threads != 1 {
+        return Err(failed(format!("this process has {threads} threads, of which only one would be locked")));
     }
     make_effective(&found)?;
     stdio::hand_over(isolation, &found)?;
@@ -53,17 +69,16 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit) -
 
 /// Shrinks the bounding set ahead of [`lock`]: for the time in which the worker fetches. It changes nothing of what this
 /// process may do. What fails here is left to `lock`, which tries again and says so.
-pub fn begin(isolation: &Isolation) {
-    if !capabilities::sets().is_ok_and(|sets| sets.effective & bit(SETPCAP) != 0) {
+pub fn begin(isolation: &Isolation, found: &mut Found) {
+    let status = &mut found.status;
+    if status.effective & bit(SETPCAP) == 0 {
         return;
     }
-    for number in numbers(!isolation.capabilities) {
-        match capabilities::in_bounding(number) {
-            Ok(true) if capabilities::drop_bounding(number).is_ok() => {}
-            Ok(false) => {}
-            // The first number that the kernel does not know, or a filter.
-            _ => return,
+    for number in numbers(status.bounding & !isolation.capabilities) {
+        if capabilities::drop_bounding(number).is_err() {
+            return;
         }
+        status.bounding &= !bit(number);
     }
 }
 

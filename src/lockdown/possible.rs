@@ -5,18 +5,17 @@ use std::fs;
 
 use super::identity::{WITHOUT_SETPCAP, needs_keep};
 use super::status::Status;
-use super::{call, failed, stdio};
+use super::{Found, failed, stdio};
 use crate::error::{Error, Result, reason};
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID, SETPCAP, SETUID, bit, names};
+use crate::sys::capabilities::{CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID, SETPCAP, SETUID, bit, names};
 
 /// Refuses a plan that [`lock`](super::lock) could not carry out from the present state, and returns what is best effort and
 /// will fall short: a sentence each.
-pub fn refuse_impossible(isolation: &Isolation) -> Result<Vec<String>> {
-    let found = Status::read()?;
-    let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
-    refuse_ids(isolation, &found)?;
-    refuse_capabilities(isolation, &found, securebits)?;
+pub fn refuse_impossible(isolation: &Isolation, found: &Found) -> Result<Vec<String>> {
+    let Found { status: found, securebits } = found;
+    refuse_ids(isolation, found)?;
+    refuse_capabilities(isolation, found, *securebits)?;
     let mut shortcomings = Vec::new();
     if found.permitted & bit(SETPCAP) == 0 && found.bounding & !isolation.capabilities != 0 {
         shortcomings.push(WITHOUT_SETPCAP.to_owned());

@@ -162,11 +162,6 @@ pub fn raise_ambient(number: u8) -> io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as c_ulong, c_ulong::from(number)).map(drop)
 }
 
-/// Whether one is in the bounding set; an error for a number that the kernel does not know.
-pub fn in_bounding(number: u8) -> io::Result<bool> {
-    prctl(libc::PR_CAPBSET_READ, c_ulong::from(number), 0).map(|answer| answer != 0)
-}
-
 /// Takes one from the bounding set.
 pub fn drop_bounding(number: u8) -> io::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, c_ulong::from(number), 0).map(drop)

@@ -11,11 +11,16 @@ pub fn secure_execution() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// How many threads this process has.
+pub fn threads() -> io::Result<u64> {
+    // A directory's link count is 2 plus its subdirectories: one per thread.
+    Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
+}
+
 /// Forks a process that has one thread, and refuses for any other: the child of several threads could find locks taken that
 /// nobody will release.
 pub fn fork() -> io::Result<ForkResult> {
-    // A directory's link count is 2 plus its subdirectories: one per thread.
-    if std::fs::metadata("/proc/self/task")?.nlink() != 3 {
+    if threads()? != 1 {
         return Err(io::Error::other("more than one thread"));
     }
     // SAFETY: the process has one thread (seen above; only that thread could start another), so the child's memory is a

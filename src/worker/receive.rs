@@ -23,6 +23,8 @@ const MAX_VALUES: usize = 4096;
 /// No more bytes of values than this in one generation.
 const MAX_BYTES: usize = 64 << 20;
 
+const AFTER_COMMIT: &str = "something after its commit";
+
 /// What the worker sent, checked against the plan.
 pub struct Received {
     /// The values.
@@ -45,11 +47,10 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
         bytes: 0,
         sandbox: None,
     };
+    let mut socket = Reader::new(socket);
     loop {
-        // Asked once a frame too, so that a worker which never pauses cannot outlive a signal or the deadline.
-        watch.until_readable(socket.as_fd())?;
         let mut header = [0; HEADER];
-        read(socket, &mut header, watch)?;
+        socket.read(&mut header, watch)?;
         let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
         let about_none = matches!(header.kind, Kind::Ready | Kind::Commit);
         if header.generation != frame::FIRST_GENERATION
@@ -62,19 +63,22 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
             Kind::Ready if receiver.sandbox.is_some() => return Err(lie("a frame out of order")),
             Kind::Ready => {
                 let mut parts = [0];
-                read(socket, &mut parts, watch)?;
+                socket.read(&mut parts, watch)?;
                 receiver.sandbox = Some(parts[0]);
             }
-            Kind::Fields => receiver.fields(header, socket, watch)?,
-            Kind::Value => receiver.value(header, socket, watch)?,
+            Kind::Fields => receiver.fields(header, &mut socket, watch)?,
+            Kind::Value => receiver.value(header, &mut socket, watch)?,
             Kind::Missing => receiver.missing(header)?,
-            Kind::Failed => receiver.failed(header, socket, watch)?,
+            Kind::Failed => receiver.failed(header, &mut socket, watch)?,
             Kind::Commit => {
                 let received = receiver.commit();
+                if received.is_ok() && !socket.is_empty() {
+                    return Err(lie(AFTER_COMMIT));
+                }
                 // What the stores refused is told in any case. Till then the worker drops what the others gave, and so wipes it.
                 if received.as_ref().is_err_and(|error| error.class != Class::Internal) {
                     watch.hurry(LAST_WORDS);
-                    if let Err(error) = end(socket, watch) {
+                    if let Err(error) = end(socket.socket, watch) {
                         tracing::debug!(target: "handfast", "after its failures: {}", error.message);
                     }
                 }
@@ -90,7 +94,7 @@ pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<(
         watch.until_readable(socket.as_fd())?;
         match socket.read(&mut [0]) {
             Ok(0) => return Ok(()),
-            Ok(_) => return Err(lie("something after its commit")),
+            Ok(_) => return Err(lie(AFTER_COMMIT)),
             Err(error) => retry(error, watch)?,
         }
     }
@@ -117,18 +121,18 @@ struct Receiver<'p> {
 
 impl Receiver<'_> {
     /// How many fields a `#*` has: its values follow.
-    fn fields(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn fields(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.is_several() || !self.answered.insert(index) {
             return Err(lie("a secret twice"));
         }
         let mut count = [0; 4];
-        read(socket, &mut count, watch)?;
+        socket.read(&mut count, watch)?;
         self.awaited.insert(index, u32::from_be_bytes(count));
         Ok(())
     }
 
-    fn value(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn value(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         let every = secret.is_several();
         let expected = match self.awaited.get_mut(&index) {
@@ -142,7 +146,7 @@ impl Receiver<'_> {
             return Err(lie("a secret twice"));
         }
         let mut length = [0; 2];
-        read(socket, &mut length, watch)?;
+        socket.read(&mut length, watch)?;
         let name_length = usize::from(u16::from_be_bytes(length));
         let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
             return Err(lie("a frame that does not exist"));
@@ -156,8 +160,8 @@ impl Receiver<'_> {
             return Err(too_much(self.plan));
         }
         let mut name = vec![0; name_length];
-        read(socket, &mut name, watch)?;
-        let value = SecretValue::filled(value_length, |buffer| read(socket, buffer, watch))?;
+        socket.read(&mut name, watch)?;
+        let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, watch))?;
         let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
         let file = secret.target.file_name(every.then_some(&field));
         match file.as_deref().map_or(Ok(()), |file| self.take_name(secret, file)) {
@@ -207,13 +211,13 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn failed(&mut self, header: Header, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn failed(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !self.answered.insert(index) {
             return Err(lie("a secret twice"));
         }
         let mut payload = vec![0; header.length as usize];
-        read(socket, &mut payload, watch)?;
+        socket.read(&mut payload, watch)?;
         let (kind, attempts, message, hint) =
             frame::decode_failure(&payload).ok_or_else(|| lie("a frame that does not exist"))?;
         let subject =
@@ -287,18 +291,60 @@ fn lie(what: &str) -> Error {
     Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
 }
 
-/// Fills the buffer, minding signals and the deadline while nothing comes.
-fn read(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match recv(socket.as_raw_fd(), &mut buffer[filled..], MsgFlags::MSG_DONTWAIT) {
+/// Reads ahead, so that small frames do not cost several calls each.
+struct Reader<'s> {
+    socket: &'s UnixStream,
+    /// What has been read and not yet asked for, from `start` to `end`. The allocator wipes it in the end.
+    ahead: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl<'s> Reader<'s> {
+    /// Bytes that are read ahead, at most: enough for dozens of usual secrets.
+    const AHEAD: usize = 2048;
+
+    fn new(socket: &'s UnixStream) -> Self {
+        Self { socket, ahead: vec![0; Self::AHEAD], start: 0, end: 0 }
+    }
+
+    /// Nothing has been read that nobody has asked for.
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Fills the buffer, minding signals and the deadline.
+    fn read(&mut self, mut buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        while !buffer.is_empty() {
+            if !self.is_empty() {
+                let count = buffer.len().min(self.end - self.start);
+                let (now, later) = buffer.split_at_mut(count);
+                now.copy_from_slice(&self.ahead[self.start..self.start + count]);
+                self.start += count;
+                buffer = later;
+            } else if buffer.len() >= Self::AHEAD {
+                let count = receive(self.socket, buffer, watch)?;
+                buffer = &mut buffer[count..];
+            } else {
+                (self.start, self.end) = (0, receive(self.socket, &mut self.ahead, watch)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Receives what has come, at least a byte. Signals and the deadline are asked for each time, so that a worker which never pauses
+/// cannot outlive them.
+fn receive(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
+    loop {
+        watch.until_readable(socket.as_fd())?;
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return Err(watch.worker_ended()),
-            Ok(count) => filled += count,
-            Err(Errno::EAGAIN) => watch.until_readable(socket.as_fd())?,
+            Ok(count) => return Ok(count),
+            Err(Errno::EAGAIN) => {}
             Err(error) => retry(error.into(), watch)?,
         }
     }
-    Ok(())
 }
 
 /// Whether a failed read is worth another, or what it means.

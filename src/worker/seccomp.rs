@@ -128,123 +128,173 @@ enum Rule {
     Thread,
 }
 
-/// The rules, each with the first of the numbers that it is for, sorted.
-fn rules() -> Vec<(u32, Rule)> {
-    let refused = REFUSED.iter().chain(REFUSED_OLD).map(|number| (*number, Rule::Refuse));
-    // clone3 hides its flags behind a pointer; libcs fall back to clone.
-    let others = [
-        (libc::SYS_kill, Rule::ToItself),
-        (libc::SYS_tgkill, Rule::ToItself),
-        (libc::SYS_prlimit64, Rule::OwnLimit),
-        (libc::SYS_ioctl, Rule::Device),
-        (libc::SYS_clone, Rule::Thread),
-        (libc::SYS_clone3, Rule::Absent),
-    ];
-    let mut ruled: Vec<(u32, Rule)> = refused.chain(others).map(|(number, rule)| (number as u32, rule)).collect();
-    ruled.sort_unstable_by_key(|(number, _)| *number);
-    let mut rules = vec![(0, Rule::Allow)];
-    for (number, rule) in ruled {
-        rules.pop_if(|(first, _)| *first == number);
-        if rules.last().is_none_or(|(_, before)| *before != rule) {
-            rules.push((number, rule));
+/// Calls with a rule of their own. clone3 hides its flags behind a pointer; libcs fall back to clone.
+const OTHERS: [(libc::c_long, Rule); 6] = [
+    (libc::SYS_kill, Rule::ToItself),
+    (libc::SYS_tgkill, Rule::ToItself),
+    (libc::SYS_prlimit64, Rule::OwnLimit),
+    (libc::SYS_ioctl, Rule::Device),
+    (libc::SYS_clone, Rule::Thread),
+    (libc::SYS_clone3, Rule::Absent),
+];
+
+const RULED: usize = REFUSED.len() + REFUSED_OLD.len() + OTHERS.len();
+
+/// The calls that have a rule, sorted by number.
+const fn ruled() -> [(u32, Rule); RULED] {
+    let mut sorted = [(0, Rule::Refuse); RULED];
+    let mut count = 0;
+    while count < RULED {
+        let (number, rule) = if count < REFUSED.len() {
+            (REFUSED[count], Rule::Refuse)
+        } else if count < REFUSED.len() + REFUSED_OLD.len() {
+            (REFUSED_OLD[count - REFUSED.len()], Rule::Refuse)
+        } else {
+            OTHERS[count - REFUSED.len() - REFUSED_OLD.len()]
+        };
+        let mut at = count;
+        while at > 0 && sorted[at - 1].0 > number as u32 {
+            sorted[at] = sorted[at - 1];
+            at -= 1;
         }
-        rules.push((number + 1, Rule::Allow));
+        sorted[at] = (number as u32, rule);
+        count += 1;
     }
-    rules
+    sorted
+}
+
+/// The rules, each with the first of the numbers that it is for, sorted; and how many there are: at most two for each call that
+/// has one.
+const fn rules() -> ([(u32, Rule); 2 * RULED + 1], usize) {
+    let ruled = ruled();
+    let mut rules = [(0, Rule::Allow); 2 * RULED + 1];
+    let (mut count, mut at) = (1, 0);
+    while at < RULED {
+        let (number, rule) = ruled[at];
+        if rules[count - 1].0 == number {
+            count -= 1;
+        }
+        if count == 0 || rules[count - 1].1 as u8 != rule as u8 {
+            rules[count] = (number, rule);
+            count += 1;
+        }
+        rules[count] = (number + 1, Rule::Allow);
+        count += 1;
+        at += 1;
+    }
+    (rules, count)
+}
+
+const RULES: ([(u32, Rule); 2 * RULED + 1], usize) = rules();
+
+/// What every call meets first.
+const BEGINNING: &[sock_filter] = &[
+    load(ARCHITECTURE),
+    jump(BPF_JEQ, NATIVE, 1, 0),
+    answer(KILL),
+    load(NUMBER),
+    #[cfg(target_arch = "x86_64")]
+    jump(BPF_JGE, X32, 0, 1),
+    #[cfg(target_arch = "x86_64")]
+    answer(KILL),
+];
+
+/// Stands for the process' own pid, which is no other's value here.
+const OWN: u32 = u32::MAX;
+
+const THREAD: u32 = libc::CLONE_THREAD as u32;
+const KEYSTROKE: u32 = libc::TIOCSTI as u32;
+const CONSOLE: u32 = libc::TIOCLINUX as u32;
+
+/// What each rule does, in the order of [`Rule`].
+const ENDINGS: [&[sock_filter]; 7] = [
+    &[answer(ALLOW)],
+    &[answer(EPERM)],
+    &[answer(ENOSYS)],
+    &[load(FIRST_ARGUMENT), jump(BPF_JEQ, OWN, 0, 1), answer(ALLOW), answer(EPERM)],
+    &[load(FIRST_ARGUMENT), jump(BPF_JEQ, 0, 1, 0), jump(BPF_JEQ, OWN, 0, 1), answer(ALLOW), answer(EPERM)],
+    &[
+        load(SECOND_ARGUMENT),
+        jump(BPF_JEQ, KEYSTROKE, 1, 0),
+        jump(BPF_JEQ, CONSOLE, 0, 1),
+        answer(EPERM),
+        answer(ALLOW),
+    ],
+    &[load(FIRST_ARGUMENT), jump(BPF_JSET, THREAD, 0, 1), answer(ALLOW), answer(EPERM)],
+];
+
+/// Where the ending of a rule starts: behind the beginning, a branch between each two rules, and the endings before it.
+const fn ending(rule: usize) -> usize {
+    let mut start = BEGINNING.len() + RULES.1 - 1;
+    let mut before = 0;
+    while before < rule {
+        start += ENDINGS[before].len();
+        before += 1;
+    }
+    start
+}
+
+const LENGTH: usize = ending(ENDINGS.len());
+
+/// The filter, but for the pid. It is the compiler's work, so that no start has to do it.
+static PROGRAM: [sock_filter; LENGTH] = {
+    let mut program = [answer(KILL); LENGTH];
+    place(&mut program, 0, BEGINNING);
+    search(&mut program, BEGINNING.len(), 0, RULES.1);
+    let mut rule = 0;
+    while rule < ENDINGS.len() {
+        place(&mut program, ending(rule), ENDINGS[rule]);
+        rule += 1;
+    }
+    program
+};
+
+const fn place(program: &mut [sock_filter; LENGTH], start: usize, instructions: &[sock_filter]) {
+    let mut at = 0;
+    while at < instructions.len() {
+        program[start + at] = instructions[at];
+        at += 1;
+    }
+}
+
+/// Adds the branches that lead a number to its rule, which is one of those from `first` to before `end`. Says where they start,
+/// and where the next free instruction is.
+///
+/// It searches by halves, in few instructions: as it is installed, the kernel compiles the filter and walks it once for each of
+/// its hundreds of calls, so a comparison for each refused call would cost more than the rest of the sandbox.
+const fn search(program: &mut [sock_filter; LENGTH], at: usize, first: usize, end: usize) -> (usize, usize) {
+    if end - first == 1 {
+        return (ending(RULES.0[first].1 as usize), at);
+    }
+    let middle = first + (end - first) / 2;
+    let (below, next) = search(program, at + 1, first, middle);
+    let (from, next) = search(program, next, middle, end);
+    // Always ahead, and by less than 256: else this does not compile.
+    assert!(below - at <= 256 && from - at <= 256);
+    program[at] = jump(BPF_JGE, RULES.0[middle].0, (from - at - 1) as u8, (below - at - 1) as u8);
+    (at, next)
 }
 
 /// The filter for a process with this pid.
-///
-/// It searches by halves, in few instructions: as it is installed, the kernel compiles it and walks it once for each of its
-/// hundreds of calls, so a comparison for each refused call would cost more than the rest of the sandbox.
-pub fn filter(pid: u32) -> Vec<sock_filter> {
-    let thread = libc::CLONE_THREAD as u32;
-    let endings = [
-        (Rule::Allow, vec![answer(ALLOW)]),
-        (Rule::Refuse, vec![answer(EPERM)]),
-        (Rule::Absent, vec![answer(ENOSYS)]),
-        (Rule::ToItself, vec![load(FIRST_ARGUMENT), jump(BPF_JEQ, pid, 0, 1), answer(ALLOW), answer(EPERM)]),
-        (
-            Rule::OwnLimit,
-            vec![load(FIRST_ARGUMENT), jump(BPF_JEQ, 0, 1, 0), jump(BPF_JEQ, pid, 0, 1), answer(ALLOW), answer(EPERM)],
-        ),
-        (
-            Rule::Device,
-            vec![
-                load(SECOND_ARGUMENT),
-                jump(BPF_JEQ, libc::TIOCSTI as u32, 1, 0),
-                jump(BPF_JEQ, libc::TIOCLINUX as u32, 0, 1),
-                answer(EPERM),
-                answer(ALLOW),
-            ],
-        ),
-        (Rule::Thread, vec![load(FIRST_ARGUMENT), jump(BPF_JSET, thread, 0, 1), answer(ALLOW), answer(EPERM)]),
-    ];
-    let mut branches = Vec::new();
-    search(&rules(), &mut branches);
-    let offset = |from: usize, target: Target| {
-        let to = match target {
-            Target::Branch(at) => at,
-            Target::Ending(rule) => {
-                let before = endings.iter().take_while(|(of, _)| *of != rule);
-                branches.len() + before.map(|(_, instructions)| instructions.len()).sum::<usize>()
-            }
-        };
-        // Always ahead, and far less than 256: a test walks the whole program.
-        (to - from - 1) as u8
-    };
-    let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
-    #[cfg(target_arch = "x86_64")]
-    program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
-    program.extend(
-        branches
-            .iter()
-            .enumerate()
-            .map(|(at, &Branch { first, from, below })| jump(BPF_JGE, first, offset(at, from), offset(at, below))),
-    );
-    program.extend(endings.into_iter().flat_map(|(_, instructions)| instructions));
+pub fn filter(pid: u32) -> [sock_filter; LENGTH] {
+    let mut program = PROGRAM;
+    for instruction in &mut program {
+        if instruction.k == OWN {
+            instruction.k = pid;
+        }
+    }
     program
 }
 
-/// Where a number from `first` on leads to, and one below.
-struct Branch {
-    first: u32,
-    from: Target,
-    below: Target,
-}
-
-#[derive(Clone, Copy)]
-enum Target {
-    Branch(usize),
-    Ending(Rule),
-}
-
-/// Adds the branches that lead a number to its rule, and says where they start.
-fn search(rules: &[(u32, Rule)], branches: &mut Vec<Branch>) -> Target {
-    match rules {
-        [] => Target::Ending(Rule::Refuse),
-        [(_, rule)] => Target::Ending(*rule),
-        many => {
-            let (lower, upper) = many.split_at(many.len() / 2);
-            let at = branches.len();
-            let nowhere = Target::Ending(Rule::Refuse);
-            branches.push(Branch { first: upper[0].0, from: nowhere, below: nowhere });
-            branches[at].below = search(lower, branches);
-            branches[at].from = search(upper, branches);
-            Target::Branch(at)
-        }
-    }
-}
-
-fn load(offset: u32) -> sock_filter {
+const fn load(offset: u32) -> sock_filter {
     sock_filter { code: (BPF_LD | BPF_W | BPF_ABS) as u16, jt: 0, jf: 0, k: offset }
 }
 
-fn jump(test: u32, value: u32, yes: u8, no: u8) -> sock_filter {
+const fn jump(test: u32, value: u32, yes: u8, no: u8) -> sock_filter {
     sock_filter { code: (BPF_JMP | test | BPF_K) as u16, jt: yes, jf: no, k: value }
 }
 
-fn answer(action: u32) -> sock_filter {
+const fn answer(action: u32) -> sock_filter {
     sock_filter { code: (BPF_RET | BPF_K) as u16, jt: 0, jf: 0, k: action }
 }
 

@@ -52,7 +52,7 @@ fn start(words: &Words) -> Result<Error> {
     }
     let core_limit = CoreLimit::suspend()?;
     if !words.has("unchecked") {
-        lockdown::refuse_impossible(&isolation)?;
+        lockdown::refuse_impossible(&isolation, &lockdown::Found::read()?)?;
     }
     let program = launch::resolve(&command[0], words.value("path").map(AsRef::as_ref), &isolation)?;
     let environment = [("A".into(), "1".into()), ("B".into(), "x=y".into())];
@@ -78,7 +78,7 @@ fn start(words: &Words) -> Result<Error> {
     if let Some(denied) = words.value("deny") {
         filter::deny(denied);
     }
-    let locked = lockdown::lock(&isolation, &keep_open, core_limit)?;
+    let locked = lockdown::lock(&isolation, &keep_open, core_limit, lockdown::Found::read()?)?;
     Ok(launch::exec(locked, &prepared, &watched))
 }
 
