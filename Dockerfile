@@ -14,7 +14,7 @@ COPY rust-toolchain.toml ./
 RUN rustup toolchain install --profile minimal --no-self-update
 COPY . .
 RUN target="$(uname -m)-unknown-linux-musl" && \
-    cargo build --locked --release --bin handfast --target "$target" && \
+    cargo build --locked --config .cargo/static.toml --release --bin handfast --target "$target" && \
     install -m 0755 "target/$target/release/handfast" /handfast
 
 FROM ${BASE_IMAGE}

@@ -20,6 +20,8 @@ const SHARED_MEMORY: &str = "/dev/shm";
 pub struct Contender {
     pub name: String,
     pub command: Vec<CString>,
+    /// Its environment, which for a start without a store is empty.
+    pub environment: Vec<CString>,
     /// Where its files go, as long as it is used.
     _files: Option<Scratch>,
 }
@@ -96,5 +98,5 @@ fn before_no_op(
 ) -> Result<Contender> {
     let mut command: Vec<CString> = words.iter().map(|word| CString::new(word.as_ref())).collect::<Result<_, _>>()?;
     command.push(CString::new(programs.noop.as_os_str().as_bytes())?);
-    Ok(Contender { name: name.to_owned(), command, _files: files })
+    Ok(Contender { name: name.to_owned(), command, environment: Vec::new(), _files: files })
 }

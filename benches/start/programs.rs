@@ -12,7 +12,7 @@ pub struct Programs {
     pub handfast: PathBuf,
     pub noop: PathBuf,
     pub at_exec: PathBuf,
-    _directory: Scratch,
+    directory: Scratch,
 }
 
 impl Programs {
@@ -42,8 +42,19 @@ impl Programs {
             handfast: copy(&handfast, "handfast")?,
             noop: copy(&tools.join("noop"), "noop")?,
             at_exec: copy(&tools.join("at-exec"), "at-exec")?,
-            _directory: directory,
+            directory,
         })
+    }
+}
+
+impl Programs {
+    /// One more program of the workspace, built as they are.
+    #[allow(dead_code, reason = "not every benchmark needs one")]
+    pub fn another(&self, package: &str) -> Result<PathBuf> {
+        build(&["--package", package])?;
+        let to = self.directory.path().join(package);
+        fs::copy(target_directory()?.join(triple()).join("release").join(package), &to)?;
+        Ok(to)
     }
 }
 
@@ -54,7 +65,8 @@ fn triple() -> String {
 
 fn build(what: &[&str]) -> Result<()> {
     let target = triple();
-    let words = [&["build", "--release", "--locked", "--target", &target], what].concat();
+    let words =
+        [&["build", "--config", ".cargo/static.toml", "--release", "--locked", "--target", &target], what].concat();
     println!("cargo {}", words.join(" "));
     let mut cargo = Command::new(env!("CARGO"));
     cargo

@@ -1,6 +1,5 @@
 //! Starts programs and waits for their end, as cheaply as can be: the floor is part of every figure.
 
-use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ pub fn interleaved(contenders: &[Contender], rounds: usize) -> Result<Vec<Sample
     let mut durations = vec![Vec::with_capacity(rounds); contenders.len()];
     for round in 0..WARM_UP + rounds {
         for (contender, durations) in contenders.iter().zip(&mut durations) {
-            let duration = start(&contender.command, &actions, &attributes)
+            let duration = start(contender, &actions, &attributes)
                 .map_err(|why| format!("{}: {why}: {:?}", contender.name, contender.command))?;
             if round >= WARM_UP {
                 durations.push(duration);
@@ -36,11 +35,11 @@ pub fn interleaved(contenders: &[Contender], rounds: usize) -> Result<Vec<Sample
     Ok(durations.iter().map(|durations| Samples::new(durations)).collect())
 }
 
-/// From before the start until the end is known. The environment is empty; stdin, stdout and stderr are /dev/null.
-fn start(command: &[CString], actions: &PosixSpawnFileActions, attributes: &PosixSpawnAttr) -> Result<Duration> {
-    const NO_ENVIRONMENT: [&CStr; 0] = [];
+/// From before the start until the end is known. stdin, stdout and stderr are /dev/null.
+fn start(contender: &Contender, actions: &PosixSpawnFileActions, attributes: &PosixSpawnAttr) -> Result<Duration> {
+    let Contender { command, environment, .. } = contender;
     let started = Instant::now();
-    let process = posix_spawn(command[0].as_c_str(), actions, attributes, command, &NO_ENVIRONMENT)?;
+    let process = posix_spawn(command[0].as_c_str(), actions, attributes, command, environment)?;
     let status = waitpid(process, None)?;
     let duration = started.elapsed();
     match status {

@@ -1,0 +1,109 @@
+//! Who fetches the secrets and starts the no-op: the floor, handfast, and consul-template where it is installed.
+
+use std::ffi::CString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use handfast_testservers::{Vault, find_program};
+
+use crate::Result;
+use crate::programs::Programs;
+use crate::scratch::Scratch;
+
+/// One way of starting the no-op.
+pub struct Contender {
+    pub name: String,
+    pub command: Vec<CString>,
+    pub environment: Vec<CString>,
+}
+
+/// A Vault with secrets, and where it is to be reached.
+pub struct Setting<'a> {
+    pub programs: &'a Programs,
+    pub port: u16,
+    floor: PathBuf,
+    ca_file: PathBuf,
+    token: String,
+    scratch: Scratch,
+}
+
+impl<'a> Setting<'a> {
+    pub fn new(vault: &Vault, programs: &'a Programs) -> Result<Self> {
+        let port = vault.address().rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
+        let scratch = Scratch::new(&std::env::temp_dir())?;
+        let ca_file = scratch.path().join("ca.pem");
+        std::fs::copy(vault.ca_file(), &ca_file)?;
+        let floor = programs.another("handfast-floor")?;
+        Ok(Self { programs, port, floor, ca_file, token: vault.root_token().to_owned(), scratch })
+    }
+
+    /// Everybody, with so many secrets; the floor first.
+    pub fn contenders(&self, count: usize) -> Result<Vec<Contender>> {
+        let mut all = vec![self.floor(count)?, self.handfast(count)?];
+        all.extend(self.consul_template(count)?);
+        Ok(all)
+    }
+
+    fn floor(&self, count: usize) -> Result<Contender> {
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut words = vec![show(&self.floor), address, show(&self.ca_file), self.token.clone()];
+        words.extend((0..count).map(|number| format!("bench/data/secret-{number}")));
+        words.extend(["--".into(), show(&self.programs.noop)]);
+        contender("floor", &words, &[])
+    }
+
+    /// With a token, and the mount's kind said: as a user who wants speed has it.
+    pub fn handfast(&self, count: usize) -> Result<Contender> {
+        let configuration = self.scratch.path().join("handfast.toml");
+        std::fs::write(&configuration, "[providers.vault]\nmounts = { bench = \"kv-v2\" }\n")?;
+        let mut words = vec![show(&self.programs.handfast), "run".into(), "-c".into(), show(&configuration)];
+        for number in 0..count {
+            words.extend(["--secret".into(), format!("secret-{number}=vault:bench/secret-{number}#value")]);
+        }
+        words.extend(["--".into(), show(&self.programs.noop)]);
+        contender("handfast", &words, &self.environment())
+    }
+
+    /// The rival that comes nearest with many secrets: it reads them side by side. Its output stands on a disk.
+    fn consul_template(&self, count: usize) -> Result<Option<Contender>> {
+        let Some(program) = find_program("consul-template") else {
+            println!("skipped: consul-template: not on PATH (go install github.com/hashicorp/consul-template@v0.41.1)");
+            return Ok(None);
+        };
+        let mut template = String::new();
+        for number in 0..count {
+            let path = format!("bench/data/secret-{number}");
+            writeln!(template, "{{{{ with secret \"{path}\" }}}}{{{{ .Data.data.value }}}}{{{{ end }}}}")?;
+        }
+        let (from, to) = (self.scratch.path().join(format!("{count}.tmpl")), self.scratch.path().join("out"));
+        std::fs::write(&from, template)?;
+        let words = [
+            show(&program),
+            "-once".into(),
+            "-vault-renew-token=false".into(),
+            "-vault-retry-attempts=1".into(),
+            "-template".into(),
+            format!("{}:{}", show(&from), show(&to)),
+            "-exec".into(),
+            show(&self.programs.noop),
+        ];
+        contender("consul-template", &words, &self.environment()).map(Some)
+    }
+
+    fn environment(&self) -> [String; 3] {
+        [
+            format!("VAULT_ADDR=https://127.0.0.1:{}", self.port),
+            format!("VAULT_CACERT={}", show(&self.ca_file)),
+            format!("VAULT_TOKEN={}", self.token),
+        ]
+    }
+}
+
+fn contender(name: &str, words: &[String], environment: &[String]) -> Result<Contender> {
+    let texts = |texts: &[String]| texts.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
+    Ok(Contender { name: name.to_owned(), command: texts(words)?, environment: texts(environment)? })
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}
