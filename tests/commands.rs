@@ -58,9 +58,7 @@ fn what_is_not_in_this_version_is_mentioned_nowhere() {
             "template",
             "on_change",
             "rotate_every",
-            "params",
             "exec",
-            "vault",
             "aws",
             "azure",
         ] {

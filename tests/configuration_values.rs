@@ -157,12 +157,10 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
         ("[templates.x]\ntemplate = \"\"\n", "1:2: [templates]"),
         ("templates = 3\n", "1:13: [templates]"),
         ("[secrets.a]\nfrom = \"mock:a\"\non_change = \"none\"\n", "3:13: `on_change`"),
-        ("[secrets.a]\nfrom = \"mock:a\"\nparams = { ttl = \"1h\" }\n", "3:1: `params`"),
         ("[providers.mock]\nrotate_every = \"1s\"\n", "2:16: `rotate_every`"),
-        ("[providers.vault]\naddress = \"https://x\"\n", "1:12: the provider `vault`"),
         ("[providers.eu]\ntype = \"aws\"\n", "2:8: the provider `aws`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),
-        ("[secrets.a]\nfrom = \"vault:kv/a#b\"\n", "2:8: `vault:kv/a#b`: the provider `vault`"),
+        ("[providers.vault]\nrevoke_on_exit = true\n", "2:18: `revoke_on_exit`"),
         ("[secrets.a]\nfrom = \"aws:sm/a\"\n", "2:8: `aws:sm/a`: the provider `aws`"),
         ("[secrets.a]\nfrom = \"azure:a\"\n", "2:8: `azure:a`: the provider `azure`"),
         ("[secrets.a]\nfrom = \"exec:a\"\n", "2:8: `exec:a`: the provider `exec`"),
@@ -171,8 +169,8 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
         assert!(stderr.ends_with(&format!(":{place} is not in this version (config, exit 78)\n")), "{place}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
-    let stderr = refusal(Run::new().env("A_FD", "handfast:vault:kv/a"));
-    assert!(stderr.contains("environment: `vault:kv/a`: the provider `vault` is not in this version"), "{stderr}");
+    let stderr = refusal(Run::new().env("A_FD", "handfast:azure:a"));
+    assert!(stderr.contains("environment: `azure:a`: the provider `azure` is not in this version"), "{stderr}");
     let stderr = refusal(Run::new().args(["-s", "a=aws:sm/a"]));
     assert!(stderr.contains("command line: `aws:sm/a`: the provider `aws` is not in this version"), "{stderr}");
 }

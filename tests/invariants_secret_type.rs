@@ -13,6 +13,13 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/http/src/proxy.rs", "the proxy's URL, with its password, for the client"),
     ("providers/http/src/request.rs", "the body to send"),
     ("providers/mock/src/lib.rs", "a copy of the made-up value"),
+    ("providers/vault/src/api/answer.rs", "the JSON of an answer"),
+    ("providers/vault/src/api/mod.rs", "the token, for the header of a request"),
+    ("providers/vault/src/auth/approle.rs", "the secret id, for the login"),
+    ("providers/vault/src/auth/credential.rs", "a credential as text, without its line's end"),
+    ("providers/vault/src/auth/wrapping.rs", "a copy of what a wrapping token held, for a login that is tried again"),
+    ("providers/vault/src/explain.rs", "the `errors` of a refusal, which select a text of ours"),
+    ("providers/vault/src/store.rs", "the JSON of an answer"),
     ("src/config/source.rs", "a configuration file's text, which may hold credentials"),
     ("src/config/environment.rs", "a credential that `env_keep` names, for the app"),
     ("src/deliver/descriptors.rs", "into the memfd"),
@@ -72,6 +79,11 @@ fn types(all: &[Source]) -> BTreeMap<String, Type> {
                 {
                     let Some(next) = lines.next() else { break };
                     body = format!("{body}\n{next}");
+                }
+                if words[keyword.expect("seen above")] == "enum" {
+                    // A variant that holds nothing may have a type's name.
+                    let something = |line: &&str| !line.trim().trim_end_matches(',').chars().all(char::is_alphanumeric);
+                    body = body.lines().filter(something).collect::<Vec<_>>().join("\n");
                 }
                 let attributes = std::mem::take(&mut attributes);
                 types.insert(

@@ -147,11 +147,15 @@ fn every_field_is_a_file_of_its_own() {
 fn every_field_goes_to_files_only_and_needs_a_star() {
     let star = |more: &str| format!("[secrets.a]\nfrom = \"mock:a#*\"\n{more}");
     for (config, directory, expected) in [
-        (star(""), "", "2:8: the secret `a` is every field of a value, which go to files only"),
+        (star(""), "", "2:8: the secret `a` is several values, which go to files only"),
         (star("fd = 3\n"), "/dev/shm/x", "which go to files only"),
         (star("file = \"all\"\n"), "/dev/shm/x", "3:8: `file` is \"all\", expected one `*` in it"),
         (star("file = \"*-*\"\n"), "/dev/shm/x", "expected one `*` in it"),
-        (star("path_env = \"A\"\n"), "/dev/shm/x", "3:12: `A` asks for one path, and `a` is a file for every field"),
+        (
+            star("path_env = \"A\"\n"),
+            "/dev/shm/x",
+            "3:12: `A` asks for one path, and `a` is several values, a file each",
+        ),
     ] {
         let more: &[&str] = if directory.is_empty() { &[] } else { &["--dir", directory] };
         assert!(refusal(&config, more).contains(expected), "{config}");

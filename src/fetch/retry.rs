@@ -20,13 +20,16 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// What a store may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
+/// When the grace after a failure is over, once there was one.
+pub type Ended = watch::Receiver<Option<Instant>>;
+
 /// When to stop.
 #[derive(Clone)]
 pub struct Cutoff {
     /// The deadline of the whole start.
     pub deadline: Instant,
     /// Set once the start has failed: until then requests in flight may still answer.
-    pub ended: watch::Receiver<Option<Instant>>,
+    pub ended: Ended,
 }
 
 /// Asks until there is an answer, a failure that will not pass, or no time.
@@ -117,7 +120,7 @@ impl Cutoff {
 }
 
 /// Resolves when the start has failed.
-async fn failed(ended: &mut watch::Receiver<Option<Instant>>) {
+async fn failed(ended: &mut Ended) {
     if ended.wait_for(Option::is_some).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where texts are looked for. Not `providers/http`: it is in no binary yet, and has tests of its own.
+/// Where texts are looked for. Those of `providers/http` and `providers/vault` need servers: the tests beside them provoke them.
 const SOURCES: &[&str] = &["src", "providers/core/src", "providers/file/src", "providers/mock/src"];
 
 /// Texts that no test provokes: see there.

@@ -170,7 +170,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
 fn check_json(name: &str, item: &Item, problems: &mut Problems) {
     match &item.value {
         Value::Float | Value::Datetime => {
-            let message = format!("`{name}` is {}, expected a string, an integer, a boolean", item.value.describe());
+            let message = format!("`{name}` is {}, expected a string, an integer or a boolean", item.value.describe());
             problems.add_with_hint(&item.place, message, "write it as a string");
         }
         Value::Array(items) => {
