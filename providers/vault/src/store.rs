@@ -53,6 +53,14 @@ impl Provider for Store {
         Box::pin(self.session.finish(ending))
     }
 
+    fn undoable(&self) -> Option<SecretValue> {
+        self.session.undoable()
+    }
+
+    fn undo<'a>(&'a self, told: &'a SecretValue) -> BoxFuture<'a, ()> {
+        Box::pin(self.session.undo(told))
+    }
+
     fn summary(&self) -> Summary {
         Summary { requests: self.session.api.requests(), expiry: self.session.expiry() }
     }
