@@ -43,6 +43,11 @@ impl ProviderError {
         Self { kind, message: message.into(), hint: None, retry_after: None }
     }
 
+    /// The same failure for somebody else who meets it too.
+    pub fn once_more(&self) -> Self {
+        Self { kind: self.kind, message: self.message.clone(), hint: self.hint.clone(), retry_after: self.retry_after }
+    }
+
     /// The same with a hint: what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

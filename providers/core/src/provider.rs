@@ -87,6 +87,17 @@ pub trait Provider {
         Box::pin(async {})
     }
 
+    /// What it takes to give back later what [`finish`](Provider::finish) has left to the app, such as a lease: where the
+    /// start fails after the fetch, another process has the settings and these bytes, and nothing else.
+    fn undoable(&self) -> Option<SecretValue> {
+        None
+    }
+
+    /// Gives back what [`undoable`](Provider::undoable) has told. Best effort, and within the time that the caller gives.
+    fn undo<'a>(&'a self, _: &'a SecretValue) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
     /// What the log says of it.
     fn summary(&self) -> Summary {
         Summary::default()

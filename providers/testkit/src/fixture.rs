@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    Configured, Content, Definition, ErrorKind, Fetched, Item, Place, Problems, Provider, ProviderError, SecretRef,
-    SecretValue, Settings, Table, Value, keys,
+    Configured, Content, Definition, Ending, ErrorKind, Fetched, Item, Place, Problems, Provider, ProviderError,
+    SecretRef, SecretValue, Settings, Summary, Table, Value, keys,
 };
 
 use crate::outside::{Outside, TestClock};
@@ -110,6 +110,21 @@ impl Instance {
             Ok(fetched) => panic!("`{reference}` cannot be had, yet it gave {} bytes", only(fetched).len()),
             Err(error) => error,
         }
+    }
+
+    /// Lets go of the store, as at the end of a start.
+    pub async fn finish(&self, ending: Ending) {
+        self.provider.finish(ending).await;
+    }
+
+    /// What the provider says that it has done.
+    pub fn summary(&self) -> Summary {
+        self.provider.summary()
+    }
+
+    /// Its connection, for what else a provider can do.
+    pub fn provider(&self) -> &dyn Provider {
+        &*self.provider
     }
 
     /// Waits a moment until nothing is left of a fetch that was dropped: no timer, and no request in the store.

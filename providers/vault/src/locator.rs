@@ -31,8 +31,11 @@ pub fn check(locator: &Locator) -> Result<(), (String, String)> {
     if is_list(locator) && (locator.params.is_some() || !locator.parameters.is_empty()) {
         return fail("a list takes neither `params` nor a query", "name one secret, or leave them out");
     }
+    if path == UNWRAP && (locator.params.is_some() || !locator.parameters.is_empty()) {
+        return fail("what is unwrapped is the login's token", "leave `params` and the query out");
+    }
     if let Some(version) = locator.parameter("version") {
-        if !version.bytes().all(|byte| byte.is_ascii_digit()) || version.parse::<u64>().map_or(true, |n| n == 0) {
+        if !version.bytes().all(|byte| byte.is_ascii_digit()) || version.parse::<u32>().map_or(true, |n| n == 0) {
             return fail("`version` is not a number from 1 on", "`?version=3` is the third version of a KV 2 secret");
         }
         if locator.params.is_some() {
@@ -72,7 +75,9 @@ mod tests {
             "vault:kv/web?version=0",
             "vault:kv/web?version=latest",
             "vault:kv/web?version=-1",
+            "vault:kv/web?version=4294967296",
             "vault:kv/web/*?version=1",
+            "vault:sys/wrapping/unwrap?version=1",
         ] {
             assert!(checked(bad).is_err(), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! What stands where in Vault: asked once per mount, or said by `mounts`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -41,7 +41,16 @@ const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 pub struct Mounts {
     known: RefCell<Vec<Mount>>,
     /// Who asks for a mount whose path starts with this name: the others wait for the answer.
-    asking: RefCell<BTreeMap<String, Rc<Mutex<()>>>>,
+    asking: RefCell<BTreeMap<String, Rc<Turn>>>,
+}
+
+/// The turn to ask.
+#[derive(Default)]
+struct Turn {
+    /// Why whoever had it last was told nothing.
+    failed: Mutex<Option<ProviderError>>,
+    /// How many have had it: whoever waited for one takes what came of it.
+    taken: Cell<u64>,
 }
 
 impl Mounts {
@@ -56,13 +65,28 @@ impl Mounts {
         if let Some(mount) = self.find(path) {
             return Ok(mount);
         }
-        let first = path.split('/').next().unwrap_or_default().to_owned();
-        let turn = self.asking.borrow_mut().entry(first).or_default().clone();
-        let _turn = turn.lock().await;
+        let turn = self.asking.borrow_mut().entry(first(path).to_owned()).or_default().clone();
+        let before = turn.taken.get();
+        let mut failed = turn.failed.lock().await;
         // Whoever asked before may have been told of this path's mount.
         if let Some(mount) = self.find(path) {
             return Ok(mount);
         }
+        if let Some(error) = failed.as_ref().filter(|_| turn.taken.get() != before) {
+            if error.kind != ErrorKind::Denied {
+                return Err(error.once_more());
+            }
+            // What is not told of one path may be told of another: each asks for itself, and all at once.
+            drop(failed);
+            return self.learn(path, api, token).await;
+        }
+        let learnt = self.learn(path, api, token).await;
+        turn.taken.set(turn.taken.get() + 1);
+        *failed = learnt.as_ref().err().map(ProviderError::once_more);
+        learnt
+    }
+
+    async fn learn(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
         let mount = ask(path, api, token).await?;
         self.known.borrow_mut().push(mount.clone());
         Ok(mount)
@@ -85,6 +109,10 @@ fn below<'p>(path: &'p str, mount: &str) -> Option<&'p str> {
     path.strip_prefix(mount)?.strip_prefix('/')
 }
 
+fn first(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path)
+}
+
 /// Asks what a path's mount is. Vault tells that to any token with a right below the mount.
 async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
     #[derive(Deserialize)]
@@ -103,13 +131,13 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
     if let Some(error) = explain::unavailable(&response, &attempted) {
         return Err(error);
     }
-    let mount_name = path.split('/').next().unwrap_or(path);
     match response.status() {
         200 => {}
         400 | 403 => {
             return Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: permission denied")).hint(format!(
-                "either the token has no right below this mount, or there is none; or Vault tells no token what stands there: \
-                 then `mounts = {{ {mount_name} = \"kv-v2\" }}` says it"
+                "either the token has no right below this mount, or there is no such mount; or Vault does not tell the token what \
+                 stands there: then `mounts = {{ {} = \"kv-v2\" }}` in [providers.vault] says it",
+                toml_key(first(path))
             )));
         }
         _ => return Err(response.failure(&attempted)),
@@ -131,5 +159,13 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
         None => {
             Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer is of another mount")))
         }
+    }
+}
+
+/// A key as TOML has it: quoted where it must be.
+fn toml_key(name: &str) -> String {
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.escape_debug()),
     }
 }

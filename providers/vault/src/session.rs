@@ -1,18 +1,31 @@
 //! Who we are to Vault: one login, its token, the leases that hang on it, and what is given back at the end.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use handfast_core::{Context, Ending, Expiry, Lease, ProviderError};
+use handfast_core::{BoxFuture, Context, Ending, Expiry, Lease, ProviderError, SecretValue};
 use handfast_http::Response;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::api::{Api, endpoints};
 use crate::auth::{Login, Method};
 
 /// What giving back may take: the app waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What Vault gave, and takes back when it is told to.
+#[derive(Serialize, Deserialize)]
+struct Issued {
+    token: Option<Zeroizing<Vec<u8>>>,
+    /// Whether the token itself may be taken back.
+    is_own: bool,
+    leases: Vec<String>,
+}
 
 /// A session with Vault.
 pub struct Session {
@@ -48,7 +61,7 @@ impl Session {
         let mut login = self.login.lock().await;
         match &*login {
             Some(Ok(login)) => return Ok(login.clone()),
-            Some(Err(error)) if self.tries.get() != before => return Err(once_more(error)),
+            Some(Err(error)) if self.tries.get() != before => return Err(error.once_more()),
             _ => {}
         }
         let made = self.method.login(&self.api, &self.context).await.map(Rc::new);
@@ -60,7 +73,7 @@ impl Session {
                 Ok(made)
             }
             Err(error) => {
-                *login = Some(Err(once_more(&error)));
+                *login = Some(Err(error.once_more()));
                 Err(error)
             }
         }
@@ -74,40 +87,69 @@ impl Session {
     /// Gives back what nobody needs: after a failure everything that was issued, else the token of our own login, unless
     /// leases hang on it. A token that we were given stays. Best effort: what is left ends by itself.
     pub async fn finish(&self, ending: Ending) {
-        let login = self.logged_in.borrow().as_ref().map(|(login, _)| login.clone());
-        let Some(login) = login else { return };
-        let leases: Vec<String> = self.leases.borrow().iter().map(|(_, lease, _)| lease.id.clone()).collect();
-        let giving_back = async {
-            if login.is_own && (ending == Ending::Failed || leases.is_empty()) {
+        let Some(issued) = self.issued() else { return };
+        if ending == Ending::Failed || issued.leases.is_empty() {
+            self.take_back(&issued).await;
+        }
+    }
+
+    /// What another process needs to take back what [`finish`](Self::finish) leaves, should the start fail after it.
+    pub fn undoable(&self) -> Option<SecretValue> {
+        let issued = self.issued().filter(|issued| !issued.leases.is_empty())?;
+        serde_json::to_vec(&issued).map(SecretValue::from).ok()
+    }
+
+    /// Takes back what [`undoable`](Self::undoable) has told.
+    pub async fn undo(&self, told: &SecretValue) {
+        if let Ok(issued) = serde_json::from_slice(told.expose()) {
+            self.take_back(&issued).await;
+        }
+    }
+
+    fn issued(&self) -> Option<Issued> {
+        let logged_in = self.logged_in.borrow();
+        let (login, _) = logged_in.as_ref()?;
+        let token = login.token.as_ref().map(|token| Zeroizing::new(token.expose().to_vec()));
+        let leases = self.leases.borrow().iter().map(|(_, lease, _)| lease.id.clone()).collect();
+        Some(Issued { token, is_own: login.is_own, leases })
+    }
+
+    async fn take_back(&self, issued: &Issued) {
+        let token = issued.token.as_ref().map(|token| SecretValue::from(token.to_vec()));
+        let token = token.as_ref();
+        let taking_back = async {
+            if issued.is_own {
                 // With the token, Vault revokes its leases.
-                told("the login's token", self.api.send(&endpoints::RevokeSelf, login.token.as_ref()).await);
-            } else if ending == Ending::Failed {
-                for lease_id in &leases {
-                    let revoke = endpoints::RevokeLease { lease_id };
-                    told("a lease", self.api.send(&revoke, login.token.as_ref()).await);
-                }
+                return told("the login's token", self.api.send(&endpoints::RevokeSelf, token).await);
             }
+            let revoke = |lease_id| async move {
+                told("a lease", self.api.send(&endpoints::RevokeLease { lease_id }, token).await);
+            };
+            at_once(issued.leases.iter().map(|lease| Box::pin(revoke(lease)) as BoxFuture<'_, ()>).collect()).await;
         };
-        if tokio::time::timeout(PATIENCE, giving_back).await.is_err() {
+        if tokio::time::timeout(PATIENCE, taking_back).await.is_err() {
             tracing::warn!(target: "handfast", "Vault did not take back in {PATIENCE:?} what this start does not need; it ends by itself");
         }
     }
 
-    /// What ends first: a lease, or the token of our own login, where leases hang on it.
+    /// What ends first: a lease, or the token that leases hang on, where its end is known.
     pub fn expiry(&self) -> Option<Expiry> {
         let now = self.context.clock.now();
         let left = |duration: Duration, since: SystemTime| {
             duration.saturating_sub(now.duration_since(since).unwrap_or_default())
         };
         let leases = self.leases.borrow();
+        let logged_in = self.logged_in.borrow();
+        // Whoever gave us a token knows when it ends; asking Vault would be a request more.
+        let is_known = logged_in.as_ref().is_some_and(|(login, _)| login.is_own || login.duration.is_some());
+        let unless = if is_known { "" } else { ", if not the token before it," };
         let of_leases = leases.iter().map(|(path, lease, since)| Expiry {
-            what: format!("the lease of `{path}`"),
+            what: format!("the lease of `{path}`{unless}"),
             after: left(lease.duration, *since),
         });
-        let logged_in = self.logged_in.borrow();
-        let of_login = logged_in.as_ref().filter(|(login, _)| login.is_own && !leases.is_empty());
+        let of_login = logged_in.as_ref().filter(|_| !leases.is_empty());
         let of_login = of_login.and_then(|(login, since)| {
-            let what = "the login's token, and with it every lease,".to_owned();
+            let what = "the token of the login, and with it every lease,".to_owned();
             Some(Expiry { what, after: left(login.duration?, *since) })
         });
         of_leases.chain(of_login).min_by_key(|expiry| expiry.after)
@@ -127,11 +169,11 @@ fn told(what: &str, response: Result<Response, ProviderError>) {
     }
 }
 
-fn once_more(error: &ProviderError) -> ProviderError {
-    ProviderError {
-        kind: error.kind,
-        message: error.message.clone(),
-        hint: error.hint.clone(),
-        retry_after: error.retry_after,
-    }
+/// Runs all of them side by side.
+async fn at_once(mut running: Vec<BoxFuture<'_, ()>>) {
+    poll_fn(|context| {
+        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

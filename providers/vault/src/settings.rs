@@ -95,7 +95,7 @@ impl Configured for Vault {
         };
         let client = Client::new(self.options, &context)?;
         let api = Api::new(client, address.url, self.namespace);
-        Ok(Rc::new(Store { session: Session::new(api, self.method, context), mounts: Mounts::new(self.mounts) }))
+        Ok(Rc::new(Store::new(Session::new(api, self.method, context), Mounts::new(self.mounts))))
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a locator to requests, and from their answers to values.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use handfast_core::{
@@ -17,12 +18,17 @@ use crate::locator::{UNWRAP, is_list};
 use crate::mounts::{Kind, Mount, Mounts};
 use crate::session::Session;
 
+/// As many as a start takes; each costs a request.
+const LONGEST_LIST: usize = 4096;
+
 /// A connection to Vault.
 pub struct Store {
     /// The session.
-    pub session: Session,
+    session: Session,
     /// What stands where.
-    pub mounts: Mounts,
+    mounts: Mounts,
+    /// Whether what the session's token wraps has been asked for: it is given once.
+    unwrapped: Cell<bool>,
 }
 
 impl Provider for Store {
@@ -47,12 +53,25 @@ impl Provider for Store {
         Box::pin(self.session.finish(ending))
     }
 
+    fn undoable(&self) -> Option<SecretValue> {
+        self.session.undoable()
+    }
+
+    fn undo<'a>(&'a self, told: &'a SecretValue) -> BoxFuture<'a, ()> {
+        Box::pin(self.session.undo(told))
+    }
+
     fn summary(&self) -> Summary {
         Summary { requests: self.session.api.requests(), expiry: self.session.expiry() }
     }
 }
 
 impl Store {
+    /// A connection with this session.
+    pub fn new(session: Session, mounts: Mounts) -> Self {
+        Self { session, mounts, unwrapped: Cell::new(false) }
+    }
+
     async fn read(&self, locator: &Locator, mount: &Mount, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
         let path = &locator.path;
         let version = locator.parameter("version").and_then(|version| version.parse().ok());
@@ -85,7 +104,7 @@ impl Store {
         let response = self.session.api.send(&endpoint, login.token.as_ref()).await?;
         match response.status() {
             200 => {}
-            404 => return Err(self.no_version(&response, rest, mount, &attempt)),
+            404 => return Err(self.no_version(&response, rest, version, mount, &attempt)),
             _ => return Err(attempt.refused(&response)),
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
@@ -97,7 +116,14 @@ impl Store {
     }
 
     /// Why a KV 2 secret, or a version of it, is not there.
-    fn no_version(&self, response: &Response, rest: &str, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
+    fn no_version(
+        &self,
+        response: &Response,
+        rest: &str,
+        asked: Option<u64>,
+        mount: &Mount,
+        attempt: &Attempt<'_>,
+    ) -> ProviderError {
         let metadata = serde_json::from_slice::<Answer<'_>>(response.body().expose())
             .ok()
             .and_then(|answer| serde_json::from_str::<Version<'_>>(answer.data?.get()).ok())
@@ -112,7 +138,11 @@ impl Store {
                 error.hint(format!("{undelete} brings it back"))
             }
             None => {
-                let error = attempt.refused(response);
+                let mut error = attempt.refused(response);
+                if asked.is_some() && error.kind == ErrorKind::NotFound {
+                    // Vault does not tell which.
+                    error.message.push_str(", or it has no such version");
+                }
                 match rest.strip_prefix("data/") {
                     Some(rest) => error.hint(format!(
                         "write `{}/{rest}`: `data/` is Vault's own, and is put in for a KV 2 mount",
@@ -164,23 +194,32 @@ impl Store {
             return Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no list of names"));
         };
         // A name that ends with a slash stands for what is further below.
-        let entries = keys.into_iter().filter(|key| !key.ends_with('/')).map(|name| {
+        let names: Vec<String> = keys.into_iter().filter(|key| !key.ends_with('/')).collect();
+        if names.is_empty() {
+            return Err(attempt.failure(ErrorKind::NotFound, "there is no secret directly below it"));
+        }
+        if names.len() > LONGEST_LIST {
+            let why = format!("there are {} secrets directly below it, more than {LONGEST_LIST}", names.len());
+            return Err(attempt.failure(ErrorKind::Malformed, &why));
+        }
+        // Such a name would lead to another path than the one below this.
+        if names.iter().any(|name| name.contains('/') || ["", ".", "..", "*"].contains(&name.as_str())) {
+            return Err(attempt.failure(ErrorKind::Malformed, "the name of one of its secrets cannot be a file's"));
+        }
+        let entries = names.into_iter().map(|name| {
             let locator = Locator { path: format!("{path}{name}"), parameters: Vec::new(), params: None };
             Entry { name, found: Found::At(locator) }
         });
-        let entries: Vec<Entry> = entries.collect();
-        if entries.is_empty() {
-            return Err(attempt.failure(ErrorKind::NotFound, "there is no secret directly below it"));
-        }
-        Ok(Fetched::from(entries))
+        Ok(Fetched::from(entries.collect::<Vec<_>>()))
     }
 
     /// What the session's own token wraps.
     async fn unwrap(&self, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
         let attempt = self.attempt("unwrap", UNWRAP, UNWRAP, "update");
+        let again = self.unwrapped.replace(true);
         let response = self.session.api.send(&endpoints::Unwrap, login.token.as_ref()).await?;
         if !response.is_success() {
-            return Err(crate::auth::unwrap_refused(&response, &attempt.says()));
+            return Err(crate::auth::unwrap_refused(&response, &attempt.says(), again));
         }
         self.leased_data(UNWRAP, &response, &attempt)
     }
@@ -189,7 +228,12 @@ impl Store {
     fn leased_data(&self, path: &str, response: &Response, attempt: &Attempt<'_>) -> Result<Fetched, ProviderError> {
         let answer: Answer<'_> = api::of(response, &attempt.says())?;
         let Some(data) = answer.data else {
-            return Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data"));
+            let error = attempt.failure(ErrorKind::Malformed, "Vault's answer has no data");
+            return Err(match answer.auth {
+                Some(_) => error
+                    .hint("it is a token: `auth = { method = \"token\", wrapped = true }` logs in with a wrapped one"),
+                None => error,
+            });
         };
         let fetched = Fetched::from(compact(data));
         Ok(match answer.lease() {

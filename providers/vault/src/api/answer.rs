@@ -33,6 +33,9 @@ pub struct Auth {
     /// Seconds; 0 for a token that does not end.
     #[serde(default)]
     lease_duration: u64,
+    /// "service", or "batch": such a token is stored nowhere, so that nothing can end it before its time.
+    #[serde(default)]
+    token_type: String,
 }
 
 impl Answer<'_> {
@@ -50,6 +53,11 @@ impl Auth {
     /// The token.
     pub fn token(&self) -> SecretValue {
         SecretValue::from(self.client_token.as_bytes().to_vec())
+    }
+
+    /// Whether Vault can end the token before its time.
+    pub fn can_be_revoked(&self) -> bool {
+        self.token_type != "batch"
     }
 
     /// How long the token lives from now, where it ends at all.

@@ -65,9 +65,9 @@ impl Api {
 
     fn url<E: Endpoint>(&self, endpoint: &E) -> Result<Url, ProviderError> {
         let mut url = self.address.clone();
-        // vaultrs has a tab before one of its paths.
+        // Some of vaultrs' paths start with a slash, or with a tab. A space at the end is part of a secret's name.
         let path = endpoint.path();
-        let path = path.trim().trim_start_matches('/');
+        let path = path.trim_start_matches(['/', '\t']);
         match url.path_segments_mut() {
             Ok(mut segments) => segments.pop_if_empty().push("v1").extend(path.split('/')),
             Err(()) => return Err(ProviderError::new(ErrorKind::Malformed, "the address cannot have a path")),

@@ -25,7 +25,7 @@ use given::Given;
 pub struct Login {
     /// The token of every request; none where an agent on the way puts its own in.
     pub token: Option<SecretValue>,
-    /// Whether it came of a login of ours, so that nobody else uses it.
+    /// Whether it came of a login of ours, so that nobody else uses it, and Vault can end it.
     pub is_own: bool,
     /// How long it lives, where that is known.
     pub duration: Option<Duration>,
@@ -86,7 +86,7 @@ async fn exchange<E: Endpoint>(api: &Api, endpoint: &E, method: &str, mount: &st
     let answer: Answer<'_> = api::of(&response, &attempted)?;
     match answer.auth {
         Some(auth) if !auth.token().is_empty() => {
-            Ok(Login { duration: auth.duration(), token: Some(auth.token()), is_own: true })
+            Ok(Login { duration: auth.duration(), token: Some(auth.token()), is_own: auth.can_be_revoked() })
         }
         Some(_) => Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault asks for a second factor"))
             .hint("handfast has nobody to ask: take the login enforcement off this mount or role")),

@@ -30,27 +30,21 @@ impl Wrapped {
         if response.is_success() {
             return Ok(response);
         }
-        let error = refused(&response, &attempted);
-        Err(match (error.kind, again) {
-            // The first attempt may have opened it, and its answer been lost.
-            (ErrorKind::Denied, true) => ProviderError {
-                message: format!("{}, perhaps by this start's own first attempt, whose answer was lost", error.message),
-                ..error
-            },
-            _ => error,
-        })
+        Err(refused(&response, &attempted, again))
     }
 }
 
-/// Why a wrapping token does not open.
-pub fn refused(response: &Response, attempted: &str) -> ProviderError {
+/// Why a wrapping token does not open, which may have been tried before by this start.
+pub fn refused(response: &Response, attempted: &str, again: bool) -> ProviderError {
     if let Some(error) = explain::unavailable(response, attempted) {
         return error;
     }
+    // The first attempt may have opened it, and its answer been lost.
+    let by_whom = if again { ", perhaps by this start's own first attempt, whose answer was lost" } else { "" };
     match response.status() {
         400 | 403 => ProviderError::new(
             ErrorKind::Denied,
-            format!("{attempted}: the wrapping token is not valid: it was opened before, or its time is over"),
+            format!("{attempted}: the wrapping token is not valid: its time is over, or it was opened before{by_whom}"),
         )
         .hint("if nobody of yours has opened it, someone else may have: what it held must then be revoked"),
         _ => response.failure(attempted),
