@@ -52,7 +52,7 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     let Found { status: found, securebits } = found;
     let threads = crate::sys::process::threads().map_err(|error| call("count this process' threads", error))?;
     if threads != 1 {
-        return Err(failed(format!("this process has {threads} threads, of which only one would be locked")));
+        return Err(failed(format!("this process has {} threads, of which only one would be locked", threads)));
     }
     make_effective(&found)?;
     stdio::hand_over(isolation, &found)?;

@@ -1,12 +1,16 @@
 //! The fault proxy does what its faults say, and nothing where there is none.
 
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use handfast_testservers::{Answer, Authority, Client, Delay, Fault, FaultProxy, Rule, Vault, stranger};
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/secret/data/faulty";
+
+type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 struct Line {
     vault: &'static Vault,
@@ -27,27 +31,23 @@ impl Line {
         Client::trusting(&self.authority.pem()).send("GET", &format!("{}{PATH}", self.proxy.address()), &headers, b"")
     }
 
-    /// What has come of an answer on a connection of its own, when so much was read or nothing more comes for a while.
-    fn part(&self, fault: impl Into<Rule>, requests: usize, enough: usize) -> String {
+    /// What comes on a connection of its own, until it is enough; and the connection.
+    fn part(&self, fault: impl Into<Rule>, requests: usize, enough: impl Fn(&[u8]) -> bool) -> (String, Connection) {
         self.proxy.reset();
         self.proxy.add(fault);
         let address = self.proxy.address();
         let address = address.strip_prefix("https://").expect("it is TLS");
         let mut stream = Client::trusting(&self.authority.pem()).connect(address).expect("it listens");
-        stream.sock.set_read_timeout(Some(Duration::from_millis(300))).expect("it is no 0");
         let token = self.vault.root_token();
         let request = format!("GET {PATH} HTTP/1.1\r\nhost: x\r\nx-vault-token: {token}\r\n\r\n");
         stream.write_all(request.repeat(requests).as_bytes()).expect("it reads");
         let (mut bytes, mut part) = (Vec::new(), [0; 1 << 16]);
-        while bytes.len() < enough {
-            match stream.read(&mut part) {
-                Ok(count @ 1..) => bytes.extend_from_slice(&part[..count]),
-                Ok(0) => panic!("it ended after {} bytes", bytes.len()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => panic!("{error}"),
-            }
+        while !enough(&bytes) {
+            let count = stream.read(&mut part).expect("there is more");
+            assert_ne!(count, 0, "it ended after {} bytes", bytes.len());
+            bytes.extend_from_slice(&part[..count]);
         }
-        String::from_utf8_lossy(&bytes).into_owned()
+        (String::from_utf8_lossy(&bytes).into_owned(), stream)
     }
 
     /// The answer with this fault.
@@ -146,22 +146,28 @@ fn slow_answers_are_as_slow_as_they_say() {
     assert!(timed(Fault::ByteByByte(pause)) >= pause * 200);
 }
 
+/// Whether nothing comes for a while.
+fn is_silent(mut stream: Connection) -> bool {
+    stream.sock.set_read_timeout(Some(Duration::from_millis(300))).expect("it is no 0");
+    stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 #[test]
 fn some_answers_never_end() {
     let Some(line) = Line::new() else { return };
-    assert_eq!(line.part(Fault::Silence, 1, usize::MAX), "");
-    let stalled = line.part(Fault::StallAfterHeaders, 1, usize::MAX);
-    assert!(stalled.starts_with("HTTP/1.1 200 ") && stalled.ends_with("\r\n\r\n"), "{stalled}");
-    let huge = line.part(Fault::Huge, 1, 16 << 20);
-    assert!(huge.contains("content-length: 1073741824\r\n") && huge.len() >= 16 << 20);
-    let chunks = line.part(Fault::HugeInChunks, 1, 16 << 20);
-    assert!(chunks.contains("transfer-encoding: chunked\r\n") && chunks.len() >= 16 << 20);
+    assert!(is_silent(line.part(Fault::Silence, 1, |_| true).1));
+    let (head, stream) = line.part(Fault::StallAfterHeaders, 1, |bytes| bytes.ends_with(b"\r\n\r\n"));
+    assert!(head.starts_with("HTTP/1.1 200 ") && is_silent(stream), "{head}");
+    let much = |bytes: &[u8]| bytes.len() >= 16 << 20;
+    assert!(line.part(Fault::Huge, 1, much).0.contains("content-length: 1073741824\r\n"));
+    assert!(line.part(Fault::HugeInChunks, 1, much).0.contains("transfer-encoding: chunked\r\n"));
 }
 
 #[test]
 fn a_connection_takes_many_requests() {
     let Some(line) = Line::new() else { return };
-    let answers = line.part(Fault::Status(503).times(1), 3, usize::MAX);
+    let heads = |bytes: &[u8]| bytes.windows(9).filter(|part| part == b"HTTP/1.1 ").count();
+    let (answers, _) = line.part(Fault::Status(503).times(1), 3, |bytes| heads(bytes) == 3);
     let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["503", "200", "200"]);
     assert_eq!((line.proxy.requests().len(), line.proxy.connections()), (3, 1));
@@ -177,6 +183,5 @@ fn a_far_server_costs_its_round_trips() {
     let answer = client.send("GET", &format!("{}/v1/sys/health", delay.address()), &[], b"").expect("it answers");
     assert_eq!(answer.json()["sealed"], Value::Bool(false));
     // One for TCP, one for TLS 1.3, one for the request.
-    let took = start.elapsed();
-    assert!(took >= Duration::from_millis(120) && took < Duration::from_millis(600), "{took:?}");
+    assert!(start.elapsed() >= Duration::from_millis(120));
 }
