@@ -34,19 +34,18 @@ impl Credential {
                 (value, format!("`{name}`"))
             }
             Credential::File(path) => {
-                let value = context.files.read(path, None, LARGEST).map_err(|error| ProviderError {
-                    // Not "not found": that would be a missing secret, which may be optional.
-                    kind: ErrorKind::Denied,
-                    message: format!("cannot read the {what}: {}", error.message),
-                    ..error
-                })?;
+                let value = context.files.read(path, None, LARGEST).map_err(|error| unread(what, error))?;
                 (value.expose().to_vec(), format!("`{}`", path.display()))
             }
         };
         let value = SecretValue::from(value);
         let text = value.expose().trim_ascii_end();
         if text.is_empty() {
-            return Err(missing(format!("cannot read the {what}: {place} is empty")));
+            let error = missing(format!("cannot read the {what}: {place} is empty"));
+            return Err(match self {
+                Credential::File(_) => error.hint(WRITTEN_BEFORE),
+                _ => error,
+            });
         }
         if text.iter().any(u8::is_ascii_control) {
             let message = format!("cannot use the {what}: {place} has a line break or a control character in it");
@@ -61,5 +60,18 @@ impl Credential {
         let text = std::str::from_utf8(value.expose());
         text.map(|text| zeroize::Zeroizing::new(text.to_owned()))
             .map_err(|_| ProviderError::new(ErrorKind::Denied, format!("cannot use the {what}: it is not UTF-8")))
+    }
+}
+
+const WRITTEN_BEFORE: &str =
+    "whatever writes it must have written it before this start: its pod's volumes, or an init container";
+
+fn unread(what: &str, error: ProviderError) -> ProviderError {
+    let message = format!("cannot read the {what}: {}", error.message);
+    match error.kind {
+        // Not `NotFound`: that would be a missing secret, which may be optional.
+        ErrorKind::NotFound => ProviderError::new(ErrorKind::Denied, message).hint(WRITTEN_BEFORE),
+        ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, message, ..error },
+        _ => ProviderError { message, ..error },
     }
 }
