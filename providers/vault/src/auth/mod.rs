@@ -3,7 +3,9 @@
 mod approle;
 mod credential;
 mod given;
+mod jwt;
 mod keys;
+mod kubernetes;
 mod refused;
 mod token;
 mod wrapping;
@@ -63,10 +65,15 @@ struct Need {
     variable: Option<&'static str>,
 }
 
+/// A role that has no default.
+const ROLE: Need = Need { keys: &["role"], variable: Some("VAULT_ROLE") };
+
 /// The methods.
 const METHODS: &[&Definition] = &[
     &token::DEFINITION,
     &approle::DEFINITION,
+    &kubernetes::DEFINITION,
+    &jwt::DEFINITION,
 ];
 
 /// No login at all: an agent behind a Unix socket puts its own token into each request.

@@ -2,6 +2,7 @@
 
 mod approle;
 mod tokens;
+mod web_tokens;
 
 use std::net::TcpListener;
 
