@@ -38,6 +38,19 @@ pub struct RevokeLease<'l> {
     pub lease_id: &'l str,
 }
 
+/// A login with the password of a directory's user (developer.hashicorp.com/vault/api-docs/auth/ldap).
+#[derive(Serialize)]
+pub struct LdapLogin<'l> {
+    /// Where the method is mounted.
+    #[serde(skip)]
+    pub mount: &'l str,
+    /// The user.
+    #[serde(skip)]
+    pub username: &'l str,
+    /// The password.
+    pub password: &'l str,
+}
+
 macro_rules! endpoint {
     ($name:ty, $method:ident, |$self:ident| $path:expr $(, $body:expr)?) => {
         impl Endpoint for $name {
@@ -66,6 +79,12 @@ endpoint!(Read<'_>, GET, |this| this.0.to_owned());
 endpoint!(List<'_>, LIST, |this| this.0.to_owned());
 endpoint!(Write<'_>, PUT, |this| this.path.to_owned(), Ok(Some(this.params.as_bytes().to_vec())));
 endpoint!(Mount<'_>, GET, |this| format!("sys/internal/ui/mounts/{}", this.0));
+endpoint!(
+    LdapLogin<'_>,
+    POST,
+    |this| format!("auth/{}/login/{}", this.mount, this.username),
+    rustify::http::build_body(this, RequestType::JSON).map(Some)
+);
 endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());
 endpoint!(RevokeSelf, PUT, |_this| "auth/token/revoke-self".to_owned());
 endpoint!(

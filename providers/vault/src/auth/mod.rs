@@ -6,8 +6,10 @@ mod given;
 mod jwt;
 mod keys;
 mod kubernetes;
+mod ldap;
 mod refused;
 mod token;
+mod userpass;
 mod wrapping;
 
 use std::time::Duration;
@@ -68,12 +70,20 @@ struct Need {
 /// A role that has no default.
 const ROLE: Need = Need { keys: &["role"], variable: Some("VAULT_ROLE") };
 
+/// The name of a user, which no variable of Vault's says.
+const USERNAME: Need = Need { keys: &["username"], variable: None };
+
+/// Where a user's password is.
+const PASSWORD: Need = Need { keys: &["password_file", "password_env"], variable: None };
+
 /// The methods.
 const METHODS: &[&Definition] = &[
     &token::DEFINITION,
     &approle::DEFINITION,
     &kubernetes::DEFINITION,
     &jwt::DEFINITION,
+    &userpass::DEFINITION,
+    &ldap::DEFINITION,
 ];
 
 /// No login at all: an agent behind a Unix socket puts its own token into each request.

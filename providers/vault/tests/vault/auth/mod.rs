@@ -2,6 +2,7 @@
 
 mod approle;
 mod tokens;
+mod users;
 mod web_tokens;
 
 use std::net::TcpListener;
