@@ -38,6 +38,18 @@ pub struct RevokeLease<'l> {
     pub lease_id: &'l str,
 }
 
+/// A login with the certificate that TLS has shown (developer.hashicorp.com/vault/api-docs/auth/cert). vaultrs sends the
+/// role's name under a name that Vault does not know, so that any role would do.
+#[derive(Serialize)]
+pub struct CertLogin<'l> {
+    /// Where the method is mounted.
+    #[serde(skip)]
+    pub mount: &'l str,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'l str>,
+}
+
 /// A login with the password of a directory's user (developer.hashicorp.com/vault/api-docs/auth/ldap).
 #[derive(Serialize)]
 pub struct LdapLogin<'l> {
@@ -79,6 +91,12 @@ endpoint!(Read<'_>, GET, |this| this.0.to_owned());
 endpoint!(List<'_>, LIST, |this| this.0.to_owned());
 endpoint!(Write<'_>, PUT, |this| this.path.to_owned(), Ok(Some(this.params.as_bytes().to_vec())));
 endpoint!(Mount<'_>, GET, |this| format!("sys/internal/ui/mounts/{}", this.0));
+endpoint!(
+    CertLogin<'_>,
+    POST,
+    |this| format!("auth/{}/login", this.mount),
+    rustify::http::build_body(this, RequestType::JSON).map(Some)
+);
 endpoint!(
     LdapLogin<'_>,
     POST,

@@ -1,6 +1,7 @@
 //! How to log in. Each method is a file with its [`Definition`]: which keys it takes, and how it logs in.
 
 mod approle;
+mod cert;
 mod credential;
 mod given;
 mod jwt;
@@ -82,6 +83,7 @@ const METHODS: &[&Definition] = &[
     &approle::DEFINITION,
     &kubernetes::DEFINITION,
     &jwt::DEFINITION,
+    &cert::DEFINITION,
     &userpass::DEFINITION,
     &ldap::DEFINITION,
 ];

@@ -1,6 +1,7 @@
 //! Each way to log in, against the real server; and each way to be refused by it.
 
 mod approle;
+mod cert;
 mod tokens;
 mod users;
 mod web_tokens;
