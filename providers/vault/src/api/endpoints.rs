@@ -63,6 +63,34 @@ pub struct LdapLogin<'l> {
     pub password: &'l str,
 }
 
+/// A login with the identity token of a cloud (developer.hashicorp.com/vault/api-docs/auth/gcp, …/auth/azure).
+#[derive(Serialize)]
+pub struct CloudLogin<'l> {
+    /// Where the method is mounted.
+    #[serde(skip)]
+    pub mount: &'l str,
+    /// The role.
+    pub role: &'l str,
+    /// The token.
+    pub jwt: &'l str,
+    /// Azure: which machine the token is of.
+    #[serde(flatten)]
+    pub machine: Option<Machine>,
+}
+
+/// A virtual machine of Azure, for roles that are bound to where it is.
+#[derive(Serialize)]
+pub struct Machine {
+    /// Its subscription.
+    pub subscription_id: String,
+    /// Its resource group.
+    pub resource_group_name: String,
+    /// Its name.
+    pub vm_name: String,
+    /// The scale set that it belongs to; empty for none.
+    pub vmss_name: String,
+}
+
 macro_rules! endpoint {
     ($name:ty, $method:ident, |$self:ident| $path:expr $(, $body:expr)?) => {
         impl Endpoint for $name {
@@ -101,6 +129,12 @@ endpoint!(
     LdapLogin<'_>,
     POST,
     |this| format!("auth/{}/login/{}", this.mount, this.username),
+    rustify::http::build_body(this, RequestType::JSON).map(Some)
+);
+endpoint!(
+    CloudLogin<'_>,
+    POST,
+    |this| format!("auth/{}/login", this.mount),
     rustify::http::build_body(this, RequestType::JSON).map(Some)
 );
 endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());

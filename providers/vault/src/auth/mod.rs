@@ -1,13 +1,16 @@
 //! How to log in. Each method is a file with its [`Definition`]: which keys it takes, and how it logs in.
 
 mod approle;
+mod azure;
 mod cert;
 mod credential;
+mod gcp;
 mod given;
 mod jwt;
 mod keys;
 mod kubernetes;
 mod ldap;
+mod metadata;
 mod refused;
 mod token;
 mod userpass;
@@ -86,6 +89,8 @@ const METHODS: &[&Definition] = &[
     &cert::DEFINITION,
     &userpass::DEFINITION,
     &ldap::DEFINITION,
+    &azure::DEFINITION,
+    &gcp::DEFINITION,
 ];
 
 /// No login at all: an agent behind a Unix socket puts its own token into each request.

@@ -2,6 +2,7 @@
 
 mod approle;
 mod cert;
+mod clouds;
 mod tokens;
 mod users;
 mod web_tokens;
