@@ -1,6 +1,7 @@
 //! How to log in. Each method is a file with its [`Definition`]: which keys it takes, and how it logs in.
 
 mod approle;
+mod aws;
 mod azure;
 mod cert;
 mod credential;
@@ -89,6 +90,7 @@ const METHODS: &[&Definition] = &[
     &cert::DEFINITION,
     &userpass::DEFINITION,
     &ldap::DEFINITION,
+    &aws::DEFINITION,
     &azure::DEFINITION,
     &gcp::DEFINITION,
 ];
