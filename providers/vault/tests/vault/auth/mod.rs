@@ -3,7 +3,9 @@
 mod approle;
 mod cert;
 mod clouds;
+mod settings;
 mod tokens;
+mod traps;
 mod users;
 mod web_tokens;
 
