@@ -31,7 +31,7 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
 impl Method for Ldap {
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
-            let password = self.password.text("password", context)?;
+            let password = self.password.password(context)?;
             let login = endpoints::LdapLogin { mount: &self.mount, username: &self.username, password: &password };
             exchange(api, &login, DEFINITION.name, &self.mount).await
         })

@@ -32,7 +32,7 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
 impl Method for UserPass {
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
-            let password = self.password.text("password", context)?;
+            let password = self.password.password(context)?;
             let (mount, username) = (self.mount.clone(), self.username.clone());
             let login = LoginRequest { mount, username, password: password.to_string() };
             exchange(api, &login, DEFINITION.name, &self.mount).await

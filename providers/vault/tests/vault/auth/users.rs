@@ -22,6 +22,17 @@ fn userpass() {
         settings([("method", "userpass"), ("mount", &mount), ("username", "web.app-1"), ("password_env", "PASS")]);
     let variables = variables(guarded.vault).with_credential("PASS", &password);
     guarded.opens_with(named, Outside { variables, ..Outside::default() });
+    // Nothing but the end of its line is taken off.
+    let odd = " pass w\u{f6}rd \"'\\ ";
+    guarded.vault.must(
+        "POST",
+        &format!("auth/{mount}/users/odd"),
+        json!({ "password": odd, "token_policies": guarded.policies() }),
+    );
+    for end in ["", "\n", "\r\n"] {
+        directory.write("password", format!("{odd}{end}"));
+        guarded.opens(auth("odd"));
+    }
     let wrong = random("password-");
     directory.write("password", &wrong);
     for user in ["web.app-1", "nobody"] {
