@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use handfast_core::{AwsIdentity, BoxFuture, Clock, Definition, Environment, ErrorKind, ProviderError, SignedRequest};
+use handfast_core::{AwsIdentity, Clock, Definition, Environment};
 
 /// The providers, by name.
 pub const DEFINITIONS: &[&Definition] =
@@ -18,16 +18,6 @@ pub fn find(name: &str) -> Option<&'static Definition> {
 }
 
 /// Who signs as an AWS identity, for providers that log in with one.
-pub fn aws_identity(_: Rc<dyn Environment>, _: Rc<dyn Clock>) -> Rc<dyn AwsIdentity> {
-    struct NotInThisVersion;
-    impl AwsIdentity for NotInThisVersion {
-        fn sign_caller_identity<'a>(
-            &'a self,
-            _: Option<&'a str>,
-            _: &'a [(&'a str, &'a str)],
-        ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
-            Box::pin(async { Err(ProviderError::new(ErrorKind::Denied, "AWS identities are not in this version")) })
-        }
-    }
-    Rc::new(NotInThisVersion)
+pub fn aws_identity(environment: Rc<dyn Environment>, clock: Rc<dyn Clock>) -> Rc<dyn AwsIdentity> {
+    Rc::new(handfast_aws::Identity::new(environment, clock))
 }

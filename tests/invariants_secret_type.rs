@@ -8,6 +8,8 @@ use support::{Source, has_word, sources};
 
 /// Every file that may look at a secret, and what for.
 const EXPOSE: &[(&str, &str)] = &[
+    ("providers/aws/src/identity.rs", "the keys, for a signature"),
+    ("providers/aws/src/signature.rs", "the session token, which is signed too"),
     ("providers/http/src/authorities.rs", "the certificates of a `ca_file`"),
     ("providers/http/src/identity.rs", "a client certificate and its key"),
     ("providers/http/src/proxy.rs", "the proxy's URL, with its password, for the client"),
@@ -16,7 +18,9 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/vault/src/api/answer.rs", "the JSON of an answer"),
     ("providers/vault/src/api/mod.rs", "the token, for the header of a request"),
     ("providers/vault/src/auth/approle.rs", "the secret id, for the login"),
+    ("providers/vault/src/auth/aws.rs", "the signed headers, for the login"),
     ("providers/vault/src/auth/credential.rs", "a credential as text, without its line's end"),
+    ("providers/vault/src/auth/gcp.rs", "the machine's identity token, for the login"),
     ("providers/vault/src/auth/wrapping.rs", "a copy of what a wrapping token held, for a login that is tried again"),
     ("providers/vault/src/explain.rs", "the `errors` of a refusal, which select a text of ours"),
     ("providers/vault/src/store.rs", "the JSON of an answer"),

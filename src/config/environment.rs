@@ -178,6 +178,10 @@ impl handfast_core::Environment for Environment {
         self.text(name).ok().flatten()
     }
 
+    fn is_unreadable(&self, name: &str) -> bool {
+        self.text(name).is_err()
+    }
+
     fn credential(&self, name: &str) -> Option<&SecretValue> {
         self.0.credentials.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
     }

@@ -26,6 +26,12 @@ pub trait Environment {
     /// A variable that holds no credential.
     fn variable(&self, name: &str) -> Option<&str>;
 
+    /// Whether a variable is set to what is no text, and so counts as absent for [`variable`](Self::variable): no reason to
+    /// do without what it says.
+    fn is_unreadable(&self, _: &str) -> bool {
+        false
+    }
+
     /// A bootstrap credential.
     fn credential(&self, name: &str) -> Option<&SecretValue>;
 }

@@ -25,7 +25,7 @@ pub mod secrecy;
 pub mod time;
 pub mod values;
 
-pub use fixture::{Answer, Cannot, Fixture, Instance, configure, only, table, text};
+pub use fixture::{Answer, Cannot, Fixture, Instance, configure, only, parse, table, text};
 pub use outside::{Outside, TestClock, Variables};
 pub use scratch::Scratch;
 pub use secrecy::canary;

@@ -106,16 +106,3 @@ pub fn errors(response: &Response) -> Vec<String> {
     }
     serde_json::from_slice::<Refusal>(response.body().expose()).map(|refusal| refusal.errors).unwrap_or_default()
 }
-
-/// Why a login was refused. A 400 or a 403 is always the credential's or the role's fault, whatever Vault says of it.
-pub fn login_refused(response: &Response, attempted: &str) -> ProviderError {
-    if let Some(error) = unavailable(response, attempted) {
-        return error;
-    }
-    let denied = |why: &str| ProviderError::new(ErrorKind::Denied, format!("{attempted}: {why}"));
-    match response.status() {
-        400 | 403 => denied("Vault refuses it"),
-        404 => denied("there is no such login method").hint("`mount` says where it is, when not at its usual place"),
-        _ => response.failure(attempted),
-    }
-}

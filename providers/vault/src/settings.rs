@@ -32,7 +32,7 @@ struct Vault {
 /// Reads the settings.
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
-    let mut missing = Vec::new();
+    let mut missing: Vec<_> = unreadable(environment).collect();
     let mut options = Options::read(&[fetch, &table], problems);
     let plaintext = match table.boolean("danger_plaintext") {
         Some(true) => Plaintext::Anywhere,
@@ -49,6 +49,9 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
         options.idle_timeout = options.idle_timeout.min(timeout);
     }
     let method = auth::read(table.table("auth"), environment, options.unix_socket.is_some(), problems, &mut missing);
+    if let Some(certificate) = method.client_certificate() {
+        options.client_certificate = Some(certificate);
+    }
     Box::new(Vault {
         address,
         namespace: text(&table, "namespace", environment, "VAULT_NAMESPACE")
@@ -99,6 +102,32 @@ impl Configured for Vault {
         let api = Api::new(client, address.url, self.namespace);
         Ok(Rc::new(Store::new(Session::new(api, self.method, context), Mounts::new(self.mounts))))
     }
+}
+
+/// The variables that are read here and in `auth`, credentials aside.
+const VARIABLES: &[&str] = &[
+    "VAULT_ADDR",
+    "VAULT_NAMESPACE",
+    "VAULT_CACERT",
+    "VAULT_CACERT_BYTES",
+    "VAULT_CAPATH",
+    "VAULT_CLIENT_CERT",
+    "VAULT_CLIENT_KEY",
+    "VAULT_TLS_SERVER_NAME",
+    "VAULT_SKIP_VERIFY",
+    "VAULT_CLIENT_TIMEOUT",
+    "VAULT_MAX_RETRIES",
+    "VAULT_AUTH_METHOD",
+    "VAULT_ROLE",
+    "VAULT_PATH",
+    "VAULT_ROLE_ID",
+];
+
+/// Those that are not text. vaultrs panics on one and takes others for unset; without VAULT_CAPATH, say, other authorities
+/// would be trusted than the user has named.
+fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = (String, String)> {
+    let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
+    unreadable.map(|name| (format!("`{name}` is not UTF-8"), "set it to text, or unset it".to_owned()))
 }
 
 const NO_ADDRESS: &str = "where Vault is, is not said";

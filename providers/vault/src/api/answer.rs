@@ -66,16 +66,23 @@ impl Auth {
     }
 }
 
-/// Reads an answer as `T`. The error has the place and nothing of what stands there: the library's own text may quote it.
+/// Reads an answer of Vault's as `T`.
 pub fn of<'a, T: Deserialize<'a>>(response: &'a Response, what: &str) -> Result<T, ProviderError> {
+    read("Vault's answer", response, what).map_err(|error| {
+        error.hint("something that is not Vault may answer at this address, such as a proxy or a login page")
+    })
+}
+
+/// Reads an answer, whose name is `whose`, as `T`. The error has the place and nothing of what stands there: the library's
+/// own text may quote it.
+pub fn read<'a, T: Deserialize<'a>>(whose: &str, response: &'a Response, what: &str) -> Result<T, ProviderError> {
     serde_json::from_slice(response.body().expose()).map_err(|error| {
         let why = match error.classify() {
             serde_json::error::Category::Eof => "it ends early",
-            serde_json::error::Category::Data => "it is not what Vault's interface promises",
+            serde_json::error::Category::Data => "it is not what its interface promises",
             _ => "it is not JSON",
         };
         let place = format!("line {} column {}", error.line(), error.column());
-        ProviderError::new(ErrorKind::Malformed, format!("{what}: Vault's answer cannot be read: {why}, at {place}"))
-            .hint("something that is not Vault may answer at this address, such as a proxy or a login page")
+        ProviderError::new(ErrorKind::Malformed, format!("{what}: {whose} cannot be read: {why}, at {place}"))
     })
 }

@@ -38,6 +38,59 @@ pub struct RevokeLease<'l> {
     pub lease_id: &'l str,
 }
 
+/// A login with the certificate that TLS has shown (developer.hashicorp.com/vault/api-docs/auth/cert). vaultrs sends the
+/// role's name under a name that Vault does not know, so that any role would do.
+#[derive(Serialize)]
+pub struct CertLogin<'l> {
+    /// Where the method is mounted.
+    #[serde(skip)]
+    pub mount: &'l str,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'l str>,
+}
+
+/// A login with the password of a directory's user (developer.hashicorp.com/vault/api-docs/auth/ldap).
+#[derive(Serialize)]
+pub struct LdapLogin<'l> {
+    /// Where the method is mounted.
+    #[serde(skip)]
+    pub mount: &'l str,
+    /// The user.
+    #[serde(skip)]
+    pub username: &'l str,
+    /// The password.
+    pub password: &'l str,
+}
+
+/// A login with the identity token of a cloud (developer.hashicorp.com/vault/api-docs/auth/gcp, …/auth/azure).
+#[derive(Serialize)]
+pub struct CloudLogin<'l> {
+    /// Where the method is mounted.
+    #[serde(skip)]
+    pub mount: &'l str,
+    /// The role.
+    pub role: &'l str,
+    /// The token.
+    pub jwt: &'l str,
+    /// Azure: which machine the token is of.
+    #[serde(flatten)]
+    pub machine: Option<Machine>,
+}
+
+/// A virtual machine of Azure, for roles that are bound to where it is.
+#[derive(Serialize)]
+pub struct Machine {
+    /// Its subscription.
+    pub subscription_id: String,
+    /// Its resource group.
+    pub resource_group_name: String,
+    /// Its name.
+    pub vm_name: String,
+    /// The scale set that it belongs to; empty for none.
+    pub vmss_name: String,
+}
+
 macro_rules! endpoint {
     ($name:ty, $method:ident, |$self:ident| $path:expr $(, $body:expr)?) => {
         impl Endpoint for $name {
@@ -66,6 +119,24 @@ endpoint!(Read<'_>, GET, |this| this.0.to_owned());
 endpoint!(List<'_>, LIST, |this| this.0.to_owned());
 endpoint!(Write<'_>, PUT, |this| this.path.to_owned(), Ok(Some(this.params.as_bytes().to_vec())));
 endpoint!(Mount<'_>, GET, |this| format!("sys/internal/ui/mounts/{}", this.0));
+endpoint!(
+    CertLogin<'_>,
+    POST,
+    |this| format!("auth/{}/login", this.mount),
+    rustify::http::build_body(this, RequestType::JSON).map(Some)
+);
+endpoint!(
+    LdapLogin<'_>,
+    POST,
+    |this| format!("auth/{}/login/{}", this.mount, this.username),
+    rustify::http::build_body(this, RequestType::JSON).map(Some)
+);
+endpoint!(
+    CloudLogin<'_>,
+    POST,
+    |this| format!("auth/{}/login", this.mount),
+    rustify::http::build_body(this, RequestType::JSON).map(Some)
+);
 endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());
 endpoint!(RevokeSelf, PUT, |_this| "auth/token/revoke-self".to_owned());
 endpoint!(

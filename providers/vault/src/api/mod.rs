@@ -14,7 +14,7 @@ use handfast_http::{Client, Method, Request, Response, Url};
 use rustify::endpoint::Endpoint;
 use rustify::enums::RequestMethod;
 
-pub use answer::{Answer, of};
+pub use answer::{Answer, of, read};
 
 /// A Vault that answers.
 pub struct Api {

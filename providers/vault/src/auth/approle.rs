@@ -25,18 +25,23 @@ struct AppRole {
 }
 
 enum SecretId {
+    /// A role can do without (`bind_secret_id = false`).
+    None,
     Plain(Credential),
     Wrapped(Wrapped, Kept),
 }
 
 fn read(given: &Given<'_>) -> Box<dyn Method> {
     let secret_id = given.credential("secret_id", "VAULT_SECRET_ID");
+    let is_named = ["secret_id_file", "secret_id_env"].iter().any(|key| given.written(key).is_some());
+    let is_there = is_named || given.environment().credential("VAULT_SECRET_ID").is_some();
     Box::new(AppRole {
         mount: given.mount(),
         role_id: given.credential("role_id", "VAULT_ROLE_ID"),
         secret_id: match given.is_on("wrapped") {
             true => SecretId::Wrapped(Wrapped::new(secret_id), Kept::default()),
-            false => SecretId::Plain(secret_id),
+            false if is_there => SecretId::Plain(secret_id),
+            false => SecretId::None,
         },
     })
 }
@@ -58,6 +63,7 @@ impl Method for AppRole {
 impl SecretId {
     async fn text(&self, api: &Api, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
         let (wrapped, kept) = match self {
+            SecretId::None => return Ok(Zeroizing::default()),
             SecretId::Plain(credential) => return credential.text("secret id", context),
             SecretId::Wrapped(wrapped, kept) => (wrapped, kept),
         };

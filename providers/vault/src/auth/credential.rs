@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use handfast_core::{Context, ErrorKind, ProviderError, SecretValue};
+use zeroize::Zeroizing;
 
 /// More than any token, and far less than what would hurt.
 const LARGEST: usize = 1 << 20;
@@ -18,8 +19,28 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// Reads it, without the line break that editors and `echo` put at the end. `what` is what it is: "token".
+    /// Reads it, without the line break that editors and `echo` put at the end, and without white space, which no token ends
+    /// with. `what` is what it is: "token".
     pub fn read(&self, what: &str, context: &Context) -> Result<SecretValue, ProviderError> {
+        self.read_up_to(<[u8]>::trim_ascii_end, what, context)
+    }
+
+    /// Reads a password, which may well end with a space: only one line break is no part of it.
+    pub fn password(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
+        let line = |bytes: &[u8]| {
+            let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+            line.strip_suffix(b"\r").unwrap_or(line).len()
+        };
+        let value = self.read_up_to(|bytes| &bytes[..line(bytes)], "password", context)?;
+        utf8(&value, "password")
+    }
+
+    fn read_up_to(
+        &self,
+        end: impl Fn(&[u8]) -> &[u8],
+        what: &str,
+        context: &Context,
+    ) -> Result<SecretValue, ProviderError> {
         let missing = |message: String| ProviderError::new(ErrorKind::Denied, message);
         let (value, place) = match self {
             Credential::Written(text) => (text.as_bytes().to_vec(), "the configuration".to_owned()),
@@ -34,19 +55,18 @@ impl Credential {
                 (value, format!("`{name}`"))
             }
             Credential::File(path) => {
-                let value = context.files.read(path, None, LARGEST).map_err(|error| ProviderError {
-                    // Not "not found": that would be a missing secret, which may be optional.
-                    kind: ErrorKind::Denied,
-                    message: format!("cannot read the {what}: {}", error.message),
-                    ..error
-                })?;
+                let value = context.files.read(path, None, LARGEST).map_err(|error| unread(what, error))?;
                 (value.expose().to_vec(), format!("`{}`", path.display()))
             }
         };
         let value = SecretValue::from(value);
-        let text = value.expose().trim_ascii_end();
+        let text = end(value.expose());
         if text.is_empty() {
-            return Err(missing(format!("cannot read the {what}: {place} is empty")));
+            let error = missing(format!("cannot read the {what}: {place} is empty"));
+            return Err(match self {
+                Credential::File(_) => error.hint(WRITTEN_BEFORE),
+                _ => error,
+            });
         }
         if text.iter().any(u8::is_ascii_control) {
             let message = format!("cannot use the {what}: {place} has a line break or a control character in it");
@@ -56,10 +76,26 @@ impl Credential {
     }
 
     /// The same as text.
-    pub fn text(&self, what: &str, context: &Context) -> Result<zeroize::Zeroizing<String>, ProviderError> {
-        let value = self.read(what, context)?;
-        let text = std::str::from_utf8(value.expose());
-        text.map(|text| zeroize::Zeroizing::new(text.to_owned()))
-            .map_err(|_| ProviderError::new(ErrorKind::Denied, format!("cannot use the {what}: it is not UTF-8")))
+    pub fn text(&self, what: &str, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
+        utf8(&self.read(what, context)?, what)
+    }
+}
+
+fn utf8(value: &SecretValue, what: &str) -> Result<Zeroizing<String>, ProviderError> {
+    let text = std::str::from_utf8(value.expose());
+    text.map(|text| Zeroizing::new(text.to_owned()))
+        .map_err(|_| ProviderError::new(ErrorKind::Denied, format!("cannot use the {what}: it is not UTF-8")))
+}
+
+const WRITTEN_BEFORE: &str =
+    "whatever writes it must have written it before this start: its pod's volumes, or an init container";
+
+fn unread(what: &str, error: ProviderError) -> ProviderError {
+    let message = format!("cannot read the {what}: {}", error.message);
+    match error.kind {
+        // Not `NotFound`: that would be a missing secret, which may be optional.
+        ErrorKind::NotFound => ProviderError::new(ErrorKind::Denied, message).hint(WRITTEN_BEFORE),
+        ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, message, ..error },
+        _ => ProviderError { message, ..error },
     }
 }

@@ -1,9 +1,9 @@
 //! What a user has said of the login: `auth` in the configuration, else the environment.
 
-use handfast_core::{Environment, Problems, Table, nearest};
+use handfast_core::{Environment, Problems, Table, excerpt, nearest};
 
 use super::credential::Credential;
-use super::{Agent, Definition, METHODS, Method, Nothing};
+use super::{Agent, Definition, METHODS, Method, Need, Nothing};
 
 /// What is said of a login.
 pub struct Given<'a> {
@@ -35,7 +35,10 @@ pub fn read(
         None => return Box::new(Nothing),
     };
     match METHODS.iter().find(|definition| definition.name == wanted) {
-        Some(definition) => (definition.read)(&Given { definition, auth: None, environment }),
+        Some(definition) => {
+            missing.extend(unsaid(definition, environment));
+            (definition.read)(&Given { definition, auth: None, environment })
+        }
         None => {
             let (message, hint) = unknown("`VAULT_AUTH_METHOD`", wanted);
             missing.push((message, hint));
@@ -65,24 +68,59 @@ fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition>
             problems.add_with_hint(place, format!("the login method `{name}` takes no `{key}`"), hint);
         }
     }
-    for needed in definition.needs {
-        if !needed.iter().any(|key| auth.item(key).is_some()) {
-            let message = format!("the login method `{name}` needs `{}`", needed.join("` or `"));
-            problems.add(&item.place, message);
+    for Need { keys, .. } in definition.needs {
+        if !keys.iter().any(|key| auth.item(key).is_some()) {
+            problems.add(&item.place, format!("the login method `{name}` needs `{}`", keys.join("` or `")));
         }
     }
-    for (file, variable) in [
-        ("token_file", "token_env"),
-        ("jwt_file", "jwt_env"),
-        ("role_id_file", "role_id_env"),
-        ("secret_id_file", "secret_id_env"),
-        ("password_file", "password_env"),
-    ] {
-        if let (Some(_), Some(place)) = (auth.item(file), auth.place(variable)) {
-            problems.add(place, format!("`auth` has both `{file}` and `{variable}`"));
+    let taken = |key: &&str| definition.keys.contains(key) && auth.item(key).is_some();
+    for same in SAME {
+        let mut said = same.iter().copied().filter(taken);
+        if let Some(first) = said.next() {
+            for second in said {
+                let place = auth.place(second).unwrap_or(&item.place);
+                problems.add(place, format!("`auth` has both `{first}` and `{second}`"));
+            }
+        }
+    }
+    for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        if let (Some(place), None) = (auth.place(one).filter(|_| taken(&one)), auth.item(other)) {
+            problems.add(place, format!("`auth` has `{one}` and no `{other}`"));
+        }
+    }
+    for key in ["mount", "username"] {
+        let (Some(text), Some(place)) = (auth.string(key), auth.place(key)) else { continue };
+        // Of a URL's path these would change the meaning.
+        if text.trim_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
+            problems.add(place, format!("`{key}` is \"{}\", which has an empty part, `.` or `..`", excerpt(text)));
         }
     }
     Some(definition)
+}
+
+/// Keys that say the same: `auth` has one of them.
+const SAME: &[&[&str]] = &[
+    &["token_file", "token_env", "jwt_file", "jwt_env"],
+    &["role_id", "role_id_file", "role_id_env"],
+    &["secret_id_file", "secret_id_env"],
+    &["password_file", "password_env"],
+];
+
+/// What a method needs that no variable says, where VAULT_AUTH_METHOD has named it; each with a hint.
+fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<(String, String)> {
+    let name = definition.name;
+    let unsaid = definition.needs.iter().filter_map(|Need { keys, variable }| match variable {
+        Some(variable) if environment.variable(variable).is_some() => None,
+        Some(variable) => Some((
+            format!("`VAULT_AUTH_METHOD` is \"{name}\", and `{variable}` is not set"),
+            format!("set `{variable}`, or write `auth` in [providers.vault]"),
+        )),
+        None => Some((
+            format!("`VAULT_AUTH_METHOD` is \"{name}\", and no variable says its `{}`", keys.join("` or `")),
+            format!("write `auth = {{ method = \"{name}\", … }}` in [providers.vault]"),
+        )),
+    });
+    unsaid.collect()
 }
 
 fn unknown(place: &str, name: &str) -> (String, String) {
@@ -91,7 +129,7 @@ fn unknown(place: &str, name: &str) -> (String, String) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the login methods are: {}", names()),
     };
-    (format!("{place} is \"{}\", which is no login method", handfast_core::excerpt(name)), hint)
+    (format!("{place} is \"{}\", which is no login method", excerpt(name)), hint)
 }
 
 fn names() -> String {
@@ -105,6 +143,16 @@ impl Given<'_> {
         // Vault's own tools show it with and without.
         let mount = mount.trim_matches('/');
         mount.strip_prefix("auth/").unwrap_or(mount).to_owned()
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &dyn Environment {
+        self.environment
+    }
+
+    /// A text of `auth`.
+    pub fn written(&self, key: &str) -> Option<&str> {
+        self.auth?.string(key)
     }
 
     /// A text that is no credential: from `auth`, or where there is none from a variable.

@@ -1,19 +1,29 @@
 //! How to log in. Each method is a file with its [`Definition`]: which keys it takes, and how it logs in.
 
 mod approle;
+mod aws;
+mod azure;
+mod cert;
 mod credential;
+mod gcp;
 mod given;
+mod jwt;
 mod keys;
+mod kubernetes;
+mod ldap;
+mod metadata;
+mod refused;
 mod token;
+mod userpass;
 mod wrapping;
 
 use std::time::Duration;
 
 use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError, SecretValue};
+use handfast_http::ClientCertificate;
 use rustify::endpoint::Endpoint;
 
 use crate::api::{self, Answer, Api};
-use crate::explain;
 
 pub use given::read;
 pub use keys::KEYS;
@@ -33,6 +43,11 @@ pub struct Login {
 
 /// A way to log in, with its settings.
 pub trait Method {
+    /// What it shows in TLS, which has to be known before anything is sent.
+    fn client_certificate(&self) -> Option<ClientCertificate> {
+        None
+    }
+
     /// Logs in. Called again only where it failed: what can be had once, such as what a wrapping token holds, is kept.
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>>;
 }
@@ -43,14 +58,42 @@ struct Definition {
     name: &'static str,
     /// The keys of `auth` that it takes, besides `method`.
     keys: &'static [&'static str],
-    /// Of each of these, `auth` must have one. What the environment can give instead is not among them.
-    needs: &'static [&'static [&'static str]],
+    /// What it cannot do without.
+    needs: &'static [Need],
     /// Reads its settings.
     read: fn(&Given<'_>) -> Box<dyn Method>,
 }
 
+/// What a method cannot do without. A credential is no need: whether it is there, the login tells.
+struct Need {
+    /// The keys of `auth` of which one says it.
+    keys: &'static [&'static str],
+    /// The variable that says it where there is no `auth`.
+    variable: Option<&'static str>,
+}
+
+/// A role that has no default.
+const ROLE: Need = Need { keys: &["role"], variable: Some("VAULT_ROLE") };
+
+/// The name of a user, which no variable of Vault's says.
+const USERNAME: Need = Need { keys: &["username"], variable: None };
+
+/// Where a user's password is.
+const PASSWORD: Need = Need { keys: &["password_file", "password_env"], variable: None };
+
 /// The methods.
-const METHODS: &[&Definition] = &[&token::DEFINITION, &approle::DEFINITION];
+const METHODS: &[&Definition] = &[
+    &token::DEFINITION,
+    &approle::DEFINITION,
+    &kubernetes::DEFINITION,
+    &jwt::DEFINITION,
+    &cert::DEFINITION,
+    &userpass::DEFINITION,
+    &ldap::DEFINITION,
+    &aws::DEFINITION,
+    &azure::DEFINITION,
+    &gcp::DEFINITION,
+];
 
 /// No login at all: an agent behind a Unix socket puts its own token into each request.
 struct Agent;
@@ -78,10 +121,10 @@ impl Method for Nothing {
 
 /// Sends a login and reads its token. `method` is as in `auth`, `mount` where it is in Vault.
 async fn exchange<E: Endpoint>(api: &Api, endpoint: &E, method: &str, mount: &str) -> Result<Login, ProviderError> {
-    let attempted = format!("cannot log in to Vault by `{method}` at `auth/{mount}`");
+    let attempted = attempt(method, mount);
     let response = api.send(endpoint, None).await?;
-    if !response.is_success() {
-        return Err(explain::login_refused(&response, &attempted));
+    if !response.is_success() || response.status() == 204 {
+        return Err(refused::explain(&response, &attempted, method, api.namespace()));
     }
     let answer: Answer<'_> = api::of(&response, &attempted)?;
     match answer.auth {
@@ -92,4 +135,8 @@ async fn exchange<E: Endpoint>(api: &Api, endpoint: &E, method: &str, mount: &st
             .hint("handfast has nobody to ask: take the login enforcement off this mount or role")),
         None => Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer has no token"))),
     }
+}
+
+fn attempt(method: &str, mount: &str) -> String {
+    format!("cannot log in to Vault by `{method}` at `auth/{mount}`")
 }

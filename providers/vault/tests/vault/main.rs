@@ -3,6 +3,7 @@
 mod audit;
 mod support;
 
+mod auth;
 mod dynamic;
 mod economy;
 mod environment;

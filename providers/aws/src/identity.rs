@@ -1,0 +1,150 @@
+//! The identity of the keys in the environment
+//! (docs.aws.amazon.com/sdkref/latest/guide/feature-static-credentials.html).
+
+use std::rc::Rc;
+
+use handfast_core::{
+    AwsIdentity, BoxFuture, Clock, Environment, ErrorKind, ProviderError, SecretValue, SignedRequest, excerpt,
+};
+
+use crate::signature::{Keys, Moment, Post};
+
+/// Signs as the identity whose keys are in the environment.
+pub struct Identity {
+    environment: Rc<dyn Environment>,
+    clock: Rc<dyn Clock>,
+}
+
+impl Identity {
+    /// The identity of this environment.
+    pub fn new(environment: Rc<dyn Environment>, clock: Rc<dyn Clock>) -> Self {
+        Self { environment, clock }
+    }
+
+    fn keys(&self) -> Result<Keys<'_>, ProviderError> {
+        let text = |name: &str| {
+            let value = self.environment.credential(name)?;
+            Some(std::str::from_utf8(value.expose()).map(str::trim).map_err(|_| {
+                ProviderError::new(ErrorKind::Denied, format!("cannot sign as an AWS identity: `{name}` is not text"))
+            }))
+        };
+        let needed = |name: &str| {
+            text(name).unwrap_or_else(|| {
+                let message = format!("cannot sign as an AWS identity: `{name}` is not set");
+                let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the roles of pods and machines are not in this version";
+                Err(ProviderError::new(ErrorKind::Denied, message).hint(hint))
+            })
+        };
+        Ok(Keys {
+            id: needed("AWS_ACCESS_KEY_ID")?,
+            secret: needed("AWS_SECRET_ACCESS_KEY")?,
+            session_token: text("AWS_SESSION_TOKEN").transpose()?,
+        })
+    }
+}
+
+impl AwsIdentity for Identity {
+    fn sign_caller_identity<'a>(
+        &'a self,
+        region: Option<&'a str>,
+        headers: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
+        Box::pin(async move {
+            let (host, region) = endpoint(region)?;
+            let body = "Action=GetCallerIdentity&Version=2011-06-15";
+            let moment = Moment::of(self.clock.now());
+            let mut all = vec![
+                ("content-type".to_owned(), "application/x-www-form-urlencoded; charset=utf-8".to_owned()),
+                ("host".to_owned(), host.clone()),
+            ];
+            all.extend(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())));
+            let post = Post { headers: all, body, region, service: "sts" };
+            let headers = post.sign(&self.keys()?, &moment);
+            Ok(SignedRequest { url: format!("https://{host}/"), headers, body: body.to_owned() })
+        })
+    }
+}
+
+/// The host of STS, and the region that it is signed for (docs.aws.amazon.com/general/latest/gr/sts.html).
+fn endpoint(region: Option<&str>) -> Result<(String, &str), ProviderError> {
+    let Some(region) = region else { return Ok(("sts.amazonaws.com".to_owned(), "us-east-1")) };
+    if region.is_empty()
+        || !region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    {
+        let message = format!("cannot sign as an AWS identity: \"{}\" is no region", excerpt(region));
+        return Err(ProviderError::new(ErrorKind::Denied, message).hint("AWS_REGION is such as \"eu-west-1\""));
+    }
+    let domain = match region {
+        _ if region.starts_with("cn-") => "amazonaws.com.cn",
+        _ if region.starts_with("eusc-") => "amazonaws.eu",
+        _ if region.starts_with("us-iso-") => "c2s.ic.gov",
+        _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        _ => "amazonaws.com",
+    };
+    Ok((format!("sts.{region}.{domain}"), region))
+}
+
+/// A header of a signed request.
+pub fn header(name: &str, value: impl Into<String>) -> (String, SecretValue) {
+    (name.to_owned(), SecretValue::from(value.into().into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_testkit::{Outside, Variables, run};
+
+    use super::*;
+
+    fn signed(variables: Variables, region: Option<&str>) -> Result<SignedRequest, ProviderError> {
+        let context = Outside { variables, ..Outside::default() }.context();
+        let identity = Identity::new(context.environment, context.clock);
+        run(async { identity.sign_caller_identity(region, &[]).await })
+    }
+
+    fn keys() -> Variables {
+        Variables::default()
+            .with_credential("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .with_credential("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY\n")
+    }
+
+    fn names(request: &SignedRequest) -> Vec<&str> {
+        request.headers.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_request_is_for_the_global_sts_or_a_regions() {
+        for (region, url, scope) in [
+            (None, "https://sts.amazonaws.com/", "/us-east-1/sts/aws4_request"),
+            (Some("eu-west-1"), "https://sts.eu-west-1.amazonaws.com/", "/eu-west-1/sts/aws4_request"),
+            (Some("cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn/", "/cn-north-1/sts/aws4_request"),
+            (Some("us-gov-west-1"), "https://sts.us-gov-west-1.amazonaws.com/", "/us-gov-west-1/sts/"),
+        ] {
+            let request = signed(keys(), region).unwrap();
+            assert_eq!(request.url, url);
+            assert_eq!(names(&request), ["authorization", "content-type", "host", "x-amz-date"]);
+            let authorization = String::from_utf8(request.headers[0].1.expose().to_vec()).unwrap();
+            assert!(authorization.contains(scope), "{authorization}");
+            assert!(!authorization.contains("EXAMPLEKEY"));
+        }
+    }
+
+    #[test]
+    fn a_session_token_is_signed_and_sent() {
+        let request = signed(keys().with_credential("AWS_SESSION_TOKEN", "token"), None).unwrap();
+        let expected = ["authorization", "content-type", "host", "x-amz-date", "x-amz-security-token"];
+        assert_eq!(names(&request), expected);
+        assert_eq!(request.headers[4].1.expose(), b"token");
+    }
+
+    #[test]
+    fn without_keys_or_with_no_region_at_all_nothing_is_signed() {
+        let error = signed(Variables::default(), None).err().unwrap();
+        assert_eq!((error.kind, error.message.contains("`AWS_ACCESS_KEY_ID` is not set")), (ErrorKind::Denied, true));
+        let half = Variables::default().with_credential("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
+        let error = signed(half, None).err().unwrap();
+        assert!(error.message.contains("`AWS_SECRET_ACCESS_KEY` is not set"), "{error}");
+        for region in ["", "eu west", "x/../y", "evil.example.org#"] {
+            assert!(signed(keys(), Some(region)).err().unwrap().message.contains("is no region"));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `azure`: the identity token of a virtual machine of Azure's, or one in a file.
+
+use handfast_core::{BoxFuture, Context, ProviderError};
+use handfast_http::Response;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::credential::Credential;
+use super::given::Given;
+use super::metadata::Metadata;
+use super::{Definition, Login, Method, ROLE, exchange};
+use crate::api::endpoints::{CloudLogin, Machine};
+use crate::api::{self, Api};
+
+pub const DEFINITION: Definition =
+    Definition { name: "azure", keys: &["mount", "role", "jwt_file"], needs: &[ROLE], read };
+
+/// The same on every machine (learn.microsoft.com/azure/virtual-machines/instance-metadata-service).
+const HOST: &str = "169.254.169.254";
+
+/// What the token is for: the `resource` of Vault's own examples, which its `config` must have too.
+const RESOURCE: &str = "https://management.azure.com/";
+
+struct Azure {
+    mount: String,
+    role: String,
+    token: Option<Credential>,
+    /// Which identity, where the machine has several.
+    client_id: Option<String>,
+}
+
+fn read(given: &Given<'_>) -> Box<dyn Method> {
+    Box::new(Azure {
+        mount: given.mount(),
+        role: given.text("role", "VAULT_ROLE").unwrap_or_default(),
+        token: given.written("jwt_file").map(|file| Credential::File(file.into())),
+        client_id: given.environment().variable("AZURE_CLIENT_ID").map(str::to_owned),
+    })
+}
+
+impl Method for Azure {
+    fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        Box::pin(async move {
+            let (jwt, machine) = match &self.token {
+                Some(token) => (token.text("identity token", context)?, None),
+                None => {
+                    let metadata = Metadata::new(HOST, ("metadata", "true"), context)?;
+                    (self.token_of_the_machine(&metadata).await?, Some(machine(&metadata).await?))
+                }
+            };
+            let login = CloudLogin { mount: &self.mount, role: &self.role, jwt: &jwt, machine };
+            exchange(api, &login, DEFINITION.name, &self.mount).await
+        })
+    }
+}
+
+impl Azure {
+    /// learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+    async fn token_of_the_machine(&self, metadata: &Metadata) -> Result<Zeroizing<String>, ProviderError> {
+        #[derive(Deserialize)]
+        struct Token {
+            access_token: Zeroizing<String>,
+        }
+        let attempted = "cannot get an identity token of this machine";
+        let mut query = vec![("api-version", "2018-02-01"), ("resource", RESOURCE)];
+        query.extend(self.client_id.as_deref().map(|id| ("client_id", id)));
+        let response = metadata.ask("/metadata/identity/oauth2/token", &query, attempted).await?;
+        let Token { access_token } = answer(&response, attempted)?;
+        Ok(access_token)
+    }
+}
+
+/// Where the machine is, for roles that are bound to that.
+async fn machine(metadata: &Metadata) -> Result<Machine, ProviderError> {
+    #[derive(Deserialize)]
+    struct Instance {
+        compute: Compute,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Compute {
+        subscription_id: String,
+        resource_group_name: String,
+        name: String,
+        #[serde(default)]
+        vm_scale_set_name: String,
+    }
+    let attempted = "cannot ask which machine this is";
+    let response = metadata.ask("/metadata/instance", &[("api-version", "2021-02-01")], attempted).await?;
+    let Instance { compute } = answer(&response, attempted)?;
+    Ok(Machine {
+        subscription_id: compute.subscription_id,
+        resource_group_name: compute.resource_group_name,
+        vm_name: compute.name,
+        vmss_name: compute.vm_scale_set_name,
+    })
+}
+
+fn answer<'a, T: Deserialize<'a>>(response: &'a Response, attempted: &str) -> Result<T, ProviderError> {
+    api::read("the metadata service's answer", response, attempted)
+}

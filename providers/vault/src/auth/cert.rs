@@ -1,0 +1,52 @@
+//! `cert`: a client certificate, shown in TLS.
+
+use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError};
+use handfast_http::ClientCertificate;
+
+use super::given::Given;
+use super::{Definition, Login, Method, attempt, exchange};
+use crate::api::{Api, endpoints};
+
+// Without a role, Vault takes the first that the certificate fits.
+pub const DEFINITION: Definition =
+    Definition { name: "cert", keys: &["mount", "role", "cert_file", "key_file"], needs: &[], read };
+
+struct Cert {
+    mount: String,
+    role: Option<String>,
+    certificate: Option<ClientCertificate>,
+    is_shown: bool,
+}
+
+fn read(given: &Given<'_>) -> Box<dyn Method> {
+    let files = given.written("cert_file").zip(given.written("key_file"));
+    let certificate =
+        files.map(|(certificate, key)| ClientCertificate { certificate: certificate.into(), key: key.into() });
+    Box::new(Cert {
+        mount: given.mount(),
+        role: given.text("role", "VAULT_ROLE"),
+        is_shown: certificate.is_some() || given.environment().variable("VAULT_CLIENT_CERT").is_some(),
+        certificate,
+    })
+}
+
+impl Method for Cert {
+    fn client_certificate(&self) -> Option<ClientCertificate> {
+        self.certificate.clone()
+    }
+
+    fn login<'a>(&'a self, api: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        Box::pin(async move {
+            if !self.is_shown {
+                let attempted = attempt(DEFINITION.name, &self.mount);
+                return Err(ProviderError::new(
+                    ErrorKind::Denied,
+                    format!("{attempted}: there is no client certificate"),
+                )
+                .hint("name its files in `cert_file` and `key_file`, or in VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"));
+            }
+            let login = endpoints::CertLogin { mount: &self.mount, name: self.role.as_deref() };
+            exchange(api, &login, DEFINITION.name, &self.mount).await
+        })
+    }
+}

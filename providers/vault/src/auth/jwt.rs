@@ -1,0 +1,37 @@
+//! `jwt`: a JSON web token of an issuer that Vault trusts.
+
+use handfast_core::{BoxFuture, Context, ProviderError};
+use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
+
+use super::credential::Credential;
+use super::given::Given;
+use super::{Definition, Login, Method, exchange};
+use crate::api::Api;
+
+// A mount can have a role of its own for logins that name none.
+pub const DEFINITION: Definition =
+    Definition { name: "jwt", keys: &["mount", "role", "jwt_file", "jwt_env"], needs: &[], read };
+
+struct Jwt {
+    mount: String,
+    role: Option<String>,
+    token: Credential,
+}
+
+fn read(given: &Given<'_>) -> Box<dyn Method> {
+    Box::new(Jwt {
+        mount: given.mount(),
+        role: given.text("role", "VAULT_ROLE"),
+        token: given.credential("jwt", "VAULT_JWT"),
+    })
+}
+
+impl Method for Jwt {
+    fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        Box::pin(async move {
+            let jwt = self.token.text("JSON web token", context)?.to_string();
+            let login = JWTLoginRequest { mount: self.mount.clone(), jwt, role: self.role.clone() };
+            exchange(api, &login, DEFINITION.name, &self.mount).await
+        })
+    }
+}

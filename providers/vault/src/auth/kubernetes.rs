@@ -1,0 +1,40 @@
+//! `kubernetes`: the token of a pod's service account.
+
+use handfast_core::{BoxFuture, Context, ProviderError};
+use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
+
+use super::credential::Credential;
+use super::given::Given;
+use super::{Definition, Login, Method, ROLE, exchange};
+use crate::api::Api;
+
+pub const DEFINITION: Definition =
+    Definition { name: "kubernetes", keys: &["mount", "role", "token_file", "jwt_file"], needs: &[ROLE], read };
+
+/// Where kubelet puts it, and a new one before it expires.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+struct Kubernetes {
+    mount: String,
+    role: String,
+    token: Credential,
+}
+
+fn read(given: &Given<'_>) -> Box<dyn Method> {
+    let file = given.written("token_file").or_else(|| given.written("jwt_file"));
+    Box::new(Kubernetes {
+        mount: given.mount(),
+        role: given.text("role", "VAULT_ROLE").unwrap_or_default(),
+        token: Credential::File(file.unwrap_or(SERVICE_ACCOUNT).into()),
+    })
+}
+
+impl Method for Kubernetes {
+    fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
+        Box::pin(async move {
+            let jwt = self.token.text("service account's token", context)?.to_string();
+            let login = LoginWithKubernetesRequest { mount: self.mount.clone(), role: self.role.clone(), jwt };
+            exchange(api, &login, DEFINITION.name, &self.mount).await
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! `cert`: a client certificate.
+
+use handfast_core::Table;
+use handfast_testkit::{Outside, run, table, text};
+use handfast_testservers::{Authority, Directory, Identity, random};
+use serde_json::json;
+
+use super::{Guarded, fetch, said, settings, vault_that_says};
+use crate::support::variables;
+
+fn written(identity: &Identity, directory: &Directory) -> (String, String) {
+    identity.write(directory, "client")
+}
+
+#[test]
+fn cert() {
+    let Some(guarded) = Guarded::new() else { return };
+    let (mount, authority, directory) = (random("cert-"), Authority::new(), Directory::new());
+    let identity = guarded.vault.enable_cert(&mount, &authority, &guarded.policies());
+    let (certificate, key) = written(&identity, &directory);
+    let files = [("cert_file", &*certificate), ("key_file", &*key)];
+    guarded.opens([("method", "cert"), ("mount", &mount), files[0], files[1]]);
+    guarded.opens([("method", "cert"), ("mount", &mount), ("role", "web"), files[0], files[1]]);
+    let outside = || Outside {
+        variables: variables(guarded.vault)
+            .with("VAULT_CLIENT_CERT", &certificate)
+            .with("VAULT_CLIENT_KEY", &key)
+            .with("VAULT_AUTH_METHOD", "cert")
+            .with("VAULT_PATH", &mount),
+        ..Outside::default()
+    };
+    guarded.opens_with(settings([("method", "cert"), ("mount", &mount)]), outside());
+    guarded.opens_with(Table::default(), outside());
+    // `auth` wins over the variables.
+    let auth = settings([("method", "cert"), ("mount", &mount), files[0], files[1]]);
+    let variables = variables(guarded.vault).with("VAULT_CLIENT_CERT", "/none").with("VAULT_CLIENT_KEY", "/none");
+    guarded.opens_with(auth, Outside { variables, ..Outside::default() });
+    guarded.must_say([("method", "cert"), ("mount", &mount)], &["there is no client certificate", "`cert_file`"]);
+}
+
+#[test]
+fn a_client_certificate_that_no_role_takes() {
+    let Some(guarded) = Guarded::new() else { return };
+    let (mount, authority, directory) = (random("cert-"), Authority::new(), Directory::new());
+    let right = guarded.vault.enable_cert(&mount, &authority, &guarded.policies());
+    let role = json!({ "certificate": authority.pem(), "allowed_dns_sans": "other.example.org" });
+    guarded.vault.must("POST", &format!("auth/{mount}/certs/narrow"), role);
+    let stranger = Authority::named("another authority").client("web.example.org");
+    let expected = ["cannot log in to Vault by `cert`", "no role takes this client certificate"];
+    // Valid once, of the right authority.
+    let expired = authority.server_for(&["web.example.org"], (2020, 2021));
+    for (identity, role) in [(&stranger, "web"), (&right, "narrow"), (&right, "not-there"), (&expired, "web")] {
+        let (certificate, key) = written(identity, &directory);
+        let files = [("cert_file", &*certificate), ("key_file", &*key)];
+        guarded.must_say([("method", "cert"), ("mount", &mount), ("role", role), files[0], files[1]], &expected);
+    }
+}
+
+#[test]
+fn files_of_a_client_certificate_that_cannot_be_used() {
+    let Some(guarded) = Guarded::new() else { return };
+    let (authority, directory) = (Authority::new(), Directory::new());
+    let (certificate, key) = written(&authority.client("web"), &directory);
+    let another = authority.client("another");
+    directory.write("another.key", &another.key);
+    for (certificate, key, text) in [
+        ("/not/there.pem", &*key, "cannot read `/not/there.pem`"),
+        (&*certificate, "/not/there.key", "cannot read `/not/there.key`"),
+        (&*certificate, &*directory.file("another.key"), "it does not belong to the certificate"),
+        (&*key, &*key, "cannot use the client certificate"),
+    ] {
+        guarded.must_say([("method", "cert"), ("cert_file", certificate), ("key_file", key)], &[text]);
+    }
+}
+
+/// A fake of ours, which answers as Vault does where TLS has ended before it.
+#[test]
+fn a_vault_behind_something_that_ends_tls_never_sees_the_certificate() {
+    let server = vault_that_says(400, "client certificate must be supplied");
+    let (authority, directory) = (Authority::new(), Directory::new());
+    let (certificate, key) = written(&authority.client("web"), &directory);
+    let mut with = settings([("method", "cert"), ("cert_file", &certificate), ("key_file", &key)]);
+    with.merge(table([("address", text(&server.address()))]));
+    let error = run(fetch(with, Outside::default(), "vault:kv/db"));
+    said(&error, &["no client certificate has reached Vault", "load balancer"]);
+}

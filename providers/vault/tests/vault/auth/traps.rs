@@ -1,0 +1,171 @@
+//! What makes Vault's client library for Rust panic, trust anybody or give the token away.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use handfast_core::{ErrorKind, Problems, Settings, Table};
+use handfast_testkit::{Outside, Variables, run, table, text};
+use handfast_testservers::{Authority, Directory, Server, write_answer};
+use handfast_vault::DEFINITION;
+use serde_json::json;
+
+use super::{Guarded, fetch, said, settings};
+use crate::support::variables;
+
+/// What is missing or wrong in the environment, as the start's plan would tell it.
+fn missing(variables: Variables) -> Vec<(String, String)> {
+    let (table, fetch) = (Table::default(), Table::default());
+    let settings = Settings { instance: "vault".into(), table, fetch: &fetch, environment: &variables };
+    let mut problems = Problems::default();
+    let missing = (DEFINITION.configure)(settings, &mut problems).missing();
+    assert!(problems.is_empty());
+    missing
+}
+
+#[test]
+fn a_line_break_at_the_end_of_a_credentials_file_does_no_harm_and_one_inside_is_named() {
+    let Some(guarded) = Guarded::new() else { return };
+    let (token, directory) = (guarded.vault.token(&guarded.policies()), Directory::new());
+    let file = directory.file("token");
+    let auth = [("method", "token"), ("token_file", &*file)];
+    for end in ["", "\n", "\r\n", "\n\n", " \n"] {
+        directory.write("token", format!("{token}{end}"));
+        guarded.opens(auth);
+    }
+    let (first, second) = token.split_at(8);
+    for inside in ["\n", "\r\n", "\r", "\0", "\t", "\u{7f}"] {
+        directory.write("token", format!("{first}{inside}{second}"));
+        let error = guarded.refuses(auth);
+        said(&error, &["cannot use the token", &file, "a line break or a control character", "one line"]);
+        assert!(!format!("{error:?}").contains(second), "{error:?}");
+    }
+    // The same where it is part of a body, which could hold it.
+    directory.write("jwt", "eyJ.a\nb.c");
+    guarded.must_say([("method", "jwt"), ("jwt_file", &directory.file("jwt"))], &["cannot use the JSON web token"]);
+    directory.write("jwt", b"\xff\xfe");
+    guarded.must_say([("method", "jwt"), ("jwt_file", &directory.file("jwt"))], &["it is not UTF-8"]);
+    let variables = variables(guarded.vault).with_credential("VAULT_TOKEN", &format!("{first}\n{second}"));
+    let error = guarded.refuses_with(Table::default(), variables);
+    said(&error, &["cannot use the token: `VAULT_TOKEN` has a line break"]);
+}
+
+#[test]
+fn a_credentials_file_that_is_missing_unreadable_empty_or_none() {
+    let Some(guarded) = Guarded::new() else { return };
+    let directory = Directory::new();
+    let file = directory.file("token");
+    let auth = [("method", "token"), ("token_file", &*file)];
+    guarded.must_say(auth, &["cannot read the token", &file, "no such file", "must have written it before this start"]);
+    for empty in ["", "\n", " \r\n"] {
+        directory.write("token", empty);
+        guarded.must_say(auth, &[&file, "is empty", "must have written it before this start"]);
+    }
+    let directory_as_file = directory.path().display().to_string();
+    guarded.must_say([("method", "token"), ("token_file", &directory_as_file)], &["cannot read", "a directory"]);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).expect("it is ours");
+    // Root may read it; the worker, which has no capabilities, may not: tests/vault_logins.rs.
+    if !handfast_testservers::is_root() {
+        guarded.must_say(auth, &[&file, "permission denied: owned by ", "with mode 0000", "make it readable for uid"]);
+    }
+}
+
+#[test]
+fn vault_skip_verify_set_to_nothing_skips_nothing() {
+    let Some(guarded) = Guarded::new() else { return };
+    // No authority is named, so Vault's is unknown.
+    let variables = Variables::default()
+        .with("VAULT_ADDR", guarded.vault.address())
+        .with("VAULT_SKIP_VERIFY", "")
+        .with_credential("VAULT_TOKEN", "hvs.pa55");
+    let error = run(fetch(Table::default(), Outside { variables, ..Outside::default() }, &guarded.reference()));
+    assert_eq!(error.kind, ErrorKind::Untrusted, "{error:?}");
+    assert!(error.message.contains("unknown authority"), "{error:?}");
+    // And anything else is refused, so long as the configuration does not say so too.
+    let with = |value: &str| {
+        missing(Variables::default().with("VAULT_ADDR", "https://vault").with("VAULT_SKIP_VERIFY", value))
+    };
+    for no in ["0", "f", "F", "false", "FALSE", "False"] {
+        assert_eq!(with(no), [], "{no}");
+    }
+    for yes in ["1", "t", "T", "true", "TRUE", "True"] {
+        assert!(with(yes)[0].0.contains("any server would be taken for Vault"), "{yes}");
+    }
+    for neither in ["yes", "no", " ", "2", "tRuE"] {
+        assert!(with(neither)[0].0.contains("expected a boolean"), "{neither}");
+    }
+}
+
+#[test]
+fn no_login_and_no_token_follows_a_redirect_to_another_origin() {
+    // A fake of ours, as is the other origin: no real server redirects so.
+    let authority = Authority::new();
+    let listen = || TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let other = Server::json(listen(), Some(&authority.server()), |_| (200, json!({ "data": {} })));
+    for status in [301, 302, 303, 307, 308] {
+        let to = format!("{}/v1/elsewhere", other.address());
+        let server = Server::start(Some(&authority.server()), move |_, stream| {
+            write_answer(stream, status, &[("location", &to)], b"")
+        });
+        let directory = Directory::new();
+        directory.write("ca.pem", authority.pem());
+        directory.write("password", "pa55");
+        let ca_file = directory.file("ca.pem");
+        let outside = |variables: Variables| Outside {
+            variables: variables.with("VAULT_CACERT", &ca_file),
+            ..Outside::default()
+        };
+        let file = directory.file("password");
+        let mut login = settings([("method", "userpass"), ("username", "web"), ("password_file", &file)]);
+        let address = || table([("address", text(&server.address()))]);
+        login.merge(address());
+        let token = Variables::default().with_credential("VAULT_TOKEN", "hvs.pa55");
+        for (table, variables) in [(login, Variables::default()), (address(), token)] {
+            let error = run(fetch(table, outside(variables), "vault:kv/db"));
+            assert_eq!(error.kind, ErrorKind::Untrusted, "{error:?}");
+            assert!(
+                error.message.contains("redirects to another origin") && !error.message.contains("pa55"),
+                "{error}"
+            );
+        }
+        assert_eq!(server.requests().len(), 2, "{status}");
+    }
+    assert_eq!((other.connections(), other.requests().len()), (0, 0), "it was never even connected to");
+}
+
+#[test]
+fn an_address_that_is_none_is_a_wrong_value_and_no_panic() {
+    for address in [
+        "",
+        "vault",
+        "vault:8200",
+        "127.0.0.1:8200",
+        "https://",
+        "https://:8200",
+        "https://vault:port",
+        "https://vault:99999",
+        "https://va ult",
+        "ftp://vault",
+        "http://vault.internal",
+        "https://user:pa55@vault",
+        "https://[::1",
+        "unix://",
+        "unix://relative",
+        "\u{0}",
+        "https://%zz",
+    ] {
+        let told = missing(Variables::default().with("VAULT_ADDR", address));
+        assert_eq!(told.len(), 1, "{address:?}: {told:?}");
+        assert!(!format!("{told:?}").contains("pa55"), "{told:?}");
+    }
+    assert_eq!(missing(Variables::default().with("VAULT_ADDR", "https://vault:8200/")), []);
+}
+
+#[test]
+fn a_namespace_that_no_header_can_hold_is_an_error_and_no_panic() {
+    let Some(guarded) = Guarded::new() else { return };
+    let variables = variables(guarded.vault)
+        .with("VAULT_NAMESPACE", "team\na")
+        .with_credential("VAULT_TOKEN", guarded.vault.root_token());
+    let error = run(fetch(Table::default(), Outside { variables, ..Outside::default() }, &guarded.reference()));
+    assert!(error.message.contains("x-vault-namespace"), "{error:?}");
+}
