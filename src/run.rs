@@ -14,7 +14,7 @@ use crate::config::{self, Environment};
 use crate::deliver::Handover;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{Plan, Purpose};
-use crate::worker::Watch;
+use crate::worker::{Undo, Watch};
 use crate::{deliver, launch, lockdown, plan, sys, worker};
 
 /// The signals that end a start, unless they were ignored or blocked when it began.
@@ -33,11 +33,13 @@ pub fn run(
     let mut found = lockdown::Found::read()?;
     lockdown::refuse_impossible(&plan.isolation, &found)?;
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
-    let handover = fetch_and_deliver(&mut plan, environment, Some(&mut found))?;
-    let prepared =
-        launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
-    let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
-    Err(launch::exec(locked, &prepared, &ENDING))
+    Undo::guard(|undo| {
+        let handover = fetch_and_deliver(&mut plan, environment, undo, Some(&mut found))?;
+        let prepared =
+            launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
+        let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
+        Err(launch::exec(locked, &prepared, &ENDING))
+    })
 }
 
 /// Delivers files for another process.
@@ -45,13 +47,14 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
     protect()?;
     hold_signals()?;
     let mut plan = make_plan(options, &mut environment, Purpose::Init, started)?;
-    fetch_and_deliver(&mut plan, environment, None).map(drop)
+    Undo::guard(|undo| fetch_and_deliver(&mut plan, environment, undo, None).map(drop))
 }
 
 /// The part that `run` and `init` share: nothing is delivered before every secret is there. `found` is what `run` will drop.
 fn fetch_and_deliver(
     plan: &mut Plan,
     environment: Environment,
+    undo: &mut Undo,
     found: Option<&mut lockdown::Found>,
 ) -> Result<Handover> {
     warn(plan, &environment);
@@ -62,7 +65,7 @@ fn fetch_and_deliver(
     let mut destination = deliver::prepare(plan)?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
     let watch = Watch::new(&signals);
-    let arrived = worker::fetch(plan, environment, &watch, |plan| {
+    let arrived = worker::fetch(plan, environment, &watch, undo, |plan| {
         if let Some(found) = found {
             lockdown::begin(&plan.isolation, found);
         }

@@ -72,6 +72,11 @@ impl Environment {
         self.0.take_credential(name);
     }
 
+    /// The same without the bootstrap credentials.
+    pub fn without_credentials(self) -> Self {
+        Self(Captured { variables: self.0.variables, credentials: Vec::new() })
+    }
+
     /// The references in variables. A value that does not start with `handfast:` belongs to the app.
     pub fn references(&self, problems: &mut Problems) -> Vec<VariableReference> {
         let mut references: Vec<VariableReference> = Vec::new();

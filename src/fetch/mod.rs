@@ -24,6 +24,9 @@ use store::Store;
 /// What requests in flight still get after a failure that ends the start, and what the providers get for letting go.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What the providers get for giving back what they were given, even where the deadline is over.
+const OVERTIME: Duration = Duration::from_millis(500);
+
 /// What became of one secret.
 pub struct Outcome {
     /// The secret, as an index into the plan's.
@@ -61,18 +64,36 @@ pub struct Order<'p> {
     pub deadline: Instant,
 }
 
+/// What came of it all.
+pub struct Fetched {
+    /// What became of each secret.
+    pub outcomes: Vec<Outcome>,
+    /// What [`undo`] needs to give back what was given, should the start fail later: of instances, as indices into the order's.
+    pub undo: Vec<(usize, SecretValue)>,
+}
+
 /// Fetches everything. An optional secret that is not found has the failure too: what it means is the caller's business.
-pub fn all(order: Order<'_>, environment: Environment) -> std::io::Result<Vec<Outcome>> {
+pub fn all(order: Order<'_>, environment: Environment) -> std::io::Result<Fetched> {
+    let is_remote = order.instances.iter().any(|instance| instance.configured.is_remote());
+    run(is_remote, fetch(order, environment))
+}
+
+/// Gives back what was given to a start that has failed after its fetch, as far as that goes in two seconds.
+pub fn undo(parts: Vec<(Instance, SecretValue)>, environment: Environment) -> std::io::Result<()> {
+    run(true, store::undo(parts, context::context(environment), Instant::now() + GRACE))
+}
+
+/// Runs a future on the one thread there is.
+fn run<T>(is_remote: bool, future: impl Future<Output = T>) -> std::io::Result<T> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    if order.instances.iter().any(|instance| instance.configured.is_remote()) {
+    if is_remote {
         runtime.enable_io();
     }
     let runtime = runtime.enable_time().build()?;
-    let outcomes = LocalSet::new().block_on(&runtime, fetch(order, environment));
-    Ok(outcomes)
+    Ok(LocalSet::new().block_on(&runtime, future))
 }
 
-async fn fetch(order: Order<'_>, environment: Environment) -> Vec<Outcome> {
+async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
     let mut jobs: BTreeMap<(usize, &Locator), Vec<usize>> = BTreeMap::new();
     for (index, secret) in order.secrets.iter().enumerate() {
         jobs.entry((secret.instance, &secret.reference.locator)).or_default().push(index);
@@ -101,7 +122,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Vec<Outcome> {
                 }
             }
         }
-        stores.extend(store.ok());
+        stores.extend(store.ok().map(|store| (index, store)));
     }
     while let Some(joined) = running.join_next().await {
         // A task ends by returning: it is never aborted, and a panic ends the whole process.
@@ -114,8 +135,12 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Vec<Outcome> {
     }
     let ending =
         if outcomes.iter().any(|outcome| is_fatal(outcome, order.secrets)) { Ending::Failed } else { Ending::Fetched };
-    store::finish(&stores, ending, (Instant::now() + GRACE).min(order.deadline.max(Instant::now()))).await;
-    outcomes
+    let last = match ending {
+        Ending::Fetched => order.deadline,
+        Ending::Failed => order.deadline + OVERTIME,
+    };
+    let undo = store::finish(&stores, ending, (Instant::now() + GRACE).min(last.max(Instant::now()))).await;
+    Fetched { outcomes, undo }
 }
 
 /// Whether a failure ends the start.

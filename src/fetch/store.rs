@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Content, Ending, Entry, Expiry, Fetched, Found, Locator, Provider, SecretValue, Summary};
+use handfast_core::{Content, Context, Ending, Entry, Expiry, Fetched, Found, Locator, Provider, SecretValue, Summary};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
 
 use super::Failure;
 use super::retry::{Cutoff, until_final};
+use crate::plan::Instance;
 
 /// What ends sooner than this is told as a warning: nothing renews it after the app has started.
 const SOON: Duration = Duration::from_secs(24 * 3600);
@@ -96,19 +97,41 @@ impl Store {
     }
 }
 
-/// Lets all of them go, side by side, and tells what each has done.
-pub async fn finish(stores: &[Rc<Store>], ending: Ending, until: Instant) {
+/// Lets all of them go, side by side, and tells what each has done. What it leaves to the app can be given back with what this
+/// returns.
+pub async fn finish(stores: &[(usize, Rc<Store>)], ending: Ending, until: Instant) -> Vec<(usize, SecretValue)> {
     let mut running = JoinSet::new();
-    for store in stores {
+    for (_, store) in stores {
         let provider = store.provider.clone();
         running.spawn_local(async move { provider.finish(ending).await });
     }
+    all_of(running, until).await;
+    for (_, store) in stores {
+        store.tell(ending);
+    }
+    let left = stores.iter().filter(|_| ending == Ending::Fetched);
+    left.filter_map(|(index, store)| Some((*index, store.provider.undoable()?))).collect()
+}
+
+/// Gives back what [`finish`] has left, side by side.
+pub async fn undo(parts: Vec<(Instance, SecretValue)>, context: Context, until: Instant) {
+    let mut running = JoinSet::new();
+    for (instance, told) in parts {
+        match instance.configured.connect(context.clone()) {
+            Ok(provider) => drop(running.spawn_local(async move { provider.undo(&told).await })),
+            Err(error) => {
+                let name = instance.name;
+                tracing::warn!(target: "handfast", "`{name}`: cannot give back what was issued, which ends by itself: {error}");
+            }
+        }
+    }
+    all_of(running, until).await;
+}
+
+async fn all_of(mut running: JoinSet<()>, until: Instant) {
     let done = tokio::time::timeout_at(until.into(), async { while running.join_next().await.is_some() {} }).await;
     if done.is_err() {
         tracing::debug!(target: "handfast", "not every provider was let go in time");
-    }
-    for store in stores {
-        store.tell(ending);
     }
 }
 

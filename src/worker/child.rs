@@ -13,7 +13,7 @@ use super::frame::{self, Batch, FIRST_GENERATION, Kind};
 use super::sandbox;
 use crate::config::Environment;
 use crate::error::{Class, reason};
-use crate::fetch::{self, Order, Outcome};
+use crate::fetch::{self, Fetched, Order, Outcome};
 use crate::plan::{Instance, Plan};
 use crate::sys;
 
@@ -44,11 +44,11 @@ fn serve(
     ready(parts, socket).map_err(|_| Class::Os)?;
     let order =
         Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
-    let outcomes = fetch::all(order, environment).map_err(|error| {
+    let fetched = fetch::all(order, environment).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
-    send(plan, &outcomes, socket).map_err(|_| Class::Os)
+    send(plan, &fetched, socket).map_err(|_| Class::Os)
 }
 
 fn ready(parts: u8, socket: &mut UnixStream) -> io::Result<()> {
@@ -57,10 +57,14 @@ fn ready(parts: u8, socket: &mut UnixStream) -> io::Result<()> {
     batch.send(socket)
 }
 
-fn send(plan: &Plan, outcomes: &[Outcome], socket: &mut UnixStream) -> io::Result<()> {
+fn send(plan: &Plan, fetched: &Fetched, socket: &mut UnixStream) -> io::Result<()> {
     let generation = FIRST_GENERATION;
     let mut batch = Batch::default();
-    for &Outcome { secret, ref result } in outcomes {
+    // First, so that what is wrong with a value that follows can be undone too. What is too long ends by itself.
+    for (instance, told) in fetched.undo.iter().filter(|(_, told)| (1..=frame::MAX_UNDO).contains(&told.len())) {
+        batch.add(Kind::GiveBack, generation, *instance, [Cow::Borrowed(told.expose())])?;
+    }
+    for &Outcome { secret, ref result } in &fetched.outcomes {
         match result {
             Ok(parts) => {
                 if parts.iter().any(|part| part.name.is_some()) || plan.secrets[secret].is_several() {

@@ -21,6 +21,9 @@ pub const MAX_NAME: usize = 255;
 /// The longest text of a failure.
 pub const MAX_TEXT: usize = 4096;
 
+/// The longest of what it takes to give something back: a token and thousands of leases' ids.
+pub const MAX_UNDO: usize = 1 << 20;
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -36,6 +39,9 @@ pub enum Kind {
     Commit = 5,
     /// How many fields a `#*` has, as four bytes: so many values follow.
     Fields = 6,
+    /// What it takes to give back what a provider instance was given, in bytes that are the provider's own. In place of the
+    /// secret stands the instance.
+    GiveBack = 7,
 }
 
 /// A frame's header.
@@ -72,6 +78,7 @@ impl Header {
             [4, 0, 0, 0] => Kind::Failed,
             [5, 0, 0, 0] => Kind::Commit,
             [6, 0, 0, 0] => Kind::Fields,
+            [7, 0, 0, 0] => Kind::GiveBack,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -81,6 +88,7 @@ impl Header {
             Kind::Missing | Kind::Commit => (0, 0),
             Kind::Fields => (4, 4),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
+            Kind::GiveBack => (1, MAX_UNDO),
         };
         (least..=most).contains(&(header.length as usize)).then_some(header)
     }
@@ -207,7 +215,9 @@ mod tests {
         assert!(header(2, 0, 2).is_some());
         for (kind, second, length) in [
             (0, 0, 0),
+            (8, 0, 0),
             (7, 0, 0),
+            (7, 0, (1 << 20) + 1),
             (6, 0, 5),
             (2, 1, 2),
             (2, 0, 1),

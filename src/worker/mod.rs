@@ -8,6 +8,7 @@ mod frame;
 mod receive;
 pub mod sandbox;
 mod seccomp;
+mod undo;
 mod watch;
 
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
+pub use undo::Undo;
 pub use watch::Watch;
 
 use crate::config::Environment;
@@ -25,18 +27,20 @@ use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Plan;
 use crate::sys;
 
-/// How long after the deadline, or after its failures, the worker may still take to say that it is over.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long after the deadline, or after its failures, the worker may still take to say that it is over: more than it takes
+/// to give back what it was given.
+const LAST_WORDS: Duration = Duration::from_millis(800);
 
 /// Fetches every secret in a worker, which is reaped before this returns.
 ///
 /// Takes the provider instances out of the plan, and the environment: what they hold of credentials and made-up secrets is
-/// gone from this process as soon as the worker has its copy. `meanwhile` is what can be done while the worker is at it; its
-/// failure ends the worker too.
+/// gone from this process as soon as the worker has its copy; `undo` keeps what is needed of them where something must be given
+/// back. `meanwhile` is what can be done while the worker is at it; its failure ends the worker too.
 pub fn fetch(
     plan: &mut Plan,
     environment: Environment,
     watch: &Watch<'_>,
+    undo: &mut Undo,
     meanwhile: impl FnOnce(&Plan) -> Result<()>,
 ) -> Result<Vec<Arrived>> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
@@ -47,13 +51,15 @@ pub fn fetch(
         ForkResult::Child => child::run(plan, instances, environment, theirs, parent),
         ForkResult::Parent { child } => child,
     };
-    drop((theirs, environment, instances));
+    drop(theirs);
+    undo.keep(instances, environment);
     let mut worker = Worker { pid, reaped: None };
     meanwhile(plan)?;
     let backstop = plan.deadline.at() + LAST_WORDS;
-    let received = receive::generation(plan, &ours, &mut watch.with_worker(&mut worker, backstop))?;
+    let received = receive::generation(plan, undo, &ours, &mut watch.with_worker(&mut worker, backstop))?;
     receive::end(&ours, &mut watch.with_worker(&mut worker, backstop))?;
     worker.finish()?;
+    undo.settle();
     sandbox::report(received.sandbox, plan.isolation.strict)?;
     Ok(received.arrived)
 }

@@ -12,6 +12,7 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use super::LAST_WORDS;
 use super::frame::{self, HEADER, Header, Kind};
+use super::undo::Undo;
 use super::watch::WorkerWatch;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, Subject};
@@ -33,8 +34,14 @@ pub struct Received {
     pub sandbox: u8,
 }
 
-/// Receives one generation. Everything is held back until its commit.
-pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
+/// Receives one generation. Everything is held back until its commit, but for what goes into `undo`: that is needed where
+/// the rest cannot be used.
+pub fn generation(
+    plan: &Plan,
+    undo: &mut Undo,
+    socket: &UnixStream,
+    watch: &mut WorkerWatch<'_, '_>,
+) -> Result<Received> {
     let mut receiver = Receiver {
         plan,
         answered: BTreeSet::new(),
@@ -70,6 +77,12 @@ pub fn generation(plan: &Plan, socket: &UnixStream, watch: &mut WorkerWatch<'_, 
             Kind::Value => receiver.value(header, &mut socket, watch)?,
             Kind::Missing => receiver.missing(header)?,
             Kind::Failed => receiver.failed(header, &mut socket, watch)?,
+            Kind::GiveBack => {
+                let bytes = SecretValue::filled(header.length as usize, |buffer| socket.read(buffer, watch))?;
+                if !undo.take(header.secret as usize, bytes) {
+                    return Err(lie("what to undo twice, or of an instance that is not in the plan"));
+                }
+            }
             Kind::Commit => {
                 let received = receiver.commit();
                 if received.is_ok() && !socket.is_empty() {

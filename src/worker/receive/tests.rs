@@ -75,8 +75,8 @@ fn receive_from(worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
-        let received =
-            generation(&plan(), &ours, &mut watch).and_then(|received| end(&ours, &mut watch).map(|()| received));
+        let received = generation(&plan(), &mut Undo::default(), &ours, &mut watch)
+            .and_then(|received| end(&ours, &mut watch).map(|()| received));
         ours.shutdown(Shutdown::Both).unwrap();
         received
     })
@@ -143,6 +143,7 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
     let no_frame = "the worker sent a frame that does not exist";
     let out_of_order = "the worker sent a frame out of order";
     let twice = "the worker sent a secret twice";
+    let undo = "the worker sent what to undo twice, or of an instance that is not in the plan";
     let ended = "the worker ended early, with exit code 0";
     let missing = "the worker sent a secret twice, or a needed one as missing";
     let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
@@ -182,6 +183,8 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
         (missing, vec![ready(), frame(Kind::Missing, NEEDED, b"")]),
         (missing, vec![ready(), frame(Kind::Missing, EVERY, b"")]),
         (missing, vec![ready(), frame(Kind::Missing, OPTIONAL, b""), frame(Kind::Missing, OPTIONAL, b"")]),
+        (undo, vec![ready(), frame(Kind::GiveBack, 0, b"x")]),
+        (undo, vec![ready(), frame(Kind::GiveBack, usize::MAX >> 32, b"x")]),
         ("the worker sent a commit before every answer", vec![ready(), commit()]),
         (
             "the worker sent a commit before every answer",
@@ -272,7 +275,7 @@ fn random_frames_are_taken_or_refused() {
         drop(theirs);
         let mut gone = Worker { pid, reaped: Some(WaitStatus::Exited(pid, 0)) };
         let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
-        match generation(&ours, &socket, &mut watch) {
+        match generation(&ours, &mut Undo::default(), &socket, &mut watch) {
             Ok(received) => {
                 assert!(received.arrived.len() <= MAX_VALUES);
                 assert!(received.arrived.iter().all(|one| one.file.as_deref().is_none_or(valid_name)));

@@ -1,0 +1,169 @@
+//! Giving back what a store has given, where the start fails after the fetch: another worker does it, as confined as the first
+//! one, with what that one has sent for it. The privileged process hands its bytes on and looks into none of them.
+#![forbid(unsafe_code)]
+
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use handfast_core::SecretValue;
+use nix::unistd::{ForkResult, Pid};
+
+use super::{Worker, sandbox};
+use crate::config::Environment;
+use crate::error::{Result, reason};
+use crate::fetch;
+use crate::plan::Instance;
+use crate::sys;
+
+/// How long it is waited for: what it gives itself, and a moment.
+const PATIENCE: Duration = Duration::from_millis(2300);
+
+/// What is to be given back should the start fail.
+#[derive(Default)]
+pub struct Undo {
+    instances: Vec<Kept>,
+    environment: Option<Environment>,
+}
+
+/// A provider instance that talks to a store, under its index in the plan.
+struct Kept {
+    index: usize,
+    instance: Instance,
+    bytes: Option<SecretValue>,
+}
+
+impl Undo {
+    /// Keeps what a second worker would need of the settings and the environment, without a credential.
+    pub(super) fn keep(&mut self, instances: Vec<Instance>, environment: Environment) {
+        let instances = instances.into_iter().enumerate();
+        let kept = instances.map(|(index, instance)| Kept { index, instance, bytes: None });
+        self.instances = kept.filter(|kept| kept.instance.configured.is_remote()).collect();
+        self.environment = (!self.instances.is_empty()).then(|| environment.without_credentials());
+    }
+
+    /// Takes in what an instance has to give back; `false` where there is no such instance, or it has said so before.
+    pub(super) fn take(&mut self, index: usize, bytes: SecretValue) -> bool {
+        let kept = self.instances.iter_mut().find(|kept| kept.index == index && kept.bytes.is_none());
+        kept.map(|kept| kept.bytes = Some(bytes)).is_some()
+    }
+
+    /// Everything has been said: lets go of the settings that are not needed.
+    pub(super) fn settle(&mut self) {
+        self.instances.retain(|kept| kept.bytes.is_some());
+        if self.instances.is_empty() {
+            self.environment = None;
+        }
+    }
+
+    /// Does the rest of a start, and gives back what it was given where that fails. Best effort: the failure stays what it was.
+    pub fn guard<T>(start: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut undo = Self::default();
+        let outcome = start(&mut undo);
+        undo.settle();
+        if outcome.is_err()
+            && let Some(environment) = undo.environment
+            && let Err(error) = give_back(undo.instances, environment)
+        {
+            tracing::warn!(target: "handfast", "cannot give back what was issued, which ends by itself: {}", reason(error));
+        }
+        outcome
+    }
+}
+
+fn give_back(instances: Vec<Kept>, environment: Environment) -> std::io::Result<()> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let parent = nix::unistd::getpid();
+    // The worker never returns from here.
+    let pid = match sys::process::fork()? {
+        ForkResult::Child => work(instances, environment, &theirs, parent),
+        ForkResult::Parent { child } => child,
+    };
+    drop((theirs, instances, environment));
+    // Reaped at the end of this function, killed first where it takes too long.
+    let _worker = Worker { pid, reaped: None };
+    ours.set_read_timeout(Some(PATIENCE))?;
+    // It says nothing: its socket closes with it.
+    match ours.read(&mut [0]) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(std::io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}
+
+fn work(instances: Vec<Kept>, environment: Environment, socket: &UnixStream, parent: Pid) -> ! {
+    let code = match sandbox::enter(parent, socket.as_raw_fd()) {
+        Ok(_) => {
+            let parts = instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?)));
+            i32::from(fetch::undo(parts.collect(), environment).is_err())
+        }
+        Err(error) => {
+            tracing::warn!(target: "handfast", "the worker that gives back cannot lock itself up: {}", reason(error));
+            1
+        }
+    };
+    sys::exit::now(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::{Configured, Context, Locator, Provider, ProviderError};
+
+    use super::*;
+    use crate::sys::environment::Captured;
+
+    struct Remote(bool);
+
+    impl Configured for Remote {
+        fn check(&self, _: &Locator) -> std::result::Result<(), (String, String)> {
+            Ok(())
+        }
+
+        fn is_remote(&self) -> bool {
+            self.0
+        }
+
+        fn connect(self: Box<Self>, _: Context) -> std::result::Result<std::rc::Rc<dyn Provider>, ProviderError> {
+            unreachable!("nothing is given back here")
+        }
+    }
+
+    fn kept() -> Undo {
+        let instance = |remote| Instance { name: "x".into(), kind: "x", configured: Box::new(Remote(remote)) };
+        let mut undo = Undo::default();
+        let secret = SecretValue::from(b"hunter2".to_vec());
+        let captured = Captured {
+            variables: vec![("HTTPS_PROXY".into(), "http://proxy:3128".into())],
+            credentials: vec![("VAULT_TOKEN".into(), secret)],
+        };
+        undo.keep(vec![instance(false), instance(true), instance(true)], captured.into());
+        undo
+    }
+
+    #[test]
+    fn only_an_instance_that_talks_to_a_store_has_something_to_give_back_and_says_so_once() {
+        let bytes = || SecretValue::from(b"x".to_vec());
+        let mut undo = kept();
+        assert!(!undo.take(0, bytes()), "it talks to no store");
+        assert!(undo.take(1, bytes()) && undo.take(2, bytes()));
+        assert!(!undo.take(1, bytes()), "it has said so before");
+        assert!(!undo.take(3, bytes()), "it does not exist");
+    }
+
+    #[test]
+    fn settings_and_environment_are_kept_only_while_they_are_needed() {
+        let mut undo = kept();
+        let environment = undo.environment.as_ref().expect("there are stores");
+        assert!(environment.raw("HTTPS_PROXY").is_some());
+        assert!(
+            !environment.is_credential("OTHER")
+                && handfast_core::Environment::credential(environment, "VAULT_TOKEN").is_none()
+        );
+        undo.take(2, SecretValue::from(b"x".to_vec()));
+        undo.settle();
+        assert_eq!((undo.instances.len(), undo.environment.is_some()), (1, true));
+        let mut undo = kept();
+        undo.settle();
+        assert_eq!((undo.instances.len(), undo.environment.is_some()), (0, false));
+    }
+}
