@@ -33,6 +33,11 @@ impl Response {
         self.status.is_success()
     }
 
+    /// Who answered: its origin or its Unix socket.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// A header, where it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
