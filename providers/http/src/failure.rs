@@ -225,7 +225,7 @@ const CLOCK: &str = "renew the certificate, or check this machine's clock";
 const NAME: &str = "use a name in the address that the certificate is for";
 const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
 const PORT: &str = "look at the port: it does not speak TLS";
-const SCHEME: &str = "if that port speaks TLS, the address starts with `https://`";
+pub(crate) const SCHEME: &str = "if that port speaks TLS, the address starts with `https://`";
 const SOCKET: &str =
     "make the socket writable for our user or one of its groups, and each directory on its way enterable";
 

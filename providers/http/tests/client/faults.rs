@@ -165,6 +165,10 @@ async fn what_is_not_http_is_malformed() {
         "the answer is not HTTP/1.1",
     );
     assert_eq!(error.hint.as_deref(), Some("if that port speaks TLS, the address starts with `https://`"));
+    let clear = Server::start(None, |_| vec![send("HTTP/1.0 400 Bad Request\r\n\r\nno TLS"), Step::Close]).await;
+    let result = fetch(&Authority::new(), options(), get(clear.url("http", "/"))).await;
+    let error = failed(result, Untrusted, "it answered 400 to plain HTTP, as a port for TLS does");
+    assert_eq!(error.hint.as_deref(), Some("if that port speaks TLS, the address starts with `https://`"));
     let bad_chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
     failed(result_of(move |_| vec![send(bad_chunk), Step::Close]).await, Malformed, "body is not HTTP/1.1");
 }
