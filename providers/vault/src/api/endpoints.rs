@@ -23,6 +23,9 @@ pub struct Write<'p> {
 /// (developer.hashicorp.com/vault/api-docs/system/internal-ui-mounts).
 pub struct Mount<'p>(pub &'p str);
 
+/// Whether Vault is initialized, and sealed (developer.hashicorp.com/vault/api-docs/system/seal-status).
+pub struct SealStatus;
+
 /// What the token of the request wraps (developer.hashicorp.com/vault/api-docs/system/wrapping-unwrap). vaultrs sends the
 /// token twice.
 pub struct Unwrap;
@@ -66,6 +69,7 @@ endpoint!(Read<'_>, GET, |this| this.0.to_owned());
 endpoint!(List<'_>, LIST, |this| this.0.to_owned());
 endpoint!(Write<'_>, PUT, |this| this.path.to_owned(), Ok(Some(this.params.as_bytes().to_vec())));
 endpoint!(Mount<'_>, GET, |this| format!("sys/internal/ui/mounts/{}", this.0));
+endpoint!(SealStatus, GET, |_this| "sys/seal-status".to_owned());
 endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());
 endpoint!(RevokeSelf, PUT, |_this| "auth/token/revoke-self".to_owned());
 endpoint!(

@@ -1,14 +1,17 @@
 //! Against a real Vault, over TLS.
 
-mod audit;
 mod support;
+mod telling;
 
+mod audit;
 mod dynamic;
 mod economy;
 mod environment;
 mod leases;
 mod lists;
 mod mounts;
+mod refusals;
 mod secrets;
+mod servers;
 mod sockets;
 mod wrapped;
