@@ -109,9 +109,12 @@ pub fn is_no_token(errors: &[String]) -> bool {
 
 /// A token that Vault does not take.
 pub fn invalid_token(attempted: &str) -> ProviderError {
-    ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault does not take the token"))
-        .hint("it has expired, was revoked, has no uses left (each request is one), is bound to other addresses, or is another Vault's")
+    ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault does not take the token")).hint(INVALID_TOKEN)
 }
+
+/// Why Vault may not take a token: it does not say.
+pub const INVALID_TOKEN: &str = "the token has expired, was revoked, has no uses left (each request is one), is bound to other \
+                                 addresses, or is another Vault's";
 
 /// What any request can run into, whatever it asks for: a Vault that does not serve for now.
 pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError> {

@@ -134,16 +134,18 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
     }
     match response.status() {
         200 => {}
-        403 if explain::is_no_token(&explain::errors(&response)) => {
-            return Err(match token {
-                Some(_) => explain::invalid_token(&attempted),
-                None => explain::no_token(&attempted),
-            });
-        }
         400 | 403 => {
-            return Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: permission denied")).hint(format!(
-                "either the token has no right below this mount, or there is no such mount; or Vault does not tell the token what \
-                 stands there: then `mounts = {{ {} = \"kv-v2\" }}` in [providers.vault] says it",
+            let (error, cause) = match explain::is_no_token(&explain::errors(&response)) {
+                true if token.is_none() => return Err(explain::no_token(&attempted)),
+                true => (explain::invalid_token(&attempted), explain::INVALID_TOKEN),
+                false => (
+                    ProviderError::new(ErrorKind::Denied, format!("{attempted}: permission denied")),
+                    "either the token has no right below this mount, or there is no such mount",
+                ),
+            };
+            return Err(error.hint(format!(
+                "{cause}; or Vault does not tell the token what stands there: then `mounts = {{ {} = \"kv-v2\" }}` in \
+                 [providers.vault] says it",
                 toml_key(first(path))
             )));
         }

@@ -98,12 +98,15 @@ fn a_token_that_is_no_longer_good_is_told_from_one_that_may_not() {
     let kv = mount(vault);
     let policy = format!("path \"{kv}/*\" {{ capabilities = [\"read\"] }}");
     let invalid = "Vault does not take the token\n\
-                   it has expired, was revoked, has no uses left (each request is one), is bound to other addresses, \
+                   the token has expired, was revoked, has no uses left (each request is one), is bound to other addresses, \
                    or is another Vault's";
     let foreign = random("hvs.");
     assert_eq!(
         refused(vault, &kv, &foreign, table([]), "vault:KV/web/db"),
-        format!("Denied: cannot ask what stands at `KV/web/db`: {invalid}")
+        format!(
+            "Denied: cannot ask what stands at `KV/web/db`: {invalid}; or Vault does not tell the token what stands there: then \
+             `mounts = {{ KV = \"kv-v2\" }}` in [providers.vault] says it"
+        )
     );
     // What stands at a path is told without a use.
     let once = token(vault, &policy, 1);
