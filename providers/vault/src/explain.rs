@@ -70,7 +70,7 @@ impl Attempt<'_> {
         match () {
             () if role => self.failure(ErrorKind::NotFound, "there is no such role"),
             () if says(&["key not found"]) => self.failure(ErrorKind::NotFound, "there is no such key"),
-            () if says(&["not allowed by", "does not allow", "disallowed by"]) => self
+            () if says(&["not allowed by", "disallowed by"]) => self
                 .failure(ErrorKind::Denied, "the role or key does not allow what `params` asks for")
                 .hint("ask for less in `params`, or allow more there"),
             () if says(&["is required", "missing ", "must be provided", "must be specified"]) => {
@@ -167,5 +167,52 @@ pub fn login_refused(response: &Response, attempted: &str) -> ProviderError {
         400 | 403 => denied("Vault refuses it"),
         404 => denied("there is no such login method").hint("`mount` says where it is, when not at its usual place"),
         _ => response.failure(attempted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_selects_a_text() {
+        let attempt = Attempt { verb: "write", path: "m/x", policy_path: "m/x", capability: "update", namespace: None };
+        let selected = |error: &str| {
+            let error = attempt.unfit(&[error.to_owned(), "hunter2".to_owned()]);
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            (error.kind, error.message.strip_prefix("cannot write `m/x`: ").expect("it says what").to_owned())
+        };
+        for (error, kind, text) in [
+            ("unknown role: web", ErrorKind::NotFound, "there is no such role"),
+            ("Unknown role: web", ErrorKind::NotFound, "there is no such role"),
+            ("Role \"web\" not found", ErrorKind::NotFound, "there is no such role"),
+            ("encryption key not found", ErrorKind::NotFound, "there is no such key"),
+            ("common name x not allowed by this role", ErrorKind::Denied, REFUSED),
+            ("ciphertext version is disallowed by policy (too old)", ErrorKind::Denied, REFUSED),
+            ("the common_name field is required", ErrorKind::Malformed, "a parameter is missing"),
+            ("missing ciphertext to decrypt", ErrorKind::Malformed, "a parameter is missing"),
+            ("public_key must be provided", ErrorKind::Malformed, "a parameter is missing"),
+            ("key must be specified", ErrorKind::Malformed, "a parameter is missing"),
+            ("", ErrorKind::Malformed, "Vault does not take the request as it is"),
+        ] {
+            assert_eq!(selected(error), (kind, text.to_owned()), "{error}");
+        }
+    }
+
+    const REFUSED: &str = "the role or key does not allow what `params` asks for";
+
+    #[test]
+    fn a_403_is_about_the_token_or_about_what_it_may() {
+        for (errors, about_the_token) in [
+            (&["permission denied"][..], true),
+            (&["bad token"], true),
+            (&["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"], true),
+            (&["1 error occurred:\n\t* permission denied\n\n"], false),
+            (&["permission denied", "something else"], false),
+            (&[], false),
+        ] {
+            let errors: Vec<String> = errors.iter().map(|error| (*error).to_owned()).collect();
+            assert_eq!(is_no_token(&errors), about_the_token, "{errors:?}");
+        }
     }
 }

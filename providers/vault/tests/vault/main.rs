@@ -14,4 +14,5 @@ mod refusals;
 mod secrets;
 mod servers;
 mod sockets;
+mod strangers;
 mod wrapped;
