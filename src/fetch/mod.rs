@@ -21,8 +21,11 @@ use crate::config::Environment;
 use crate::plan::{Instance, Secret};
 use store::Store;
 
-/// What requests in flight still get after a failure that ends the start, and what the providers get for letting go.
+/// What requests in flight still get after a failure that ends the start.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What the providers get for letting go: 2 s of their own, and the time to say that these are over.
+const LETTING_GO: Duration = Duration::from_millis(2200);
 
 /// What became of one secret.
 pub struct Outcome {
@@ -114,7 +117,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Vec<Outcome> {
     }
     let ending =
         if outcomes.iter().any(|outcome| is_fatal(outcome, order.secrets)) { Ending::Failed } else { Ending::Fetched };
-    store::finish(&stores, ending, (Instant::now() + GRACE).min(order.deadline.max(Instant::now()))).await;
+    store::finish(&stores, ending, (Instant::now() + LETTING_GO).min(order.deadline.max(Instant::now()))).await;
     outcomes
 }
 
