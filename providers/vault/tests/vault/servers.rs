@@ -148,7 +148,7 @@ fn tls_and_plain_http_are_not_mixed_up() {
     let port = clear.local_addr().expect("it listens").port();
     std::thread::spawn(move || {
         let (mut stream, _) = clear.accept().expect("somebody comes");
-        stream.read(&mut [0; 512]).expect("it speaks first");
+        assert!(stream.read(&mut [0; 512]).expect("it can be read") > 0, "it speaks first");
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").expect("it listens");
     });
     assert_eq!(
