@@ -93,6 +93,11 @@ fn a_store_that_is_down_ends_the_start_at_the_deadline() {
         ("fail = \"unavailable\"", "the mock does not answer"),
         ("latency = \"1h\"", "no answer until the deadline"),
         ("latency = \"300ms\"\nfail = \"unavailable\"", "cannot fetch `db` from `down:db`"),
+        // What the last attempt that had the time came to is not lost.
+        (
+            "latency = \"700ms\"\nfail = \"unavailable\"",
+            "`fail` or `fail_first` says, and then no answer until the deadline",
+        ),
     ] {
         let outcome = start(&directory, &[("down", keys)], &[("db", "down:db")], &["--deadline", "1s"]);
         outcome.refused(69, text);

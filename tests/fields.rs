@@ -9,53 +9,94 @@ use std::fs;
 use std::process::{Command, Output};
 
 use handfast_testkit::Scratch;
+use handfast_testservers::{Vault, random};
+use serde_json::{Value, json};
 
 const DOCUMENT: &str =
     r#"{ "password": "a\nb\u00e9", "n": 1.0, "o": { "x" : [1, " y "] }, "key": "aGVs\nbG8=", "": "e" }"#;
 
-/// Puts a document where a provider finds it: a configuration, and the reference to the whole.
-type Source = fn(&Scratch, &str) -> (String, String);
+/// Puts a document where a provider finds it; nothing where its store takes no such document.
+type Source = fn(&Scratch, &str) -> Option<Stored>;
 
-const SOURCES: [Source; 2] = [in_file, in_mock];
-
-fn in_file(scratch: &Scratch, document: &str) -> (String, String) {
-    let path = scratch.join("document");
-    fs::write(&path, document).unwrap();
-    (format!("[providers.file]\nroot = '{}'\n", scratch.path().display()), format!("file:{}", path.display()))
+/// A document in a store.
+struct Stored {
+    configuration: String,
+    /// The reference to the whole.
+    reference: String,
+    /// The provider's credential.
+    credential: Option<(&'static str, String)>,
+    /// The whole, as the store gives it, and of that the field `n`.
+    whole: String,
+    number: &'static str,
 }
 
-fn in_mock(_: &Scratch, document: &str) -> (String, String) {
-    (format!("[providers.mock]\nvalues = {{ document = '''{document}''' }}\n"), "mock:document".to_owned())
+const SOURCES: [Source; 3] = [in_file, in_mock, in_vault];
+
+fn in_file(scratch: &Scratch, document: &str) -> Option<Stored> {
+    let path = scratch.join("document");
+    fs::write(&path, document).unwrap();
+    let configuration = format!("[providers.file]\nroot = '{}'\n", scratch.path().display());
+    let reference = format!("file:{}", path.display());
+    Some(Stored { configuration, reference, credential: None, whole: document.to_owned(), number: "1.0" })
+}
+
+fn in_mock(_: &Scratch, document: &str) -> Option<Stored> {
+    let configuration = format!("[providers.mock]\nvalues = {{ document = '''{document}''' }}\n");
+    Some(Stored {
+        configuration,
+        reference: "mock:document".to_owned(),
+        credential: None,
+        whole: document.to_owned(),
+        number: "1.0",
+    })
+}
+
+/// Vault keeps objects alone, reads them when they are put, and gives them sorted, without white space, and with
+/// numbers as it has understood them.
+fn in_vault(_: &Scratch, document: &str) -> Option<Stored> {
+    // What is no object, or has a key twice, is not what it keeps.
+    let data: Value = serde_json::from_str(document).ok().filter(|_| document == DOCUMENT)?;
+    let vault = Vault::shared()?;
+    let name = random("document-");
+    vault.must("POST", &format!("secret/data/{name}"), json!({ "data": data }));
+    let (address, authority) = (vault.address(), vault.ca_file().display());
+    Some(Stored {
+        configuration: format!("[providers.vault]\naddress = '{address}'\nca_file = '{authority}'\nroots = \"none\"\n"),
+        reference: format!("vault:secret/{name}"),
+        credential: Some(("VAULT_TOKEN", vault.root_token().to_owned())),
+        whole: data.to_string().replace("1.0", "1"),
+        number: "1",
+    })
 }
 
 /// Starts `cat` with the secret as descriptor 3.
-fn run(source: Source, document: &str, selection: &str) -> Output {
-    let scratch = Scratch::new();
-    let (configuration, reference) = source(&scratch, document);
+fn run(scratch: &Scratch, stored: &Stored, selection: &str) -> Output {
     let file = scratch.join("handfast.toml");
-    fs::write(&file, configuration).unwrap();
+    fs::write(&file, &stored.configuration).unwrap();
     Command::new(env!("CARGO_BIN_EXE_handfast"))
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
+        .envs(stored.credential.clone())
         .args(["run", "--config", file.to_str().unwrap()])
-        .args(["--secret", &format!("s={reference}{selection}"), "--", "cat", "/dev/fd/3"])
+        .args(["--secret", &format!("s={}{selection}", stored.reference), "--", "cat", "/dev/fd/3"])
         .output()
         .unwrap()
 }
 
 #[test]
 fn each_provider_gives_the_whole_value_and_its_fields() {
-    for source in SOURCES {
+    let scratch = Scratch::new();
+    for stored in SOURCES.iter().filter_map(|source| source(&scratch, DOCUMENT)) {
         for (selection, expected) in [
-            ("", DOCUMENT),
+            ("", &*stored.whole),
             ("#password", "a\nbé"),
-            ("#n", "1.0"),
+            ("#n", stored.number),
             ("#o", r#"{"x":[1," y "]}"#),
             ("#/o/x/1", " y "),
             ("#/", "e"),
             ("?decode=base64#key", "hello"),
         ] {
-            let output = run(source, DOCUMENT, selection);
+            let output = run(&scratch, &stored, selection);
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{selection}: {said}");
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{selection}");
@@ -74,7 +115,9 @@ fn each_provider_fails_alike_where_a_field_cannot_be_had() {
             (r#"{"password":"canary-7f3a","password":""}"#, "#password", 65),
             (r#"["canary-7f3a"]"#, "#password", 65),
         ] {
-            let output = run(source, document, selection);
+            let scratch = Scratch::new();
+            let Some(stored) = source(&scratch, document) else { continue };
+            let output = run(&scratch, &stored, selection);
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(code), "{selection}: {said}");
             assert!(output.stdout.is_empty(), "the app ran");

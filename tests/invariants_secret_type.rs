@@ -17,6 +17,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/mock/src/lib.rs", "a copy of the made-up value"),
     ("providers/vault/src/api/answer.rs", "the JSON of an answer"),
     ("providers/vault/src/api/mod.rs", "the token, for the header of a request"),
+    ("providers/vault/src/api/stranger.rs", "whether an answer starts as JSON does"),
     ("providers/vault/src/auth/approle.rs", "the secret id, for the login"),
     ("providers/vault/src/auth/aws.rs", "the signed headers, for the login"),
     ("providers/vault/src/auth/credential.rs", "a credential as text, without its line's end"),

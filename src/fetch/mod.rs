@@ -21,11 +21,14 @@ use crate::config::Environment;
 use crate::plan::{Instance, Secret};
 use store::Store;
 
-/// What requests in flight still get after a failure that ends the start, and what the providers get for letting go.
+/// What requests in flight still get after a failure that ends the start.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What the providers get for giving back what they were given, even where the deadline is over.
 const OVERTIME: Duration = Duration::from_millis(500);
+
+/// What the providers get for letting go: 2 s of their own, and the time to say that these are over.
+const LETTING_GO: Duration = Duration::from_millis(2200);
 
 /// What became of one secret.
 pub struct Outcome {
@@ -139,7 +142,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
         Ending::Fetched => order.deadline,
         Ending::Failed => order.deadline + OVERTIME,
     };
-    let undo = store::finish(&stores, ending, (Instant::now() + GRACE).min(last.max(Instant::now()))).await;
+    let undo = store::finish(&stores, ending, (Instant::now() + LETTING_GO).min(last.max(Instant::now()))).await;
     Fetched { outcomes, undo }
 }
 

@@ -36,6 +36,7 @@ pub struct Cutoff {
 pub async fn until_final(store: &Store, locator: &Locator) -> Result<Fetched, Failure> {
     let mut cutoff = store.cutoff.clone();
     let mut attempts = 0;
+    let mut before = None;
     loop {
         let result = {
             // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
@@ -45,9 +46,9 @@ pub async fn until_final(store: &Store, locator: &Locator) -> Result<Fetched, Fa
                 Some(_permit) if Instant::now() < cutoff.end() => {
                     attempts += 1;
                     let answer = cutoff.bound(store.provider.fetch(locator)).await;
-                    answer.unwrap_or_else(|| Err(cutoff.no_answer()))
+                    answer.unwrap_or_else(|| Err(cutoff.no_answer(before.take())))
                 }
-                _ => Err(cutoff.not_asked()),
+                _ => Err(before.take().unwrap_or_else(|| cutoff.not_asked())),
             }
         };
         let error = match result {
@@ -62,6 +63,7 @@ pub async fn until_final(store: &Store, locator: &Locator) -> Result<Fetched, Fa
         if !cutoff.wait(pause(attempts, error.retry_after)).await {
             return Err(Failure { error, attempts });
         }
+        before = Some(error);
     }
 }
 
@@ -109,13 +111,17 @@ impl Cutoff {
         ProviderError::new(ErrorKind::Unavailable, message)
     }
 
-    fn no_answer(&self) -> ProviderError {
+    /// `before` is what the attempt before came to: it tells more than that there was no time for another.
+    fn no_answer(&self, before: Option<ProviderError>) -> ProviderError {
         let message = if self.ended.borrow().is_some() && Instant::now() < self.deadline {
             "no answer within 2 s after another failure"
         } else {
             "no answer until the deadline"
         };
-        ProviderError::new(ErrorKind::Unavailable, message)
+        match before {
+            Some(before) => ProviderError { message: format!("{}, and then {message}", before.message), ..before },
+            None => ProviderError::new(ErrorKind::Unavailable, message),
+        }
     }
 }
 

@@ -102,13 +102,22 @@ impl<'v> Object<'v> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, raw)| *raw)
     }
 
-    /// Field names are no secrets, yet only their number is told: some stores' users put values there.
+    /// Field names are no secrets, but some users put values there: only those that look like names are told.
     fn no_field(&self, key: &str) -> ProviderError {
-        let near = handfast_core::nearest(key, self.0.iter().map(|(name, _)| &**name));
+        const MOST: usize = 20;
+        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| &**name).filter(|name| is_name(name)).collect();
+        names.sort_unstable();
         let error = ProviderError::new(ErrorKind::NotFound, format!("no field `{key}` among its {}", self.0.len()));
-        match near {
-            Some(near) => error.hint(format!("did you mean `#{near}`?")),
-            None => error,
+        let near = handfast_core::nearest(key, names.iter().copied()).map(|near| format!("did you mean `#{near}`? "));
+        let shown = names.len().min(MOST);
+        let listed = names[..shown].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let more = match self.0.len() - shown {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        match shown {
+            0 => error,
+            _ => error.hint(format!("{}it has {listed}{more}", near.unwrap_or_default())),
         }
     }
 }
@@ -136,6 +145,12 @@ impl<'de> Deserialize<'de> for Object<'de> {
         }
         deserializer.deserialize_map(Fields)
     }
+}
+
+/// Whether a field's name may be told.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
 fn json(whole: &SecretValue) -> Result<&str, ProviderError> {
@@ -274,8 +289,21 @@ mod tests {
         }
         assert_eq!(
             select("mock:x#passwrod", r#"{"password":"1"}"#).unwrap_err().hint.unwrap(),
-            "did you mean `#password`?"
+            "did you mean `#password`? it has `password`"
         );
+    }
+
+    #[test]
+    fn the_names_that_are_there_are_told_where_they_look_like_names() {
+        let hint = |whole: &str| select("mock:x#key", whole).unwrap_err().hint;
+        assert_eq!(hint(r#"{"z.9_-":"1","A":"2"}"#).unwrap(), "it has `A`, `z.9_-`");
+        let long = format!(r#"{{"{}":1,"{}":1}}"#, "l".repeat(64), "m".repeat(65));
+        assert_eq!(hint(&long).unwrap(), format!("it has `{}`, and 1 more", "l".repeat(64)));
+        assert_eq!(hint(r#"{"hunter2 ":"1","":"2","hunter\u00fc":3,"a/b":4}"#), None);
+        assert_eq!(hint("{}"), None);
+        let many: Vec<String> = (10..90).map(|at| format!(r#""n{at}":1"#)).collect();
+        let hint = hint(&format!("{{{}}}", many.join(","))).unwrap();
+        assert!(hint.starts_with("it has `n10`, `n11`, ") && hint.ends_with(", `n29`, and 60 more"), "{hint}");
     }
 
     #[test]

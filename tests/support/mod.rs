@@ -52,6 +52,7 @@ pub struct Run {
     environment: Vec<(OsString, OsString)>,
     through: Vec<OsString>,
     confine: Vec<OsString>,
+    traced: bool,
     needles: Vec<String>,
     stdin: Vec<u8>,
     timeout: Duration,
@@ -79,6 +80,7 @@ impl Run {
             environment: vec![("PATH".into(), PATH.into())],
             through: Vec::new(),
             confine: vec!["--clean".into()],
+            traced: false,
             needles: Vec::new(),
             stdin: Vec::new(),
             timeout: Duration::from_secs(20),
@@ -140,8 +142,14 @@ impl Run {
 
     /// Looks for these values in the memory of both processes when each is done ([`Outcome::memory`]). Needs root.
     pub fn traced(mut self, needles: &[&str]) -> Self {
+        self.traced = true;
         self.needles.extend(needles.iter().map(|needle| hex(needle.as_bytes())));
         self
+    }
+
+    /// Tells how much memory each process has had in use (`peak_kib` in [`Outcome::memory`]), and looks for nothing in it.
+    pub fn measured(self) -> Self {
+        self.traced(&[])
     }
 
     /// What handfast and the app find in their standard input; nothing unless told.
@@ -175,13 +183,13 @@ impl Run {
         let bytes = self.stdin;
         // A program that ends without reading its input is no failure of the test.
         std::thread::spawn(move || input.write_all(&bytes));
-        Running::new(child, self.directory, !self.needles.is_empty(), self.timeout)
+        Running::new(child, self.directory, self.traced, self.timeout)
     }
 
     /// `[at-exec …] [THROUGH …] confine … -- handfast COMMAND … [-- APP …]`
     fn words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
-        if !self.needles.is_empty() {
+        if self.traced {
             words.extend([program("at-exec").into(), "--nth".into(), "3".into()]);
             words.extend(["--out".into(), self.directory.path().join(MEMORY).into()]);
             words.extend(self.needles.iter().flat_map(|needle| ["--needle".into(), needle.into()]));

@@ -153,6 +153,13 @@ fn redirected(
         return Err(peer.failure(ErrorKind::Malformed, "it redirects to nowhere"));
     };
     if next.origin() != url.origin() {
+        let same = next.path() == url.path() && next.query() == url.query();
+        if request.standby_redirects && answer.status().as_u16() == 307 && same {
+            let why = format!("it is a standby, and redirects to {}, which is not followed", origin(&next));
+            return Err(peer.failure(ErrorKind::Unavailable, &why).hint(
+                "credentials go to the configured address alone: configure one that leads to the active server",
+            ));
+        }
         let why = format!("it redirects to another origin, {}, which is not followed", origin(&next));
         return Err(peer.failure(ErrorKind::Untrusted, &why).hint("if that is the right address, configure it"));
     }

@@ -63,7 +63,8 @@ impl Peer<'_> {
             return failure;
         }
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
-            return self.failure(ErrorKind::Malformed, "the answer is not HTTP/1.1");
+            let failure = self.failure(ErrorKind::Malformed, "the answer is not HTTP/1.1");
+            return if self.name.starts_with("http:") { failure.hint(SCHEME) } else { failure };
         }
         if let Some(failure) = find::<h2::Error>(error).and_then(|error| self.http2(error)) {
             return failure;
@@ -224,6 +225,7 @@ const CLOCK: &str = "renew the certificate, or check this machine's clock";
 const NAME: &str = "use a name in the address that the certificate is for";
 const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
 const PORT: &str = "look at the port: it does not speak TLS";
+pub(crate) const SCHEME: &str = "if that port speaks TLS, the address starts with `https://`";
 const SOCKET: &str =
     "make the socket writable for our user or one of its groups, and each directory on its way enterable";
 

@@ -11,6 +11,7 @@ pub struct Request {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Bytes>,
+    pub(crate) standby_redirects: bool,
 }
 
 /// Wiped when the last of those who send it lets go.
@@ -25,7 +26,7 @@ impl AsRef<[u8]> for Wiped {
 impl Request {
     /// A request without headers and body.
     pub fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: None }
+        Self { method, url, headers: HeaderMap::new(), body: None, standby_redirects: false }
     }
 
     /// A request that another library has made. Any of its headers may hold a credential, so none of them is shown by any
@@ -33,7 +34,7 @@ impl Request {
     pub fn from_parts(method: Method, url: Url, mut headers: HeaderMap, body: SecretValue) -> Self {
         headers.values_mut().for_each(|value| value.set_sensitive(true));
         let body = (!body.is_empty()).then(|| Bytes::from_owner(Wiped(body)));
-        Self { method, url, headers, body }
+        Self { method, url, headers, body, standby_redirects: false }
     }
 
     /// `GET`.
@@ -71,6 +72,14 @@ impl Request {
         value.set_sensitive(true);
         self.headers.insert(header_name(name)?, value);
         Ok(self)
+    }
+
+    /// The same to a store whose standbys redirect to the server that is active: a 307 to another origin that keeps path and
+    /// query is then [`Unavailable`](ErrorKind::Unavailable), since a standby may become active. It is followed no more than
+    /// any other.
+    pub fn with_standbys(mut self) -> Self {
+        self.standby_redirects = true;
+        self
     }
 
     /// What is handed to reqwest, once per hop. Headers and body are shared, not copied.

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING}
 use reqwest::{Method, StatusCode};
 use zeroize::Zeroizing;
 
-use crate::failure::{Peer, Stage};
+use crate::failure::{Peer, SCHEME, Stage};
 
 /// The longest wait that a store is believed to ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -31,6 +31,11 @@ impl Response {
     /// Whether the status is one of success.
     pub fn is_success(&self) -> bool {
         self.status.is_success()
+    }
+
+    /// Who answered: its origin or its Unix socket.
+    pub fn peer(&self) -> &str {
+        &self.peer
     }
 
     /// A header, where it is text.
@@ -83,6 +88,11 @@ impl Response {
         let limit = peer.options.response_limit;
         let too_large = || peer.failure(ErrorKind::Malformed, &format!("the answer is larger than {limit} bytes"));
         if ends_with_connection(&answer, method) {
+            // Go's servers say so in clear text to who speaks no TLS.
+            if answer.status() == StatusCode::BAD_REQUEST {
+                let why = "it answered 400 to plain HTTP, as a port for TLS does";
+                return Err(peer.failure(ErrorKind::Untrusted, why).hint(SCHEME));
+            }
             let why = "the answer has no length, so a part of it could pass for the whole";
             return Err(peer.failure(ErrorKind::Malformed, why));
         }

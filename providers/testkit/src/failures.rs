@@ -1,6 +1,6 @@
 //! A failure has the right kind and is told in one sentence; it passes, where it can.
 
-use handfast_core::{ErrorKind, MAX_SECRET};
+use handfast_core::ErrorKind;
 
 use crate::fixture::{Answer, Fixture, Instance, configure, parse, possible};
 
@@ -80,7 +80,7 @@ pub(crate) fn everything_that_fails<F: Fixture>(canary: &[u8]) -> Vec<Told> {
         |store, _| (store.missing(), ErrorKind::NotFound),
         |store, _| (store.denied(), ErrorKind::Denied),
         |store, _| (store.unavailable(1), ErrorKind::Unavailable),
-        |store, canary| (store.put("long", &canary.repeat(MAX_SECRET / canary.len() + 1)), ErrorKind::Malformed),
+        |store, canary| (store.put("long", &canary.repeat(F::LARGEST / canary.len() + 1)), ErrorKind::Malformed),
     ];
     let mut told = Vec::new();
     for fail in failing {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    Configured, Content, Definition, Ending, ErrorKind, Fetched, Item, Place, Problems, Provider, ProviderError,
-    SecretRef, SecretValue, Settings, Summary, Table, Value, keys,
+    Configured, Content, Definition, Ending, ErrorKind, Fetched, Item, MAX_SECRET, Place, Problems, Provider,
+    ProviderError, SecretRef, SecretValue, Settings, Summary, Table, Value, keys,
 };
 
 use crate::outside::{Outside, TestClock};
@@ -26,6 +26,10 @@ pub trait Fixture {
     /// The provider's parts.
     const DEFINITION: &'static Definition;
 
+    /// The largest whole value that the provider gives: more than a secret may have where it is an object, of which handfast
+    /// takes a field.
+    const LARGEST: usize = MAX_SECRET;
+
     /// A store of its own, with nothing in it.
     fn new() -> Self;
 
@@ -39,6 +43,12 @@ pub trait Fixture {
 
     /// Puts a value into the store. Names are of lower-case letters, digits and `-`.
     fn put(&mut self, name: &str, value: &[u8]) -> Answer;
+
+    /// What [`put`](Fixture::put) was given, in the whole value that the provider gives for it. A store of objects keeps it in
+    /// a field, which is handfast's to take, and here the fixture's.
+    fn taken(whole: Vec<u8>) -> Vec<u8> {
+        whole
+    }
 
     /// A secret that does not exist.
     fn missing(&mut self) -> Answer;
@@ -76,19 +86,24 @@ pub trait Fixture {
 pub struct Instance {
     provider: Rc<dyn Provider>,
     clock: TestClock,
+    taken: fn(Vec<u8>) -> Vec<u8>,
 }
 
 impl Instance {
     /// The instance that the fixture's settings give.
     pub fn connect<F: Fixture>(fixture: &F) -> Self {
-        Self::from_settings(F::DEFINITION, fixture.settings(), fixture.outside())
+        Self { taken: F::taken, ..Self::from_settings(F::DEFINITION, fixture.settings(), fixture.outside()) }
     }
 
     /// The instance that settings of one's own give, for what a provider tests besides the suite.
     pub fn from_settings(definition: &Definition, settings: Table, outside: Outside) -> Self {
         let clock = outside.clock.clone();
         let connected = configure(definition, settings, &outside).connect(outside.context());
-        Self { provider: connected.unwrap_or_else(|error| panic!("cannot connect: {error}")), clock }
+        Self {
+            provider: connected.unwrap_or_else(|error| panic!("cannot connect: {error}")),
+            clock,
+            taken: |whole| whole,
+        }
     }
 
     /// Fetches the whole value, once.
@@ -99,7 +114,7 @@ impl Instance {
     /// The bytes of a secret that is there.
     pub async fn value(&self, reference: &str) -> Vec<u8> {
         match self.fetch(reference).await {
-            Ok(fetched) => only(fetched).expose().to_vec(),
+            Ok(fetched) => (self.taken)(only(fetched).expose().to_vec()),
             Err(error) => panic!("`{reference}` is in the store, yet: {:?}: {error}", error.kind),
         }
     }

@@ -49,7 +49,7 @@ macro_rules! conformance {
             values::white_space_around_a_value_is_kept,
             values::a_json_document_arrives_as_it_was_stored,
             values::a_value_of_one_mebibyte_arrives_whole,
-            values::one_byte_more_than_a_mebibyte_is_malformed,
+            values::one_byte_more_than_the_largest_is_malformed,
             values::a_secret_can_be_fetched_again,
             values::secrets_fetched_at_once_are_not_mixed_up,
             failures::a_missing_secret_is_not_found,

@@ -40,9 +40,9 @@ pub fn a_value_of_one_mebibyte_arrives_whole<F: Fixture>() {
 }
 
 /// The provider itself stops there: the scheduler would only see that once everything is in memory.
-pub fn one_byte_more_than_a_mebibyte_is_malformed<F: Fixture>() {
+pub fn one_byte_more_than_the_largest_is_malformed<F: Fixture>() {
     let mut fixture = F::new();
-    let Some(reference) = possible(fixture.put("long", &long(MAX_SECRET + 1))) else { return };
+    let Some(reference) = possible(fixture.put("long", &long(F::LARGEST + 1))) else { return };
     crate::run(async {
         let error = Instance::connect(&fixture).error(&reference).await;
         assert_eq!(error.kind, ErrorKind::Malformed, "{error}");

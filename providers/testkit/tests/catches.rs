@@ -227,7 +227,7 @@ caught! {
     a_trimmed_newline: TRIMS by values::white_space_around_a_value_is_kept, "other bytes arrived";
     a_replacement_character: REPLACES by values::a_value_that_is_not_utf8_arrives_whole, "other bytes arrived";
     a_value_cut_at_a_nul: CUTS by values::a_value_with_nul_bytes_arrives_whole, "0 other bytes arrived";
-    a_missing_limit: UNBOUNDED by values::one_byte_more_than_a_mebibyte_is_malformed, "it gave 1048577 bytes";
+    a_missing_limit: UNBOUNDED by values::one_byte_more_than_the_largest_is_malformed, "it gave 1048577 bytes";
     values_mixed_up: MIXES_UP by values::secrets_fetched_at_once_are_not_mixed_up, "got another's value";
     nothing_for_something: MISSING_IS_EMPTY by failures::a_missing_secret_is_not_found, "it gave 0 bytes";
     a_refusal_hidden: DENIED_IS_MISSING by failures::a_refused_secret_is_denied, "cannot fetch";

@@ -41,7 +41,10 @@ impl Attempt<'_> {
         let says = |text: &str| errors.iter().any(|error| error.contains(text));
         match response.status() {
             400 if says("missing client token") => no_token(&self.says()),
+            400 => self.unfit(&errors),
+            403 if is_no_token(&errors) => invalid_token(&self.says()),
             403 => self.denied(),
+            404 if says("unsupported path") => self.failure(ErrorKind::NotFound, "that mount has no such path"),
             404 if says("no handler for route") || says("route entry not found") => {
                 let error = self.failure(ErrorKind::NotFound, "there is no such mount");
                 match self.namespace {
@@ -50,8 +53,35 @@ impl Attempt<'_> {
                 }
             }
             404 => self.failure(ErrorKind::NotFound, "there is no such secret"),
-            405 => self.failure(ErrorKind::Malformed, "Vault does not allow that on this path"),
+            405 => self.failure(ErrorKind::Malformed, "Vault does not allow that on this path").hint(match self.verb {
+                "read" => "a path that is written to needs `params` in [secrets.NAME]",
+                _ => "a path that is read takes no `params`",
+            }),
             _ => response.failure(&self.says()),
+        }
+    }
+
+    /// A request that the mount does not take. What its engine says of it selects one of these.
+    fn unfit(&self, errors: &[String]) -> ProviderError {
+        let says = |texts: &[&str]| {
+            errors.iter().map(|error| error.to_lowercase()).any(|error| texts.iter().any(|text| error.contains(text)))
+        };
+        let role = says(&["unknown role"]) || (says(&["role \""]) && says(&["not found"]));
+        match () {
+            () if role => self.failure(ErrorKind::NotFound, "there is no such role"),
+            () if says(&["key not found"]) => self.failure(ErrorKind::NotFound, "there is no such key"),
+            () if says(&["not allowed by", "disallowed by"]) => self
+                .failure(ErrorKind::Denied, "the role or key does not allow what `params` asks for")
+                .hint("ask for less in `params`, or allow more there"),
+            () if says(&["is required", "missing ", "must be provided", "must be specified"]) => {
+                self.failure(ErrorKind::Malformed, "a parameter is missing").hint(
+                    "`params` in [secrets.NAME] gives parameters: what the path needs is in its engine's documentation",
+                )
+            }
+            () => self.failure(ErrorKind::Malformed, "Vault does not take the request as it is").hint(format!(
+                "`vault {} {}`, with the same token and parameters, shows Vault's own words",
+                self.verb, self.path
+            )),
         }
     }
 
@@ -70,32 +100,52 @@ pub fn no_token(attempted: &str) -> ProviderError {
         .hint("set VAULT_TOKEN, or `auth` in [providers.vault]")
 }
 
+/// Whether a 403 is about the token itself. Where it is about what the token may do, Vault says "1 error occurred: permission
+/// denied"; newer ones say "invalid token" besides.
+pub fn is_no_token(errors: &[String]) -> bool {
+    errors == ["permission denied"]
+        || errors.iter().any(|error| error.contains("invalid token") || error.contains("bad token"))
+}
+
+/// A token that Vault does not take.
+pub fn invalid_token(attempted: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault does not take the token")).hint(INVALID_TOKEN)
+}
+
+/// Why Vault may not take a token: it does not say.
+pub const INVALID_TOKEN: &str = "the token has expired, was revoked, has no uses left (each request is one), is bound to other \
+                                 addresses, or is another Vault's";
+
 /// What any request can run into, whatever it asks for: a Vault that does not serve for now.
 pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError> {
     let why = match response.status() {
         // developer.hashicorp.com/vault/api-docs/system/health has these for the health check; other requests get 503 with a
         // text, and 429 from a rate limit quota.
-        429 => "Vault's rate limit is reached",
+        429 => "a rate limit is reached",
         472 | 473 => "this Vault is a standby, and hands requests on to nobody",
         501 => "Vault is not initialized",
-        503 => {
+        500 | 503 => {
             let errors = errors(response);
             let says = |text: &str| errors.iter().any(|error| error.contains(text));
             if says("Vault is sealed") {
-                "Vault is sealed"
-            } else if says("not yet initialized") || says("not initialized") {
-                "Vault is not initialized"
-            } else if says("standby") {
-                "this Vault is a standby, and its leader does not answer"
+                SEALED
+            } else if says("local node not active") || says("standby") {
+                "this Vault is a standby, and there is no active one"
             } else {
                 return Some(response.failure(attempted));
             }
         }
         _ => return None,
     };
-    let retry_after = response.retry_after();
-    Some(ProviderError { retry_after, ..ProviderError::new(ErrorKind::Unavailable, format!("{attempted}: {why}")) })
+    let error = ProviderError::new(ErrorKind::Unavailable, format!("{attempted}: {why}"));
+    let error = match why {
+        SEALED => error.hint("it answers once it is unsealed, by `vault operator unseal` or by itself"),
+        _ => error,
+    };
+    Some(ProviderError { retry_after: response.retry_after(), ..error })
 }
+
+const SEALED: &str = "Vault is sealed";
 
 /// The strings under `errors`, to be matched and never shown.
 pub fn errors(response: &Response) -> Vec<String> {
@@ -105,4 +155,51 @@ pub fn errors(response: &Response) -> Vec<String> {
         errors: Vec<String>,
     }
     serde_json::from_slice::<Refusal>(response.body().expose()).map(|refusal| refusal.errors).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_says_selects_a_text() {
+        let attempt = Attempt { verb: "write", path: "m/x", policy_path: "m/x", capability: "update", namespace: None };
+        let selected = |error: &str| {
+            let error = attempt.unfit(&[error.to_owned(), "hunter2".to_owned()]);
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+            (error.kind, error.message.strip_prefix("cannot write `m/x`: ").expect("it says what").to_owned())
+        };
+        for (error, kind, text) in [
+            ("unknown role: web", ErrorKind::NotFound, "there is no such role"),
+            ("Unknown role: web", ErrorKind::NotFound, "there is no such role"),
+            ("Role \"web\" not found", ErrorKind::NotFound, "there is no such role"),
+            ("encryption key not found", ErrorKind::NotFound, "there is no such key"),
+            ("common name x not allowed by this role", ErrorKind::Denied, REFUSED),
+            ("ciphertext version is disallowed by policy (too old)", ErrorKind::Denied, REFUSED),
+            ("the common_name field is required", ErrorKind::Malformed, "a parameter is missing"),
+            ("missing ciphertext to decrypt", ErrorKind::Malformed, "a parameter is missing"),
+            ("public_key must be provided", ErrorKind::Malformed, "a parameter is missing"),
+            ("key must be specified", ErrorKind::Malformed, "a parameter is missing"),
+            ("", ErrorKind::Malformed, "Vault does not take the request as it is"),
+        ] {
+            assert_eq!(selected(error), (kind, text.to_owned()), "{error}");
+        }
+    }
+
+    const REFUSED: &str = "the role or key does not allow what `params` asks for";
+
+    #[test]
+    fn a_403_is_about_the_token_or_about_what_it_may() {
+        for (errors, about_the_token) in [
+            (&["permission denied"][..], true),
+            (&["bad token"], true),
+            (&["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"], true),
+            (&["1 error occurred:\n\t* permission denied\n\n"], false),
+            (&["permission denied", "something else"], false),
+            (&[], false),
+        ] {
+            let errors: Vec<String> = errors.iter().map(|error| (*error).to_owned()).collect();
+            assert_eq!(is_no_token(&errors), about_the_token, "{errors:?}");
+        }
+    }
 }

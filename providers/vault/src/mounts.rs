@@ -126,7 +126,8 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
     struct Options {
         version: Option<String>,
     }
-    let attempted = format!("cannot ask what stands at `{path}`");
+    let namespace = api.namespace().map(|name| format!(" in the namespace `{name}`")).unwrap_or_default();
+    let attempted = format!("cannot ask what stands at `{path}`{namespace}");
     let response = api.send(&endpoints::Mount(path), token).await?;
     if let Some(error) = explain::unavailable(&response, &attempted) {
         return Err(error);
@@ -134,11 +135,24 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
     match response.status() {
         200 => {}
         400 | 403 => {
-            return Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: permission denied")).hint(format!(
-                "either the token has no right below this mount, or there is no such mount; or Vault does not tell the token what \
-                 stands there: then `mounts = {{ {} = \"kv-v2\" }}` in [providers.vault] says it",
+            let (error, cause) = match explain::is_no_token(&explain::errors(&response)) {
+                true if token.is_none() => return Err(explain::no_token(&attempted)),
+                true => (explain::invalid_token(&attempted), explain::INVALID_TOKEN),
+                false => (
+                    ProviderError::new(ErrorKind::Denied, format!("{attempted}: permission denied")),
+                    "either the token has no right below this mount, or there is no such mount",
+                ),
+            };
+            return Err(error.hint(format!(
+                "{cause}; or Vault does not tell the token what stands there: then `mounts = {{ {} = \"kv-v2\" }}` in \
+                 [providers.vault] says it",
                 toml_key(first(path))
             )));
+        }
+        // Vault has this question, so that it is not Vault that is asked: a missing secret would be another matter.
+        404 => {
+            let message = format!("{attempted}: there is no Vault at this address");
+            return Err(ProviderError::new(ErrorKind::Malformed, message).hint(api::ELSEWHERE));
         }
         _ => return Err(response.failure(&attempted)),
     }

@@ -139,7 +139,12 @@ fn address(
     problems: &mut Problems,
     missing: &mut Vec<(String, String)>,
 ) -> Option<Address> {
-    let parse = |text: &str| Address::parse(text, plaintext);
+    let parse = |text: &str| match Address::parse(text, plaintext)? {
+        address if address.url.path().trim_end_matches('/').ends_with("/v1") => {
+            Err(("the address ends with `/v1`".to_owned(), "leave `/v1` out: it is put in for each request".to_owned()))
+        }
+        address => Ok(address),
+    };
     if let Some((text, place)) = table.string("address").zip(table.place("address")) {
         return parse(text)
             .map_err(|(message, hint)| problems.add_with_hint(place, format!("`address`: {message}"), hint))

@@ -158,6 +158,17 @@ async fn what_is_not_http_is_malformed() {
     ] {
         failed(result_of(move |_| vec![send(&answer), Step::Close]).await, Malformed, "not HTTP/1.1");
     }
+    let plain = Server::start(None, |_| vec![send("\x15\x03\x01\0\x02\x02\x16"), Step::Close]).await;
+    let error = failed(
+        fetch(&Authority::new(), options(), get(plain.url("http", "/"))).await,
+        Malformed,
+        "the answer is not HTTP/1.1",
+    );
+    assert_eq!(error.hint.as_deref(), Some("if that port speaks TLS, the address starts with `https://`"));
+    let clear = Server::start(None, |_| vec![send("HTTP/1.0 400 Bad Request\r\n\r\nno TLS"), Step::Close]).await;
+    let result = fetch(&Authority::new(), options(), get(clear.url("http", "/"))).await;
+    let error = failed(result, Untrusted, "it answered 400 to plain HTTP, as a port for TLS does");
+    assert_eq!(error.hint.as_deref(), Some("if that port speaks TLS, the address starts with `https://`"));
     let bad_chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
     failed(result_of(move |_| vec![send(bad_chunk), Step::Close]).await, Malformed, "body is not HTTP/1.1");
 }

@@ -1,6 +1,6 @@
 //! Redirects: within one origin, and never out of it.
 
-use handfast_core::ErrorKind::{Malformed, Untrusted};
+use handfast_core::ErrorKind::{Malformed, Unavailable, Untrusted};
 use handfast_core::SecretValue;
 use handfast_http::{HeaderMap, Method, Request};
 
@@ -32,6 +32,29 @@ async fn another_origin_gets_nothing() {
         }
     }
     assert_eq!((other.connections(), plain.connections()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_standbys_redirect_may_pass_and_its_target_gets_nothing_either() {
+    let authority = Authority::new();
+    let active = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
+    let port = active.address.port();
+    let answer = async |status, path: &'static str, standbys: bool| {
+        let location = format!("https://127.0.0.1:{port}{path}");
+        let script = move |_: &str| to(status, &location);
+        let server = Server::start(Some(authority.server(&["127.0.0.1"])), script).await;
+        let request = Request::get(server.url("https", "/v1/kv?x=y"))
+            .secret_header("x-vault-token", SecretValue::from(CANARY.as_bytes().to_vec()))
+            .unwrap();
+        fetch(&authority, options(), if standbys { request.with_standbys() } else { request }).await
+    };
+    failed(answer(307, "/v1/kv?x=y", true).await, Unavailable, "it is a standby, and redirects to https://127.0.0.1:");
+    for (status, path, standbys) in
+        [(307, "/v1/kv?x=y", false), (302, "/v1/kv?x=y", true), (307, "/v1/kv", true), (307, "/login?x=y", true)]
+    {
+        failed(answer(status, path, standbys).await, Untrusted, "another origin");
+    }
+    assert_eq!(active.connections(), 0);
 }
 
 #[tokio::test]

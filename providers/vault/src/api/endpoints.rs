@@ -23,6 +23,9 @@ pub struct Write<'p> {
 /// (developer.hashicorp.com/vault/api-docs/system/internal-ui-mounts).
 pub struct Mount<'p>(pub &'p str);
 
+/// Whether Vault is initialized, and sealed (developer.hashicorp.com/vault/api-docs/system/seal-status).
+pub struct SealStatus;
+
 /// What the token of the request wraps (developer.hashicorp.com/vault/api-docs/system/wrapping-unwrap). vaultrs sends the
 /// token twice.
 pub struct Unwrap;
@@ -137,6 +140,7 @@ endpoint!(
     |this| format!("auth/{}/login", this.mount),
     rustify::http::build_body(this, RequestType::JSON).map(Some)
 );
+endpoint!(SealStatus, GET, |_this| "sys/seal-status".to_owned());
 endpoint!(Unwrap, PUT, |_this| "sys/wrapping/unwrap".to_owned());
 endpoint!(RevokeSelf, PUT, |_this| "auth/token/revoke-self".to_owned());
 endpoint!(

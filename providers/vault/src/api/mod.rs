@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod endpoints;
+mod stranger;
 
 use std::cell::Cell;
 
@@ -13,8 +14,12 @@ use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use handfast_http::{Client, Method, Request, Response, Url};
 use rustify::endpoint::Endpoint;
 use rustify::enums::RequestMethod;
+use serde::Deserialize;
+
+use crate::explain;
 
 pub use answer::{Answer, of, read};
+pub use stranger::ELSEWHERE;
 
 /// A Vault that answers.
 pub struct Api {
@@ -60,7 +65,32 @@ impl Api {
             request = request.secret_header("x-vault-token", SecretValue::from(token.expose().to_vec()))?;
         }
         self.requests.set(self.requests.get() + 1);
-        self.client.send(request).await
+        let response = self.client.send(request.with_standbys()).await?;
+        stranger::refuse(&response, self.address.scheme())?;
+        match response.status() {
+            503 => self.initialized(response).await,
+            _ => Ok(response),
+        }
+    }
+
+    /// A Vault that is not initialized says of itself only that it is sealed: a question of its own tells.
+    async fn initialized(&self, response: Response) -> Result<Response, ProviderError> {
+        if !explain::errors(&response).iter().any(|error| error.contains("Vault is sealed")) {
+            return Ok(response);
+        }
+        #[derive(Deserialize)]
+        struct Status {
+            initialized: bool,
+        }
+        self.requests.set(self.requests.get() + 1);
+        let status = self.client.send(Request::get(self.url(&endpoints::SealStatus)?)).await?;
+        match serde_json::from_slice(status.body().expose()) {
+            Ok(Status { initialized: false }) => {
+                let message = format!("cannot ask {}: Vault is not initialized", status.peer());
+                Err(ProviderError::new(ErrorKind::Unavailable, message).hint("`vault operator init` initializes it"))
+            }
+            _ => Ok(response),
+        }
     }
 
     fn url<E: Endpoint>(&self, endpoint: &E) -> Result<Url, ProviderError> {

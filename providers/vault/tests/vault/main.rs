@@ -1,8 +1,9 @@
 //! Against a real Vault, over TLS.
 
-mod audit;
 mod support;
+mod telling;
 
+mod audit;
 mod auth;
 mod dynamic;
 mod economy;
@@ -10,6 +11,9 @@ mod environment;
 mod leases;
 mod lists;
 mod mounts;
+mod refusals;
 mod secrets;
+mod servers;
 mod sockets;
+mod strangers;
 mod wrapped;

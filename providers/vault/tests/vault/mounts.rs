@@ -110,12 +110,15 @@ fn a_token_that_is_told_nothing_needs_mounts() {
     let (mount, elsewhere) = (random("kv-"), vault.token(&["default"]));
     kv(vault, &mount, 2);
     run(async {
-        for token in [&*elsewhere, "hvs.no-such-token"] {
+        for (token, message, cause) in [
+            (&*elsewhere, "permission denied", "the token has no right below this mount"),
+            ("hvs.no-such-token", "Vault does not take the token", "the token has expired"),
+        ] {
             let error = as_token(vault, token).error(&format!("vault:{mount}/web/1")).await;
             assert_eq!(error.kind, ErrorKind::Denied);
-            assert_eq!(error.message, format!("cannot ask what stands at `{mount}/web/1`: permission denied"));
+            assert_eq!(error.message, format!("cannot ask what stands at `{mount}/web/1`: {message}"));
             let hint = error.hint.expect("it says what to do");
-            assert!(hint.contains("the token has no right below this mount"), "{hint}");
+            assert!(hint.contains(cause), "{hint}");
             assert!(hint.contains(&format!("`mounts = {{ {mount} = \"kv-v2\" }}`")), "{hint}");
         }
     });

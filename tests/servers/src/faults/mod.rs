@@ -87,6 +87,11 @@ impl Fault {
 }
 
 impl Rule {
+    /// Only for paths that begin so.
+    pub fn only(self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
+
     /// Only so many times.
     pub fn times(self, times: usize) -> Self {
         Self { times, ..self }

@@ -7,7 +7,7 @@
 //! - each process forked before, when it exits: `worker`.
 //!
 //! Prints one JSON array (to FILE, or else after the command's own output) of objects with `process`, `at`, `pid`,
-//! `peak_kib` (the most memory that it had in use so far, VmHWM), `bytes_scanned` and `hits`. Exits as COMMAND does, or 99. Needs root where COMMAND makes itself undumpable.
+//! `peak_kib` (the most memory that it had in use so far, VmHWM), `bytes_scanned` and `hits`; without needles it scans nothing. Exits as COMMAND does, or 99. Needs root where COMMAND makes itself undumpable.
 
 #![no_main]
 
@@ -67,6 +67,7 @@ fn run(options: &Options) -> Result<c_int, String> {
     let mut tracer = Tracer {
         root,
         nth: options.nth,
+        scans: !options.needles.is_empty(),
         search: Search::new(&options.needles),
         executed: 0,
         at_entry: None,
@@ -113,6 +114,7 @@ fn start(command: &[CString]) -> io::Result<libc::pid_t> {
 struct Tracer {
     root: libc::pid_t,
     nth: usize,
+    scans: bool,
     search: Search,
     /// How many times the root has executed something.
     executed: usize,
@@ -197,7 +199,8 @@ impl Tracer {
     fn report(&self, name: &str, at: &str, process: libc::pid_t) -> io::Result<Value> {
         // Before the scan, which makes pages present that were not.
         let peak = memory::peak_kib(&process.to_string())?;
-        let found = memory::scan(&process.to_string(), &self.search)?;
+        let found =
+            if self.scans { memory::scan(&process.to_string(), &self.search)? } else { memory::Report::default() };
         Ok(json!({
             "process": name, "at": at, "pid": process, "peak_kib": peak, "bytes_scanned": found.scanned,
             "bytes_unreadable": found.unreadable, "hits": found.hits,

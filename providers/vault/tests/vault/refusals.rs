@@ -1,0 +1,207 @@
+//! What Vault refuses, each from the real server, and what is said of it, word for word.
+
+use handfast_core::{Table, Value};
+use handfast_testkit::{run, table, text};
+use handfast_testservers::{Vault, random};
+use serde_json::json;
+
+use crate::support::{connect, variables};
+use crate::telling::{refusal, said};
+
+/// A mount of KV 2 of the test's own, with `web/db` in it.
+fn mount(vault: &Vault) -> String {
+    let mount = random("kv-");
+    vault.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": "kv", "options": { "version": "2" } }));
+    vault.must("POST", &format!("{mount}/data/web/db"), json!({ "data": { "password": "hunter2" } }));
+    mount
+}
+
+/// A token with these rights, as HCL, and that many uses; 0 is no limit.
+fn token(vault: &Vault, policy: &str, uses: u32) -> String {
+    let name = random("policy-");
+    vault.must("POST", &format!("sys/policies/acl/{name}"), json!({ "policy": policy }));
+    let made = vault.must("POST", "auth/token/create", json!({ "policies": [name], "num_uses": uses }));
+    made["auth"]["client_token"].as_str().expect("it is documented so").to_owned()
+}
+
+/// What is said where a token asks for a reference, with the mount's name as `KV`.
+fn refused(vault: &Vault, mount: &str, token: &str, settings: Table, reference: &str) -> String {
+    let variables = variables(vault).with_credential("VAULT_TOKEN", token);
+    let told = refusal(settings, variables, &reference.replace("KV", mount), None).replace(mount, "KV");
+    assert!(!told.contains(token) && !told.contains("hunter2"), "{told}");
+    told
+}
+
+fn says_its_kind(mount: &str, kind: &str) -> Table {
+    table([("mounts", Value::Table(table([(mount, text(kind))])))])
+}
+
+#[test]
+fn a_missing_right_is_named_as_a_policy_has_it() {
+    let Some(vault) = Vault::shared() else { return };
+    let kv = mount(vault);
+    let token = token(vault, &format!("path \"{kv}/data/other\" {{ capabilities = [\"read\"] }}"), 0);
+    let refused = |reference| refused(vault, &kv, &token, table([]), reference);
+    assert_eq!(
+        refused("vault:KV/web/db"),
+        "Denied: cannot read `KV/web/db`: permission denied\n\
+         the token's policies must have: path \"KV/data/web/db\" { capabilities = [\"read\"] }"
+    );
+    assert_eq!(
+        refused("vault:KV/web/*"),
+        "Denied: cannot list `KV/web/`: permission denied\n\
+         the token's policies must have: path \"KV/metadata/web/\" { capabilities = [\"list\"] }"
+    );
+    // Vault tells nobody whether a mount is there, or only closed to the token.
+    let neither = "either the token has no right below this mount, or there is ";
+    for reference in ["vault:secret/x", "vault:nothing/x"] {
+        let told = refused(reference);
+        let path = &reference[6..];
+        let message = format!("Denied: cannot ask what stands at `{path}`: permission denied\n");
+        assert!(told.starts_with(&(message + neither)), "{told}");
+        assert!(told.contains("`mounts = { "), "{told}");
+    }
+}
+
+#[test]
+fn a_namespace_is_named_where_something_is_not_found_or_not_allowed_in_it() {
+    let Some(vault) = Vault::shared() else { return };
+    let kv = mount(vault);
+    // This Vault has no namespaces, and takes the header for nothing.
+    let refused = |kind: &str, reference| {
+        let mut settings = table([("namespace", text("team-a/"))]);
+        if !kind.is_empty() {
+            settings.merge(says_its_kind("nothing", kind));
+        }
+        refused(vault, &kv, vault.root_token(), settings, reference)
+    };
+    let told = refused("", "vault:nothing/x");
+    assert!(
+        told.starts_with(
+            "Denied: cannot ask what stands at `nothing/x` in the namespace `team-a`: permission denied\n"
+        ),
+        "{told}"
+    );
+    assert_eq!(
+        refused("kv-v2", "vault:nothing/x"),
+        "NotFound: cannot read `nothing/x`: there is no such mount\nit was looked for in the namespace `team-a`"
+    );
+    let token = token(vault, &format!("path \"{kv}/*\" {{ capabilities = [\"list\"] }}"), 0);
+    let variables = variables(vault).with_credential("VAULT_TOKEN", &token);
+    let told = refusal(table([("namespace", text("team-a"))]), variables, &format!("vault:{kv}/web/db"), None);
+    assert!(told.contains("the token's policies must have in the namespace `team-a`: path "), "{told}");
+}
+
+#[test]
+fn a_token_that_is_no_longer_good_is_told_from_one_that_may_not() {
+    let Some(vault) = Vault::shared() else { return };
+    let kv = mount(vault);
+    let policy = format!("path \"{kv}/*\" {{ capabilities = [\"read\"] }}");
+    let invalid = "Vault does not take the token\n\
+                   the token has expired, was revoked, has no uses left (each request is one), is bound to other addresses, \
+                   or is another Vault's";
+    let foreign = random("hvs.");
+    assert_eq!(
+        refused(vault, &kv, &foreign, table([]), "vault:KV/web/db"),
+        format!(
+            "Denied: cannot ask what stands at `KV/web/db`: {invalid}; or Vault does not tell the token what stands there: then \
+             `mounts = {{ KV = \"kv-v2\" }}` in [providers.vault] says it"
+        )
+    );
+    // What stands at a path is told without a use.
+    let once = token(vault, &policy, 1);
+    let mounts = says_its_kind(&kv, "kv-v2");
+    let instance = connect(mounts, variables(vault).with_credential("VAULT_TOKEN", &once));
+    run(async {
+        let reference = format!("vault:{kv}/web/db");
+        assert_eq!(instance.value(&reference).await, br#"{"password":"hunter2"}"#);
+        let told = said(&instance.error(&reference).await);
+        assert!(told.ends_with(invalid), "{told}");
+    });
+}
+
+#[test]
+fn what_is_not_there_is_told_apart() {
+    let Some(vault) = Vault::shared() else { return };
+    let kv = mount(vault);
+    let refused = |settings, reference| refused(vault, &kv, vault.root_token(), settings, reference);
+    assert_eq!(refused(table([]), "vault:KV/nothing"), "NotFound: cannot read `KV/nothing`: there is no such secret");
+    assert_eq!(
+        refused(table([]), "vault:KV/data/web/db"),
+        "NotFound: cannot read `KV/data/web/db`: there is no such secret\n\
+         write `KV/web/db`: `data/` is Vault's own, and is put in for a KV 2 mount"
+    );
+    assert_eq!(
+        refused(table([]), "vault:KV/nothing/*"),
+        "NotFound: cannot list `KV/nothing/`: there is nothing below it"
+    );
+    assert_eq!(
+        refused(says_its_kind("nothing", "kv-v1"), "vault:nothing/x"),
+        "NotFound: cannot read `nothing/x`: there is no such mount\n\
+         `namespace` or VAULT_NAMESPACE says in which namespace a mount is"
+    );
+    assert_eq!(
+        refused(table([]), "vault:cubbyhole/nothing"),
+        "NotFound: cannot read `cubbyhole/nothing`: there is no such secret"
+    );
+}
+
+#[test]
+fn what_an_engine_says_selects_our_words() {
+    let Some(vault) = Vault::shared() else { return };
+    let [pki, transit, database, aws] = ["pki", "transit", "database", "aws"].map(|kind| {
+        let mount = random(&format!("{kind}-"));
+        vault.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": kind }));
+        mount
+    });
+    vault.must("POST", &format!("{pki}/root/generate/internal"), json!({ "common_name": "hunter2" }));
+    vault.must("POST", &format!("{pki}/roles/web"), json!({ "allowed_domains": "web.internal" }));
+    vault.must("POST", &format!("{transit}/keys/key"), json!({}));
+    let told = |mount: &str, path: &str, params: Option<&str>| {
+        let variables = variables(vault).with_credential("VAULT_TOKEN", vault.root_token());
+        let told = refusal(table([]), variables, &format!("vault:{mount}/{path}"), params);
+        assert!(!told.contains("hunter2"), "{told}");
+        told.replace(mount, "MOUNT")
+    };
+    let issue = Some(r#"{"common_name":"hunter2"}"#);
+    for (told, expected) in [
+        (told(&database, "creds/web", None), "NotFound: cannot read `MOUNT/creds/web`: there is no such role"),
+        (told(&aws, "creds/web", None), "NotFound: cannot read `MOUNT/creds/web`: there is no such role"),
+        (told(&pki, "issue/other", issue), "NotFound: cannot write `MOUNT/issue/other`: there is no such role"),
+        (
+            told(&pki, "issue/web", issue),
+            "Denied: cannot write `MOUNT/issue/web`: the role or key does not allow what `params` asks for\n\
+             ask for less in `params`, or allow more there",
+        ),
+        (
+            told(&pki, "issue/web", Some("{}")),
+            "Malformed: cannot write `MOUNT/issue/web`: a parameter is missing\n\
+             `params` in [secrets.NAME] gives parameters: what the path needs is in its engine's documentation",
+        ),
+        (
+            told(&transit, "decrypt/other", Some(r#"{"ciphertext":"hunter2"}"#)),
+            "NotFound: cannot write `MOUNT/decrypt/other`: there is no such key",
+        ),
+        (
+            told(&transit, "decrypt/key", Some(r#"{"ciphertext":"hunter2"}"#)),
+            "Malformed: cannot write `MOUNT/decrypt/key`: Vault does not take the request as it is\n\
+             `vault write MOUNT/decrypt/key`, with the same token and parameters, shows Vault's own words",
+        ),
+        (
+            told(&pki, "issue/web", None),
+            "Malformed: cannot read `MOUNT/issue/web`: Vault does not allow that on this path\n\
+             a path that is written to needs `params` in [secrets.NAME]",
+        ),
+        (
+            told(&database, "creds/web", Some("{}")),
+            "Malformed: cannot write `MOUNT/creds/web`: Vault does not allow that on this path\n\
+             a path that is read takes no `params`",
+        ),
+        (
+            told(&transit, "nothing/here", None),
+            "NotFound: cannot read `MOUNT/nothing/here`: that mount has no such path",
+        ),
+    ] {
+        assert_eq!(told, expected);
+    }
+}

@@ -1,0 +1,195 @@
+//! Answers that no Vault gives, or not the one that the tests have, from fakes of ours: what is said of them, word for word.
+
+use handfast_core::{Table, Value};
+use handfast_testkit::{Variables, table, text};
+use handfast_testservers::{Authority, Directory, Fault, FaultProxy, Server, Vault, random, stranger, write_answer};
+use serde_json::json;
+
+use crate::support::variables;
+use crate::telling::refusal;
+
+/// What a mount at `kv` is, without asking.
+fn mounts(kind: &str) -> Table {
+    table([("mounts", Value::Table(table([("kv", text(kind))])))])
+}
+
+/// What is said where this is the answer to everything.
+#[track_caller]
+fn told(settings: Table, reference: &str, status: u16, body: &str) -> String {
+    let (authority, directory) = (Authority::new(), Directory::new());
+    let body = body.to_owned();
+    let server = Server::start(Some(&authority.server()), move |_, stream| {
+        write_answer(stream, status, &[("content-type", "application/json")], body.as_bytes())
+    });
+    let variables = Variables::default()
+        .with("VAULT_ADDR", &server.address())
+        .with("VAULT_CACERT", &directory.write("ca.pem", authority.pem()).display().to_string())
+        .with_credential("VAULT_TOKEN", "hvs.hunter2");
+    let told = refusal(settings, variables, reference, None);
+    assert!(!told.contains("hunter2"), "{told}");
+    told
+}
+
+const DB: &str = "vault:kv/web/db";
+
+#[test]
+fn an_answer_that_is_not_what_the_interface_promises_is_malformed() {
+    let unreadable = |why: &str| {
+        format!(
+            "Malformed: cannot read `kv/web/db`: Vault's answer cannot be read: {why}\n\
+             something that is not Vault may answer at this address, such as a proxy or a login page"
+        )
+    };
+    for (kind, body, expected) in [
+        ("kv-v2", "{", unreadable("it ends early, at line 1 column 1")),
+        ("kv-v2", "{hunter2}", unreadable("it is not JSON, at line 1 column 2")),
+        (
+            "kv-v2",
+            r#"{"lease_id":["hunter2"]}"#,
+            unreadable("it is not what Vault's interface promises, at line 1 column 12"),
+        ),
+        (
+            "kv-v2",
+            r#"{"data":{"hunter2":1}}"#,
+            "Malformed: cannot read `kv/web/db`: Vault's answer has no data of a KV 2 secret".into(),
+        ),
+        ("kv-v1", r#"{"lease_id":"hunter2"}"#, "Malformed: cannot read `kv/web/db`: Vault's answer has no data".into()),
+        (
+            "other",
+            r#"{"auth":{"client_token":"hunter2"}}"#,
+            "Malformed: cannot read `kv/web/db`: Vault's answer has no data\n\
+             it is a token: `auth = { method = \"token\", wrapped = true }` logs in with a wrapped one"
+                .into(),
+        ),
+    ] {
+        assert_eq!(told(mounts(kind), DB, 200, body), expected);
+    }
+    assert_eq!(
+        told(mounts("kv-v1"), "vault:kv/web/*", 200, r#"{"data":{"keys":"hunter2"}}"#),
+        "Malformed: cannot list `kv/web/`: Vault's answer has no list of names"
+    );
+    for (body, why) in [
+        (r#"{"data":{"path":"secret/","type":"kv"}}"#, "Vault's answer is of another mount"),
+        (r#"{"data":{"hunter2":"secret/","type":"kv"}}"#, "Vault's answer names no mount"),
+    ] {
+        assert_eq!(told(table([]), DB, 200, body), format!("Malformed: cannot ask what stands at `kv/web/db`: {why}"));
+    }
+}
+
+#[test]
+fn what_other_vaults_answer_is_told_too() {
+    // Those of Vault Enterprise's replicas; a Vault that has its own status for not being initialized; older ones.
+    let cannot = "cannot read `kv/web/db`:";
+    for (status, body, expected) in [
+        (472, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
+        (473, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
+        (501, "{}", format!("Unavailable: {cannot} Vault is not initialized")),
+        (
+            400,
+            r#"{"errors":["missing client token"]}"#,
+            format!("Denied: {cannot} no token was sent\nset VAULT_TOKEN, or `auth` in [providers.vault]"),
+        ),
+        (
+            403,
+            r#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#,
+            format!(
+                "Denied: {cannot} Vault does not take the token\n\
+                 the token has expired, was revoked, has no uses left (each request is one), is bound to other addresses, or \
+                 is another Vault's"
+            ),
+        ),
+        (
+            418,
+            r#"{"errors":["hunter2"]}"#,
+            format!("Malformed: {cannot} https://127.0.0.1:PORT answered 418 I'm a teapot"),
+        ),
+        // An API gateway's word for a path that it does not know: no word of Vault's about a secret.
+        (
+            404,
+            r#"{"message":"hunter2"}"#,
+            "Malformed: cannot ask https://127.0.0.1:PORT: it answered 404 with JSON that is not Vault's\n\
+             look at the address: what answers there may not be Vault but a proxy, a login page or another program"
+                .into(),
+        ),
+        (404, r#"{"errors":[]}"#, "NotFound: cannot read `kv/web/db`: there is no such secret".into()),
+        (
+            500,
+            r#"{"errors":["hunter2"]}"#,
+            format!("Unavailable: {cannot} https://127.0.0.1:PORT answered 500 Internal Server Error"),
+        ),
+    ] {
+        assert_eq!(told(mounts("kv-v2"), DB, status, body), expected);
+    }
+}
+
+#[test]
+fn each_fault_of_the_way_is_named() {
+    let Some(vault) = Vault::shared() else { return };
+    let name = random("db-");
+    vault.must("POST", &format!("secret/data/{name}"), json!({ "data": { "password": "hunter2" } }));
+    let (authority, directory) = (Authority::new(), Directory::new());
+    let ca = directory.write("ca.pem", authority.pem()).display().to_string();
+    let proxy = FaultProxy::start(vault, &authority);
+    let other = stranger(&authority);
+    let ask = "cannot ask https://127.0.0.1:PORT:";
+    let read = "cannot read `secret/DB`: Vault's answer cannot be read:";
+    let elsewhere = "something that is not Vault may answer at this address, such as a proxy or a login page";
+    for (fault, expected) in [
+        (Fault::Reset, format!("Unavailable: {ask} connection reset")),
+        (Fault::Cut, format!("Unavailable: {ask} the answer ended early")),
+        (Fault::Truncated, format!("Unavailable: {ask} the answer ended early")),
+        (Fault::Huge, format!("Malformed: {ask} the answer is larger than 8388608 bytes")),
+        (Fault::HugeInChunks, format!("Malformed: {ask} the answer is larger than 8388608 bytes")),
+        (
+            Fault::GzipBomb,
+            format!(
+                "Malformed: {ask} it answered 200 with something else than JSON\n\
+                 look at the address: what answers there may not be Vault but a proxy, a login page or another program"
+            ),
+        ),
+        (
+            Fault::DuplicateKey("data"),
+            format!(
+                "Malformed: {read} it is not what Vault's interface promises, at line 1 column COLUMN\n{elsewhere}"
+            ),
+        ),
+        (
+            Fault::Deep(10_000),
+            format!(
+                "Malformed: {read} it is not what Vault's interface promises, at line 1 column COLUMN\n{elsewhere}"
+            ),
+        ),
+        (Fault::RetryAfter(429, "3".into()), "Unavailable: cannot read `secret/DB`: a rate limit is reached".into()),
+        (
+            Fault::Redirect(other.address()),
+            format!(
+                "Unavailable: {ask} it is a standby, and redirects to https://127.0.0.1:PORT, which is not followed\n\
+                 credentials go to the configured address alone: configure one that leads to the active server"
+            ),
+        ),
+    ] {
+        proxy.reset();
+        proxy.add(fault.clone().on("/v1/secret/"));
+        let variables = variables(vault)
+            .with("VAULT_ADDR", &proxy.address())
+            .with("VAULT_CACERT", &ca)
+            .with("VAULT_CLIENT_TIMEOUT", "20")
+            .with_credential("VAULT_TOKEN", vault.root_token());
+        let told = refusal(table([]), variables, &format!("vault:secret/{name}"), None).replace(&name, "DB");
+        for canary in [vault.root_token(), proxy.canary(), "hunter2"] {
+            assert!(!told.contains(canary), "{told}");
+        }
+        assert_eq!(without_column(&told), expected, "{fault:?}");
+    }
+    assert_eq!(other.connections(), 0);
+}
+
+/// A text without the column that it names, which hangs on what Vault writes of the request.
+fn without_column(text: &str) -> String {
+    match text.split_once("column ") {
+        Some((before, after)) => {
+            format!("{before}column COLUMN{}", after.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+        }
+        None => text.to_owned(),
+    }
+}
