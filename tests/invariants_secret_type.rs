@@ -19,6 +19,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/vault/src/auth/credential.rs", "a credential as text, without its line's end"),
     ("providers/vault/src/auth/wrapping.rs", "a copy of what a wrapping token held, for a login that is tried again"),
     ("providers/vault/src/explain.rs", "the `errors` of a refusal, which select a text of ours"),
+    ("providers/vault/src/session.rs", "the ids of leases that are given back later, and the token for it"),
     ("providers/vault/src/store.rs", "the JSON of an answer"),
     ("src/config/source.rs", "a configuration file's text, which may hold credentials"),
     ("src/config/environment.rs", "a credential that `env_keep` names, for the app"),
