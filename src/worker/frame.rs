@@ -36,6 +36,8 @@ pub enum Kind {
     Commit = 5,
     /// How many fields a `#*` has, as four bytes: so many values follow.
     Fields = 6,
+    /// What the store says of a secret's place, as two bytes, where only that was asked.
+    Place = 7,
 }
 
 /// A frame's header.
@@ -72,6 +74,7 @@ impl Header {
             [4, 0, 0, 0] => Kind::Failed,
             [5, 0, 0, 0] => Kind::Commit,
             [6, 0, 0, 0] => Kind::Fields,
+            [7, 0, 0, 0] => Kind::Place,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -80,6 +83,7 @@ impl Header {
             Kind::Value => (2, 2 + MAX_NAME + MAX_SECRET),
             Kind::Missing | Kind::Commit => (0, 0),
             Kind::Fields => (4, 4),
+            Kind::Place => (2, 2),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
         };
         (least..=most).contains(&(header.length as usize)).then_some(header)
@@ -207,8 +211,10 @@ mod tests {
         assert!(header(2, 0, 2).is_some());
         for (kind, second, length) in [
             (0, 0, 0),
-            (7, 0, 0),
+            (8, 0, 0),
             (6, 0, 5),
+            (7, 0, 0),
+            (7, 0, 3),
             (2, 1, 2),
             (2, 0, 1),
             (2, 0, u32::MAX),
