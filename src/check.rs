@@ -1,4 +1,4 @@
-//! `check`: what a start would do, said without doing it.
+//! `check`: what a start would do, said without doing it; online, up to the point where secrets would be delivered.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -10,9 +10,9 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Purpose, Target};
+use crate::plan::{Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
-use crate::worker::sandbox;
+use crate::worker::{self, Tried, sandbox};
 use crate::{lockdown, run};
 
 /// What a check says.
@@ -23,8 +23,15 @@ pub struct Checked {
     pub refusal: Option<Error>,
 }
 
-/// Plans a start of `run` and looks at what it would find; touches nothing.
-pub fn check(options: &Options, format: &str, environment: &mut Environment, started: Instant) -> Result<Checked> {
+/// Plans a start of `run` and looks at what it would find; touches nothing. `online`, it also logs in and fetches every
+/// secret as the start would, and gives back what was issued for it.
+pub fn check(
+    options: &Options,
+    format: &str,
+    online: bool,
+    mut environment: Environment,
+    started: Instant,
+) -> Result<Checked> {
     let as_json = match format {
         "text" => false,
         "json" => true,
@@ -35,7 +42,10 @@ pub fn check(options: &Options, format: &str, environment: &mut Environment, sta
             return Err(config::error(problems));
         }
     };
-    let plan = run::make_plan(options, environment, Purpose::Run { command: Vec::new() }, started)?;
+    if online {
+        run::begin()?;
+    }
+    let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(sandbox::missing().into_iter().map(str::to_owned));
     let mut refusal = inspection.refusal.take();
@@ -51,15 +61,33 @@ pub fn check(options: &Options, format: &str, environment: &mut Environment, sta
         .chain(plan.warnings())
         .chain(inspection.warnings.iter().cloned())
         .collect();
-    let view = View { plan: &plan, inspection: &inspection, warnings, refusal: refusal.as_ref() };
+    let providers = plan.instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
+    // Whatever else would end the start: what is wrong with the references is worth knowing at once.
+    let (online, failure) = match online {
+        true => match run::ask(&mut plan, environment, worker::attempt) {
+            Ok(tried) => {
+                let failures: Vec<Error> = tried.iter().filter_map(Tried::failure).cloned().collect();
+                let failure = (!failures.is_empty()).then(|| worker::sum(failures, plan.secrets.len()));
+                (Some(tried), failure)
+            }
+            Err(error) => (None, Some(error)),
+        },
+        false => (None, None),
+    };
+    let refusal = refusal.or(failure);
+    let view = View { plan: &plan, providers, inspection: &inspection, warnings, online, refusal: refusal.as_ref() };
     let text = if as_json { view.json() } else { view.text() };
     Ok(Checked { text: text.into_bytes(), refusal })
 }
 
 struct View<'a> {
     plan: &'a Plan,
+    /// Name and kind of each instance: the worker has taken the instances themselves.
+    providers: Vec<(String, &'static str)>,
     inspection: &'a Inspection,
     warnings: Vec<String>,
+    /// What became of each secret, where the stores were asked.
+    online: Option<Vec<Tried>>,
     refusal: Option<&'a Error>,
 }
 
@@ -79,10 +107,8 @@ impl View<'_> {
         }
         for (title, lines) in [
             ("secrets", self.secrets()),
-            (
-                "providers",
-                self.plan.instances.iter().map(|instance| format!("{} ({})", instance.name, instance.kind)).collect(),
-            ),
+            ("providers", self.providers.iter().map(|(name, kind)| format!("{name} ({kind})")).collect()),
+            ("online", self.tried()),
             ("not here", self.inspection.missing.clone()),
             ("warnings", self.warnings.clone()),
         ] {
@@ -110,6 +136,50 @@ impl View<'_> {
             .collect()
     }
 
+    /// What became of each secret, a line each, and a line for what to do about it.
+    fn tried(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (secret, tried) in self.plan.secrets.iter().zip(self.online.iter().flatten()) {
+            let reference = &secret.reference;
+            match tried {
+                Tried::Fine => lines.push(format!("{reference}: fine")),
+                Tried::Missing => {
+                    lines.push(format!("{reference}: not found, which is fine: `{}` is optional", secret.name))
+                }
+                Tried::Failed(error) => {
+                    let prefix = format!("cannot fetch `{}` from `{reference}`: ", secret.name);
+                    let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
+                    let (class, exit) = (error.class.name(), error.class.exit_code());
+                    lines.push(format!("{reference}: {class}, exit {exit}: {why}"));
+                    lines.extend(error.hint.as_ref().map(|hint| format!("  hint: {hint}")));
+                }
+            }
+        }
+        lines
+    }
+
+    /// The same for machines; nothing where the stores were not asked, or no answer of theirs came back.
+    fn tried_json(&self) -> Option<Vec<Value>> {
+        let one = |(secret, tried): (&Secret, &Tried)| {
+            let error = tried.failure();
+            let outcome = match tried {
+                Tried::Fine => "fine",
+                Tried::Missing => "missing",
+                Tried::Failed(error) => error.class.name(),
+            };
+            json!({
+                "name": secret.name,
+                "from": secret.reference.to_string(),
+                "outcome": outcome,
+                "exit": error.map_or(0, |error| error.class.exit_code()),
+                "attempts": error.and_then(|error| Some(error.subject.as_ref()?.attempts)),
+                "message": error.map(|error| &error.message),
+                "hint": error.and_then(|error| error.hint.as_ref()),
+            })
+        };
+        Some(self.plan.secrets.iter().zip(self.online.as_ref()?).map(one).collect())
+    }
+
     fn json(&self) -> String {
         let isolation = &self.plan.isolation;
         let placement = |placement: &Option<Placement>| {
@@ -133,12 +203,8 @@ impl View<'_> {
                 })
             })
             .collect();
-        let providers: Vec<Value> = self
-            .plan
-            .instances
-            .iter()
-            .map(|instance| json!({ "name": instance.name, "type": instance.kind }))
-            .collect();
+        let providers: Vec<Value> =
+            self.providers.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
         let report = json!({
             "app": {
                 "uid": isolation.uid,
@@ -151,6 +217,7 @@ impl View<'_> {
             "deadline_ms": self.plan.deadline.limit.as_millis() as u64,
             "secrets": secrets,
             "providers": providers,
+            "online": self.tried_json(),
             "protection": { "files": placement(&self.inspection.files), "descriptors": placement(&self.inspection.descriptors) },
             "not_here": self.inspection.missing,
             "warnings": self.warnings,

@@ -19,7 +19,23 @@ pub enum Invocation {
     /// Deliver files, exit 0.
     Init(Options),
     /// Say what a start would do.
-    Check(Options, String),
+    Check {
+        /// As for a start.
+        options: Options,
+        /// `--format`.
+        format: String,
+        /// `--online`.
+        online: bool,
+    },
+    /// Print the least-privilege policy that the references need.
+    Policy {
+        /// As for a start.
+        options: Options,
+        /// The provider instance.
+        provider: Option<String>,
+        /// `--online`.
+        online: bool,
+    },
     /// Copy this binary.
     Install(PathBuf),
     /// Print the configuration's JSON schema.
@@ -52,8 +68,8 @@ pub struct Options {
 }
 
 /// What the contract has and this version has not: absent from help, named when used.
-const LATER_COMMANDS: &[&str] = &["watch", "ready", "policy"];
-const LATER_OPTIONS: &[&str] = &["--supervise", "--online"];
+const LATER_COMMANDS: &[&str] = &["watch", "ready"];
+const LATER_OPTIONS: &[&str] = &["--supervise"];
 
 /// Reads the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
@@ -106,7 +122,17 @@ fn command() -> Command {
     let check = Command::new("check")
         .about("Say what a start would do: what goes where, as whom, from which provider, and what is missing here")
         .args(options())
+        .arg(online(
+            "Log in and fetch everything as a start would, say of each reference whether it is fine, and give it back",
+        ))
         .arg(Arg::new("format").long("format").value_name("FORMAT").default_value("text").help("text or json"));
+    let policy = Command::new("policy")
+        .about("Print the least-privilege policy that the references need, in the store's own language")
+        .args(options())
+        .arg(online("Ask the store what its mounts are, where the configuration does not say it"))
+        .arg(
+            Arg::new("provider").value_name("PROVIDER").help("Whose policy, where more than one is in use: vault, eu"),
+        );
     Command::new("handfast")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Hands secrets to a process and lets go: on a tmpfs or in descriptors, never in the environment")
@@ -115,6 +141,7 @@ fn command() -> Command {
         .subcommand(run())
         .subcommand(Command::new("init").about("Deliver files and exit 0: a Kubernetes init container").args(options()))
         .subcommand(check)
+        .subcommand(policy)
         .subcommand(
             Command::new("install").about("Copy this binary to PATH, mode 0755: for images without cp").arg(
                 Arg::new("path").value_name("PATH").required(true).help("Where to").value_parser(path()),
@@ -132,6 +159,10 @@ fn command() -> Command {
              76 not trusted, 77 denied, 78 configuration, 125 isolation not achieved, 126 not executable, 127 command not found, \
              128+n signal n.",
         )
+}
+
+fn online(help: &'static str) -> Arg {
+    Arg::new("online").long("online").action(ArgAction::SetTrue).help(help)
 }
 
 /// Any path: clap's own parser refuses an empty one, which is a wrong value like others.
@@ -162,7 +193,16 @@ fn invocation(matches: &ArgMatches) -> Invocation {
     match matches.subcommand() {
         Some(("run", matches)) => Invocation::Run(read_options(matches), read_all(matches, "command")),
         Some(("init", matches)) => Invocation::Init(read_options(matches)),
-        Some(("check", matches)) => Invocation::Check(read_options(matches), text(matches, "format")),
+        Some(("check", matches)) => Invocation::Check {
+            options: read_options(matches),
+            format: text(matches, "format"),
+            online: matches.get_flag("online"),
+        },
+        Some(("policy", matches)) => Invocation::Policy {
+            options: read_options(matches),
+            provider: matches.get_one::<String>("provider").cloned(),
+            online: matches.get_flag("online"),
+        },
         Some(("install", matches)) => {
             Invocation::Install(matches.get_one::<PathBuf>("path").cloned().unwrap_or_default())
         }
@@ -219,7 +259,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
         }
         ErrorKind::MissingSubcommand => {
-            fail("a command is missing".into()).hint("run, init, check, install, schema, completions or man")
+            fail("a command is missing".into()).hint("run, init, check, policy, install, schema, completions or man")
         }
         ErrorKind::MissingRequiredArgument if subcommand == "run" => {
             fail("the app's command is missing".into()).hint("write `handfast run [OPTIONS] -- COMMAND [ARG]...`")
@@ -243,7 +283,10 @@ impl Invocation {
     /// The options, where it has them.
     pub fn options(&self) -> Option<&Options> {
         match self {
-            Invocation::Run(options, _) | Invocation::Init(options) | Invocation::Check(options, _) => Some(options),
+            Invocation::Run(options, _)
+            | Invocation::Init(options)
+            | Invocation::Check { options, .. }
+            | Invocation::Policy { options, .. } => Some(options),
             _ => None,
         }
     }

@@ -15,6 +15,7 @@ pub mod install;
 pub mod launch;
 pub mod lockdown;
 pub mod plan;
+pub mod policy;
 pub mod registry;
 pub mod report;
 pub mod run;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: &[OsString], mut environment: Environment, started: Instant) -> error::Result<()> {
+fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<()> {
     let parsed = cli::parse(arguments.iter().cloned());
     let (settings, outcome) =
         report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
@@ -65,10 +66,13 @@ fn start(arguments: &[OsString], mut environment: Environment, started: Instant)
     match invocation {
         Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
         Invocation::Init(options) => run::init(&options, environment, started),
-        Invocation::Check(options, format) => {
-            let checked = check::check(&options, &format, &mut environment, started)?;
+        Invocation::Check { options, format, online } => {
+            let checked = check::check(&options, &format, online, environment, started)?;
             print(&checked.text)?;
             checked.refusal.map_or(Ok(()), Err)
+        }
+        Invocation::Policy { options, provider, online } => {
+            print(policy::policy(&options, provider.as_deref(), online, environment, started)?.as_bytes())
         }
         Invocation::Install(path) => install::install(&path),
         Invocation::Schema => print(&config::schema::schema()),

@@ -27,8 +27,7 @@ pub fn run(
     mut environment: Environment,
     started: Instant,
 ) -> Result<Infallible> {
-    let core_limit = protect()?;
-    hold_signals()?;
+    let core_limit = begin()?;
     let mut plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     let mut found = lockdown::Found::read()?;
     lockdown::refuse_impossible(&plan.isolation, &found)?;
@@ -44,8 +43,7 @@ pub fn run(
 
 /// Delivers files for another process.
 pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
-    protect()?;
-    hold_signals()?;
+    begin()?;
     let mut plan = make_plan(options, &mut environment, Purpose::Init, started)?;
     Undo::guard(|undo| fetch_and_deliver(&mut plan, environment, undo, None).map(drop))
 }
@@ -75,6 +73,24 @@ fn fetch_and_deliver(
     let handover = deliver::deliver(destination, plan, arrived)?;
     umask(mask);
     Ok(handover)
+}
+
+/// The part of a start that needs the stores, for commands that deliver nothing.
+pub fn ask<T>(
+    plan: &mut Plan,
+    environment: Environment,
+    ask: impl FnOnce(&mut Plan, Environment, &Watch<'_>) -> Result<T>,
+) -> Result<T> {
+    lockdown::close_inherited(&[])?;
+    let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
+    ask(plan, environment, &Watch::new(&signals))
+}
+
+/// What comes before the configuration is read by a process that will fork a worker.
+pub fn begin() -> Result<lockdown::CoreLimit> {
+    let core_limit = protect()?;
+    hold_signals()?;
+    Ok(core_limit)
 }
 
 /// The plan of a start; every problem of the configuration at once.

@@ -34,8 +34,27 @@ const LETTING_GO: Duration = Duration::from_millis(2200);
 pub struct Outcome {
     /// The secret, as an index into the plan's.
     pub secret: usize,
-    /// Its value, or its values by name, or why there is none.
-    pub result: Result<Vec<Part>, Failure>,
+    /// What was found, or why nothing was.
+    pub result: Result<Finding, Failure>,
+}
+
+/// What a fetch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// The secrets are used.
+    Use,
+    /// Each is fetched and given back, to say whether it can be had. None cuts the others short.
+    Try,
+    /// None is fetched: the stores are asked for their places.
+    Survey,
+}
+
+/// What was found of one secret.
+pub enum Finding {
+    /// Its value, or its values by name.
+    Values(Vec<Part>),
+    /// What the store says of its place.
+    Place(u16),
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
@@ -57,6 +76,8 @@ pub struct Failure {
 
 /// What to fetch, and how.
 pub struct Order<'p> {
+    /// What for.
+    pub aim: Aim,
     /// The secrets.
     pub secrets: &'p [Secret],
     /// The provider instances in use.
@@ -117,11 +138,17 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
                 Ok(store) => {
                     let (store, locator) = (store.clone(), locator.clone());
                     let is_list = secrets.iter().any(|secret| order.secrets[*secret].is_list);
-                    running.spawn_local(async move { (secrets, store.answer(&locator, is_list).await) });
+                    running.spawn_local(async move {
+                        let answer = match order.aim {
+                            Aim::Use | Aim::Try => store.answer(&locator, is_list).await,
+                            Aim::Survey => store.place(&locator).await,
+                        };
+                        (secrets, answer)
+                    });
                 }
                 Err(error) => {
                     outcomes.extend(secrets.into_iter().map(|secret| failed(secret, again(error), 1)));
-                    end(&ended);
+                    end(&ended, order.aim);
                 }
             }
         }
@@ -132,12 +159,12 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
         let Ok((secrets, answer)) = joined else { continue };
         let selected = select::all(order.secrets, &secrets, &answer);
         if selected.iter().any(|outcome| is_fatal(outcome, order.secrets)) {
-            end(&ended);
+            end(&ended, order.aim);
         }
         outcomes.extend(selected);
     }
-    let ending =
-        if outcomes.iter().any(|outcome| is_fatal(outcome, order.secrets)) { Ending::Failed } else { Ending::Fetched };
+    let failed = outcomes.iter().any(|outcome| is_fatal(outcome, order.secrets));
+    let ending = if failed || order.aim != Aim::Use { Ending::Failed } else { Ending::Fetched };
     let last = match ending {
         Ending::Fetched => order.deadline,
         Ending::Failed => order.deadline + OVERTIME,
@@ -163,7 +190,10 @@ fn again(error: &ProviderError) -> ProviderError {
     ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) }
 }
 
-/// Marks the start as failed, once.
-fn end(ended: &watch::Sender<Option<Instant>>) {
+/// Marks the start as failed, once. Where each secret is tried for itself, the others go on.
+fn end(ended: &watch::Sender<Option<Instant>>, aim: Aim) {
+    if aim != Aim::Use {
+        return;
+    }
     ended.send_if_modified(|at| at.is_none() && at.replace(Instant::now() + GRACE).is_none());
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_core::{ErrorKind, Fetched, Locator, ProviderError};
+use handfast_core::{BoxFuture, ErrorKind, Locator, Provider, ProviderError};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -32,8 +32,11 @@ pub struct Cutoff {
     pub ended: Ended,
 }
 
+/// What is asked of a provider.
+pub type Request<T> = for<'a> fn(&'a dyn Provider, &'a Locator) -> BoxFuture<'a, Result<T, ProviderError>>;
+
 /// Asks until there is an answer, a failure that will not pass, or no time.
-pub async fn until_final(store: &Store, locator: &Locator) -> Result<Fetched, Failure> {
+pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T>) -> Result<T, Failure> {
     let mut cutoff = store.cutoff.clone();
     let mut attempts = 0;
     let mut before = None;
@@ -45,14 +48,14 @@ pub async fn until_final(store: &Store, locator: &Locator) -> Result<Fetched, Fa
                 // The one that held it before may have used all the time.
                 Some(_permit) if Instant::now() < cutoff.end() => {
                     attempts += 1;
-                    let answer = cutoff.bound(store.provider.fetch(locator)).await;
+                    let answer = cutoff.bound(request(&*store.provider, locator)).await;
                     answer.unwrap_or_else(|| Err(cutoff.no_answer(before.take())))
                 }
                 _ => Err(before.take().unwrap_or_else(|| cutoff.not_asked())),
             }
         };
         let error = match result {
-            Ok(fetched) => return Ok(fetched),
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         let tried_enough = store.max_retries.is_some_and(|most| attempts > most);

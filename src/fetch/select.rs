@@ -17,36 +17,38 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::store::{Answer, Asked, Listed};
-use super::{Failure, Outcome, Part, again};
+use super::{Failure, Finding, Outcome, Part, again};
 use crate::plan::Secret;
 
 /// Gives each secret its part of the answer that they share.
 pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> {
-    let select = |&secret: &usize| Outcome { secret, result: of_answer(&plan[secret].reference, answer) };
-    secrets.iter().map(select).collect()
+    let select = |secret: usize| match answer {
+        Answer::Place(Ok(place)) => Ok(Finding::Place(*place)),
+        Answer::Place(Err(failure)) => Err(once_more(failure)),
+        Answer::One(asked) => {
+            value(asked).and_then(|value| of_value(&plan[secret].reference, value)).map(Finding::Values)
+        }
+        Answer::List(Err(failure)) => Err(once_more(failure)),
+        Answer::List(Ok(secrets)) => of_list(&plan[secret].reference, secrets).map(Finding::Values),
+    };
+    secrets.iter().map(|&secret| Outcome { secret, result: select(secret) }).collect()
 }
 
-fn of_answer(reference: &SecretRef, answer: &Answer) -> Result<Vec<Part>, Failure> {
-    match answer {
-        Answer::One(asked) => of_value(reference, value(asked)?),
-        Answer::List(Err(failure)) => Err(once_more(failure)),
-        Answer::List(Ok(secrets)) => {
-            let mut all = Vec::new();
-            for (name, listed) in secrets {
-                let parts = match listed {
-                    Listed::Value(value) => of_value(reference, value),
-                    Listed::Asked(asked) => value(asked).and_then(|value| of_value(reference, value)),
-                };
-                // A list's failure names the secret: the reference does not.
-                let parts = parts.map_err(|mut failure| {
-                    failure.error.message = format!("`{}`: {}", name.escape_debug(), failure.error.message);
-                    failure
-                })?;
-                all.extend(parts.into_iter().map(|part| Part { name: Some(name.clone()), ..part }));
-            }
-            Ok(all)
-        }
+fn of_list(reference: &SecretRef, secrets: &[(String, Listed)]) -> Result<Vec<Part>, Failure> {
+    let mut all = Vec::new();
+    for (name, listed) in secrets {
+        let parts = match listed {
+            Listed::Value(value) => of_value(reference, value),
+            Listed::Asked(asked) => value(asked).and_then(|value| of_value(reference, value)),
+        };
+        // A list's failure names the secret: the reference does not.
+        let parts = parts.map_err(|mut failure| {
+            failure.error.message = format!("`{}`: {}", name.escape_debug(), failure.error.message);
+            failure
+        })?;
+        all.extend(parts.into_iter().map(|part| Part { name: Some(name.clone()), ..part }));
     }
+    Ok(all)
 }
 
 fn of_value(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Failure> {

@@ -41,6 +41,8 @@ pub enum Answer {
     One(Rc<Asked>),
     /// The secrets of a list, each with its name, or why there is no list.
     List(Result<Vec<(String, Listed)>, Failure>),
+    /// What the store says of its place.
+    Place(Result<u16, Failure>),
 }
 
 /// A secret of a list.
@@ -69,15 +71,21 @@ impl Store {
         if is_list { Answer::List(self.list(locator).await) } else { Answer::One(self.ask(locator).await) }
     }
 
+    /// Asks for a locator's place.
+    pub async fn place(self: Rc<Self>, locator: &Locator) -> Answer {
+        Answer::Place(until_final(&self, locator, |provider, locator| provider.place(locator)).await)
+    }
+
     /// Asks once, however many want to know.
     async fn ask(&self, locator: &Locator) -> Rc<Asked> {
         let asked = self.answers.borrow_mut().entry(locator.clone()).or_default().clone();
-        asked.get_or_init(|| until_final(self, locator)).await;
+        asked.get_or_init(|| until_final(self, locator, |provider, locator| provider.fetch(locator))).await;
         asked
     }
 
     async fn list(self: Rc<Self>, locator: &Locator) -> Result<Vec<(String, Listed)>, Failure> {
-        let Content::List(entries) = until_final(&self, locator).await?.content else { return Ok(Vec::new()) };
+        let fetched = until_final(&self, locator, |provider, locator| provider.fetch(locator)).await?;
+        let Content::List(entries) = fetched.content else { return Ok(Vec::new()) };
         let mut secrets = Vec::new();
         let mut running = JoinSet::new();
         for Entry { name, found } in entries {

@@ -6,22 +6,29 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use handfast_core::ErrorKind;
+use handfast_core::{ErrorKind, SecretValue};
 use nix::unistd::Pid;
 
 use super::frame::{self, Batch, FIRST_GENERATION, Kind};
 use super::sandbox;
 use crate::config::Environment;
 use crate::error::{Class, reason};
-use crate::fetch::{self, Fetched, Order, Outcome};
+use crate::fetch::{self, Aim, Fetched, Finding, Order, Outcome};
 use crate::plan::{Instance, Plan};
 use crate::sys;
 
 /// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
 ///
 /// The socket closes with the process: for the privileged one, its end means that the exit code is there.
-pub fn run(plan: &Plan, instances: Vec<Instance>, environment: Environment, mut socket: UnixStream, parent: Pid) -> ! {
-    let code = match serve(plan, instances, environment, &mut socket, parent) {
+pub fn run(
+    aim: Aim,
+    plan: &Plan,
+    instances: Vec<Instance>,
+    environment: Environment,
+    mut socket: UnixStream,
+    parent: Pid,
+) -> ! {
+    let code = match serve(aim, plan, instances, environment, &mut socket, parent) {
         Ok(()) => 0,
         Err(class) => i32::from(class.exit_code()),
     };
@@ -30,6 +37,7 @@ pub fn run(plan: &Plan, instances: Vec<Instance>, environment: Environment, mut 
 }
 
 fn serve(
+    aim: Aim,
     plan: &Plan,
     instances: Vec<Instance>,
     environment: Environment,
@@ -42,13 +50,13 @@ fn serve(
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
     ready(parts, socket).map_err(|_| Class::Os)?;
-    let order =
-        Order { secrets: &plan.secrets, instances, concurrency: plan.concurrency, deadline: plan.deadline.at() };
+    let (secrets, concurrency, deadline) = (&plan.secrets[..], plan.concurrency, plan.deadline.at());
+    let order = Order { aim, secrets, instances, concurrency, deadline };
     let fetched = fetch::all(order, environment).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
-    send(plan, &fetched, socket).map_err(|_| Class::Os)
+    send(aim, plan, &fetched, socket).map_err(|_| Class::Os)
 }
 
 fn ready(parts: u8, socket: &mut UnixStream) -> io::Result<()> {
@@ -57,16 +65,20 @@ fn ready(parts: u8, socket: &mut UnixStream) -> io::Result<()> {
     batch.send(socket)
 }
 
-fn send(plan: &Plan, fetched: &Fetched, socket: &mut UnixStream) -> io::Result<()> {
+fn send(aim: Aim, plan: &Plan, fetched: &Fetched, socket: &mut UnixStream) -> io::Result<()> {
     let generation = FIRST_GENERATION;
     let mut batch = Batch::default();
     // First, so that what is wrong with a value that follows can be undone too. What is too long ends by itself.
-    for (instance, told) in fetched.undo.iter().filter(|(_, told)| (1..=frame::MAX_UNDO).contains(&told.len())) {
+    let sendable = |told: &SecretValue| aim == Aim::Use && (1..=frame::MAX_UNDO).contains(&told.len());
+    for (instance, told) in fetched.undo.iter().filter(|(_, told)| sendable(told)) {
         batch.add(Kind::GiveBack, generation, *instance, [Cow::Borrowed(told.expose())])?;
     }
     for &Outcome { secret, ref result } in &fetched.outcomes {
         match result {
-            Ok(parts) => {
+            Ok(Finding::Place(place)) => {
+                batch.add(Kind::Place, generation, secret, [Cow::Owned(place.to_be_bytes().to_vec())])?;
+            }
+            Ok(Finding::Values(parts)) => {
                 if parts.iter().any(|part| part.name.is_some()) || plan.secrets[secret].is_several() {
                     let count = (parts.len() as u32).to_be_bytes().to_vec();
                     batch.add(Kind::Fields, generation, secret, [Cow::Owned(count)])?;
@@ -79,7 +91,9 @@ fn send(plan: &Plan, fetched: &Fetched, socket: &mut UnixStream) -> io::Result<(
                     }
                     let length = Cow::Owned((end as u16).to_be_bytes().to_vec());
                     let name = Cow::Borrowed(&name.as_bytes()[..end]);
-                    batch.add(Kind::Value, generation, secret, [length, name, Cow::Borrowed(part.value.expose())])?;
+                    // What is only tried leaves the worker by name alone.
+                    let value = if aim == Aim::Use { part.value.expose() } else { &[] };
+                    batch.add(Kind::Value, generation, secret, [length, name, Cow::Borrowed(value)])?;
                 }
             }
             Err(failure) if failure.error.kind == ErrorKind::NotFound && plan.secrets[secret].optional => {

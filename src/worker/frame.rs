@@ -42,6 +42,8 @@ pub enum Kind {
     /// What it takes to give back what a provider instance was given, in bytes that are the provider's own. In place of the
     /// secret stands the instance.
     GiveBack = 7,
+    /// What the store says of a secret's place, as two bytes, where only that was asked.
+    Place = 8,
 }
 
 /// A frame's header.
@@ -79,6 +81,7 @@ impl Header {
             [5, 0, 0, 0] => Kind::Commit,
             [6, 0, 0, 0] => Kind::Fields,
             [7, 0, 0, 0] => Kind::GiveBack,
+            [8, 0, 0, 0] => Kind::Place,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -87,6 +90,7 @@ impl Header {
             Kind::Value => (2, 2 + MAX_NAME + MAX_SECRET),
             Kind::Missing | Kind::Commit => (0, 0),
             Kind::Fields => (4, 4),
+            Kind::Place => (2, 2),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
             Kind::GiveBack => (1, MAX_UNDO),
         };
@@ -215,10 +219,12 @@ mod tests {
         assert!(header(2, 0, 2).is_some());
         for (kind, second, length) in [
             (0, 0, 0),
-            (8, 0, 0),
+            (9, 0, 0),
             (7, 0, 0),
             (7, 0, (1 << 20) + 1),
             (6, 0, 5),
+            (8, 0, 0),
+            (8, 0, 3),
             (2, 1, 2),
             (2, 0, 1),
             (2, 0, u32::MAX),

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod failures;
 mod frame;
 mod receive;
 pub mod sandbox;
@@ -18,14 +19,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
+pub use failures::sum;
 pub use undo::Undo;
 pub use watch::Watch;
 
 use crate::config::Environment;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, reason};
+use crate::fetch::Aim;
 use crate::plan::Plan;
 use crate::sys;
+use receive::Received;
 
 /// How long after the deadline, or after its failures, the worker may still take to say that it is over: more than it takes
 /// to give back what it was given.
@@ -43,25 +47,89 @@ pub fn fetch(
     undo: &mut Undo,
     meanwhile: impl FnOnce(&Plan) -> Result<()>,
 ) -> Result<Vec<Arrived>> {
+    let received = exchange(Aim::Use, plan, environment, watch, undo, meanwhile)?;
+    Ok(received.arrived)
+}
+
+/// What became of a secret that was only tried.
+pub enum Tried {
+    /// It can be had.
+    Fine,
+    /// It does not exist, which is no failure.
+    Missing,
+    /// It cannot be had.
+    Failed(Error),
+}
+
+impl Tried {
+    /// Why it cannot be had.
+    pub fn failure(&self) -> Option<&Error> {
+        match self {
+            Tried::Failed(error) => Some(error),
+            Tried::Fine | Tried::Missing => None,
+        }
+    }
+}
+
+/// Fetches every secret as [`fetch`] does and gives each back, in the plan's order. No value leaves the worker.
+pub fn attempt(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
+    let received = exchange(Aim::Try, plan, environment, watch, &mut Undo::default(), |_| Ok(()))?;
+    let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
+    received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
+    received.failures.into_iter().for_each(|(secret, error)| tried[secret] = Tried::Failed(error));
+    Ok(tried)
+}
+
+/// Asks the stores for the secrets' places, in the plan's order. The plan keeps its instances.
+pub fn survey(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<u16>> {
+    let received = exchange(Aim::Survey, plan, environment, watch, &mut Undo::default(), |_| Ok(()))?;
+    let mut places = vec![0; plan.secrets.len()];
+    received.places.into_iter().for_each(|(secret, place)| places[secret] = place);
+    Ok(places)
+}
+
+fn exchange(
+    aim: Aim,
+    plan: &mut Plan,
+    environment: Environment,
+    watch: &Watch<'_>,
+    undo: &mut Undo,
+    meanwhile: impl FnOnce(&Plan) -> Result<()>,
+) -> Result<Received> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
     let instances = std::mem::take(&mut plan.instances);
     let parent = nix::unistd::getpid();
     // The worker never returns from here: it ends in `child::run`.
     let pid = match sys::process::fork().map_err(|error| system("fork the worker", error))? {
-        ForkResult::Child => child::run(plan, instances, environment, theirs, parent),
+        ForkResult::Child => child::run(aim, plan, instances, environment, theirs, parent),
         ForkResult::Parent { child } => child,
     };
     drop(theirs);
-    undo.keep(instances, environment);
+    match aim {
+        Aim::Use => undo.keep(instances, environment),
+        Aim::Try => drop((instances, environment)),
+        Aim::Survey => {
+            drop(environment);
+            plan.instances = instances;
+        }
+    }
     let mut worker = Worker { pid, reaped: None };
     meanwhile(plan)?;
     let backstop = plan.deadline.at() + LAST_WORDS;
-    let received = receive::generation(plan, undo, &ours, &mut watch.with_worker(&mut worker, backstop))?;
+    let mut received = receive::generation(aim, plan, undo, &ours, &mut watch.with_worker(&mut worker, backstop))?;
+    if !received.failures.is_empty() {
+        // Where each secret is tried for itself, so is its failure told. The worker is gone, or ends here.
+        let failures = std::mem::take(&mut received.failures);
+        if aim == Aim::Try {
+            return Ok(Received { failures, ..received });
+        }
+        return Err(sum(failures.into_iter().map(|(_, error)| error).collect(), plan.secrets.len()));
+    }
     receive::end(&ours, &mut watch.with_worker(&mut worker, backstop))?;
     worker.finish()?;
     undo.settle();
     sandbox::report(received.sandbox, plan.isolation.strict)?;
-    Ok(received.arrived)
+    Ok(received)
 }
 
 /// A worker that is reaped on every path: killed first where it has not ended by itself.

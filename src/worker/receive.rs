@@ -6,16 +6,18 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
-use handfast_core::{ErrorKind, SecretValue};
+use handfast_core::SecretValue;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::LAST_WORDS;
+use super::failures::class;
 use super::frame::{self, HEADER, Header, Kind};
 use super::undo::Undo;
 use super::watch::WorkerWatch;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, Subject};
+use crate::fetch::Aim;
 use crate::plan::{Plan, Secret, Target, valid_name};
 
 /// No more values than this in one generation.
@@ -26,10 +28,16 @@ const MAX_BYTES: usize = 64 << 20;
 
 const AFTER_COMMIT: &str = "something after its commit";
 
-/// What the worker sent, checked against the plan.
+/// What the worker sent, checked against the plan. Each secret is in one of these.
 pub struct Received {
     /// The values.
     pub arrived: Vec<Arrived>,
+    /// Optional secrets that do not exist.
+    pub missing: Vec<usize>,
+    /// What the stores say of the secrets' places.
+    pub places: Vec<(usize, u16)>,
+    /// Why secrets could not be fetched.
+    pub failures: Vec<(usize, Error)>,
     /// What the worker's sandbox is made of.
     pub sandbox: u8,
 }
@@ -37,18 +45,22 @@ pub struct Received {
 /// Receives one generation. Everything is held back until its commit, but for what goes into `undo`: that is needed where
 /// the rest cannot be used.
 pub fn generation(
+    aim: Aim,
     plan: &Plan,
     undo: &mut Undo,
     socket: &UnixStream,
     watch: &mut WorkerWatch<'_, '_>,
 ) -> Result<Received> {
     let mut receiver = Receiver {
+        aim,
         plan,
         answered: BTreeSet::new(),
         awaited: BTreeMap::new(),
         names: BTreeSet::new(),
         refused: BTreeSet::new(),
         arrived: Vec::new(),
+        missing: Vec::new(),
+        places: Vec::new(),
         failures: Vec::new(),
         values: 0,
         bytes: 0,
@@ -60,9 +72,16 @@ pub fn generation(
         socket.read(&mut header, watch)?;
         let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
         let about_none = matches!(header.kind, Kind::Ready | Kind::Commit);
+        let answers_another_question = match header.kind {
+            Kind::Place => aim != Aim::Survey,
+            Kind::Value | Kind::Fields | Kind::Missing => aim == Aim::Survey,
+            Kind::GiveBack => aim != Aim::Use,
+            Kind::Ready | Kind::Failed | Kind::Commit => false,
+        };
         if header.generation != frame::FIRST_GENERATION
             || (receiver.sandbox.is_none() && header.kind != Kind::Ready)
             || (about_none && header.secret != 0)
+            || answers_another_question
         {
             return Err(lie("a frame out of order"));
         }
@@ -83,19 +102,20 @@ pub fn generation(
                     return Err(lie("what to undo twice, or of an instance that is not in the plan"));
                 }
             }
+            Kind::Place => receiver.place(header, &mut socket, watch)?,
             Kind::Commit => {
-                let received = receiver.commit();
-                if received.is_ok() && !socket.is_empty() {
+                let received = receiver.commit()?;
+                if received.failures.is_empty() && !socket.is_empty() {
                     return Err(lie(AFTER_COMMIT));
                 }
                 // What the stores refused is told in any case. Till then the worker drops what the others gave, and so wipes it.
-                if received.as_ref().is_err_and(|error| error.class != Class::Internal) {
+                if !received.failures.is_empty() {
                     watch.hurry(LAST_WORDS);
                     if let Err(error) = end(socket.socket, watch) {
                         tracing::debug!(target: "handfast", "after its failures: {}", error.message);
                     }
                 }
-                return received;
+                return Ok(received);
             }
         }
     }
@@ -114,6 +134,7 @@ pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<(
 }
 
 struct Receiver<'p> {
+    aim: Aim,
     plan: &'p Plan,
     /// Secrets that are answered, for `#*` by how many fields it has.
     answered: BTreeSet<usize>,
@@ -124,7 +145,9 @@ struct Receiver<'p> {
     /// Secrets one of whose fields cannot be a file: one failure each, however many such fields come.
     refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
-    failures: Vec<Error>,
+    missing: Vec<usize>,
+    places: Vec<(usize, u16)>,
+    failures: Vec<(usize, Error)>,
     /// Values so far, also refused ones.
     values: usize,
     /// Their bytes.
@@ -164,7 +187,7 @@ impl Receiver<'_> {
         let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
             return Err(lie("a frame that does not exist"));
         };
-        if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0 && !every) {
+        if name_length > frame::MAX_NAME || value_length > self.longest_value() || (name_length > 0 && !every) {
             return Err(lie("a frame that does not exist"));
         }
         self.values += 1;
@@ -182,6 +205,11 @@ impl Receiver<'_> {
             Err(why) => self.refuse(index, secret, &why),
         }
         Ok(())
+    }
+
+    /// What is only tried stays in the worker.
+    fn longest_value(&self) -> usize {
+        if self.aim == Aim::Use { handfast_core::MAX_SECRET } else { 0 }
     }
 
     /// A field's name comes from the provider: with it, the file's name must still be one, and no other's. The error says
@@ -212,7 +240,8 @@ impl Receiver<'_> {
         let message = format!("cannot deliver `{}` from `{}`: {why}", secret.name, secret.reference);
         let hint = "a file's name has 1 to 128 of `A-Z a-z 0-9 . _ -` and does not start with a dot; `file = \"db-*\"` gives \
                     those of `#*` or a list a prefix";
-        self.failures.push(Error::new(Phase::Fetch, Class::Malformed, message).about(subject).hint(hint));
+        let error = Error::new(Phase::Fetch, Class::Malformed, message).about(subject).hint(hint);
+        self.failures.push((index, error));
     }
 
     fn missing(&mut self, header: Header) -> Result<()> {
@@ -221,6 +250,18 @@ impl Receiver<'_> {
             return Err(lie("a secret twice, or a needed one as missing"));
         }
         tracing::info!(target: "handfast", "the optional secret `{}` was not found: `{}`", secret.name, secret.reference);
+        self.missing.push(index);
+        Ok(())
+    }
+
+    fn place(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let (index, _) = secret(self.plan, header)?;
+        if !self.answered.insert(index) {
+            return Err(lie("a secret twice"));
+        }
+        let mut place = [0; 2];
+        socket.read(&mut place, watch)?;
+        self.places.push((index, u16::from_be_bytes(place)));
         Ok(())
     }
 
@@ -239,59 +280,23 @@ impl Receiver<'_> {
         let message = format!("cannot fetch `{}` from `{}`: {message}{tries}", secret.name, secret.reference);
         let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
         error.hint = hint;
-        self.failures.push(error);
+        self.failures.push((index, error));
         Ok(())
     }
 
     fn commit(self) -> Result<Received> {
         let complete = self.answered.len() == self.plan.secrets.len() && self.awaited.values().all(|left| *left == 0);
-        match complete {
-            false => Err(lie("a commit before every answer")),
-            _ if !self.failures.is_empty() => Err(sum(self.failures, self.plan.secrets.len())),
-            _ => Ok(Received { arrived: self.arrived, sandbox: self.sandbox.unwrap_or(0) }),
+        if !complete {
+            return Err(lie("a commit before every answer"));
         }
+        let Self { arrived, missing, places, failures, .. } = self;
+        Ok(Received { arrived, missing, places, failures, sandbox: self.sandbox.unwrap_or(0) })
     }
 }
 
 fn secret(plan: &Plan, header: Header) -> Result<(usize, &Secret)> {
     let index = header.secret as usize;
     plan.secrets.get(index).map(|secret| (index, secret)).ok_or_else(|| lie("a secret that is not in the plan"))
-}
-
-fn class(kind: ErrorKind) -> Class {
-    match kind {
-        ErrorKind::Denied => Class::Denied,
-        ErrorKind::NotFound => Class::NotFound,
-        ErrorKind::Untrusted => Class::Untrusted,
-        ErrorKind::Os => Class::Os,
-        ErrorKind::Unavailable => Class::Unavailable,
-        _ => Class::Malformed,
-    }
-}
-
-/// One failure, or several as one whose class is the first of the contract's order that any of them has.
-fn sum(mut failures: Vec<Error>, secrets: usize) -> Error {
-    const ORDER: [Class; 7] = [
-        Class::Denied,
-        Class::Untrusted,
-        Class::NotFound,
-        Class::Malformed,
-        Class::Unavailable,
-        Class::Os,
-        Class::Internal,
-    ];
-    let rank = |error: &Error| ORDER.iter().position(|class| *class == error.class).unwrap_or(ORDER.len());
-    failures.sort_by_key(rank);
-    if failures.len() == 1 {
-        return failures.remove(0);
-    }
-    let first = &failures[0];
-    let references: Vec<&str> =
-        failures.iter().filter_map(|error| Some(error.subject.as_ref()?.reference.as_str())).collect();
-    let message = format!("{} of {secrets} secrets could not be fetched: {}", failures.len(), references.join(", "));
-    let mut error = Error::new(Phase::Fetch, first.class, message);
-    error.subject.clone_from(&first.subject);
-    error.parts(failures)
 }
 
 fn too_much(plan: &Plan) -> Error {

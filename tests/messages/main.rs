@@ -139,9 +139,14 @@ fn run(transcript: &Transcript) -> Vec<String> {
     };
     let code = output.status.code().expect("no signal");
     let stdout = String::from_utf8(output.stdout).expect("it is text");
-    // What `check` says of the machine is the machine's.
-    let machine = |line: &&str| !["files", "descriptors", "not here"].iter().any(|title| line.starts_with(title));
-    let stdout = stdout.lines().filter(machine).map(|line| steady(&format!("> {line}")));
+    // What `check` says of the machine is the machine's, with the lines that go on below a title.
+    let mut is_machines = false;
+    let others = |line: &&str| {
+        is_machines = ["files", "descriptors", "not here"].iter().any(|title| line.starts_with(title))
+            || is_machines && line.starts_with("              ");
+        !is_machines
+    };
+    let stdout = stdout.lines().filter(others).map(|line| steady(&format!("> {line}")));
     stdout.chain(stderr.lines().map(steady)).chain([format!("[{code}]")]).collect()
 }
 

@@ -65,6 +65,12 @@ pub trait Configured {
         None
     }
 
+    /// The least-privilege policy that these locators need, in the store's own language; `None` where the store has none.
+    /// With each stands what [`Provider::place`] said of it, 0 where it was not asked. The text is the same each time.
+    fn policy(&self, _: &[(&Locator, u16)]) -> Option<String> {
+        None
+    }
+
     /// Makes the client. Runs in the worker, once, and only when the instance is in use.
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError>;
 }
@@ -80,6 +86,12 @@ pub trait Configured {
 pub trait Provider {
     /// Fetches what a locator names.
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>>;
+
+    /// What the store says of a locator's place, for [`Configured::policy`]: a number that means something to this provider
+    /// alone, and 0 for nothing. A number, since it leaves the worker: the privileged process takes no text of a store.
+    fn place<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<u16, ProviderError>> {
+        Box::pin(async { Ok(0) })
+    }
 
     /// Lets go of the store once everything is fetched, or the start has failed: gives back what would outlive it unused,
     /// such as a login's token. Best effort, and within the time that the caller gives.

@@ -2,7 +2,7 @@
 //!
 //! The files are the way of a fetch: [`settings`] (where Vault is, who we are), [`session`] (the login, its token, what is
 //! given back), [`mounts`] (what stands where in Vault), [`store`] (from a locator to requests, from answers to values),
-//! [`api`] (one exchange), [`explain`] (what a refusal means).
+//! [`api`] (one exchange), [`explain`] (what a refusal means). [`policy`] says what all of it must be allowed.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -11,6 +11,7 @@ mod auth;
 mod explain;
 mod locator;
 mod mounts;
+mod policy;
 mod session;
 mod settings;
 mod store;

@@ -10,6 +10,11 @@ pub fn is_list(locator: &Locator) -> bool {
     locator.path.ends_with("/*")
 }
 
+/// The path that is asked for. A list's keeps its slash: Vault's own client sends it, and policies are matched with it.
+pub fn asked(locator: &Locator) -> &str {
+    locator.path.strip_suffix('*').filter(|_| is_list(locator)).unwrap_or(&locator.path)
+}
+
 /// Whether a locator can be asked for. The error says what is wrong, and what is expected instead.
 pub fn check(locator: &Locator) -> Result<(), (String, String)> {
     let fail = |message: &str, hint: &str| Err((message.to_owned(), hint.to_owned()));

@@ -35,7 +35,7 @@ pub struct Mount {
 }
 
 /// Mounts that every Vault has, and none can move.
-const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
+pub const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 
 /// The mounts that are known.
 pub struct Mounts {
@@ -105,7 +105,8 @@ impl Mount {
     }
 }
 
-fn below<'p>(path: &'p str, mount: &str) -> Option<&'p str> {
+/// What of a path stands below a mount; `None` where it is elsewhere.
+pub fn below<'p>(path: &'p str, mount: &str) -> Option<&'p str> {
     path.strip_prefix(mount)?.strip_prefix('/')
 }
 

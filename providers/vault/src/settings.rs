@@ -13,6 +13,7 @@ use crate::api::Api;
 use crate::auth::{self, Method};
 use crate::locator;
 use crate::mounts::{KINDS, Mount, Mounts};
+use crate::policy;
 use crate::session::Session;
 use crate::store::Store;
 use crate::tls;
@@ -91,6 +92,10 @@ impl Configured for Vault {
             "`danger_skip_tls_verify`: any server is taken for Vault, and whoever is on the way reads every secret"
                 .into()
         })
+    }
+
+    fn policy(&self, wanted: &[(&Locator, u16)]) -> Option<String> {
+        Some(policy::hcl(&self.mounts, self.namespace.as_deref(), wanted))
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

@@ -14,8 +14,9 @@ use vaultrs::api::kv2::requests::ReadSecretRequest;
 use crate::api::{self, Answer, endpoints};
 use crate::auth::Login;
 use crate::explain::Attempt;
-use crate::locator::{UNWRAP, is_list};
+use crate::locator::{UNWRAP, asked, is_list};
 use crate::mounts::{Kind, Mount, Mounts};
+use crate::policy;
 use crate::session::Session;
 
 /// As many as a start takes; each costs a request.
@@ -38,14 +39,23 @@ impl Provider for Store {
             if locator.path == UNWRAP {
                 return self.unwrap(&login).await;
             }
-            // A list's path keeps its slash: Vault's own client sends it, and policies are matched with it.
-            let path = locator.path.strip_suffix('*').filter(|_| is_list(locator)).unwrap_or(&locator.path);
+            let path = asked(locator);
             let mount = self.mounts.of(path, &self.session.api, login.token.as_ref()).await?;
             match &locator.params {
                 _ if is_list(locator) => self.list(path, &mount, &login).await,
                 Some(params) => self.write(path, params, &mount, &login).await,
                 None => self.read(locator, &mount, &login).await,
             }
+        })
+    }
+
+    fn place<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<u16, ProviderError>> {
+        Box::pin(async move {
+            if locator.path == UNWRAP {
+                return Ok(policy::UNKNOWN);
+            }
+            let login = self.session.login().await?;
+            policy::place(self.mounts.of(asked(locator), &self.session.api, login.token.as_ref()).await)
         })
     }
 

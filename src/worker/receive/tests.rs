@@ -60,13 +60,17 @@ fn plan() -> Plan {
 
 /// Receives from a worker that sends these bytes and ends.
 fn receive(bytes: &[u8]) -> Result<Received> {
-    receive_from(|mut theirs| {
+    receive_for(Aim::Use, bytes)
+}
+
+fn receive_for(aim: Aim, bytes: &[u8]) -> Result<Received> {
+    receive_from(aim, |mut theirs| {
         // The rest is of no use to a reader that has refused the beginning.
         drop(theirs.write_all(bytes));
     })
 }
 
-fn receive_from(worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
+fn receive_from(aim: Aim, worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let signals = signals::Watch::new(&[]).unwrap();
     let watch = Watch::new(&signals);
@@ -75,7 +79,7 @@ fn receive_from(worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
-        let received = generation(&plan(), &mut Undo::default(), &ours, &mut watch)
+        let received = generation(aim, &plan(), &mut Undo::default(), &ours, &mut watch)
             .and_then(|received| end(&ours, &mut watch).map(|()| received));
         ours.shutdown(Shutdown::Both).unwrap();
         received
@@ -108,7 +112,15 @@ fn fields(count: u32) -> Vec<u8> {
 }
 
 fn refused(frames: &[Vec<u8>]) -> (u8, String) {
-    let error = receive(&frames.concat()).err().unwrap_or_else(|| panic!("taken: {frames:?}"));
+    refused_for(Aim::Use, frames)
+}
+
+fn refused_for(aim: Aim, frames: &[Vec<u8>]) -> (u8, String) {
+    let error = match receive_for(aim, &frames.concat()) {
+        Err(error) => error,
+        Ok(Received { mut failures, .. }) if failures.len() == 1 => failures.remove(0).1,
+        Ok(_) => panic!("taken: {frames:?}"),
+    };
     (error.class.exit_code(), error.message)
 }
 
@@ -123,12 +135,54 @@ fn a_complete_generation_is_taken() {
         value(EVERY, b"", b""),
         commit(),
     ];
-    let Received { arrived, sandbox } = receive(&frames.concat()).unwrap();
+    let Received { arrived, missing, places, failures, sandbox } = receive(&frames.concat()).unwrap();
+    assert_eq!((missing, places, failures.len()), (vec![OPTIONAL], Vec::new(), 0));
     assert_eq!(sandbox, 3);
     let arrived: Vec<_> = arrived.iter().map(|one| (one.secret, one.file.as_deref(), one.value.expose())).collect();
     let expected: [(usize, Option<&str>, &[u8]); 3] =
         [(EVERY, Some("db-user"), b"root"), (NEEDED, None, b"\0\xff"), (EVERY, Some("db-"), b"")];
     assert_eq!(arrived, expected);
+}
+
+#[test]
+fn what_is_only_tried_comes_by_name_and_each_failure_stays_its_own() {
+    let failed = |secret, text: &[u8]| frame(Kind::Failed, secret, &[&[1, 0, 0, 0, 1, 0, 0, 0, 2][..], text].concat());
+    let frames =
+        [ready(), fields(1), value(EVERY, b"a", b""), failed(NEEDED, b"nohint"), failed(OPTIONAL, b"no"), commit()];
+    let Received { arrived, missing, failures, .. } = receive_for(Aim::Try, &frames.concat()).unwrap();
+    assert_eq!((arrived.len(), arrived[0].value.len(), missing.len()), (1, 0, 0));
+    let failures: Vec<_> =
+        failures.iter().map(|(secret, error)| (*secret, &*error.message, error.hint.as_deref())).collect();
+    let needed = "cannot fetch `needed` from `mock:needed`: no";
+    let optional = "cannot fetch `optional` from `mock:optional`: no";
+    assert_eq!(failures, [(NEEDED, needed, Some("hint")), (OPTIONAL, optional, None)]);
+    for (frame, expected) in [
+        (value(NEEDED, b"", b"x"), "the worker sent a frame that does not exist"),
+        (frame(Kind::Place, NEEDED, b"\0\0"), "the worker sent a frame out of order"),
+    ] {
+        assert_eq!(refused_for(Aim::Try, &[ready(), frame]), (70, expected.into()));
+    }
+}
+
+#[test]
+fn of_a_survey_nothing_but_numbers_is_taken() {
+    let place = |secret, number: &[u8]| frame(Kind::Place, secret, number);
+    let frames = [ready(), place(EVERY, &[1, 2]), place(NEEDED, &[0, 0]), place(OPTIONAL, &[255, 255]), commit()];
+    let received = receive_for(Aim::Survey, &frames.concat()).unwrap();
+    assert_eq!(received.places, [(EVERY, 0x0102), (NEEDED, 0), (OPTIONAL, 0xffff)]);
+    let out_of_order = "the worker sent a frame out of order";
+    for (frames, expected) in [
+        (vec![value(NEEDED, b"", b"x")], out_of_order),
+        (vec![fields(0)], out_of_order),
+        (vec![frame(Kind::Missing, OPTIONAL, b"")], out_of_order),
+        (vec![place(NEEDED, &[0, 0]), place(NEEDED, &[0, 0])], "the worker sent a secret twice"),
+        (vec![place(3, &[0, 0])], "the worker sent a secret that is not in the plan"),
+        (vec![place(NEEDED, &[0])], "the worker sent a frame that does not exist"),
+        (vec![place(NEEDED, &[0, 0]), commit()], "the worker sent a commit before every answer"),
+    ] {
+        let frames = [vec![ready()], frames].concat();
+        assert_eq!(refused_for(Aim::Survey, &frames), (70, expected.into()), "{frames:?}");
+    }
 }
 
 #[test]
@@ -229,7 +283,7 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
 #[test]
 fn a_flood_is_cut_off() {
     let flood = |name: &'static [u8], bytes: usize, most: usize| {
-        let error = receive_from(|mut theirs| {
+        let error = receive_from(Aim::Use, |mut theirs| {
             let begin = [ready(), fields(u32::MAX)].concat();
             theirs.write_all(&begin).unwrap();
             let one = value(EVERY, name, &vec![0; bytes]);
@@ -275,14 +329,14 @@ fn random_frames_are_taken_or_refused() {
         drop(theirs);
         let mut gone = Worker { pid, reaped: Some(WaitStatus::Exited(pid, 0)) };
         let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
-        match generation(&ours, &mut Undo::default(), &socket, &mut watch) {
-            Ok(received) => {
+        match generation(Aim::Use, &ours, &mut Undo::default(), &socket, &mut watch) {
+            Ok(received) if received.failures.is_empty() => {
                 assert!(received.arrived.len() <= MAX_VALUES);
                 assert!(received.arrived.iter().all(|one| one.file.as_deref().is_none_or(valid_name)));
                 taken += 1;
             }
             Err(error) if error.class == Class::Internal => lies += 1,
-            Err(_) => malformed += 1,
+            Ok(_) | Err(_) => malformed += 1,
         }
     }
     assert!(taken > 1000 && malformed > 1000 && lies > 10_000, "{taken} {malformed} {lies}");

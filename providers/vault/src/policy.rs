@@ -1,0 +1,163 @@
+//! The least that references need, as a policy in Vault's language
+//! (developer.hashicorp.com/vault/docs/concepts/policies): exactly their paths, with exactly what is done there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use handfast_core::{ErrorKind, Locator, ProviderError};
+
+use crate::locator::{UNWRAP, asked, is_list};
+use crate::mounts::{FIXED, Kind, Mount, below};
+
+/// What [`hcl`] shall know of a mount that was asked for. A token that may not know it is no failure: the policy is for one
+/// that may.
+pub fn place(mount: Result<Mount, ProviderError>) -> Result<u16, ProviderError> {
+    match mount {
+        Ok(mount) => Ok(encode(&mount)),
+        Err(error) if error.kind == ErrorKind::Denied => Ok(UNKNOWN),
+        Err(error) => Err(error),
+    }
+}
+
+/// Nothing is known of a mount.
+pub const UNKNOWN: u16 = 0;
+
+/// A mount in two bytes: how many parts of the locator's path it is, and its kind. Nothing where it is longer than any.
+fn encode(mount: &Mount) -> u16 {
+    let kind = match mount.kind {
+        Kind::Kv1 => 1,
+        Kind::Kv2 => 2,
+        Kind::Other => 3,
+    };
+    u8::try_from(mount.path.split('/').count()).map_or(UNKNOWN, |parts| u16::from_be_bytes([parts, kind]))
+}
+
+/// The mount of a locator, as [`encode`] has it; `None` where that is nothing, or cannot be.
+fn decode(place: u16, path: &str) -> Option<Mount> {
+    let [parts, kind] = place.to_be_bytes();
+    let kind = match kind {
+        1 => Kind::Kv1,
+        2 => Kind::Kv2,
+        3 => Kind::Other,
+        _ => return None,
+    };
+    let (end, _) = path.match_indices('/').nth(usize::from(parts).checked_sub(1)?)?;
+    Some(Mount { path: path[..end].to_owned(), kind })
+}
+
+/// What a policy grants, path by path.
+#[derive(Default)]
+struct Rules(BTreeMap<String, Rule>);
+
+#[derive(Default)]
+struct Rule {
+    capabilities: BTreeSet<&'static str>,
+    /// The guess that it stands for; empty where it is needed for certain.
+    guess: Option<&'static str>,
+}
+
+/// The policy that these locators need. `said` are the mounts that the configuration names; what the store said of each
+/// locator's stands beside it.
+pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u16)]) -> String {
+    let mut rules = Rules::default();
+    for (locator, place) in wanted {
+        rules.add(locator, mount_of(said, asked(locator), *place));
+    }
+    let mut text = String::from("# What handfast's references need, and nothing else.\n");
+    if let Some(namespace) = namespace {
+        let namespace = namespace.escape_debug();
+        text += &format!("# Write it in the namespace {namespace}: its paths are that namespace's.\n");
+    }
+    if rules.0.values().any(|rule| rule.guess.is_some()) {
+        text += "# A mount whose kind is not known has two paths: `mounts` in the configuration tells it, or `handfast policy --online`.\n";
+    }
+    for (path, Rule { capabilities, guess }) in &rules.0 {
+        text.push('\n');
+        if let Some(guess) = guess {
+            text += &format!("# {guess}\n");
+        }
+        if has_wildcard(path) {
+            text +=
+                "# A `*` at a path's end, and a `+` between slashes, stand for any name: this grants more than one.\n";
+        }
+        let capabilities: Vec<String> = capabilities.iter().map(|capability| format!("\"{capability}\"")).collect();
+        text += &format!("path {} {{\n  capabilities = [{}]\n}}\n", quoted(path), capabilities.join(", "));
+    }
+    text
+}
+
+/// The mount of a path: what the configuration says, else what the store has said.
+fn mount_of(said: &[Mount], path: &str, place: u16) -> Option<Mount> {
+    let fixed = FIXED.map(|path| Mount { path: path.to_owned(), kind: Kind::Other });
+    let known = said.iter().chain(&fixed).filter(|mount| below(path, &mount.path).is_some());
+    known.max_by_key(|mount| mount.path.len()).cloned().or_else(|| decode(place, path))
+}
+
+impl Rules {
+    fn add(&mut self, locator: &Locator, mount: Option<Mount>) {
+        let path = asked(locator);
+        // A wrapping token may open what it wraps, and nothing else.
+        if path == UNWRAP {
+            return;
+        }
+        if locator.params.is_some() {
+            // A cubbyhole tells a new path from one that is there; what else answers a write knows updates only.
+            let creates = below(path, "cubbyhole").is_some();
+            self.grant(path.to_owned(), creates.then_some("create").into_iter().chain(["update"]), None);
+            return;
+        }
+        let first = || path.split('/').next().unwrap_or(path).to_owned();
+        match mount {
+            Some(Mount { path: mount, kind: Kind::Kv2 }) => self.kv2(locator, &mount, None),
+            Some(_) => self.plain(locator, None),
+            None => {
+                self.plain(locator, Some("where its mount is not KV 2"));
+                self.kv2(locator, &first(), Some("where its mount is KV 2"));
+            }
+        }
+    }
+
+    fn plain(&mut self, locator: &Locator, guess: Option<&'static str>) {
+        let path = asked(locator);
+        if is_list(locator) {
+            self.grant(path.to_owned(), ["list"], guess);
+            self.grant(format!("{path}+"), ["read"], guess);
+        } else {
+            self.grant(path.to_owned(), ["read"], guess);
+        }
+    }
+
+    fn kv2(&mut self, locator: &Locator, mount: &str, guess: Option<&'static str>) {
+        let rest = below(asked(locator), mount).unwrap_or_default();
+        if is_list(locator) {
+            self.grant(format!("{mount}/metadata/{rest}"), ["list"], guess);
+            self.grant(format!("{mount}/data/{rest}+"), ["read"], guess);
+        } else {
+            self.grant(format!("{mount}/data/{rest}"), ["read"], guess);
+        }
+    }
+
+    fn grant(
+        &mut self,
+        path: String,
+        capabilities: impl IntoIterator<Item = &'static str>,
+        guess: Option<&'static str>,
+    ) {
+        let rule = self.0.entry(path).or_insert_with(|| Rule { guess, ..Rule::default() });
+        rule.capabilities.extend(capabilities);
+        rule.guess = rule.guess.and(guess);
+    }
+}
+
+/// Whether a path that was written for one secret stands for several in a policy. A list's own `+` is meant so.
+fn has_wildcard(path: &str) -> bool {
+    let parts = path.strip_suffix("/+").unwrap_or(path);
+    path.ends_with('*') || parts.split('/').any(|part| part == "+")
+}
+
+/// A path as HCL has it.
+fn quoted(path: &str) -> String {
+    format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests;
