@@ -1,6 +1,6 @@
 //! What Vault's refusals mean, in our words.
 //!
-//! Of an answer's body only the `errors` strings of a status from 400 to 499 are looked at, and never printed: they select
+//! Of an answer's body only the `errors` strings of a refusal are looked at, and never printed: they select
 //! one of the texts here. They may quote a request, and with it a credential.
 
 use handfast_core::{ErrorKind, ProviderError};
@@ -131,8 +131,11 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
                 SEALED
             } else if says("local node not active") || says("standby") {
                 "this Vault is a standby, and there is no active one"
-            } else {
+            } else if response.status() == 503 {
                 return Some(response.failure(attempted));
+            } else {
+                // Some login methods say so that they refuse.
+                return None;
             }
         }
         _ => return None,
