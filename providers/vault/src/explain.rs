@@ -132,7 +132,8 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
             } else if says("local node not active") || says("standby") {
                 "this Vault is a standby, and there is no active one"
             } else {
-                return Some(response.failure(attempted));
+                // Some refusals are a 500 too: what this one is, is said by who knows what was asked for.
+                return (response.status() == 503).then(|| response.failure(attempted));
             }
         }
         _ => return None,
