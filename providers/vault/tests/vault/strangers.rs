@@ -46,7 +46,7 @@ fn an_answer_that_is_not_what_the_interface_promises_is_malformed() {
         (
             "kv-v2",
             r#"{"lease_id":["hunter2"]}"#,
-            unreadable("it is not what Vault's interface promises, at line 1 column 12"),
+            unreadable("it is not what its interface promises, at line 1 column 12"),
         ),
         (
             "kv-v2",
@@ -150,13 +150,13 @@ fn each_fault_of_the_way_is_named() {
         (
             Fault::DuplicateKey("data"),
             format!(
-                "Malformed: {read} it is not what Vault's interface promises, at line 1 column COLUMN\n{elsewhere}"
+                "Malformed: {read} it is not what its interface promises, at line 1 column COLUMN\n{elsewhere}"
             ),
         ),
         (
             Fault::Deep(10_000),
             format!(
-                "Malformed: {read} it is not what Vault's interface promises, at line 1 column COLUMN\n{elsewhere}"
+                "Malformed: {read} it is not what its interface promises, at line 1 column COLUMN\n{elsewhere}"
             ),
         ),
         (Fault::RetryAfter(429, "3".into()), "Unavailable: cannot read `secret/DB`: a rate limit is reached".into()),
