@@ -147,7 +147,7 @@ fn the_last_line_as_json_has_the_contracts_fields_in_its_order() {
     assert_eq!((&line["provider"], &line["reference"]), (&"store".into(), &"store:db#passwort".into()));
     assert_eq!(
         (&line["phase"], &line["attempts"], &line["hint"]),
-        (&"fetch".into(), &1.into(), &"did you mean `#password`?".into())
+        (&"fetch".into(), &1.into(), &"did you mean `#password`? it has `password`".into())
     );
     assert!(line["elapsed_ms"].as_u64().is_some_and(|elapsed| elapsed < 20_000));
     // The sum names the secret that gave the exit code.
