@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use handfast::registry;
+use handfast_core::keys::{Key, Kind};
 use support::{Source, has_word, sources};
 
 /// The stages, and those of the others that each may name, with the reason.
@@ -155,6 +157,41 @@ fn the_registry_alone_names_provider_crates() {
             "{}",
             source.path
         );
+    }
+}
+
+#[test]
+fn each_provider_has_the_same_files_and_tells_its_users_every_key() {
+    let providers = Path::new(env!("CARGO_MANIFEST_DIR")).join("providers");
+    let index = fs::read_to_string(providers.join("README.md")).expect("it is there");
+    for definition in registry::DEFINITIONS {
+        let name = definition.name;
+        let read = |file: &str| {
+            let path = providers.join(name).join(file);
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        };
+        assert!(read("Cargo.toml").contains(&format!("name = \"handfast-{name}\"\n")), "{name}");
+        assert!(read("src/lib.rs").contains("pub const DEFINITION: Definition = "), "{name}");
+        assert!(read("tests/conformance.rs").contains("conformance!("), "{name}");
+        assert!(index.contains(&format!("[`{name}`]({name}/README.md)")), "{name} is in no list");
+        let readme = read("README.md");
+        assert!(readme.starts_with(&format!("# {name}\n")), "{name}");
+        let mut keys: Vec<&Key> = definition.keys.iter().collect();
+        let mut told = 0;
+        while let Some(key) = keys.pop() {
+            match key.kind {
+                // Not in this version, so it is mentioned nowhere.
+                Kind::NotInThisVersion => continue,
+                Kind::Table(inner) => keys.extend(inner),
+                _ => {}
+            }
+            assert!(readme.contains(&format!("`{}`", key.name)), "{name}: `{}` is not in its README", key.name);
+            told += 1;
+        }
+        assert!(told > 0, "{name} has keys");
+        for parameter in definition.parameters {
+            assert!(readme.contains(&format!("?{parameter}=")), "{name}: `?{parameter}=` is not in its README");
+        }
     }
 }
 
