@@ -7,6 +7,7 @@
 
 mod contenders;
 mod footprint;
+mod peak;
 mod programs;
 mod scratch;
 mod statistics;

@@ -7,6 +7,8 @@
 
 mod contenders;
 mod footprint;
+#[path = "../start/peak.rs"]
+mod peak;
 #[path = "../start/programs.rs"]
 mod programs;
 #[path = "../start/scratch.rs"]

@@ -147,7 +147,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
                     });
                 }
                 Err(error) => {
-                    outcomes.extend(secrets.into_iter().map(|secret| failed(secret, again(error), 1)));
+                    outcomes.extend(secrets.into_iter().map(|secret| failed(secret, error.once_more(), 1)));
                     end(&ended, order.aim);
                 }
             }
@@ -183,11 +183,6 @@ fn is_fatal(outcome: &Outcome, plan: &[Secret]) -> bool {
 
 fn failed(secret: usize, error: ProviderError, attempts: u32) -> Outcome {
     Outcome { secret, result: Err(Failure { error, attempts }) }
-}
-
-/// A failure that several secrets share, once more.
-fn again(error: &ProviderError) -> ProviderError {
-    ProviderError { hint: error.hint.clone(), ..ProviderError::new(error.kind, error.message.clone()) }
 }
 
 /// Marks the start as failed, once. Where each secret is tried for itself, the others go on.

@@ -10,14 +10,14 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeSliceError, Engine};
 use handfast_core::{
-    Content, Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection,
+    Content, Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection, compact_json,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::store::{Answer, Asked, Listed};
-use super::{Failure, Finding, Outcome, Part, again};
+use super::{Failure, Finding, Outcome, Part};
 use crate::plan::Secret;
 
 /// Gives each secret its part of the answer that they share.
@@ -68,7 +68,7 @@ fn value(asked: &Asked) -> Result<&SecretValue, Failure> {
 }
 
 fn once_more(failure: &Failure) -> Failure {
-    Failure { error: again(&failure.error), attempts: failure.attempts }
+    Failure { error: failure.error.once_more(), attempts: failure.attempts }
 }
 
 fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, ProviderError> {
@@ -199,25 +199,7 @@ fn text_of(raw: &RawValue) -> Result<Zeroizing<String>, ProviderError> {
     if raw.get().starts_with('"') {
         return serde_json::from_str(raw.get()).map(Zeroizing::new).map_err(|error| not_json(&error));
     }
-    Ok(Zeroizing::new(compact(raw.get())))
-}
-
-/// JSON without white space between its tokens; numbers stay as they were written.
-fn compact(text: &str) -> String {
-    let mut compact = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for character in text.chars() {
-        if in_string {
-            in_string = escaped || character != '"';
-            escaped = !escaped && character == '\\';
-        } else if matches!(character, ' ' | '\t' | '\n' | '\r') {
-            continue;
-        } else {
-            in_string = character == '"';
-        }
-        compact.push(character);
-    }
-    compact
+    Ok(compact_json(raw.get()))
 }
 
 fn decode(text: &[u8], how: Decode) -> Result<SecretValue, ProviderError> {

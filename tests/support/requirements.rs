@@ -1,26 +1,6 @@
-//! What a test needs from the machine. An ordinary user's run leaves out what can't be had, and says so; root's and CI's
-//! fail instead, so that nothing is left out unseen.
+//! What a test needs from the machine, in a word where it ends without it.
 
-use std::env;
-use std::io::Write;
-use std::path::PathBuf;
-
-/// Whether this is root.
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
-/// Whether a test can run: where not, one line that `tests/run` counts.
-pub fn require(met: bool, what: &str) -> bool {
-    if !met {
-        let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        let strict = is_root() || env::var_os("CI").is_some_and(|ci| ci == "true");
-        assert!(!strict, "{name} needs {what}, and nothing is skipped as root or in CI");
-        // Not by `eprintln!`, which the test harness keeps to itself.
-        let _ = std::io::stderr().write_all(format!("skipped: {name}: needs {what}\n").as_bytes());
-    }
-    met
-}
+pub use handfast_testservers::{find_program, is_root, require};
 
 /// Ends the test here unless it runs as root.
 macro_rules! needs_root {
@@ -40,14 +20,6 @@ macro_rules! needs_program {
         }
         found.expect("it was found")
     }};
-}
-
-/// Where a program is, in PATH or where Debian keeps PostgreSQL's.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let postgres = versions.map(|version| version.path().join("bin"));
-    env::split_paths(&path).chain(postgres).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 pub(crate) use {needs_program, needs_root};

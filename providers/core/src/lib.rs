@@ -9,6 +9,7 @@ mod aws;
 mod context;
 mod error;
 pub mod files;
+mod json;
 pub mod keys;
 mod problem;
 mod provider;
@@ -20,6 +21,7 @@ pub use aws::{AwsIdentity, SignedRequest};
 pub use context::{Clock, Context, Environment};
 pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
+pub use json::compact_json;
 pub use problem::{Place, Problem, Problems, excerpt, nearest};
 pub use provider::{
     BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Summary,

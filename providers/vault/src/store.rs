@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use handfast_core::{
     BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Locator, Provider, ProviderError, SecretValue, Summary,
+    compact_json,
 };
 use handfast_http::Response;
 use serde::Deserialize;
@@ -282,20 +283,7 @@ struct Metadata {
     version: u64,
 }
 
-/// The text of a JSON value, byte for byte but for white space between its tokens. Vault writes none; a proxy might.
+/// The text of a JSON value. Vault writes no white space between its tokens; a proxy might.
 fn compact(data: &RawValue) -> SecretValue {
-    let mut text = Vec::with_capacity(data.get().len());
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in data.get().bytes() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-        } else if byte.is_ascii_whitespace() {
-            continue;
-        } else {
-            in_string = byte == b'"';
-        }
-        text.push(byte);
-    }
-    SecretValue::from(text)
+    SecretValue::from(std::mem::take(&mut *compact_json(data.get())).into_bytes())
 }

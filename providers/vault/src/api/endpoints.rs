@@ -53,19 +53,6 @@ pub struct CertLogin<'l> {
     pub name: Option<&'l str>,
 }
 
-/// A login with the password of a directory's user (developer.hashicorp.com/vault/api-docs/auth/ldap).
-#[derive(Serialize)]
-pub struct LdapLogin<'l> {
-    /// Where the method is mounted.
-    #[serde(skip)]
-    pub mount: &'l str,
-    /// The user.
-    #[serde(skip)]
-    pub username: &'l str,
-    /// The password.
-    pub password: &'l str,
-}
-
 /// A login with the identity token of a cloud (developer.hashicorp.com/vault/api-docs/auth/gcp, …/auth/azure).
 #[derive(Serialize)]
 pub struct CloudLogin<'l> {
@@ -126,12 +113,6 @@ endpoint!(
     CertLogin<'_>,
     POST,
     |this| format!("auth/{}/login", this.mount),
-    rustify::http::build_body(this, RequestType::JSON).map(Some)
-);
-endpoint!(
-    LdapLogin<'_>,
-    POST,
-    |this| format!("auth/{}/login/{}", this.mount, this.username),
     rustify::http::build_body(this, RequestType::JSON).map(Some)
 );
 endpoint!(

@@ -137,6 +137,11 @@ fn names() -> String {
 }
 
 impl Given<'_> {
+    /// The method's name.
+    pub fn method(&self) -> &'static str {
+        self.definition.name
+    }
+
     /// Where the method is mounted, below `auth/`.
     pub fn mount(&self) -> String {
         let mount = self.text("mount", "VAULT_PATH").unwrap_or_else(|| self.definition.name.to_owned());

@@ -1,4 +1,4 @@
-//! How to log in. Each method is a file with its [`Definition`]: which keys it takes, and how it logs in.
+//! How to log in. Each method has its [`Definition`] in a file of its name or kind: which keys it takes, and how it logs in.
 
 mod approle;
 mod aws;
@@ -10,11 +10,10 @@ mod given;
 mod jwt;
 mod keys;
 mod kubernetes;
-mod ldap;
 mod metadata;
+mod password;
 mod refused;
 mod token;
-mod userpass;
 mod wrapping;
 
 use std::time::Duration;
@@ -88,8 +87,8 @@ const METHODS: &[&Definition] = &[
     &kubernetes::DEFINITION,
     &jwt::DEFINITION,
     &cert::DEFINITION,
-    &userpass::DEFINITION,
-    &ldap::DEFINITION,
+    &password::USERPASS,
+    &password::LDAP,
     &aws::DEFINITION,
     &azure::DEFINITION,
     &gcp::DEFINITION,

@@ -1,4 +1,4 @@
-//! `userpass`: a user of Vault's own, and a password.
+//! `userpass` and `ldap`: a name and a password, of Vault's own users or of a directory's. Vault takes both in one form.
 
 use handfast_core::{BoxFuture, Context, ProviderError};
 use vaultrs::api::auth::userpass::requests::LoginRequest;
@@ -8,34 +8,34 @@ use super::given::Given;
 use super::{Definition, Login, Method, PASSWORD, USERNAME, exchange};
 use crate::api::Api;
 
-pub const DEFINITION: Definition = Definition {
-    name: "userpass",
-    keys: &["mount", "username", "password_file", "password_env"],
-    needs: &[USERNAME, PASSWORD],
-    read,
-};
+pub const USERPASS: Definition = Definition { name: "userpass", keys: KEYS, needs: &[USERNAME, PASSWORD], read };
+pub const LDAP: Definition = Definition { name: "ldap", ..USERPASS };
 
-struct UserPass {
+const KEYS: &[&str] = &["mount", "username", "password_file", "password_env"];
+
+struct Password {
+    method: &'static str,
     mount: String,
     username: String,
     password: Credential,
 }
 
 fn read(given: &Given<'_>) -> Box<dyn Method> {
-    Box::new(UserPass {
+    Box::new(Password {
+        method: given.method(),
         mount: given.mount(),
         username: given.written("username").unwrap_or_default().to_owned(),
         password: given.credential("password", ""),
     })
 }
 
-impl Method for UserPass {
+impl Method for Password {
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
             let password = self.password.password(context)?;
             let (mount, username) = (self.mount.clone(), self.username.clone());
             let login = LoginRequest { mount, username, password: password.to_string() };
-            exchange(api, &login, DEFINITION.name, &self.mount).await
+            exchange(api, &login, self.method, &self.mount).await
         })
     }
 }
