@@ -35,7 +35,7 @@ pub struct Mount {
 }
 
 /// Mounts that every Vault has, and none can move.
-pub const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
+const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 
 /// The mounts that are known.
 pub struct Mounts {
@@ -92,7 +92,8 @@ impl Mounts {
         Ok(mount)
     }
 
-    fn find(&self, path: &str) -> Option<Mount> {
+    /// The mount of a path: the longest that is known.
+    pub fn find(&self, path: &str) -> Option<Mount> {
         let known = self.known.borrow();
         known.iter().filter(|mount| below(path, &mount.path).is_some()).max_by_key(|mount| mount.path.len()).cloned()
     }

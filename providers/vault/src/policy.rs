@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use handfast_core::{ErrorKind, Locator, ProviderError};
 
 use crate::locator::{UNWRAP, asked, is_list};
-use crate::mounts::{FIXED, Kind, Mount, below};
+use crate::mounts::{Kind, Mount, Mounts, below};
 
 /// What [`hcl`] shall know of a mount that was asked for. A token that may not know it is no failure: the policy is for one
 /// that may.
@@ -87,9 +87,7 @@ pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u16)]) 
 
 /// The mount of a path: what the configuration says, else what the store has said.
 fn mount_of(said: &[Mount], path: &str, place: u16) -> Option<Mount> {
-    let fixed = FIXED.map(|path| Mount { path: path.to_owned(), kind: Kind::Other });
-    let known = said.iter().chain(&fixed).filter(|mount| below(path, &mount.path).is_some());
-    known.max_by_key(|mount| mount.path.len()).cloned().or_else(|| decode(place, path))
+    Mounts::new(said.to_vec()).find(path).or_else(|| decode(place, path))
 }
 
 impl Rules {
