@@ -25,9 +25,11 @@ fn the_privileged_steps_run_in_the_documented_order() {
         ("openat", "handfast-1.toml"),
         ("openat", "/proc/thread-self/status"),
         ("close_range", "3, 4294967295, 0"),
+        ("socketpair", "AF_UNIX"),
+        // While the worker locks itself up.
         ("openat", "/proc/swaps"),
         ("openat", "O_PATH|O_DIRECTORY"),
-        ("socketpair", "AF_UNIX"),
+        ("sendto", "<socket:"),
         // While the worker fetches.
         ("prctl", "PR_CAPBSET_DROP"),
         ("wait4", "WIFEXITED(s)"),
