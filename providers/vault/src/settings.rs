@@ -34,7 +34,7 @@ struct Vault {
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
     let mut missing: Vec<_> = unreadable(environment).collect();
-    let mut options = Options::read(&[fetch, &table], problems);
+    let mut options = Options::read_with_ca(&[fetch, &table], tls::authorities(environment), problems);
     let plaintext = match table.boolean("danger_plaintext") {
         Some(true) => Plaintext::Anywhere,
         _ => Plaintext::Local,
