@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handfast_core::{Problems, Table};
+use handfast_core::{Environment, Problems, Table};
 
 use crate::address::Plaintext;
 use crate::authorities::CaSource;
 use crate::identity::ClientCertificate;
-use crate::proxy::{Proxy, ProxyUrl};
-use crate::server_name::ServerName;
+use crate::proxy::{Proxy, ProxyUrl, Route};
+use crate::server_name::{Alias, ServerName};
 
 /// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
 #[derive(Clone, Debug)]
@@ -123,6 +123,13 @@ impl Options {
             }
         }
         options
+    }
+
+    /// What is wrong with the variables that these options lead to, each with a hint: what a client could not be made with.
+    pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = (String, String)> {
+        let route = Route::new(&self.proxy, environment).err();
+        let alias = self.server_name.as_ref().and_then(|names| Alias::new(names).err());
+        route.into_iter().chain(alias).map(|error| (error.message, error.hint.unwrap_or_default()))
     }
 }
 
