@@ -119,8 +119,8 @@ impl Generation {
     }
 
     /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out. After a
-    /// failure the old set is there as it was; only hard links that are already of the new set stay, for the next start to
-    /// replace.
+    /// failure the old set is there as it was, but for hard links that already lead into the new one: the next start
+    /// replaces them.
     pub fn publish(&self, directory: &Directory<'_>) -> Result<()> {
         match directory.names {
             // Names first: until `..data` is switched they lead into the old set, or nowhere.
