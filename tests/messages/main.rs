@@ -40,10 +40,11 @@ fn compare(path: &Path) {
     let (transcripts, rest) = parse(&fs::read_to_string(path).expect("it is ours"));
     let (mut now, mut differences) = (String::new(), String::new());
     for transcript in &transcripts {
-        let (expected, said) = (&transcript.output, run(transcript));
+        let said = run(transcript);
+        let expected: Vec<String> = transcript.output.iter().map(|line| with_roots_ids(line)).collect();
         let command = format!("$ {}", transcript.command);
-        if said != *expected {
-            let [expected, said] = [expected, &said].map(|lines| lines.join("\n"));
+        if said != expected {
+            let [expected, said] = [&expected, &said].map(|lines| lines.join("\n"));
             differences += &format!("{}:\n{command}\n--- expected\n{expected}\n--- said\n{said}\n\n", path.display());
         }
         now += &[&transcript.before[..], &[command], &said].concat().join("\n");
@@ -122,14 +123,8 @@ fn run(transcript: &Transcript) -> Vec<String> {
     command.envs(words.iter().map(|word| word.split_once('=').expect("NAME=VALUE")));
     let output = command.stdin(Stdio::null()).output().expect("the tools can be started");
     let stderr = String::from_utf8(output.stderr).expect("handfast writes UTF-8");
-    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let steady = |line: &str| {
-        // An ordinary user's run of the tests has that user's ids.
-        let line = match is_root() {
-            true => line.to_owned(),
-            false => line.replace(&format!("{uid}:{gid} "), "4242:4242 ").replace(&format!("uid {uid} "), "uid 4242 "),
-        };
-        let line = line.replace(directory.text(), "<directory>");
+        let line = with_roots_ids(line).replace(directory.text(), "<directory>");
         match line.split_once("\"elapsed_ms\":") {
             Some((start, rest)) => {
                 format!("{start}\"elapsed_ms\":0{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
@@ -148,6 +143,16 @@ fn run(transcript: &Transcript) -> Vec<String> {
     };
     let stdout = stdout.lines().filter(others).map(|line| steady(&format!("> {line}")));
     stdout.chain(stderr.lines().map(steady)).chain([format!("[{code}]")]).collect()
+}
+
+/// An ordinary user's run of the tests has that user's ids.
+fn with_roots_ids(line: &str) -> String {
+    if is_root() {
+        return line.to_owned();
+    }
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let both = line.replace(&format!("{uid}:{gid}"), "4242:4242");
+    both.replace(&format!("uid {uid}"), "uid 4242").replace(&format!("gid {gid}"), "gid 4242")
 }
 
 /// The words of a command: separated by spaces, which quotes (`'…'`) keep; `\n` and `\x1b` are what they are in Rust.

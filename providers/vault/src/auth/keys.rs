@@ -10,7 +10,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "header_value",
         Kind::String,
-        "The header X-Vault-AWS-IAM-Server-ID: the `iam_server_id_header_value` that Vault is configured with.",
+        "What the mount's `iam_server_id_header_value` is: the login is then good for no other Vault.",
     ),
     Key::new(
         "token_file",
