@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use handfast_testservers::Docker;
 use serde_json::Value;
@@ -49,5 +49,51 @@ impl Shared {
     pub fn report(&self, name: &str) -> Option<Value> {
         let text = fs::read(self.0.path().join("out").join(name)).ok()?;
         Some(serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{name}: no report of the probe: {error}")))
+    }
+}
+
+/// A container that runs while the test goes on; removed at the end.
+pub struct Detached<'docker> {
+    docker: &'docker Docker,
+    id: String,
+}
+
+impl<'docker> Detached<'docker> {
+    /// `docker run --detach --network none WORDS…`
+    pub fn start(docker: &'docker Docker, words: &[&str]) -> Self {
+        let id = docker.must(&[&["run", "--detach", "--network", "none"], words].concat());
+        Self { docker, id }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What it has written to standard output and standard error.
+    pub fn logs(&self) -> (String, String) {
+        let output = self.docker.output(&["logs", &self.id]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Waits until it has written this.
+    pub fn wait_for(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !(self.logs().0 + &self.logs().1).contains(text) {
+            assert!(Instant::now() < deadline, "no `{text}` in {:?}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The code of its end, for which this waits.
+    pub fn code(&self) -> i32 {
+        self.docker.must(&["wait", &self.id]).parse().expect("a number")
+    }
+}
+
+impl Drop for Detached<'_> {
+    fn drop(&mut self) {
+        self.docker.output(&["rm", "--force", "--volumes", &self.id]);
     }
 }

@@ -7,7 +7,10 @@ mod support;
 
 mod cell;
 mod container;
+mod dockerfile;
+mod ends;
 mod entrypoint;
 mod images;
+mod installed;
 mod matrix;
 mod traces;

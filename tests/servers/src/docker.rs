@@ -100,9 +100,9 @@ impl Docker {
         self.process.directory()
     }
 
-    /// The name of the control group that each container's is in, named by the container's id.
-    pub fn control_group(&self) -> &str {
-        &self.group
+    /// What the control group of a running container is charged, by the container's full id.
+    pub fn memory(&self, id: &str) -> Memory {
+        Memory::read(&format!("{}/{id}", self.group))
     }
 
     /// `docker WORD…`, with nothing of our environment, and ended after a while.
@@ -127,6 +127,53 @@ impl Docker {
     pub fn build(&self, name: &str, context: &Path, options: &[&str]) {
         let context = context.to_str().expect("made of ASCII");
         self.must(&[&["build", "--quiet", "--network", "none", "--tag", name], options, &[context]].concat());
+    }
+}
+
+/// What a control group is charged, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Heaps, stacks, and what is written to of programs.
+    pub anonymous: u64,
+    /// tmpfs and memfd.
+    pub shared: u64,
+    /// Files that were read, which the kernel takes back when it needs memory.
+    pub file: u64,
+    /// What the kernel itself needs for it.
+    pub kernel: u64,
+    /// The most that it was, with all of these.
+    pub peak: u64,
+}
+
+impl Memory {
+    fn read(group: &str) -> Self {
+        let (old, new) = (format!("/sys/fs/cgroup/memory/{group}"), format!("/sys/fs/cgroup/{group}"));
+        let read = |path: String| fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let number = |text: &str| text.trim().parse().expect("a number");
+        let of = |stat: &str, name: &str| {
+            let value = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            number(value.unwrap_or_else(|| panic!("no `{name}` in {stat}")))
+        };
+        if Path::new(&old).is_dir() {
+            let stat = read(format!("{old}/memory.stat"));
+            let (cache, shared): (u64, u64) = (of(&stat, "cache"), of(&stat, "shmem"));
+            return Self {
+                anonymous: of(&stat, "rss"),
+                shared,
+                file: cache.saturating_sub(shared),
+                kernel: number(&read(format!("{old}/memory.kmem.usage_in_bytes"))),
+                peak: number(&read(format!("{old}/memory.max_usage_in_bytes"))),
+            };
+        }
+        let stat = read(format!("{new}/memory.stat"));
+        let (file, shared): (u64, u64) = (of(&stat, "file"), of(&stat, "shmem"));
+        Self {
+            anonymous: of(&stat, "anon"),
+            shared,
+            file: file.saturating_sub(shared),
+            kernel: of(&stat, "kernel"),
+            peak: number(&read(format!("{new}/memory.peak"))),
+        }
     }
 }
 
