@@ -74,8 +74,10 @@ fn import_build_image(docker: &Docker, tools: &Path) {
     let environment = "ENV PATH=/usr/local/bin:/usr/bin:/bin CARGO_HOME=/usr/local CARGO_NET_OFFLINE=true";
     let mut import = docker.command(&["import", "--change", environment, "-", "build-image"]);
     let imported = import.stdin(tar.stdout.take().expect("piped")).output().expect("the client starts");
-    assert!(tar.wait().is_ok_and(|status| status.success()), "cannot make the build image");
+    // Or the pipe would stay open, and keep who writes to it.
+    drop(import);
     assert!(imported.status.success(), "{imported:?}");
+    assert!(tar.wait().is_ok_and(|status| status.success()), "cannot make the build image");
 }
 
 /// A copy of the checkout, without what is no source, that a test may change.

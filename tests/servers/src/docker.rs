@@ -185,7 +185,7 @@ fn can_start() -> bool {
 }
 
 fn client<S: AsRef<OsStr>>(directory: &Path, words: &[S]) -> Command {
-    let mut command = Command::new("timeout");
+    let mut command = Command::new("/usr/bin/timeout");
     command.args(["--kill-after=1", PATIENCE, CLIENT, "--host"]);
     command.arg(format!("unix://{}", directory.join("socket").display())).args(words);
     command.env_clear().env("PATH", PATH).env("HOME", directory).current_dir("/").stdin(Stdio::null());
