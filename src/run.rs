@@ -13,6 +13,7 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::Handover;
 use crate::error::{Class, Error, Phase, Result, reason};
+use crate::fetch::Aim;
 use crate::plan::{Plan, Purpose};
 use crate::worker::{Undo, Watch};
 use crate::{deliver, launch, lockdown, plan, sys, worker};
@@ -28,12 +29,13 @@ pub fn run(
     started: Instant,
 ) -> Result<Infallible> {
     let core_limit = begin()?;
-    let mut plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
-    let mut found = lockdown::Found::read()?;
-    lockdown::refuse_impossible(&plan.isolation, &found)?;
-    let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
+    let plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     Undo::guard(|undo| {
-        let handover = fetch_and_deliver(&mut plan, environment, undo, Some(&mut found))?;
+        let mut found = lockdown::Found::read()?;
+        let start = Start::new(plan, environment, undo)?;
+        lockdown::refuse_impossible(&start.plan.isolation, &found)?;
+        let program = launch::resolve(start.plan.command(), start.plan.path(), &start.plan.isolation)?;
+        let (plan, handover) = start.fetch_and_deliver(undo, |plan| lockdown::begin(&plan.isolation, &mut found))?;
         let prepared =
             launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
         let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
@@ -44,35 +46,48 @@ pub fn run(
 /// Delivers files for another process.
 pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
     begin()?;
-    let mut plan = make_plan(options, &mut environment, Purpose::Init, started)?;
-    Undo::guard(|undo| fetch_and_deliver(&mut plan, environment, undo, None).map(drop))
+    let plan = make_plan(options, &mut environment, Purpose::Init, started)?;
+    Undo::guard(|undo| Start::new(plan, environment, undo)?.fetch_and_deliver(undo, |_| ()).map(drop))
 }
 
-/// The part that `run` and `init` share: nothing is delivered before every secret is there. `found` is what `run` will drop.
-fn fetch_and_deliver(
-    plan: &mut Plan,
-    environment: Environment,
-    undo: &mut Undo,
-    found: Option<&mut lockdown::Found>,
-) -> Result<Handover> {
-    warn(plan, &environment);
-    lockdown::close_inherited(&[])?;
-    // Whatever mask we were started with, what we make is made with the modes that we ask for, or less.
-    let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
-    // Takes the app's descriptor numbers first, so that nothing of ours can stand in their way.
-    let mut destination = deliver::prepare(plan)?;
-    let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
-    let watch = Watch::new(&signals);
-    let arrived = worker::fetch(plan, environment, &watch, undo, |plan| {
-        if let Some(found) = found {
-            lockdown::begin(&plan.isolation, found);
+/// The part that `run` and `init` share. From here on the worker locks itself up, while this process checks what it can.
+struct Start {
+    plan: Plan,
+    warnings: Vec<String>,
+    reserved: deliver::Reservation,
+    worker: worker::Hired,
+}
+
+impl Start {
+    fn new(mut plan: Plan, environment: Environment, undo: &mut Undo) -> Result<Self> {
+        let warnings = environment.foreign_references().into_iter().chain(plan.warnings()).collect();
+        lockdown::close_inherited(&[])?;
+        // First, so that nothing of ours can stand in the way of the app's descriptors.
+        let reserved = deliver::reserve(&plan)?;
+        let worker = worker::hire(Aim::Use, &mut plan, environment, undo)?;
+        Ok(Self { plan, warnings, reserved, worker })
+    }
+
+    /// Nothing is delivered before every secret is there. `meanwhile` is for the time in which they are fetched.
+    fn fetch_and_deliver(self, undo: &mut Undo, meanwhile: impl FnOnce(&Plan)) -> Result<(Plan, Handover)> {
+        let Self { plan, warnings, reserved, worker } = self;
+        for warning in warnings {
+            tracing::warn!(target: "handfast", "{warning}");
         }
-        deliver::make_ready(&mut destination, plan)
-    })?;
-    watch.signal(Phase::Deliver)?;
-    let handover = deliver::deliver(destination, plan, arrived)?;
-    umask(mask);
-    Ok(handover)
+        // Whatever mask we were started with, what we make is made with the modes that we ask for, or less.
+        let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+        let mut destination = deliver::prepare(&plan, reserved)?;
+        let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
+        let watch = Watch::new(&signals);
+        let arrived = worker::fetch(worker, &plan, &watch, undo, || {
+            meanwhile(&plan);
+            deliver::make_ready(&mut destination, &plan)
+        })?;
+        watch.signal(Phase::Deliver)?;
+        let handover = deliver::deliver(destination, &plan, arrived)?;
+        umask(mask);
+        Ok((plan, handover))
+    }
 }
 
 /// The part of a start that needs the stores, for commands that deliver nothing.
@@ -112,13 +127,6 @@ fn hold_signals() -> Result<()> {
     // Ignored, the worker's end could not be waited for; past RLIMIT_FSIZE, a write shall fail instead of killing us.
     sys::signals::set_default(Signal::SIGCHLD).map_err(|error| system("wait for the worker's end", error))?;
     sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| system("hold signals back", error))
-}
-
-/// What every start says once.
-fn warn(plan: &Plan, environment: &Environment) {
-    for warning in environment.foreign_references().into_iter().chain(plan.warnings()) {
-        tracing::warn!(target: "handfast", "{warning}");
-    }
 }
 
 fn system(what: &str, error: impl Into<std::io::Error>) -> Error {

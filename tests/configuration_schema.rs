@@ -39,6 +39,7 @@ const KEYS: [(&str, &[&str]); 8] = [
         "providers.vault.auth",
         &[
             "cert_file",
+            "header_value",
             "jwt_env",
             "jwt_file",
             "key_file",

@@ -13,8 +13,12 @@ const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// A set whose values all are this word.
 fn set(directory: &Directory, word: &str) -> Run {
-    let values: Vec<String> = NAMES.iter().map(|name| format!("{name} = \"{word}\"")).collect();
-    let secrets: String = NAMES.iter().map(|name| format!("[secrets.{name}]\nfrom = \"mock:{name}\"\n")).collect();
+    set_of(directory, &NAMES, word)
+}
+
+fn set_of(directory: &Directory, names: &[&str], word: &str) -> Run {
+    let values: Vec<String> = names.iter().map(|name| format!("{name} = \"{word}\"")).collect();
+    let secrets: String = names.iter().map(|name| format!("[secrets.{name}]\nfrom = \"mock:{name}\"\n")).collect();
     let toml = format!("[providers.mock]\nvalues = {{ {} }}\n{secrets}", values.join(", "));
     Run::command("init").config(&toml).args(["--dir", directory.text(), "--user", "1000:1001"])
 }
@@ -144,6 +148,27 @@ fn a_call_that_fails_leaves_the_old_set_or_the_new_one() {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     outcome.says("warn: cannot remove the leftover `..handfast_");
     clean_start(&directory, "./ 755 0:0");
+}
+
+#[test]
+fn a_rename_that_fails_leaves_the_directory_as_it_was() {
+    needs_root!();
+    needs_program!("strace");
+    // Before: nothing, or another set that shares two names with the new one.
+    for (before, renames) in [(&[][..], 6), (&["a", "b", "z"], 4)] {
+        let directory = Directory::in_memory();
+        if !before.is_empty() {
+            assert_eq!(set_of(&directory, before, "old").start().code, 0);
+        }
+        let found = tree(directory.path());
+        for nth in 1..=renames {
+            let outcome = injected(set(&directory, "new"), "/^rename", nth, "error=EIO");
+            outcome.refused(73, "cannot write `");
+            assert_eq!(tree(directory.path()), found, "{nth}");
+        }
+        let outcome = injected(set(&directory, "new"), "/^rename", renames + 1, "error=EIO");
+        assert_eq!(outcome.code, 0, "there are no more: {outcome:?}");
+    }
 }
 
 #[test]

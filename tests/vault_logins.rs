@@ -149,8 +149,15 @@ fn an_aws_identity_by_the_keys_in_the_environment() {
         let run = Run::new().config(config).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
         run.env("AWS_REGION", "eu-west-1")
     };
-    let told = wanted.is_denied(run(&config, secret));
-    assert!(told.contains("Vault asks for the header X-Vault-AWS-IAM-Server-ID"), "{told}");
+    // The header that only a request for this Vault has.
+    let of =
+        |header: &str| format!("method = \"aws\", mount = \"{mount}\", role = \"{ROLE}\", header_value = \"{header}\"");
+    wanted.arrives(run(&wanted.config(&of("vault.example.org")), secret));
+    for wrong in [&config, &wanted.config(&of("another.example.org"))] {
+        let told = wanted.is_denied(run(wrong, secret));
+        assert!(told.contains("Vault asks for a header X-Vault-AWS-IAM-Server-ID, or for another one"), "{told}");
+        assert!(told.contains("`header_value` must be"), "{told}");
+    }
     let client = json!({ "iam_server_id_header_value": "" });
     wanted.vault.must("POST", &format!("auth/{mount}/config/client"), client);
 

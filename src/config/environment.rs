@@ -125,19 +125,15 @@ impl Environment {
     pub fn foreign_references(&self) -> Vec<String> {
         let shape = |value: &[u8]| {
             let starts = |prefix: &str| value.starts_with(prefix.as_bytes());
-            if starts("vault:") || starts(">>vault:") || starts("${vault:") {
-                Some("vault:<path>#<field>")
-            } else if starts("ssm://") || starts("arn:aws:ssm:") {
-                Some("aws:ssm/<parameter>")
-            } else if starts("azure:keyvault:") {
-                Some("azure:<vault>/<secret>")
-            } else if starts("arn:aws:secretsmanager:")
-                || starts("arn:aws-us-gov:secretsmanager:")
-                || starts("arn:aws-cn:secretsmanager:")
-            {
-                Some("aws:sm/<ARN>")
-            } else {
-                None
+            // `arn:<partition>:<service>:…`, whatever the partition.
+            let service = value.strip_prefix(b"arn:aws").and_then(|rest| rest.split(|byte| *byte == b':').nth(1));
+            match service {
+                Some(b"secretsmanager") => Some("aws:sm/<ARN>"),
+                Some(b"ssm") => Some("aws:ssm/<parameter>"),
+                _ if starts("vault:") || starts(">>vault:") || starts("${vault:") => Some("vault:<path>#<field>"),
+                _ if starts("ssm://") => Some("aws:ssm/<parameter>"),
+                _ if starts("azure:keyvault:") => Some("azure:<vault>/<secret>"),
+                _ => None,
             }
         };
         let warning = |(name, value): &(OsString, OsString)| {
@@ -264,6 +260,20 @@ mod tests {
         assert!(warnings[0].ends_with("write `DB_PASSWORD_FILE=handfast:vault:<path>#<field>`"));
         assert!(warnings[1].ends_with("write `X_FILE=handfast:aws:ssm/<parameter>`"));
         assert!(!warnings.concat().contains("kv/data"));
+        let told = |value: &str| environment(&[("A", value)]).foreign_references().pop();
+        for (value, shape) in [
+            (">>vault:secret/db#x", "vault:<path>#<field>"),
+            ("${vault:secret/data/db#x}", "vault:<path>#<field>"),
+            ("azure:keyvault:web/db", "azure:<vault>/<secret>"),
+            ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:db", "aws:sm/<ARN>"),
+            ("arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db", "aws:sm/<ARN>"),
+            ("arn:aws-cn:ssm:cn-north-1:123456789012:parameter/db", "aws:ssm/<parameter>"),
+        ] {
+            assert!(told(value).unwrap().ends_with(&format!("write `A_FILE=handfast:{shape}`")), "{value}");
+        }
+        for of_the_app in ["file:./x", "arn:aws:s3:::bucket", "a vault:x", "https://vault", "arn:aws", "VAULT:x", ""] {
+            assert_eq!(told(of_the_app), None, "{of_the_app}");
+        }
     }
 
     #[test]

@@ -96,10 +96,10 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
     targets(plan).map(reserve).collect()
 }
 
-/// Makes sure that delivery has descriptors to work with.
+/// Makes sure that delivery has descriptors to work with, the worker's socket, which will be closed by then, among them.
 pub fn check_spare() -> Result<()> {
     let mut spare = Vec::with_capacity(SPARE);
-    for taken in 0..SPARE {
+    for taken in 1..SPARE {
         match sys::fs::duplicate_from(std::io::stderr().as_fd(), 3) {
             Ok(descriptor) => spare.push(descriptor),
             Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {

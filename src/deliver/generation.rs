@@ -118,16 +118,22 @@ impl Generation {
         }
     }
 
-    /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out.
+    /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out. After a
+    /// failure the old set is there as it was, but for hard links that already lead into the new one: the next start
+    /// replaces them.
     pub fn publish(&self, directory: &Directory<'_>) -> Result<()> {
-        if let Err(error) = self.switch(directory) {
-            self.discard(directory);
-            return Err(error);
-        }
-        for (index, (name, found)) in self.links.iter().enumerate() {
-            if *found != Found::Right {
-                renameat(&self.handle, staged(index).as_str(), directory.handle, name.as_str())
-                    .map_err(|error| cannot_write(directory.path, name, error))?;
+        match directory.names {
+            // Names first: until `..data` is switched they lead into the old set, or nowhere.
+            Names::Links { .. } => {
+                self.place_names(directory).and_then(|()| self.switch(directory)).inspect_err(|_| {
+                    self.withdraw_names(directory);
+                    self.discard(directory);
+                })?;
+            }
+            // Names last: what tells a hard link of ours is the generation that it leads to, which has to stay from then on.
+            Names::HardLinks => {
+                self.switch(directory).inspect_err(|_| self.discard(directory))?;
+                self.place_names(directory)?;
             }
         }
         let current: HashSet<&[u8]> = self.links.iter().map(|(name, _)| name.as_bytes()).collect();
@@ -135,8 +141,29 @@ impl Generation {
         Ok(())
     }
 
-    /// The one step after which the new set counts. `..data` comes before the names, so that a name, once it is there, can
-    /// be read.
+    fn place_names(&self, directory: &Directory<'_>) -> Result<()> {
+        for (index, (name, found)) in self.links.iter().enumerate() {
+            if *found != Found::Right {
+                renameat(&self.handle, staged(index).as_str(), directory.handle, name.as_str())
+                    .map_err(|error| cannot_write(directory.path, name, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back the links that were not there before.
+    fn withdraw_names(&self, directory: &Directory<'_>) {
+        for (name, _) in self.links.iter().filter(|(_, found)| *found == Found::Nothing) {
+            let name = OsStr::new(name);
+            if readlinkat(directory.handle, name).is_ok_and(|target| is_link_of(name, &target))
+                && let Err(error) = unlinkat(directory.handle, name, UnlinkatFlags::NoRemoveDir)
+            {
+                warn(&leftover_warning(directory.path, name, error));
+            }
+        }
+    }
+
+    /// The one step after which the new set counts.
     fn switch(&self, directory: &Directory<'_>) -> Result<()> {
         let at = |error| cannot_write(directory.path, DATA, error);
         fchmod(&self.handle, Mode::from_bits_truncate(0o755)).map_err(at)?;

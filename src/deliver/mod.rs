@@ -79,11 +79,18 @@ pub struct Placement {
     pub protection: String,
 }
 
-/// Decides and reserves everything before the fetch. Descriptors from 3 up that are not ours must be closed by now.
-pub fn prepare(plan: &Plan) -> Result<Destination> {
+/// The descriptor numbers of the plan, kept free for its secrets.
+pub struct Reservation(Vec<Reserved>);
+
+/// Keeps the descriptor numbers of the plan free. Before anything else is opened, since nothing of ours may take one of them; those
+/// from 3 up that are not ours must be closed by now.
+pub fn reserve(plan: &Plan) -> Result<Reservation> {
+    descriptors::reserve(plan).map(Reservation)
+}
+
+/// Decides everything before the fetch.
+pub fn prepare(plan: &Plan, Reservation(reserved): Reservation) -> Result<Destination> {
     let powers = Powers::read()?;
-    // Before anything else is opened: nothing of ours may take a target's number.
-    let reserved = descriptors::reserve(plan)?;
     let decided = decide(plan, &powers, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
     descriptors::check_spare()?;

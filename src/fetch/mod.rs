@@ -96,25 +96,32 @@ pub struct Fetched {
     pub undo: Vec<(usize, SecretValue)>,
 }
 
-/// Fetches everything. An optional secret that is not found has the failure too: what it means is the caller's business.
-pub fn all(order: Order<'_>, environment: Environment) -> std::io::Result<Fetched> {
-    let is_remote = order.instances.iter().any(|instance| instance.configured.is_remote());
-    run(is_remote, fetch(order, environment))
-}
+/// What runs a fetch, on the one thread there is.
+pub struct Runtime(tokio::runtime::Runtime);
 
-/// Gives back what was given to a start that has failed after its fetch, as far as that goes in two seconds.
-pub fn undo(parts: Vec<(Instance, SecretValue)>, environment: Environment) -> std::io::Result<()> {
-    run(true, store::undo(parts, context::context(environment), Instant::now() + GRACE))
-}
-
-/// Runs a future on the one thread there is.
-fn run<T>(is_remote: bool, future: impl Future<Output = T>) -> std::io::Result<T> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    if is_remote {
-        runtime.enable_io();
+impl Runtime {
+    /// A runtime that these instances can be asked on.
+    pub fn new(instances: &[Instance]) -> std::io::Result<Self> {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        if instances.iter().any(|instance| instance.configured.is_remote()) {
+            runtime.enable_io();
+        }
+        runtime.enable_time().build().map(Self)
     }
-    let runtime = runtime.enable_time().build()?;
-    Ok(LocalSet::new().block_on(&runtime, future))
+
+    /// Fetches everything. An optional secret that is not found has the failure too: what it means is the caller's business.
+    pub fn fetch(&self, order: Order<'_>, environment: Environment) -> Fetched {
+        self.run(fetch(order, environment))
+    }
+
+    /// Gives back what was given to a start that has failed after its fetch, as far as that goes in two seconds.
+    pub fn undo(&self, parts: Vec<(Instance, SecretValue)>, environment: Environment) {
+        self.run(store::undo(parts, context::context(environment), Instant::now() + GRACE));
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        LocalSet::new().block_on(&self.0, future)
+    }
 }
 
 async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {

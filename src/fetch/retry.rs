@@ -38,6 +38,7 @@ pub type Request<T> = for<'a> fn(&'a dyn Provider, &'a Locator) -> BoxFuture<'a,
 /// Asks until there is an answer, a failure that will not pass, or no time.
 pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T>) -> Result<T, Failure> {
     let mut cutoff = store.cutoff.clone();
+    let came_late = Instant::now() >= cutoff.deadline;
     let mut attempts = 0;
     let mut before = None;
     loop {
@@ -51,7 +52,7 @@ pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T
                     let answer = cutoff.bound(request(&*store.provider, locator)).await;
                     answer.unwrap_or_else(|| Err(cutoff.no_answer(before.take())))
                 }
-                _ => Err(before.take().unwrap_or_else(|| cutoff.not_asked())),
+                _ => Err(before.take().unwrap_or_else(|| not_asked(came_late))),
             }
         };
         let error = match result {
@@ -108,12 +109,6 @@ impl Cutoff {
         self.ended.borrow().is_some() || Instant::now() >= self.deadline
     }
 
-    /// All the time went by while others were asked.
-    fn not_asked(&self) -> ProviderError {
-        let message = "not asked for: all of `[fetch] concurrency` was in use until the end";
-        ProviderError::new(ErrorKind::Unavailable, message)
-    }
-
     /// `before` is what the attempt before came to: it tells more than that there was no time for another.
     fn no_answer(&self, before: Option<ProviderError>) -> ProviderError {
         let message = if self.ended.borrow().is_some() && Instant::now() < self.deadline {
@@ -126,6 +121,15 @@ impl Cutoff {
             None => ProviderError::new(ErrorKind::Unavailable, message),
         }
     }
+}
+
+/// There was no time, or all of it went by while others were asked.
+fn not_asked(came_late: bool) -> ProviderError {
+    let message = match came_late {
+        true => "not asked for: the deadline was over before",
+        false => "not asked for: all of `[fetch] concurrency` was in use until the end",
+    };
+    ProviderError::new(ErrorKind::Unavailable, message)
 }
 
 /// Resolves when the start has failed.

@@ -99,6 +99,8 @@ fn check_proxy(fetch: &Table, problems: &mut Problems) {
     if let (Some(proxy), Some(place)) = (fetch.string("proxy"), fetch.place("proxy"))
         && !matches!(proxy, "none" | "environment")
         && !["http://", "https://"].iter().any(|scheme| proxy.starts_with(scheme))
+        // A provider that uses it has read it too.
+        && !problems.are_at(place)
     {
         // A proxy's URL may hold a password: it is not quoted.
         problems.add(

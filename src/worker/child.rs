@@ -1,8 +1,8 @@
-//! All that the worker does: lock itself up, fetch, send, wipe, end.
+//! All that the worker does: lock itself up, wait for its beginning, fetch, send, wipe, end.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
@@ -50,12 +50,16 @@ fn serve(
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
     ready(parts, socket).map_err(|_| Class::Os)?;
-    let (secrets, concurrency, deadline) = (&plan.secrets[..], plan.concurrency, plan.deadline.at());
-    let order = Order { aim, secrets, instances, concurrency, deadline };
-    let fetched = fetch::all(order, environment).map_err(|error| {
+    let runtime = fetch::Runtime::new(&instances).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
+    // Till here all was its own business. Nobody is asked for anything before the privileged process has seen that what it can
+    // check by itself is in order.
+    socket.read_exact(&mut [0]).map_err(|_| Class::Os)?;
+    let (secrets, concurrency, deadline) = (&plan.secrets[..], plan.concurrency, plan.deadline.at());
+    let order = Order { aim, secrets, instances, concurrency, deadline };
+    let fetched = runtime.fetch(order, environment);
     send(aim, plan, &fetched, socket).map_err(|_| Class::Os)
 }
 

@@ -12,6 +12,7 @@ mod seccomp;
 mod undo;
 mod watch;
 
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -35,19 +36,50 @@ use receive::Received;
 /// to give back what it was given.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 
-/// Fetches every secret in a worker, which is reaped before this returns.
+/// A worker that locks itself up and then waits for its beginning. One that is let go before has asked nobody for anything.
+pub struct Hired {
+    aim: Aim,
+    /// Goes first: it ends the worker before the socket does.
+    worker: Worker,
+    socket: UnixStream,
+}
+
+/// Forks a worker, for all that it has to do before it may begin.
 ///
 /// Takes the provider instances out of the plan, and the environment: what they hold of credentials and made-up secrets is
 /// gone from this process as soon as the worker has its copy; `undo` keeps what is needed of them where something must be given
-/// back. `meanwhile` is what can be done while the worker is at it; its failure ends the worker too.
+/// back.
+pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo) -> Result<Hired> {
+    let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
+    let instances = std::mem::take(&mut plan.instances);
+    let parent = nix::unistd::getpid();
+    // The worker never returns from here: it ends in `child::run`.
+    let pid = match sys::process::fork().map_err(cannot_fork)? {
+        ForkResult::Child => child::run(aim, plan, instances, environment, theirs, parent),
+        ForkResult::Parent { child } => child,
+    };
+    drop(theirs);
+    match aim {
+        Aim::Use => undo.keep(instances, environment),
+        Aim::Try => drop((instances, environment)),
+        Aim::Survey => {
+            drop(environment);
+            plan.instances = instances;
+        }
+    }
+    Ok(Hired { aim, worker: Worker { pid, reaped: None }, socket: ours })
+}
+
+/// Lets a worker fetch every secret; it is reaped before this returns. `meanwhile` is what can be done while it is at it; its
+/// failure ends the worker too.
 pub fn fetch(
-    plan: &mut Plan,
-    environment: Environment,
+    hired: Hired,
+    plan: &Plan,
     watch: &Watch<'_>,
     undo: &mut Undo,
-    meanwhile: impl FnOnce(&Plan) -> Result<()>,
+    meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<Arrived>> {
-    let received = exchange(Aim::Use, plan, environment, watch, undo, meanwhile)?;
+    let received = exchange(hired, plan, watch, undo, meanwhile)?;
     Ok(received.arrived)
 }
 
@@ -73,7 +105,7 @@ impl Tried {
 
 /// Fetches every secret as [`fetch`] does and gives each back, in the plan's order. No value leaves the worker.
 pub fn attempt(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
-    let received = exchange(Aim::Try, plan, environment, watch, &mut Undo::default(), |_| Ok(()))?;
+    let received = ask(Aim::Try, plan, environment, watch)?;
     let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
     received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
     received.failures.into_iter().for_each(|(secret, error)| tried[secret] = Tried::Failed(error));
@@ -82,39 +114,35 @@ pub fn attempt(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> 
 
 /// Asks the stores for the secrets' places, in the plan's order. The plan keeps its instances.
 pub fn survey(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<u16>> {
-    let received = exchange(Aim::Survey, plan, environment, watch, &mut Undo::default(), |_| Ok(()))?;
+    let received = ask(Aim::Survey, plan, environment, watch)?;
     let mut places = vec![0; plan.secrets.len()];
     received.places.into_iter().for_each(|(secret, place)| places[secret] = place);
     Ok(places)
 }
 
+/// An exchange of which nothing is delivered, so that nothing is given back later.
+fn ask(aim: Aim, plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Received> {
+    let mut undo = Undo::default();
+    let hired = hire(aim, plan, environment, &mut undo)?;
+    exchange(hired, plan, watch, &mut undo, || Ok(()))
+}
+
 fn exchange(
-    aim: Aim,
-    plan: &mut Plan,
-    environment: Environment,
+    hired: Hired,
+    plan: &Plan,
     watch: &Watch<'_>,
     undo: &mut Undo,
-    meanwhile: impl FnOnce(&Plan) -> Result<()>,
+    meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<Received> {
-    let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
-    let instances = std::mem::take(&mut plan.instances);
-    let parent = nix::unistd::getpid();
-    // The worker never returns from here: it ends in `child::run`.
-    let pid = match sys::process::fork().map_err(|error| system("fork the worker", error))? {
-        ForkResult::Child => child::run(aim, plan, instances, environment, theirs, parent),
-        ForkResult::Parent { child } => child,
-    };
-    drop(theirs);
-    match aim {
-        Aim::Use => undo.keep(instances, environment),
-        Aim::Try => drop((instances, environment)),
-        Aim::Survey => {
-            drop(environment);
-            plan.instances = instances;
-        }
+    let Hired { aim, mut worker, socket: mut ours } = hired;
+    if let Err(error) = ours.write_all(&[0]) {
+        return Err(match error.kind() {
+            // It has ended by itself, and how says more.
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ended(worker.end()),
+            _ => system("tell the worker to begin", error),
+        });
     }
-    let mut worker = Worker { pid, reaped: None };
-    meanwhile(plan)?;
+    meanwhile()?;
     let backstop = plan.deadline.at() + LAST_WORDS;
     let mut received = receive::generation(aim, plan, undo, &ours, &mut watch.with_worker(&mut worker, backstop))?;
     if !received.failures.is_empty() {
@@ -193,6 +221,12 @@ fn ended(status: WaitStatus) -> Error {
         WaitStatus::Signaled(_, signal, _) => fail(Class::Internal, format!("the worker was killed by {signal}")),
         _ => fail(Class::Internal, "the worker ended early".into()),
     }
+}
+
+fn cannot_fork(error: std::io::Error) -> Error {
+    let needs_proc = error.kind() == ErrorKind::NotFound;
+    let failure = system("fork the worker", error);
+    if needs_proc { failure.hint("mount procfs on /proc: isolation is verified there") } else { failure }
 }
 
 fn system(what: &str, error: impl Into<std::io::Error>) -> Error {

@@ -6,10 +6,12 @@ use std::io;
 use std::os::fd::RawFd;
 
 use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
 use super::seccomp;
 use crate::error::{Class, Error, Phase, Result, reason};
@@ -29,6 +31,7 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
     }
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     close_others(socket);
+    take_leave_of_stdio();
     // Ambient capabilities are permitted and inheritable ones: the kernel takes them along.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
@@ -102,6 +105,18 @@ fn close_others(socket: RawFd) {
         {
             tracing::debug!(target: "handfast", "the worker keeps the descriptors from {first} to {last}: {}", reason(error));
         }
+    }
+}
+
+/// The app's stdin and stdout are none of its business either; stderr is its log.
+fn take_leave_of_stdio() {
+    let replace = || {
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        dup2_stdin(&null)?;
+        dup2_stdout(&null)
+    };
+    if let Err(error) = replace() {
+        tracing::debug!(target: "handfast", "the worker keeps stdin and stdout: {}", reason(error));
     }
 }
 

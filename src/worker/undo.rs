@@ -94,8 +94,11 @@ fn give_back(instances: Vec<Kept>, environment: Environment) -> std::io::Result<
 fn work(instances: Vec<Kept>, environment: Environment, socket: &UnixStream, parent: Pid) -> ! {
     let code = match sandbox::enter(parent, socket.as_raw_fd()) {
         Ok(_) => {
-            let parts = instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?)));
-            i32::from(fetch::undo(parts.collect(), environment).is_err())
+            let (instances, told): (Vec<_>, Vec<_>) =
+                instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?))).unzip();
+            let runtime = fetch::Runtime::new(&instances);
+            let parts = instances.into_iter().zip(told).collect();
+            i32::from(runtime.map(|runtime| runtime.undo(parts, environment)).is_err())
         }
         Err(error) => {
             tracing::warn!(target: "handfast", "the worker that gives back cannot lock itself up: {}", reason(error));

@@ -3,8 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where texts are looked for. Those of `providers/http` and `providers/vault` need servers: the tests beside them provoke them.
-const SOURCES: &[&str] = &["src", "providers/core/src", "providers/file/src", "providers/mock/src"];
+/// Where texts are looked for.
+const SOURCES: &[&str] = &[
+    "src",
+    "providers/core/src",
+    "providers/file/src",
+    "providers/http/src",
+    "providers/mock/src",
+    "providers/vault/src",
+];
+
+/// Where tests and transcripts are. Those of a provider's texts that need its store stand beside the provider.
+const TESTS: &[&str] =
+    &["tests", "providers/core/tests", "providers/file/tests", "providers/http/tests", "providers/vault/tests"];
 
 /// Texts that no test provokes: see there.
 const UNPROVOKED: &str = include_str!("unprovoked.list");
@@ -15,7 +26,7 @@ fn each_text_of_the_source_is_tested() {
     let mut said: Vec<String> =
         vec![help(), text(handfast::config::schema::schema()).replace("\\\"", "\""), text(handfast::cli::manual())];
     let mut tests = Vec::new();
-    for file in sources(&root.join("tests")) {
+    for file in TESTS.iter().flat_map(|directory| sources(&root.join(directory))) {
         let text = fs::read_to_string(&file).expect("it is ours");
         match file.extension().is_some_and(|end| end == "rs") {
             true if !file.ends_with("messages/coverage.rs") => tests.push(text),
@@ -34,16 +45,19 @@ fn each_text_of_the_source_is_tested() {
         tests.push(unit_tests.to_owned());
         texts.extend(literals(code).into_iter().map(|literal| (name.clone(), literal)));
     }
-    let tests = tests.concat().replace("\\\"", "\"");
+    let tests = join_lines(&tests.concat()).replace("\\\"", "\"");
     let mut missing = Vec::new();
     for (file, literal) in &texts {
         let is_text = literal.contains(' ') && literal.contains(|c: char| c.is_ascii_lowercase());
         if !is_text || UNPROVOKED.lines().any(|known| known == literal.trim()) {
             continue;
         }
-        let pieces = pieces(literal);
-        let longest = pieces.iter().max_by_key(|piece| piece.len()).cloned().unwrap_or_default();
-        if !said.iter().any(|said| said.lines().any(|line| in_order(line, &pieces))) && !tests.contains(&longest) {
+        let is_tested = |line: &str| {
+            let pieces = pieces(line);
+            let longest = pieces.iter().max_by_key(|piece| piece.len()).cloned().unwrap_or_default();
+            said.iter().any(|said| said.lines().any(|line| in_order(line, &pieces))) || tests.contains(&longest)
+        };
+        if !literal.lines().all(is_tested) {
             missing.push(format!("{file}: {literal}"));
         }
     }
@@ -109,6 +123,13 @@ fn literals(code: &str) -> Vec<String> {
         }
     }
     literals
+}
+
+/// A text without the breaks of its literals.
+fn join_lines(code: &str) -> String {
+    let mut parts = code.split("\\\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |joined, part| joined + part.trim_start())
 }
 
 /// One literal, up to its closing quote, and what follows.

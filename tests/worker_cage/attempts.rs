@@ -24,7 +24,7 @@ pub fn all(place: &Place, landlock: bool) -> Vec<Attempt> {
         all.extend(files(place));
         all.extend(the_outside(place));
     } else {
-        println!("skipped: the_cage_and_files: needs Landlock");
+        eprintln!("skipped: the_cage_and_files: needs Landlock");
     }
     all
 }
@@ -200,7 +200,7 @@ fn refused_calls(place: &Place) -> Vec<Attempt> {
 /// The same call by its x32 number.
 pub fn foreign_number() {
     let result = call(0x4000_0000 + libc::SYS_getpid, [0; 5]);
-    println!("{result:?}");
+    eprintln!("{result:?}");
 }
 
 /// `getpid` as i386 has it.

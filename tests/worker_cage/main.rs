@@ -3,7 +3,7 @@
 //! The cage cannot be left, so this test has a `main` of its own: it runs itself again, and that process enters the cage as
 //! the worker does, tries everything, and reports.
 #![allow(missing_docs)]
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 mod attempts;
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Inside: as `worker::child` does it.
+/// Inside: as `worker::child` does it. What it finds goes to stderr: stdout is no longer its.
 fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     let (socket, other) = UnixStream::pair().unwrap();
     // The cage closes it, whoever owns it.
@@ -55,14 +55,14 @@ fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
         _ => {}
     }
     let mut failed = 0;
-    println!("parts {parts}");
+    eprintln!("parts {parts}");
     for (name, expected, found) in attempts::all(&place, landlock) {
         let found = found.map_or_else(|error| format!("{error:?}"), |()| "ok".to_owned());
         let expected = expected.map_or_else(|| "ok".to_owned(), |error| format!("{error:?}"));
         if found == expected {
-            println!("test the_cage_and_{name} ... ok");
+            eprintln!("test the_cage_and_{name} ... ok");
         } else {
-            println!("test the_cage_and_{name} ... FAILED: expected {expected}, found {found}");
+            eprintln!("test the_cage_and_{name} ... FAILED: expected {expected}, found {found}");
             failed += 1;
         }
     }

@@ -67,6 +67,11 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Whether something is wrong at a place.
+    pub fn are_at(&self, place: &Place) -> bool {
+        self.0.iter().any(|problem| problem.place == *place)
+    }
+
     /// How many problems there are so far: a caller compares it to see whether a step added one.
     pub fn len(&self) -> usize {
         self.0.len()

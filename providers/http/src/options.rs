@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handfast_core::{Problems, Table};
+use handfast_core::{Environment, Problems, Table};
 
 use crate::address::Plaintext;
 use crate::authorities::CaSource;
 use crate::identity::ClientCertificate;
-use crate::proxy::{Proxy, ProxyUrl};
-use crate::server_name::ServerName;
+use crate::proxy::{Proxy, ProxyUrl, Route};
+use crate::server_name::{Alias, ServerName};
 
 /// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
 #[derive(Clone, Debug)]
@@ -78,18 +78,34 @@ impl Options {
     /// Reads `ca_file`, `roots` and `proxy` from tables whose keys are already checked: `[fetch]`, then `[providers.NAME]`.
     /// Each key is taken from the last table that has it.
     pub fn read(tables: &[&Table], problems: &mut Problems) -> Self {
+        Self::read_with_ca(tables, None, problems)
+    }
+
+    /// The same where a variable of the store's own may name authorities, such as VAULT_CACERT: they are all that is trusted,
+    /// unless the last table says itself whom to trust.
+    pub fn read_with_ca(tables: &[&Table], ca: Option<CaSource>, problems: &mut Problems) -> Self {
         let mut options = Self::default();
         let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));
-        if let Some((path, place)) = last("ca_file") {
-            options.ca = vec![CaSource::File(path.into())];
-            if !path.starts_with('/') {
-                problems.add(place, format!("`ca_file` is \"{}\", expected an absolute path", path.escape_debug()));
+        let is_said = |table: &&Table| table.item("ca_file").is_some() || table.item("roots").is_some();
+        match ca.filter(|_| !tables.last().is_some_and(is_said)) {
+            Some(ca) => {
+                options.roots = Roots::None;
+                options.ca = vec![ca];
             }
-        }
-        if let Some(("none", place)) = last("roots") {
-            options.roots = Roots::None;
-            if options.ca.is_empty() {
-                problems.add_with_hint(place, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT);
+            None => {
+                if let Some((path, place)) = last("ca_file") {
+                    options.ca = vec![CaSource::File(path.into())];
+                    if !path.starts_with('/') {
+                        let message = format!("`ca_file` is \"{}\", expected an absolute path", path.escape_debug());
+                        problems.add(place, message);
+                    }
+                }
+                if let Some(("none", place)) = last("roots") {
+                    options.roots = Roots::None;
+                    if options.ca.is_empty() {
+                        problems.add_with_hint(place, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT);
+                    }
+                }
             }
         }
         if let Some((text, place)) = last("proxy") {
@@ -107,6 +123,13 @@ impl Options {
             }
         }
         options
+    }
+
+    /// What is wrong with the variables that these options lead to, each with a hint: what a client could not be made with.
+    pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = (String, String)> {
+        let route = Route::new(&self.proxy, environment).err();
+        let alias = self.server_name.as_ref().and_then(|names| Alias::new(names).err());
+        route.into_iter().chain(alias).map(|error| (error.message, error.hint.unwrap_or_default()))
     }
 }
 
@@ -138,6 +161,23 @@ mod tests {
         assert_eq!(options.ca, [CaSource::File("/provider.pem".into())]);
         assert_eq!(options.roots, Roots::None);
         assert!(matches!(options.proxy, Proxy::None));
+    }
+
+    #[test]
+    fn a_stores_own_variable_replaces_all_roots_but_those_of_its_table() {
+        let named = || Some(CaSource::File("/named.pem".into()));
+        let (with_file, none) = (table(&[("ca_file", "/fetch.pem")]), table(&[("roots", "none")]));
+        for fetch in [&Table::default(), &with_file, &none] {
+            let mut problems = Problems::default();
+            let options = Options::read_with_ca(&[fetch, &Table::default()], named(), &mut problems);
+            assert!(problems.is_empty(), "{problems:?}");
+            assert_eq!((options.ca, options.roots), (vec![CaSource::File("/named.pem".into())], Roots::None));
+        }
+        let mut problems = Problems::default();
+        let options = Options::read_with_ca(&[&none, &table(&[("ca_file", "/own.pem")])], named(), &mut problems);
+        assert_eq!((options.ca, options.roots), (vec![CaSource::File("/own.pem".into())], Roots::None));
+        Options::read_with_ca(&[&Table::default(), &none], named(), &mut problems);
+        assert_eq!(problems.len(), 1, "its own table trusts nobody");
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn read(text: &str) -> Result<pki_types::ServerName<'static>, ProviderError> {
     let wrong = || {
         let message =
             format!("cannot check a certificate for `{}`: it is no host name and no IP address", text.escape_debug());
-        ProviderError::new(ErrorKind::Untrusted, message)
+        ProviderError::new(ErrorKind::Untrusted, message).hint("write a name that the certificate is for")
     };
     match address::ip(text) {
         Some(ip) => Ok(ip.into()),

@@ -23,12 +23,14 @@ mod outside;
 mod scratch;
 pub mod secrecy;
 pub mod time;
+mod told;
 pub mod values;
 
 pub use fixture::{Answer, Cannot, Fixture, Instance, configure, only, parse, table, text};
 pub use outside::{Outside, TestClock, Variables};
 pub use scratch::Scratch;
 pub use secrecy::canary;
+pub use told::assert_told;
 
 /// Runs a test on the runtime that the worker has: one thread.
 pub fn run<T>(test: impl Future<Output = T>) -> T {

@@ -34,7 +34,7 @@ struct Vault {
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
     let mut missing: Vec<_> = unreadable(environment).collect();
-    let mut options = Options::read(&[fetch, &table], problems);
+    let mut options = Options::read_with_ca(&[fetch, &table], tls::authorities(environment), problems);
     let plaintext = match table.boolean("danger_plaintext") {
         Some(true) => Plaintext::Anywhere,
         _ => Plaintext::Local,
@@ -45,6 +45,7 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     options.http2 = true;
     options.unix_socket = address.as_ref().and_then(|address| address.unix_socket.clone());
     tls::read(&table, environment, address.as_ref(), &mut options, &mut missing);
+    missing.extend(options.unusable(environment));
     if let Some(timeout) = client_timeout(environment, &mut missing) {
         options.total_timeout = timeout;
         options.idle_timeout = options.idle_timeout.min(timeout);
@@ -190,8 +191,8 @@ fn client_timeout(environment: &dyn Environment, missing: &mut Vec<(String, Stri
     let seconds = text.parse().map(Duration::from_secs).ok();
     let timeout = seconds.or_else(|| handfast_core::keys::parse_duration(text)).filter(|timeout| !timeout.is_zero());
     if timeout.is_none() {
-        let message = format!("`VAULT_CLIENT_TIMEOUT` is \"{}\", expected more than no time", excerpt(text));
-        missing.push((message, "such as \"30\", which is in seconds, or \"1m30s\"".into()));
+        let message = format!("`VAULT_CLIENT_TIMEOUT` is \"{}\", expected a time above 0", excerpt(text));
+        missing.push((message, "such as \"30\", in seconds, or \"1m30s\"".into()));
     }
     timeout
 }

@@ -2,7 +2,7 @@
 //! `[providers.vault]` win over them.
 
 use handfast_core::{Environment, Table, excerpt};
-use handfast_http::{Address, CaSource, ClientCertificate, Options, Roots, ServerName};
+use handfast_http::{Address, CaSource, ClientCertificate, Options, ServerName};
 
 /// Sets in `options` what the variables say; what is wrong with them goes to `missing`, each with a hint.
 pub fn read(
@@ -12,9 +12,6 @@ pub fn read(
     options: &mut Options,
     missing: &mut Vec<(String, String)>,
 ) {
-    if table.item("ca_file").is_none() && table.item("roots").is_none() {
-        trust(environment, options);
-    }
     options.client_certificate =
         match (environment.variable("VAULT_CLIENT_CERT"), environment.variable("VAULT_CLIENT_KEY")) {
             (Some(certificate), Some(key)) => {
@@ -46,19 +43,15 @@ pub fn read(
     }
 }
 
-/// Vault takes the first of these that is set, and it replaces the roots.
-fn trust(environment: &dyn Environment, options: &mut Options) {
-    let source = if let Some(path) = environment.variable("VAULT_CACERT") {
-        CaSource::File(path.into())
+/// The authorities that the variables name: Vault takes the first of these that is set.
+pub fn authorities(environment: &dyn Environment) -> Option<CaSource> {
+    if let Some(path) = environment.variable("VAULT_CACERT") {
+        Some(CaSource::File(path.into()))
     } else if let Some(pem) = environment.variable("VAULT_CACERT_BYTES") {
-        CaSource::Text { setting: "VAULT_CACERT_BYTES", pem: pem.to_owned() }
-    } else if let Some(path) = environment.variable("VAULT_CAPATH") {
-        CaSource::Directory(path.into())
+        Some(CaSource::Text { setting: "VAULT_CACERT_BYTES", pem: pem.to_owned() })
     } else {
-        return;
-    };
-    options.roots = Roots::None;
-    options.ca = vec![source];
+        environment.variable("VAULT_CAPATH").map(|path| CaSource::Directory(path.into()))
+    }
 }
 
 /// A boolean as Go's `strconv.ParseBool` reads it; vaultrs takes everything but `0` and `false` for true, also nothing.

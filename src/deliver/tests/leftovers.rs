@@ -110,22 +110,28 @@ fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
     assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"]);
 }
 
-#[test]
-fn names_are_hard_links_where_the_reader_could_follow_no_link() {
-    let memory = Memory::new();
+/// Writes a set with names of this kind; `meanwhile` comes between the writing and the publishing.
+fn publish(memory: &Memory, names: entries::Names, files: &[(&str, &str)], meanwhile: impl FnOnce()) -> Result<()> {
     let powers = Powers::read().unwrap();
     let handle = fs::File::open(&memory.0).unwrap();
     let (uid, gid) = our_ids();
     let access = ownership::Access { uid, gid, mode: 0o440, compromise: None };
-    let publish = |names, files: &[(&str, &str)]| {
-        let directory = entries::Directory { handle: handle.as_fd(), path: "/s", names, powers: &powers };
-        let file = |(name, value): &(&str, &str)| {
-            let value = SecretValue::from(value.as_bytes().to_vec());
-            generation::NewFile { name: (*name).to_owned(), value, access }
-        };
-        let files: Vec<_> = files.iter().map(file).collect();
-        generation::Generation::write(&directory, &files)?.publish(&directory)
+    let directory = entries::Directory { handle: handle.as_fd(), path: "/s", names, powers: &powers };
+    let file = |(name, value): &(&str, &str)| {
+        let value = SecretValue::from(value.as_bytes().to_vec());
+        generation::NewFile { name: (*name).to_owned(), value, access }
     };
+    let files: Vec<_> = files.iter().map(file).collect();
+    let generation = generation::Generation::write(&directory, &files)?;
+    meanwhile();
+    generation.publish(&directory)
+}
+
+#[test]
+fn names_are_hard_links_where_the_reader_could_follow_no_link() {
+    let memory = Memory::new();
+    let (uid, _) = our_ids();
+    let publish = |names, files: &[(&str, &str)]| publish(&memory, names, files, || ());
     let kind = |name| fs::symlink_metadata(memory.join(name)).unwrap().file_type();
     let read = |name| fs::read_to_string(memory.join(name)).unwrap();
 
@@ -148,4 +154,26 @@ fn names_are_hard_links_where_the_reader_could_follow_no_link() {
     publish(entries::Names::HardLinks, &[("a", "6")]).unwrap();
     assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "c", "d"]);
     assert_eq!((read("c"), read("a")), ("theirs".into(), "6".into()));
+}
+
+#[test]
+fn a_name_that_cannot_be_placed_leaves_the_old_set_or_what_the_next_start_repairs() {
+    let links = entries::Names::Links { owner: our_ids().0 };
+    let set = |value| [("a", value), ("b", value), ("c", value)];
+    for names in [links, entries::Names::HardLinks] {
+        let memory = Memory::new();
+        let read = |name| fs::read_to_string(memory.join(name)).ok();
+        publish(&memory, names, &[("a", "old"), ("gone", "old")], || ()).unwrap();
+        // No name takes the place of a directory: the second one cannot be placed.
+        let planted = publish(&memory, names, &set("new"), || fs::create_dir(memory.join("b")).unwrap());
+        assert!(failure(planted).message.starts_with("cannot write `b` in `/s`: "));
+        if names == links {
+            assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b", "gone"]);
+            assert_eq!((read("a"), read("gone")), (Some("old".into()), Some("old".into())));
+        }
+        fs::remove_dir(memory.join("b")).unwrap();
+        publish(&memory, names, &set("next"), || ()).unwrap();
+        assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b", "c"]);
+        assert!(["a", "b", "c"].iter().all(|name| read(name).as_deref() == Some("next")), "{names:?}");
+    }
 }

@@ -144,6 +144,11 @@ fn received(plan: &Plan, mut arrived: Vec<Arrived>) -> Vec<Arrived> {
     arrived
 }
 
+/// As before a fetch.
+fn prepare(plan: &Plan) -> Result<Destination> {
+    super::prepare(plan, reserve(plan)?)
+}
+
 fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
     deliver(prepare(plan)?, plan, received(plan, arrived))
 }

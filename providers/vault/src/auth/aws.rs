@@ -12,19 +12,25 @@ use super::{Definition, Login, Method, attempt, exchange};
 use crate::api::Api;
 
 // Without a role, Vault takes the one with the identity's own name.
-pub const DEFINITION: Definition = Definition { name: "aws", keys: &["mount", "role"], needs: &[], read };
+pub const DEFINITION: Definition =
+    Definition { name: "aws", keys: &["mount", "role", "header_value"], needs: &[], read };
 
 struct Aws {
     mount: String,
     role: Option<String>,
     region: Option<String>,
+    /// Proves that the request was signed for this Vault: it is signed along with it.
+    header_value: Option<String>,
 }
+
+const HEADER: &str = "X-Vault-AWS-IAM-Server-ID";
 
 fn read(given: &Given<'_>) -> Box<dyn Method> {
     Box::new(Aws {
         mount: given.mount(),
         role: given.text("role", "VAULT_ROLE"),
         region: region(given.environment()).map(str::to_owned),
+        header_value: given.written("header_value").map(str::to_owned),
     })
 }
 
@@ -40,7 +46,8 @@ fn region(environment: &dyn Environment) -> Option<&str> {
 impl Method for Aws {
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
-            let signed = context.aws.sign_caller_identity(self.region.as_deref(), &[]).await?;
+            let header = self.header_value.as_deref().map(|value| (HEADER, value));
+            let signed = context.aws.sign_caller_identity(self.region.as_deref(), header.as_slice()).await?;
             let attempted = attempt(DEFINITION.name, &self.mount);
             let login = IamLoginRequest {
                 mount: self.mount.clone(),

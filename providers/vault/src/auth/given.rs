@@ -95,6 +95,13 @@ fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition>
             problems.add(place, format!("`{key}` is \"{}\", which has an empty part, `.` or `..`", excerpt(text)));
         }
     }
+    // It is signed, and signatures see spaces at the ends, or several in a row, as one or none.
+    if let Some((text, place)) = auth.string("header_value").zip(auth.place("header_value"))
+        && (text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        let message = format!("`header_value` is \"{}\", expected visible ASCII characters", excerpt(text));
+        problems.add(place, message);
+    }
     Some(definition)
 }
 

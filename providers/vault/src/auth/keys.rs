@@ -8,6 +8,11 @@ pub const KEYS: &[Key] = &[
     Key::new("mount", Kind::String, "Where the method is mounted, below `auth/`; default: the method's name."),
     Key::new("role", Kind::String, "The role to log in as."),
     Key::new(
+        "header_value",
+        Kind::String,
+        "The header X-Vault-AWS-IAM-Server-ID: the `iam_server_id_header_value` that Vault is configured with.",
+    ),
+    Key::new(
         "token_file",
         Kind::String,
         "The file of a token: Vault's, an agent's sink, or a pod's service account's.",

@@ -186,8 +186,8 @@ const REASONS: &[Reason] = &[
     reason(
         &["aws"],
         &["X-Vault-AWS-IAM-Server-ID"],
-        "Vault asks for the header X-Vault-AWS-IAM-Server-ID, which handfast does not send",
-        "take `iam_server_id_header_value` out of the mount's `config/client`",
+        "Vault asks for a header X-Vault-AWS-IAM-Server-ID, or for another one",
+        "`header_value` must be the `iam_server_id_header_value` of the mount's `config/client`",
     ),
     reason(
         &["aws"],

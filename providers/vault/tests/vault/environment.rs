@@ -86,6 +86,9 @@ fn what_fetch_says_reaches_the_client() {
         let other = other.write("other.pem", Authority::new().pem()).display().to_string();
         let answer = read(&fetch, untrusting(vault).with("VAULT_CACERT", &other)).fetch(&locator).await;
         assert_eq!(answer.map(drop).unwrap_err().kind, ErrorKind::Untrusted);
+        let none = table([("roots", text("none"))]);
+        let good = vault.ca_file().display().to_string();
+        assert!(read(&none, untrusting(vault).with("VAULT_CACERT", &good)).fetch(&locator).await.is_ok());
     });
 }
 

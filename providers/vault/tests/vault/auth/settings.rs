@@ -43,7 +43,7 @@ fn each_methods_own_keys_are_right() {
         &[("method", "cert"), ("cert_file", "/c"), ("key_file", "/k"), ("role", "web")],
         &[("method", "userpass"), ("username", "web"), ("password_env", "PASS")],
         &[("method", "ldap"), ("username", "CN=web/app,O=x"), ("password_file", "/p")],
-        &[("method", "aws"), ("role", "web")],
+        &[("method", "aws"), ("role", "web"), ("header_value", "vault.example.org")],
         &[("method", "azure"), ("role", "web"), ("jwt_file", "/j")],
         &[("method", "gcp"), ("role", "web")],
     ] {
@@ -103,6 +103,10 @@ fn every_problem_is_told_at_its_place() {
         &[("method", "token"), ("token_file", "/j"), ("token_env", "J")],
         &["handfast.toml:4:10: `auth` has both `token_file` and `token_env`"],
     );
+    for (unfit, shown) in [("", ""), ("two words", "two words"), ("line\nbreak", "line…"), ("\u{e9}", "\u{e9}")] {
+        let expected = format!("handfast.toml:3:10: `header_value` is \"{shown}\", expected visible ASCII characters");
+        wrong(&[("method", "aws"), ("header_value", unfit)], &[&expected]);
+    }
     wrong(
         &[("method", "cert"), ("cert_file", "/c")],
         &["handfast.toml:3:10: `auth` has `cert_file` and no `key_file`"],
