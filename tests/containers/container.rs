@@ -86,6 +86,20 @@ impl<'docker> Detached<'docker> {
         }
     }
 
+    /// Waits until a process of it has these arguments, or more.
+    pub fn until_it_runs(&self, arguments: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let runs = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            words.join(" ").starts_with(arguments)
+        };
+        // The engine finds the processes of the container by the number.
+        while !self.docker.must(&["top", &self.id, "-o", "pid,args"]).lines().any(runs) {
+            assert!(Instant::now() < deadline, "it does not run {arguments}: {:?}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The code of its end, for which this waits.
     pub fn code(&self) -> i32 {
         self.docker.must(&["wait", &self.id]).parse().expect("a number")

@@ -38,12 +38,12 @@ fn an_app_that_does_not_handle_it_needs_an_init() {
         let entrypoint: &[&str] = if direct { &["--entrypoint", "/bin/sleep"] } else { &[] };
         let command: &[&str] = if direct { &["1000"] } else { &["sleep", "1000"] };
         let app = Detached::start(docker, &[&SECRET, entrypoint, &[BUSYBOX], command].concat());
-        until_it_is(docker, &app, "sleep");
+        app.until_it_runs(if direct { "/bin/sleep 1000" } else { "sleep 1000" });
         docker.must(&["stop", "--time", "1", app.id()]);
         assert_eq!(app.code(), 137, "direct: {direct}");
     }
     let app = Detached::start(docker, &[&["--init"], &SECRET[..], &[BUSYBOX, "sleep", "1000"]].concat());
-    until_it_is(docker, &app, "sleep");
+    app.until_it_runs("sleep 1000");
     let asked = Instant::now();
     docker.must(&["stop", app.id()]);
     assert!(asked.elapsed() < GRACE / 2, "{:?}", asked.elapsed());
@@ -148,14 +148,5 @@ fn each_failure_of_ours_has_its_code_and_leaves_a_termination_message() {
                 assert_eq!(line["exit"], *code);
             }
         }
-    }
-}
-
-/// Waits until the container's process 1 is this program.
-fn until_it_is(docker: &handfast_testservers::Docker, app: &Detached<'_>, name: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !docker.must(&["top", app.id(), "-o", "pid,args"]).contains(&format!("{name} 1000")) {
-        assert!(Instant::now() < deadline, "it is not {name}: {:?}", app.logs());
-        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,7 +1,7 @@
 //! Ways of handfast into an app's container: copied into its image, or installed into a volume by a container before it.
 
 use crate::container::{Detached, Shared, run};
-use crate::images::{HANDFAST, SCRATCH, engine};
+use crate::images::{BUSYBOX, HANDFAST, SCRATCH, engine};
 use crate::support::hex;
 
 /// What a container for nothing but this may be limited to: less than twice the binary's size.
@@ -47,6 +47,17 @@ fn an_init_container_installs_it_for_an_image_that_has_nothing() {
         drop(pod);
         docker.must(&["volume", "rm", volume]);
     }
+}
+
+/// The limit is one: a program that takes more is killed.
+#[test]
+fn a_program_that_takes_more_than_the_limit_is_killed() {
+    let Some(docker) = engine() else { return };
+    let script = "head -c 20000000 /dev/zero | tail";
+    let words = ["--name", "greedy", "--entrypoint", "/bin/sh", "--memory", MEMORY, BUSYBOX, "-c", script];
+    run(docker, &words);
+    assert_eq!(docker.must(&["inspect", "--format", "{{.State.OOMKilled}}", "greedy"]), "true");
+    docker.must(&["rm", "greedy"]);
 }
 
 #[test]

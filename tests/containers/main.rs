@@ -13,4 +13,5 @@ mod entrypoint;
 mod images;
 mod installed;
 mod matrix;
+mod memory;
 mod traces;
