@@ -11,6 +11,7 @@ use crate::scratch::Scratch;
 pub struct Programs {
     pub handfast: PathBuf,
     pub noop: PathBuf,
+    #[allow(dead_code, reason = "not every benchmark measures with it")]
     pub at_exec: PathBuf,
     directory: Scratch,
 }

@@ -7,7 +7,7 @@ use super::status::Status;
 use super::{call, fell_short};
 use crate::error::Result;
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, NO_SETUID_FIXUP, SETPCAP, Sets, bit, names, numbers};
+use crate::sys::capabilities::{self, NO_SETUID_FIXUP, SETGID, SETPCAP, Sets, bit, names, numbers};
 
 /// What the bounding set must read back as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,14 @@ pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<B
 pub(super) const WITHOUT_SETPCAP: &str =
     "the capability bounding set stays as found: changing it needs the capability SETPCAP";
 
+/// The supplementary groups that the app will have: the plan's, or those that were found where nothing may change them and they
+/// differ by the app's own gid alone. Engines list the gid there too, and what is the app's already gives it nothing.
+pub(super) fn groups<'a>(isolation: &'a Isolation, found: &'a Status) -> &'a [u32] {
+    let others = |groups: &[u32]| groups.iter().copied().filter(|gid| *gid != isolation.gid).collect::<Vec<_>>();
+    let same = others(&found.groups) == others(&isolation.groups);
+    if same && found.permitted & bit(SETGID) == 0 { &found.groups } else { &isolation.groups }
+}
+
 /// Becomes the app's user: groups, gid, uid, then exactly the capabilities that stay.
 pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> Result<()> {
     let keep = isolation.capabilities;
@@ -53,9 +61,10 @@ pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> 
     if keeps_over_setuid {
         capabilities::set_keep(true).map_err(|error| call("keep capabilities over the change of uid", error))?;
     }
-    if found.groups != isolation.groups {
-        let groups: Vec<Gid> = isolation.groups.iter().copied().map(Gid::from_raw).collect();
-        setgroups(&groups).map_err(|error| call(&format!("set the groups to {:?}", isolation.groups), error))?;
+    let planned = groups(isolation, found);
+    if found.groups != planned {
+        let groups: Vec<Gid> = planned.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups).map_err(|error| call(&format!("set the groups to {planned:?}"), error))?;
     }
     if found.gids != [isolation.gid; 4] {
         let gid = Gid::from_raw(isolation.gid);

@@ -63,7 +63,7 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
         nix::sys::prctl::set_no_new_privs().map_err(|error| call("set no_new_privs", error))?;
     }
     descriptors::close_all_but(keep_open)?;
-    verify::verify(isolation, keep_open, core_limit, bounding, securebits)?;
+    verify::verify(isolation, identity::groups(isolation, &found), keep_open, core_limit, bounding, securebits)?;
     Ok(Locked(()))
 }
 

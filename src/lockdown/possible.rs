@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::identity::{WITHOUT_SETPCAP, needs_keep};
+use super::identity::{self, WITHOUT_SETPCAP, needs_keep};
 use super::status::Status;
 use super::{Found, failed, stdio};
 use crate::error::{Error, Result, reason};
@@ -47,7 +47,7 @@ fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
         need(found, SETGID, &what)?;
         refuse_unmapped("gid_map", gid, &what)?;
     }
-    if found.groups != isolation.groups {
+    if found.groups != identity::groups(isolation, found) {
         let what = match &isolation.groups[..] {
             [] => format!("give up the groups {:?}", found.groups),
             groups => format!("set the groups to {groups:?}"),

@@ -17,12 +17,13 @@ use crate::sys::capabilities::{self, KEEP_CAPS, SETGID, SETUID, bit, names};
 /// Fails where anything reads back otherwise than planned.
 pub(super) fn verify(
     isolation: &Isolation,
+    groups: &[u32],
     keep_open: &[RawFd],
     core_limit: CoreLimit,
     bounding: Bounding,
     securebits: u32,
 ) -> Result<()> {
-    let mismatches = mismatches(isolation, bounding, &Status::read()?);
+    let mismatches = mismatches(isolation, groups, bounding, &Status::read()?);
     if !mismatches.is_empty() {
         return Err(failed(format!("the isolation reads back otherwise than planned: {}", mismatches.join("; "))));
     }
@@ -54,7 +55,7 @@ fn refuse_way_back(isolation: &Isolation) -> Result<()> {
 }
 
 /// Everything in which the state differs from the plan.
-fn mismatches(isolation: &Isolation, bounding: Bounding, now: &Status) -> Vec<String> {
+fn mismatches(isolation: &Isolation, groups: &[u32], bounding: Bounding, now: &Status) -> Vec<String> {
     let keep = isolation.capabilities;
     let mut list = Vec::new();
     let mut compare = |what: &str, now: &dyn Debug, planned: &dyn Debug, same: bool| {
@@ -64,7 +65,7 @@ fn mismatches(isolation: &Isolation, bounding: Bounding, now: &Status) -> Vec<St
     };
     compare("uids", &now.uids, &isolation.uid, now.uids == [isolation.uid; 4]);
     compare("gids", &now.gids, &isolation.gid, now.gids == [isolation.gid; 4]);
-    compare("groups", &now.groups, &isolation.groups, now.groups == isolation.groups);
+    compare("groups", &now.groups, &groups, now.groups == groups);
     compare("no_new_privs", &now.no_new_privileges, &true, now.no_new_privileges);
     compare("threads", &now.threads, &1, now.threads == 1);
     let bounding = match bounding {
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_state_as_planned_has_no_mismatch() {
-        assert_eq!(mismatches(&isolation(), Bounding::AsPlanned, &as_planned()), Vec::<String>::new());
+        assert_eq!(mismatches(&isolation(), &[4, 27], Bounding::AsPlanned, &as_planned()), Vec::<String>::new());
     }
 
     #[test]
@@ -143,7 +144,7 @@ mod tests {
             cases.push((Status { bounding: set, ..as_planned() }, "bounding capabilities"));
         }
         for (status, expected) in cases {
-            let found = mismatches(&isolation(), Bounding::AsPlanned, &status);
+            let found = mismatches(&isolation(), &[4, 27], Bounding::AsPlanned, &status);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].starts_with(expected), "{found:?}");
         }
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn a_bounding_set_that_could_not_change_must_be_as_found() {
         let status = Status { bounding: 0xff, ..as_planned() };
-        assert!(mismatches(&isolation(), Bounding::AsFound(0xff), &status).is_empty());
-        assert_eq!(mismatches(&isolation(), Bounding::AsFound(0xf), &status).len(), 1);
+        assert!(mismatches(&isolation(), &[4, 27], Bounding::AsFound(0xff), &status).is_empty());
+        assert_eq!(mismatches(&isolation(), &[4, 27], Bounding::AsFound(0xf), &status).len(), 1);
     }
 }

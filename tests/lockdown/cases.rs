@@ -31,6 +31,8 @@ const AMBIENT: &str = "setpriv --inh-caps=+chown,+dac_override,+kill,+setgid,+se
 --ambient-caps=+chown,+dac_override,+kill,+setgid,+setuid,+setpcap,+net_bind_service";
 const OPENSHIFT: &str = "setpriv --reuid=1000620000 --regid=0 --groups=1000620000";
 const FS_GROUP: &str = "setpriv --reuid=1000 --regid=1000 --groups=2000,3000";
+const OWN_GROUP: &str = "setpriv --reuid=1000 --regid=1000 --groups=1000";
+const MORE_THAN_OWN: &str = "setpriv --reuid=1000 --regid=1000 --groups=1000,2000";
 pub(super) const APP: &str = "uid=1000 gid=1001 groups=4,27";
 
 pub fn all(directory: &Path) -> Vec<Case> {
@@ -97,6 +99,15 @@ fn start_states() -> Vec<Case> {
         app("other_uid_with_ambient_capabilities", &format!("{AMBIENT} --reuid=7 --regid=7 --clear-groups"), &[]),
         exactly("openshift", OPENSHIFT, "", (1_000_620_000, 0, "1000620000"), NOTHING, &["CapBnd as found"]),
         exactly("non_root_with_fs_group", FS_GROUP, "", (1000, 1000, "2000 3000"), NOTHING, &["CapBnd as found"]),
+        // As engines start it; taking the group off needs SETGID, and would change nothing.
+        exactly(
+            "non_root_with_its_gid_among_its_groups",
+            OWN_GROUP,
+            "groups=",
+            (1000, 1000, "1000"),
+            NOTHING,
+            &["CapBnd as found"],
+        ),
         exactly("root_kept_without_capabilities", NO_CAPABILITIES, "groups=", (0, 0, ""), NOTHING, &[]),
         exactly("root_kept", "", "groups=", (0, 0, ""), NOTHING, &[]),
         exactly("user_namespace_root", "unshare --user --map-root-user", "", (0, 0, ""), NOTHING, &[]),
@@ -170,6 +181,13 @@ fn impossible() -> Vec<Case> {
         ),
         refused("non_root_to_another_user", FS_GROUP, "uid=1001", 125, &["cannot set the uid to 1001", "SETUID"]),
         refused("non_root_to_another_group", FS_GROUP, "gid=0", 125, &["cannot set the gid to 0", "SETGID"]),
+        refused(
+            "non_root_gives_up_more_than_its_gid",
+            MORE_THAN_OWN,
+            "groups=",
+            125,
+            &["cannot give up the groups [1000, 2000]"],
+        ),
         refused("non_root_gives_up_groups", FS_GROUP, "groups=", 125, &["cannot give up the groups [2000, 3000]"]),
         refused(
             "unmapped_uid",

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, ExitStatus, Output};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ impl Running {
         let stdout = self.stdout.join().expect("the pipe was read");
         let stderr = String::from_utf8_lossy(&self.stderr.join().expect("the pipe was read")).into_owned();
         let Some(status) = status else { panic!("not finished after {:?}; so far: {stderr}", self.timeout) };
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().expect("no code, so a signal"));
+        let code = code(status);
         let memory = self.traced.then(|| {
             let text = fs::read(self.directory.path().join(MEMORY)).expect("the tracer has written its report");
             serde_json::from_slice(&text).expect("the tracer's report is JSON")
@@ -119,6 +119,12 @@ impl fmt::Debug for Outcome {
 }
 
 impl Outcome {
+    /// Of a program that was started and waited for in another way.
+    pub fn of(output: Output, elapsed: Duration) -> Self {
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Self { code: code(output.status), stdout: output.stdout, stderr, elapsed, memory: None }
+    }
+
     /// What the probe saw.
     pub fn probe(&self) -> Value {
         serde_json::from_slice(&self.stdout)
@@ -134,6 +140,10 @@ impl Outcome {
     pub fn memory(&self) -> &Value {
         self.memory.as_ref().expect("the run was traced")
     }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().expect("no code, so a signal"))
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {

@@ -19,6 +19,7 @@
 mod authority;
 mod client;
 mod directory;
+mod docker;
 mod fakes;
 mod faults;
 mod http;
@@ -35,6 +36,7 @@ use ring::rand::SecureRandom;
 pub use authority::{Authority, Identity};
 pub use client::{Answer, Client};
 pub use directory::Directory;
+pub use docker::{Docker, Memory};
 pub use fakes::{AzureMetadata, Google, Issuer, Kubernetes};
 pub use faults::{Delay, Fault, FaultProxy, Rule, stranger};
 pub use http::{Request, Server, Then, write_answer, write_head};

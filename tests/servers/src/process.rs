@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOG_SHOWN: usize = 16 << 10;
 
 /// Keeps one server: ends it when the pipe on its standard input ends, which it does with us even where we are killed, and
-/// then removes the server's directory. The server also dies with its keeper.
+/// then removes the server's directory, after the script `at-end` in it, for what a server leaves elsewhere. The server also
+/// dies with its keeper.
 ///
 /// PDEATHSIG alone is not enough: it counts from the thread that started the child, and a test's thread ends with the test.
 const KEEPER: &str = r#"
@@ -31,6 +32,7 @@ watcher=$!
 exec 3<&-
 wait "$server" 2>/dev/null
 kill "$watcher" 2>/dev/null
+[ ! -e "$directory/at-end" ] || sh "$directory/at-end" "$directory"
 rm -rf -- "$directory"
 "#;
 

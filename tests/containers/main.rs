@@ -1,0 +1,17 @@
+//! handfast in containers, on a real engine: in its own image, in the images of apps, and in front of them.
+//!
+//! Images are made from scratch of what this machine has, since no registry can be counted on.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cell;
+mod container;
+mod dockerfile;
+mod ends;
+mod entrypoint;
+mod images;
+mod installed;
+mod matrix;
+mod memory;
+mod traces;
