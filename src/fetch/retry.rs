@@ -63,13 +63,16 @@ pub type Waiting = (Locator, oneshot::Sender<Result<Fetched, Failure>>);
 /// The same for a batch. Each of its locators is answered as soon as it can be, and only the others are asked for again.
 pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
     let mut tries = Tries::new(store);
-    let mut waiting: Vec<(Waiting, Option<ProviderError>)> = waiting.into_iter().map(|waiting| (waiting, None)).collect();
+    let mut waiting: Vec<(Waiting, Option<ProviderError>)> =
+        waiting.into_iter().map(|waiting| (waiting, None)).collect();
     while !waiting.is_empty() {
         let locators: Vec<&Locator> = waiting.iter().map(|((locator, _), _)| locator).collect();
         let asked = tries.ask(|| store.provider.fetch_batch(&locators)).await;
         let answers = match asked {
             Asked::Answered(answers) => answers,
-            Asked::NoAnswer => waiting.iter_mut().map(|(_, before)| Some(Err(tries.cutoff.no_answer(before.take())))).collect(),
+            Asked::NoAnswer => {
+                waiting.iter_mut().map(|(_, before)| Some(Err(tries.cutoff.no_answer(before.take())))).collect()
+            }
             Asked::NotAsked => {
                 let error = |before: Option<ProviderError>| before.unwrap_or_else(|| tries.cutoff.not_asked());
                 waiting.iter_mut().map(|(_, before)| Some(Err(error(before.take())))).collect()
@@ -86,7 +89,8 @@ pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
             }
         }
         waiting = again;
-        let Some(asked_wait) = waiting.iter().filter_map(|(_, error)| error.as_ref()).map(|error| error.retry_after).max()
+        let Some(asked_wait) =
+            waiting.iter().filter_map(|(_, error)| error.as_ref()).map(|error| error.retry_after).max()
         else {
             return;
         };

@@ -88,7 +88,8 @@ fn answered(response: Response) -> Result<HttpResponse, ProviderError> {
         }
     }
     let told = Told { peer: response.peer().to_owned(), retry_after: response.retry_after() };
-    let unfit = || ProviderError::new(ErrorKind::Malformed, format!("cannot ask {}: the answer is not HTTP", told.peer));
+    let unfit =
+        || ProviderError::new(ErrorKind::Malformed, format!("cannot ask {}: the answer is not HTTP", told.peer));
     let (status, headers, body) = response.into_parts();
     // As a stream: of a body that is bytes in memory, the SDK writes every one into its log at TRACE.
     let body = SdkBody::from_body_1_x(Full::new(Bytes::from_owner(Wiped(body))));

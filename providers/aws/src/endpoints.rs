@@ -132,7 +132,10 @@ pub fn partition(region: &str) -> Partition {
 fn parse(text: &str) -> Result<String, (String, String)> {
     let address = Address::parse(text, Plaintext::Local)?;
     if address.unix_socket.is_some() {
-        return Err(("AWS is not behind a Unix socket".into(), "an endpoint is `https://host` or `https://host:port`".into()));
+        return Err((
+            "AWS is not behind a Unix socket".into(),
+            "an endpoint is `https://host` or `https://host:port`".into(),
+        ));
     }
     Ok(address.url.as_str().trim_end_matches('/').to_owned())
 }

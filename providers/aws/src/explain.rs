@@ -296,14 +296,20 @@ impl Attempt<'_> {
                     None => error,
                 }
             }
-            "DecryptionFailure" | "DecryptionFailureException" | "InvalidKeyId" | "InvalidKeyIdException"
-            | "KMSAccessDeniedException" | "KMSInvalidStateException" | "KMSNotFoundException" => self
+            "DecryptionFailure"
+            | "DecryptionFailureException"
+            | "InvalidKeyId"
+            | "InvalidKeyIdException"
+            | "KMSAccessDeniedException"
+            | "KMSInvalidStateException"
+            | "KMSNotFoundException" => self
                 .failure(ErrorKind::Denied, "it cannot be decrypted with its KMS key")
                 .hint("look at the key: enabled, not about to be deleted, and open to this identity"),
             "UnknownOperationException" | "UnknownOperation" => self
                 .failure(ErrorKind::Malformed, &format!("{} does not know the operation", refusal.peer))
                 .hint(ENDPOINT),
-            "" => self.failure(ErrorKind::Malformed, &format!("{} answered {}", refusal.peer, with_reason(refusal.status))),
+            "" => self
+                .failure(ErrorKind::Malformed, &format!("{} answered {}", refusal.peer, with_reason(refusal.status))),
             code => {
                 let why = format!("AWS does not take the request as it is{}", known(code));
                 self.failure(ErrorKind::Malformed, &why)
@@ -361,7 +367,12 @@ mod tests {
     fn a_code_and_a_message_select_a_text() {
         use ErrorKind::*;
         for (code, message, kind, text) in [
-            ("ResourceNotFoundException", "Secrets Manager can't find the specified secret.", NotFound, "no such secret"),
+            (
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret.",
+                NotFound,
+                "no such secret",
+            ),
             (
                 "ResourceNotFoundException",
                 "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT",
@@ -390,7 +401,12 @@ mod tests {
                 Denied,
                 "KMS refuses",
             ),
-            ("AccessDeniedException", "with an explicit deny in a service control policy", Denied, "control policy denies"),
+            (
+                "AccessDeniedException",
+                "with an explicit deny in a service control policy",
+                Denied,
+                "control policy denies",
+            ),
             ("DecryptionFailure", "", Denied, "cannot be decrypted"),
             ("ThrottlingException", "Rate exceeded", Unavailable, "throttling"),
             ("ExpiredTokenException", "", Denied, "expired"),

@@ -43,8 +43,16 @@ pub const DEFINITION: Definition = Definition {
         Key::new("profile", Kind::String, "The profile of the shared files; default: AWS_PROFILE."),
         Key::new("role_arn", Kind::String, "A role to assume with the credentials that are found."),
         Key::new("external_id", Kind::String, "What the role's owner asks for besides."),
-        Key::new("session_name", Kind::String, "The session's name in the role's logs; default: AWS_ROLE_SESSION_NAME."),
-        Key::new("auth", Kind::Table(credentials::AUTH_KEYS), "The one way to take to credentials; default: the first that works."),
+        Key::new(
+            "session_name",
+            Kind::String,
+            "The session's name in the role's logs; default: AWS_ROLE_SESSION_NAME.",
+        ),
+        Key::new(
+            "auth",
+            Kind::Table(credentials::AUTH_KEYS),
+            "The one way to take to credentials; default: the first that works.",
+        ),
     ],
     parameters: &["version", "stage", "label"],
     writes: false,

@@ -197,7 +197,13 @@ fn attempt<'a>(parameter: &Parameter, region: &'a str) -> Attempt<'a> {
         ),
         None => ("ssm:GetParameters", resource(&parameter.name, region)),
     };
-    Attempt { what: format!("cannot read the parameter `{}`", parameter.asked()), action, resource, region, restore: None }
+    Attempt {
+        what: format!("cannot read the parameter `{}`", parameter.asked()),
+        action,
+        resource,
+        region,
+        restore: None,
+    }
 }
 
 /// A parameter as a policy names it.

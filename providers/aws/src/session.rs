@@ -116,7 +116,10 @@ impl Session {
 fn signer(keys: &Keys) -> Result<Signer, Failed> {
     let text = |value: &handfast_core::SecretValue, what: &str| {
         std::str::from_utf8(value.expose()).map(str::to_owned).map_err(|_| {
-            Failed::Unanswered(ProviderError::new(ErrorKind::Denied, format!("cannot sign a request: the {what} is not text")))
+            Failed::Unanswered(ProviderError::new(
+                ErrorKind::Denied,
+                format!("cannot sign a request: the {what} is not text"),
+            ))
         })
     };
     let token = keys.session_token.as_ref().map(|token| text(token, "session token")).transpose()?;

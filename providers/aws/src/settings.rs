@@ -35,7 +35,12 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
         options.ca = vec![CaSource::File(path.into())];
     }
     let endpoints = Endpoints::read(&table, environment, problems, &mut missing);
-    Box::new(Aws { credentials: credentials::Settings::read(&table, environment, problems), endpoints, options, missing })
+    Box::new(Aws {
+        credentials: credentials::Settings::read(&table, environment, problems),
+        endpoints,
+        options,
+        missing,
+    })
 }
 
 impl Configured for Aws {

@@ -74,7 +74,8 @@ impl Provider for Store {
         for &locator in locators {
             let Some((group, most, marks)) = self.group(locator) else { continue };
             let batches = groups.entry(group).or_default();
-            let fits = |batch: &&mut Batch<'_>| batch.len() < most && !batch.iter().any(|(_, other)| other.clash(&marks));
+            let fits =
+                |batch: &&mut Batch<'_>| batch.len() < most && !batch.iter().any(|(_, other)| other.clash(&marks));
             match batches.iter_mut().find(fits) {
                 Some(batch) => batch.push((locator, marks)),
                 None => batches.push(vec![(locator, marks)]),

@@ -95,7 +95,10 @@ pub trait Provider {
 
     /// Fetches what the locators of a batch name: an answer for each, in their order. `None` is for one that the batch says
     /// nothing of: it is asked for by itself.
-    fn fetch_batch<'a>(&'a self, locators: &'a [&'a Locator]) -> BoxFuture<'a, Vec<Option<Result<Fetched, ProviderError>>>> {
+    fn fetch_batch<'a>(
+        &'a self,
+        locators: &'a [&'a Locator],
+    ) -> BoxFuture<'a, Vec<Option<Result<Fetched, ProviderError>>>> {
         Box::pin(async { locators.iter().map(|_| None).collect() })
     }
 

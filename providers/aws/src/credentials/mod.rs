@@ -11,7 +11,8 @@ use handfast_http::Client;
 use crate::endpoints::Endpoints;
 
 /// The keys of `auth` in `[providers.NAME]`.
-pub const AUTH_KEYS: &[Key] = &[Key::new("method", Kind::Choice(&["env"]), "The one way to take, instead of the first that works.")];
+pub const AUTH_KEYS: &[Key] =
+    &[Key::new("method", Kind::Choice(&["env"]), "The one way to take, instead of the first that works.")];
 
 /// What the settings say of it.
 pub struct Settings {
