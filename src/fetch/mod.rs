@@ -54,7 +54,7 @@ pub enum Finding {
     /// Its value, or its values by name.
     Values(Vec<Part>),
     /// What the store says of its place.
-    Place(u16),
+    Place(u128),
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.

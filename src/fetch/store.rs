@@ -44,7 +44,7 @@ pub enum Answer {
     /// The secrets of a list, each with its name, or why there is no list.
     List(Result<Vec<(String, Listed)>, Failure>),
     /// What the store says of its place.
-    Place(Result<u16, Failure>),
+    Place(Result<u128, Failure>),
 }
 
 /// A secret of a list.

@@ -1,8 +1,7 @@
 //! Where AWS' services are: what the user says, else the names that AWS gives them
 //! (docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html, …/feature-endpoints.html).
 //!
-//! The SDK has rules of its own for the names. They are not used: the first look at them reads a table of all regions, which
-//! takes as long as several requests, and a file that a variable names. Theirs and ours are compared in a test.
+//! Those names are the SDKs' business, but for STS, which has no SDK here.
 
 use handfast_core::{Environment, Problems, Table, excerpt};
 use handfast_http::{Address, Plaintext};
@@ -25,8 +24,10 @@ pub struct Endpoints {
     any: Option<String>,
     /// For one: its own variable.
     own: [Option<String>; 3],
-    fips: bool,
-    dual_stack: bool,
+    /// Whether the names are those of FIPS.
+    pub fips: bool,
+    /// Whether the names are those of IPv6 too.
+    pub dual_stack: bool,
 }
 
 /// The services and their variables, in the order of `own`.
@@ -38,6 +39,8 @@ const SERVICES: [(Service, &str); 3] = [
 
 const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
 const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT";
+/// The SDKs read it themselves, and panic where its file is not as they want it.
+const PARTITIONS: &str = "SMITHY_CLIENT_SDK_CUSTOM_PARTITION";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
 impl Endpoints {
@@ -48,6 +51,12 @@ impl Endpoints {
         problems: &mut Problems,
         missing: &mut Vec<(String, String)>,
     ) -> Self {
+        if environment.variable(PARTITIONS).is_some() {
+            missing.push((
+                format!("`{PARTITIONS}` is set: the SDK would read AWS' regions from a file"),
+                "unset it".into(),
+            ));
+        }
         let mut endpoints = Self {
             fips: boolean(environment, FIPS, missing),
             dual_stack: boolean(environment, DUAL_STACK, missing),
@@ -75,28 +84,22 @@ impl Endpoints {
         endpoints
     }
 
-    /// The URL of a service in a region.
-    pub fn url(&self, service: Service, region: &str) -> String {
+    /// The URL of a service, where the user says one. Else its SDK knows it.
+    pub fn said(&self, service: Service) -> Option<&str> {
         let own = SERVICES.iter().zip(&self.own).find(|((known, _), _)| *known == service);
-        match own.and_then(|(_, own)| own.as_ref()).or(self.any.as_ref()) {
-            Some(url) => url.clone(),
-            None => format!("https://{}", self.host(service, region)),
-        }
+        own.and_then(|(_, own)| own.as_deref()).or(self.any.as_deref())
     }
 
-    /// The name that AWS gives a service in a region.
-    fn host(&self, service: Service, region: &str) -> String {
+    /// The URL of STS in a region: it has no SDK here.
+    pub fn sts(&self, region: &str) -> String {
+        if let Some(url) = self.said(Service::Sts) {
+            return url.to_owned();
+        }
         let partition = partition(region);
-        let name = match service {
-            Service::SecretsManager => "secretsmanager",
-            Service::Ssm => "ssm",
-            Service::Sts => "sts",
-        };
-        // In GovCloud these have one name for both.
-        let always_fips = partition.name == "aws-us-gov" && service != Service::SecretsManager && !self.dual_stack;
-        let fips = if self.fips && !always_fips { "-fips" } else { "" };
+        // In GovCloud all of it is as FIPS wants it.
+        let fips = if self.fips && partition.name != "aws-us-gov" { "-fips" } else { "" };
         let domain = if self.dual_stack { partition.dual_stack_domain } else { partition.domain };
-        format!("{name}{fips}.{region}.{domain}")
+        format!("https://sts{fips}.{region}.{domain}")
     }
 }
 
@@ -112,7 +115,7 @@ pub struct Partition {
 
 /// The partition of a region.
 pub fn partition(region: &str) -> Partition {
-    const PARTITIONS: &[(&str, Partition)] = &[
+    const BY_PREFIX: &[(&str, Partition)] = &[
         ("cn-", of("aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn")),
         ("us-gov-", of("aws-us-gov", "amazonaws.com", "api.aws")),
         ("eusc-", of("aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu")),
@@ -124,7 +127,7 @@ pub fn partition(region: &str) -> Partition {
     const fn of(name: &'static str, domain: &'static str, dual_stack_domain: &'static str) -> Partition {
         Partition { name, domain, dual_stack_domain }
     }
-    let known = PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix));
+    let known = BY_PREFIX.iter().find(|(prefix, _)| region.starts_with(prefix));
     known.map_or(of("aws", "amazonaws.com", "api.aws"), |(_, partition)| *partition)
 }
 
@@ -153,3 +156,6 @@ fn boolean(environment: &dyn Environment, name: &str, missing: &mut Vec<(String,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! The files are the way of a fetch: [`settings`] (where AWS is), [`credentials`] (who we are), [`locator`] (what a reference
 //! asks for), [`store`] (alone or in batches), [`secrets`] and [`parameters`] (the calls), [`session`] (one call),
-//! [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`explain`] (what a refusal means).
+//! [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`refusal`] and [`explain`] (what a
+//! refusal is, and means). [`policy`] says what all of it must be allowed.
 //! [`identity`] signs for other providers.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -14,6 +15,8 @@ mod explain;
 mod identity;
 mod locator;
 mod parameters;
+mod policy;
+mod refusal;
 mod secrets;
 mod session;
 mod settings;

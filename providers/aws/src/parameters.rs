@@ -7,8 +7,9 @@ use aws_sdk_ssm::types::Parameter as Given;
 use handfast_core::{Entry, ErrorKind, Fetched, Found, ProviderError, SecretValue};
 
 use crate::endpoints::partition;
-use crate::explain::{About, Attempt, Failed};
+use crate::explain::Attempt;
 use crate::locator::{Parameter, REFERENCE};
+use crate::refusal::{About, Failed};
 use crate::session::Session;
 
 /// As many as GetParameters takes.
@@ -78,7 +79,7 @@ impl Parameters {
         let answer = session
             .call(region, |clients| async move {
                 let names = parameters.iter().map(|parameter| parameter.asked()).collect();
-                clients.parameters.get_parameters().set_names(Some(names)).with_decryption(true).send().await
+                clients.parameters().get_parameters().set_names(Some(names)).with_decryption(true).send().await
             })
             .await?;
         let of = |parameter: &&Parameter| {
@@ -114,7 +115,7 @@ impl Parameters {
             let page = &next;
             let answer = session
                 .call(region, |clients| async move {
-                    let request = clients.parameters.get_parameters_by_path().path(path).recursive(true);
+                    let request = clients.parameters().get_parameters_by_path().path(path).recursive(true);
                     request.with_decryption(true).max_results(10).set_next_token(page.clone()).send().await
                 })
                 .await
@@ -151,7 +152,7 @@ async fn single(session: &Session, parameter: &Parameter, region: &str) -> Resul
     let attempt = attempt(parameter, region);
     let answer = session
         .call(region, |clients| async move {
-            clients.parameters.get_parameter().name(parameter.asked()).with_decryption(true).send().await
+            clients.parameters().get_parameter().name(parameter.asked()).with_decryption(true).send().await
         })
         .await;
     match answer {

@@ -7,8 +7,10 @@ use aws_smithy_types::Blob;
 use handfast_core::{ErrorKind, Fetched, ProviderError, SecretValue};
 
 use crate::endpoints::partition;
-use crate::explain::{About, Attempt, Failed, Refusal};
+use crate::explain::Attempt;
 use crate::locator::{Arn, Secret, without_suffix};
+use crate::policy::Place;
+use crate::refusal::{About, Failed, Refusal};
 use crate::session::Session;
 
 /// As many as BatchGetSecretValue takes.
@@ -28,7 +30,7 @@ impl Secrets {
         let answer = session
             .call(region, |clients| async move {
                 clients
-                    .secrets
+                    .secrets()
                     .get_secret_value()
                     .secret_id(&secret.id)
                     .set_version_id(secret.version.clone())
@@ -52,7 +54,7 @@ impl Secrets {
             let page = &next;
             let call = session.call(region, |clients| async move {
                 let ids = secrets.iter().map(|secret| secret.id.clone()).collect();
-                let request = clients.secrets.batch_get_secret_value().set_secret_id_list(Some(ids));
+                let request = clients.secrets().batch_get_secret_value().set_secret_id_list(Some(ids));
                 request.set_next_token(page.clone()).send().await
             });
             let answer = match call.await {
@@ -83,6 +85,29 @@ impl Secrets {
             }
         }
     }
+}
+
+/// What Secrets Manager says of a secret's place, as far as this identity may know it.
+pub async fn place(session: &Session, secret: &Secret, region: &str) -> Result<Place, ProviderError> {
+    let attempt = Attempt { action: "secretsmanager:DescribeSecret", ..attempt(secret, region) };
+    let described = session
+        .call(region, |clients| async move { clients.secrets().describe_secret().secret_id(&secret.id).send().await });
+    let answer = match described.await {
+        Ok(answer) => answer,
+        // The policy is for one who may; and a secret that is not there yet has a policy too.
+        Err(Failed::Refused(refusal)) if matches!(refusal.about(), About::Permission | About::Request) => {
+            return Ok(Place::default());
+        }
+        Err(failed) => return Err(attempt.explain(&failed)),
+    };
+    let arn = answer.arn().unwrap_or_default();
+    let suffix = arn.rsplit_once('-').and_then(|(_, suffix)| suffix.as_bytes().try_into().ok());
+    let is_default = |key: &str| key.ends_with("alias/aws/secretsmanager");
+    Ok(Place {
+        account: Arn::parse(arn).and_then(|arn| arn.account.parse().ok()),
+        suffix,
+        is_default_key: answer.kms_key_id().is_none_or(is_default),
+    })
 }
 
 type Answer = Result<Fetched, ProviderError>;

@@ -1,6 +1,6 @@
 //! One call to AWS: a client for each region, signed with our keys, and once more where that mends it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -23,7 +23,7 @@ use handfast_http::Client;
 use crate::connector::Connector;
 use crate::credentials::{Credentials, Keys};
 use crate::endpoints::{Endpoints, Service};
-use crate::explain::{About, Failed};
+use crate::refusal::{About, Failed};
 
 /// What every call shares.
 pub struct Session {
@@ -35,13 +35,34 @@ pub struct Session {
     clients: RefCell<BTreeMap<String, Rc<Clients>>>,
 }
 
-/// The SDK's clients for one region.
+/// The SDKs' clients for one region, each made when it is first used: that takes a part of a millisecond.
 pub struct Clients {
-    /// For Secrets Manager.
-    pub secrets: aws_sdk_secretsmanager::Client,
-    /// For Parameter Store.
-    pub parameters: aws_sdk_ssm::Client,
+    secrets: OnceCell<aws_sdk_secretsmanager::Client>,
+    parameters: OnceCell<aws_sdk_ssm::Client>,
+    endpoints: Endpoints,
+    config: SdkConfig,
     keys: Rc<Keys>,
+}
+
+impl Clients {
+    /// That for Secrets Manager.
+    pub fn secrets(&self) -> &aws_sdk_secretsmanager::Client {
+        self.secrets.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.at(Service::SecretsManager)))
+    }
+
+    /// That for Parameter Store.
+    pub fn parameters(&self) -> &aws_sdk_ssm::Client {
+        self.parameters.get_or_init(|| aws_sdk_ssm::Client::new(&self.at(Service::Ssm)))
+    }
+
+    /// FIPS and dual stack are of AWS' own names: with an endpoint, the SDKs refuse them.
+    fn at(&self, service: Service) -> SdkConfig {
+        let builder = self.config.clone().into_builder();
+        match self.endpoints.said(service) {
+            Some(url) => builder.endpoint_url(url).build(),
+            None => builder.use_fips(self.endpoints.fips).use_dual_stack(self.endpoints.dual_stack).build(),
+        }
+    }
 }
 
 impl Session {
@@ -86,22 +107,23 @@ impl Session {
             return Ok(known.clone());
         }
         let made = Rc::new(Clients {
-            secrets: aws_sdk_secretsmanager::Client::new(&self.config(Service::SecretsManager, region, keys)?),
-            parameters: aws_sdk_ssm::Client::new(&self.config(Service::Ssm, region, keys)?),
+            secrets: OnceCell::new(),
+            parameters: OnceCell::new(),
+            endpoints: self.endpoints.clone(),
+            config: self.config(region, keys)?,
             keys: keys.clone(),
         });
         clients.insert(region.to_owned(), made.clone());
         Ok(made)
     }
 
-    /// All that the SDK would find out by itself is said here.
-    fn config(&self, service: Service, region: &str, keys: &Keys) -> Result<SdkConfig, Failed> {
+    /// All that the SDKs would find out by themselves is said here, but for the endpoint.
+    fn config(&self, region: &str, keys: &Keys) -> Result<SdkConfig, Failed> {
         Ok(SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(self.connector.clone())
             .time_source(Time(self.clock.clone()))
             .region(Region::new(region.to_owned()))
-            .endpoint_url(self.endpoints.url(service, region))
             .credentials_provider(SharedCredentialsProvider::new(signer(keys)?))
             // Ours are shared by all calls, and renewed when AWS says so.
             .identity_cache(IdentityCache::no_cache())

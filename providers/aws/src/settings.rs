@@ -10,6 +10,7 @@ use handfast_http::{CaSource, Client, Options, Roots};
 use crate::credentials::{self, Credentials};
 use crate::endpoints::Endpoints;
 use crate::locator;
+use crate::policy;
 use crate::session::Session;
 use crate::store::Store;
 
@@ -58,6 +59,10 @@ impl Configured for Aws {
 
     fn is_list(&self, locator: &Locator) -> bool {
         locator::is_list(locator)
+    }
+
+    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
+        Some(policy::json(self.credentials.region.as_deref(), wanted))
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

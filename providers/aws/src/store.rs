@@ -6,6 +6,7 @@ use handfast_core::{BoxFuture, ErrorKind, Fetched, Locator, Provider, ProviderEr
 
 use crate::locator::{self, Marks, Parameter, Secret, Wanted};
 use crate::parameters::{self, Parameters};
+use crate::policy::Place;
 use crate::secrets::{self, Secrets};
 use crate::session::Session;
 
@@ -115,6 +116,21 @@ impl Provider for Store {
                     self.parameters.several(&self.session, &parameters, &region).await
                 }
             }
+        })
+    }
+
+    fn place<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
+        Box::pin(async move {
+            let mut place = match locator::parse(locator).map_err(unchecked)? {
+                Wanted::Secret(secret) => {
+                    secrets::place(&self.session, &secret, &self.region(&secret.region).await?).await?
+                }
+                Wanted::Parameter(_) | Wanted::Below(_) => Place::default(),
+            };
+            if place.account.is_none() {
+                place.account = Some(self.session.credentials.account().await?);
+            }
+            Ok(place.encode())
         })
     }
 

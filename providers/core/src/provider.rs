@@ -67,7 +67,7 @@ pub trait Configured {
 
     /// The least-privilege policy that these locators need, in the store's own language; `None` where the store has none.
     /// With each stands what [`Provider::place`] said of it, 0 where it was not asked. The text is the same each time.
-    fn policy(&self, _: &[(&Locator, u16)]) -> Option<String> {
+    fn policy(&self, _: &[(&Locator, u128)]) -> Option<String> {
         None
     }
 
@@ -104,7 +104,7 @@ pub trait Provider {
 
     /// What the store says of a locator's place, for [`Configured::policy`]: a number that means something to this provider
     /// alone, and 0 for nothing. A number, since it leaves the worker: the privileged process takes no text of a store.
-    fn place<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<u16, ProviderError>> {
+    fn place<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
         Box::pin(async { Ok(0) })
     }
 

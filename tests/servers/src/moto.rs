@@ -1,5 +1,9 @@
 //! moto: AWS in memory. It is nobody's fake of ours, and it checks signatures and what policies allow.
+//!
+//! Two things it does not do as AWS does, and a relay of ours in front of it does instead: it refuses in XML what a JSON service
+//! of AWS refuses in JSON, and it closes the connection after each answer.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -9,6 +13,7 @@ use serde_json::{Value, json};
 use crate::authority::Authority;
 use crate::client::{Answer, Client};
 use crate::directory::Directory;
+use crate::http::{Request, Server, Then, write_answer};
 use crate::process::{Process, free_port};
 use crate::requirements::{built, require};
 
@@ -21,6 +26,8 @@ pub const REGION: &str = "us-east-1";
 /// An AWS of its own.
 pub struct Moto {
     _process: Process,
+    /// The relay that speaks TLS.
+    _relay: Option<Server>,
     address: String,
     authority: Authority,
     files: Directory,
@@ -41,7 +48,21 @@ impl Moto {
     /// A server over plain HTTP with one IAM user, who has an access key and may do everything. From then on every request
     /// has to be signed well, and allowed by a policy of the user's.
     pub fn start() -> Option<Self> {
-        Self::new("http")
+        let program = program()?;
+        let port = free_port().to_string();
+        let (authority, files) = (Authority::new(), Directory::new());
+        files.write("ca.pem", authority.pem());
+        let command = [&*program, "-H", "127.0.0.1", "-p", &port];
+        let mut process = Process::start("moto", Directory::new(), &command, &[]);
+        let address = format!("http://127.0.0.1:{port}");
+        let client = Client::trusting(&authority.pem());
+        process.wait_for(|| client.send("GET", &format!("{address}/moto-api/"), &[], b"").ok());
+        let access_key = AccessKey { id: "AKIA".into(), secret: "none".into() };
+        let mut moto = Self { _process: process, _relay: None, address, authority, files, client, access_key };
+        moto.access_key = moto.new_user(USER, &json!([{ "Effect": "Allow", "Action": "*", "Resource": "*" }]));
+        let answer = moto.client.send("POST", &format!("{}/moto-api/reset-auth", moto.address), &[], b"0");
+        assert_eq!(answer.expect("it answers").status, 200);
+        Some(moto)
     }
 
     /// The same over TLS, certified by an authority of its own, which all tests of this process share: it costs some seconds
@@ -50,29 +71,15 @@ impl Moto {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         // The first for its message, which every test needs.
         program()?;
-        SHARED.get_or_init(|| Self::new("https")).as_ref()
+        SHARED.get_or_init(|| Self::start().map(Self::with_tls)).as_ref()
     }
 
-    fn new(scheme: &str) -> Option<Self> {
-        let program = program()?;
-        let port = free_port().to_string();
-        let (authority, files) = (Authority::new(), Directory::new());
-        files.write("ca.pem", authority.pem());
-        let (certificate, key) = authority.server().write(&files, "server");
-        let mut command = vec![&*program, "-H", "127.0.0.1", "-p", &port];
-        if scheme == "https" {
-            command.extend(["-s", "-c", &certificate, "-k", &key]);
-        }
-        let mut process = Process::start("moto", Directory::new(), &command, &[]);
-        let address = format!("{scheme}://127.0.0.1:{port}");
-        let client = Client::trusting(&authority.pem());
-        process.wait_for(|| client.send("GET", &format!("{address}/moto-api/"), &[], b"").ok());
-        let access_key = AccessKey { id: "AKIA".into(), secret: "none".into() };
-        let mut moto = Self { _process: process, address, authority, files, client, access_key };
-        moto.access_key = moto.new_user(USER, &json!([{ "Effect": "Allow", "Action": "*", "Resource": "*" }]));
-        let answer = moto.client.send("POST", &format!("{}/moto-api/reset-auth", moto.address), &[], b"0");
-        assert_eq!(answer.expect("it answers").status, 200);
-        Some(moto)
+    fn with_tls(self) -> Self {
+        let (client, address) = (self.client.clone(), self.address.clone());
+        let relay = Server::start(Some(&self.authority.server()), move |request, stream| {
+            pass_on(&client, &address, request, stream)
+        });
+        Self { address: relay.address(), _relay: Some(relay), ..self }
     }
 
     /// `http://127.0.0.1:PORT` or `https://…`, the endpoint of each of its services.
@@ -163,6 +170,30 @@ impl Moto {
         headers.push(("authorization", &authorization));
         self.client.send("POST", &format!("{}/", self.address), &headers, body).expect("it answers")
     }
+}
+
+/// Passes a request on, and its answer back; a refusal of IAM's as a JSON service has it.
+fn pass_on(client: &Client, address: &str, request: &Request, stream: &mut dyn Write) -> io::Result<Then> {
+    let own = |name: &str| ["connection", "content-length", "transfer-encoding", "accept-encoding"].contains(&name);
+    let others = |headers: &[(String, String)]| -> Vec<(String, String)> {
+        headers.iter().filter(|(name, _)| !own(name)).cloned().collect()
+    };
+    fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+    let url = format!("{address}{}", request.path);
+    let answer = client.send(&request.method, &url, &borrowed(&others(&request.headers)), &request.body)?;
+    let text = String::from_utf8_lossy(&answer.body);
+    if answer.status == 403 && request.header("x-amz-target").is_some() && text.contains("<Code>") {
+        let kind = match &*element(&text, "Code") {
+            "AccessDenied" => "AccessDeniedException",
+            "SignatureDoesNotMatch" => "InvalidSignatureException",
+            _ => "UnrecognizedClientException",
+        };
+        let body = json!({ "__type": kind, "Message": element(&text, "Message") }).to_string();
+        return write_answer(stream, 400, &[("content-type", "application/x-amz-json-1.1")], body.as_bytes());
+    }
+    write_answer(stream, answer.status, &borrowed(&others(&answer.headers)), &answer.body)
 }
 
 fn program() -> Option<String> {

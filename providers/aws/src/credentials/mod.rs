@@ -73,6 +73,11 @@ impl Credentials {
         self.keys().await
     }
 
+    /// The number of the account that the keys are of.
+    pub async fn account(&self) -> Result<u64, ProviderError> {
+        Err(ProviderError::new(ErrorKind::Denied, "not asked yet"))
+    }
+
     /// The region for what does not say its own.
     pub async fn region(&self) -> Result<String, ProviderError> {
         self.settings.region.clone().ok_or_else(|| ProviderError::new(ErrorKind::Denied, "no AWS region"))

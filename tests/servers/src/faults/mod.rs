@@ -202,7 +202,8 @@ struct Upstream {
 impl Upstream {
     /// The real answer.
     fn ask(&self, request: &Request) -> io::Result<Answer> {
-        const OWN: [&str; 4] = ["host", "connection", "content-length", "accept-encoding"];
+        // The host stays: AWS' signatures hold for it.
+        const OWN: [&str; 3] = ["connection", "content-length", "accept-encoding"];
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Vec<(&str, &str)> = headers.filter(|(name, _)| !OWN.contains(name)).collect();
         let url = format!("{}{}", self.address, request.path);
