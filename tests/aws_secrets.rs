@@ -8,9 +8,12 @@ use support::{Directory, Run, canary, hex};
 
 /// AWS' own variables, as an operator sets them.
 fn run(moto: &Moto) -> Run {
+    as_operator(Run::new(), moto)
+}
+
+fn as_operator(run: Run, moto: &Moto) -> Run {
     let (id, secret) = moto.access_key();
-    Run::new()
-        .env("AWS_ENDPOINT_URL", moto.address())
+    run.env("AWS_ENDPOINT_URL", moto.address())
         .env("AWS_CA_BUNDLE", moto.ca_file())
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", id)
@@ -91,5 +94,60 @@ fn fields_lists_and_versions_become_files() {
         ("first", "1"),
     ] {
         assert_eq!(read(file), value, "{file}");
+    }
+}
+
+/// What the policy of a configuration allows is needed, statement by statement. Without batches each secret is asked for by
+/// itself; and moto does not look at two: whether each secret of a batch may be read, and who may decrypt.
+#[test]
+fn a_policy_is_enough_and_none_of_it_is_too_much() {
+    let Some(moto) = Moto::shared() else { return };
+    let name = random("web-");
+    for (at, value) in ["a", "b"].iter().enumerate() {
+        secret(moto, &format!("{name}/{at}"), value);
+        parameter(moto, &format!("/{name}/one/{at}"), value);
+        parameter(moto, &format!("/{name}/all/{at}"), value);
+    }
+    let directory = Directory::in_memory();
+    let config = format!(
+        "[files]\ndir = \"{}\"\n\
+         [secrets.a]\nfrom = \"aws:sm/{name}/0\"\n[secrets.b]\nfrom = \"aws:sm/{name}/1\"\n\
+         [secrets.c]\nfrom = \"aws:ssm/{name}/one/0\"\n[secrets.d]\nfrom = \"aws:ssm/{name}/one/1\"\n\
+         [secrets.e]\nfrom = \"aws:ssm/{name}/all/*\"\nfile = \"e-*\"\n",
+        directory.text()
+    );
+    let policy = as_operator(Run::command("policy"), moto).config(&config).start();
+    assert_eq!(policy.code, 0, "{policy:?}");
+    let policy: Value = serde_json::from_slice(&policy.stdout).expect("it is JSON");
+    let mut statements = policy["Statement"].as_array().expect("a list").clone();
+    assert_eq!(statements.len(), 5, "{policy:#}");
+    // moto looks at actions, and asks for them on `*`.
+    statements.iter_mut().for_each(|statement| statement["Resource"] = json!("*"));
+    let start = |statements: Vec<Value>| {
+        let key = moto.new_user(&random("web-"), &statements.into());
+        let run = run(moto).env("AWS_ACCESS_KEY_ID", key.id).env("AWS_SECRET_ACCESS_KEY", key.secret);
+        run.config(&config).args(["--log-level", "info"]).start()
+    };
+    let outcome = start(statements.clone());
+    outcome.ran();
+    outcome.says("`aws`: 3 requests");
+    let action = |statement: &Value| statement["Action"].as_str().expect("text").to_owned();
+    for without in statements.iter().map(action) {
+        let batches = "secretsmanager:BatchGetSecretValue";
+        let is_looked_at =
+            |statement: &Value| without != "secretsmanager:GetSecretValue" || action(statement) != batches;
+        let rest = statements.iter().filter(|statement| action(statement) != without && is_looked_at(statement));
+        let outcome = start(rest.cloned().collect());
+        match &*without {
+            "secretsmanager:BatchGetSecretValue" => {
+                outcome.ran();
+                outcome.says("`aws`: 5 requests");
+            }
+            "kms:Decrypt" => drop(outcome.ran()),
+            action => {
+                outcome.refused(77, "");
+                outcome.says(&format!("hint: allow `{action}` on `arn:aws:"));
+            }
+        }
     }
 }

@@ -89,13 +89,13 @@ pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
             }
         }
         waiting = again;
-        let Some(asked_wait) =
-            waiting.iter().filter_map(|(_, error)| error.as_ref()).map(|error| error.retry_after).max()
-        else {
-            return;
-        };
-        tracing::debug!(target: "handfast", "attempt {} for {} of a batch failed", tries.attempts, waiting.len());
-        if !tries.wait(asked_wait).await {
+        let mut longest = None;
+        for ((locator, _), error) in &waiting {
+            let Some(error) = error else { continue };
+            tracing::debug!(target: "handfast", "attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
+            longest = longest.max(error.retry_after);
+        }
+        if !waiting.is_empty() && !tries.wait(longest).await {
             for ((_, sender), error) in waiting {
                 let failure = error.map(|error| Failure { error, attempts: tries.attempts });
                 drop(failure.map(|failure| sender.send(Err(failure))));

@@ -133,12 +133,11 @@ pub fn partition(region: &str) -> Partition {
 
 /// An endpoint's URL, without the slash at its end.
 fn parse(text: &str) -> Result<String, (String, String)> {
-    let address = Address::parse(text, Plaintext::Local)?;
+    let expected = || "an endpoint is `https://host` or `https://host:port`".to_owned();
+    let address = Address::parse(text, Plaintext::Local)
+        .map_err(|(message, hint)| (message, if hint.contains("unix://") { expected() } else { hint }))?;
     if address.unix_socket.is_some() {
-        return Err((
-            "AWS is not behind a Unix socket".into(),
-            "an endpoint is `https://host` or `https://host:port`".into(),
-        ));
+        return Err(("AWS is not behind a Unix socket".into(), expected()));
     }
     Ok(address.url.as_str().trim_end_matches('/').to_owned())
 }

@@ -91,7 +91,7 @@ impl Session {
         };
         let keys = match failed.about() {
             About::ExpiredKeys => match self.credentials.refresh(&keys).await {
-                Ok(fresh) if !Rc::ptr_eq(&fresh, &keys) => fresh,
+                Ok(fresh) if fresh.id != keys.id => fresh,
                 // There are no others: what AWS has said of these tells more.
                 _ => return Err(Failed::Refused(failed)),
             },

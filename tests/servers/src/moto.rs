@@ -168,7 +168,15 @@ impl Moto {
             hex(mac(&key, &text).as_ref())
         );
         headers.push(("authorization", &authorization));
-        self.client.send("POST", &format!("{}/", self.address), &headers, body).expect("it answers")
+        let send = || self.client.send("POST", &format!("{}/", self.address), &headers, body).expect("it answers");
+        // It forgets at times that others change what it walks through.
+        let mut answer = send();
+        for _ in 0..5 {
+            if answer.status >= 500 {
+                answer = send();
+            }
+        }
+        answer
     }
 }
 

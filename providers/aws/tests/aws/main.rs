@@ -3,4 +3,5 @@
 
 mod batches;
 mod log;
+mod refusals;
 mod support;
