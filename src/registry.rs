@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handfast_core::{AwsIdentity, Clock, Definition, Environment};
+use handfast_core::{AwsIdentity, Clock, Definition, Environment, Files};
 
 /// The providers, by name.
 pub const DEFINITIONS: &[&Definition] =
@@ -19,6 +19,10 @@ pub fn find(name: &str) -> Option<&'static Definition> {
 }
 
 /// Who signs as an AWS identity, for providers that log in with one.
-pub fn aws_identity(environment: Rc<dyn Environment>, clock: Arc<dyn Clock>) -> Rc<dyn AwsIdentity> {
-    Rc::new(handfast_aws::Identity::new(environment, clock))
+pub fn aws_identity(
+    environment: Rc<dyn Environment>,
+    files: Rc<dyn Files>,
+    clock: Arc<dyn Clock>,
+) -> Rc<dyn AwsIdentity> {
+    Rc::new(handfast_aws::Identity::new(environment, files, clock))
 }

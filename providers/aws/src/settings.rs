@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handfast_core::{Configured, Context, Locator, Problems, Provider, ProviderError, Settings};
+use handfast_core::{Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Table};
 use handfast_http::{CaSource, Client, Options, Roots};
 
 use crate::credentials::{self, Credentials};
@@ -27,14 +27,7 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let Settings { table, fetch, environment, .. } = settings;
     let mut missing = Vec::new();
     let mut options = Options::read(&[fetch, &table], problems);
-    // It replaces the roots, as AWS' own tools have it.
-    if let Some(path) = environment.variable("AWS_CA_BUNDLE")
-        && table.item("ca_file").is_none()
-        && table.item("roots").is_none()
-    {
-        options.roots = Roots::None;
-        options.ca = vec![CaSource::File(path.into())];
-    }
+    trust(&table, environment, &mut options);
     let endpoints = Endpoints::read(&table, environment, problems, &mut missing);
     Box::new(Aws {
         credentials: credentials::Settings::read(&table, environment, problems),
@@ -42,6 +35,17 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
         options,
         missing,
     })
+}
+
+/// AWS_CA_BUNDLE replaces the roots, as AWS' own tools have it.
+pub fn trust(table: &Table, environment: &dyn Environment, options: &mut Options) {
+    if let Some(path) = environment.variable("AWS_CA_BUNDLE")
+        && table.item("ca_file").is_none()
+        && table.item("roots").is_none()
+    {
+        options.roots = Roots::None;
+        options.ca = vec![CaSource::File(path.into())];
+    }
 }
 
 impl Configured for Aws {
