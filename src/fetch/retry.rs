@@ -41,10 +41,10 @@ pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T
     let mut before = None;
     loop {
         let error = match tries.ask(|| request(&*store.provider, locator)).await {
-            Asked::Answered(Ok(answer)) => return Ok(answer),
-            Asked::Answered(Err(error)) => error,
-            Asked::NoAnswer => tries.cutoff.no_answer(before.take()),
-            Asked::NotAsked => before.take().unwrap_or_else(|| tries.cutoff.not_asked()),
+            Tried::Answered(Ok(answer)) => return Ok(answer),
+            Tried::Answered(Err(error)) => error,
+            Tried::NoAnswer => tries.cutoff.no_answer(before.take()),
+            Tried::NoTurn => before.take().unwrap_or_else(|| tries.cutoff.not_asked()),
         };
         if tries.is_final(&error) {
             return Err(Failure { error, attempts: tries.attempts });
@@ -69,11 +69,11 @@ pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
         let locators: Vec<&Locator> = waiting.iter().map(|((locator, _), _)| locator).collect();
         let asked = tries.ask(|| store.provider.fetch_batch(&locators)).await;
         let answers = match asked {
-            Asked::Answered(answers) => answers,
-            Asked::NoAnswer => {
+            Tried::Answered(answers) => answers,
+            Tried::NoAnswer => {
                 waiting.iter_mut().map(|(_, before)| Some(Err(tries.cutoff.no_answer(before.take())))).collect()
             }
-            Asked::NotAsked => {
+            Tried::NoTurn => {
                 let error = |before: Option<ProviderError>| before.unwrap_or_else(|| tries.cutoff.not_asked());
                 waiting.iter_mut().map(|(_, before)| Some(Err(error(before.take())))).collect()
             }
@@ -113,12 +113,12 @@ struct Tries<'s> {
 }
 
 /// What came of a try.
-enum Asked<T> {
+enum Tried<T> {
     Answered(T),
     /// The time was over before an answer.
     NoAnswer,
     /// The time was over before it was this one's turn.
-    NotAsked,
+    NoTurn,
 }
 
 impl<'s> Tries<'s> {
@@ -127,15 +127,15 @@ impl<'s> Tries<'s> {
     }
 
     /// One try, once there is a permit for it.
-    async fn ask<'a, T>(&mut self, request: impl FnOnce() -> BoxFuture<'a, T>) -> Asked<T> {
+    async fn ask<'a, T>(&mut self, request: impl FnOnce() -> BoxFuture<'a, T>) -> Tried<T> {
         // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
         match self.cutoff.bound(self.store.permits.acquire()).await {
             // The one that held it before may have used all the time.
             Some(_permit) if Instant::now() < self.cutoff.end() => {
                 self.attempts += 1;
-                self.cutoff.bound(request()).await.map_or(Asked::NoAnswer, Asked::Answered)
+                self.cutoff.bound(request()).await.map_or(Tried::NoAnswer, Tried::Answered)
             }
-            _ => Asked::NotAsked,
+            _ => Tried::NoTurn,
         }
     }
 

@@ -91,6 +91,7 @@ impl Endpoints {
     }
 
     /// The URL of STS in a region: it has no SDK here.
+    #[allow(dead_code, reason = "until credentials of roles ask it")]
     pub fn sts(&self, region: &str) -> String {
         if let Some(url) = self.said(Service::Sts) {
             return url.to_owned();
@@ -110,6 +111,7 @@ pub struct Partition {
     pub name: &'static str,
     /// What the names of its services end with.
     pub domain: &'static str,
+    #[allow(dead_code, reason = "as `sts`")]
     dual_stack_domain: &'static str,
 }
 
