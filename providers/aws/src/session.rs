@@ -74,7 +74,7 @@ impl Session {
 
     /// How many requests have been sent.
     pub fn requests(&self) -> u64 {
-        self.connector.requests()
+        self.connector.requests() + self.credentials.requests()
     }
 
     /// Makes a call. Where the keys are over, it makes it again with new ones; where the clock is wrong, again as well: the

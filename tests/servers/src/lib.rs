@@ -35,7 +35,7 @@ use ring::rand::SecureRandom;
 pub use authority::{Authority, Identity};
 pub use client::{Answer, Client};
 pub use directory::Directory;
-pub use fakes::{AzureMetadata, Google, Issuer, Kubernetes};
+pub use fakes::{AwsMetadata, AzureMetadata, Google, Issuer, Kubernetes};
 pub use faults::{Delay, Fault, FaultProxy, Rule, stranger};
 pub use http::{Request, Server, Then, write_answer, write_head};
 pub use ldap::Ldap;
