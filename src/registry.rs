@@ -2,15 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use handfast_core::{AwsIdentity, Clock, Definition, Environment};
+use handfast_core::{AwsIdentity, Clock, Definition, Environment, Files};
 
 /// The providers, by name.
 pub const DEFINITIONS: &[&Definition] =
-    &[&handfast_file::DEFINITION, &handfast_mock::DEFINITION, &handfast_vault::DEFINITION];
+    &[&handfast_aws::DEFINITION, &handfast_file::DEFINITION, &handfast_mock::DEFINITION, &handfast_vault::DEFINITION];
 
 /// Providers of the contract that this version does not have: named when used, absent from the schema.
-pub const NOT_IN_THIS_VERSION: &[&str] = &["aws", "azure", "exec"];
+pub const NOT_IN_THIS_VERSION: &[&str] = &["azure", "exec"];
 
 /// The provider of that name.
 pub fn find(name: &str) -> Option<&'static Definition> {
@@ -18,6 +19,10 @@ pub fn find(name: &str) -> Option<&'static Definition> {
 }
 
 /// Who signs as an AWS identity, for providers that log in with one.
-pub fn aws_identity(environment: Rc<dyn Environment>, clock: Rc<dyn Clock>) -> Rc<dyn AwsIdentity> {
-    Rc::new(handfast_aws::Identity::new(environment, clock))
+pub fn aws_identity(
+    environment: Rc<dyn Environment>,
+    files: Rc<dyn Files>,
+    clock: Arc<dyn Clock>,
+) -> Rc<dyn AwsIdentity> {
+    Rc::new(handfast_aws::Identity::new(environment, files, clock))
 }

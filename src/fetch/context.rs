@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context};
@@ -24,10 +25,8 @@ impl Clock for SystemClock {
 /// The real environment, files and clock.
 pub fn context(environment: Environment) -> Context {
     let environment = Rc::new(environment);
-    Context {
-        files: Rc::new(handfast_core::files::System),
-        clock: Rc::new(SystemClock),
-        aws: registry::aws_identity(environment.clone(), Rc::new(SystemClock)),
-        environment,
-    }
+    let files = Rc::new(handfast_core::files::System);
+    let clock = Arc::new(SystemClock);
+    let aws = registry::aws_identity(environment.clone(), files.clone(), clock.clone());
+    Context { environment, files, clock, aws }
 }

@@ -1,45 +1,61 @@
-//! The identity of the keys in the environment
-//! (docs.aws.amazon.com/sdkref/latest/guide/feature-static-credentials.html).
+//! The identity that other stores take for a login: that of the same keys as this provider's, without settings of its own.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use handfast_core::{
-    AwsIdentity, BoxFuture, Clock, Environment, ErrorKind, ProviderError, SecretValue, SignedRequest, excerpt,
+    AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, Problems, ProviderError, SecretValue,
+    SignedRequest, Table, excerpt,
 };
+use handfast_http::{Client, Options};
+use tokio::sync::OnceCell;
 
+use crate::credentials::{Credentials, Settings};
+use crate::endpoints::Endpoints;
+use crate::settings::trust;
 use crate::signature::{Keys, Moment, Post};
 
-/// Signs as the identity whose keys are in the environment.
+/// Signs as the identity that the environment, the shared files or the metadata services give.
 pub struct Identity {
-    environment: Rc<dyn Environment>,
-    clock: Rc<dyn Clock>,
+    context: Context,
+    credentials: OnceCell<Credentials>,
+}
+
+/// It does not ask another for who it is.
+struct Itself;
+
+impl AwsIdentity for Itself {
+    fn sign_caller_identity<'a>(
+        &'a self,
+        _: Option<&'a str>,
+        _: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
+        Box::pin(async { Err(ProviderError::new(ErrorKind::Denied, "no AWS identity")) })
+    }
 }
 
 impl Identity {
-    /// The identity of this environment.
-    pub fn new(environment: Rc<dyn Environment>, clock: Rc<dyn Clock>) -> Self {
-        Self { environment, clock }
+    /// The identity of this outside. Nothing is read before it is asked for.
+    pub fn new(environment: Rc<dyn Environment>, files: Rc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
+        Self { context: Context { environment, files, clock, aws: Rc::new(Itself) }, credentials: OnceCell::new() }
     }
 
-    fn keys(&self) -> Result<Keys<'_>, ProviderError> {
-        let text = |name: &str| {
-            let value = self.environment.credential(name)?;
-            Some(std::str::from_utf8(value.expose()).map(str::trim).map_err(|_| {
-                ProviderError::new(ErrorKind::Denied, format!("cannot sign as an AWS identity: `{name}` is not text"))
-            }))
-        };
-        let needed = |name: &str| {
-            text(name).unwrap_or_else(|| {
-                let message = format!("cannot sign as an AWS identity: `{name}` is not set");
-                let hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the roles of pods and machines are not in this version";
-                Err(ProviderError::new(ErrorKind::Denied, message).hint(hint))
+    async fn credentials(&self) -> Result<&Credentials, ProviderError> {
+        self.credentials
+            .get_or_try_init(|| async {
+                let (table, environment) = (Table::default(), &*self.context.environment);
+                let (mut problems, mut missing) = (Problems::default(), Vec::new());
+                let mut options = Options::default();
+                trust(&table, environment, &mut options);
+                let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
+                let settings = Settings::read(&table, environment, &mut problems);
+                if let Some((message, hint)) = missing.into_iter().next() {
+                    return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));
+                }
+                let client = Arc::new(Client::new(options, &self.context)?);
+                Ok(Credentials::new(settings, endpoints, self.context.clone(), client))
             })
-        };
-        Ok(Keys {
-            id: needed("AWS_ACCESS_KEY_ID")?,
-            secret: needed("AWS_SECRET_ACCESS_KEY")?,
-            session_token: text("AWS_SESSION_TOKEN").transpose()?,
-        })
+            .await
     }
 }
 
@@ -52,14 +68,15 @@ impl AwsIdentity for Identity {
         Box::pin(async move {
             let (host, region) = endpoint(region)?;
             let body = "Action=GetCallerIdentity&Version=2011-06-15";
-            let moment = Moment::of(self.clock.now());
+            let keys = self.credentials().await?.keys().await?;
+            let moment = Moment::of(self.context.clock.now());
             let mut all = vec![
                 ("content-type".to_owned(), "application/x-www-form-urlencoded; charset=utf-8".to_owned()),
                 ("host".to_owned(), host.clone()),
             ];
             all.extend(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())));
             let post = Post { headers: all, body, region, service: "sts" };
-            let headers = post.sign(&self.keys()?, &moment);
+            let headers = post.sign(&Keys::of(&keys)?, &moment);
             Ok(SignedRequest { url: format!("https://{host}/"), headers, body: body.to_owned() })
         })
     }
@@ -96,8 +113,9 @@ mod tests {
     use super::*;
 
     fn signed(variables: Variables, region: Option<&str>) -> Result<SignedRequest, ProviderError> {
+        let variables = variables.with("AWS_EC2_METADATA_DISABLED", "true");
         let context = Outside { variables, ..Outside::default() }.context();
-        let identity = Identity::new(context.environment, context.clock);
+        let identity = Identity::new(context.environment, context.files, context.clock);
         run(async { identity.sign_caller_identity(region, &[]).await })
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use handfast_core::SecretValue;
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use ring::{digest, hmac};
 use zeroize::Zeroizing;
 
@@ -16,6 +16,19 @@ pub struct Keys<'k> {
     pub secret: &'k str,
     /// Of keys that end.
     pub session_token: Option<&'k str>,
+}
+
+impl<'k> Keys<'k> {
+    /// Keys as text.
+    pub fn of(keys: &'k crate::credentials::Keys) -> Result<Self, ProviderError> {
+        let text = |value: &'k SecretValue, what: &str| {
+            std::str::from_utf8(value.expose()).map_err(|_| {
+                ProviderError::new(ErrorKind::Denied, format!("cannot sign a request: the {what} is not text"))
+            })
+        };
+        let session_token = keys.session_token.as_ref().map(|token| text(token, "session token")).transpose()?;
+        Ok(Self { id: &keys.id, secret: text(&keys.secret, "secret access key")?, session_token })
+    }
 }
 
 /// A time of day, as AWS writes it: `20150830T123600Z`.

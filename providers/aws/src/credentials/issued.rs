@@ -1,0 +1,43 @@
+//! Keys as AWS' local services hand them out, in JSON.
+
+use handfast_core::{ErrorKind, ProviderError};
+use handfast_http::Response;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Keys, sts};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Issued {
+    access_key_id: Zeroizing<String>,
+    secret_access_key: Zeroizing<String>,
+    #[serde(alias = "SessionToken")]
+    token: Zeroizing<String>,
+    #[serde(default)]
+    expiration: Option<String>,
+}
+
+/// Reads them from an answer.
+pub fn keys(response: &Response, attempted: &str) -> Result<Keys, ProviderError> {
+    let issued: Issued = serde_json::from_slice(response.body().expose()).map_err(|_| {
+        let message = format!("{attempted}: the answer of {} holds no keys", response.peer());
+        ProviderError::new(ErrorKind::Malformed, message)
+    })?;
+    let secret = |text: &Zeroizing<String>| text.as_bytes().to_vec().into();
+    Ok(Keys {
+        id: issued.access_key_id.to_string(),
+        secret: secret(&issued.secret_access_key),
+        session_token: Some(secret(&issued.token)),
+        expires: issued.expiration.as_deref().and_then(sts::time),
+    })
+}
+
+/// What a refusal of such a service is: one that may pass, or one that will not.
+pub fn refused(response: &Response, attempted: &str) -> ProviderError {
+    let kind = match response.status() {
+        408 | 429 | 500.. => ErrorKind::Unavailable,
+        _ => ErrorKind::Denied,
+    };
+    ProviderError { kind, ..response.failure(attempted) }
+}

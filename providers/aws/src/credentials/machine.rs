@@ -1,0 +1,134 @@
+//! The metadata service of a machine of EC2, in its second version alone: the first answers whoever can make this machine send a
+//! request (docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html).
+
+use std::time::Duration;
+
+use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
+use handfast_http::{Client, Method, Options, Plaintext, Request, Response, Url};
+
+use super::{Found, Outside, because, denied, issued};
+
+const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+
+const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+const ATTEMPTED: &str = "cannot get this machine's AWS credentials";
+
+/// Elsewhere nobody refuses the connection: then this is how long a start without credentials waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A service that has given its token, which all its answers need.
+struct Service<'o> {
+    outside: &'o Outside,
+    client: Client,
+    origin: String,
+    token: SecretValue,
+}
+
+pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
+    let service = match Service::reach(outside).await? {
+        Ok(service) => service,
+        Err(passed) => return Ok(Found::Passed(passed)),
+    };
+    let response = service.ask(ROLES).await?;
+    if response.status() == 404 {
+        return Ok(Found::Passed(format!("{} has no role for this machine", response.peer())));
+    }
+    let role = text(&response, ATTEMPTED)?;
+    let response = service.ask(&format!("{ROLES}{}", role.lines().next().unwrap_or_default())).await?;
+    match response.is_success() {
+        true => issued::keys(&response, ATTEMPTED).map(Found::Keys),
+        false => Err(issued::refused(&response, ATTEMPTED)),
+    }
+}
+
+/// The machine's region, or why it cannot be told.
+pub async fn region(outside: &Outside) -> Result<Result<String, String>, ProviderError> {
+    let service = match Service::reach(outside).await? {
+        Ok(service) => service,
+        Err(passed) => return Ok(Err(passed)),
+    };
+    let attempted = "cannot ask for this machine's region";
+    text(&service.ask("/latest/meta-data/placement/region").await?, attempted).map(Ok)
+}
+
+impl<'o> Service<'o> {
+    /// The service, or why it is passed over.
+    async fn reach(outside: &'o Outside) -> Result<Result<Self, String>, ProviderError> {
+        if outside.variable(DISABLED).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+            return Ok(Err(format!("`{DISABLED}` is true")));
+        }
+        let origin = origin(outside)?;
+        let options = Options {
+            // It speaks nothing else, and the link to it does not leave the machine's host.
+            plaintext: Plaintext::Anywhere,
+            connect_timeout: PATIENCE,
+            idle_timeout: PATIENCE,
+            total_timeout: PATIENCE,
+            ..Options::default()
+        };
+        let client = Client::new(options, &outside.context)?;
+        let request = Request::new(Method::PUT, url(&origin, "/latest/api/token")?)
+            .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
+        let response = match outside.send(&client, request).await {
+            Ok(response) => response,
+            // Also what is taken for it, and is none.
+            Err(error) => {
+                let why = format!(
+                    "{} (a container on EC2 is answered where the machine's hop limit is 2 or more)",
+                    error.message
+                );
+                return Ok(Err(why));
+            }
+        };
+        match response.status() {
+            200 => {
+                let token = response.into_body();
+                Ok(Ok(Self { outside, client, origin, token }))
+            }
+            403 => Ok(Err(format!("the metadata service of {origin} is switched off"))),
+            status => Ok(Err(format!("{origin} is no metadata service of version 2: it answered {status}"))),
+        }
+    }
+
+    async fn ask(&self, path: &str) -> Result<Response, ProviderError> {
+        let token = SecretValue::from(self.token.expose().trim_ascii().to_vec());
+        let request = Request::get(url(&self.origin, path)?).secret_header("x-aws-ec2-metadata-token", token)?;
+        self.outside.send(&self.client, request).await.map_err(|error| because(ATTEMPTED, error))
+    }
+}
+
+fn origin(outside: &Outside) -> Result<String, ProviderError> {
+    if let Some(endpoint) = outside.variable(ENDPOINT) {
+        return Ok(endpoint.trim_end_matches('/').to_owned());
+    }
+    match outside.variable(MODE).map(str::to_ascii_lowercase).as_deref() {
+        None | Some("ipv4") => Ok("http://169.254.169.254".to_owned()),
+        Some("ipv6") => Ok("http://[fd00:ec2::254]".to_owned()),
+        Some(other) => {
+            let message = format!("{ATTEMPTED}: `{MODE}` is \"{}\", expected \"IPv4\" or \"IPv6\"", excerpt(other));
+            Err(denied(message))
+        }
+    }
+}
+
+fn url(origin: &str, path: &str) -> Result<Url, ProviderError> {
+    Url::parse(&format!("{origin}{path}")).map_err(|_| denied(format!("{ATTEMPTED}: `{ENDPOINT}` is no URL")))
+}
+
+/// A name: an answer in one line of plain characters.
+fn text(response: &Response, attempted: &str) -> Result<String, ProviderError> {
+    if !response.is_success() {
+        return Err(issued::refused(response, attempted));
+    }
+    let text = std::str::from_utf8(response.body().expose().trim_ascii()).unwrap_or_default();
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b'\n');
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            let message = format!("{attempted}: the answer of {} is no name", response.peer());
+            Err(ProviderError::new(ErrorKind::Malformed, message))
+        }
+    }
+}

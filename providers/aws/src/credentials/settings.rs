@@ -1,0 +1,112 @@
+//! What the configuration and AWS' variables say of who we are.
+
+use handfast_core::keys::{Key, Kind};
+use handfast_core::{Environment, Problems, Table};
+
+use super::sts::Role;
+
+/// The keys of `auth` in `[providers.NAME]`.
+pub const AUTH_KEYS: &[Key] = &[Key::new(
+    "method",
+    Kind::Choice(&["env", "web-identity", "profile", "container", "imds"]),
+    "The one way to take, instead of the first that is set up.",
+)];
+
+/// A way to come to keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// AWS_ACCESS_KEY_ID and its kin.
+    Environment,
+    /// A token of an identity provider, such as a pod's of EKS (IRSA).
+    WebIdentity,
+    /// The shared files.
+    Profile,
+    /// What ECS and EKS Pod Identity give a container.
+    Container,
+    /// The metadata service of a machine of EC2 (IMDSv2).
+    Machine,
+}
+
+impl Way {
+    fn named(method: &str) -> Option<Self> {
+        Some(match method {
+            "env" => Self::Environment,
+            "web-identity" => Self::WebIdentity,
+            "profile" => Self::Profile,
+            "container" => Self::Container,
+            "imds" => Self::Machine,
+            _ => return None,
+        })
+    }
+
+    /// How a message calls it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::WebIdentity => "web identity",
+            Self::Profile => "profile",
+            Self::Container => "container",
+            Self::Machine => "machine",
+        }
+    }
+}
+
+/// What the settings say of it.
+pub struct Settings {
+    /// The region, where the configuration or a variable says it.
+    pub region: Option<String>,
+    /// The one way, where it is pinned: by `auth`, or by a `profile` in the configuration.
+    pub way: Option<Way>,
+    /// A role on top of what is found.
+    pub role_arn: Option<String>,
+    profile: Option<String>,
+    external_id: Option<String>,
+    session_name: Option<String>,
+}
+
+impl Settings {
+    /// Reads the settings.
+    pub fn read(table: &Table, environment: &dyn Environment, problems: &mut Problems) -> Self {
+        let own = |key: &str| table.string(key).map(str::to_owned);
+        let variable = |name: &str| environment.variable(name).map(str::to_owned);
+        let way = table.table("auth").and_then(|auth| auth.string("method")).and_then(Way::named);
+        let profile = own("profile");
+        if let (Some(way), Some(place)) = (way, table.place("profile"))
+            && way != Way::Profile
+        {
+            let message = "`profile` is of the shared files, and `auth.method` is another way";
+            problems.add_with_hint(place, message, "leave one of them out");
+        }
+        for key in ["external_id", "session_name"] {
+            if let (None, Some(place)) = (table.item("role_arn"), table.place(key))
+                && key == "external_id"
+            {
+                problems.add_with_hint(place, format!("`{key}` is of a role, and there is none"), "set `role_arn`");
+            }
+        }
+        Self {
+            region: own("region").or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION")),
+            way: way.or(profile.as_ref().map(|_| Way::Profile)),
+            role_arn: own("role_arn"),
+            profile,
+            external_id: own("external_id"),
+            session_name: own("session_name").or_else(|| variable("AWS_ROLE_SESSION_NAME")),
+        }
+    }
+
+    /// The profile's name.
+    pub fn profile<'a>(&'a self, environment: &'a dyn Environment) -> &'a str {
+        let variable = || environment.variable("AWS_PROFILE").or_else(|| environment.variable("AWS_DEFAULT_PROFILE"));
+        self.profile.as_deref().or_else(variable).unwrap_or("default")
+    }
+
+    /// A role, as the configuration names it.
+    pub fn role<'a>(&'a self, arn: &'a str) -> Role<'a> {
+        Role { arn, external_id: self.external_id.as_deref(), session_name: self.session_name() }
+    }
+
+    /// What the role's logs call our session.
+    pub fn session_name(&self) -> &str {
+        self.session_name.as_deref().unwrap_or("handfast")
+    }
+}

@@ -1,0 +1,180 @@
+//! The Security Token Service: roles, and whose keys keys are (docs.aws.amazon.com/STS/latest/APIReference).
+//!
+//! Three requests by hand, of which the answers' few fields are looked for as text: its SDK would be a tenth of the binary.
+
+use std::time::SystemTime;
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
+use handfast_http::{Request, Response, Url};
+
+use super::{ANY_REGION, Keys, Outside, because, denied, token_file};
+use crate::signature::{self, Moment, Post};
+
+const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+const VERSION: (&str, &str) = ("Version", "2011-06-15");
+
+/// A role to become.
+pub struct Role<'r> {
+    /// Which.
+    pub arn: &'r str,
+    /// What its owner asks for besides.
+    pub external_id: Option<&'r str>,
+    /// What its logs call us.
+    pub session_name: &'r str,
+}
+
+/// Becomes a role with the keys of another identity.
+pub async fn assume(outside: &Outside, keys: &Keys, role: &Role<'_>) -> Result<Keys, ProviderError> {
+    let attempted = format!("cannot assume the role `{}`", excerpt(role.arn));
+    let mut fields = vec![("Action", "AssumeRole"), VERSION];
+    fields.extend([("RoleArn", role.arn), ("RoleSessionName", role.session_name)]);
+    fields.extend(role.external_id.map(|id| ("ExternalId", id)));
+    let response = send_signed(outside, keys, &fields).await.map_err(|error| because(&attempted, error))?;
+    assumed(&response, &attempted)
+}
+
+/// Becomes a role with the token of an identity provider that it trusts.
+pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -> Result<Keys, ProviderError> {
+    let attempted = format!("cannot assume the role `{}` with a web identity", excerpt(role.arn));
+    let token = token_file(file, &outside.context).map_err(|error| because(&attempted, error))?;
+    let token = std::str::from_utf8(token.expose())
+        .map_err(|_| denied(format!("{attempted}: the token in `{}` is not text", excerpt(file))))?;
+    let fields = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        VERSION,
+        ("RoleArn", role.arn),
+        ("RoleSessionName", role.session_name),
+        ("WebIdentityToken", token),
+    ];
+    let (url, _) = place(outside)?;
+    let request = Request::post(url, FORM, SecretValue::from(form(&fields).into_bytes()));
+    let response = outside.send(&outside.client, request).await.map_err(|error| because(&attempted, error))?;
+    assumed(&response, &attempted)
+}
+
+/// The number of the account that keys are of.
+pub async fn account(outside: &Outside, keys: &Keys) -> Result<u64, ProviderError> {
+    let attempted = "cannot ask which account this is";
+    let response = send_signed(outside, keys, &[("Action", "GetCallerIdentity"), VERSION])
+        .await
+        .map_err(|error| because(attempted, error))?;
+    if !response.is_success() {
+        return Err(refused(&response, attempted));
+    }
+    let number = field(&response, "Account").and_then(|text| text.parse().ok());
+    number.ok_or_else(|| malformed(&response, attempted))
+}
+
+/// A time as AWS writes it: `2026-11-27T20:00:00Z`.
+pub fn time(text: &str) -> Option<SystemTime> {
+    DateTime::from_str(text, Format::DateTimeWithOffset).ok()?.try_into().ok()
+}
+
+async fn send_signed(outside: &Outside, keys: &Keys, fields: &[(&str, &str)]) -> Result<Response, ProviderError> {
+    let (url, region) = place(outside)?;
+    let body = form(fields);
+    let host = url.host_str().unwrap_or_default();
+    let host = url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+    let headers = vec![("content-type".to_owned(), FORM.to_owned()), ("host".to_owned(), host)];
+    let post = Post { headers, body: &body, region: &region, service: "sts" };
+    let signed = post.sign(&signature::Keys::of(keys)?, &Moment::of(outside.context.clock.now()));
+    let mut request = Request::post(url, FORM, SecretValue::from(body.clone().into_bytes()));
+    // What is sent anyway is signed as it is sent.
+    for (name, value) in signed.into_iter().filter(|(name, _)| name != "host" && name != "content-type") {
+        request = request.secret_header(&name, value)?;
+    }
+    outside.send(&outside.client, request).await
+}
+
+/// Where STS is, and for which region that signs.
+fn place(outside: &Outside) -> Result<(Url, String), ProviderError> {
+    let region = outside.known_region()?.unwrap_or_else(|| ANY_REGION.to_owned());
+    let url = Url::parse(&outside.endpoints.sts(&region))
+        .map_err(|_| denied(format!("cannot ask STS: \"{}\" is no region", excerpt(&region))))?;
+    Ok((url, region))
+}
+
+/// As a form: the URL's library writes one as a query.
+fn form(fields: &[(&str, &str)]) -> String {
+    let url = Url::parse_with_params("https://sts/", fields).ok();
+    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
+}
+
+fn assumed(response: &Response, attempted: &str) -> Result<Keys, ProviderError> {
+    if !response.is_success() {
+        return Err(refused(response, attempted));
+    }
+    let needed = |name: &str| field(response, name).ok_or_else(|| malformed(response, attempted));
+    let secret = |name: &str| needed(name).map(|text| SecretValue::from(text.as_bytes().to_vec()));
+    Ok(Keys {
+        id: needed("AccessKeyId")?.to_owned(),
+        secret: secret("SecretAccessKey")?,
+        session_token: Some(secret("SessionToken")?),
+        expires: field(response, "Expiration").and_then(time),
+    })
+}
+
+/// What stands between an element's tags. None of these fields has another element or an entity in it.
+fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
+    let text = std::str::from_utf8(response.body().expose()).ok()?;
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (value, _) = rest.split_once(&format!("</{name}>"))?;
+    (!value.contains(['<', '&'])).then_some(value.trim())
+}
+
+/// STS' code selects a text of ours, and is not printed.
+fn refused(response: &Response, attempted: &str) -> ProviderError {
+    let code = field(response, "Code").unwrap_or_default();
+    let (kind, why, hint) = match code {
+        "AccessDenied" => (
+            ErrorKind::Denied,
+            "AWS denies it",
+            "the role's trust policy must name this identity (and its external id), and this identity must be allowed sts:AssumeRole on it",
+        ),
+        "ExpiredTokenException" | "ExpiredToken" => {
+            (ErrorKind::Denied, "the token has expired", "whatever writes the token must renew it before it ends")
+        }
+        "InvalidIdentityToken" => (
+            ErrorKind::Denied,
+            "AWS does not take the token",
+            "the account needs an identity provider with the token's issuer, and the token the audience `sts.amazonaws.com`",
+        ),
+        "IDPRejectedClaim" => (
+            ErrorKind::Denied,
+            "the identity provider has rejected the token",
+            "its audience or its subject is not the one that the role trusts",
+        ),
+        "InvalidClientTokenId" | "SignatureDoesNotMatch" | "UnrecognizedClientException" => {
+            (ErrorKind::Denied, "AWS does not take the keys", "they are wrong, deleted, or of another partition")
+        }
+        "RequestTimeTooSkewed" | "RequestExpired" => (
+            ErrorKind::Denied,
+            "AWS takes the signature's time for wrong",
+            "set this machine's clock: AWS allows 5 minutes",
+        ),
+        "RegionDisabledException" => (
+            ErrorKind::Denied,
+            "STS is switched off in this region",
+            "activate it in the account's settings, or set another `region`",
+        ),
+        "ValidationError" => (
+            ErrorKind::Denied,
+            "AWS takes the request for malformed",
+            "look at `role_arn`, `external_id` and `session_name`",
+        ),
+        "Throttling" | "ThrottlingException" | "IDPCommunicationError" => {
+            return ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) };
+        }
+        _ => {
+            let kind =
+                if matches!(response.status(), 408 | 429 | 500..) { ErrorKind::Unavailable } else { ErrorKind::Denied };
+            return ProviderError { kind, ..response.failure(attempted) };
+        }
+    };
+    ProviderError::new(kind, format!("{attempted}: {why}")).hint(hint)
+}
+
+fn malformed(response: &Response, attempted: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Malformed, format!("{attempted}: the answer of {} is none of STS'", response.peer()))
+}

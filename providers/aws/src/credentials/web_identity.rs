@@ -1,0 +1,19 @@
+//! A token of an identity provider that a role trusts, as EKS gives it to pods (IRSA)
+//! (docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
+
+use handfast_core::ProviderError;
+
+use super::sts::{self, Role};
+use super::{Found, Outside, denied};
+
+pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
+    let (Some(file), role) = (outside.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), outside.variable("AWS_ROLE_ARN")) else {
+        return Ok(Found::Passed("`AWS_WEB_IDENTITY_TOKEN_FILE` is not set".into()));
+    };
+    let arn = role.ok_or_else(|| {
+        denied("no AWS credentials: `AWS_WEB_IDENTITY_TOKEN_FILE` is set and `AWS_ROLE_ARN` is not")
+            .hint("set the role that the token is for: EKS sets both, from the service account's annotation")
+    })?;
+    let role = Role { arn, external_id: None, session_name: outside.settings.session_name() };
+    sts::assume_with_token(outside, file, &role).await.map(Found::Keys)
+}
