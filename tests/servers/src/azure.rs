@@ -1,0 +1,162 @@
+//! An Azure: Key Vaults behind Microsoft's own fake server, Entra ID and managed identities (`azure/` beside this crate).
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::authority::Authority;
+use crate::client::Client;
+use crate::directory::Directory;
+use crate::process::{Process, free_port};
+use crate::random;
+use crate::requirements::{built, require};
+
+/// An Azure of its own, over TLS. Its vaults come to be when they are asked: `main` at the server's own address, and any other
+/// at a host that begins with its name, such as `web.localhost`.
+pub struct Azure {
+    process: Process,
+    port: u16,
+    metadata: String,
+    root: String,
+    identity_header: String,
+    client: Client,
+}
+
+/// The tenant of each vault, application and identity of [`Azure`], where nothing else is said.
+pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+impl Azure {
+    /// A server with nothing in it.
+    pub fn start() -> Option<Self> {
+        let program = program()?;
+        let directory = Directory::new();
+        let authority = Authority::new();
+        directory.write("ca.pem", authority.pem());
+        let names = ["127.0.0.1", "localhost", "*.localhost", "main.vault.azure.net", "web.vault.azure.net"];
+        let (certificate, key) = authority.server_for(&names, (2020, 2099)).write(&directory, "server");
+        let port = free_port();
+        let (listen, metadata) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1));
+        let (root, identity_header) = (random("root-"), random("header-"));
+        let command = [
+            &*program, "-listen", &listen, "-metadata", &metadata, "-certificate", &certificate, "-key", &key, "-root", &root,
+            "-identity-header", &identity_header,
+        ];
+        let mut process = Process::start("azure", directory, &command, &[]);
+        let client = Client::trusting(&authority.pem());
+        let probe = format!("https://{listen}/tests/requests");
+        let bearer = format!("Bearer {root}");
+        process.wait_for(|| client.send("GET", &probe, &[("authorization", &bearer)], b"").ok());
+        Some(Self { process, port, metadata: format!("http://{metadata}"), root, identity_header, client })
+    }
+
+    /// `https://127.0.0.1:PORT`: the address of the vault `main`, and of Entra ID.
+    pub fn address(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The address of the vault of this name.
+    pub fn vault(&self, name: &str) -> String {
+        format!("https://{name}.localhost:{}", self.port)
+    }
+
+    /// The certificate of the authority that certified it.
+    pub fn ca_file(&self) -> PathBuf {
+        self.process.directory().join("ca.pem")
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.process.directory()
+    }
+
+    /// `http://127.0.0.1:PORT`, where its metadata service is (`AZURE_POD_IDENTITY_AUTHORITY_HOST`).
+    pub fn metadata(&self) -> &str {
+        &self.metadata
+    }
+
+    /// App Service's variables, `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
+    pub fn app_service(&self) -> [(&'static str, String); 2] {
+        [
+            ("IDENTITY_ENDPOINT", format!("{}/msi/token", self.metadata)),
+            ("IDENTITY_HEADER", self.identity_header.clone()),
+        ]
+    }
+
+    /// The token that may do everything.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// A new application with a client secret; its id and the secret.
+    pub fn application(&self) -> (String, String) {
+        let (id, secret) = (random("app-"), random("secret-"));
+        self.set_up("application", json!({ "tenant": TENANT, "id": id, "secret": secret }));
+        (id, secret)
+    }
+
+    /// Says what the server's `/tests/` take: `application`, `identity`, `vault?name=NAME`.
+    pub fn set_up(&self, what: &str, said: Value) {
+        let (status, answer) = self.api("POST", &format!("/tests/{what}"), &said);
+        assert_eq!(status, 200, "{what}: {answer}");
+    }
+
+    /// Writes a secret of the vault `main`; its version.
+    pub fn set(&self, name: &str, value: &str) -> String {
+        self.set_with(name, json!({ "value": value }))
+    }
+
+    /// The same with attributes or a content type, as Key Vault's own API has them.
+    pub fn set_with(&self, name: &str, body: Value) -> String {
+        let (status, answer) = self.api("PUT", &format!("/secrets/{name}?api-version=7.6"), &body);
+        assert_eq!(status, 200, "{name}: {answer}");
+        let id = answer["id"].as_str().expect("it has an id");
+        id.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// Deletes a secret of the vault `main`, which can be recovered.
+    pub fn delete(&self, name: &str) {
+        let (status, answer) = self.api("DELETE", &format!("/secrets/{name}?api-version=7.6"), &Value::Null);
+        assert_eq!(status, 200, "{name}: {answer}");
+    }
+
+    /// What came so far: method, path with its query, host, and whether it had a token.
+    pub fn requests(&self) -> Vec<Value> {
+        self.api("GET", "/tests/requests", &Value::Null).1["requests"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many requests for secrets it served at once, at most.
+    pub fn most_in_flight(&self) -> u64 {
+        self.api("GET", "/tests/requests", &Value::Null).1["mostInFlight"].as_u64().expect("it counts them")
+    }
+
+    /// Forgets what came so far.
+    pub fn forget(&self) {
+        self.api("DELETE", "/tests/requests", &Value::Null);
+    }
+
+    /// A request with the token that may do everything.
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let url = format!("{}{path}", self.address());
+        let headers = [("authorization", &*format!("Bearer {}", self.root)), ("content-type", "application/json")];
+        let answer =
+            self.client.send(method, &url, &headers, &body).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+        (answer.status, answer.json())
+    }
+}
+
+fn program() -> Option<String> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = PROGRAM.get_or_init(|| built("azure"));
+    require(found.is_some(), "azure (tests/servers/build azure)");
+    found.as_ref().map(|path| path.display().to_string())
+}
+
+/// A Python with Microsoft's own clients.
+pub fn microsofts_clients() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = PYTHON.get_or_init(|| built("azure-python"));
+    require(found.is_some(), "azure-python (tests/servers/build azure-python)");
+    found.clone()
+}
