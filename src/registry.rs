@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use handfast_core::{AwsIdentity, Clock, Definition, Environment};
 
@@ -18,6 +19,6 @@ pub fn find(name: &str) -> Option<&'static Definition> {
 }
 
 /// Who signs as an AWS identity, for providers that log in with one.
-pub fn aws_identity(environment: Rc<dyn Environment>, clock: Rc<dyn Clock>) -> Rc<dyn AwsIdentity> {
+pub fn aws_identity(environment: Rc<dyn Environment>, clock: Arc<dyn Clock>) -> Rc<dyn AwsIdentity> {
     Rc::new(handfast_aws::Identity::new(environment, clock))
 }

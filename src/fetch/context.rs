@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context};
@@ -26,8 +27,8 @@ pub fn context(environment: Environment) -> Context {
     let environment = Rc::new(environment);
     Context {
         files: Rc::new(handfast_core::files::System),
-        clock: Rc::new(SystemClock),
-        aws: registry::aws_identity(environment.clone(), Rc::new(SystemClock)),
+        clock: Arc::new(SystemClock),
+        aws: registry::aws_identity(environment.clone(), Arc::new(SystemClock)),
         environment,
     }
 }

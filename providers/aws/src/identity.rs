@@ -2,6 +2,7 @@
 //! (docs.aws.amazon.com/sdkref/latest/guide/feature-static-credentials.html).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use handfast_core::{
     AwsIdentity, BoxFuture, Clock, Environment, ErrorKind, ProviderError, SecretValue, SignedRequest, excerpt,
@@ -12,12 +13,12 @@ use crate::signature::{Keys, Moment, Post};
 /// Signs as the identity whose keys are in the environment.
 pub struct Identity {
     environment: Rc<dyn Environment>,
-    clock: Rc<dyn Clock>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Identity {
     /// The identity of this environment.
-    pub fn new(environment: Rc<dyn Environment>, clock: Rc<dyn Clock>) -> Self {
+    pub fn new(environment: Rc<dyn Environment>, clock: Arc<dyn Clock>) -> Self {
         Self { environment, clock }
     }
 

@@ -1,6 +1,7 @@
 //! What a provider may know of the outside, so that a test can give it any outside.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::aws::AwsIdentity;
@@ -16,7 +17,7 @@ pub struct Context {
     /// The files.
     pub files: Rc<dyn Files>,
     /// The clock.
-    pub clock: Rc<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// Who signs as an AWS identity.
     pub aws: Rc<dyn AwsIdentity>,
 }
@@ -36,8 +37,8 @@ pub trait Environment {
     fn credential(&self, name: &str) -> Option<&SecretValue>;
 }
 
-/// Time.
-pub trait Clock {
+/// Time. It can be shared between threads, because that is how SDKs and the HTTP client take what they keep.
+pub trait Clock: Send + Sync {
     /// The time of day, for signatures and expiry dates. Deadlines are not a provider's business.
     fn now(&self) -> SystemTime;
 

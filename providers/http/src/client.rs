@@ -1,6 +1,5 @@
 //! The client itself: one connection pool, one exchange at a time through [`Client::send`].
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use handfast_core::{Clock, Context, ErrorKind, ProviderError};
@@ -21,13 +20,13 @@ use crate::tls;
 /// How many redirects are followed within one origin.
 const MOST_REDIRECTS: usize = 5;
 
-/// The one HTTP and TLS client.
+/// The one HTTP and TLS client. An SDK can share it between threads, and send from any of them.
 pub struct Client {
     inner: reqwest::Client,
     options: Options,
     route: Route,
     alias: Option<Arc<Alias>>,
-    clock: Rc<dyn Clock>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Client {

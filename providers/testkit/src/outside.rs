@@ -1,8 +1,9 @@
 //! An outside that a test makes up: variables, files, a clock.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use handfast_core::{
@@ -49,7 +50,7 @@ impl Default for Outside {
 impl Outside {
     /// The same as a provider gets it.
     pub fn context(self) -> Context {
-        Context { environment: Rc::new(self.variables), files: self.files, clock: Rc::new(self.clock), aws: self.aws }
+        Context { environment: Rc::new(self.variables), files: self.files, clock: Arc::new(self.clock), aws: self.aws }
     }
 }
 
@@ -86,29 +87,31 @@ impl Environment for Variables {
 
 /// A clock whose time of day is made up and whose waits are real. It knows who waits, and can be set forward.
 #[derive(Clone)]
-pub struct TestClock(Rc<Hands>);
+pub struct TestClock(Arc<Hands>);
 
 struct Hands {
     started: Instant,
-    ahead: Cell<Duration>,
-    sleeping: Cell<usize>,
+    /// In milliseconds.
+    ahead: AtomicU64,
+    sleeping: AtomicUsize,
 }
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self(Rc::new(Hands { started: Instant::now(), ahead: Cell::default(), sleeping: Cell::new(0) }))
+        Self(Arc::new(Hands { started: Instant::now(), ahead: AtomicU64::new(0), sleeping: AtomicUsize::new(0) }))
     }
 }
 
 impl TestClock {
     /// Sets the time of day forward.
     pub fn advance(&self, duration: Duration) {
-        self.0.ahead.set(self.0.ahead.get() + duration);
+        let milliseconds = u64::try_from(duration.as_millis()).expect("a test does not wait so long");
+        self.0.ahead.fetch_add(milliseconds, Ordering::Relaxed);
     }
 
     /// How many wait on this clock.
     pub fn sleeping(&self) -> usize {
-        self.0.sleeping.get()
+        self.0.sleeping.load(Ordering::Relaxed)
     }
 }
 
@@ -116,18 +119,18 @@ impl Clock for TestClock {
     fn now(&self) -> SystemTime {
         /// 2026-01-01T00:00:00Z: the same in every run, so that signatures can be compared.
         const START: Duration = Duration::from_secs(1_767_225_600);
-        SystemTime::UNIX_EPOCH + START + self.0.ahead.get() + self.0.started.elapsed()
+        SystemTime::UNIX_EPOCH + START + Duration::from_millis(self.0.ahead.load(Ordering::Relaxed)) + self.0.started.elapsed()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         /// Counts a wait from its start to its end, whether it ends by itself or is dropped.
-        struct Counted<'c>(&'c Cell<usize>);
+        struct Counted<'c>(&'c AtomicUsize);
         impl Drop for Counted<'_> {
             fn drop(&mut self) {
-                self.0.set(self.0.get() - 1);
+                self.0.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.0.sleeping.set(self.0.sleeping.get() + 1);
+        self.0.sleeping.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(&self.0.sleeping);
         Box::pin(async move {
             let _counted = counted;

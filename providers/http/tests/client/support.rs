@@ -227,7 +227,7 @@ impl Authority {
     }
 }
 
-/// Files, variables and a clock made of values.
+/// Files and variables made of values.
 #[derive(Default)]
 pub struct World {
     pub files: Vec<(&'static str, Vec<u8>)>,
@@ -241,7 +241,7 @@ impl World {
 
     pub fn context(self) -> Context {
         let world = Rc::new(self);
-        Context { environment: world.clone(), files: world.clone(), clock: world, ..Outside::default().context() }
+        Context { environment: world.clone(), files: world.clone(), clock: Arc::new(RealClock), ..Outside::default().context() }
     }
 }
 
@@ -270,7 +270,9 @@ impl Environment for World {
     }
 }
 
-impl Clock for World {
+struct RealClock;
+
+impl Clock for RealClock {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
