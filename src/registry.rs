@@ -8,10 +8,10 @@ use handfast_core::{AwsIdentity, Clock, Definition, Environment};
 
 /// The providers, by name.
 pub const DEFINITIONS: &[&Definition] =
-    &[&handfast_file::DEFINITION, &handfast_mock::DEFINITION, &handfast_vault::DEFINITION];
+    &[&handfast_azure::DEFINITION, &handfast_file::DEFINITION, &handfast_mock::DEFINITION, &handfast_vault::DEFINITION];
 
 /// Providers of the contract that this version does not have: named when used, absent from the schema.
-pub const NOT_IN_THIS_VERSION: &[&str] = &["aws", "azure", "exec"];
+pub const NOT_IN_THIS_VERSION: &[&str] = &["aws", "exec"];
 
 /// The provider of that name.
 pub fn find(name: &str) -> Option<&'static Definition> {

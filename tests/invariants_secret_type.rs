@@ -20,7 +20,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/vault/src/api/stranger.rs", "whether an answer starts as JSON does"),
     ("providers/vault/src/auth/approle.rs", "the secret id, for the login"),
     ("providers/vault/src/auth/aws.rs", "the signed headers, for the login"),
-    ("providers/vault/src/auth/credential.rs", "a credential as text, without its line's end"),
+    ("providers/core/src/credential.rs", "a credential as text, without its line's end"),
     ("providers/vault/src/auth/gcp.rs", "the machine's identity token, for the login"),
     ("providers/vault/src/auth/wrapping.rs", "a copy of what a wrapping token held, for a login that is tried again"),
     ("providers/vault/src/explain.rs", "the `errors` of a refusal, which select a text of ours"),

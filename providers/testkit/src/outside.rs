@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use handfast_core::{
@@ -119,7 +119,10 @@ impl Clock for TestClock {
     fn now(&self) -> SystemTime {
         /// 2026-01-01T00:00:00Z: the same in every run, so that signatures can be compared.
         const START: Duration = Duration::from_secs(1_767_225_600);
-        SystemTime::UNIX_EPOCH + START + Duration::from_millis(self.0.ahead.load(Ordering::Relaxed)) + self.0.started.elapsed()
+        SystemTime::UNIX_EPOCH
+            + START
+            + Duration::from_millis(self.0.ahead.load(Ordering::Relaxed))
+            + self.0.started.elapsed()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {

@@ -39,8 +39,19 @@ impl Azure {
         let (listen, metadata) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1));
         let (root, identity_header) = (random("root-"), random("header-"));
         let command = [
-            &*program, "-listen", &listen, "-metadata", &metadata, "-certificate", &certificate, "-key", &key, "-root", &root,
-            "-identity-header", &identity_header,
+            &*program,
+            "-listen",
+            &listen,
+            "-metadata",
+            &metadata,
+            "-certificate",
+            &certificate,
+            "-key",
+            &key,
+            "-root",
+            &root,
+            "-identity-header",
+            &identity_header,
         ];
         let mut process = Process::start("azure", directory, &command, &[]);
         let client = Client::trusting(&authority.pem());

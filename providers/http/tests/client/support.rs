@@ -241,7 +241,12 @@ impl World {
 
     pub fn context(self) -> Context {
         let world = Rc::new(self);
-        Context { environment: world.clone(), files: world.clone(), clock: Arc::new(RealClock), ..Outside::default().context() }
+        Context {
+            environment: world.clone(),
+            files: world.clone(),
+            clock: Arc::new(RealClock),
+            ..Outside::default().context()
+        }
     }
 }
 
