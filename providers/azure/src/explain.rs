@@ -4,7 +4,6 @@
 //! here, and are never printed.
 
 use std::fmt;
-use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
@@ -28,9 +27,9 @@ pub const ELSEWHERE: &str =
 #[derive(Debug)]
 pub struct Refusal {
     status: u16,
-    peer: String,
-    retry_after: Option<Duration>,
     cause: Cause,
+    /// What its status stands for, in the client's words: `: https://… answered 503 Service Unavailable`.
+    failure: ProviderError,
 }
 
 /// Why.
@@ -104,7 +103,7 @@ struct Inner {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} answered {}", self.peer, self.status)
+        write!(f, "a refusal with the status {}", self.status)
     }
 }
 
@@ -115,8 +114,7 @@ impl Refusal {
     pub fn of(response: &Response) -> Self {
         let said = serde_json::from_slice(response.body().expose()).map(|Body { error }| error);
         let cause = said.map_or(Cause::Stranger, |said| cause(&said));
-        let peer = response.peer().to_owned();
-        Self { status: response.status(), peer, retry_after: response.retry_after(), cause }
+        Self { status: response.status(), cause, failure: response.failure("") }
     }
 
     /// The same in our words, of a request for a secret. `tenant` is the vault's, where that is known.
@@ -163,9 +161,8 @@ impl Refusal {
     /// What a status stands for that has no other meaning. A stranger's must not pass for "there is no such secret", which may
     /// be optional.
     fn failure(&self, attempted: &str) -> ProviderError {
-        let Self { status, peer, .. } = self;
-        let said = format!("{attempted}: {peer} answered {status}");
-        let error = match (status, self.cause) {
+        let said = format!("{attempted}{}", self.failure.message);
+        let error = match (self.status, self.cause) {
             (429, _) => ProviderError::new(
                 ErrorKind::Unavailable,
                 format!("{attempted}: the vault's limit of requests is reached"),
@@ -177,7 +174,7 @@ impl Refusal {
             (_, Cause::Stranger) => ProviderError::new(ErrorKind::Malformed, said).hint(ELSEWHERE),
             _ => ProviderError::new(ErrorKind::Malformed, said),
         };
-        ProviderError { retry_after: self.retry_after, ..error }
+        ProviderError { retry_after: self.failure.retry_after, ..error }
     }
 }
 

@@ -77,7 +77,6 @@ mod tests {
         for bad in [
             "azure:db_password",
             "azure:web/",
-            "azure:/db",
             "azure:web/db/x",
             "azure:web/db.pem",
             "azure:d b",

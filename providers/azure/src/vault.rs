@@ -67,7 +67,7 @@ impl Door {
         let challenge = response.header("www-authenticate").filter(|_| response.status() == 401);
         match challenge {
             Some(text) => Ok(Challenge { text: text.to_owned(), tenant: tenant(text) }),
-            None if response.is_success() || response.status() == 401 => {
+            None if response.is_success() => {
                 let why = format!("it answered {} to a request without a token, and asks for none", response.status());
                 let message = format!("cannot ask {}: {why}", self.place);
                 Err(ProviderError::new(ErrorKind::Malformed, message).hint(explain::ELSEWHERE))
@@ -161,8 +161,6 @@ impl Vault {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_challenge_tells_its_tenant() {
         let id = "11111111-2222-3333-4444-55555555abcd";

@@ -1,0 +1,72 @@
+//! What secrets cost.
+
+use handfast_core::ErrorKind;
+use handfast_testkit::{Instance, run};
+use handfast_testservers::Azure;
+use serde_json::json;
+
+use crate::support::{known, says};
+
+async fn at_once(instance: &Instance, names: &[String]) {
+    let set = tokio::task::LocalSet::new();
+    let values = names.iter().map(|name| async move { assert_eq!(instance.value(name).await, b"x") });
+    let mut values: Vec<_> = values.map(Box::pin).collect();
+    set.run_until(std::future::poll_fn(|context| {
+        values.retain_mut(|value| value.as_mut().poll(context).is_pending());
+        if values.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    }))
+    .await;
+}
+
+#[test]
+fn a_hundred_secrets_at_once_cost_a_hundred_requests_one_challenge_and_one_token() {
+    let Some(azure) = Azure::start() else { return };
+    let names: Vec<String> = (0..100).map(|number| format!("azure:s-{number}")).collect();
+    (0..100).for_each(|number| {
+        azure.set(&format!("s-{number}"), "x");
+    });
+    azure.forget();
+    run(async {
+        let instance = known(&azure);
+        at_once(&instance, &names).await;
+        assert_eq!(instance.summary().requests, 102);
+    });
+    let requests = azure.requests();
+    let count = |wanted: &dyn Fn(&str, bool) -> bool| {
+        let fits = |request: &&serde_json::Value| {
+            wanted(request["path"].as_str().expect("a path"), request["authorized"] == true)
+        };
+        requests.iter().filter(fits).count()
+    };
+    assert_eq!(count(&|path, authorized| path.starts_with("/secrets/") && authorized), 100);
+    assert_eq!(count(&|path, authorized| path.starts_with("/secrets/") && !authorized), 1);
+    assert_eq!(count(&|path, _| path.ends_with("/oauth2/v2.0/token")), 1);
+    assert_eq!(requests.len(), 102);
+}
+
+#[test]
+fn several_vaults_share_one_token() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set("s", "x");
+    azure.forget();
+    run(async {
+        let instance = known(&azure);
+        at_once(&instance, &["azure:s".to_owned(), "azure:s".to_owned()]).await;
+        // Its challenge, the token, two times the secret: who asks for the same is not this crate's business.
+        assert_eq!(instance.summary().requests, 4);
+    });
+}
+
+#[test]
+fn a_failure_of_the_token_is_everybodys_who_waited_for_it_and_the_next_tries_again() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set("s", "x");
+    azure.set_up("vault?name=main", json!({ "throttled": 1, "retryAfter": 7 }));
+    run(async {
+        let instance = known(&azure);
+        let throttled = instance.error("azure:s").await;
+        says(&throttled, ErrorKind::Unavailable, "the vault's limit of requests is reached", "");
+        assert_eq!(throttled.retry_after, Some(std::time::Duration::from_secs(7)));
+        assert_eq!(instance.value("azure:s").await, b"x");
+    });
+}
