@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use crate::authority::Authority;
 use crate::client::Client;
 use crate::directory::Directory;
+use crate::network::LINK_LOCAL;
 use crate::process::{Process, free_port};
 use crate::random;
 use crate::requirements::{built, require};
 
 /// An Azure of its own, over TLS. Its vaults come to be when they are asked: `main` at the server's own address, and any other
-/// at a host that begins with its name, such as `web.localhost`.
+/// at a host that begins with its name, such as `web.kv.localhost`.
 pub struct Azure {
     process: Process,
     port: u16,
@@ -29,21 +30,31 @@ pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 impl Azure {
     /// A server with nothing in it.
     pub fn start() -> Option<Self> {
+        let port = free_port();
+        Self::at(port, &format!("127.0.0.1:{}", port + 1))
+    }
+
+    /// The same where the real ones are, in a network of the test's own ([`in_own_network`](crate::in_own_network)): vaults and
+    /// Entra ID at port 443, the metadata service at its address.
+    pub fn in_this_network() -> Option<Self> {
+        Self::at(443, &format!("{LINK_LOCAL}:80"))
+    }
+
+    fn at(port: u16, metadata: &str) -> Option<Self> {
         let program = program()?;
         let directory = Directory::new();
         let authority = Authority::new();
         directory.write("ca.pem", authority.pem());
-        let names = ["127.0.0.1", "localhost", "*.localhost", "main.vault.azure.net", "web.vault.azure.net"];
+        let names = ["127.0.0.1", "localhost", "main.kv.localhost", "web.kv.localhost"];
         let (certificate, key) = authority.server_for(&names, (2020, 2099)).write(&directory, "server");
-        let port = free_port();
-        let (listen, metadata) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{}", port + 1));
+        let listen = format!("127.0.0.1:{port}");
         let (root, identity_header) = (random("root-"), random("header-"));
         let command = [
             &*program,
             "-listen",
             &listen,
             "-metadata",
-            &metadata,
+            metadata,
             "-certificate",
             &certificate,
             "-key",
@@ -64,11 +75,6 @@ impl Azure {
     /// `https://127.0.0.1:PORT`: the address of the vault `main`, and of Entra ID.
     pub fn address(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
-    }
-
-    /// The address of the vault of this name.
-    pub fn vault(&self, name: &str) -> String {
-        format!("https://{name}.localhost:{}", self.port)
     }
 
     /// The certificate of the authority that certified it.
@@ -125,6 +131,13 @@ impl Azure {
         id.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
+    /// Writes a secret of another vault, which has this host.
+    pub fn set_at(&self, host: &str, name: &str, value: &str) {
+        let body = json!({ "value": value });
+        let (status, answer) = self.api_at(Some(host), "PUT", &format!("/secrets/{name}?api-version=7.6"), &body);
+        assert_eq!(status, 200, "{name}: {answer}");
+    }
+
     /// Deletes a secret of the vault `main`, which can be recovered.
     pub fn delete(&self, name: &str) {
         let (status, answer) = self.api("DELETE", &format!("/secrets/{name}?api-version=7.6"), &Value::Null);
@@ -148,9 +161,15 @@ impl Azure {
 
     /// A request with the token that may do everything.
     pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.api_at(None, method, path, body)
+    }
+
+    fn api_at(&self, host: Option<&str>, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let url = format!("{}{path}", self.address());
-        let headers = [("authorization", &*format!("Bearer {}", self.root)), ("content-type", "application/json")];
+        let bearer = format!("Bearer {}", self.root);
+        let mut headers = vec![("authorization", &*bearer), ("content-type", "application/json")];
+        headers.extend(host.map(|host| ("host", host)));
         let answer =
             self.client.send(method, &url, &headers, &body).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
         (answer.status, answer.json())

@@ -1,11 +1,11 @@
 //! What secrets cost.
 
 use handfast_core::ErrorKind;
-use handfast_testkit::{Instance, run};
-use handfast_testservers::Azure;
+use handfast_testkit::{Instance, Variables, run, table, text};
+use handfast_testservers::{Azure, LINK_LOCAL, TENANT, in_own_network};
 use serde_json::json;
 
-use crate::support::{known, says};
+use crate::support::{connect, known, says};
 
 async fn at_once(instance: &Instance, names: &[String]) {
     let set = tokio::task::LocalSet::new();
@@ -44,16 +44,31 @@ fn a_hundred_secrets_at_once_cost_a_hundred_requests_one_challenge_and_one_token
     assert_eq!(requests.len(), 102);
 }
 
+/// At the addresses of the real ones: port 443, and the metadata service's.
 #[test]
-fn several_vaults_share_one_token() {
-    let Some(azure) = Azure::start() else { return };
-    azure.set("s", "x");
-    azure.forget();
-    run(async {
-        let instance = known(&azure);
-        at_once(&instance, &["azure:s".to_owned(), "azure:s".to_owned()]).await;
-        // Its challenge, the token, two times the secret: who asks for the same is not this crate's business.
-        assert_eq!(instance.summary().requests, 4);
+fn several_vaults_of_a_cloud_share_one_token() {
+    in_own_network(|| {
+        let Some(azure) = Azure::in_this_network() else { return };
+        for vault in ["main", "web"] {
+            azure.set_at(&format!("{vault}.kv.localhost"), "s", "x");
+            azure.set_up(&format!("vault?name={vault}"), json!({ "resource": "https://kv.localhost" }));
+        }
+        azure.set_up("identity", json!({ "tenant": TENANT }));
+        azure.forget();
+        let settings = table([
+            ("cloud", text("kv.localhost")),
+            ("authority", text("https://localhost")),
+            ("ca_file", text(&azure.ca_file().display().to_string())),
+        ]);
+        run(async {
+            let instance = connect(settings, Variables::default());
+            at_once(&instance, &["azure:main/s".to_owned(), "azure:web/s".to_owned()]).await;
+            // Is there a metadata service; its token; of each vault the challenge and the secret.
+            assert_eq!(instance.summary().requests, 6);
+        });
+        let hosts: Vec<_> =
+            azure.requests().iter().map(|request| request["host"].as_str().unwrap_or_default().to_owned()).collect();
+        assert_eq!(hosts.iter().filter(|host| *host == LINK_LOCAL).count(), 2, "{hosts:?}");
     });
 }
 
