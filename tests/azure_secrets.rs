@@ -61,7 +61,7 @@ fn fields_and_bytes_become_files_and_descriptors() {
     assert_eq!(app["descriptors"][5]["content"], hex("web"));
     // Two fields of one secret are one request.
     outcome.says("`azure`: 4 requests");
-    outcome.says("warn: provider `azure`: `endpoint_suffix_check = false`");
+    outcome.says("warn: `endpoint_suffix_check = false`");
 }
 
 #[test]
@@ -83,12 +83,13 @@ fn nothing_to_log_in_with_is_told_in_full_in_less_than_two_seconds() {
     }
 }
 
-/// The same where the metadata service's own address leads nowhere.
+/// The same at the metadata service's own address, where something else may answer, or nobody.
 #[test]
 fn a_machine_without_a_metadata_service_is_told_in_time_too() {
     let outcome = Run::new().env("DB_FILE", "handfast:azure:web/db").start();
     outcome.refused(77, "nothing to get a token of Entra ID with");
-    outcome.says("managed-identity of this machine: cannot ask http://169.254.169.254: ");
+    outcome.says("managed-identity of this machine: ");
+    outcome.says("http://169.254.169.254");
     assert!(outcome.elapsed < Duration::from_secs(2), "{outcome:?}");
 }
 
@@ -108,6 +109,35 @@ fn what_is_wrong_with_settings_and_references_is_78_before_any_request() {
         let outcome = Run::new().config(toml).start();
         outcome.refused(78, "");
         outcome.says(text);
+    }
+}
+
+#[test]
+fn a_file_whose_content_is_no_credential_is_told_without_its_content() {
+    let files = Directory::new();
+    for (content, text) in [
+        (&b"canary\nhunter2"[..], "has a line break or a control character in it"),
+        (&b"canary-\xff"[..], "cannot use the client secret: it is not UTF-8"),
+        (&b" \n"[..], "is empty"),
+    ] {
+        std::fs::write(files.path().join("secret"), content).expect("it is ours");
+        let auth = format!(
+            "method = \"client-secret\", tenant_id = \"t\", client_id = \"c\", client_secret_file = \"{}/secret\"",
+            files.text()
+        );
+        let outcome = Run::new()
+            .config(&format!("[providers.azure]\nauth = {{ {auth} }}\n"))
+            .env("A_FILE", "handfast:azure:web/a")
+            .start();
+        outcome.refused(77, "");
+        outcome.says(text).never_says("canary");
+        match text {
+            "is empty" => outcome.says(
+                "whatever writes it must have written it before this start: its pod's volumes, or an init container",
+            ),
+            "cannot use the client secret: it is not UTF-8" => &outcome,
+            _ => outcome.says("it must be one line, the credential itself and nothing else"),
+        };
     }
 }
 
