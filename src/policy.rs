@@ -62,7 +62,7 @@ fn keep_only(chosen: usize, plan: &mut Plan) {
 }
 
 /// The policy of the only instance that is left, with what its store says of each secret's place.
-fn of(plan: &Plan, places: &[u16]) -> Option<String> {
+fn of(plan: &Plan, places: &[u128]) -> Option<String> {
     let locators = plan.secrets.iter().map(|secret| &secret.reference.locator);
     let wanted: Vec<_> = locators.zip(places.iter().copied()).collect();
     plan.instances.first()?.configured.policy(&wanted)

@@ -158,10 +158,9 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
         ("templates = 3\n", "1:13: [templates]"),
         ("[secrets.a]\nfrom = \"mock:a\"\non_change = \"none\"\n", "3:13: `on_change`"),
         ("[providers.mock]\nrotate_every = \"1s\"\n", "2:16: `rotate_every`"),
-        ("[providers.eu]\ntype = \"aws\"\n", "2:8: the provider `aws`"),
+        ("[providers.eu]\ntype = \"exec\"\n", "2:8: the provider `exec`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),
         ("[providers.vault]\nrevoke_on_exit = true\n", "2:18: `revoke_on_exit`"),
-        ("[secrets.a]\nfrom = \"aws:sm/a\"\n", "2:8: `aws:sm/a`: the provider `aws`"),
         ("[secrets.a]\nfrom = \"exec:a\"\n", "2:8: `exec:a`: the provider `exec`"),
     ] {
         let stderr = refusal(Run::new().config(config));
@@ -170,8 +169,8 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
     }
     let stderr = refusal(Run::new().env("A_FD", "handfast:exec:a"));
     assert!(stderr.contains("environment: `exec:a`: the provider `exec` is not in this version"), "{stderr}");
-    let stderr = refusal(Run::new().args(["-s", "a=aws:sm/a"]));
-    assert!(stderr.contains("command line: `aws:sm/a`: the provider `aws` is not in this version"), "{stderr}");
+    let stderr = refusal(Run::new().args(["-s", "a=exec:a"]));
+    assert!(stderr.contains("command line: `exec:a`: the provider `exec` is not in this version"), "{stderr}");
 }
 
 #[test]

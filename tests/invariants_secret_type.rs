@@ -8,7 +8,10 @@ use support::{Source, has_word, sources};
 
 /// Every file that may look at a secret, and what for.
 const EXPOSE: &[(&str, &str)] = &[
+    ("providers/aws/src/connector.rs", "the body of an answer, for the SDK"),
+    ("providers/aws/src/credentials/mod.rs", "a credential without its line's end"),
     ("providers/aws/src/identity.rs", "the keys, for a signature"),
+    ("providers/aws/src/session.rs", "the keys, for the SDK's signatures"),
     ("providers/aws/src/signature.rs", "the session token, which is signed too"),
     ("providers/azure/src/auth/certificate.rs", "a client certificate and its key, for a signature"),
     ("providers/azure/src/auth/managed.rs", "what the identity endpoint asks for, and the JSON of its answer"),

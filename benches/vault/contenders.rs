@@ -46,7 +46,7 @@ impl<'a> Setting<'a> {
 
     fn floor(&self, count: usize) -> Result<Contender> {
         let address = format!("127.0.0.1:{}", self.port);
-        let mut words = vec![show(&self.floor), address, show(&self.ca_file), self.token.clone()];
+        let mut words = vec![show(&self.floor), "vault".into(), address, show(&self.ca_file), self.token.clone()];
         words.extend((0..count).map(|number| format!("bench/data/secret-{number}")));
         words.extend(["--".into(), show(&self.programs.noop)]);
         contender("floor", &words, &[])

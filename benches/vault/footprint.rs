@@ -1,7 +1,8 @@
 //! Size on disk and in memory.
 
+use crate::comparison::COUNTS;
 use crate::contenders::Setting;
-use crate::{COUNTS, Result, peak};
+use crate::{Result, peak};
 
 /// Bytes of the binary, and the peak memory of both processes, up to the worker's exit and the privileged one's execve.
 pub fn print(setting: &Setting<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Fetches the secrets. Runs in the worker: nothing here has a privilege to lose.
 //!
-//! One request for each distinct locator, bounded per provider instance, tried again while the failure may pass, all
+//! One request for each distinct locator, or for as many as the store takes at once, bounded per provider instance, tried again while the failure may pass, all
 //! within one deadline. After a failure that will not pass nothing is tried again.
 #![forbid(unsafe_code)]
 
@@ -54,7 +54,7 @@ pub enum Finding {
     /// Its value, or its values by name.
     Values(Vec<Part>),
     /// What the store says of its place.
-    Place(u16),
+    Place(u128),
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
@@ -127,13 +127,19 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
     let mut outcomes = Vec::new();
     let mut stores = Vec::new();
     let mut running = JoinSet::new();
+    let mut batches = JoinSet::new();
     for (index, instance) in order.instances.into_iter().enumerate() {
         let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
         let max_retries = instance.configured.max_retries();
         let connected = instance.configured.connect(context.clone());
         let store = connected
             .map(|provider| Rc::new(Store::new(instance.name, provider, order.concurrency, max_retries, cutoff)));
-        for ((_, locator), secrets) in jobs.extract_if(.., |(of, _), _| *of == index) {
+        let jobs: Vec<_> = jobs.extract_if(.., |(of, _), _| *of == index).collect();
+        if let (Ok(store), Aim::Use | Aim::Try) = (&store, order.aim) {
+            let locators: Vec<&Locator> = jobs.iter().map(|((_, locator), _)| *locator).collect();
+            store.start_batches(&locators, &mut batches);
+        }
+        for ((_, locator), secrets) in jobs {
             match &store {
                 Ok(store) => {
                     let (store, locator) = (store.clone(), locator.clone());

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_core::{BoxFuture, ErrorKind, Locator, Provider, ProviderError};
-use tokio::sync::watch;
+use handfast_core::{BoxFuture, ErrorKind, Fetched, Locator, Provider, ProviderError};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
 use super::Failure;
@@ -37,36 +37,117 @@ pub type Request<T> = for<'a> fn(&'a dyn Provider, &'a Locator) -> BoxFuture<'a,
 
 /// Asks until there is an answer, a failure that will not pass, or no time.
 pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T>) -> Result<T, Failure> {
-    let mut cutoff = store.cutoff.clone();
-    let mut attempts = 0;
+    let mut tries = Tries::new(store);
     let mut before = None;
     loop {
-        let result = {
-            // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
-            let permit = cutoff.bound(store.permits.acquire()).await;
-            match permit {
-                // The one that held it before may have used all the time.
-                Some(_permit) if Instant::now() < cutoff.end() => {
-                    attempts += 1;
-                    let answer = cutoff.bound(request(&*store.provider, locator)).await;
-                    answer.unwrap_or_else(|| Err(cutoff.no_answer(before.take())))
-                }
-                _ => Err(before.take().unwrap_or_else(|| cutoff.not_asked())),
-            }
+        let error = match tries.ask(|| request(&*store.provider, locator)).await {
+            Tried::Answered(Ok(answer)) => return Ok(answer),
+            Tried::Answered(Err(error)) => error,
+            Tried::NoAnswer => tries.cutoff.no_answer(before.take()),
+            Tried::NoTurn => before.take().unwrap_or_else(|| tries.cutoff.not_asked()),
         };
-        let error = match result {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let tried_enough = store.max_retries.is_some_and(|most| attempts > most);
-        if error.kind != ErrorKind::Unavailable || tried_enough || cutoff.is_over() {
-            return Err(Failure { error, attempts });
+        if tries.is_final(&error) {
+            return Err(Failure { error, attempts: tries.attempts });
         }
-        tracing::debug!(target: "handfast", "attempt {attempts} for `{}` failed: {error}", locator.path);
-        if !cutoff.wait(pause(attempts, error.retry_after)).await {
-            return Err(Failure { error, attempts });
+        tracing::debug!(target: "handfast", "attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
+        if !tries.wait(error.retry_after).await {
+            return Err(Failure { error, attempts: tries.attempts });
         }
         before = Some(error);
+    }
+}
+
+/// Who waits for a locator's answer. Dropped, it has them ask by themselves.
+pub type Waiting = (Locator, oneshot::Sender<Result<Fetched, Failure>>);
+
+/// The same for a batch. Each of its locators is answered as soon as it can be, and only the others are asked for again.
+pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
+    let mut tries = Tries::new(store);
+    let mut waiting: Vec<(Waiting, Option<ProviderError>)> =
+        waiting.into_iter().map(|waiting| (waiting, None)).collect();
+    while !waiting.is_empty() {
+        let locators: Vec<&Locator> = waiting.iter().map(|((locator, _), _)| locator).collect();
+        let asked = tries.ask(|| store.provider.fetch_batch(&locators)).await;
+        let answers = match asked {
+            Tried::Answered(answers) => answers,
+            Tried::NoAnswer => {
+                waiting.iter_mut().map(|(_, before)| Some(Err(tries.cutoff.no_answer(before.take())))).collect()
+            }
+            Tried::NoTurn => {
+                let error = |before: Option<ProviderError>| before.unwrap_or_else(|| tries.cutoff.not_asked());
+                waiting.iter_mut().map(|(_, before)| Some(Err(error(before.take())))).collect()
+            }
+        };
+        let mut again = Vec::new();
+        for (((locator, sender), _), answer) in waiting.into_iter().zip(answers) {
+            let attempts = tries.attempts;
+            match answer {
+                None => drop(sender),
+                Some(Err(error)) if !tries.is_final(&error) => again.push(((locator, sender), Some(error))),
+                // Whoever waited may have gone with the rest of the start.
+                Some(answer) => drop(sender.send(answer.map_err(|error| Failure { error, attempts }))),
+            }
+        }
+        waiting = again;
+        let mut longest = None;
+        for ((locator, _), error) in &waiting {
+            let Some(error) = error else { continue };
+            tracing::debug!(target: "handfast", "attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
+            longest = longest.max(error.retry_after);
+        }
+        if !waiting.is_empty() && !tries.wait(longest).await {
+            for ((_, sender), error) in waiting {
+                let failure = error.map(|error| Failure { error, attempts: tries.attempts });
+                drop(failure.map(|failure| sender.send(Err(failure))));
+            }
+            return;
+        }
+    }
+}
+
+/// The tries at one request.
+struct Tries<'s> {
+    store: &'s Store,
+    cutoff: Cutoff,
+    attempts: u32,
+}
+
+/// What came of a try.
+enum Tried<T> {
+    Answered(T),
+    /// The time was over before an answer.
+    NoAnswer,
+    /// The time was over before it was this one's turn.
+    NoTurn,
+}
+
+impl<'s> Tries<'s> {
+    fn new(store: &'s Store) -> Self {
+        Self { store, cutoff: store.cutoff.clone(), attempts: 0 }
+    }
+
+    /// One try, once there is a permit for it.
+    async fn ask<'a, T>(&mut self, request: impl FnOnce() -> BoxFuture<'a, T>) -> Tried<T> {
+        // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
+        match self.cutoff.bound(self.store.permits.acquire()).await {
+            // The one that held it before may have used all the time.
+            Some(_permit) if Instant::now() < self.cutoff.end() => {
+                self.attempts += 1;
+                self.cutoff.bound(request()).await.map_or(Tried::NoAnswer, Tried::Answered)
+            }
+            _ => Tried::NoTurn,
+        }
+    }
+
+    /// Whether there is no next try after this failure.
+    fn is_final(&self, error: &ProviderError) -> bool {
+        let tried_enough = self.store.max_retries.is_some_and(|most| self.attempts > most);
+        error.kind != ErrorKind::Unavailable || tried_enough || self.cutoff.is_over()
+    }
+
+    /// Waits before the next try; `false` where there will be none.
+    async fn wait(&mut self, asked: Option<Duration>) -> bool {
+        self.cutoff.wait(pause(self.attempts, asked)).await
     }
 }
 

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use handfast_core::{Content, Context, Ending, Entry, Expiry, Fetched, Found, Locator, Provider, SecretValue, Summary};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::Failure;
-use super::retry::{Cutoff, until_final};
+use super::retry::{Cutoff, batch_until_final, until_final};
 use crate::plan::Instance;
 
 /// What ends sooner than this is told as a warning: nothing renews it after the app has started.
@@ -30,6 +30,8 @@ pub struct Store {
     /// When to stop.
     pub cutoff: Cutoff,
     answers: RefCell<BTreeMap<Locator, Rc<Asked>>>,
+    /// The answers that a batch is to bring, until somebody waits for them.
+    coming: RefCell<BTreeMap<Locator, oneshot::Receiver<Result<Fetched, Failure>>>>,
 }
 
 /// A request that is made once, by the first who asks.
@@ -42,7 +44,7 @@ pub enum Answer {
     /// The secrets of a list, each with its name, or why there is no list.
     List(Result<Vec<(String, Listed)>, Failure>),
     /// What the store says of its place.
-    Place(Result<u16, Failure>),
+    Place(Result<u128, Failure>),
 }
 
 /// A secret of a list.
@@ -63,7 +65,22 @@ impl Store {
         cutoff: Cutoff,
     ) -> Self {
         let permits = Semaphore::new(concurrency);
-        Self { name, provider, permits, max_retries, cutoff, answers: RefCell::default() }
+        Self { name, provider, permits, max_retries, cutoff, answers: RefCell::default(), coming: RefCell::default() }
+    }
+
+    /// Asks for as many of the locators together as the store takes: whoever asks for one of them then waits for its batch. To be
+    /// polled until all are answered.
+    pub fn start_batches(self: &Rc<Self>, locators: &[&Locator], running: &mut JoinSet<()>) {
+        for batch in self.provider.batches(locators).into_iter().filter(|batch| batch.len() > 1) {
+            let mut waiting = Vec::new();
+            for locator in batch {
+                let (sender, receiver) = oneshot::channel();
+                self.coming.borrow_mut().insert(locator.clone(), receiver);
+                waiting.push((locator.clone(), sender));
+            }
+            let store = self.clone();
+            running.spawn_local(async move { batch_until_final(&store, waiting).await });
+        }
     }
 
     /// Asks for a locator, and for each of its secrets where it is a list.
@@ -79,8 +96,19 @@ impl Store {
     /// Asks once, however many want to know.
     async fn ask(&self, locator: &Locator) -> Rc<Asked> {
         let asked = self.answers.borrow_mut().entry(locator.clone()).or_default().clone();
-        asked.get_or_init(|| until_final(self, locator, |provider, locator| provider.fetch(locator))).await;
+        asked.get_or_init(|| self.answered(locator)).await;
         asked
+    }
+
+    async fn answered(&self, locator: &Locator) -> Result<Fetched, Failure> {
+        let coming = self.coming.borrow_mut().remove(locator);
+        // A batch that says nothing of it lets go of its end.
+        if let Some(coming) = coming
+            && let Ok(answer) = coming.await
+        {
+            return answer;
+        }
+        until_final(self, locator, |provider, locator| provider.fetch(locator)).await
     }
 
     async fn list(self: Rc<Self>, locator: &Locator) -> Result<Vec<(String, Listed)>, Failure> {

@@ -42,7 +42,7 @@ pub enum Kind {
     /// What it takes to give back what a provider instance was given, in bytes that are the provider's own. In place of the
     /// secret stands the instance.
     GiveBack = 7,
-    /// What the store says of a secret's place, as two bytes, where only that was asked.
+    /// What the store says of a secret's place, as sixteen bytes, where only that was asked.
     Place = 8,
 }
 
@@ -90,7 +90,7 @@ impl Header {
             Kind::Value => (2, 2 + MAX_NAME + MAX_SECRET),
             Kind::Missing | Kind::Commit => (0, 0),
             Kind::Fields => (4, 4),
-            Kind::Place => (2, 2),
+            Kind::Place => (16, 16),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
             Kind::GiveBack => (1, MAX_UNDO),
         };

@@ -81,7 +81,7 @@ pub fn attempt(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> 
 }
 
 /// Asks the stores for the secrets' places, in the plan's order. The plan keeps its instances.
-pub fn survey(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<u16>> {
+pub fn survey(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<u128>> {
     let received = exchange(Aim::Survey, plan, environment, watch, &mut Undo::default(), |_| Ok(()))?;
     let mut places = vec![0; plan.secrets.len()];
     received.places.into_iter().for_each(|(secret, place)| places[secret] = place);

@@ -35,7 +35,7 @@ pub struct Received {
     /// Optional secrets that do not exist.
     pub missing: Vec<usize>,
     /// What the stores say of the secrets' places.
-    pub places: Vec<(usize, u16)>,
+    pub places: Vec<(usize, u128)>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
     /// What the worker's sandbox is made of.
@@ -146,7 +146,7 @@ struct Receiver<'p> {
     refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
     missing: Vec<usize>,
-    places: Vec<(usize, u16)>,
+    places: Vec<(usize, u128)>,
     failures: Vec<(usize, Error)>,
     /// Values so far, also refused ones.
     values: usize,
@@ -259,9 +259,9 @@ impl Receiver<'_> {
         if !self.answered.insert(index) {
             return Err(lie("a secret twice"));
         }
-        let mut place = [0; 2];
+        let mut place = [0; 16];
         socket.read(&mut place, watch)?;
-        self.places.push((index, u16::from_be_bytes(place)));
+        self.places.push((index, u128::from_be_bytes(place)));
         Ok(())
     }
 

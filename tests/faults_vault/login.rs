@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use handfast_testservers::{Fault, Rule, random, stranger};
 
-use crate::line::{Line, SECOND, each};
+use crate::line::{VaultLine, each};
+use crate::shared::{Line, SECOND};
 use crate::support::Run;
 
 /// The same line with a login by `approle`: who it is, and its secret id.
-fn with_login(line: &Line, run: Run) -> (Run, String) {
+fn with_login(line: &VaultLine, run: Run) -> (Run, String) {
     let (mount, policy) = (random("approle-"), random("policy-"));
     line.vault.policy(&policy, &format!("path \"secret/data/{}\" {{ capabilities = [\"read\"] }}", line.name));
     let role = line.vault.enable_approle(&mount, &[&policy]);

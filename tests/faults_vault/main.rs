@@ -1,7 +1,7 @@
-//! Vault on bad days, end to end: each fault of the proxy between handfast and a real Vault. Whatever the network does, the
-//! exit code is right and in time, neither process takes much memory, the app starts exactly right or not at all, and nothing
-//! that is secret, nor anything that a server has said, is in what is printed.
+//! Vault on bad days: what `faults_shared` holds every store to, and what only Vault has.
 
+#[path = "../faults_shared/mod.rs"]
+mod shared;
 #[path = "../support/mod.rs"]
 mod support;
 

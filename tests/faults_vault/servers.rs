@@ -5,7 +5,7 @@ use std::thread;
 use handfast_testservers::{Authority, Vault, random};
 use serde_json::json;
 
-use crate::line::SECOND;
+use crate::shared::SECOND;
 use crate::support::{Run, hex};
 
 /// A real one, sealed and then unsealed by its operator.

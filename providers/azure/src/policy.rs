@@ -8,7 +8,7 @@ use handfast_core::Locator;
 use crate::locator;
 
 /// The assignments that these locators need. `vault` is that of references that name none.
-pub fn assignments(vault: Option<&str>, wanted: &[(&Locator, u16)]) -> String {
+pub fn assignments(vault: Option<&str>, wanted: &[(&Locator, u128)]) -> String {
     let mut secrets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (locator, _) in wanted {
         let Ok(parts) = locator::parts(locator) else { continue };

@@ -69,7 +69,7 @@ impl Configured for Azure {
         })
     }
 
-    fn policy(&self, wanted: &[(&Locator, u16)]) -> Option<String> {
+    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
         Some(policy::assignments(self.vault.as_ref().map(|vault| vault.name.as_str()), wanted))
     }
 

@@ -67,7 +67,7 @@ pub trait Configured {
 
     /// The least-privilege policy that these locators need, in the store's own language; `None` where the store has none.
     /// With each stands what [`Provider::place`] said of it, 0 where it was not asked. The text is the same each time.
-    fn policy(&self, _: &[(&Locator, u16)]) -> Option<String> {
+    fn policy(&self, _: &[(&Locator, u128)]) -> Option<String> {
         None
     }
 
@@ -79,7 +79,7 @@ pub trait Configured {
 ///
 /// # Behaviour
 /// The conformance suite (`testkit`) holds every provider to this:
-/// - [`fetch`](Provider::fetch) gives the whole value, byte for byte; the selection of fields is not its business.
+/// - [`fetch`](Provider::fetch), alone or in a batch, gives the whole value, byte for byte; the selection of fields is not its business.
 /// - It does not retry: the scheduler does, for [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) alone, until the deadline.
 /// - It can be dropped at any await point: no task and no request outlives it.
 /// - No error's `Display` or `Debug` holds a value, a credential or a response's body.
@@ -87,9 +87,24 @@ pub trait Provider {
     /// Fetches what a locator names.
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>>;
 
+    /// The locators among these that one request can ask for together, batch by batch. Those that are in no batch, or the only
+    /// one in theirs, are asked for one by one.
+    fn batches<'a>(&self, _: &[&'a Locator]) -> Vec<Vec<&'a Locator>> {
+        Vec::new()
+    }
+
+    /// Fetches what the locators of a batch name: an answer for each, in their order. `None` is for one that the batch says
+    /// nothing of: it is asked for by itself.
+    fn fetch_batch<'a>(
+        &'a self,
+        locators: &'a [&'a Locator],
+    ) -> BoxFuture<'a, Vec<Option<Result<Fetched, ProviderError>>>> {
+        Box::pin(async { locators.iter().map(|_| None).collect() })
+    }
+
     /// What the store says of a locator's place, for [`Configured::policy`]: a number that means something to this provider
     /// alone, and 0 for nothing. A number, since it leaves the worker: the privileged process takes no text of a store.
-    fn place<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<u16, ProviderError>> {
+    fn place<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
         Box::pin(async { Ok(0) })
     }
 

@@ -10,7 +10,7 @@ use crate::mounts::{Kind, Mount, Mounts, below};
 
 /// What [`hcl`] shall know of a mount that was asked for. A token that may not know it is no failure: the policy is for one
 /// that may.
-pub fn place(mount: Result<Mount, ProviderError>) -> Result<u16, ProviderError> {
+pub fn place(mount: Result<Mount, ProviderError>) -> Result<u128, ProviderError> {
     match mount {
         Ok(mount) => Ok(encode(&mount)),
         Err(error) if error.kind == ErrorKind::Denied => Ok(UNKNOWN),
@@ -19,21 +19,21 @@ pub fn place(mount: Result<Mount, ProviderError>) -> Result<u16, ProviderError> 
 }
 
 /// Nothing is known of a mount.
-pub const UNKNOWN: u16 = 0;
+pub const UNKNOWN: u128 = 0;
 
 /// A mount in two bytes: how many parts of the locator's path it is, and its kind. Nothing where it is longer than any.
-fn encode(mount: &Mount) -> u16 {
+fn encode(mount: &Mount) -> u128 {
     let kind = match mount.kind {
         Kind::Kv1 => 1,
         Kind::Kv2 => 2,
         Kind::Other => 3,
     };
-    u8::try_from(mount.path.split('/').count()).map_or(UNKNOWN, |parts| u16::from_be_bytes([parts, kind]))
+    u8::try_from(mount.path.split('/').count()).map_or(UNKNOWN, |parts| u16::from_be_bytes([parts, kind]).into())
 }
 
 /// The mount of a locator, as [`encode`] has it; `None` where that is nothing, or cannot be.
-fn decode(place: u16, path: &str) -> Option<Mount> {
-    let [parts, kind] = place.to_be_bytes();
+fn decode(place: u128, path: &str) -> Option<Mount> {
+    let [parts, kind] = u16::try_from(place).ok()?.to_be_bytes();
     let kind = match kind {
         1 => Kind::Kv1,
         2 => Kind::Kv2,
@@ -57,7 +57,7 @@ struct Rule {
 
 /// The policy that these locators need. `said` are the mounts that the configuration names; what the store said of each
 /// locator's stands beside it.
-pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u16)]) -> String {
+pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u128)]) -> String {
     let mut rules = Rules::default();
     for (locator, place) in wanted {
         rules.add(locator, mount_of(said, asked(locator), *place));
@@ -86,7 +86,7 @@ pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u16)]) 
 }
 
 /// The mount of a path: what the configuration says, else what the store has said.
-fn mount_of(said: &[Mount], path: &str, place: u16) -> Option<Mount> {
+fn mount_of(said: &[Mount], path: &str, place: u128) -> Option<Mount> {
     Mounts::new(said.to_vec()).find(path).or_else(|| decode(place, path))
 }
 

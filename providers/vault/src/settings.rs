@@ -94,7 +94,7 @@ impl Configured for Vault {
         })
     }
 
-    fn policy(&self, wanted: &[(&Locator, u16)]) -> Option<String> {
+    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
         Some(policy::hcl(&self.mounts, self.namespace.as_deref(), wanted))
     }
 

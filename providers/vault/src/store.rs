@@ -50,7 +50,7 @@ impl Provider for Store {
         })
     }
 
-    fn place<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<u16, ProviderError>> {
+    fn place<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
         Box::pin(async move {
             if locator.path == UNWRAP {
                 return Ok(policy::UNKNOWN);

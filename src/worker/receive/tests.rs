@@ -158,7 +158,7 @@ fn what_is_only_tried_comes_by_name_and_each_failure_stays_its_own() {
     assert_eq!(failures, [(NEEDED, needed, Some("hint")), (OPTIONAL, optional, None)]);
     for (frame, expected) in [
         (value(NEEDED, b"", b"x"), "the worker sent a frame that does not exist"),
-        (frame(Kind::Place, NEEDED, b"\0\0"), "the worker sent a frame out of order"),
+        (frame(Kind::Place, NEEDED, &[0; 16]), "the worker sent a frame out of order"),
     ] {
         assert_eq!(refused_for(Aim::Try, &[ready(), frame]), (70, expected.into()));
     }
@@ -166,19 +166,19 @@ fn what_is_only_tried_comes_by_name_and_each_failure_stays_its_own() {
 
 #[test]
 fn of_a_survey_nothing_but_numbers_is_taken() {
-    let place = |secret, number: &[u8]| frame(Kind::Place, secret, number);
-    let frames = [ready(), place(EVERY, &[1, 2]), place(NEEDED, &[0, 0]), place(OPTIONAL, &[255, 255]), commit()];
+    let place = |secret, number: u128| frame(Kind::Place, secret, &number.to_be_bytes());
+    let frames = [ready(), place(EVERY, 0x0102), place(NEEDED, 0), place(OPTIONAL, u128::MAX), commit()];
     let received = receive_for(Aim::Survey, &frames.concat()).unwrap();
-    assert_eq!(received.places, [(EVERY, 0x0102), (NEEDED, 0), (OPTIONAL, 0xffff)]);
+    assert_eq!(received.places, [(EVERY, 0x0102), (NEEDED, 0), (OPTIONAL, u128::MAX)]);
     let out_of_order = "the worker sent a frame out of order";
     for (frames, expected) in [
         (vec![value(NEEDED, b"", b"x")], out_of_order),
         (vec![fields(0)], out_of_order),
         (vec![frame(Kind::Missing, OPTIONAL, b"")], out_of_order),
-        (vec![place(NEEDED, &[0, 0]), place(NEEDED, &[0, 0])], "the worker sent a secret twice"),
-        (vec![place(3, &[0, 0])], "the worker sent a secret that is not in the plan"),
-        (vec![place(NEEDED, &[0])], "the worker sent a frame that does not exist"),
-        (vec![place(NEEDED, &[0, 0]), commit()], "the worker sent a commit before every answer"),
+        (vec![place(NEEDED, 0), place(NEEDED, 0)], "the worker sent a secret twice"),
+        (vec![place(3, 0)], "the worker sent a secret that is not in the plan"),
+        (vec![frame(Kind::Place, NEEDED, &[0; 15])], "the worker sent a frame that does not exist"),
+        (vec![place(NEEDED, 0), commit()], "the worker sent a commit before every answer"),
     ] {
         let frames = [vec![ready()], frames].concat();
         assert_eq!(refused_for(Aim::Survey, &frames), (70, expected.into()), "{frames:?}");

@@ -153,6 +153,11 @@ impl Request {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// What it asks for: its path, or the operation that AWS' stores have in a header instead.
+    pub fn place(&self) -> &str {
+        self.header("x-amz-target").unwrap_or(&self.path)
+    }
+
     /// A value of the query, as it stands there.
     pub fn query(&self, name: &str) -> Option<&str> {
         let (_, query) = self.path.split_once('?')?;

@@ -41,7 +41,7 @@ pub use fakes::{AzureMetadata, Google, Issuer, Kubernetes};
 pub use faults::{Delay, Fault, FaultProxy, Rule, stranger};
 pub use http::{Request, Server, Then, write_answer, write_head};
 pub use ldap::Ldap;
-pub use moto::Moto;
+pub use moto::{AccessKey, Moto, REGION};
 pub use network::{LINK_LOCAL, in_own_network};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};

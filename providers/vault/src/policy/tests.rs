@@ -4,9 +4,9 @@ use handfast_core::SecretRef;
 
 use super::*;
 
-fn policy(said: &[(&str, Kind)], references: &[(&str, u16)]) -> String {
+fn policy(said: &[(&str, Kind)], references: &[(&str, u128)]) -> String {
     let said: Vec<Mount> = said.iter().map(|(path, kind)| Mount { path: (*path).to_owned(), kind: *kind }).collect();
-    let locators: Vec<(Locator, u16)> = references
+    let locators: Vec<(Locator, u128)> = references
         .iter()
         .map(|(text, place)| {
             let (text, params) = text.split_once(' ').map_or((*text, None), |(text, params)| (text, Some(params)));
@@ -14,7 +14,7 @@ fn policy(said: &[(&str, Kind)], references: &[(&str, u16)]) -> String {
             (Locator { params: params.map(str::to_owned), ..locator }, *place)
         })
         .collect();
-    let wanted: Vec<(&Locator, u16)> = locators.iter().map(|(locator, place)| (locator, *place)).collect();
+    let wanted: Vec<(&Locator, u128)> = locators.iter().map(|(locator, place)| (locator, *place)).collect();
     let text = hcl(&said, None, &wanted);
     let body = text.strip_prefix("# What handfast's references need, and nothing else.\n").expect("it says what it is");
     // One line a rule, for the tables below.
@@ -92,7 +92,7 @@ fn what_the_store_said_counts_where_the_configuration_says_nothing() {
 
 #[test]
 fn a_number_that_makes_no_sense_is_nothing_known() {
-    for place in [0x0002, 0x0100, 0x0104, 0x01ff, 0x0302, 0xff02, 0xffff] {
+    for place in [0x0002, 0x0100, 0x0104, 0x01ff, 0x0302, 0xff02, 0xffff, 0x1_0102, u128::MAX] {
         assert_eq!(decode(place, "kv/web/db"), None, "{place:x}");
     }
     assert_eq!(decode(0x0202, "kv/web/db"), Some(Mount { path: "kv/web".into(), kind: Kind::Kv2 }));

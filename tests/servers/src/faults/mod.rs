@@ -62,7 +62,8 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub struct Rule {
     fault: Fault,
-    path: String,
+    place: String,
+    body: String,
     after: usize,
     times: usize,
 }
@@ -75,9 +76,9 @@ pub struct FaultProxy {
 }
 
 impl Fault {
-    /// Only for paths that begin so: `/v1/secret/`.
-    pub fn on(self, path: &str) -> Rule {
-        Rule { path: path.to_owned(), ..Rule::from(self) }
+    /// Only for [places](Request::place) that begin so: `/v1/secret/`.
+    pub fn on(self, place: &str) -> Rule {
+        Rule { place: place.to_owned(), ..Rule::from(self) }
     }
 
     /// Only so many times.
@@ -87,9 +88,14 @@ impl Fault {
 }
 
 impl Rule {
-    /// Only for paths that begin so.
-    pub fn only(self, path: &str) -> Self {
-        Self { path: path.to_owned(), ..self }
+    /// Only for places that begin so.
+    pub fn only(self, place: &str) -> Self {
+        Self { place: place.to_owned(), ..self }
+    }
+
+    /// Only for requests whose body has this in it.
+    pub fn about(self, text: &str) -> Self {
+        Self { body: text.to_owned(), ..self }
     }
 
     /// Only so many times.
@@ -105,7 +111,7 @@ impl Rule {
 
 impl From<Fault> for Rule {
     fn from(fault: Fault) -> Self {
-        Self { fault, path: "/".to_owned(), after: 0, times: usize::MAX }
+        Self { fault, place: String::new(), body: String::new(), after: 0, times: usize::MAX }
     }
 }
 
@@ -122,7 +128,7 @@ impl FaultProxy {
         let upstream = Upstream { address: address.to_owned(), client: Client::trusting(pem), canary: canary.clone() };
         let known = rules.clone();
         let server = Server::start(Some(&authority.server()), move |request, stream| {
-            let fault = next_fault(&mut known.lock().expect("nobody panics with it"), &request.path);
+            let fault = next_fault(&mut known.lock().expect("nobody panics with it"), request);
             answers::answer(&upstream, fault, request, stream)
         });
         Self { server, rules, canary }
@@ -150,9 +156,9 @@ impl FaultProxy {
         self.server.requests()
     }
 
-    /// The same as `METHOD PATH`, for comparisons.
+    /// The same as `METHOD PLACE`, for comparisons.
     pub fn lines(&self) -> Vec<String> {
-        self.requests().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
+        self.requests().iter().map(|request| format!("{} {}", request.method, request.place())).collect()
     }
 
     /// How many connections were made so far.
@@ -175,9 +181,10 @@ pub fn stranger(authority: &Authority) -> Server {
     })
 }
 
-fn next_fault(rules: &mut [Rule], path: &str) -> Option<Fault> {
-    let mut matching = rules.iter_mut().filter(|rule| path.starts_with(&rule.path) && rule.times > 0);
-    let rule = matching.next()?;
+fn next_fault(rules: &mut [Rule], request: &Request) -> Option<Fault> {
+    let (place, body) = (request.place(), String::from_utf8_lossy(&request.body));
+    let matches = |rule: &Rule| rule.times > 0 && place.starts_with(&rule.place) && body.contains(&rule.body);
+    let rule = rules.iter_mut().find(|rule| matches(rule))?;
     if rule.after > 0 {
         rule.after -= 1;
         return None;
@@ -195,7 +202,8 @@ struct Upstream {
 impl Upstream {
     /// The real answer.
     fn ask(&self, request: &Request) -> io::Result<Answer> {
-        const OWN: [&str; 4] = ["host", "connection", "content-length", "accept-encoding"];
+        // The host stays: AWS' signatures hold for it.
+        const OWN: [&str; 3] = ["connection", "content-length", "accept-encoding"];
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Vec<(&str, &str)> = headers.filter(|(name, _)| !OWN.contains(name)).collect();
         let url = format!("{}{}", self.address, request.path);

@@ -1,0 +1,72 @@
+//! Who fetches the secrets and starts the no-op: the floor and handfast.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use handfast_testservers::{Moto, REGION};
+
+use crate::Result;
+use crate::programs::Programs;
+
+/// One way of starting the no-op.
+pub struct Contender {
+    pub name: String,
+    pub command: Vec<CString>,
+    pub environment: Vec<CString>,
+}
+
+/// A moto with secrets, and where it is to be reached.
+pub struct Setting<'a> {
+    pub programs: &'a Programs,
+    pub port: u16,
+    floor: PathBuf,
+    moto: &'a Moto,
+}
+
+impl<'a> Setting<'a> {
+    pub fn new(moto: &'a Moto, programs: &'a Programs) -> Result<Self> {
+        let port = moto.address().rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
+        Ok(Self { programs, port, floor: programs.another("handfast-floor")?, moto })
+    }
+
+    /// Everybody, with so many secrets; the floor first.
+    pub fn contenders(&self, count: usize) -> Result<Vec<Contender>> {
+        Ok(vec![self.floor(count)?, self.handfast(count)?])
+    }
+
+    fn floor(&self, count: usize) -> Result<Contender> {
+        let (id, secret) = self.moto.access_key();
+        let address = format!("127.0.0.1:{}", self.port);
+        let mut words = vec![show(&self.floor), "aws".into(), address, self.moto.ca_file(), format!("{id}:{secret}")];
+        words.extend((0..count).map(|number| format!("secret-{number}")));
+        words.extend(["--".into(), show(&self.programs.noop)]);
+        contender("floor", &words, &[])
+    }
+
+    /// With keys and a region in the environment.
+    pub fn handfast(&self, count: usize) -> Result<Contender> {
+        let mut words = vec![show(&self.programs.handfast), "run".into()];
+        for number in 0..count {
+            words.extend(["--secret".into(), format!("secret-{number}=aws:sm/secret-{number}")]);
+        }
+        words.extend(["--".into(), show(&self.programs.noop)]);
+        let (id, secret) = self.moto.access_key();
+        let environment = [
+            format!("AWS_ENDPOINT_URL=https://127.0.0.1:{}", self.port),
+            format!("AWS_CA_BUNDLE={}", self.moto.ca_file()),
+            format!("AWS_REGION={REGION}"),
+            format!("AWS_ACCESS_KEY_ID={id}"),
+            format!("AWS_SECRET_ACCESS_KEY={secret}"),
+        ];
+        contender("handfast", &words, &environment)
+    }
+}
+
+fn contender(name: &str, words: &[String], environment: &[String]) -> Result<Contender> {
+    let texts = |texts: &[String]| texts.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
+    Ok(Contender { name: name.to_owned(), command: texts(words)?, environment: texts(environment)? })
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}

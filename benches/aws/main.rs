@@ -1,0 +1,48 @@
+//! What a start with secrets of AWS takes, over TLS, against moto: next to the same written by hand; its memory.
+//!
+//! `cargo bench --bench aws [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
+#![forbid(unsafe_code)]
+// As for the other benchmark.
+#![allow(clippy::print_stdout)]
+
+#[path = "../vault/comparison.rs"]
+mod comparison;
+mod contenders;
+#[path = "../vault/footprint.rs"]
+mod footprint;
+#[path = "../start/peak.rs"]
+mod peak;
+#[path = "../start/programs.rs"]
+mod programs;
+#[path = "../start/scratch.rs"]
+mod scratch;
+#[path = "../start/statistics.rs"]
+mod statistics;
+#[path = "../start/timing.rs"]
+mod timing;
+
+use std::error::Error;
+
+use handfast_testservers::{Delay, Moto};
+use serde_json::json;
+
+use comparison::{COUNTS, ROUND_TRIP, compare, rounds};
+use contenders::Setting;
+use programs::Programs;
+
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    let rounds = rounds()?;
+    let programs = Programs::find()?;
+    let Some(moto) = Moto::shared() else { return Err("there is no moto to measure against".into()) };
+    for number in 0..COUNTS[COUNTS.len() - 1] {
+        let body = json!({ "Name": format!("secret-{number}"), "SecretString": "x".repeat(32) });
+        moto.must("secretsmanager.CreateSecret", body);
+    }
+    let mut setting = Setting::new(moto, &programs)?;
+    footprint::print(&setting)?;
+    compare("no round trip added", &setting, rounds)?;
+    setting.port = Delay::to(setting.port, ROUND_TRIP).port();
+    compare(&format!("{ROUND_TRIP:?} added to each round trip"), &setting, rounds.div_ceil(4))
+}

@@ -1,0 +1,289 @@
+//! The least that references need, as an IAM policy (docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use handfast_core::Locator;
+
+use crate::endpoints::partition;
+use crate::locator::{self, Arn, Parameter, REFERENCE, Secret, Wanted, without_suffix};
+
+/// What [`json`] shall know of a secret or a parameter: its account, what AWS has put to the end of its name, and whether its
+/// key is one of the account's own. A number, since it leaves the worker: each of its values is a text of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The account's number, of twelve digits.
+    pub account: Option<u64>,
+    /// The six characters.
+    pub suffix: Option<[u8; 6]>,
+    /// Whether the key is AWS' own, which everybody who may read the secret may use.
+    pub is_default_key: bool,
+}
+
+/// Whether there is a number, and the number below it.
+const ACCOUNTS: u128 = 1_000_000_000_001;
+const SUFFIXES: u128 = 62_u128.pow(6) + 1;
+const CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+impl Place {
+    /// As a number.
+    pub fn encode(self) -> u128 {
+        let account = self.account.map_or(0, |account| u128::from(account) + 1);
+        let digit = |byte: u8| CHARACTERS.iter().position(|known| *known == byte);
+        let suffix = self.suffix.and_then(|suffix| {
+            suffix.iter().try_fold(0, |number: u128, byte| Some(number * 62 + u128::try_from(digit(*byte)?).ok()?))
+        });
+        ((account * SUFFIXES) + suffix.map_or(0, |suffix| suffix + 1)) * 2 + u128::from(self.is_default_key)
+    }
+
+    /// From a number; what cannot be one says nothing.
+    pub fn decode(number: u128) -> Self {
+        let (number, is_default_key) = (number / 2, number % 2 == 1);
+        let (account, suffix) = (number / SUFFIXES, number % SUFFIXES);
+        if account >= ACCOUNTS {
+            return Self::default();
+        }
+        let suffix = suffix.checked_sub(1).map(|mut number| {
+            let mut suffix = [b'0'; 6];
+            for byte in suffix.iter_mut().rev() {
+                *byte = CHARACTERS[usize::try_from(number % 62).unwrap_or_default()];
+                number /= 62;
+            }
+            suffix
+        });
+        let account = account.checked_sub(1).and_then(|account| u64::try_from(account).ok());
+        Self { account, suffix, is_default_key }
+    }
+}
+
+/// What a policy grants.
+#[derive(Default)]
+struct Grants {
+    secrets: BTreeSet<String>,
+    /// How many secrets could be asked for in a batch, by region.
+    in_batches: BTreeMap<String, usize>,
+    parameters: BTreeSet<String>,
+    paths: BTreeSet<String>,
+    /// The hosts that KMS is asked by.
+    decrypting: BTreeSet<String>,
+}
+
+/// The policy that these locators need. What AWS said of each stands beside it.
+pub fn json(region: Option<&str>, wanted: &[(&Locator, u128)]) -> String {
+    let mut grants = Grants::default();
+    for (locator, place) in wanted {
+        let place = Place::decode(*place);
+        match locator::parse(locator) {
+            Ok(Wanted::Secret(secret)) => grants.secret(&secret, region, place),
+            Ok(Wanted::Parameter(parameter)) => grants.parameter(&parameter, region, place),
+            Ok(Wanted::Below(path)) => grants.below(&path, region, place),
+            // No plan has one.
+            Err(_) => {}
+        }
+    }
+    grants.text()
+}
+
+impl Grants {
+    fn secret(&mut self, secret: &Secret, region: Option<&str>, place: Place) {
+        let region = secret.region.as_deref().or(region);
+        self.named_secret(&secret.id, region, place);
+        if secret.is_current() {
+            *self.in_batches.entry(region.unwrap_or("*").to_owned()).or_default() += 1;
+        }
+    }
+
+    fn named_secret(&mut self, id: &str, region: Option<&str>, place: Place) {
+        let suffix = place.suffix.map_or("??????".to_owned(), |suffix| suffix.map(char::from).iter().collect());
+        self.secrets.insert(match Arn::parse(id) {
+            Some(_) if without_suffix(id).is_some() => id.to_owned(),
+            Some(_) => format!("{id}-{suffix}"),
+            None => format!("{}:secret:{id}-{suffix}", start("secretsmanager", region, place)),
+        });
+        if !place.is_default_key {
+            self.decrypt("secretsmanager", region);
+        }
+    }
+
+    fn parameter(&mut self, parameter: &Parameter, region: Option<&str>, place: Place) {
+        let region = parameter.region.as_deref().or(region);
+        self.parameters.insert(match Arn::parse(&parameter.name) {
+            Some(_) => parameter.name.clone(),
+            None => format!("{}:parameter/{}", start("ssm", region, place), parameter.name.trim_start_matches('/')),
+        });
+        match parameter.name.strip_prefix(REFERENCE) {
+            Some(secret) => self.named_secret(secret, region, place),
+            None => self.decrypt("ssm", region),
+        }
+    }
+
+    fn below(&mut self, path: &str, region: Option<&str>, place: Place) {
+        let own = format!("{}:parameter{}", start("ssm", region, place), path.trim_end_matches('/'));
+        self.paths.insert(format!("{own}/*"));
+        if path != "/" {
+            self.paths.insert(own);
+        }
+        self.decrypt("ssm", region);
+    }
+
+    fn decrypt(&mut self, service: &str, region: Option<&str>) {
+        let domain = region.map_or("amazonaws.com", |region| partition(region).domain);
+        self.decrypting.insert(format!("{service}.{}.{domain}", region.unwrap_or("*")));
+    }
+
+    fn text(self) -> String {
+        let any = || BTreeSet::from(["*".to_owned()]);
+        let batches = if self.in_batches.values().any(|count| *count > 1) { any() } else { BTreeSet::new() };
+        let keys = if self.decrypting.is_empty() { BTreeSet::new() } else { any() };
+        let statements = [
+            ("secretsmanager:GetSecretValue", self.secrets, None),
+            // AWS takes nothing narrower: what comes back is what the statement above allows.
+            ("secretsmanager:BatchGetSecretValue", batches, None),
+            ("ssm:GetParameters", self.parameters, None),
+            ("ssm:GetParametersByPath", self.paths, None),
+            ("kms:Decrypt", keys, Some(self.decrypting)),
+        ];
+        let statements: Vec<String> = statements
+            .into_iter()
+            .filter(|(_, resources, _)| !resources.is_empty())
+            .map(|(action, resources, by)| statement(action, &resources, by.as_ref()))
+            .collect();
+        format!("{{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": [\n{}\n  ]\n}}\n", statements.join(",\n"))
+    }
+}
+
+fn statement(action: &str, resources: &BTreeSet<String>, by: Option<&BTreeSet<String>>) -> String {
+    let condition = by.map(|hosts| {
+        // A region that nobody has said is every one.
+        let operator = if hosts.iter().any(|host| host.contains('*')) { "StringLike" } else { "StringEquals" };
+        let hosts = list(hosts, "          ");
+        format!(",\n      \"Condition\": {{\n        \"{operator}\": {{\n          \"kms:ViaService\": {hosts}\n        }}\n      }}")
+    });
+    format!(
+        "    {{\n      \"Effect\": \"Allow\",\n      \"Action\": \"{action}\",\n      \"Resource\": {}{}\n    }}",
+        list(resources, "      "),
+        condition.unwrap_or_default()
+    )
+}
+
+/// One text, or several in lines of their own. None of them has a quotation mark: [`locator::parse`] sees to it.
+fn list(texts: &BTreeSet<String>, indent: &str) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
+    match &quoted[..] {
+        [one] => one.clone(),
+        _ => format!("[\n{indent}  {}\n{indent}]", quoted.join(&format!(",\n{indent}  "))),
+    }
+}
+
+/// An ARN up to its account.
+fn start(service: &str, region: Option<&str>, place: Place) -> String {
+    let account = place.account.map_or("*".to_owned(), |account| format!("{account:012}"));
+    let partition = region.map_or("aws", |region| partition(region).name);
+    format!("arn:{partition}:{service}:{}:{account}", region.unwrap_or("*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::SecretRef;
+
+    use super::*;
+
+    fn policy(region: Option<&str>, references: &[(&str, Place)]) -> String {
+        let locators: Vec<(Locator, u128)> =
+            references.iter().map(|(text, place)| (SecretRef::parse(text).unwrap().locator, place.encode())).collect();
+        let wanted: Vec<(&Locator, u128)> = locators.iter().map(|(locator, place)| (locator, *place)).collect();
+        json(region, &wanted)
+    }
+
+    #[test]
+    fn every_place_is_a_number_and_every_number_a_place() {
+        for account in [None, Some(0), Some(123_456_789_012), Some(999_999_999_999)] {
+            for suffix in [None, Some(*b"000000"), Some(*b"AbCdEf"), Some(*b"zzzzzz")] {
+                for is_default_key in [false, true] {
+                    let place = Place { account, suffix, is_default_key };
+                    assert_eq!(Place::decode(place.encode()), place);
+                }
+            }
+        }
+        for number in [u128::MAX, u128::MAX - 1, 1 << 127] {
+            assert_eq!(Place::decode(number), Place::default());
+        }
+        assert_eq!(Place::default().encode(), 0);
+    }
+
+    #[test]
+    fn secrets_are_named_with_their_six_characters_and_batches_with_nothing_narrower() {
+        let none = Place::default();
+        let text = policy(
+            Some("eu-west-1"),
+            &[("aws:sm/web/db#password", none), ("aws:sm/web/api", none), ("aws:ssm/prod/web/*", none)],
+        );
+        let expected = r#"{
+  "Version": "2012-10-17",
+  "Statement": [
+    {
+      "Effect": "Allow",
+      "Action": "secretsmanager:GetSecretValue",
+      "Resource": [
+        "arn:aws:secretsmanager:eu-west-1:*:secret:web/api-??????",
+        "arn:aws:secretsmanager:eu-west-1:*:secret:web/db-??????"
+      ]
+    },
+    {
+      "Effect": "Allow",
+      "Action": "secretsmanager:BatchGetSecretValue",
+      "Resource": "*"
+    },
+    {
+      "Effect": "Allow",
+      "Action": "ssm:GetParametersByPath",
+      "Resource": [
+        "arn:aws:ssm:eu-west-1:*:parameter/prod/web",
+        "arn:aws:ssm:eu-west-1:*:parameter/prod/web/*"
+      ]
+    },
+    {
+      "Effect": "Allow",
+      "Action": "kms:Decrypt",
+      "Resource": "*",
+      "Condition": {
+        "StringEquals": {
+          "kms:ViaService": [
+            "secretsmanager.eu-west-1.amazonaws.com",
+            "ssm.eu-west-1.amazonaws.com"
+          ]
+        }
+      }
+    }
+  ]
+}
+"#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_aws_says_makes_it_narrower() {
+        let place = Place { account: Some(123_456_789_012), suffix: Some(*b"AbCdEf"), is_default_key: true };
+        let text = policy(Some("us-gov-west-1"), &[("aws:sm/web/db", place)]);
+        assert!(
+            text.contains("\"arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:web/db-AbCdEf\""),
+            "{text}"
+        );
+        assert!(!text.contains("kms:Decrypt") && !text.contains("Batch"), "{text}");
+    }
+
+    #[test]
+    fn a_region_that_nobody_has_said_is_every_one() {
+        let none = Place::default();
+        let text =
+            policy(None, &[("aws:ssm/prod/db?version=3", none), ("aws:ssm/aws/reference/secretsmanager/web", none)]);
+        for part in [
+            "\"arn:aws:ssm:*:*:parameter/prod/db\"",
+            "\"arn:aws:ssm:*:*:parameter/aws/reference/secretsmanager/web\"",
+            "\"Resource\": \"arn:aws:secretsmanager:*:*:secret:web-??????\"",
+            "StringLike",
+            "\"ssm.*.amazonaws.com\"",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

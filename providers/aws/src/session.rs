@@ -1,0 +1,164 @@
+//! One call to AWS: a client for each region, signed with our keys, and once more where that mends it.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials as Signer;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_secretsmanager::config::{BehaviorVersion, IdentityCache, StalledStreamProtectionConfig, retry, timeout};
+use aws_smithy_async::time::TimeSource;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use handfast_core::{Clock, Context, ErrorKind, ProviderError};
+use handfast_http::Client;
+
+use crate::connector::Connector;
+use crate::credentials::{Credentials, Keys};
+use crate::endpoints::{Endpoints, Service};
+use crate::refusal::{About, Failed};
+
+/// What every call shares.
+pub struct Session {
+    /// Who we are.
+    pub credentials: Credentials,
+    endpoints: Endpoints,
+    connector: Connector,
+    clock: Arc<dyn Clock>,
+    clients: RefCell<BTreeMap<String, Rc<Clients>>>,
+}
+
+/// The SDKs' clients for one region, each made when it is first used: that takes a part of a millisecond.
+pub struct Clients {
+    secrets: OnceCell<aws_sdk_secretsmanager::Client>,
+    parameters: OnceCell<aws_sdk_ssm::Client>,
+    endpoints: Endpoints,
+    config: SdkConfig,
+    keys: Rc<Keys>,
+}
+
+impl Clients {
+    /// That for Secrets Manager.
+    pub fn secrets(&self) -> &aws_sdk_secretsmanager::Client {
+        self.secrets.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.at(Service::SecretsManager)))
+    }
+
+    /// That for Parameter Store.
+    pub fn parameters(&self) -> &aws_sdk_ssm::Client {
+        self.parameters.get_or_init(|| aws_sdk_ssm::Client::new(&self.at(Service::Ssm)))
+    }
+
+    /// FIPS and dual stack are of AWS' own names: with an endpoint, the SDKs refuse them.
+    fn at(&self, service: Service) -> SdkConfig {
+        let builder = self.config.clone().into_builder();
+        match self.endpoints.said(service) {
+            Some(url) => builder.endpoint_url(url).build(),
+            None => builder.use_fips(self.endpoints.fips).use_dual_stack(self.endpoints.dual_stack).build(),
+        }
+    }
+}
+
+impl Session {
+    /// Nothing is asked yet.
+    pub fn new(credentials: Credentials, endpoints: Endpoints, context: &Context, client: Arc<Client>) -> Self {
+        let connector = Connector::new(client);
+        Self { credentials, endpoints, connector, clock: context.clock.clone(), clients: RefCell::default() }
+    }
+
+    /// How many requests have been sent.
+    pub fn requests(&self) -> u64 {
+        self.connector.requests()
+    }
+
+    /// Makes a call. Where the keys are over, it makes it again with new ones; where the clock is wrong, again as well: the
+    /// SDK's client has seen AWS' time by then.
+    pub async fn call<T, E, F>(&self, region: &str, call: impl Fn(Rc<Clients>) -> F) -> Result<T, Failed>
+    where
+        E: ProvideErrorMetadata,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let keys = self.credentials.keys().await.map_err(Failed::Unanswered)?;
+        let failed = match call(self.clients(region, &keys)?).await.map_err(Failed::of) {
+            Err(Failed::Refused(refusal)) => refusal,
+            other => return other,
+        };
+        let keys = match failed.about() {
+            About::ExpiredKeys => match self.credentials.refresh(&keys).await {
+                Ok(fresh) if fresh.id != keys.id => fresh,
+                // There are no others: what AWS has said of these tells more.
+                _ => return Err(Failed::Refused(failed)),
+            },
+            About::Clock => keys,
+            _ => return Err(Failed::Refused(failed)),
+        };
+        call(self.clients(region, &keys)?).await.map_err(Failed::of)
+    }
+
+    fn clients(&self, region: &str, keys: &Rc<Keys>) -> Result<Rc<Clients>, Failed> {
+        let mut clients = self.clients.borrow_mut();
+        if let Some(known) = clients.get(region).filter(|known| Rc::ptr_eq(&known.keys, keys)) {
+            return Ok(known.clone());
+        }
+        let made = Rc::new(Clients {
+            secrets: OnceCell::new(),
+            parameters: OnceCell::new(),
+            endpoints: self.endpoints.clone(),
+            config: self.config(region, keys)?,
+            keys: keys.clone(),
+        });
+        clients.insert(region.to_owned(), made.clone());
+        Ok(made)
+    }
+
+    /// All that the SDKs would find out by themselves is said here, but for the endpoint.
+    fn config(&self, region: &str, keys: &Keys) -> Result<SdkConfig, Failed> {
+        Ok(SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(self.connector.clone())
+            .time_source(Time(self.clock.clone()))
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(signer(keys)?))
+            // Ours are shared by all calls, and renewed when AWS says so.
+            .identity_cache(IdentityCache::no_cache())
+            // Trying again is the scheduler's, and the limits are the client's.
+            .retry_config(retry::RetryConfig::disabled())
+            .timeout_config(timeout::TimeoutConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build())
+    }
+}
+
+fn signer(keys: &Keys) -> Result<Signer, Failed> {
+    let text = |value: &handfast_core::SecretValue, what: &str| {
+        std::str::from_utf8(value.expose()).map(str::to_owned).map_err(|_| {
+            Failed::Unanswered(ProviderError::new(
+                ErrorKind::Denied,
+                format!("cannot sign a request: the {what} is not text"),
+            ))
+        })
+    };
+    let token = keys.session_token.as_ref().map(|token| text(token, "session token")).transpose()?;
+    Ok(Signer::new(keys.id.clone(), text(&keys.secret, "secret access key")?, token, keys.expires, "handfast"))
+}
+
+/// The context's clock, as the SDK takes one.
+struct Time(Arc<dyn Clock>);
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Time")
+    }
+}
+
+impl TimeSource for Time {
+    fn now(&self) -> SystemTime {
+        self.0.now()
+    }
+}
