@@ -163,10 +163,9 @@ impl Refusal {
     fn failure(&self, attempted: &str) -> ProviderError {
         let said = format!("{attempted}{}", self.failure.message);
         let error = match (self.status, self.cause) {
-            (429, _) => ProviderError::new(
-                ErrorKind::Unavailable,
-                format!("{attempted}: the vault's limit of requests is reached"),
-            ),
+            (429, _) => {
+                ProviderError::new(ErrorKind::Unavailable, format!("{attempted}: the vault gets too many requests"))
+            }
             (408 | 500.., _) => ProviderError::new(ErrorKind::Unavailable, said),
             (401 | 403 | 407, Cause::Stranger) => ProviderError::new(ErrorKind::Denied, said)
                 .hint("something on the way to the vault refuses the request, such as a proxy"),

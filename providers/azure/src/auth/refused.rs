@@ -71,6 +71,11 @@ pub fn explain(response: &Response, attempted: &str, proof: &Proof) -> ProviderE
     struct Refusal {
         error_codes: Vec<u32>,
     }
+    if response.status() == 429 {
+        let message = format!("{attempted}: Entra ID gets too many requests");
+        let error = ProviderError::new(ErrorKind::Unavailable, message);
+        return ProviderError { retry_after: response.retry_after(), ..error };
+    }
     let codes = serde_json::from_slice(response.body().expose()).map(|Refusal { error_codes }| error_codes);
     let Ok(codes) = codes else {
         let error = response.failure(attempted);
@@ -83,7 +88,7 @@ pub fn explain(response: &Response, attempted: &str, proof: &Proof) -> ProviderE
             }
         };
     };
-    if response.status() == 429 || response.status() >= 500 || codes.iter().any(|code| FOR_NOW.contains(code)) {
+    if response.status() >= 500 || codes.iter().any(|code| FOR_NOW.contains(code)) {
         return ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) };
     }
     let numbers = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");

@@ -80,7 +80,7 @@ fn a_failure_of_the_token_is_everybodys_who_waited_for_it_and_the_next_tries_aga
     run(async {
         let instance = known(&azure);
         let throttled = instance.error("azure:s").await;
-        says(&throttled, ErrorKind::Unavailable, "the vault's limit of requests is reached", "");
+        says(&throttled, ErrorKind::Unavailable, "the vault gets too many requests", "");
         assert_eq!(throttled.retry_after, Some(std::time::Duration::from_secs(7)));
         assert_eq!(instance.value("azure:s").await, b"x");
     });
