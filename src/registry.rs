@@ -7,11 +7,16 @@ use std::sync::Arc;
 use handfast_core::{AwsIdentity, Clock, Definition, Environment, Files};
 
 /// The providers, by name.
-pub const DEFINITIONS: &[&Definition] =
-    &[&handfast_aws::DEFINITION, &handfast_file::DEFINITION, &handfast_mock::DEFINITION, &handfast_vault::DEFINITION];
+pub const DEFINITIONS: &[&Definition] = &[
+    &handfast_aws::DEFINITION,
+    &handfast_azure::DEFINITION,
+    &handfast_file::DEFINITION,
+    &handfast_mock::DEFINITION,
+    &handfast_vault::DEFINITION,
+];
 
 /// Providers of the contract that this version does not have: named when used, absent from the schema.
-pub const NOT_IN_THIS_VERSION: &[&str] = &["azure", "exec"];
+pub const NOT_IN_THIS_VERSION: &[&str] = &["exec"];
 
 /// The provider of that name.
 pub fn find(name: &str) -> Option<&'static Definition> {

@@ -161,15 +161,14 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
         ("[providers.eu]\ntype = \"exec\"\n", "2:8: the provider `exec`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),
         ("[providers.vault]\nrevoke_on_exit = true\n", "2:18: `revoke_on_exit`"),
-        ("[secrets.a]\nfrom = \"azure:a\"\n", "2:8: `azure:a`: the provider `azure`"),
         ("[secrets.a]\nfrom = \"exec:a\"\n", "2:8: `exec:a`: the provider `exec`"),
     ] {
         let stderr = refusal(Run::new().config(config));
         assert!(stderr.ends_with(&format!(":{place} is not in this version (config, exit 78)\n")), "{place}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
-    let stderr = refusal(Run::new().env("A_FD", "handfast:azure:a"));
-    assert!(stderr.contains("environment: `azure:a`: the provider `azure` is not in this version"), "{stderr}");
+    let stderr = refusal(Run::new().env("A_FD", "handfast:exec:a"));
+    assert!(stderr.contains("environment: `exec:a`: the provider `exec` is not in this version"), "{stderr}");
     let stderr = refusal(Run::new().args(["-s", "a=exec:a"]));
     assert!(stderr.contains("command line: `exec:a`: the provider `exec` is not in this version"), "{stderr}");
 }

@@ -32,7 +32,7 @@ const CREDENTIALS: &[&str] = &[
 ];
 
 /// The keys of `[providers.NAME] auth` that name a variable with a credential, whatever provider is compiled in.
-const NAMING: &[&str] = &["token_env", "jwt_env", "secret_id_env", "password_env"];
+const NAMING: &[&str] = &["token_env", "jwt_env", "secret_id_env", "password_env", "client_secret_env"];
 
 /// The variables that a provider's settings name as credentials. A name that is still to be interpolated, or is none, is left out.
 pub fn named(settings: &Table) -> impl Iterator<Item = &str> {

@@ -7,6 +7,7 @@
 
 mod aws;
 mod context;
+mod credential;
 mod error;
 pub mod files;
 mod json;
@@ -19,6 +20,7 @@ pub mod settings;
 
 pub use aws::{AwsIdentity, SignedRequest};
 pub use context::{Clock, Context, Environment};
+pub use credential::Credential;
 pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
 pub use json::compact_json;

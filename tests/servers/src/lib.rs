@@ -17,6 +17,7 @@
 //! - All of it blocks and none of it needs a runtime, so that it can be called from any test.
 
 mod authority;
+mod azure;
 mod client;
 mod directory;
 mod docker;
@@ -34,6 +35,7 @@ mod vault;
 use ring::rand::SecureRandom;
 
 pub use authority::{Authority, Identity};
+pub use azure::{Azure, TENANT, microsofts_clients};
 pub use client::{Answer, Client};
 pub use directory::Directory;
 pub use docker::{Docker, Memory};

@@ -37,7 +37,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 /// The path of a server that `tests/servers/build` builds, from the variable that `tests/run` sets, or else by building it
 /// now, which costs minutes the first time on a machine.
 pub(crate) fn built(name: &str) -> Option<PathBuf> {
-    if let Some(path) = env::var_os(format!("HANDFAST_{}", name.to_uppercase())) {
+    if let Some(path) = env::var_os(format!("HANDFAST_{}", name.to_uppercase().replace('-', "_"))) {
         return Some(path.into());
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build");

@@ -1,11 +1,10 @@
 //! `approle`: a role id, and a secret id from a file, a variable, or wrapped.
 
-use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError, SecretValue};
+use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError, SecretValue};
 use serde::Deserialize;
 use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
 use zeroize::Zeroizing;
 
-use super::credential::Credential;
 use super::given::Given;
 use super::wrapping::{Kept, Wrapped};
 use super::{Definition, Login, Method, exchange};

@@ -1,11 +1,10 @@
 //! `azure`: the identity token of a virtual machine of Azure's, or one in a file.
 
-use handfast_core::{BoxFuture, Context, ProviderError};
+use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::credential::Credential;
 use super::given::Given;
 use super::metadata::Metadata;
 use super::{Definition, Login, Method, ROLE, exchange};

@@ -1,9 +1,8 @@
 //! `gcp`: the identity token of a machine of Google's, or one in a file.
 
-use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError};
+use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 use zeroize::Zeroizing;
 
-use super::credential::Credential;
 use super::given::Given;
 use super::metadata::Metadata;
 use super::{Definition, Login, Method, ROLE, exchange};

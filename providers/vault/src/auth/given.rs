@@ -1,8 +1,7 @@
 //! What a user has said of the login: `auth` in the configuration, else the environment.
 
-use handfast_core::{Environment, Problems, Table, excerpt, nearest};
+use handfast_core::{Credential, Environment, Problems, Table, excerpt, nearest};
 
-use super::credential::Credential;
 use super::{Agent, Definition, METHODS, Method, Need, Nothing};
 
 /// What is said of a login.

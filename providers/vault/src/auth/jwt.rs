@@ -1,9 +1,8 @@
 //! `jwt`: a JSON web token of an issuer that Vault trusts.
 
-use handfast_core::{BoxFuture, Context, ProviderError};
+use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
 
-use super::credential::Credential;
 use super::given::Given;
 use super::{Definition, Login, Method, exchange};
 use crate::api::Api;

@@ -1,9 +1,8 @@
 //! `kubernetes`: the token of a pod's service account.
 
-use handfast_core::{BoxFuture, Context, ProviderError};
+use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
 
-use super::credential::Credential;
 use super::given::Given;
 use super::{Definition, Login, Method, ROLE, exchange};
 use crate::api::Api;

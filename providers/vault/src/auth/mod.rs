@@ -4,7 +4,6 @@ mod approle;
 mod aws;
 mod azure;
 mod cert;
-mod credential;
 mod gcp;
 mod given;
 mod jwt;

@@ -1,9 +1,8 @@
 //! `userpass` and `ldap`: a name and a password, of Vault's own users or of a directory's. Vault takes both in one form.
 
-use handfast_core::{BoxFuture, Context, ProviderError};
+use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::userpass::requests::LoginRequest;
 
-use super::credential::Credential;
 use super::given::Given;
 use super::{Definition, Login, Method, PASSWORD, USERNAME, exchange};
 use crate::api::Api;

@@ -1,8 +1,7 @@
 //! `token`: a token that is there already, from a variable, a file, an agent's sink, or wrapped.
 
-use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError};
+use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 
-use super::credential::Credential;
 use super::given::Given;
 use super::wrapping::{Kept, Wrapped};
 use super::{Definition, Login, Method};

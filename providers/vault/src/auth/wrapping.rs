@@ -2,10 +2,9 @@
 
 use std::cell::Cell;
 
-use handfast_core::{Context, ErrorKind, ProviderError, SecretValue};
+use handfast_core::{Context, Credential, ErrorKind, ProviderError, SecretValue};
 use handfast_http::Response;
 
-use super::credential::Credential;
 use crate::api::{Api, endpoints};
 use crate::explain;
 

@@ -1,9 +1,12 @@
-//! Where a credential comes from.
+//! Where a credential comes from: what a provider's `auth` names.
 
 use std::path::PathBuf;
 
-use handfast_core::{Context, ErrorKind, ProviderError, SecretValue};
 use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::error::{ErrorKind, ProviderError};
+use crate::secret::SecretValue;
 
 /// More than any token, and far less than what would hurt.
 const LARGEST: usize = 1 << 20;

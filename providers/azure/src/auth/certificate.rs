@@ -1,0 +1,131 @@
+//! A client certificate: proof by an assertion that its key has signed
+//! (learn.microsoft.com/entra/identity-platform/certificate-credentials). The SDK's own needs OpenSSL; ring does it here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use handfast_core::{Clock, Context, ErrorKind, ProviderError, SecretValue};
+use handfast_http::Url;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::json;
+
+use super::Application;
+
+/// Where the certificate and its key are; both may be in one file.
+pub struct Files {
+    /// The certificate, in PEM form.
+    pub certificate: PathBuf,
+    /// Its key, in PEM form.
+    pub key: PathBuf,
+}
+
+/// Signs assertions.
+pub struct Signer {
+    key: RsaKeyPair,
+    header: String,
+    client: String,
+    endpoint: Url,
+    clock: Arc<dyn Clock>,
+}
+
+/// Far above any real one: a certificate or a key is a few KiB.
+const LARGEST_FILE: usize = 1 << 20;
+
+/// How long an assertion is good, as the SDK has it.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// Whether a file is one that only OpenSSL's kin can open, by its name.
+pub fn is_pfx(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfx") || end.eq_ignore_ascii_case("p12"))
+}
+
+/// What to say of such a file: a message, and a hint.
+pub fn no_pfx(what: &str) -> (String, String) {
+    (
+        format!("{what}: a PFX file cannot be read"),
+        format!("{CONVERT}; or use `workload-identity` or `managed-identity`"),
+    )
+}
+
+/// What to say of a key that is encrypted: a message, and a hint.
+pub fn no_password() -> (String, String) {
+    let message = "`AZURE_CLIENT_CERTIFICATE_PASSWORD` is set: an encrypted key cannot be read";
+    (message.into(), format!("{CONVERT}, and unset the password"))
+}
+
+const CONVERT: &str =
+    "`openssl pkcs12 -in app.pfx -nodes -out app.pem` writes what can be read, the certificate and its key in PEM form";
+
+/// Reads the files of an application's certificate.
+pub fn signer(
+    files: &Files,
+    application: &Application,
+    endpoint: Url,
+    context: &Context,
+) -> Result<Signer, ProviderError> {
+    let certificate = read(&files.certificate, context)?;
+    let certificate = CertificateDer::from_pem_slice(certificate.expose())
+        .map_err(|_| unusable("certificate", &files.certificate, "there is none in PEM form in it"))?;
+    let pem = read(&files.key, context)?;
+    if pem.expose().windows(9).any(|word| word == b"ENCRYPTED") {
+        return Err(unusable("key", &files.key, "it is encrypted"));
+    }
+    // The reader's own errors would quote the file.
+    let key = match PrivateKeyDer::from_pem_slice(pem.expose()) {
+        Ok(PrivateKeyDer::Pkcs8(der)) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
+        Ok(PrivateKeyDer::Pkcs1(der)) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
+        Ok(_) => return Err(unusable("key", &files.key, "it is not an RSA key, which is all that Entra ID takes")),
+        Err(_) => return Err(unusable("key", &files.key, "there is none in PEM form in it")),
+    };
+    let key = key.map_err(|_| unusable("key", &files.key, "it is not an RSA key of 2048 to 4096 bits"))?;
+    // The thumbprint by which Entra ID finds the certificate: SHA-1 is its choice, and the signature does not hang on it.
+    let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate));
+    let header = json!({ "alg": "RS256", "typ": "JWT", "x5t": thumbprint });
+    Ok(Signer {
+        key,
+        header: URL_SAFE_NO_PAD.encode(header.to_string()),
+        client: application.client.clone(),
+        endpoint,
+        clock: context.clock.clone(),
+    })
+}
+
+impl Signer {
+    /// A new assertion.
+    pub fn assertion(&self) -> Result<String, ProviderError> {
+        let no_random =
+            || ProviderError::new(ErrorKind::Os, "cannot sign an assertion: the system gives no random numbers");
+        let random = SystemRandom::new();
+        let mut id = [0; 16];
+        random.fill(&mut id).map_err(|_| no_random())?;
+        let now = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let claims = json!({
+            "aud": self.endpoint.as_str(), "iss": self.client, "sub": self.client, "jti": URL_SAFE_NO_PAD.encode(id),
+            "nbf": now, "iat": now, "exp": now + LIFETIME.as_secs(),
+        });
+        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        self.key.sign(&RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).map_err(|_| no_random())?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+fn read(path: &Path, context: &Context) -> Result<SecretValue, ProviderError> {
+    context.files.read(path, None, LARGEST_FILE).map_err(|error| match error.kind {
+        // Not `NotFound`: that would be a missing secret, which may be optional.
+        ErrorKind::NotFound | ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, ..error },
+        _ => error,
+    })
+}
+
+fn unusable(what: &str, path: &Path, why: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Denied, format!("cannot use the client {what} of `{}`: {why}", path.display()))
+        .hint(CONVERT)
+}

@@ -1,0 +1,139 @@
+//! Who we are to every vault: one token for each resource, shared by all who read.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
+use handfast_core::{Clock, ErrorKind, ProviderError};
+
+use crate::wire;
+
+/// Something that is asked for once, by the first who needs it. A failure is everybody's who waited for it; who asks later
+/// tries again.
+pub struct Once<T> {
+    made: tokio::sync::Mutex<Option<Result<T, ProviderError>>>,
+    /// How often it has been tried.
+    tries: AtomicU64,
+}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self { made: tokio::sync::Mutex::new(None), tries: AtomicU64::new(0) }
+    }
+}
+
+impl<T: Clone> Once<T> {
+    /// What was made, where it still `serves`; else what `make` makes.
+    pub async fn get(
+        &self,
+        serves: impl Fn(&T) -> bool,
+        make: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let before = self.tries.load(Ordering::Relaxed);
+        let mut made = self.made.lock().await;
+        match &*made {
+            Some(Ok(value)) if serves(value) => return Ok(value.clone()),
+            Some(Err(error)) if self.tries.load(Ordering::Relaxed) != before => return Err(error.once_more()),
+            _ => {}
+        }
+        let result = make.await;
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        *made = Some(match &result {
+            Ok(value) => Ok(value.clone()),
+            Err(error) => Err(error.once_more()),
+        });
+        result
+    }
+
+    /// What was made, if it was.
+    pub async fn known(&self) -> Option<T> {
+        self.made.lock().await.as_ref()?.as_ref().ok().cloned()
+    }
+}
+
+/// A credential and what it has been given.
+pub struct Session {
+    credential: Arc<dyn TokenCredential>,
+    clock: Arc<dyn Clock>,
+    tokens: Mutex<HashMap<String, Arc<Once<AccessToken>>>>,
+}
+
+impl Session {
+    /// A session that has asked for nothing yet.
+    pub fn new(credential: Arc<dyn TokenCredential>, clock: Arc<dyn Clock>) -> Self {
+        Self { credential, clock, tokens: Mutex::default() }
+    }
+
+    /// A token for this resource.
+    pub async fn token(&self, resource: &str) -> Result<AccessToken, ProviderError> {
+        let token = {
+            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            tokens.entry(resource.to_owned()).or_default().clone()
+        };
+        let scope = format!("{resource}/.default");
+        let make = async {
+            self.credential.get_token(&[&scope], None).await.map_err(|error| {
+                match wire::unwrapped::<ProviderError>(&error) {
+                    Some(ours) => ours.once_more(),
+                    // The SDK's own: it could not read what it was given.
+                    None => ProviderError::new(
+                        ErrorKind::Malformed,
+                        "cannot get a token of Entra ID: its answer is not what its interface promises",
+                    )
+                    .hint("look at `authority` and AZURE_AUTHORITY_HOST: what answers there may be something else"),
+                }
+            })
+        };
+        token.get(|token| token.expires_on > self.clock.now(), make).await
+    }
+}
+
+/// What a vault's client gets its tokens from: the session, for the vault's own resources alone. Whatever a challenge asks for,
+/// no other token leaves.
+pub struct Guarded {
+    session: Arc<Session>,
+    resources: Vec<String>,
+}
+
+impl Guarded {
+    /// Tokens of the session for these resources.
+    pub fn new(session: Arc<Session>, resources: Vec<String>) -> Self {
+        Self { session, resources }
+    }
+}
+
+impl fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guarded")
+    }
+}
+
+/// A challenge that asks for a token that is not this vault's.
+#[derive(Debug)]
+pub struct Elsewhere;
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the challenge asks for a token for something else")
+    }
+}
+
+impl std::error::Error for Elsewhere {}
+
+#[async_trait]
+impl TokenCredential for Guarded {
+    async fn get_token(&self, scopes: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
+        let asked = match scopes {
+            [scope] => scope.strip_suffix("/.default").map(|resource| resource.trim_end_matches('/')),
+            _ => None,
+        };
+        match self.resources.iter().find(|resource| Some(resource.as_str()) == asked) {
+            Some(resource) => self.session.token(resource).await.map_err(wire::wrapped),
+            None => Err(wire::wrapped(Elsewhere)),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Which vaults, and who we are to them: `[providers.azure]`, else what Microsoft's own tools read from the environment.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use handfast_core::{
+    Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Table, excerpt,
+};
+use handfast_http::{Options, Url};
+
+use crate::auth::{self, Method, Outside};
+use crate::cloud::{Address, Cloud};
+use crate::locator;
+use crate::policy;
+use crate::session::Session;
+use crate::store::Store;
+
+/// An instance that knows its settings.
+struct Azure {
+    cloud: Cloud,
+    vault: Option<Address>,
+    authority: Option<Url>,
+    check: bool,
+    method: Method,
+    options: Options,
+    missing: Vec<(String, String)>,
+}
+
+/// Reads the settings.
+pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
+    let Settings { table, fetch, environment, .. } = settings;
+    let mut missing = Vec::new();
+    let options = Options::read(&[fetch, &table], problems);
+    let check = table.boolean("endpoint_suffix_check").unwrap_or(true);
+    let cloud = cloud(&table, problems);
+    let authority = authority(&table, &cloud, environment, problems, &mut missing);
+    let vault = vault(&table, &cloud, check, problems);
+    let method = auth::read(table.table("auth"), environment, problems, &mut missing);
+    Box::new(Azure { cloud, vault, authority, check, method, options, missing })
+}
+
+impl Configured for Azure {
+    fn missing(&self) -> Vec<(String, String)> {
+        self.missing.clone()
+    }
+
+    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+        let parts = locator::parts(locator)?;
+        match parts.vault {
+            Some(name) => self.cloud.vault(name).map(|_| ()),
+            None if self.vault.is_some() => Ok(()),
+            None => Err((
+                "no vault is named".into(),
+                "set `vault` in [providers.azure], or write `azure:<vault>/<secret>`".into(),
+            )),
+        }
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn warning(&self) -> Option<String> {
+        (!self.check).then(|| {
+            "`endpoint_suffix_check = false`: a vault's address may be anywhere, and what answers there gets a token that reads \
+             every secret this identity can"
+                .into()
+        })
+    }
+
+    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
+        Some(policy::assignments(self.vault.as_ref().map(|vault| vault.name.as_str()), wanted))
+    }
+
+    fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
+        let Some(authority) = self.authority else {
+            // `missing` has said so before.
+            return Err(ProviderError::new(handfast_core::ErrorKind::Unavailable, NO_AUTHORITY));
+        };
+        let requests = Arc::default();
+        let outside = Outside { authority: &authority, options: &self.options, context: &context, requests: &requests };
+        let session = Session::new(auth::credential(self.method, outside)?, context.clock.clone());
+        // A hundred secrets cost one handshake instead of as many as there are requests in flight.
+        let options = Options { http2: true, ..self.options };
+        Ok(Rc::new(Store {
+            cloud: self.cloud,
+            vault: self.vault,
+            check: self.check,
+            session: Arc::new(session),
+            options,
+            context,
+            requests,
+            vaults: RefCell::default(),
+        }))
+    }
+}
+
+const NO_AUTHORITY: &str = "where Entra ID is, is not said";
+
+fn cloud(table: &Table, problems: &mut Problems) -> Cloud {
+    let named = Cloud::named(table.string("cloud").unwrap_or("public"));
+    named.unwrap_or_else(|(message, hint)| {
+        if let Some(place) = table.place("cloud") {
+            problems.add_with_hint(place, message, hint);
+        }
+        Cloud { suffix: "vault.azure.net".into(), authority: None }
+    })
+}
+
+fn vault(table: &Table, cloud: &Cloud, check: bool, problems: &mut Problems) -> Option<Address> {
+    let (text, place) = table.string("vault").zip(table.place("vault"))?;
+    let address = cloud.vault_at(text, !check);
+    address.map_err(|(message, hint)| problems.add_with_hint(place, format!("`vault`: {message}"), hint)).ok()
+}
+
+/// Where Entra ID is. By https alone: what is sent there is who we are.
+fn authority(
+    table: &Table,
+    cloud: &Cloud,
+    environment: &dyn Environment,
+    problems: &mut Problems,
+    missing: &mut Vec<(String, String)>,
+) -> Option<Url> {
+    let hint = "it is `https://` and a host, such as https://login.microsoftonline.com";
+    let parse = |text: &str| {
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.host_str().is_some());
+        url.filter(|url| url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/"))
+    };
+    if let Some((text, place)) = table.string("authority").zip(table.place("authority")) {
+        let url = parse(text);
+        if url.is_none() {
+            problems.add_with_hint(place, "`authority` is no address of Entra ID".to_owned(), hint);
+        }
+        return url;
+    }
+    if environment.is_unreadable("AZURE_AUTHORITY_HOST") {
+        missing.push(("`AZURE_AUTHORITY_HOST` is not UTF-8".into(), "set it to text, or unset it".into()));
+        return None;
+    }
+    if let Some(text) = environment.variable("AZURE_AUTHORITY_HOST") {
+        // Microsoft's tools take a host alone too.
+        let url = if text.contains("://") { parse(text) } else { parse(&format!("https://{text}")) };
+        if url.is_none() {
+            missing.push(("`AZURE_AUTHORITY_HOST` is no address of Entra ID".into(), hint.into()));
+        }
+        return url;
+    }
+    if cloud.authority.is_none() {
+        let domain = excerpt(&cloud.suffix);
+        missing.push((
+            NO_AUTHORITY.into(),
+            format!("set `authority`, or AZURE_AUTHORITY_HOST, for the private cloud `{domain}`"),
+        ));
+    }
+    cloud.authority.and_then(parse)
+}

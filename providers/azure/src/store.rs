@@ -1,0 +1,111 @@
+//! From a locator to a request, and from its answer to a value.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use azure_security_keyvault_secrets::models::SecretAttributes;
+use handfast_core::{BoxFuture, Context, ErrorKind, Fetched, Locator, Provider, ProviderError, SecretValue, Summary};
+use handfast_http::{Client, Options};
+
+use crate::cloud::{Address, Cloud};
+use crate::explain::Attempt;
+use crate::locator;
+use crate::session::Session;
+use crate::vault::Vault;
+use crate::wire::Wire;
+
+/// A connection to the vaults of a cloud.
+pub struct Store {
+    /// The cloud.
+    pub cloud: Cloud,
+    /// The vault of references that name none.
+    pub vault: Option<Address>,
+    /// Whether a vault must be under the cloud's domain, and ask for the cloud's tokens alone.
+    pub check: bool,
+    /// Who we are.
+    pub session: Arc<Session>,
+    /// How vaults are asked.
+    pub options: Options,
+    /// Files, variables, the clock.
+    pub context: Context,
+    /// How many requests were sent.
+    pub requests: Arc<AtomicU64>,
+    /// The vaults so far, by name.
+    pub vaults: RefCell<BTreeMap<String, Rc<Vault>>>,
+}
+
+impl Provider for Store {
+    fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>> {
+        Box::pin(async move {
+            let parts = locator::parts(locator).map_err(|(message, hint)| wrong(message).hint(hint))?;
+            let vault = self.vault(parts.vault)?;
+            let attempt = Attempt { vault: vault.name(), secret: parts.secret, versioned: parts.version.is_some() };
+            // Who we are comes first: without it a vault that does not answer would be waited for in vain. Where the challenge
+            // may ask for another token than the cloud's, only the challenge can say which.
+            if self.check {
+                self.session.token(&self.cloud.resource()).await?;
+            }
+            let secret = match vault.read(&attempt, parts.version).await {
+                Ok(secret) => secret,
+                Err(error) if error.kind == ErrorKind::NotFound && vault.deleted(parts.secret).await.is_some() => {
+                    return Err(attempt.recoverable());
+                }
+                Err(error) => return Err(error),
+            };
+            self.is_in_its_time(secret.attributes.as_ref(), &attempt)?;
+            let value = secret.value.ok_or_else(|| attempt.malformed())?;
+            Ok(Fetched::from(SecretValue::from(value.into_bytes())))
+        })
+    }
+
+    fn summary(&self) -> Summary {
+        Summary { requests: self.requests.load(Ordering::Relaxed), expiry: None }
+    }
+}
+
+impl Store {
+    /// The vault of a reference, made when it is first asked for.
+    fn vault(&self, name: Option<&str>) -> Result<Rc<Vault>, ProviderError> {
+        let named = name.map(|name| self.cloud.vault(name));
+        let address = match named {
+            Some(Ok(address)) => address,
+            Some(Err((message, hint))) => return Err(wrong(message).hint(hint)),
+            None => self.vault.clone().ok_or_else(|| wrong("no vault is named".into()))?,
+        };
+        let mut vaults = self.vaults.borrow_mut();
+        if let Some(vault) = vaults.get(address.url.as_str()) {
+            return Ok(vault.clone());
+        }
+        let key = address.url.to_string();
+        // Each has a client of its own: requests that start at once share a connection, which is to one vault.
+        let wire = Wire::new(Client::new(self.options.clone(), &self.context)?, self.requests.clone());
+        let vault = Rc::new(Vault::new(address, self.cloud.resource(), self.check, self.session.clone(), wire)?);
+        vaults.insert(key, vault.clone());
+        Ok(vault)
+    }
+
+    /// Key Vault gives a secret outside of its time too: to look at it, say. A start is no such look.
+    fn is_in_its_time(
+        &self,
+        attributes: Option<&SecretAttributes>,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), ProviderError> {
+        let Some(attributes) = attributes else { return Ok(()) };
+        let now = self.context.clock.now();
+        if attributes.expires.is_some_and(|expires| expires <= now) {
+            return Err(attempt.expired());
+        }
+        if attributes.not_before.is_some_and(|begins| begins > now) {
+            return Err(attempt.not_yet_valid());
+        }
+        Ok(())
+    }
+}
+
+/// What `check` has refused before.
+fn wrong(message: String) -> ProviderError {
+    ProviderError::new(ErrorKind::Malformed, message)
+}

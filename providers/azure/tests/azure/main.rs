@@ -1,0 +1,10 @@
+//! Against the tests' own Azure, over TLS.
+
+mod support;
+
+mod addresses;
+mod credentials;
+mod economy;
+mod managed;
+mod refusals;
+mod secrets;

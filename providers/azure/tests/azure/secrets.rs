@@ -1,0 +1,57 @@
+//! What a reference gives.
+
+use handfast_core::ErrorKind;
+use handfast_testkit::run;
+use handfast_testservers::Azure;
+use serde_json::json;
+
+use crate::support::{known, says};
+
+#[test]
+fn the_newest_version_or_the_one_that_is_named() {
+    let Some(azure) = Azure::start() else { return };
+    let old = azure.set("db", "old");
+    azure.set("db", "new \u{e4}\n");
+    run(async {
+        let instance = known(&azure);
+        assert_eq!(instance.value("azure:db").await, "new \u{e4}\n".as_bytes());
+        assert_eq!(instance.value(&format!("azure:db?version={old}")).await, b"old");
+        let missing = format!("azure:db?version={}", "0".repeat(32));
+        says(&instance.error(&missing).await, ErrorKind::NotFound, "there is no such secret, or no such version", "");
+    });
+}
+
+#[test]
+fn a_certificate_is_the_text_that_the_vault_keeps_of_it() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set_with("cert", json!({ "value": "MIIK", "contentType": "application/x-pkcs12" }));
+    azure.set_with("pem", json!({ "value": "-----BEGIN PRIVATE KEY-----\n", "contentType": "application/x-pem-file" }));
+    run(async {
+        let instance = known(&azure);
+        assert_eq!(instance.value("azure:cert").await, b"MIIK");
+        assert_eq!(instance.value("azure:pem").await, b"-----BEGIN PRIVATE KEY-----\n");
+    });
+}
+
+#[test]
+fn what_is_outside_of_its_time_disabled_or_deleted_is_told_apart() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set_with("off", json!({ "value": "x", "attributes": { "enabled": false } }));
+    // By the tests' clock it is 2026-01-01.
+    azure.set_with("old", json!({ "value": "x", "attributes": { "exp": 1_767_225_000 } }));
+    azure.set_with("new", json!({ "value": "x", "attributes": { "nbf": 1_767_312_000 } }));
+    azure.set_with("now", json!({ "value": "x", "attributes": { "nbf": 1_767_225_000, "exp": 1_767_312_000 } }));
+    azure.set("gone", "x");
+    azure.delete("gone");
+    run(async {
+        let instance = known(&azure);
+        assert_eq!(instance.value("azure:now").await, b"x");
+        let denied = ErrorKind::Denied;
+        says(&instance.error("azure:off").await, denied, "`off` of the vault `127`: it is disabled", "--enabled true");
+        says(&instance.error("azure:old").await, denied, "it has expired", "--expires");
+        says(&instance.error("azure:new").await, denied, "it is not valid yet", "--not-before");
+        let gone = instance.error("azure:gone").await;
+        says(&gone, ErrorKind::NotFound, "it was deleted, and can be recovered", "az keyvault secret recover");
+        says(&instance.error("azure:none").await, ErrorKind::NotFound, "there is no such secret", "");
+    });
+}

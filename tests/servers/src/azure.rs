@@ -1,0 +1,192 @@
+//! An Azure: Key Vaults behind Microsoft's own fake server, Entra ID and managed identities (`azure/` beside this crate).
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use crate::authority::Authority;
+use crate::client::Client;
+use crate::directory::Directory;
+use crate::network::LINK_LOCAL;
+use crate::process::{Process, free_port};
+use crate::random;
+use crate::requirements::{built, require};
+
+/// An Azure of its own, over TLS. Its vaults come to be when they are asked: `main` at the server's own address, and any other
+/// at a host that begins with its name, such as `web.kv.localhost`.
+pub struct Azure {
+    process: Process,
+    port: u16,
+    metadata: String,
+    root: String,
+    identity_header: String,
+    client: Client,
+}
+
+/// The tenant of each vault, application and identity of [`Azure`], where nothing else is said.
+pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+
+impl Azure {
+    /// A server with nothing in it.
+    pub fn start() -> Option<Self> {
+        let port = free_port();
+        Self::at(port, &format!("127.0.0.1:{}", port + 1))
+    }
+
+    /// The same where the real ones are, in a network of the test's own ([`in_own_network`](crate::in_own_network)): vaults and
+    /// Entra ID at port 443, the metadata service at its address.
+    pub fn in_this_network() -> Option<Self> {
+        Self::at(443, &format!("{LINK_LOCAL}:80"))
+    }
+
+    fn at(port: u16, metadata: &str) -> Option<Self> {
+        let program = program()?;
+        let directory = Directory::new();
+        let authority = Authority::new();
+        directory.write("ca.pem", authority.pem());
+        let names = ["127.0.0.1", "localhost", "main.kv.localhost", "web.kv.localhost"];
+        let (certificate, key) = authority.server_for(&names, (2020, 2099)).write(&directory, "server");
+        let listen = format!("127.0.0.1:{port}");
+        let (root, identity_header) = (random("root-"), random("header-"));
+        let command = [
+            &*program,
+            "-listen",
+            &listen,
+            "-metadata",
+            metadata,
+            "-certificate",
+            &certificate,
+            "-key",
+            &key,
+            "-root",
+            &root,
+            "-identity-header",
+            &identity_header,
+        ];
+        let mut process = Process::start("azure", directory, &command, &[]);
+        let client = Client::trusting(&authority.pem());
+        let probe = format!("https://{listen}/tests/requests");
+        let bearer = format!("Bearer {root}");
+        process.wait_for(|| client.send("GET", &probe, &[("authorization", &bearer)], b"").ok());
+        Some(Self { process, port, metadata: format!("http://{metadata}"), root, identity_header, client })
+    }
+
+    /// `https://127.0.0.1:PORT`: the address of the vault `main`, and of Entra ID.
+    pub fn address(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The certificate of the authority that certified it.
+    pub fn ca_file(&self) -> PathBuf {
+        self.process.directory().join("ca.pem")
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &Path {
+        self.process.directory()
+    }
+
+    /// `http://127.0.0.1:PORT`, where its metadata service is (`AZURE_POD_IDENTITY_AUTHORITY_HOST`).
+    pub fn metadata(&self) -> &str {
+        &self.metadata
+    }
+
+    /// App Service's variables, `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
+    pub fn app_service(&self) -> [(&'static str, String); 2] {
+        [
+            ("IDENTITY_ENDPOINT", format!("{}/msi/token", self.metadata)),
+            ("IDENTITY_HEADER", self.identity_header.clone()),
+        ]
+    }
+
+    /// The token that may do everything.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// A new application with a client secret; its id and the secret.
+    pub fn application(&self) -> (String, String) {
+        let (id, secret) = (random("app-"), random("secret-"));
+        self.set_up("application", json!({ "tenant": TENANT, "id": id, "secret": secret }));
+        (id, secret)
+    }
+
+    /// Says what the server's `/tests/` take: `application`, `identity`, `vault?name=NAME`.
+    pub fn set_up(&self, what: &str, said: Value) {
+        let (status, answer) = self.api("POST", &format!("/tests/{what}"), &said);
+        assert_eq!(status, 200, "{what}: {answer}");
+    }
+
+    /// Writes a secret of the vault `main`; its version.
+    pub fn set(&self, name: &str, value: &str) -> String {
+        self.set_with(name, json!({ "value": value }))
+    }
+
+    /// The same with attributes or a content type, as Key Vault's own API has them.
+    pub fn set_with(&self, name: &str, body: Value) -> String {
+        let (status, answer) = self.api("PUT", &format!("/secrets/{name}?api-version=7.6"), &body);
+        assert_eq!(status, 200, "{name}: {answer}");
+        let id = answer["id"].as_str().expect("it has an id");
+        id.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// Writes a secret of another vault, which has this host.
+    pub fn set_at(&self, host: &str, name: &str, value: &str) {
+        let body = json!({ "value": value });
+        let (status, answer) = self.api_at(Some(host), "PUT", &format!("/secrets/{name}?api-version=7.6"), &body);
+        assert_eq!(status, 200, "{name}: {answer}");
+    }
+
+    /// Deletes a secret of the vault `main`, which can be recovered.
+    pub fn delete(&self, name: &str) {
+        let (status, answer) = self.api("DELETE", &format!("/secrets/{name}?api-version=7.6"), &Value::Null);
+        assert_eq!(status, 200, "{name}: {answer}");
+    }
+
+    /// What came so far: method, path with its query, host, and whether it had a token.
+    pub fn requests(&self) -> Vec<Value> {
+        self.api("GET", "/tests/requests", &Value::Null).1["requests"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many requests for secrets it served at once, at most.
+    pub fn most_in_flight(&self) -> u64 {
+        self.api("GET", "/tests/requests", &Value::Null).1["mostInFlight"].as_u64().expect("it counts them")
+    }
+
+    /// Forgets what came so far.
+    pub fn forget(&self) {
+        self.api("DELETE", "/tests/requests", &Value::Null);
+    }
+
+    /// A request with the token that may do everything.
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.api_at(None, method, path, body)
+    }
+
+    fn api_at(&self, host: Option<&str>, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let url = format!("{}{path}", self.address());
+        let bearer = format!("Bearer {}", self.root);
+        let mut headers = vec![("authorization", &*bearer), ("content-type", "application/json")];
+        headers.extend(host.map(|host| ("host", host)));
+        let answer =
+            self.client.send(method, &url, &headers, &body).unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+        (answer.status, answer.json())
+    }
+}
+
+fn program() -> Option<String> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = PROGRAM.get_or_init(|| built("azure"));
+    require(found.is_some(), "azure (tests/servers/build azure)");
+    found.as_ref().map(|path| path.display().to_string())
+}
+
+/// A Python with Microsoft's own clients.
+pub fn microsofts_clients() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = PYTHON.get_or_init(|| built("azure-python"));
+    require(found.is_some(), "azure-python (tests/servers/build azure-python)");
+    found.clone()
+}
