@@ -72,7 +72,7 @@ pub fn by_certificate(
     let signer = certificate::signer(files, application, endpoint, outside.context)?;
     by_assertion(
         application,
-        Assertion::Signed(signer),
+        Assertion::Signed(Box::new(signer)),
         refused::Proof::Certificate(files.certificate.clone()),
         outside,
     )
@@ -152,7 +152,7 @@ fn expired(token: &str, context: &Context) -> Option<u64> {
 /// What is shown instead of a secret.
 enum Assertion {
     Given(Zeroizing<String>),
-    Signed(Signer),
+    Signed(Box<Signer>),
 }
 
 impl fmt::Debug for Assertion {
