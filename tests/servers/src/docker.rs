@@ -42,10 +42,15 @@ exec unshare --mount --pid --fork --kill-child --mount-proc tini -- dockerd \
     --add-runtime "here=$1/runtime" --default-runtime here --log-level warn
 "#;
 
-/// Removes the control groups of containers that had no time to end by themselves.
+/// Removes the control groups of containers that had no time to end by themselves. The first process lets go of the lock a
+/// moment before the kernel ends the others, which is why it is tried again.
 const AT_END: &str = r#"
 flock "$1/lock" true
-find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup*/@GROUP@*" -exec rmdir {} + 2>/dev/null
+for attempt in $(seq 100); do
+    find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup*/@GROUP@*" -exec rmdir {} + 2>/dev/null
+    [ -n "$(find /sys/fs/cgroup -maxdepth 2 -name "@GROUP@")" ] || break
+    sleep 0.1
+done
 "#;
 
 /// runc, but for the capabilities that root itself lacks on this machine: a privileged container, which shall have all, could
