@@ -9,10 +9,14 @@ use support::{Source, has_word, sources};
 /// Every file that may look at a secret, and what for.
 const EXPOSE: &[(&str, &str)] = &[
     ("providers/aws/src/connector.rs", "the body of an answer, for the SDK"),
-    ("providers/aws/src/credentials/mod.rs", "a credential without its line's end"),
-    ("providers/aws/src/identity.rs", "the keys, for a signature"),
+    ("providers/aws/src/credentials/container.rs", "the agent's token, without its line's end"),
+    ("providers/aws/src/credentials/environment.rs", "keys without their line's end"),
+    ("providers/aws/src/credentials/issued.rs", "the JSON with a container's or a machine's keys"),
+    ("providers/aws/src/credentials/machine.rs", "the token of the metadata service, and the names that it tells"),
+    ("providers/aws/src/credentials/profile.rs", "the shared files, which may hold keys"),
+    ("providers/aws/src/credentials/sts.rs", "the token for a login, and the fields of an answer"),
     ("providers/aws/src/session.rs", "the keys, for the SDK's signatures"),
-    ("providers/aws/src/signature.rs", "the session token, which is signed too"),
+    ("providers/aws/src/signature.rs", "the keys, for a signature"),
     ("providers/azure/src/auth/certificate.rs", "a client certificate and its key, for a signature"),
     ("providers/azure/src/auth/managed.rs", "what the identity endpoint asks for, and the JSON of its answer"),
     ("providers/azure/src/auth/refused.rs", "the numbers of a refusal, which select a text of ours"),

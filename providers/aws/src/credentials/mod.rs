@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use handfast_core::{Context, ErrorKind, ProviderError, SecretValue};
+use handfast_core::{Context, Credential, ErrorKind, ProviderError, SecretValue};
 use handfast_http::{Client, Request, Response};
 use tokio::sync::Mutex;
 
@@ -196,19 +196,7 @@ fn denied(message: impl Into<String>) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, message.into())
 }
 
-/// Reads a token's file, which its keeper changes: anew at each use, and without the line break at its end.
+/// Reads a token's file, which its keeper changes: anew at each use.
 fn token_file(path: &str, context: &Context) -> Result<SecretValue, ProviderError> {
-    let attempted = "cannot read the token";
-    let read = context.files.read(path.as_ref(), None, 1 << 20).map_err(|error| match error.kind {
-        // Not `NotFound`: that would be a missing secret, which may be optional.
-        ErrorKind::NotFound | ErrorKind::Malformed => {
-            ProviderError { kind: ErrorKind::Denied, ..because(attempted, error) }
-        }
-        _ => because(attempted, error),
-    })?;
-    let token = read.expose().trim_ascii_end();
-    if token.is_empty() {
-        return Err(denied(format!("{attempted}: `{path}` is empty")));
-    }
-    Ok(SecretValue::from(token.to_vec()))
+    Credential::File(path.into()).read("token", context)
 }
