@@ -1,6 +1,7 @@
 //! What ECS and EKS Pod Identity give a container (docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use handfast_http::{Client, Options, Plaintext, Request, Url};
@@ -32,7 +33,10 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     let answer = match url.scheme() {
         "https" => outside.send(&outside.client, request).await,
         _ => {
-            let options = Options { plaintext: Plaintext::Anywhere, ..Options::default() };
+            // An agent on the same machine: where there is none, nobody refuses the connection.
+            let (connect_timeout, total_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
+            let plaintext = Plaintext::Metadata;
+            let options = Options { plaintext, connect_timeout, total_timeout, ..Options::default() };
             outside.send(&Client::new(options, &outside.context)?, request).await
         }
     };

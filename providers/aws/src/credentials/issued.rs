@@ -12,7 +12,7 @@ use super::{Keys, sts};
 struct Issued {
     access_key_id: Zeroizing<String>,
     secret_access_key: Zeroizing<String>,
-    #[serde(alias = "SessionToken")]
+    #[serde(default)]
     token: Zeroizing<String>,
     #[serde(default)]
     expiration: Option<String>,
@@ -28,7 +28,7 @@ pub fn keys(response: &Response, attempted: &str) -> Result<Keys, ProviderError>
     Ok(Keys {
         id: issued.access_key_id.to_string(),
         secret: secret(&issued.secret_access_key),
-        session_token: Some(secret(&issued.token)),
+        session_token: (!issued.token.is_empty()).then(|| secret(&issued.token)),
         expires: issued.expiration.as_deref().and_then(sts::time),
     })
 }

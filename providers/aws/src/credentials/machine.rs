@@ -19,7 +19,7 @@ const ATTEMPTED: &str = "cannot get this machine's AWS credentials";
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A service that has given its token, which all its answers need.
-struct Service<'o> {
+struct Imds<'o> {
     outside: &'o Outside,
     client: Client,
     origin: String,
@@ -27,7 +27,7 @@ struct Service<'o> {
 }
 
 pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
-    let service = match Service::reach(outside).await? {
+    let service = match Imds::reach(outside).await? {
         Ok(service) => service,
         Err(passed) => return Ok(Found::Passed(passed)),
     };
@@ -45,7 +45,7 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
 
 /// The machine's region, or why it cannot be told.
 pub async fn region(outside: &Outside) -> Result<Result<String, String>, ProviderError> {
-    let service = match Service::reach(outside).await? {
+    let service = match Imds::reach(outside).await? {
         Ok(service) => service,
         Err(passed) => return Ok(Err(passed)),
     };
@@ -53,7 +53,7 @@ pub async fn region(outside: &Outside) -> Result<Result<String, String>, Provide
     text(&service.ask("/latest/meta-data/placement/region").await?, attempted).map(Ok)
 }
 
-impl<'o> Service<'o> {
+impl<'o> Imds<'o> {
     /// The service, or why it is passed over.
     async fn reach(outside: &'o Outside) -> Result<Result<Self, String>, ProviderError> {
         if outside.variable(DISABLED).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
@@ -62,7 +62,7 @@ impl<'o> Service<'o> {
         let origin = origin(outside)?;
         let options = Options {
             // It speaks nothing else, and the link to it does not leave the machine's host.
-            plaintext: Plaintext::Anywhere,
+            plaintext: Plaintext::Metadata,
             connect_timeout: PATIENCE,
             idle_timeout: PATIENCE,
             total_timeout: PATIENCE,

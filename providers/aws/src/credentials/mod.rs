@@ -120,6 +120,8 @@ impl Credentials {
         if let Some(region) = self.outside.known_region()? {
             return Ok(region);
         }
+        // Without them a region is no use, and that there are none says more.
+        self.keys().await?;
         machine::region(&self.outside).await?.map_err(|passed| {
             let profile = self.outside.settings.profile(&*self.outside.context.environment);
             ProviderError::new(

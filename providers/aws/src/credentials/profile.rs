@@ -119,6 +119,9 @@ fn own(profile: &Profile) -> Result<Option<Keys>, String> {
         let session_token = profile.get("aws_session_token").map(secret_value);
         return Ok(Some(Keys { id: id.to_string(), secret: secret_value(secret), session_token, expires: None }));
     }
+    if profile.contains_key("aws_access_key_id") || profile.contains_key("aws_secret_access_key") {
+        return Err("of `aws_access_key_id` and `aws_secret_access_key` one is missing".into());
+    }
     if profile.contains_key("credential_process") {
         return Err("`credential_process` is a program, and handfast starts none".into());
     }

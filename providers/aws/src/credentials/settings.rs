@@ -77,12 +77,8 @@ impl Settings {
             let message = "`profile` is of the shared files, and `auth.method` is another way";
             problems.add_with_hint(place, message, "leave one of them out");
         }
-        for key in ["external_id", "session_name"] {
-            if let (None, Some(place)) = (table.item("role_arn"), table.place(key))
-                && key == "external_id"
-            {
-                problems.add_with_hint(place, format!("`{key}` is of a role, and there is none"), "set `role_arn`");
-            }
+        if let (None, Some(place)) = (table.item("role_arn"), table.place("external_id")) {
+            problems.add_with_hint(place, "`external_id` is of a role, and there is none", "set `role_arn`");
         }
         Self {
             region: own("region").or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION")),

@@ -125,7 +125,15 @@ fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
 
 /// STS' code selects a text of ours, and is not printed.
 fn refused(response: &Response, attempted: &str) -> ProviderError {
-    let code = field(response, "Code").unwrap_or_default();
+    let code = match field(response, "Code").unwrap_or_default() {
+        // It says the same of a signature that is not of this time.
+        "SignatureDoesNotMatch"
+            if field(response, "Message").is_some_and(|message| message.starts_with("Signature ")) =>
+        {
+            "RequestExpired"
+        }
+        code => code,
+    };
     let (kind, why, hint) = match code {
         "AccessDenied" => (
             ErrorKind::Denied,
