@@ -70,7 +70,9 @@ pub(super) fn answer(
         Some(Fault::RetryAfter(status, when)) => write_answer(stream, status, &[HTML, ("retry-after", &when)], &page()),
         Some(Fault::ContentType) => {
             let answer = real()?;
-            write_answer(stream, answer.status, &[HTML], &answer.body)
+            let rest = passed(&answer).into_iter().filter(|(name, _)| *name != HTML.0);
+            let headers: Vec<_> = std::iter::once(HTML).chain(rest).collect();
+            write_answer(stream, answer.status, &headers, &answer.body)
         }
         Some(Fault::Html) => write_answer(stream, 200, &[HTML], &page()),
         Some(Fault::DuplicateKey(key)) => {
