@@ -114,7 +114,8 @@ fn no_key_names_a_variable_that_gets_a_value() {
     keys.retain(|key| !["env_keep", "env_remove"].contains(&key.as_str()));
     // Where handfast finds what it logs in with itself: these it reads, and the app gets none of them but the role id's.
     keys.retain(|key| {
-        !["jwt_env", "password_env", "role_id_env", "secret_id_env", "token_env"].contains(&key.as_str())
+        !["client_secret_env", "jwt_env", "password_env", "role_id_env", "secret_id_env", "token_env"]
+            .contains(&key.as_str())
     });
     assert_eq!(keys, ["fd_env", "path_env"]);
     for key in ["env", "value_env", "variable", "export", "environment", "env_name", "to_env"] {

@@ -179,7 +179,7 @@ fn an_aws_identity_by_the_keys_in_the_environment() {
     let other = wanted.config(&format!("method = \"aws\", mount = \"{mount}\", role = \"other\""));
     assert!(wanted.is_denied(run(&other, secret)).contains("the role is not for this AWS identity"));
     let told = wanted.is_denied(Run::new().config(&config));
-    assert!(told.contains("cannot sign as an AWS identity: `AWS_ACCESS_KEY_ID` is not set"), "{told}");
+    assert!(told.contains("no AWS credentials: environment: `AWS_ACCESS_KEY_ID` is not set"), "{told}");
 }
 
 #[test]

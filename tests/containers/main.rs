@@ -7,7 +7,6 @@ mod support;
 
 mod cell;
 mod container;
-mod dockerfile;
 mod ends;
 mod entrypoint;
 mod images;
