@@ -17,8 +17,8 @@ fn an_init_container_installs_it_for_an_image_that_has_nothing() {
     let shared = Shared::new();
     shared.source("db", "value");
     let mounts = shared.words();
-    // An emptyDir is a directory on the node's disk, or a tmpfs.
-    let options: [&[&str]; 2] = [&[], &["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=8m"]];
+    // An emptyDir is a directory on the node's disk, or a tmpfs, which must hold two: what is there is replaced at once.
+    let options: [&[&str]; 2] = [&[], &["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=16m"]];
     for (volume, options) in ["on-disk", "in-memory"].into_iter().zip(options) {
         docker.must(&[&["volume", "create"], options, &[volume]].concat());
         let mount = format!("{volume}:/shared");
