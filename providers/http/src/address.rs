@@ -55,7 +55,11 @@ impl Address {
             let url = Url::parse("http://localhost/").map_err(|error| (error.to_string(), expected()))?;
             return Ok(Self { url, unix_socket: Some(path.into()) });
         }
-        let url = Url::parse(text).map_err(|error| (format!("the address is not a URL: {error}"), expected()))?;
+        let url = Url::parse(text).map_err(|error| {
+            // No tables of Unicode here: Cargo.toml.
+            let hint = || "a host's name beyond ASCII is written in Punycode, as `xn--…`".to_owned();
+            (format!("the address is not a URL: {error}"), if text.is_ascii() { expected() } else { hint() })
+        })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err((
                 format!("the address of {} has a user name or a password in it", origin(&url)),
@@ -172,6 +176,15 @@ mod tests {
             assert!(Address::parse(text, Plaintext::Metadata).is_err(), "{text}");
             assert!(Address::parse(text, Plaintext::Anywhere).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_host_beyond_ascii_is_written_in_punycode() {
+        let (message, hint) = Address::parse("https://bücher.example", Plaintext::Local).unwrap_err();
+        assert_eq!(message, "the address is not a URL: invalid international domain name");
+        assert!(hint.contains("`xn--…`"), "{hint}");
+        let address = Address::parse("https://XN--bcher-kva.example", Plaintext::Local).unwrap();
+        assert_eq!(address.url.as_str(), "https://xn--bcher-kva.example/");
     }
 
     #[test]
