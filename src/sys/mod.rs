@@ -14,3 +14,5 @@ pub mod landlock;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+mod unwinder;
