@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use handfast_core::{Place, Problems};
+use handfast_core::{DEBUG, Place, Problems};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -21,8 +21,8 @@ use crate::error::{Error, Result};
 
 pub use line::{Line, printable};
 
-/// Only our own events are printed: a library's may hold what it sent and received.
-pub const TARGET: &str = "handfast";
+/// Only our own events are printed, by this target or [`DEBUG`]: a library's may hold what it sent and received.
+const TARGET: &str = "handfast";
 
 /// Where the container runtime looks for the reason why a container ended.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -121,16 +121,16 @@ struct Log(Settings);
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target() == TARGET && *metadata.level() <= self.0.level
+        metadata.is_event() && level(metadata).is_some_and(|level| level <= self.0.level)
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        let level = match *event.metadata().level() {
-            Level::ERROR => "error",
-            Level::WARN => "warn",
-            Level::INFO => "info",
+        let level = match level(event.metadata()) {
+            Some(Level::ERROR) => "error",
+            Some(Level::WARN) => "warn",
+            Some(Level::INFO) => "info",
             _ => "debug",
         };
         print(&self.0, Line::plain(level, &message.0));
@@ -144,6 +144,15 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
+}
+
+/// The level of an event of ours.
+fn level(metadata: &Metadata<'_>) -> Option<Level> {
+    match metadata.target() {
+        TARGET => Some(*metadata.level()),
+        DEBUG => Some(Level::DEBUG),
+        _ => None,
+    }
 }
 
 struct Message(String);

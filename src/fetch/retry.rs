@@ -49,7 +49,7 @@ pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T
         if tries.is_final(&error) {
             return Err(Failure { error, attempts: tries.attempts });
         }
-        tracing::debug!(target: "handfast", "attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
+        handfast_core::debug!("attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
         if !tries.wait(error.retry_after).await {
             return Err(Failure { error, attempts: tries.attempts });
         }
@@ -92,7 +92,7 @@ pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
         let mut longest = None;
         for ((locator, _), error) in &waiting {
             let Some(error) = error else { continue };
-            tracing::debug!(target: "handfast", "attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
+            handfast_core::debug!("attempt {} for `{}` failed: {error}", tries.attempts, locator.path);
             longest = longest.max(error.retry_after);
         }
         if !waiting.is_empty() && !tries.wait(longest).await {

@@ -167,7 +167,7 @@ pub async fn undo(parts: Vec<(Instance, SecretValue)>, context: Context, until: 
 async fn all_of(mut running: JoinSet<()>, until: Instant) {
     let done = tokio::time::timeout_at(until.into(), async { while running.join_next().await.is_some() {} }).await;
     if done.is_err() {
-        tracing::debug!(target: "handfast", "not every provider was let go in time");
+        handfast_core::debug!("not every provider was let go in time");
     }
 }
 

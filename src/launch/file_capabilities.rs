@@ -37,7 +37,7 @@ pub(super) fn refuse_unbounded(path: &Path, mount: &Statvfs, isolation: &Isolati
         Ok(None) => return Ok(()),
         Err(error) => {
             // It may well be executable; exec tells.
-            tracing::debug!(target: "handfast", "cannot read the file capabilities of `{}`: {}", path.display(), reason(error));
+            handfast_core::debug!("cannot read the file capabilities of `{}`: {}", path.display(), reason(error));
             return Ok(());
         }
     };

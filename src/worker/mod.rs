@@ -181,7 +181,7 @@ impl Worker {
         if self.reaped.is_none()
             && let Err(error) = kill(self.pid, Signal::SIGKILL)
         {
-            tracing::debug!(target: "handfast", "the worker has ended by itself: {}", reason(error));
+            handfast_core::debug!("the worker has ended by itself: {}", reason(error));
         }
         self.reap()
     }

@@ -112,7 +112,7 @@ pub fn generation(
                 if !received.failures.is_empty() {
                     watch.hurry(LAST_WORDS);
                     if let Err(error) = end(socket.socket, watch) {
-                        tracing::debug!(target: "handfast", "after its failures: {}", error.message);
+                        handfast_core::debug!("after its failures: {}", error.message);
                     }
                 }
                 return Ok(received);

@@ -50,7 +50,7 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
     }
     match sys::seccomp::install(&seccomp::filter(std::process::id())) {
         Ok(()) => parts |= SECCOMP,
-        Err(error) => tracing::debug!(target: "handfast", "the worker's seccomp filter: {}", reason(error)),
+        Err(error) => handfast_core::debug!("the worker's seccomp filter: {}", reason(error)),
     }
     Ok(parts)
 }
@@ -103,7 +103,7 @@ fn close_others(socket: RawFd) {
         if first <= last
             && let Err(error) = sys::descriptors::close_range(first, last)
         {
-            tracing::debug!(target: "handfast", "the worker keeps the descriptors from {first} to {last}: {}", reason(error));
+            handfast_core::debug!("the worker keeps the descriptors from {first} to {last}: {}", reason(error));
         }
     }
 }
@@ -116,7 +116,7 @@ fn take_leave_of_stdio() {
         dup2_stdout(&null)
     };
     if let Err(error) = replace() {
-        tracing::debug!(target: "handfast", "the worker keeps stdin and stdout: {}", reason(error));
+        handfast_core::debug!("the worker keeps stdin and stdout: {}", reason(error));
     }
 }
 
@@ -133,7 +133,7 @@ fn restrict_files() -> bool {
     match restrict() {
         Ok(status) => status.ruleset != RulesetStatus::NotEnforced,
         Err(error) => {
-            tracing::debug!(target: "handfast", "the worker's Landlock rules: {error}");
+            handfast_core::debug!("the worker's Landlock rules: {error}");
             false
         }
     }

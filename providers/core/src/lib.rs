@@ -12,6 +12,7 @@ mod error;
 pub mod files;
 mod json;
 pub mod keys;
+mod log;
 mod problem;
 mod provider;
 mod reference;
@@ -24,6 +25,7 @@ pub use credential::Credential;
 pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
 pub use json::compact_json;
+pub use log::DEBUG;
 pub use problem::{Place, Problem, Problems, excerpt, nearest};
 pub use provider::{
     BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Summary,
@@ -31,6 +33,9 @@ pub use provider::{
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;
 pub use settings::{Item, Settings, Table, Value};
+
+#[doc(hidden)]
+pub use tracing;
 
 /// The largest secret that handfast takes, in bytes (1 MiB, as systemd's credentials; AWS allows 64 KiB, Azure 25 KiB).
 pub const MAX_SECRET: usize = 1 << 20;

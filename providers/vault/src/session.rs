@@ -158,7 +158,7 @@ impl Session {
 
 fn told(what: &str, response: Result<Response, ProviderError>) {
     match response {
-        Ok(response) if response.is_success() => tracing::debug!(target: "handfast", "{what} was given back to Vault"),
+        Ok(response) if response.is_success() => handfast_core::debug!("{what} was given back to Vault"),
         Ok(response) => {
             let status = response.status();
             tracing::warn!(target: "handfast", "cannot give {what} back to Vault, which ends by itself: it answered {status}");
