@@ -3,10 +3,13 @@
 //!
 //! `floor vault HOST:PORT CA_FILE TOKEN PATH... -- COMMAND`
 //! `floor aws HOST:PORT CA_FILE KEY_ID:KEY NAME... -- COMMAND`
+//! `floor azure HOST:PORT CA_FILE TOKEN NAME... -- COMMAND`
 #![forbid(unsafe_code)]
 
 mod aws;
+mod azure;
 mod connection;
+mod single;
 mod vault;
 
 use std::error::Error;
@@ -26,7 +29,7 @@ fn main() -> Result<()> {
     let (Some(store), Some(address), Some(ca), Some(credential)) =
         (arguments.next(), arguments.next(), arguments.next(), arguments.next())
     else {
-        return Err("usage: floor vault|aws HOST:PORT CA_FILE CREDENTIAL NAME... -- COMMAND".into());
+        return Err("usage: floor vault|aws|azure HOST:PORT CA_FILE CREDENTIAL NAME... -- COMMAND".into());
     };
     let names: Vec<String> = arguments.by_ref().take_while(|word| word != "--").collect();
     let command: Vec<CString> = arguments.map(CString::new).collect::<Result<_, _>>()?;
@@ -34,8 +37,9 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     LocalSet::new().block_on(&runtime, async {
         match &*store {
-            "vault" => vault::fetch(server, credential, names).await,
+            "vault" => single::fetch(server, vault::Vault(credential), names).await,
             "aws" => aws::fetch(server, &credential, names).await,
+            "azure" => single::fetch(server, azure::KeyVault(credential), names).await,
             other => Err(format!("no store `{other}`").into()),
         }
     })?;

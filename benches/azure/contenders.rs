@@ -1,0 +1,77 @@
+//! Who fetches the secrets and starts the no-op: the floor and handfast.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use handfast_testservers::Azure;
+
+use crate::Result;
+use crate::programs::Programs;
+use crate::scratch::Scratch;
+
+/// One way of starting the no-op.
+pub struct Contender {
+    pub name: String,
+    pub command: Vec<CString>,
+    pub environment: Vec<CString>,
+}
+
+/// A Key Vault with secrets, and where it is to be reached.
+pub struct Setting<'a> {
+    pub programs: &'a Programs,
+    pub port: u16,
+    floor: PathBuf,
+    azure: &'a Azure,
+    scratch: Scratch,
+}
+
+impl<'a> Setting<'a> {
+    pub fn new(azure: &'a Azure, programs: &'a Programs) -> Result<Self> {
+        let port = azure.address().rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
+        let scratch = Scratch::new(&std::env::temp_dir())?;
+        std::fs::write(scratch.path().join("token"), azure.root())?;
+        Ok(Self { programs, port, floor: programs.another("handfast-floor")?, azure, scratch })
+    }
+
+    /// Everybody, with so many secrets; the floor first.
+    pub fn contenders(&self, count: usize) -> Result<Vec<Contender>> {
+        Ok(vec![self.floor(count)?, self.handfast(count)?])
+    }
+
+    fn floor(&self, count: usize) -> Result<Contender> {
+        let address = format!("127.0.0.1:{}", self.port);
+        let ca_file = show(&self.azure.ca_file());
+        let mut words = vec![show(&self.floor), "azure".into(), address, ca_file, self.azure.root().into()];
+        words.extend((0..count).map(|number| format!("secret-{number}")));
+        words.extend(["--".into(), show(&self.programs.noop)]);
+        contender("floor", &words)
+    }
+
+    /// With a token in a file: only the challenge comes on top of a request for each secret.
+    pub fn handfast(&self, count: usize) -> Result<Contender> {
+        let configuration = self.scratch.path().join("handfast.toml");
+        let text = format!(
+            "[providers.azure]\nvault = \"https://127.0.0.1:{}\"\nendpoint_suffix_check = false\nca_file = \"{}\"\n\
+             auth = {{ method = \"token-file\", token_file = \"{}\" }}\n",
+            self.port,
+            show(&self.azure.ca_file()),
+            show(&self.scratch.path().join("token"))
+        );
+        std::fs::write(&configuration, text)?;
+        let mut words = vec![show(&self.programs.handfast), "run".into(), "-c".into(), show(&configuration)];
+        for number in 0..count {
+            words.extend(["--secret".into(), format!("secret-{number}=azure:secret-{number}")]);
+        }
+        words.extend(["--".into(), show(&self.programs.noop)]);
+        contender("handfast", &words)
+    }
+}
+
+fn contender(name: &str, words: &[String]) -> Result<Contender> {
+    let command = words.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?;
+    Ok(Contender { name: name.to_owned(), command, environment: Vec::new() })
+}
+
+fn show(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,47 @@
+//! What a start with secrets of Azure Key Vault takes, over TLS, against Microsoft's fake server: next to the same written by
+//! hand; its memory.
+//!
+//! `cargo bench --bench azure [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
+#![forbid(unsafe_code)]
+// As for the other benchmark.
+#![allow(clippy::print_stdout)]
+
+#[path = "../vault/comparison.rs"]
+mod comparison;
+mod contenders;
+#[path = "../vault/footprint.rs"]
+mod footprint;
+#[path = "../start/peak.rs"]
+mod peak;
+#[path = "../start/programs.rs"]
+mod programs;
+#[path = "../start/scratch.rs"]
+mod scratch;
+#[path = "../start/statistics.rs"]
+mod statistics;
+#[path = "../start/timing.rs"]
+mod timing;
+
+use std::error::Error;
+
+use handfast_testservers::{Azure, Delay};
+
+use comparison::{COUNTS, ROUND_TRIP, compare, rounds};
+use contenders::Setting;
+use programs::Programs;
+
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    let rounds = rounds()?;
+    let programs = Programs::find()?;
+    let Some(azure) = Azure::start() else { return Err("there is no Key Vault to measure against".into()) };
+    for number in 0..COUNTS[COUNTS.len() - 1] {
+        azure.set(&format!("secret-{number}"), &"x".repeat(32));
+    }
+    let mut setting = Setting::new(&azure, &programs)?;
+    footprint::print(&setting)?;
+    compare("no round trip added", &setting, rounds)?;
+    setting.port = Delay::to(setting.port, ROUND_TRIP).port();
+    compare(&format!("{ROUND_TRIP:?} added to each round trip"), &setting, rounds.div_ceil(4))
+}
