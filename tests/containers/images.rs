@@ -25,7 +25,7 @@ pub const DEBIAN: &str = "app-debian";
 /// The engine, with all images built. `None` where there can be none.
 pub fn engine() -> Option<&'static Docker> {
     static BUILT: OnceLock<()> = OnceLock::new();
-    let busybox = find_program("busybox").filter(|path| is_static(path));
+    let busybox = busybox();
     // The engine first, for its message.
     let docker = Docker::shared()?;
     if !require(busybox.is_some(), "busybox (Debian: busybox-static)") {
@@ -33,6 +33,11 @@ pub fn engine() -> Option<&'static Docker> {
     }
     BUILT.get_or_init(|| build_all(docker, &busybox.expect("it was found")));
     Some(docker)
+}
+
+/// A static busybox of this machine's.
+pub fn busybox() -> Option<PathBuf> {
+    find_program("busybox").filter(|path| is_static(path))
 }
 
 /// handfast or one of the tools, static, whatever else was built.

@@ -13,4 +13,5 @@ mod images;
 mod installed;
 mod matrix;
 mod memory;
+mod pages;
 mod traces;
