@@ -32,6 +32,7 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let Settings { table, fetch, environment, .. } = settings;
     let mut missing = Vec::new();
     let options = Options::read(&[fetch, &table], problems);
+    missing.extend(options.unusable(environment));
     let check = table.boolean("endpoint_suffix_check").unwrap_or(true);
     let cloud = cloud(&table, problems);
     let authority = authority(&table, &cloud, environment, problems, &mut missing);

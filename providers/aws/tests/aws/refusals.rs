@@ -1,63 +1,12 @@
-//! What moto never says: a fake of ours, which gives the answers that it is told, as AWS documents them.
+//! What the stores never say in moto.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, ProviderError};
-use handfast_testkit::{Instance, Outside, Variables, canary, run, table, text};
-use handfast_testservers::{Authority, Directory, REGION, Server, write_answer};
-use serde_json::{Value, json};
+use handfast_core::ErrorKind;
+use handfast_testkit::run;
+use serde_json::json;
 
-/// An answer: its status, its headers besides, its body.
-type Said = (u16, Vec<(&'static str, String)>, Value);
-
-/// A server that gives these answers in turn, the last one again and again.
-struct Aws {
-    server: Server,
-    files: Directory,
-    session_token: String,
-}
-
-impl Aws {
-    fn saying(answers: Vec<Said>) -> Self {
-        let (authority, files) = (Authority::new(), Directory::new());
-        files.write("ca.pem", authority.pem());
-        let answers = Mutex::new(answers);
-        let server = Server::start(Some(&authority.server()), move |_, stream| {
-            let mut answers = answers.lock().expect("nobody panics with it");
-            let (status, headers, body) = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
-            let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            headers.push(("content-type", "application/x-amz-json-1.1"));
-            write_answer(stream, status, &headers, body.to_string().as_bytes())
-        });
-        Self { server, files, session_token: canary() }
-    }
-
-    fn instance(&self) -> Instance {
-        let variables = Variables::default()
-            .with("AWS_CA_BUNDLE", &self.files.file("ca.pem"))
-            .with_credential("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
-            .with_credential("AWS_SECRET_ACCESS_KEY", "secret")
-            .with_credential("AWS_SESSION_TOKEN", &self.session_token);
-        let settings = table([("endpoint", text(&self.server.address())), ("region", text(REGION))]);
-        Instance::from_settings(&handfast_aws::DEFINITION, settings, Outside { variables, ..Outside::default() })
-    }
-
-    /// What comes of one secret, and how often it was asked for.
-    fn error(&self, reference: &str) -> (ProviderError, usize) {
-        let error = run(async { self.instance().error(reference).await });
-        assert!(!format!("{error:?}").contains(&self.session_token), "{error:?}");
-        (error, self.server.requests().len())
-    }
-}
-
-fn refusal(code: &str, message: &str) -> Said {
-    (400, Vec::new(), json!({ "__type": format!("com.amazonaws.service#{code}"), "Message": message }))
-}
-
-fn secret(value: &str) -> Said {
-    (200, Vec::new(), json!({ "ARN": "arn", "Name": "web/db", "VersionId": "v", "SecretString": value }))
-}
+use crate::cloud::{Aws, Said, refusal, secret};
 
 #[test]
 fn a_wrong_clock_is_corrected_by_what_aws_says_of_the_time() {
