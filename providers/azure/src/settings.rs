@@ -20,6 +20,8 @@ use crate::store::Store;
 struct Azure {
     cloud: Cloud,
     vault: Option<Address>,
+    /// Whether the settings say one, right or wrong.
+    says_vault: bool,
     authority: Option<Url>,
     check: bool,
     method: Method,
@@ -38,7 +40,8 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let authority = authority(&table, &cloud, environment, problems, &mut missing);
     let vault = vault(&table, &cloud, check, problems);
     let method = auth::read(table.table("auth"), environment, problems, &mut missing);
-    Box::new(Azure { cloud, vault, authority, check, method, options, missing })
+    let says_vault = table.item("vault").is_some();
+    Box::new(Azure { cloud, vault, says_vault, authority, check, method, options, missing })
 }
 
 impl Configured for Azure {
@@ -50,7 +53,8 @@ impl Configured for Azure {
         let parts = locator::parts(locator)?;
         match parts.vault {
             Some(name) => self.cloud.vault(name).map(|_| ()),
-            None if self.vault.is_some() => Ok(()),
+            // One that is wrong has been told already.
+            None if self.says_vault => Ok(()),
             None => Err((
                 "no vault is named".into(),
                 "set `vault` in [providers.azure], or write `azure:<vault>/<secret>`".into(),

@@ -167,6 +167,16 @@ fn what_a_metadata_service_says_wrong_is_told() {
 }
 
 #[test]
+fn a_machine_that_does_not_answer_may_be_one_hop_too_far() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let told =
+        said(&error(only("imds"), machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")));
+    let why = "no AWS credentials: machine: cannot ask http://127.0.0.1:PORT: connection refused (a container on EC2 is answered \
+               where the machine's hop limit is 2 or more)";
+    assert!(told.starts_with(&format!("Denied: {READ}: {why} | ")), "{told}");
+}
+
+#[test]
 fn a_machines_region_that_cannot_be_told_is_said_to_be_missing() {
     let aws = Aws::saying(vec![secret("there")]);
     let bad = service(&[("/latest/api/token", 200, "token"), ("/latest/meta-data/placement/region", 500, "hunter2")]);

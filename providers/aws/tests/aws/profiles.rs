@@ -100,6 +100,13 @@ fn a_profile_that_says_where_aws_is_is_not_taken_for_one_that_does_not() {
 }
 
 #[test]
+fn a_profile_with_a_region_alone_is_passed_over() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let told = said(&error(Table::default(), with(&aws, "[profile web]\nregion = us-east-1\n")));
+    assert!(told.contains("; profile: the profile `web` has neither keys nor a role; container: "), "{told}");
+}
+
+#[test]
 fn files_that_may_not_be_read_are_told() {
     let aws = Aws::saying(vec![secret("there")]);
     let variables = aws.variables().with("AWS_CONFIG_FILE", "/proc/self/mem");

@@ -109,6 +109,18 @@ fn a_tokens_file_is_read_again_for_each_new_keys() {
 }
 
 #[test]
+fn a_token_that_is_no_text_is_shown_to_nobody() {
+    let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1")]);
+    let token = aws.files.write("token", [0xff, b'x']);
+    let token = token.to_str().expect("text");
+    let variables = aws.variables().with("AWS_ROLE_ARN", ROLE).with("AWS_WEB_IDENTITY_TOKEN_FILE", token);
+    let told = said(&error(Table::default(), variables));
+    let why = format!("cannot assume the role `{ROLE}` with a web identity: the token in `{token}` is not text");
+    assert_eq!(told, format!("Denied: cannot read the secret `web/db`: {why} | no hint"));
+    assert!(aws.server.requests().is_empty());
+}
+
+#[test]
 fn keys_that_are_over_when_they_come_are_asked_for_once_more_and_no_oftener() {
     let over = refusal("ExpiredTokenException", "The security token included in the request is expired");
     let late = |id| {
