@@ -61,7 +61,7 @@ fn machines_and_containers_find_their_keys_where_aws_has_them() {
     needs_root!();
     in_own_network(|| {
         let store = Store::new();
-        ["169.254.170.2/32", "169.254.170.23/32"].map(take_address);
+        ["169.254.170.2/32", "169.254.170.23/32"].into_iter().for_each(take_address);
         let (_machine, task) = (at(LINK_LOCAL, "ASIAMACHINE"), at("169.254.170.2", "ASIATASK"));
         let pod = at("169.254.170.23", "ASIAPOD");
         // Not even a region is said: the machine knows it.
@@ -123,7 +123,7 @@ fn by_ipv6_too() {
     }
     in_own_network(|| {
         let store = Store::new();
-        ["fd00:ec2::254/128", "fd00:ec2::23/128"].map(take_address);
+        ["fd00:ec2::254/128", "fd00:ec2::23/128"].into_iter().for_each(take_address);
         let (machine, pod) = (at("fd00:ec2::254", "ASIAMACHINE6"), at("fd00:ec2::23", "ASIAPOD6"));
         store.gives_to("ASIAMACHINE6", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv6")]);
         assert!(machine.lines().contains(&"PUT /latest/api/token".to_owned()));

@@ -66,6 +66,7 @@ fn answer(request: &Request, session: &str, authorization: &str, keys: &str) -> 
         ("GET", "/v1/credentials") => (200, keys.to_owned()),
         // ECS' agent knows the task by this path, and asks for nothing else.
         ("GET", "/v2/credentials/task") => (200, keys.to_owned()),
+        ("GET", path) if path.starts_with("/v2/credentials/") => (404, String::new()),
         ("PUT", "/latest/api/token") if request.header("x-aws-ec2-metadata-token-ttl-seconds").is_none() => {
             (400, String::new())
         }
