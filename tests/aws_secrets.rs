@@ -151,3 +151,44 @@ fn a_policy_is_enough_and_none_of_it_is_too_much() {
         }
     }
 }
+
+/// With `--online`, AWS says the account, the six characters, and whose key a secret has; to who may not ask, the account alone.
+#[test]
+fn a_policy_made_online_names_what_aws_says() {
+    let Some(moto) = Moto::shared() else { return };
+    let name = random("web-");
+    let made = secret(moto, &format!("{name}/db"), "a");
+    let key = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let body = json!({ "Name": format!("{name}/own-key"), "SecretString": "b", "KmsKeyId": key });
+    let with_key = moto.must("secretsmanager.CreateSecret", body);
+    parameter(moto, &format!("/{name}/api"), "c");
+    let policy = |run: Run, references: &[String]| {
+        let references = references.iter().enumerate().map(|(at, reference)| format!("s{at}={reference}"));
+        let run = references.fold(run.arg("--online"), |run, reference| run.arg("--secret").arg(reference));
+        let outcome = run.start();
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let policy: Value = serde_json::from_slice(&outcome.stdout).expect("it is JSON");
+        let statements = policy["Statement"].as_array().expect("a list").clone();
+        statements.into_iter().map(|mut one| (one["Action"].take(), one["Resource"].take())).collect::<Vec<_>>()
+    };
+    let operator = || as_operator(Run::command("policy"), moto);
+    let db = format!("aws:sm/{name}/db#password");
+    // A secret whose key is AWS' own needs no right to decrypt.
+    assert_eq!(policy(operator(), &[db.clone()]), [(json!("secretsmanager:GetSecretValue"), made["ARN"].clone())]);
+    let all =
+        [db.clone(), format!("aws:sm/{name}/own-key"), format!("aws:ssm/{name}/api"), format!("aws:ssm/{name}/*")];
+    let parameters = format!("arn:aws:ssm:us-east-1:123456789012:parameter/{name}");
+    let expected = [
+        (json!("secretsmanager:GetSecretValue"), json!([made["ARN"], with_key["ARN"]])),
+        (json!("secretsmanager:BatchGetSecretValue"), json!("*")),
+        (json!("ssm:GetParameters"), json!(format!("{parameters}/api"))),
+        (json!("ssm:GetParametersByPath"), json!([parameters, format!("{parameters}/*")])),
+        (json!("kms:Decrypt"), json!("*")),
+    ];
+    assert_eq!(policy(operator().args(["--dir", "/run/secrets"]), &all), expected);
+    let nobody =
+        moto.new_user(&random("web-"), &json!([{ "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*" }]));
+    let run = operator().env("AWS_ACCESS_KEY_ID", nobody.id).env("AWS_SECRET_ACCESS_KEY", nobody.secret);
+    let arn = format!("arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}/db-??????");
+    assert_eq!(policy(run, &[db])[0], (json!("secretsmanager:GetSecretValue"), json!(arn)));
+}

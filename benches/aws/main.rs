@@ -23,10 +23,10 @@ mod timing;
 
 use std::error::Error;
 
-use handfast_testservers::{Delay, Moto};
+use handfast_testservers::Moto;
 use serde_json::json;
 
-use comparison::{COUNTS, ROUND_TRIP, compare, rounds};
+use comparison::{COUNTS, rounds};
 use contenders::Setting;
 use programs::Programs;
 
@@ -42,7 +42,5 @@ fn main() -> Result<()> {
     }
     let mut setting = Setting::new(moto, &programs)?;
     footprint::print(&setting)?;
-    compare("no round trip added", &setting, rounds)?;
-    setting.port = Delay::to(setting.port, ROUND_TRIP).port();
-    compare(&format!("{ROUND_TRIP:?} added to each round trip"), &setting, rounds.div_ceil(4))
+    comparison::tables(&mut setting, rounds)
 }

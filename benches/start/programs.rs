@@ -49,12 +49,19 @@ impl Programs {
 }
 
 impl Programs {
-    /// One more program of the workspace, built as they are.
+    /// One more program of the workspace: that in HANDFAST_TOOLS, where it is there, else built as they are.
     #[allow(dead_code, reason = "not every benchmark needs one")]
     pub fn another(&self, package: &str) -> Result<PathBuf> {
-        build(&["--package", package])?;
+        let given = std::env::var_os("HANDFAST_TOOLS").map(|tools| Path::new(&tools).join(package));
+        let from = match given.filter(|path| path.is_file()) {
+            Some(path) => path,
+            None => {
+                build(&["--package", package])?;
+                target_directory()?.join(triple()).join("release").join(package)
+            }
+        };
         let to = self.directory.path().join(package);
-        fs::copy(target_directory()?.join(triple()).join("release").join(package), &to)?;
+        fs::copy(from, &to)?;
         Ok(to)
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use handfast_testservers::Delay;
+
 use crate::contenders::Setting;
 use crate::{Result, timing};
 
-/// What is added to each round trip in the second table.
-pub const ROUND_TRIP: Duration = Duration::from_millis(20);
+/// What is added to each round trip in the second table, and to each request in the third.
+const ADDED: Duration = Duration::from_millis(20);
 
 /// How many secrets are fetched.
 pub const COUNTS: [usize; 3] = [1, 10, 100];
@@ -21,9 +23,19 @@ pub fn rounds() -> Result<usize> {
     }
 }
 
+/// All tables: with the store next door, at a distance, and where it takes its time for each request.
+pub fn tables(setting: &mut Setting<'_>, rounds: usize) -> Result<()> {
+    let (port, fewer) = (setting.port, rounds.div_ceil(4));
+    compare("nothing added", setting, rounds)?;
+    setting.port = Delay::to(port, ADDED).port();
+    compare(&format!("{ADDED:?} added to each round trip, of TCP and TLS too"), setting, fewer)?;
+    setting.port = Delay::of_requests(port, ADDED).port();
+    compare(&format!("{ADDED:?} added to each request, and nothing to TCP and TLS"), setting, fewer)
+}
+
 /// Starts each of them in turn, and prints a line each, with what it takes over the floor of as many secrets: by the
 /// best round as a ratio, and as the median of the differences within a round.
-pub fn compare(title: &str, setting: &Setting<'_>, rounds: usize) -> Result<()> {
+fn compare(title: &str, setting: &Setting<'_>, rounds: usize) -> Result<()> {
     println!("\n{title}, {rounds} rounds, milliseconds from start to the no-op's end:");
     println!("{:<28}{:>10}{:>10}{:>10}{:>12}{:>10}", "", "min", "median", "p90", "/ floor min", "over it");
     for count in COUNTS {

@@ -21,10 +21,10 @@ mod timing;
 
 use std::error::Error;
 
-use handfast_testservers::{Delay, Vault};
+use handfast_testservers::Vault;
 use serde_json::json;
 
-use comparison::{COUNTS, ROUND_TRIP, compare, rounds};
+use comparison::{COUNTS, rounds};
 use contenders::Setting;
 use programs::Programs;
 
@@ -40,7 +40,5 @@ fn main() -> Result<()> {
     }
     let mut setting = Setting::new(&vault, &programs)?;
     footprint::print(&setting)?;
-    compare("no round trip added", &setting, rounds)?;
-    setting.port = Delay::to(setting.port, ROUND_TRIP).port();
-    compare(&format!("{ROUND_TRIP:?} added to each round trip"), &setting, rounds.div_ceil(4))
+    comparison::tables(&mut setting, rounds)
 }

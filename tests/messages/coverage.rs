@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// Where texts are looked for.
 const SOURCES: &[&str] = &[
     "src",
+    "providers/aws/src",
+    "providers/azure/src",
     "providers/core/src",
     "providers/file/src",
     "providers/http/src",
@@ -14,8 +16,15 @@ const SOURCES: &[&str] = &[
 ];
 
 /// Where tests and transcripts are. Those of a provider's texts that need its store stand beside the provider.
-const TESTS: &[&str] =
-    &["tests", "providers/core/tests", "providers/file/tests", "providers/http/tests", "providers/vault/tests"];
+const TESTS: &[&str] = &[
+    "tests",
+    "providers/aws/tests",
+    "providers/azure/tests",
+    "providers/core/tests",
+    "providers/file/tests",
+    "providers/http/tests",
+    "providers/vault/tests",
+];
 
 /// Texts that no test provokes: see there.
 const UNPROVOKED: &str = include_str!("unprovoked.list");

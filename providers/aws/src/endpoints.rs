@@ -28,6 +28,8 @@ pub struct Endpoints {
     pub fips: bool,
     /// Whether the names are those of IPv6 too.
     pub dual_stack: bool,
+    /// Whether what is said elsewhere than in the settings does not count.
+    ignoring: bool,
 }
 
 /// The services and their variables, in the order of `own`.
@@ -70,6 +72,7 @@ impl Endpoints {
             return endpoints;
         }
         if boolean(environment, IGNORE, missing) {
+            endpoints.ignoring = true;
             return endpoints;
         }
         let mut variable = |name: &str| match parse(environment.variable(name)?) {
@@ -88,6 +91,11 @@ impl Endpoints {
     pub fn said(&self, service: Service) -> Option<&str> {
         let own = SERVICES.iter().zip(&self.own).find(|((known, _), _)| *known == service);
         own.and_then(|(_, own)| own.as_deref()).or(self.any.as_deref())
+    }
+
+    /// Whether nothing else may say where AWS is: it is said for every service, or to be what AWS says.
+    pub fn is_settled(&self) -> bool {
+        self.ignoring || self.any.is_some()
     }
 
     /// The URL of STS in a region: it has no SDK here.

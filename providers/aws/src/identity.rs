@@ -7,12 +7,12 @@ use handfast_core::{
     AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, Problems, ProviderError, SecretValue,
     SignedRequest, Table, excerpt,
 };
-use handfast_http::{Client, Options};
+use handfast_http::Client;
 use tokio::sync::OnceCell;
 
 use crate::credentials::{Credentials, Settings};
 use crate::endpoints::Endpoints;
-use crate::settings::trust;
+use crate::settings::options;
 use crate::signature::{Keys, Moment, Post};
 
 /// Signs as the identity that the environment, the shared files or the metadata services give.
@@ -45,8 +45,7 @@ impl Identity {
             .get_or_try_init(|| async {
                 let (table, environment) = (Table::default(), &*self.context.environment);
                 let (mut problems, mut missing) = (Problems::default(), Vec::new());
-                let mut options = Options::default();
-                trust(&table, environment, &mut options);
+                let options = options(&[], environment, &mut problems);
                 let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
                 let settings = Settings::read(&table, environment, &mut problems);
                 if let Some((message, hint)) = missing.into_iter().next() {

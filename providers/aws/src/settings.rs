@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use handfast_core::{Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Table};
-use handfast_http::{CaSource, Client, Options, Roots};
+use handfast_http::{CaSource, Client, Options};
 
 use crate::credentials::{self, Credentials};
 use crate::endpoints::Endpoints;
@@ -25,9 +25,9 @@ struct Aws {
 /// Reads the settings.
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
-    let mut missing = Vec::new();
-    let mut options = Options::read(&[fetch, &table], problems);
-    trust(&table, environment, &mut options);
+    let mut missing = unreadable(environment);
+    let options = options(&[fetch, &table], environment, problems);
+    missing.extend(options.unusable(environment));
     let endpoints = Endpoints::read(&table, environment, problems, &mut missing);
     Box::new(Aws {
         credentials: credentials::Settings::read(&table, environment, problems),
@@ -37,15 +37,40 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     })
 }
 
-/// AWS_CA_BUNDLE replaces the roots, as AWS' own tools have it.
-pub fn trust(table: &Table, environment: &dyn Environment, options: &mut Options) {
-    if let Some(path) = environment.variable("AWS_CA_BUNDLE")
-        && table.item("ca_file").is_none()
-        && table.item("roots").is_none()
-    {
-        options.roots = Roots::None;
-        options.ca = vec![CaSource::File(path.into())];
-    }
+/// The client's settings. AWS_CA_BUNDLE replaces the roots, as AWS' own tools have it.
+pub fn options(tables: &[&Table], environment: &dyn Environment, problems: &mut Problems) -> Options {
+    let bundle = environment.variable("AWS_CA_BUNDLE").map(|path| CaSource::File(path.into()));
+    Options::read_with_ca(tables, bundle, problems)
+}
+
+/// The variables that say where AWS is and who we are. Without what they say, others would be asked, or as somebody else.
+const VARIABLES: &[&str] = &[
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_SSM",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
+/// Those of them that are no text, which would count as unset.
+fn unreadable(environment: &dyn Environment) -> Vec<(String, String)> {
+    let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
+    unreadable.map(|name| (format!("`{name}` is not UTF-8"), "set it to text, or unset it".to_owned())).collect()
 }
 
 impl Configured for Aws {

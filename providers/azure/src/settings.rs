@@ -20,6 +20,8 @@ use crate::store::Store;
 struct Azure {
     cloud: Cloud,
     vault: Option<Address>,
+    /// Whether the settings say one, right or wrong.
+    says_vault: bool,
     authority: Option<Url>,
     check: bool,
     method: Method,
@@ -32,12 +34,14 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let Settings { table, fetch, environment, .. } = settings;
     let mut missing = Vec::new();
     let options = Options::read(&[fetch, &table], problems);
+    missing.extend(options.unusable(environment));
     let check = table.boolean("endpoint_suffix_check").unwrap_or(true);
     let cloud = cloud(&table, problems);
     let authority = authority(&table, &cloud, environment, problems, &mut missing);
     let vault = vault(&table, &cloud, check, problems);
     let method = auth::read(table.table("auth"), environment, problems, &mut missing);
-    Box::new(Azure { cloud, vault, authority, check, method, options, missing })
+    let says_vault = table.item("vault").is_some();
+    Box::new(Azure { cloud, vault, says_vault, authority, check, method, options, missing })
 }
 
 impl Configured for Azure {
@@ -49,7 +53,8 @@ impl Configured for Azure {
         let parts = locator::parts(locator)?;
         match parts.vault {
             Some(name) => self.cloud.vault(name).map(|_| ()),
-            None if self.vault.is_some() => Ok(()),
+            // One that is wrong has been told already.
+            None if self.says_vault => Ok(()),
             None => Err((
                 "no vault is named".into(),
                 "set `vault` in [providers.azure], or write `azure:<vault>/<secret>`".into(),

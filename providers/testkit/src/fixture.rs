@@ -157,7 +157,8 @@ impl Instance {
 }
 
 /// What handfast itself adds to every provider's keys.
-const SHARED: &[Key] = &[Key::new("ca_file", Kind::String, ""), Key::new("roots", Kind::String, "")];
+const SHARED: &[Key] =
+    &[Key::new("ca_file", Kind::String, ""), Key::new("roots", Kind::String, ""), Key::new("proxy", Kind::String, "")];
 
 /// The value of an answer that is one.
 pub fn only(fetched: Fetched) -> SecretValue {

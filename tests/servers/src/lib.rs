@@ -44,7 +44,7 @@ pub use faults::{Delay, Fault, FaultProxy, Rule, stranger};
 pub use http::{Request, Server, Then, write_answer, write_head};
 pub use ldap::Ldap;
 pub use moto::{AccessKey, Moto, REGION};
-pub use network::{LINK_LOCAL, in_own_network};
+pub use network::{LINK_LOCAL, in_own_network, take_address};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use requirements::{find_program, is_root, require};

@@ -9,6 +9,12 @@ use crate::requirements::{find_program, is_root, require};
 /// The metadata services' address.
 pub const LINK_LOCAL: &str = "169.254.169.254";
 
+/// Takes one more address of a network of the test's own: `169.254.170.2/32`, `fd00:ec2::254/128`.
+pub fn take_address(address: &str) {
+    let done = Command::new("ip").args(["address", "add", address, "dev", "lo"]).status().expect("there is ip");
+    assert!(done.success(), "ip address add {address}");
+}
+
 /// Runs this in a network that has nothing but loopback, with [`LINK_LOCAL`] on it. What is started and listens in there stays
 /// in there; servers outside are reached by Unix sockets alone. Needs root: `None` without.
 pub fn in_own_network<T: Send>(what: impl FnOnce() -> T + Send) -> Option<T> {

@@ -4,7 +4,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use handfast_testservers::{Answer, Authority, Client, Delay, Fault, FaultProxy, Rule, Vault, stranger};
+use handfast_testservers::{
+    Answer, Authority, Client, Delay, Fault, FaultProxy, Rule, Server, Vault, stranger, write_answer,
+};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 
@@ -184,4 +186,39 @@ fn a_far_server_costs_its_round_trips() {
     assert_eq!(answer.json()["sealed"], Value::Bool(false));
     // One for TCP, one for TLS 1.3, one for the request.
     assert!(start.elapsed() >= Duration::from_millis(120));
+}
+
+#[test]
+fn a_request_can_take_its_time_where_the_connection_takes_none() {
+    const EACH: Duration = Duration::from_millis(200);
+    let authority = Authority::new();
+    let server = Server::start(Some(&authority.server()), |_, stream| write_answer(stream, 200, &[], b"there"));
+    let delay = Delay::of_requests(server.port(), EACH);
+    let client = Client::trusting(&authority.pem());
+    let start = Instant::now();
+    let mut connection = client.connect(&format!("127.0.0.1:{}", delay.port())).expect("it takes connections");
+    connection.conn.complete_io(&mut connection.sock).expect("it speaks TLS");
+    assert!(start.elapsed() < EACH, "{:?}", start.elapsed());
+    let ask = |connection: &mut Connection| {
+        connection.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it is there");
+        connection.flush().expect("it is there");
+    };
+    let answer = |connection: &mut Connection| {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"there") {
+            let mut part = [0; 100];
+            let count = connection.read(&mut part).expect("it answers");
+            bytes.extend_from_slice(&part[..count]);
+        }
+    };
+    // One after the other, and two side by side.
+    let start = Instant::now();
+    ask(&mut connection);
+    answer(&mut connection);
+    assert!(start.elapsed() >= EACH, "{:?}", start.elapsed());
+    ask(&mut connection);
+    ask(&mut connection);
+    answer(&mut connection);
+    answer(&mut connection);
+    assert!((EACH * 2..EACH * 3).contains(&start.elapsed()), "{:?}", start.elapsed());
 }

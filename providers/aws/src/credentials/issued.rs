@@ -18,12 +18,28 @@ struct Issued {
     expiration: Option<String>,
 }
 
+/// What stands in their place where there are none, although the answer is one of success.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Failed {
+    code: String,
+}
+
 /// Reads them from an answer.
 pub fn keys(response: &Response, attempted: &str) -> Result<Keys, ProviderError> {
-    let issued: Issued = serde_json::from_slice(response.body().expose()).map_err(|_| {
-        let message = format!("{attempted}: the answer of {} holds no keys", response.peer());
-        ProviderError::new(ErrorKind::Malformed, message)
-    })?;
+    let body = response.body().expose();
+    let issued: Issued = match serde_json::from_slice(body) {
+        Ok(issued) => issued,
+        Err(_) if serde_json::from_slice::<Failed>(body).is_ok_and(|failed| failed.code != "Success") => {
+            let message = format!("{attempted}: {} gets no keys for the role", response.peer());
+            return Err(ProviderError::new(ErrorKind::Denied, message)
+                .hint("the role must be there still, and its trust policy must name the service that runs this"));
+        }
+        Err(_) => {
+            let message = format!("{attempted}: the answer of {} holds no keys", response.peer());
+            return Err(ProviderError::new(ErrorKind::Malformed, message));
+        }
+    };
     let secret = |text: &Zeroizing<String>| text.as_bytes().to_vec().into();
     Ok(Keys {
         id: issued.access_key_id.to_string(),

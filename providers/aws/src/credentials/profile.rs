@@ -28,6 +28,13 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     if !profiles.all.contains_key(name) {
         return Ok(Found::Passed(format!("no profile `{}` in {}", excerpt(name), profiles.places)));
     }
+    if let Some(key) = profiles.elsewhere(outside, name) {
+        return Err(denied(format!(
+            "no AWS credentials in the profile `{}`: it has `{key}`, which says where AWS is, and is not read from there",
+            excerpt(name)
+        ))
+        .hint("set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' own names"));
+    }
     keys(outside, &profiles, name).await
 }
 
@@ -49,7 +56,7 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
         let value = |key: &str| profile.get(key).map(|value| value.as_str());
         let is_source_of_itself = roles.last().is_some_and(|(last, _)| *last == name);
         let Some(arn) = value("role_arn").filter(|_| !is_source_of_itself) else {
-            match own(profile).map_err(failed)? {
+            match own(profile).map_err(|(why, hint)| failed(why.to_owned()).hint(hint))? {
                 Some(keys) => break Found::Keys(keys),
                 None if roles.is_empty() => {
                     return Ok(Found::Passed(format!("the profile `{}` has neither keys nor a role", excerpt(&name))));
@@ -69,7 +76,7 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
             break Found::Keys(sts::assume_with_token(outside, file, &role.role()).await?);
         }
         if value("mfa_serial").is_some() {
-            return Err(failed("`mfa_serial` asks for a code, and nobody is there to type one".into()));
+            return Err(failed("`mfa_serial` asks for a code, and nobody is there to type one".into()).hint(INSTEAD));
         }
         roles.push((name.clone(), role));
         match (value("source_profile"), value("credential_source")) {
@@ -112,26 +119,41 @@ impl Named {
     }
 }
 
-/// The keys that stand in a profile.
-fn own(profile: &Profile) -> Result<Option<Keys>, String> {
+/// What to do without a program, a browser or somebody who types.
+const INSTEAD: &str = "use a role of the machine, the task or the pod; or `aws configure export-credentials --format env` where there is one who can log in, for keys in the environment";
+
+/// The keys that stand in a profile; else what is wrong with it, and what to do about it.
+fn own(profile: &Profile) -> Result<Option<Keys>, (&'static str, &'static str)> {
     if let (Some(id), Some(secret)) = (profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")) {
         let secret_value = |text: &Zeroizing<String>| SecretValue::from(text.as_bytes().to_vec());
         let session_token = profile.get("aws_session_token").map(secret_value);
         return Ok(Some(Keys { id: id.to_string(), secret: secret_value(secret), session_token, expires: None }));
     }
     if profile.contains_key("aws_access_key_id") || profile.contains_key("aws_secret_access_key") {
-        return Err("of `aws_access_key_id` and `aws_secret_access_key` one is missing".into());
+        return Err((
+            "of `aws_access_key_id` and `aws_secret_access_key` one is missing",
+            "a profile has both, or neither",
+        ));
     }
     if profile.contains_key("credential_process") {
-        return Err("`credential_process` is a program, and handfast starts none".into());
+        return Err(("`credential_process` is a program, and handfast starts none", INSTEAD));
     }
     if profile.keys().any(|key| key.starts_with("sso_")) {
-        return Err("it is one of IAM Identity Center (SSO), whose login needs a browser".into());
+        return Err(("it is one of IAM Identity Center (SSO), whose login needs a browser", INSTEAD));
+    }
+    if profile.contains_key("login_session") {
+        return Err(("it is one of `aws login`, which needs a browser", INSTEAD));
     }
     Ok(None)
 }
 
 impl Profiles {
+    /// The key of a profile that says where AWS is, where nothing that is read does: the SDKs would ask there.
+    fn elsewhere(&self, outside: &Outside, name: &str) -> Option<&'static str> {
+        let profile = self.all.get(name).filter(|_| !outside.endpoints.is_settled())?;
+        ["endpoint_url", "services"].into_iter().find(|key| profile.contains_key(*key))
+    }
+
     fn read(outside: &Outside) -> Result<Self, ProviderError> {
         let mut all = BTreeMap::new();
         let mut places = Vec::new();

@@ -115,12 +115,13 @@ fn assumed(response: &Response, attempted: &str) -> Result<Keys, ProviderError> 
     })
 }
 
-/// What stands between an element's tags. None of these fields has another element or an entity in it.
+/// What stands between an element's tags. None of these fields is empty, or has another element or an entity in it.
 fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     let text = std::str::from_utf8(response.body().expose()).ok()?;
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (value, _) = rest.split_once(&format!("</{name}>"))?;
-    (!value.contains(['<', '&'])).then_some(value.trim())
+    let value = value.trim();
+    (!value.is_empty() && !value.contains(['<', '&']) && !value.contains(char::is_control)).then_some(value)
 }
 
 /// STS' code selects a text of ours, and is not printed.
@@ -171,8 +172,13 @@ fn refused(response: &Response, attempted: &str) -> ProviderError {
             "AWS takes the request for malformed",
             "look at `role_arn`, `external_id` and `session_name`",
         ),
-        "Throttling" | "ThrottlingException" | "IDPCommunicationError" => {
-            return ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) };
+        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => {
+            let message = format!("{attempted}: STS answers no more requests for now (throttling)");
+            return ProviderError { kind: ErrorKind::Unavailable, message, ..response.failure(attempted) };
+        }
+        "IDPCommunicationError" => {
+            let message = format!("{attempted}: STS does not reach the identity provider for now");
+            return ProviderError { kind: ErrorKind::Unavailable, message, ..response.failure(attempted) };
         }
         _ => {
             let kind =

@@ -117,3 +117,10 @@ fn what_cannot_be_asked_for_is_refused() {
         assert!(message.contains(why), "{reference}: {message}");
     }
 }
+
+#[test]
+fn a_stage_has_an_end() {
+    let reference = format!("aws:sm/web?stage={}", "s".repeat(257));
+    let (message, hint) = wanted(&reference).expect_err("it is too long");
+    assert_eq!((&*message, &*hint), ("`stage` has more than 256 characters", "such as `?stage=AWSPREVIOUS`"));
+}

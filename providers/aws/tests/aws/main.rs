@@ -2,6 +2,12 @@
 #![allow(missing_docs)]
 
 mod batches;
+mod cloud;
+mod endpoints;
+mod local;
 mod log;
+mod profiles;
+mod references;
 mod refusals;
+mod roles;
 mod support;

@@ -1,63 +1,12 @@
-//! What moto never says: a fake of ours, which gives the answers that it is told, as AWS documents them.
+//! What the stores never say in moto.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, ProviderError};
-use handfast_testkit::{Instance, Outside, Variables, canary, run, table, text};
-use handfast_testservers::{Authority, Directory, REGION, Server, write_answer};
-use serde_json::{Value, json};
+use handfast_core::{ErrorKind, Table};
+use handfast_testkit::{run, table, text};
+use serde_json::json;
 
-/// An answer: its status, its headers besides, its body.
-type Said = (u16, Vec<(&'static str, String)>, Value);
-
-/// A server that gives these answers in turn, the last one again and again.
-struct Aws {
-    server: Server,
-    files: Directory,
-    session_token: String,
-}
-
-impl Aws {
-    fn saying(answers: Vec<Said>) -> Self {
-        let (authority, files) = (Authority::new(), Directory::new());
-        files.write("ca.pem", authority.pem());
-        let answers = Mutex::new(answers);
-        let server = Server::start(Some(&authority.server()), move |_, stream| {
-            let mut answers = answers.lock().expect("nobody panics with it");
-            let (status, headers, body) = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
-            let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            headers.push(("content-type", "application/x-amz-json-1.1"));
-            write_answer(stream, status, &headers, body.to_string().as_bytes())
-        });
-        Self { server, files, session_token: canary() }
-    }
-
-    fn instance(&self) -> Instance {
-        let variables = Variables::default()
-            .with("AWS_CA_BUNDLE", &self.files.file("ca.pem"))
-            .with_credential("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
-            .with_credential("AWS_SECRET_ACCESS_KEY", "secret")
-            .with_credential("AWS_SESSION_TOKEN", &self.session_token);
-        let settings = table([("endpoint", text(&self.server.address())), ("region", text(REGION))]);
-        Instance::from_settings(&handfast_aws::DEFINITION, settings, Outside { variables, ..Outside::default() })
-    }
-
-    /// What comes of one secret, and how often it was asked for.
-    fn error(&self, reference: &str) -> (ProviderError, usize) {
-        let error = run(async { self.instance().error(reference).await });
-        assert!(!format!("{error:?}").contains(&self.session_token), "{error:?}");
-        (error, self.server.requests().len())
-    }
-}
-
-fn refusal(code: &str, message: &str) -> Said {
-    (400, Vec::new(), json!({ "__type": format!("com.amazonaws.service#{code}"), "Message": message }))
-}
-
-fn secret(value: &str) -> Said {
-    (200, Vec::new(), json!({ "ARN": "arn", "Name": "web/db", "VersionId": "v", "SecretString": value }))
-}
+use crate::cloud::{Aws, Said, error, refusal, said, secret};
 
 #[test]
 fn a_wrong_clock_is_corrected_by_what_aws_says_of_the_time() {
@@ -104,57 +53,242 @@ fn throttling_passes_and_its_wait_is_kept() {
     });
 }
 
+const ALLOW: &str =
+    "allow `secretsmanager:GetSecretValue` on `arn:aws:secretsmanager:us-east-1:*:secret:web/db-??????`";
+const LOOKED_FOR: &str = "it was looked for in the region `us-east-1`; names are matched to the letter";
+const KEY: &str = "allow `kms:Decrypt` on `arn:aws:kms:us-east-1:*:key/<its key>`, in the identity's policy and in the key's, where that \
+                   is in another account";
+const LOOK_AT_THE_KEY: &str = "look at the key: enabled, not about to be deleted, and open to this identity";
+const OTHER_KEYS: &str = "look at AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN: deleted, of another partition, or of a region that the \
+                          account has not enabled";
+
+/// Of one secret: AWS' code and message, and what is told.
 #[test]
-fn kms_and_the_policies_that_deny_are_told_apart() {
-    for (reference, code, message, kind, why, hint) in [
+fn each_refusal_is_told_in_words_of_ours() {
+    for (code, message, told) in [
         (
-            "aws:sm/web/db",
             "AccessDeniedException",
             "Access to KMS is not allowed",
-            ErrorKind::Denied,
-            "KMS refuses",
-            "allow `kms:Decrypt` on `arn:aws:kms:us-east-1:*:key/<its key>`",
+            &*format!("Denied: the identity may not decrypt it: KMS refuses | {KEY}"),
         ),
         (
-            "aws:ssm/prod/db",
             "AccessDeniedException",
-            "User: arn:aws:sts::1:assumed-role/web is not authorized to perform: kms:Decrypt on resource: arn",
-            ErrorKind::Denied,
-            "KMS refuses",
-            "allow `kms:Decrypt`",
+            "User: x is not authorized to perform: kms:Decrypt on resource: arn",
+            &format!("Denied: the identity may not decrypt it: KMS refuses | {KEY}"),
         ),
         (
-            "aws:sm/web/db",
             "AccessDeniedException",
-            "… is not authorized … with an explicit deny in a VPC endpoint policy",
-            ErrorKind::Denied,
-            "the VPC endpoint's policy does not allow it",
-            "allow `secretsmanager:GetSecretValue` on `arn:aws:secretsmanager:us-east-1:*:secret:web/db-??????`",
+            "The ciphertext refers to a customer master key that does not exist",
+            &format!("Denied: the identity may not decrypt it: KMS refuses | {KEY}"),
+        ),
+        ("AccessDeniedException", "User: hunter2 is not authorized", &format!("Denied: access denied | {ALLOW}")),
+        (
+            "AccessDeniedException",
+            "x with an explicit deny in a service control policy",
+            &format!("Denied: a service control policy denies it | {ALLOW}"),
         ),
         (
-            "aws:sm/web/db",
-            "DecryptionFailure",
-            "",
-            ErrorKind::Denied,
-            "cannot be decrypted with its KMS key",
-            "enabled",
+            "AccessDeniedException",
+            "x with an explicit deny in a resource control policy",
+            &format!("Denied: a resource control policy denies it | {ALLOW}"),
         ),
         (
-            "aws:ssm/prod/db?version=7",
-            "ParameterVersionNotFound",
+            "AccessDeniedException",
+            "x because no permissions boundary allows it",
+            &format!("Denied: the identity's permissions boundary does not allow it | {ALLOW}"),
+        ),
+        (
+            "AccessDeniedException",
+            "x because no session policy allows it",
+            &format!("Denied: the session's policy does not allow it | {ALLOW}"),
+        ),
+        (
+            "AccessDeniedException",
+            "x with an explicit deny in a VPC endpoint policy",
+            &format!("Denied: the VPC endpoint's policy does not allow it | {ALLOW}"),
+        ),
+        (
+            "AccessDeniedException",
+            "x with an explicit deny in a resource-based policy",
+            &format!("Denied: a policy of the resource denies it | {ALLOW}"),
+        ),
+        (
+            "AccessDeniedException",
+            "x with an explicit deny in an identity-based policy",
+            &format!("Denied: a policy of the identity denies it | {ALLOW}"),
+        ),
+        (
+            "InvalidSignatureException",
+            "The request signature we calculated does not match",
+            "Denied: AWS does not take the signature: the secret access key is not that of the access key's id | copy AWS_SECRET_ACCESS_KEY again, whole and without spaces",
+        ),
+        (
+            "OptInRequired",
             "",
-            ErrorKind::NotFound,
-            "there is no such version",
-            "`us-east-1`",
+            "Denied: the account has not signed up for this service | an administrator of the account does that",
+        ),
+        (
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid",
+            &format!("Denied: AWS does not know the access key, or does not take its session token | {OTHER_KEYS}"),
+        ),
+        (
+            "ResourceNotFoundException",
+            "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT",
+            "NotFound: the secret has no value yet | `aws secretsmanager put-secret-value` gives it one",
+        ),
+        (
+            "ResourceNotFoundException",
+            "Secrets Manager can't find the specified secret value for VersionId: x",
+            &format!("NotFound: there is no such version | {LOOKED_FOR}"),
+        ),
+        (
+            "ResourceNotFoundException",
+            "Secrets Manager can't find the specified secret.",
+            &format!("NotFound: there is no such secret | {LOOKED_FOR}"),
+        ),
+        (
+            "InvalidRequestException",
+            "You can't perform this operation on the secret because it was marked for deletion.",
+            "NotFound: it is scheduled for deletion | `aws secretsmanager restore-secret --secret-id web/db` brings it back",
+        ),
+        ("DecryptionFailure", "", &format!("Denied: it cannot be decrypted with its KMS key | {LOOK_AT_THE_KEY}")),
+        (
+            "UnknownOperationException",
+            "",
+            "Malformed: https://127.0.0.1:PORT does not know the operation | look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?",
+        ),
+        (
+            "ValidationException",
+            "hunter2",
+            "Malformed: AWS does not take the request as it is (ValidationException) | look at the reference: AWS' commands with the same name show AWS' own words",
+        ),
+        (
+            "Hunter2Exception",
+            "hunter2",
+            "Malformed: AWS does not take the request as it is | look at the reference: AWS' commands with the same name show AWS' own words",
+        ),
+        ("InternalServiceError", "", "Unavailable: https://127.0.0.1:PORT answered 400 Bad Request | no hint"),
+        (
+            "ThrottlingException",
+            "Rate exceeded",
+            "Unavailable: AWS answers no more requests for now (throttling) | no hint",
         ),
     ] {
         let aws = Aws::saying(vec![refusal(code, message)]);
-        let (error, _) = aws.error(reference);
-        assert_eq!(error.kind, kind, "{error}");
-        assert!(error.message.contains(why), "{error}");
-        let told = error.hint.as_deref().unwrap_or_default();
-        assert!(told.contains(hint), "{told}");
+        let (error, _) = aws.error("aws:sm/web/db");
+        let (kind, why) = told.split_once(": ").expect("a kind");
+        assert_eq!(said(&error), format!("{kind}: cannot read the secret `web/db`: {why}"), "{code}: {message}");
     }
+}
+
+#[test]
+fn each_refusal_of_a_parameter_is_told_in_words_of_ours() {
+    const ALLOW: &str = "allow `ssm:GetParameters` on `arn:aws:ssm:us-east-1:*:parameter/prod/db`";
+    for (answer, reference, told) in [
+        (
+            refusal("ParameterNotFound", ""),
+            "/prod/db",
+            &*format!("NotFound: cannot read the parameter `/prod/db`: there is no such parameter | {LOOKED_FOR}"),
+        ),
+        (
+            refusal("ParameterVersionNotFound", ""),
+            "/prod/db?version=7",
+            &format!("NotFound: cannot read the parameter `/prod/db:7`: there is no such version | {LOOKED_FOR}"),
+        ),
+        (
+            refusal("InvalidKeyId", ""),
+            "/prod/db",
+            &format!(
+                "Denied: cannot read the parameter `/prod/db`: it cannot be decrypted with its KMS key | {LOOK_AT_THE_KEY}"
+            ),
+        ),
+        (
+            refusal("AccessDeniedException", "not authorized to perform: kms:Decrypt"),
+            "/prod/db",
+            &format!(
+                "Denied: cannot read the parameter `/prod/db`: the identity may not decrypt it: KMS refuses | {KEY}"
+            ),
+        ),
+        (
+            refusal("AccessDeniedException", "not authorized"),
+            "/prod/db",
+            &format!("Denied: cannot read the parameter `/prod/db`: access denied | {ALLOW}"),
+        ),
+        (
+            refusal("AccessDeniedException", "not authorized"),
+            "/aws/reference/secretsmanager/web/db",
+            &format!(
+                "Denied: cannot read the parameter `/aws/reference/secretsmanager/web/db`: access denied | {}",
+                super::refusals::ALLOW
+            ),
+        ),
+        (
+            (200, Vec::new(), json!({ "InvalidParameters": ["/prod/db:7"] })),
+            "/prod/db?version=7",
+            &format!(
+                "NotFound: cannot read the parameter `/prod/db:7`: there is no such parameter, or it has no such version | {LOOKED_FOR}"
+            ),
+        ),
+        (
+            (200, Vec::new(), json!({ "InvalidParameters": ["/prod/db"] })),
+            "/prod/db",
+            &format!("NotFound: cannot read the parameter `/prod/db`: there is no such parameter | {LOOKED_FOR}"),
+        ),
+        (
+            (200, Vec::new(), json!({ "Parameters": [{ "Name": "/prod/db" }] })),
+            "/prod/db",
+            "Malformed: cannot read the parameter `/prod/db`: AWS' answer has no value | no hint",
+        ),
+    ] {
+        let aws = Aws::saying(vec![answer]);
+        let (error, _) = aws.error(&format!("aws:ssm{reference}"));
+        assert_eq!(said(&error), told, "{reference}");
+    }
+    // Who may ask for one alone, and gets none.
+    let answers = vec![refusal("AccessDeniedException", "not authorized"), (200, Vec::new(), json!({}))];
+    let (error, _) = Aws::saying(answers).error("aws:ssm/prod/db");
+    assert_eq!(said(&error), "Malformed: cannot read the parameter `/prod/db`: AWS' answer has no parameter | no hint");
+}
+
+#[test]
+fn what_is_not_aws_that_answers_is_told_as_that() {
+    const AT: &str = "look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?";
+    for (status, kind) in [(403, "Denied"), (401, "Denied"), (404, "Malformed"), (200, "Malformed")] {
+        let (error, _) = Aws::saying(vec![(status, Vec::new(), json!("a portal"))]).error("aws:sm/web/db");
+        let why = format!("https://127.0.0.1:PORT answered {status} with something else than AWS does");
+        assert_eq!(said(&error), format!("{kind}: cannot read the secret `web/db`: {why} | {AT}"));
+    }
+    let (error, _) = Aws::saying(vec![(503, Vec::new(), json!("busy"))]).error("aws:sm/web/db");
+    let why = "https://127.0.0.1:PORT answered 503 Service Unavailable";
+    assert_eq!(said(&error), format!("Unavailable: cannot read the secret `web/db`: {why} | no hint"));
+    let (error, _) = Aws::saying(vec![(200, Vec::new(), json!({}))]).error("aws:sm/web/db");
+    assert_eq!(said(&error), "Malformed: cannot read the secret `web/db`: AWS' answer has no value | no hint");
+}
+
+#[test]
+fn half_a_pair_of_keys_and_what_is_no_key_is_told() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let told = |variables| said(&error(Table::default(), variables));
+    let half = aws.variables().with_credential("AWS_ACCESS_KEY_ID", "AKIA");
+    assert_eq!(
+        told(half),
+        "Denied: cannot read the secret `web/db`: no AWS credentials: `AWS_ACCESS_KEY_ID` is set and `AWS_SECRET_ACCESS_KEY` is not \
+         | set both, or neither for another way to credentials"
+    );
+    let role = aws.variables().with("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
+    assert_eq!(
+        told(role),
+        "Denied: cannot read the secret `web/db`: no AWS credentials: `AWS_WEB_IDENTITY_TOKEN_FILE` is set and `AWS_ROLE_ARN` is not | \
+         set the role that the token is for: EKS sets both, from the service account's annotation"
+    );
+    let region = aws.with_keys().with("AWS_REGION", "eu west/x?");
+    let role = table([("role_arn", text("arn:aws:iam::1:role/web"))]);
+    let of_sts = error(
+        role,
+        region.with("AWS_ENDPOINT_URL", "").with("AWS_ENDPOINT_URL_SECRETS_MANAGER", "https://127.0.0.1:1"),
+    );
+    assert!(said(&of_sts).contains("cannot ask STS: \"eu west/x?\" is no region"), "{of_sts}");
 }
 
 #[test]

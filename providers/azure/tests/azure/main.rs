@@ -1,6 +1,7 @@
 //! Against the tests' own Azure, over TLS.
 
 mod support;
+mod told;
 
 mod addresses;
 mod credentials;

@@ -43,7 +43,7 @@ impl AwsMetadata {
         self.server.address()
     }
 
-    /// Where containers are given keys: for AWS_CONTAINER_CREDENTIALS_FULL_URI.
+    /// Where containers are given keys: for AWS_CONTAINER_CREDENTIALS_FULL_URI. ECS' tasks are at `/v2/credentials/task`.
     pub fn container(&self) -> String {
         format!("{}/v1/credentials", self.server.address())
     }
@@ -64,6 +64,9 @@ fn answer(request: &Request, session: &str, authorization: &str, keys: &str) -> 
     match (&*request.method, &*request.path) {
         ("GET", "/v1/credentials") if request.header("authorization") != Some(authorization) => (401, String::new()),
         ("GET", "/v1/credentials") => (200, keys.to_owned()),
+        // ECS' agent knows the task by this path, and asks for nothing else.
+        ("GET", "/v2/credentials/task") => (200, keys.to_owned()),
+        ("GET", path) if path.starts_with("/v2/credentials/") => (404, String::new()),
         ("PUT", "/latest/api/token") if request.header("x-aws-ec2-metadata-token-ttl-seconds").is_none() => {
             (400, String::new())
         }

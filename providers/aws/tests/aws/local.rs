@@ -1,0 +1,211 @@
+//! The services that give keys to containers and machines, on bad days: a fake of ours, which says what it is told.
+
+use std::net::TcpListener;
+
+use handfast_core::Table;
+use handfast_testkit::{Variables, run, table, text};
+use handfast_testservers::{Server, write_answer};
+
+use crate::cloud::{Aws, error, instance, refusal, said, secret};
+
+const READ: &str = "cannot read the secret `web/db`";
+
+/// A service that answers these paths, each with a status and a body; 404 to all others.
+fn service(answers: &'static [(&'static str, u16, &'static str)]) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    Server::serve(listener, None, move |request, stream| {
+        let found = answers.iter().find(|(path, ..)| *path == request.path);
+        let (status, body) = found.map_or((404, ""), |(_, status, body)| (*status, *body));
+        write_answer(stream, status, &[], body.as_bytes())
+    })
+}
+
+/// The one way: nothing else is tried, and its failure is all that is told.
+fn only(method: &str) -> Table {
+    let auth = table([("method", text(method))]);
+    table([("auth", handfast_core::Value::Table(auth))])
+}
+
+#[test]
+fn what_a_containers_agent_says_wrong_is_told() {
+    const HINT: &str = "the task needs a role (ECS), the service account an association (EKS Pod Identity)";
+    const KEYS: &str = r#"{"AccessKeyId":"ASIA1","SecretAccessKey":"x","Token":"t"}"#;
+    let agent = service(&[
+        ("/none", 200, "{}"),
+        ("/half", 200, r#"{"AccessKeyId":"ASIA1","SecretAcc"#),
+        ("/failed", 200, r#"{"Code":"AssumeRoleUnauthorizedAccess","Message":"hunter2"}"#),
+        ("/keys", 200, KEYS),
+        ("/busy", 503, "hunter2"),
+        ("/refused", 400, "hunter2"),
+    ]);
+    let aws = Aws::saying(vec![secret("there")]);
+    let at =
+        |path: &str| aws.variables().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}{path}", agent.address()));
+    for (path, told) in [
+        ("/none", "Malformed: ~: the answer of http://127.0.0.1:PORT holds no keys | no hint".to_owned()),
+        ("/half", "Malformed: ~: the answer of http://127.0.0.1:PORT holds no keys | no hint".to_owned()),
+        ("/failed", "Denied: ~: http://127.0.0.1:PORT gets no keys for the role | the role must be there still, and its trust policy must name the service that runs this".to_owned()),
+        ("/busy", format!("Unavailable: ~: http://127.0.0.1:PORT answered 503 Service Unavailable | {HINT}")),
+        ("/refused", format!("Denied: ~: http://127.0.0.1:PORT answered 400 Bad Request | {HINT}")),
+        ("/gone", format!("Denied: ~: http://127.0.0.1:PORT answered 404 Not Found | {HINT}")),
+    ] {
+        let told = told.replace('~', &format!("{READ}: cannot get the container's AWS credentials"));
+        assert_eq!(said(&error(only("container"), at(path))), told);
+    }
+    run(async { assert_eq!(instance(only("container"), at("/keys")).value("aws:sm/web/db").await, b"there") });
+    let token = at("/keys").with_credential("AWS_CONTAINER_AUTHORIZATION_TOKEN", "hunter\n2");
+    let told = said(&error(only("container"), token));
+    let why = "`AWS_CONTAINER_AUTHORIZATION_TOKEN` has a line break in it";
+    assert_eq!(told, format!("Denied: {READ}: cannot get the container's AWS credentials: {why} | no hint"));
+    // A token's file that is not there is no secret that is not there.
+    let file = at("/keys").with("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token");
+    let told = said(&error(only("container"), file));
+    assert!(
+        told.starts_with(&format!(
+            "Denied: {READ}: cannot get the container's AWS credentials: cannot read the token: "
+        )),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_containers_token_goes_to_no_other_machine_in_clear_text() {
+    let aws = Aws::saying(vec![secret("there")]);
+    for (url, why) in [
+        ("http://192.0.2.1/v1", "is in clear text and leaves this machine"),
+        ("http://169.254.170.3/v1", "is in clear text and leaves this machine"),
+        ("http://localhost.example.org/v1", "is in clear text and leaves this machine"),
+        ("http://[fd00:ec2::24]/v1", "is in clear text and leaves this machine"),
+        ("ftp://127.0.0.1/v1", "is no https:// URL"),
+        ("127.0.0.1/v1", "is no URL"),
+    ] {
+        let variables = aws.variables().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+        let hint = "ECS and EKS set it: an https:// address, loopback, 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]";
+        let told = format!(
+            "Denied: {READ}: cannot get the container's AWS credentials: `AWS_CONTAINER_CREDENTIALS_FULL_URI` {why} | {hint}"
+        );
+        assert_eq!(said(&error(only("container"), variables)), told);
+    }
+}
+
+#[test]
+fn a_containers_token_file_is_read_again_for_new_keys() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let agent = Server::serve(listener, None, |request, stream| {
+        let id = request.header("authorization").unwrap_or("none").to_owned();
+        let keys = format!(r#"{{"AccessKeyId":"ASIA-{id}","SecretAccessKey":"x","Token":"t"}}"#);
+        write_answer(stream, 200, &[], keys.as_bytes())
+    });
+    let over = refusal("ExpiredTokenException", "The security token included in the request is expired");
+    let aws = Aws::saying(vec![secret("first"), over, secret("second")]);
+    let token = aws.files.write("token", "one\n");
+    let variables = aws
+        .variables()
+        .with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.address())
+        .with("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.to_str().expect("text"));
+    run(async {
+        let instance = instance(Table::default(), variables);
+        assert_eq!(instance.value("aws:sm/web/db").await, b"first");
+        aws.files.write("token", "two\n");
+        assert_eq!(instance.value("aws:sm/web/db").await, b"second");
+    });
+    let tokens: Vec<String> =
+        agent.requests().iter().filter_map(|request| request.header("authorization").map(str::to_owned)).collect();
+    assert_eq!(tokens, ["one", "two"]);
+    let last = aws.asked_of_the_store().pop().expect("it was asked");
+    assert!(last.header("authorization").is_some_and(|text| text.contains("Credential=ASIA-two/")));
+}
+
+#[test]
+fn what_a_metadata_service_says_wrong_is_told() {
+    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+    const TOKEN: (&str, u16, &str) = ("/latest/api/token", 200, "token");
+    const KEYS: &str = "cannot get this machine's AWS credentials";
+    let denied = |why: &str| {
+        format!(
+            "Denied: {READ}: no AWS credentials: machine: {why} | this one way is pinned: set it up, or take `auth` and \
+             `profile` out of [providers.aws]"
+        )
+    };
+    let aws = Aws::saying(vec![secret("there")]);
+    let cases: [(&'static [(&'static str, u16, &'static str)], String); 7] = [
+        (&[], denied("http://127.0.0.1:PORT is no metadata service of version 2: it answered 404")),
+        (
+            &[("/latest/api/token", 403, "hunter2")],
+            denied("the metadata service of http://127.0.0.1:PORT is switched off"),
+        ),
+        (&[TOKEN], denied("http://127.0.0.1:PORT has no role for this machine")),
+        (
+            &[TOKEN, (ROLES, 200, "<html> hunter2")],
+            format!("Malformed: {READ}: {KEYS}: the answer of http://127.0.0.1:PORT is no name | no hint"),
+        ),
+        (
+            &[TOKEN, (ROLES, 401, "hunter2")],
+            format!("Denied: {READ}: {KEYS}: http://127.0.0.1:PORT answered 401 Unauthorized | no hint"),
+        ),
+        (
+            &[TOKEN, (ROLES, 200, "web"), ("/latest/meta-data/iam/security-credentials/web", 500, "hunter2")],
+            format!("Unavailable: {READ}: {KEYS}: http://127.0.0.1:PORT answered 500 Internal Server Error | no hint"),
+        ),
+        (
+            &[
+                TOKEN,
+                (ROLES, 200, "web"),
+                ("/latest/meta-data/iam/security-credentials/web", 200, r#"{"Code":"Failed"}"#),
+            ],
+            format!(
+                "Denied: {READ}: {KEYS}: http://127.0.0.1:PORT gets no keys for the role | the role must be there still, and its \
+                 trust policy must name the service that runs this"
+            ),
+        ),
+    ];
+    for (answers, told) in cases {
+        let service = service(answers);
+        let variables = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
+        assert_eq!(said(&error(only("imds"), variables)), told);
+    }
+}
+
+#[test]
+fn a_machine_that_does_not_answer_may_be_one_hop_too_far() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let told =
+        said(&error(only("imds"), machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")));
+    let why = "no AWS credentials: machine: cannot ask http://127.0.0.1:PORT: connection refused (a container on EC2 is answered \
+               where the machine's hop limit is 2 or more)";
+    assert!(told.starts_with(&format!("Denied: {READ}: {why} | ")), "{told}");
+}
+
+#[test]
+fn a_machines_region_that_cannot_be_told_is_said_to_be_missing() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let bad = service(&[("/latest/api/token", 200, "token"), ("/latest/meta-data/placement/region", 500, "hunter2")]);
+    let without = || aws.with_keys().with("AWS_REGION", "").with("HOME", "/nowhere");
+    let there =
+        without().with("AWS_EC2_METADATA_DISABLED", "").with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &bad.address());
+    let told = "Unavailable: cannot ask for this machine's region: http://127.0.0.1:PORT answered 500 Internal Server Error | no hint";
+    assert_eq!(said(&error(Table::default(), there)), told);
+    let none = without().with("AWS_PROFILE", "web");
+    let told = "Denied: no AWS region: neither `AWS_REGION` nor `AWS_DEFAULT_REGION` is set, the profile `web` has none, and \
+                `AWS_EC2_METADATA_DISABLED` is true | set `region` in [providers.aws], or AWS_REGION";
+    assert_eq!(said(&error(Table::default(), none)), told);
+}
+
+#[test]
+fn a_metadata_services_address_that_is_none_is_told() {
+    const KEYS: &str = "cannot get this machine's AWS credentials";
+    let aws = Aws::saying(vec![secret("there")]);
+    let mode = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv5");
+    let told = format!(
+        "Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` is \"ipv5\", expected \"IPv4\" or \"IPv6\" | no hint"
+    );
+    assert_eq!(said(&error(only("imds"), mode)), told);
+    let address = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254");
+    let told = format!("Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is no URL | no hint");
+    assert_eq!(said(&error(only("imds"), address)), told);
+}
+
+/// An environment whose metadata service may be asked.
+fn machine(aws: &Aws) -> Variables {
+    aws.variables().with("AWS_EC2_METADATA_DISABLED", "")
+}

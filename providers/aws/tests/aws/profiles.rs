@@ -1,0 +1,121 @@
+//! The shared files: what of a profile is taken, and what is refused.
+
+use handfast_core::Table;
+use handfast_testkit::{Variables, run};
+
+use crate::cloud::{Aws, error, instance, keys, said, secret};
+
+const READ: &str = "cannot read the secret `web/db`";
+const INSTEAD: &str = "use a role of the machine, the task or the pod; or `aws configure export-credentials --format env` where there is \
+                       one who can log in, for keys in the environment";
+
+/// An environment with this as the configuration's file.
+fn with(aws: &Aws, config: &str) -> Variables {
+    let path = aws.files.write("config", config);
+    aws.variables().with("AWS_CONFIG_FILE", path.to_str().expect("text")).with("AWS_PROFILE", "web")
+}
+
+#[test]
+fn a_profile_that_needs_a_program_a_browser_or_a_hand_is_refused_with_what_to_use_instead() {
+    let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1")]);
+    let role = "role_arn = arn:aws:iam::1:role/web\n";
+    for (profile, why, hint) in [
+        ("credential_process = /bin/keys\n", "`credential_process` is a program, and handfast starts none", INSTEAD),
+        (
+            "sso_session = corp\nsso_account_id = 1\n",
+            "it is one of IAM Identity Center (SSO), whose login needs a browser",
+            INSTEAD,
+        ),
+        ("sso_start_url = https://x\n", "it is one of IAM Identity Center (SSO), whose login needs a browser", INSTEAD),
+        ("login_session = arn:aws:iam::1:user/web\n", "it is one of `aws login`, which needs a browser", INSTEAD),
+        (
+            &format!("{role}source_profile = base\nmfa_serial = arn:aws:iam::1:mfa/web\n"),
+            "`mfa_serial` asks for a code, and nobody is there to type one",
+            INSTEAD,
+        ),
+        (
+            "aws_access_key_id = AKIA\n",
+            "of `aws_access_key_id` and `aws_secret_access_key` one is missing",
+            "a profile has both, or neither",
+        ),
+        (
+            &format!("{role}credential_source = Lambda\n"),
+            "`credential_source` is \"Lambda\"",
+            "Environment, EcsContainer or Ec2InstanceMetadata",
+        ),
+        (role, "its role has neither `source_profile` nor `credential_source`", "no hint"),
+        (&format!("{role}source_profile = web-2\n[profile web-2]\nregion = x\n"), "it has no keys", "no hint"),
+        (&format!("{role}source_profile = none\n"), "there is none in `~`", "no hint"),
+    ] {
+        let variables = with(&aws, &format!("[profile web]\n{profile}"));
+        let told = said(&error(Table::default(), variables));
+        let told =
+            told.replace(aws.files.file("config").as_str(), "~").replace("web-2", "web").replace("`none`", "`web`");
+        assert_eq!(told, format!("Denied: {READ}: no AWS credentials in the profile `web`: {why} | {hint}"));
+        assert!(aws.server.requests().is_empty());
+    }
+}
+
+#[test]
+fn a_roles_source_may_be_the_environment_and_where_it_is_not_there_that_is_told() {
+    let config = "[profile web]\nrole_arn = arn:aws:iam::1:role/web\ncredential_source = Environment\n";
+    let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1")]);
+    // Pinned, since else the keys in the environment come first.
+    let pinned = || handfast_testkit::table([("profile", handfast_testkit::text("web"))]);
+    let path = aws.files.write("config", config);
+    let path = path.to_str().expect("text");
+    run(async {
+        let instance = instance(pinned(), aws.with_keys().with("AWS_CONFIG_FILE", path));
+        assert_eq!(instance.value("aws:sm/web/db").await, b"there");
+    });
+    let (request, fields) = aws.asked_of_sts().remove(0);
+    assert!(fields.iter().any(|field| field == "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fweb"), "{fields:?}");
+    assert!(request.header("authorization").is_some_and(|text| text.contains("Credential=ASIAEXAMPLE/")));
+    let told = said(&error(pinned(), aws.variables().with("AWS_CONFIG_FILE", path)));
+    let why = "its source is not there: `AWS_ACCESS_KEY_ID` is not set";
+    assert_eq!(told, format!("Denied: {READ}: no AWS credentials in the profile `web`: {why} | no hint"));
+}
+
+#[test]
+fn a_profile_that_says_where_aws_is_is_not_taken_for_one_that_does_not() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let keys = "aws_access_key_id = AKIA\naws_secret_access_key = x\n";
+    for (line, key) in [("endpoint_url = https://aws.internal\n", "endpoint_url"), ("services = own\n", "services")] {
+        let config = format!("[profile web]\n{keys}{line}");
+        // Said elsewhere, it does not count.
+        run(async {
+            let instance = instance(Table::default(), with(&aws, &config));
+            assert_eq!(instance.value("aws:sm/web/db").await, b"there");
+        });
+        let told = said(&error(Table::default(), with(&aws, &config).with("AWS_ENDPOINT_URL", "")));
+        assert_eq!(
+            told,
+            format!(
+                "Denied: {READ}: no AWS credentials in the profile `web`: it has `{key}`, which says where AWS is, and is not read \
+                 from there | set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \
+                 \"true\" for AWS' own names"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_profile_with_a_region_alone_is_passed_over() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let told = said(&error(Table::default(), with(&aws, "[profile web]\nregion = us-east-1\n")));
+    assert!(told.contains("; profile: the profile `web` has neither keys nor a role; container: "), "{told}");
+}
+
+#[test]
+fn files_that_may_not_be_read_are_told() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let variables = aws.variables().with("AWS_CONFIG_FILE", "/proc/self/mem");
+    let told = said(&error(Table::default(), variables));
+    assert!(told.starts_with(&format!("Denied: {READ}: cannot read AWS' profiles: ")), "{told}");
+    let told = said(&error(Table::default(), aws.variables()));
+    assert!(told.contains("profile: no profile `default` in any file: `HOME` is not set; "), "{told}");
+    assert!(
+        told.ends_with("| set up one of these; which one is to be taken can be pinned by `auth = { method = … }`"),
+        "{told}"
+    );
+}
