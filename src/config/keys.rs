@@ -8,7 +8,7 @@ pub const APP: &[Key] = &[
     Key::new(
         "user",
         Kind::String,
-        "The app's user: a name, a uid, or \"uid:gid\". Started as root without it: 65532:65532.",
+        "The app's user: a name, a uid, or \"uid:gid\"; default: as handfast was started, and started as root 65532:65532.",
     ),
     Key::new("allow_root", Kind::Boolean, "Allows uid 0 as the app's user.").default("false"),
     Key::new(
@@ -19,7 +19,7 @@ pub const APP: &[Key] = &[
     Key::new(
         "keep_capabilities",
         Kind::Strings,
-        "The capabilities that stay, in all five sets: [\"NET_BIND_SERVICE\"].",
+        "The capabilities that stay, in all five sets, such as [\"NET_BIND_SERVICE\"].",
     )
     .default("[]"),
     Key::new("core_dumps", Kind::Boolean, "Leaves RLIMIT_CORE as found instead of 0.").default("false"),
@@ -32,7 +32,11 @@ pub const APP: &[Key] = &[
 
 /// `[files]`: where files go.
 pub const FILES: &[Key] = &[
-    Key::new("dir", Kind::String, "The files directory, on a tmpfs or ramfs. Without it each secret is a descriptor."),
+    Key::new(
+        "dir",
+        Kind::String,
+        "The files directory, on a tmpfs or ramfs; default: none, and each secret is a descriptor.",
+    ),
     Key::new("mode", Kind::Mode, "The mode of each file.").default("\"0400\""),
     Key::new("size", Kind::Size, "The size of a mount of handfast's own.").default("\"1MiB\""),
     Key::new("swap", Kind::Choice(&["warn", "refuse"]), "What happens where a target can be swapped out.")
@@ -59,17 +63,21 @@ pub const PROVIDER: &[Key] =
 
 /// `[secrets.NAME]`: one secret.
 pub const SECRET: &[Key] = &[
-    Key::new("from", Kind::String, "The reference: <provider>:<locator>[?key=value][#field]."),
+    Key::new("from", Kind::String, "The reference: `<provider>:<locator>[?key=value][#field]`."),
     Key::new(
         "file",
         Kind::String,
-        "The file's name in the files directory; default: the secret's name. For `#*` a pattern such as \"db-*\".",
+        "The file's name in the files directory, for several values a pattern such as \"db-*\"; default: the secret's name, and `*`.",
     ),
-    Key::new("fd", Kind::Descriptor, "The descriptor's number, or \"auto\": the lowest free from 3, in order of name."),
+    Key::new(
+        "fd",
+        Kind::Descriptor,
+        "The descriptor's number, or \"auto\": the lowest free from 3, in order of name; default: \"auto\" without a files directory.",
+    ),
     Key::new("path_env", Kind::String, "The app's variable that gets the path."),
     Key::new("fd_env", Kind::String, "The app's variable that gets the descriptor's number."),
-    Key::new("mode", Kind::Mode, "The file's mode, over [files] mode."),
-    Key::new("owner", Kind::String, "The file's owner, \"uid:gid\", over [app] user."),
+    Key::new("mode", Kind::Mode, "The file's mode; default: [files] mode."),
+    Key::new("owner", Kind::String, "The file's owner, \"uid:gid\"; default: [app] user."),
     Key::new("optional", Kind::Boolean, "A secret that is not found is no failure.").default("false"),
     Key::later("on_change"),
     Key::new(
@@ -88,4 +96,4 @@ pub const LATER_TABLES: &[&str] = &["templates"];
 const CA_FILE: Key =
     Key::new("ca_file", Kind::String, "A PEM file of certificate authorities, besides the built-in roots.");
 const ROOTS: Key =
-    Key::new("roots", Kind::Choice(&["builtin", "none"]), "\"none\": only those of ca_file.").default("\"builtin\"");
+    Key::new("roots", Kind::Choice(&["builtin", "none"]), "\"none\": only those of `ca_file`.").default("\"builtin\"");

@@ -24,11 +24,16 @@ pub fn schema() -> Vec<u8> {
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "app": object(&[keys::APP]),
-            "files": object(&[keys::FILES]),
-            "fetch": object(&[keys::FETCH]),
-            "providers": { "type": "object", "additionalProperties": { "anyOf": providers } },
+            "app": described("What the app is and may do.", object(&[keys::APP])),
+            "files": described("Where files go.", object(&[keys::FILES])),
+            "fetch": described("How secrets are fetched.", object(&[keys::FETCH])),
+            "providers": {
+                "description": "The providers by the first part of a reference; one that needs no setting needs no table.",
+                "type": "object",
+                "additionalProperties": { "anyOf": providers },
+            },
             "secrets": {
+                "description": "The secrets by name; those in variables and on the command line need no table.",
                 "type": "object",
                 "propertyNames": { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$" },
                 "additionalProperties": object(&[keys::SECRET]),
@@ -38,6 +43,11 @@ pub fn schema() -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(&schema).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+fn described(description: &str, mut schema: Value) -> Value {
+    schema["description"] = json!(description);
+    schema
 }
 
 fn object(groups: &[&[Key]]) -> Value {

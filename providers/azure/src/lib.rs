@@ -32,7 +32,7 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "vault",
             Kind::String,
-            "The vault of references that name none: its name, or its address such as https://web.vault.azure.net.",
+            "The vault of references that name none: its name, or its address such as https://web.vault.azure.net; default: each reference names its vault.",
         ),
         Key::new(
             "cloud",

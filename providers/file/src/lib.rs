@@ -19,7 +19,8 @@ pub const DEFINITION: Definition = Definition {
         "root",
         Kind::String,
         "Only files below this directory are read; links below it must be relative.",
-    )],
+    )
+    .default("\"/\"")],
     parameters: &[],
     writes: false,
     bootstrap: &[],

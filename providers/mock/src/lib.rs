@@ -20,19 +20,20 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "values",
             Kind::StringTable,
-            "The secrets by name; with it, only these exist. Without it `mock:db` is `mock-db`.",
+            "The secrets by name, and only these exist; default: every one exists, and `mock:db` is `mock-db`.",
         ),
-        Key::new("latency", Kind::Duration, "How long each request takes.").default("0s"),
+        Key::new("latency", Kind::Duration, "How long each request takes.").default("\"0s\""),
         Key::new(
             "fail",
             Kind::Choice(&["unavailable", "denied", "not-found", "untrusted", "malformed"]),
-            "How each request fails.",
+            "How each request fails; default: none does.",
         ),
         Key::new(
             "fail_first",
             Kind::Integer(0, 1_000_000),
             "How many requests for each secret fail before one succeeds.",
-        ),
+        )
+        .default("0"),
         Key::later("rotate_every"),
     ],
     parameters: &[],

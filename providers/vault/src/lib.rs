@@ -31,11 +31,11 @@ pub const DEFINITION: Definition = Definition {
             "Where Vault is: https://host:port, or unix:///path of an agent's socket; default: VAULT_ADDR.",
         ),
         Key::new("namespace", Kind::String, "The namespace of every request; default: VAULT_NAMESPACE."),
-        Key::new("auth", Kind::Table(auth::KEYS), "How to log in; default: the token in VAULT_TOKEN."),
+        Key::new("auth", Kind::Table(auth::KEYS), "How to log in; default: VAULT_TOKEN, else VAULT_AUTH_METHOD."),
         Key::new(
             "mounts",
             Kind::StringTable,
-            "What a mount is: \"kv-v1\", \"kv-v2\" or \"other\"; one that is not here is asked for, once.",
+            "What a mount is: \"kv-v1\", \"kv-v2\" or \"other\"; default: Vault is asked, once for each mount.",
         ),
         Key::new(
             "danger_plaintext",

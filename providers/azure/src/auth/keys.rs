@@ -30,7 +30,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "token_file",
         Kind::String,
-        "The file with the cluster's token, default: AZURE_FEDERATED_TOKEN_FILE; or for `token-file` with a token for Key Vault.",
+        "The file with the cluster's token, or for `token-file` with one for Key Vault; default: AZURE_FEDERATED_TOKEN_FILE.",
     ),
     Key::new("resource_id", Kind::String, "A user-assigned identity's resource id."),
     Key::new("object_id", Kind::String, "A user-assigned identity's object id."),

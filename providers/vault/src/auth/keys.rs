@@ -4,7 +4,11 @@ use handfast_core::keys::{Key, Kind};
 
 /// The keys, each for the methods that take it.
 pub const KEYS: &[Key] = &[
-    Key::new("method", Kind::String, "How to log in."),
+    Key::new(
+        "method",
+        Kind::String,
+        "How to log in: token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure or gcp.",
+    ),
     Key::new("mount", Kind::String, "Where the method is mounted, below `auth/`; default: the method's name."),
     Key::new("role", Kind::String, "The role to log in as."),
     Key::new(
@@ -15,7 +19,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "token_file",
         Kind::String,
-        "The file of a token: Vault's, an agent's sink, or a pod's service account's.",
+        "The file of a token: Vault's, an agent's sink, or for `kubernetes` a service account's; default: the pod's own for `kubernetes`.",
     ),
     Key::new("token_env", Kind::CredentialVariable, "The variable with a token."),
     Key::new("jwt_file", Kind::String, "The file of a JSON web token, read at each login."),
