@@ -129,7 +129,7 @@ fn command() -> Command {
     let policy = Command::new("policy")
         .about("Print the least-privilege policy that the references need, in the store's own language")
         .args(options())
-        .arg(online("Ask the store what its mounts are, where the configuration does not say it"))
+        .arg(online("Ask the store for what the configuration does not say, such as the kind of a mount"))
         .arg(
             Arg::new("provider").value_name("PROVIDER").help("Whose policy, where more than one is in use: vault, eu"),
         );
