@@ -5,6 +5,8 @@
 
 use std::process::{Command, Output, Stdio};
 
+use handfast::cli;
+
 use crate::pages::{Block, Page, docs};
 use crate::support::{Directory, PATH, Run, needs_root, program, programs, require};
 
@@ -91,6 +93,52 @@ fn each_manifest_is_yaml() {
         let text = std::fs::read_to_string(crate::pages::root().join("examples").join(example)).expect("it is there");
         assert!(parse(&text).status.success(), "{example}");
     }
+}
+
+#[test]
+fn what_a_manifest_starts_is_a_command_of_handfasts() {
+    let mut seen = 0;
+    for (page, block) in blocks("yaml") {
+        for line in &block.lines {
+            let Some((_, list)) = line.split_once("command: [").or_else(|| line.split_once("args: [")) else {
+                continue;
+            };
+            let list = list.split(']').next().expect("there is a first");
+            let mut words: Vec<&str> = list.split(", ").map(|word| word.trim_matches('"')).collect();
+            if words[0].ends_with("/handfast") {
+                words.remove(0);
+            } else if !["run", "init", "check", "install"].contains(&words[0]) {
+                continue;
+            }
+            seen += 1;
+            // The app may be in `args`, below.
+            let app = (words.last() == Some(&"--")).then_some("app");
+            let parsed = cli::parse(["handfast"].into_iter().chain(words).chain(app).map(Into::into));
+            assert!(parsed.is_ok(), "{}:{}: {line}: {parsed:?}", page.name, block.line);
+        }
+    }
+    assert!(seen >= 5, "only {seen} commands were seen");
+}
+
+#[test]
+fn the_references_of_a_manifest_pass_their_check() {
+    let mut seen = 0;
+    for (page, block) in blocks("yaml") {
+        let pairs = block.lines.iter().filter_map(|line| {
+            let (_, rest) = line.split_once("{ name: ")?;
+            let (name, rest) = rest.split_once(", value: ")?;
+            Some((name, rest.trim_end_matches(" }").trim_matches('"')))
+        });
+        let pairs: Vec<(&str, &str)> = pairs.collect();
+        if !pairs.iter().any(|(_, value)| value.starts_with("handfast:")) {
+            continue;
+        }
+        seen += 1;
+        let run = pairs.iter().fold(Run::command("check"), |run, (name, value)| run.env(name, value));
+        let outcome = run.start();
+        assert_eq!(outcome.code, 0, "{}:{}: {outcome:?}", page.name, block.line);
+    }
+    assert!(seen >= 2, "only {seen} manifests have references");
 }
 
 #[test]
