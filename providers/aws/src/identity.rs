@@ -11,7 +11,7 @@ use handfast_http::Client;
 use tokio::sync::OnceCell;
 
 use crate::credentials::{Credentials, Settings};
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, partition};
 use crate::settings::options;
 use crate::signature::{Keys, Moment, Post};
 
@@ -90,13 +90,7 @@ fn endpoint(region: Option<&str>) -> Result<(String, &str), ProviderError> {
         let message = format!("cannot sign as an AWS identity: \"{}\" is no region", excerpt(region));
         return Err(ProviderError::new(ErrorKind::Denied, message).hint("AWS_REGION is such as \"eu-west-1\""));
     }
-    let domain = match region {
-        _ if region.starts_with("cn-") => "amazonaws.com.cn",
-        _ if region.starts_with("eusc-") => "amazonaws.eu",
-        _ if region.starts_with("us-iso-") => "c2s.ic.gov",
-        _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
-        _ => "amazonaws.com",
-    };
+    let domain = partition(region).domain;
     Ok((format!("sts.{region}.{domain}"), region))
 }
 
