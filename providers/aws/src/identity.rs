@@ -129,6 +129,7 @@ mod tests {
             (Some("eu-west-1"), "https://sts.eu-west-1.amazonaws.com/", "/eu-west-1/sts/aws4_request"),
             (Some("cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn/", "/cn-north-1/sts/aws4_request"),
             (Some("us-gov-west-1"), "https://sts.us-gov-west-1.amazonaws.com/", "/us-gov-west-1/sts/"),
+            (Some("us-isof-south-1"), "https://sts.us-isof-south-1.csp.hci.ic.gov/", "/us-isof-south-1/sts/"),
         ] {
             let request = signed(keys(), region).unwrap();
             assert_eq!(request.url, url);
