@@ -6,7 +6,7 @@ mod support;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use handfast_testservers::{AwsMetadata, Moto, random};
+use handfast_testservers::{Authority, AwsMetadata, Fault, FaultProxy, Moto, random};
 use serde_json::json;
 use support::{Directory, Outcome, Run, canary, hex};
 
@@ -158,6 +158,23 @@ fn a_role_of_the_configuration_is_assumed_on_top() {
     outcome.says("`aws`: 2 requests");
     let wrong = scene.with("external_id = \"x\"\n");
     wrong.start().refused(78, "`external_id` is of a role, and there is none");
+}
+
+#[test]
+fn sts_on_a_bad_day_is_asked_again() {
+    let Some(scene) = Scene::of_roles() else { return };
+    let ((id, secret), role) = (scene.moto.access_key(), scene.role());
+    for fault in [Fault::Status(503), Fault::Reset, Fault::Truncated, Fault::RetryAfter(429, "1".into())] {
+        let (authority, files) = (Authority::new(), Directory::new());
+        let pem = scene.moto.authority().pem();
+        let both = files.write("both.pem", format!("{pem}{}", authority.pem()));
+        let proxy = FaultProxy::in_front_of(scene.moto.address(), &pem, &authority);
+        proxy.add(fault.clone().on("/").times(2));
+        let run = scene.with(&format!("role_arn = \"{role}\"\n")).env("AWS_ACCESS_KEY_ID", id);
+        let run = run.env("AWS_SECRET_ACCESS_KEY", secret).env("AWS_CA_BUNDLE", &both);
+        scene.arrived(&run.env("AWS_ENDPOINT_URL_STS", proxy.address()).start());
+        assert_eq!(proxy.lines(), ["POST /"; 3], "{fault:?}");
+    }
 }
 
 #[test]

@@ -174,7 +174,10 @@ fn a_policy_made_online_names_what_aws_says() {
     let operator = || as_operator(Run::command("policy"), moto);
     let db = format!("aws:sm/{name}/db#password");
     // A secret whose key is AWS' own needs no right to decrypt.
-    assert_eq!(policy(operator(), &[db.clone()]), [(json!("secretsmanager:GetSecretValue"), made["ARN"].clone())]);
+    assert_eq!(
+        policy(operator(), std::slice::from_ref(&db)),
+        [(json!("secretsmanager:GetSecretValue"), made["ARN"].clone())]
+    );
     let all =
         [db.clone(), format!("aws:sm/{name}/own-key"), format!("aws:ssm/{name}/api"), format!("aws:ssm/{name}/*")];
     let parameters = format!("arn:aws:ssm:us-east-1:123456789012:parameter/{name}");

@@ -11,7 +11,7 @@ use handfast_http::Client;
 use tokio::sync::OnceCell;
 
 use crate::credentials::{Credentials, Settings};
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, partition};
 use crate::settings::options;
 use crate::signature::{Keys, Moment, Post};
 
@@ -90,13 +90,7 @@ fn endpoint(region: Option<&str>) -> Result<(String, &str), ProviderError> {
         let message = format!("cannot sign as an AWS identity: \"{}\" is no region", excerpt(region));
         return Err(ProviderError::new(ErrorKind::Denied, message).hint("AWS_REGION is such as \"eu-west-1\""));
     }
-    let domain = match region {
-        _ if region.starts_with("cn-") => "amazonaws.com.cn",
-        _ if region.starts_with("eusc-") => "amazonaws.eu",
-        _ if region.starts_with("us-iso-") => "c2s.ic.gov",
-        _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
-        _ => "amazonaws.com",
-    };
+    let domain = partition(region).domain;
     Ok((format!("sts.{region}.{domain}"), region))
 }
 
@@ -135,6 +129,7 @@ mod tests {
             (Some("eu-west-1"), "https://sts.eu-west-1.amazonaws.com/", "/eu-west-1/sts/aws4_request"),
             (Some("cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn/", "/cn-north-1/sts/aws4_request"),
             (Some("us-gov-west-1"), "https://sts.us-gov-west-1.amazonaws.com/", "/us-gov-west-1/sts/"),
+            (Some("us-isof-south-1"), "https://sts.us-isof-south-1.csp.hci.ic.gov/", "/us-isof-south-1/sts/"),
         ] {
             let request = signed(keys(), region).unwrap();
             assert_eq!(request.url, url);

@@ -98,8 +98,13 @@ fn a_region_is_an_arns_else_the_settings_else_a_variables_else_the_profiles() {
 #[test]
 fn a_vpcs_endpoint_is_asked_in_place_of_its_service_and_of_no_other() {
     let proxy = Refusing::new();
-    let vpce = "vpce-0123456789abcdef0-abcdefgh.secretsmanager.eu-west-1.vpce.amazonaws.com";
-    let variables = Variables::default().with("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("https://{vpce}"));
-    let expected = [format!("CONNECT {vpce}:443"), "CONNECT ssm.eu-west-1.amazonaws.com:443".into()];
-    assert_eq!(proxy.asked(Some("eu-west-1"), variables, BOTH), expected);
+    let vpce = "vpce-0123456789abcdef0-abcdefgh.secretsmanager.us-east-1.vpce.amazonaws.com";
+    // FIPS is of AWS' own names: the SDKs refuse both at once, where each service is asked as it is said for it here.
+    for (fips, parameters) in [("false", "ssm.us-east-1.amazonaws.com"), ("true", "ssm-fips.us-east-1.amazonaws.com")] {
+        let variables = Variables::default()
+            .with("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("https://{vpce}"))
+            .with("AWS_USE_FIPS_ENDPOINT", fips);
+        let expected = [vpce, parameters].map(|host| format!("CONNECT {host}:443"));
+        assert_eq!(proxy.asked(Some("us-east-1"), variables, BOTH), expected);
+    }
 }

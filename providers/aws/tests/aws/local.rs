@@ -10,8 +10,11 @@ use crate::cloud::{Aws, error, instance, refusal, said, secret};
 
 const READ: &str = "cannot read the secret `web/db`";
 
-/// A service that answers these paths, each with a status and a body; 404 to all others.
-fn service(answers: &'static [(&'static str, u16, &'static str)]) -> Server {
+/// A path, and how it is answered: a status and a body.
+type Answers = &'static [(&'static str, u16, &'static str)];
+
+/// A service that answers these paths; 404 to all others.
+fn service(answers: Answers) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     Server::serve(listener, None, move |request, stream| {
         let found = answers.iter().find(|(path, ..)| *path == request.path);
@@ -128,7 +131,7 @@ fn what_a_metadata_service_says_wrong_is_told() {
         )
     };
     let aws = Aws::saying(vec![secret("there")]);
-    let cases: [(&'static [(&'static str, u16, &'static str)], String); 7] = [
+    let cases: [(Answers, String); 7] = [
         (&[], denied("http://127.0.0.1:PORT is no metadata service of version 2: it answered 404")),
         (
             &[("/latest/api/token", 403, "hunter2")],

@@ -6,6 +6,7 @@ mod cloud;
 mod endpoints;
 mod local;
 mod log;
+mod order;
 mod profiles;
 mod references;
 mod refusals;

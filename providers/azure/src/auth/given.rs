@@ -20,12 +20,18 @@ struct Given<'a> {
 /// What a way lacks: the settings that do not say it.
 type Lacks = String;
 
+/// What is wrong in the environment, each with a hint.
+type Missing = Vec<(String, String)>;
+
+/// A way, which looks at the environment when it is called.
+type Way<'w> = &'w dyn Fn(&mut Missing) -> Result<Method, Lacks>;
+
 /// The way that is asked for. What is wrong in the environment comes in `missing`, each with a hint.
 pub fn read(
     auth: Option<&Table>,
     environment: &dyn Environment,
     problems: &mut Problems,
-    missing: &mut Vec<(String, String)>,
+    missing: &mut Missing,
 ) -> Method {
     let given = Given { auth, environment };
     for variable in
@@ -104,12 +110,7 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
 }
 
 /// A tenant stands in the token endpoint's path.
-fn check_tenant(
-    auth: &Table,
-    environment: &dyn Environment,
-    problems: &mut Problems,
-    missing: &mut Vec<(String, String)>,
-) {
+fn check_tenant(auth: &Table, environment: &dyn Environment, problems: &mut Problems, missing: &mut Missing) {
     let hint = "it is the id of a directory, or one of its domains";
     match (auth.string("tenant_id"), auth.place("tenant_id")) {
         (Some(tenant), Some(place)) if !is_tenant(tenant) => {
@@ -131,17 +132,18 @@ fn is_tenant(text: &str) -> bool {
 }
 
 impl Given<'_> {
-    /// The first way for which the environment has everything, else the machine's own identity, if it has one.
-    fn first_that_is_there(&self, missing: &mut Vec<(String, String)>) -> Method {
+    /// The first way for which the environment has everything, else the machine's own identity, if it has one. What is wrong with
+    /// those behind the first is nobody's business.
+    fn first_that_is_there(&self, missing: &mut Missing) -> Method {
+        let ways: [(&str, Way<'_>); 4] = [
+            ("client-secret", &|_| self.secret()),
+            ("client-certificate", &|missing| self.certificate(missing)),
+            ("workload-identity", &|_| self.workload()),
+            ("managed-identity", &|missing| self.app_service(missing)),
+        ];
         let mut passed_over = Vec::new();
-        let before = missing.len();
-        for (name, way) in [
-            ("client-secret", self.secret()),
-            ("client-certificate", self.certificate(missing)),
-            ("workload-identity", self.workload()),
-            ("managed-identity", self.app_service(missing)),
-        ] {
-            match way {
+        for (name, way) in ways {
+            match way(missing) {
                 Ok(method) => {
                     if !matches!(method, Method::AppService(..)) {
                         missing.extend(wrong_tenant(self.environment));
@@ -151,7 +153,6 @@ impl Given<'_> {
                 Err(lacks) => passed_over.push(format!("{name}: {lacks}")),
             }
         }
-        debug_assert!(missing.len() >= before);
         self.machine(Some(passed_over), missing).unwrap_or_else(nothing)
     }
 
@@ -168,7 +169,7 @@ impl Given<'_> {
         Ok(Method::Secret(self.application()?, secret))
     }
 
-    fn certificate(&self, missing: &mut Vec<(String, String)>) -> Result<Method, Lacks> {
+    fn certificate(&self, missing: &mut Missing) -> Result<Method, Lacks> {
         let file = self.text("cert_file", "AZURE_CLIENT_CERTIFICATE_PATH")?;
         let key = self.auth.and_then(|auth| auth.string("key_file"));
         let application = self.application()?;
@@ -186,7 +187,7 @@ impl Given<'_> {
         Ok(Method::Workload(self.application()?, Credential::File(file.into())))
     }
 
-    fn app_service(&self, missing: &mut Vec<(String, String)>) -> Result<Method, Lacks> {
+    fn app_service(&self, missing: &mut Missing) -> Result<Method, Lacks> {
         let endpoint = self.environment.variable("IDENTITY_ENDPOINT").ok_or("IDENTITY_ENDPOINT is not set")?;
         if self.environment.credential("IDENTITY_HEADER").is_none() {
             // Azure Arc has it so.
@@ -200,7 +201,7 @@ impl Given<'_> {
         Ok(Method::AppService(self.metadata_url("IDENTITY_ENDPOINT", endpoint, missing)?, self.identity()))
     }
 
-    fn machine(&self, passed_over: Option<Vec<String>>, missing: &mut Vec<(String, String)>) -> Result<Method, Lacks> {
+    fn machine(&self, passed_over: Option<Vec<String>>, missing: &mut Missing) -> Result<Method, Lacks> {
         // The variable of Microsoft's clients for where else the service is.
         let machine = match self.environment.variable("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
             Some(host) => Machine::At(self.metadata_url("AZURE_POD_IDENTITY_AUTHORITY_HOST", host, missing)?),
@@ -223,7 +224,7 @@ impl Given<'_> {
         }
     }
 
-    fn metadata_url(&self, variable: &str, text: &str, missing: &mut Vec<(String, String)>) -> Result<Url, Lacks> {
+    fn metadata_url(&self, variable: &str, text: &str, missing: &mut Missing) -> Result<Url, Lacks> {
         match Address::parse(text, Plaintext::Metadata) {
             Ok(address) if address.unix_socket.is_none() => Ok(address.url),
             Ok(_) => Err(format!("{variable} is a Unix socket")),

@@ -156,6 +156,25 @@ fn a_certificate_that_needs_openssl_is_a_configuration_error_that_says_what_to_d
 }
 
 #[test]
+fn what_is_wrong_with_a_way_that_is_not_taken_is_no_problem() {
+    let variables = || {
+        Variables::default()
+            .with("AZURE_TENANT_ID", TENANT)
+            .with("AZURE_CLIENT_ID", "web")
+            .with("AZURE_CLIENT_CERTIFICATE_PATH", "/app.pfx")
+            .with("IDENTITY_ENDPOINT", "http://10.0.0.1/token")
+            .with_credential("IDENTITY_HEADER", "header")
+    };
+    let missing = |variables| {
+        let outside = Outside { variables, ..Outside::default() };
+        handfast_testkit::configure(&handfast_azure::DEFINITION, Default::default(), &outside).missing()
+    };
+    // The secret is the first way, the certificate the second.
+    assert_eq!(missing(variables().with_credential("AZURE_CLIENT_SECRET", "sesame")), []);
+    assert_eq!(missing(variables()).len(), 1);
+}
+
+#[test]
 fn a_token_in_a_file_is_used_as_it_is() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
