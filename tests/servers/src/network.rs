@@ -11,7 +11,10 @@ pub const LINK_LOCAL: &str = "169.254.169.254";
 
 /// Takes one more address of a network of the test's own: `169.254.170.2/32`, `fd00:ec2::254/128`.
 pub fn take_address(address: &str) {
-    let done = Command::new("ip").args(["address", "add", address, "dev", "lo"]).status().expect("there is ip");
+    // Nobody else has it: IPv6 would ask first, and let nothing listen meanwhile.
+    let unasked = address.contains(':').then_some("nodad");
+    let words = ["address", "add", address, "dev", "lo"].into_iter().chain(unasked);
+    let done = Command::new("ip").args(words).status().expect("there is ip");
     assert!(done.success(), "ip address add {address}");
 }
 
