@@ -24,9 +24,9 @@ mod timing;
 
 use std::error::Error;
 
-use handfast_testservers::{Azure, Delay};
+use handfast_testservers::Azure;
 
-use comparison::{COUNTS, ROUND_TRIP, compare, rounds};
+use comparison::{COUNTS, rounds};
 use contenders::Setting;
 use programs::Programs;
 
@@ -41,7 +41,5 @@ fn main() -> Result<()> {
     }
     let mut setting = Setting::new(&azure, &programs)?;
     footprint::print(&setting)?;
-    compare("no round trip added", &setting, rounds)?;
-    setting.port = Delay::to(setting.port, ROUND_TRIP).port();
-    compare(&format!("{ROUND_TRIP:?} added to each round trip"), &setting, rounds.div_ceil(4))
+    comparison::tables(&mut setting, rounds)
 }
