@@ -13,18 +13,27 @@ use std::process::Command;
 use handfast_testservers::{Directory, Docker};
 
 use crate::images::{busybox, static_program};
-use crate::support::{needs_program, require};
+use crate::machine;
+use crate::support::{find_program, needs_program, require};
 
 #[test]
 fn docker() {
-    follow("docker.md", &[]);
+    follow("docker.md", &[], &[]);
 }
 
 /// With Compose itself.
 #[test]
 fn compose() {
     needs_program!("docker-compose");
-    follow("compose.md", &["examples/compose/compose.yaml"]);
+    follow("compose.md", &["examples/compose/compose.yaml"], &[]);
+}
+
+#[test]
+fn container_images() {
+    needs_program!("openssl");
+    if machine::is_complete(&["go", "initdb", "gosu"]) {
+        follow("container-images.md", &[], &[machine::build_postgres]);
+    }
 }
 
 /// What to do, and the line of the page that says so.
@@ -33,14 +42,15 @@ enum Step {
     Command { line: usize, words: String, prints: Vec<String> },
 }
 
-/// In a directory that begins with copies of files of the repository.
-fn follow(page: &str, files: &[&str]) {
+/// In a directory that begins with copies of files of the repository, on an engine that has these images too.
+fn follow(page: &str, files: &[&str], images: &[fn(&Docker)]) {
     let Some(docker) = Docker::start() else { return };
     let busybox = busybox();
     if !require(busybox.is_some(), "busybox (Debian: busybox-static)") {
         return;
     }
     build_images(&docker, &busybox.expect("it was found"));
+    images.iter().for_each(|build| build(&docker));
     let (place, bin) = (Directory::new(), Directory::new());
     client(&docker, &bin);
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -56,7 +66,9 @@ fn follow(page: &str, files: &[&str]) {
             Step::Command { line, words, prints } => {
                 let mut shell = Command::new("bash");
                 shell.arg("-c").arg(&words).current_dir(place.path());
-                let output = shell.env("PATH", bin.path().display().to_string() + ":/usr/bin:/bin").output();
+                let go =
+                    find_program("go").and_then(|go| Some(format!(":{}", go.parent()?.display()))).unwrap_or_default();
+                let output = shell.env("PATH", bin.path().display().to_string() + ":/usr/bin:/bin" + &go).output();
                 let output = output.expect("bash starts");
                 let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
                 let found: Vec<&str> = err.lines().filter(|line| is_ours(line)).chain(out.lines()).collect();
@@ -96,7 +108,9 @@ const CLIENT: &str = r#"#!/bin/sh
 verb=$1; shift
 case $verb in
     compose) exec docker-compose --host unix://@SOCKET@ --file compose.yaml --file "${0%/*}/network.yaml" "$@" ;;
-    run|build) exec /usr/bin/docker --host unix://@SOCKET@ "$verb" --network none "$@" ;;
+    run|build)
+        case " $* " in *" --network "*) ;; *) set -- --network none "$@" ;; esac
+        exec /usr/bin/docker --host unix://@SOCKET@ "$verb" "$@" ;;
     *) exec /usr/bin/docker --host unix://@SOCKET@ "$verb" "$@" ;;
 esac
 "#;
