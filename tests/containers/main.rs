@@ -7,6 +7,7 @@ mod support;
 
 mod cell;
 mod container;
+mod dockerfile;
 mod ends;
 mod entrypoint;
 mod images;
