@@ -1,19 +1,13 @@
 //! Who fetches the secrets and starts the no-op: the floor and handfast.
 
-use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use handfast_testservers::{Moto, REGION};
 
 use crate::Result;
+pub use crate::contender::Contender;
+use crate::contender::show;
 use crate::programs::Programs;
-
-/// One way of starting the no-op.
-pub struct Contender {
-    pub name: String,
-    pub command: Vec<CString>,
-    pub environment: Vec<CString>,
-}
 
 /// A moto with secrets, and where it is to be reached.
 pub struct Setting<'a> {
@@ -40,7 +34,7 @@ impl<'a> Setting<'a> {
         let mut words = vec![show(&self.floor), "aws".into(), address, self.moto.ca_file(), format!("{id}:{secret}")];
         words.extend((0..count).map(|number| format!("secret-{number}")));
         words.extend(["--".into(), show(&self.programs.noop)]);
-        contender("floor", &words, &[])
+        Contender::new("floor", &words, &[])
     }
 
     /// With keys and a region in the environment.
@@ -58,15 +52,6 @@ impl<'a> Setting<'a> {
             format!("AWS_ACCESS_KEY_ID={id}"),
             format!("AWS_SECRET_ACCESS_KEY={secret}"),
         ];
-        contender("handfast", &words, &environment)
+        Contender::new("handfast", &words, &environment)
     }
-}
-
-fn contender(name: &str, words: &[String], environment: &[String]) -> Result<Contender> {
-    let texts = |texts: &[String]| texts.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
-    Ok(Contender { name: name.to_owned(), command: texts(words)?, environment: texts(environment)? })
-}
-
-fn show(path: &Path) -> String {
-    path.display().to_string()
 }

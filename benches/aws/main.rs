@@ -7,6 +7,8 @@
 
 #[path = "../vault/comparison.rs"]
 mod comparison;
+#[path = "../vault/contender.rs"]
+mod contender;
 mod contenders;
 #[path = "../vault/footprint.rs"]
 mod footprint;

@@ -1,20 +1,14 @@
 //! Who fetches the secrets and starts the no-op: the floor and handfast.
 
-use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use handfast_testservers::Azure;
 
 use crate::Result;
+pub use crate::contender::Contender;
+use crate::contender::show;
 use crate::programs::Programs;
 use crate::scratch::Scratch;
-
-/// One way of starting the no-op.
-pub struct Contender {
-    pub name: String,
-    pub command: Vec<CString>,
-    pub environment: Vec<CString>,
-}
 
 /// A Key Vault with secrets, and where it is to be reached.
 pub struct Setting<'a> {
@@ -44,7 +38,7 @@ impl<'a> Setting<'a> {
         let mut words = vec![show(&self.floor), "azure".into(), address, ca_file, self.azure.root().into()];
         words.extend((0..count).map(|number| format!("secret-{number}")));
         words.extend(["--".into(), show(&self.programs.noop)]);
-        contender("floor", &words)
+        Contender::new("floor", &words, &[])
     }
 
     /// With a token in a file: only the challenge comes on top of a request for each secret.
@@ -63,15 +57,6 @@ impl<'a> Setting<'a> {
             words.extend(["--secret".into(), format!("secret-{number}=azure:secret-{number}")]);
         }
         words.extend(["--".into(), show(&self.programs.noop)]);
-        contender("handfast", &words)
+        Contender::new("handfast", &words, &[])
     }
-}
-
-fn contender(name: &str, words: &[String]) -> Result<Contender> {
-    let command = words.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?;
-    Ok(Contender { name: name.to_owned(), command, environment: Vec::new() })
-}
-
-fn show(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -1,21 +1,15 @@
 //! Who fetches the secrets and starts the no-op: the floor, handfast, and consul-template where it is installed.
 
-use std::ffi::CString;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use handfast_testservers::{Vault, find_program};
 
 use crate::Result;
+pub use crate::contender::Contender;
+use crate::contender::show;
 use crate::programs::Programs;
 use crate::scratch::Scratch;
-
-/// One way of starting the no-op.
-pub struct Contender {
-    pub name: String,
-    pub command: Vec<CString>,
-    pub environment: Vec<CString>,
-}
 
 /// A Vault with secrets, and where it is to be reached.
 pub struct Setting<'a> {
@@ -49,7 +43,7 @@ impl<'a> Setting<'a> {
         let mut words = vec![show(&self.floor), "vault".into(), address, show(&self.ca_file), self.token.clone()];
         words.extend((0..count).map(|number| format!("bench/data/secret-{number}")));
         words.extend(["--".into(), show(&self.programs.noop)]);
-        contender("floor", &words, &[])
+        Contender::new("floor", &words, &[])
     }
 
     /// With a token, and the mount's kind said: as a user who wants speed has it.
@@ -61,7 +55,7 @@ impl<'a> Setting<'a> {
             words.extend(["--secret".into(), format!("secret-{number}=vault:bench/secret-{number}#value")]);
         }
         words.extend(["--".into(), show(&self.programs.noop)]);
-        contender("handfast", &words, &self.environment())
+        Contender::new("handfast", &words, &self.environment())
     }
 
     /// The rival that comes nearest with many secrets: it reads them side by side. Its output stands on a disk.
@@ -87,7 +81,7 @@ impl<'a> Setting<'a> {
             "-exec".into(),
             show(&self.programs.noop),
         ];
-        contender("consul-template", &words, &self.environment()).map(Some)
+        Contender::new("consul-template", &words, &self.environment()).map(Some)
     }
 
     fn environment(&self) -> [String; 3] {
@@ -97,13 +91,4 @@ impl<'a> Setting<'a> {
             format!("VAULT_TOKEN={}", self.token),
         ]
     }
-}
-
-fn contender(name: &str, words: &[String], environment: &[String]) -> Result<Contender> {
-    let texts = |texts: &[String]| texts.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
-    Ok(Contender { name: name.to_owned(), command: texts(words)?, environment: texts(environment)? })
-}
-
-fn show(path: &Path) -> String {
-    path.display().to_string()
 }

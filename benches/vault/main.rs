@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)]
 
 mod comparison;
+mod contender;
 mod contenders;
 mod footprint;
 #[path = "../start/peak.rs"]
