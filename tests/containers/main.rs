@@ -5,6 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../documentation/pages.rs"]
+mod markdown;
+
 mod cell;
 mod container;
 mod dockerfile;
@@ -17,5 +20,6 @@ mod matrix;
 mod memory;
 mod pages;
 mod programs;
+mod shell;
 mod shown;
 mod traces;

@@ -16,7 +16,7 @@ fn each_configuration_passes_its_check() {
     let mut seen = 0;
     for (page, block) in blocks("toml") {
         seen += 1;
-        let text = block.lines.join("\n");
+        let text = block.text();
         let directory = Directory::in_memory();
         let mut run = Run::command("check").config(&text);
         if text.contains("[files]") || text.contains("file = ") {
@@ -84,7 +84,7 @@ fn each_manifest_is_yaml() {
     assert!(!parse("a: [").status.success(), "what is no YAML is refused");
     let blocks: Vec<_> = blocks("yaml");
     for (page, block) in &blocks {
-        let output = parse(&block.lines.join("\n"));
+        let output = parse(&block.text());
         let why = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}:{}: {why}", page.name, block.line);
     }
