@@ -20,6 +20,8 @@ mod matrix;
 mod memory;
 mod pages;
 mod programs;
+mod readme;
 mod shell;
 mod shown;
+mod stores;
 mod traces;
