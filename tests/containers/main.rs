@@ -13,6 +13,7 @@ mod container;
 mod dockerfile;
 mod ends;
 mod entrypoint;
+mod examples;
 mod images;
 mod installed;
 mod machine;
