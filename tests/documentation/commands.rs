@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use handfast::cli;
 
-use crate::pages::{Block, Page, docs};
+use crate::pages::{Block, Page, docs, page};
 use crate::support::{Directory, PATH, Run, needs_root, program, programs, require};
 
 #[test]
@@ -156,7 +156,7 @@ fn lines_are_compared_word_for_word() {
 
 fn blocks(language: &str) -> Vec<(Page, Block)> {
     let mut blocks = Vec::new();
-    for page in docs() {
+    for page in docs().into_iter().chain([page("README.md")]) {
         for block in page.blocks().into_iter().filter(|block| block.language == language) {
             blocks.push((Page { name: page.name.clone(), text: String::new() }, block));
         }
