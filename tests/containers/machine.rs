@@ -52,7 +52,7 @@ pub fn build_nginx(docker: &Docker) {
     build(docker, "nginx", &[program("nginx")], &lines);
 }
 
-/// `python`: Debian's, with its whole library.
+/// `python`, of which `python:3-slim` is another name: Debian's, with its whole library, and with `useradd`.
 pub fn build_python(docker: &Docker) {
     let python = PathBuf::from("/usr/bin/python3");
     let script = "import sysconfig; print(sysconfig.get_path('stdlib'))";
@@ -60,8 +60,9 @@ pub fn build_python(docker: &Docker) {
     let library = PathBuf::from(String::from_utf8_lossy(&library.stdout).trim());
     let modules = fs::read_dir(library.join("lib-dynload")).expect("it has some");
     let mut files: Vec<PathBuf> = modules.map(|entry| entry.expect("it is there").path()).collect();
-    files.extend([python, library]);
+    files.extend([python, library, program("useradd"), "/etc/login.defs".into()]);
     build(docker, "python", &files, "");
+    docker.must(&["tag", "python", "python:3-slim"]);
 }
 
 /// `node`.

@@ -5,11 +5,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../documentation/pages.rs"]
+mod markdown;
+
 mod cell;
 mod container;
 mod dockerfile;
 mod ends;
 mod entrypoint;
+mod examples;
 mod images;
 mod installed;
 mod machine;
@@ -17,5 +21,8 @@ mod matrix;
 mod memory;
 mod pages;
 mod programs;
+mod readme;
+mod shell;
 mod shown;
+mod stores;
 mod traces;

@@ -6,33 +6,30 @@
 //! is nobody's promise.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
 
 use handfast_testservers::{Directory, Docker};
 
-use crate::images::{busybox, static_program};
-use crate::machine;
-use crate::support::{find_program, needs_program, require};
+use crate::shell::{NO_NETWORK, Shell};
+use crate::support::needs_program;
+use crate::{machine, markdown};
 
 #[test]
 fn docker() {
-    follow("docker.md", &[], &[]);
+    follow("docs/docker.md", &[], &[]);
 }
 
 /// With Compose itself.
 #[test]
 fn compose() {
     needs_program!("docker-compose");
-    follow("compose.md", &["examples/compose/compose.yaml"], &[]);
+    follow("docs/compose.md", &["examples/compose/compose.yaml"], &[]);
 }
 
 #[test]
 fn container_images() {
     needs_program!("openssl");
     if machine::is_complete(&["go", "initdb", "gosu"]) {
-        follow("container-images.md", &[], &[machine::build_postgres]);
+        follow("docs/container-images.md", &[], &[machine::build_postgres]);
     }
 }
 
@@ -44,32 +41,22 @@ enum Step {
 
 /// In a directory that begins with copies of files of the repository, on an engine that has these images too.
 fn follow(page: &str, files: &[&str], images: &[fn(&Docker)]) {
-    let Some(docker) = Docker::start() else { return };
-    let busybox = busybox();
-    if !require(busybox.is_some(), "busybox (Debian: busybox-static)") {
+    if !machine::is_complete(&["busybox"]) {
         return;
     }
-    build_images(&docker, &busybox.expect("it was found"));
+    let Some(docker) = Docker::start() else { return };
+    machine::build_own(&docker);
     images.iter().for_each(|build| build(&docker));
-    let (place, bin) = (Directory::new(), Directory::new());
-    client(&docker, &bin);
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (place, shell) = (Directory::new(), Shell::new(&docker, NO_NETWORK, Vec::new()));
     for file in files {
-        let from = repository.join(file);
+        let from = markdown::root().join(file);
         fs::copy(&from, place.path().join(from.file_name().expect("it has one"))).expect("it is there");
     }
-    let path = repository.join("docs").join(page);
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    for step in steps(&text) {
+    for step in steps(&markdown::page(page)) {
         match step {
             Step::File { name, content } => drop(place.write(&name, content)),
             Step::Command { line, words, prints } => {
-                let mut shell = Command::new("bash");
-                shell.arg("-c").arg(&words).current_dir(place.path());
-                let go =
-                    find_program("go").and_then(|go| Some(format!(":{}", go.parent()?.display()))).unwrap_or_default();
-                let output = shell.env("PATH", bin.path().display().to_string() + ":/usr/bin:/bin" + &go).output();
-                let output = output.expect("bash starts");
+                let output = shell.output(place.path(), &words);
                 let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
                 let found: Vec<&str> = err.lines().filter(|line| is_ours(line)).chain(out.lines()).collect();
                 // On a terminal they come as they come; here, what is ours is first.
@@ -89,55 +76,12 @@ fn is_ours(line: &str) -> bool {
     line.starts_with("handfast: ")
 }
 
-/// `handfast`, and `busybox` as its authors publish it.
-fn build_images(docker: &Docker, busybox: &Path) {
-    let context = Directory::new();
-    fs::copy(static_program("handfast"), context.path().join("handfast")).expect("it was built");
-    fs::copy(busybox, context.path().join("busybox")).expect("it was found");
-    let build = |name: &str, dockerfile: &str| {
-        context.write("Dockerfile", dockerfile);
-        docker.build(name, context.path(), &[]);
-    };
-    build("handfast", "FROM scratch\nCOPY handfast /handfast\nENTRYPOINT [\"/handfast\"]\n");
-    let install = "RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]";
-    build("busybox", &format!("FROM scratch\nCOPY busybox /bin/busybox\n{install}\nCMD [\"sh\"]\n"));
-}
-
-/// `docker`, that asks this engine, which has no network but `none`. Debian has Compose as a program of its own.
-const CLIENT: &str = r#"#!/bin/sh
-verb=$1; shift
-case $verb in
-    compose) exec docker-compose --host unix://@SOCKET@ --file compose.yaml --file "${0%/*}/network.yaml" "$@" ;;
-    run|build)
-        case " $* " in *" --network "*) ;; *) set -- --network none "$@" ;; esac
-        exec /usr/bin/docker --host unix://@SOCKET@ "$verb" "$@" ;;
-    *) exec /usr/bin/docker --host unix://@SOCKET@ "$verb" "$@" ;;
-esac
-"#;
-
-/// What the services of examples/compose have here besides.
-const NETWORK: &str = "services:\n  web: { network_mode: none }\n  keep: { network_mode: none }\n  \
-    secrets: { network_mode: none }\n  jobs: { network_mode: none }\n";
-
-fn client(docker: &Docker, bin: &Directory) {
-    let socket = docker.directory().join("socket");
-    let path = bin.write("docker", CLIENT.replace("@SOCKET@", &socket.display().to_string()));
-    bin.write("network.yaml", NETWORK);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-}
-
-fn steps(page: &str) -> Vec<Step> {
+fn steps(page: &markdown::Page) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut lines = page.lines().zip(1..);
-    while let Some((line, _)) = lines.next() {
-        let Some(block) = line.strip_prefix("```") else { continue };
-        let inside: Vec<(&str, usize)> = lines.by_ref().take_while(|(line, _)| *line != "```").collect();
-        match block.split_once(' ') {
-            Some((_, name)) => steps.push(Step::File {
-                name: name.to_owned(),
-                content: inside.iter().flat_map(|(line, _)| [line, "\n"]).collect(),
-            }),
-            None if block == "console" => commands(&inside, &mut steps),
+    for block in page.blocks() {
+        match block.file() {
+            Some(name) => steps.push(Step::File { name: name.to_owned(), content: block.text() }),
+            None if block.language == "console" => commands(&block, &mut steps),
             None => {}
         }
     }
@@ -145,8 +89,8 @@ fn steps(page: &str) -> Vec<Step> {
     steps
 }
 
-fn commands(block: &[(&str, usize)], steps: &mut Vec<Step>) {
-    for &(line, number) in block {
+fn commands(block: &markdown::Block, steps: &mut Vec<Step>) {
+    for (line, number) in block.lines.iter().zip(block.line + 1..) {
         if let Some(words) = line.strip_prefix("$ ") {
             steps.push(Step::Command { line: number, words: words.to_owned(), prints: Vec::new() });
             continue;
@@ -156,7 +100,7 @@ fn commands(block: &[(&str, usize)], steps: &mut Vec<Step>) {
         };
         match line.strip_prefix("> ") {
             Some(more) => *words += &format!("\n{more}"),
-            None => prints.push(line.to_owned()),
+            None => prints.push(line.clone()),
         }
     }
 }

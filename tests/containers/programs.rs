@@ -10,10 +10,10 @@ use crate::machine;
 use crate::shown::Page;
 use crate::support::canary;
 
-const PAGE: &str = "apps.md";
+const PAGE: &str = "docs/apps.md";
 
 /// An engine of their own: the shared one is searched for secrets to the last byte.
-fn engine(needs: &[&str]) -> Option<&'static Docker> {
+pub fn engine(needs: &[&str]) -> Option<&'static Docker> {
     static ENGINE: OnceLock<Option<Docker>> = OnceLock::new();
     if !machine::is_complete(&[needs, &["busybox"]].concat()) {
         return None;
@@ -141,7 +141,7 @@ fn redis_takes_its_users_from_a_file() {
 
 #[test]
 fn nginx_decrypts_its_key() {
-    let Some(docker) = engine(&["nginx", "openssl", "python3"]) else { return };
+    let Some(docker) = engine(&["nginx", "openssl", "python3", "useradd"]) else { return };
     machine::build_nginx(docker);
     build_python(docker);
     let page = Page::write(PAGE, "nginx", &[("passphrase", &canary())]);
@@ -166,14 +166,15 @@ fn nginx_decrypts_its_key() {
     docker.must(&["rm", "--force", "nginx"]);
 }
 
-fn build_python(docker: &Docker) {
+/// `python`, once.
+pub fn build_python(docker: &Docker) {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| machine::build_python(docker));
 }
 
 #[test]
 fn a_python_service_takes_its_token() {
-    let Some(docker) = engine(&["python3"]) else { return };
+    let Some(docker) = engine(&["python3", "useradd"]) else { return };
     build_python(docker);
     asks_for_its_token(docker, "python");
 }

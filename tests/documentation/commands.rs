@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use handfast::cli;
 
-use crate::pages::{Block, Page, docs};
+use crate::pages::{Block, Page, docs, page};
 use crate::support::{Directory, PATH, Run, needs_root, program, programs, require};
 
 #[test]
@@ -16,7 +16,7 @@ fn each_configuration_passes_its_check() {
     let mut seen = 0;
     for (page, block) in blocks("toml") {
         seen += 1;
-        let text = block.lines.join("\n");
+        let text = block.text();
         let directory = Directory::in_memory();
         let mut run = Run::command("check").config(&text);
         if text.contains("[files]") || text.contains("file = ") {
@@ -84,7 +84,7 @@ fn each_manifest_is_yaml() {
     assert!(!parse("a: [").status.success(), "what is no YAML is refused");
     let blocks: Vec<_> = blocks("yaml");
     for (page, block) in &blocks {
-        let output = parse(&block.lines.join("\n"));
+        let output = parse(&block.text());
         let why = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}:{}: {why}", page.name, block.line);
     }
@@ -156,7 +156,7 @@ fn lines_are_compared_word_for_word() {
 
 fn blocks(language: &str) -> Vec<(Page, Block)> {
     let mut blocks = Vec::new();
-    for page in docs() {
+    for page in docs().into_iter().chain([page("README.md")]) {
         for block in page.blocks().into_iter().filter(|block| block.language == language) {
             blocks.push((Page { name: page.name.clone(), text: String::new() }, block));
         }

@@ -1,4 +1,4 @@
-//! The pages of `docs/`, checked against what they tell of: the schema, the exit codes, the messages, the program itself.
+//! The pages of `docs/` and the README, checked against what they tell of: the schema, the exit codes, the messages, the program itself.
 //!
 //! `HANDFAST_UPDATE_DOCS=1 cargo test --test documentation` writes the tables that are made of the schema.
 

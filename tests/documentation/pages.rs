@@ -1,5 +1,8 @@
 //! Markdown, as far as these pages go: fenced blocks, headings, links.
 
+// The tests of containers read pages with a part of this, and those of the pages with another.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +16,7 @@ pub struct Page {
 
 /// A fenced block.
 pub struct Block {
-    /// What stands behind the fence: `toml`, `console`.
+    /// What stands behind the fence: `toml`, `console`, `sh run`.
     pub language: String,
     /// The line of its fence, from 1.
     pub line: usize,
@@ -61,6 +64,18 @@ fn below(directory: &Path, files: &mut Vec<PathBuf>) {
             false if path.extension().is_some_and(|end| end == "md") => files.push(path),
             false => {}
         }
+    }
+}
+
+impl Block {
+    /// The file that it is, where a path stands behind its language.
+    pub fn file(&self) -> Option<&str> {
+        self.language.split_once(' ').map(|(_, path)| path)
+    }
+
+    /// Its lines, each with its end.
+    pub fn text(&self) -> String {
+        self.lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 }
 

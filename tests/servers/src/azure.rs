@@ -24,6 +24,9 @@ pub struct Azure {
     client: Client,
 }
 
+/// Names of Azure's own that it may answer to, where something else leads them here: those of Entra ID and of a vault `web`.
+pub const AZURES_NAMES: [&str; 2] = ["login.microsoftonline.com", "web.vault.azure.net"];
+
 /// The tenant of each vault, application and identity of [`Azure`], where nothing else is said.
 pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -45,7 +48,8 @@ impl Azure {
         let directory = Directory::new();
         let authority = Authority::new();
         directory.write("ca.pem", authority.pem());
-        let names = ["127.0.0.1", "localhost", "main.kv.localhost", "web.kv.localhost"];
+        let own = ["127.0.0.1", "localhost", "main.kv.localhost", "web.kv.localhost"];
+        let names = [&own[..], &AZURES_NAMES].concat();
         let (certificate, key) = authority.server_for(&names, (2020, 2099)).write(&directory, "server");
         let listen = format!("127.0.0.1:{port}");
         let (root, identity_header) = (random("root-"), random("header-"));

@@ -35,7 +35,7 @@ mod vault;
 use ring::rand::SecureRandom;
 
 pub use authority::{Authority, Identity};
-pub use azure::{Azure, TENANT, microsofts_clients};
+pub use azure::{AZURES_NAMES, Azure, TENANT, microsofts_clients};
 pub use client::{Answer, Client};
 pub use directory::Directory;
 pub use docker::{Docker, Memory};

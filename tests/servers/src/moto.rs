@@ -71,8 +71,7 @@ impl Moto {
         Some(moto)
     }
 
-    /// The same over TLS, certified by an authority of its own, which all tests of this process share: it costs some seconds
-    /// and 170 MiB.
+    /// One over TLS that all tests of this process share: it costs some seconds and 170 MiB.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         // The first for its message, which every test needs.
@@ -88,7 +87,8 @@ impl Moto {
         SHARED.get_or_init(|| Self::launch(false).map(Self::with_tls)).as_ref()
     }
 
-    fn with_tls(self) -> Self {
+    /// The same over TLS, certified by an authority of its own.
+    pub fn with_tls(self) -> Self {
         let (client, address) = (self.client.clone(), self.address.clone());
         let relay = Server::start(Some(&self.authority.server()), move |request, stream| {
             pass_on(&client, &address, request, stream)
