@@ -6,3 +6,4 @@ pub mod memory;
 pub mod needle;
 pub mod search;
 pub mod start;
+pub mod trace;

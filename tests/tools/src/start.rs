@@ -3,7 +3,7 @@
 //! Rust's own start ignores SIGPIPE and opens /dev/null on closed standard descriptors, so a program with it can neither
 //! report nor pass on what it was started with.
 
-use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 /// The exit code with which each of these tools says that it failed itself.
@@ -42,4 +42,13 @@ pub fn fail(tool: &str, why: &str) -> ! {
 pub fn value(option: &str, rest: &mut impl Iterator<Item = OsString>) -> Result<String, String> {
     let value = rest.next().ok_or_else(|| format!("{option} needs a value"))?;
     value.into_string().map_err(|_| format!("the value of {option} is not UTF-8"))
+}
+
+/// The rest, as the words of a command.
+///
+/// # Errors
+///
+/// Never, for what the C library passed.
+pub fn words(rest: &mut impl Iterator<Item = OsString>) -> Result<Vec<CString>, String> {
+    rest.map(|word| CString::new(word.as_bytes()).map_err(|error| error.to_string())).collect()
 }

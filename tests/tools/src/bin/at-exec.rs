@@ -13,14 +13,13 @@
 
 use std::collections::HashSet;
 use std::ffi::{CString, OsString, c_char, c_int};
-use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, Write};
 
 use handfast_testtools::memory;
 use handfast_testtools::needle::Needle;
 use handfast_testtools::search::Search;
-use handfast_testtools::start::{arguments, fail, value};
-use nix::errno::Errno;
+use handfast_testtools::start::{arguments, fail, value, words};
+use handfast_testtools::trace::{self, resume, system_call};
 use serde_json::{Value, json};
 
 /// # Safety
@@ -51,10 +50,7 @@ impl Options {
                     options.nth = value("--nth", &mut rest)?.parse().map_err(|_| "--nth needs a number")?
                 }
                 Some("--needle") => options.needles.push(Needle::from_hex(&value("--needle", &mut rest)?)?),
-                Some("--") => {
-                    let word = |word: OsString| CString::new(word.as_bytes()).map_err(|error| error.to_string());
-                    options.command = rest.by_ref().map(word).collect::<Result<_, _>>()?;
-                }
+                Some("--") => options.command = words(&mut rest)?,
                 _ => return Err(format!("unknown argument {}", argument.display())),
             }
         }
@@ -63,7 +59,7 @@ impl Options {
 }
 
 fn run(options: &Options) -> Result<c_int, String> {
-    let root = start(&options.command).map_err(|error| format!("cannot start the command: {error}"))?;
+    let root = trace::start(&options.command, TRACED).map_err(|error| format!("cannot start the command: {error}"))?;
     let mut tracer = Tracer {
         root,
         nth: options.nth,
@@ -92,25 +88,6 @@ const TRACED: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEEXIT
     | libc::PTRACE_O_EXITKILL;
 
-/// Forks a child that waits until it is traced, and then becomes the command.
-fn start(command: &[CString]) -> io::Result<libc::pid_t> {
-    let (mut gate, opener) = io::pipe()?;
-    // SAFETY: this process has one thread, so the child may go on as it likes.
-    match Errno::result(unsafe { libc::fork() })? {
-        0 => {
-            drop(opener);
-            let _ = gate.read(&mut [0]);
-            let Err(error) = nix::unistd::execvp(&command[0], command);
-            fail("at-exec", &format!("cannot execute {}: {error}", command[0].to_string_lossy()))
-        }
-        child => {
-            ptrace(libc::PTRACE_SEIZE, child, i64::from(TRACED))?;
-            drop(opener);
-            Ok(child)
-        }
-    }
-}
-
 struct Tracer {
     root: libc::pid_t,
     nth: usize,
@@ -128,15 +105,7 @@ impl Tracer {
     /// Until no process is left; the root's exit code.
     fn follow(&mut self) -> io::Result<c_int> {
         let mut code = 0;
-        loop {
-            let mut status = 0;
-            // SAFETY: `status` is valid for the call.
-            let process = match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) }) {
-                Ok(process) => process,
-                Err(Errno::ECHILD) => return Ok(code),
-                Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        while let Some((process, status)) = trace::wait()? {
             if libc::WIFSTOPPED(status) {
                 self.stopped(process, libc::WSTOPSIG(status), status >> 16)?;
             } else if process == self.root {
@@ -144,6 +113,7 @@ impl Tracer {
                 code = signal.unwrap_or_else(|| libc::WEXITSTATUS(status));
             }
         }
+        Ok(code)
     }
 
     fn stopped(&mut self, process: libc::pid_t, signal: c_int, event: c_int) -> io::Result<()> {
@@ -210,31 +180,10 @@ impl Tracer {
 
 /// Whether this stop at a system call is the entry of an execve.
 fn enters_execve(process: libc::pid_t) -> io::Result<bool> {
-    // `struct ptrace_syscall_info`, which not every C library declares: the first byte says what kind of stop this is, and
-    // the fourth word of an entry is the call's number.
-    const REQUEST: i64 = 0x420e;
+    // The fourth word of an entry is the call's number.
     const ENTRY: u8 = 1;
-    let mut information = [0u64; 11];
-    let pointer = information.as_mut_ptr();
-    // SAFETY: the kernel writes at most that many bytes to the pointer, which is valid for them.
-    let result = unsafe { libc::ptrace(REQUEST as _, process, size_of_val(&information), pointer) };
-    Errno::result(result)?;
+    let information = system_call(process)?;
     let entry = information[0].to_ne_bytes()[0] == ENTRY;
     let execves = [libc::SYS_execve, libc::SYS_execveat];
     Ok(entry && execves.iter().any(|call| u64::try_from(*call) == Ok(information[3])))
-}
-
-/// Lets a stopped process go on; one that was killed meanwhile needs no letting go.
-fn resume(request: impl Into<i64>, process: libc::pid_t, signal: c_int) -> io::Result<()> {
-    match ptrace(request, process, i64::from(signal)) {
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-        result => result,
-    }
-}
-
-fn ptrace(request: impl Into<i64>, process: libc::pid_t, data: i64) -> io::Result<()> {
-    let request = request.into();
-    // SAFETY: the requests used here take numbers only. (The type of `request` differs between C libraries.)
-    let result = unsafe { libc::ptrace(request as _, process, 0usize, data) };
-    Errno::result(result).map(drop).map_err(Into::into)
 }
