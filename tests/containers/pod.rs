@@ -9,7 +9,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,22 @@ use crate::support::{Directory, Yaml};
 /// The wrapped app: it prints its arguments and its secret.
 const WEB: &str = "#!/bin/sh\necho \"$*\"\ncat \"$DB_PASSWORD_FILE\"\necho\nexec sleep infinity\n";
 
+/// The images of the manifests, each with the files that it is made of.
+const IMAGES: [(&str, &[&str], &str); 4] = [
+    ("handfast:0.1.0", &["handfast"], "FROM scratch\nCOPY handfast /handfast\nENTRYPOINT [\"/handfast\"]\n"),
+    (
+        "docker.io/library/busybox:stable",
+        &["busybox"],
+        "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n",
+    ),
+    (
+        "registry.internal/web:1",
+        &["web"],
+        "FROM docker.io/library/busybox:stable\nCOPY --from=handfast:0.1.0 /handfast /handfast\nCOPY web /app/web\n",
+    ),
+    ("gcr.io/distroless/static", &["probe"], "FROM scratch\nCOPY probe /app\n"),
+];
+
 /// What pods run on, one after another: podman's volumes have names that pods share.
 pub struct Node {
     podman: Podman,
@@ -33,23 +49,21 @@ pub fn node() -> Option<MutexGuard<'static, Node>> {
     static NODE: OnceLock<Option<Mutex<Node>>> = OnceLock::new();
     let start = || {
         let (podman, yaml) = (Podman::start()?, Yaml::find()?);
-        let context = Directory::new();
-        for (name, program) in [("handfast", static_program("handfast")), ("probe", static_program("probe"))] {
-            fs::copy(program, context.path().join(name)).expect("it was built");
+        let files = Directory::new();
+        for name in ["handfast", "probe"] {
+            fs::copy(static_program(name), files.path().join(name)).expect("it was built");
         }
-        fs::copy(busybox().expect("podman's own image has it"), context.path().join("busybox")).expect("it was found");
-        let web = context.write("web", WEB);
-        fs::set_permissions(web, Permissions::from_mode(0o755)).expect("it is ours");
-        let install = "RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]";
-        for (name, lines) in [
-            ("handfast:0.1.0", "FROM scratch\nCOPY handfast /handfast\nENTRYPOINT [\"/handfast\"]\n"),
-            ("docker.io/library/busybox:stable", &format!("FROM scratch\nCOPY busybox /bin/busybox\n{install}\n")),
-            (
-                "registry.internal/web:1",
-                "FROM docker.io/library/busybox:stable\nCOPY handfast /handfast\nCOPY web /app/web\n",
-            ),
-            ("gcr.io/distroless/static", "FROM scratch\nCOPY probe /app\n"),
-        ] {
+        fs::copy(busybox().expect("podman's own image has it"), files.path().join("busybox")).expect("it was found");
+        // The tools have everything that helps to debug them.
+        let stripped = Command::new("strip").arg(files.path().join("probe")).status();
+        assert!(stripped.is_ok_and(|status| status.success()), "cannot strip the probe");
+        fs::set_permissions(files.write("web", WEB), Permissions::from_mode(0o755)).expect("it is ours");
+        for (name, needs, lines) in IMAGES {
+            // No more than it needs: the client compresses it all.
+            let context = Directory::new();
+            for file in needs {
+                fs::copy(files.path().join(file), context.path().join(file)).expect("it is there");
+            }
             context.write("Dockerfile", lines);
             podman.build(name, context.path());
         }

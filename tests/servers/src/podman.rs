@@ -51,7 +51,7 @@ const RUNTIME: &str = r#"#!/bin/sh
 previous=''
 for word; do
     if [ "$previous" = --bundle ]; then
-        sed -n 's/.*"cgroupsPath":"\([^"]*\)".*/\1/p' "$word/config.json" >>@DIRECTORY@/groups
+        echo "$(sed -n 's/.*"cgroupsPath":"\([^"]*\)".*/\1/p' "$word/config.json")" >>@DIRECTORY@/groups
     fi
     previous=$word
 done
@@ -66,7 +66,7 @@ flock 9
 mkdir -p /var/lib/containers "$1/cache"
 exec unshare --mount --pid --fork --kill-child --mount-proc sh -c '
     mount --bind "$1/cache" /var/lib/containers
-    exec tini -- podman --root "$1/data" --runroot "$1/run" --tmpdir "$1/libpod" --storage-driver vfs --log-level warn \
+    exec tini -- podman --root "$1/data" --runroot "$1/run" --tmpdir "$1/libpod" --log-level warn \
         system service --time 0 "unix://$1/socket"' podman "$1"
 "#;
 
