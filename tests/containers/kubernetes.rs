@@ -70,7 +70,7 @@ fn the_readmes_init_container_delivers_to_another_user() {
 #[test]
 fn an_init_container_of_the_apps_own_user_needs_no_capability() {
     let Some(node) = node() else { return };
-    let pod = node.start("own", init_container(&node, "medium: Memory, "), &[configuration(&node)], &[]);
+    let pod = node.start("own", init_container(node, "medium: Memory, "), &[configuration(node)], &[]);
     pod.runs();
     let inspected = pod.inspect("handfast", "{{.EffectiveCaps}} {{.HostConfig.ReadonlyRootfs}} {{.Config.User}}");
     assert_eq!(inspected, "[] true 10001:10001");
@@ -81,7 +81,7 @@ fn an_init_container_of_the_apps_own_user_needs_no_capability() {
 #[test]
 fn a_volume_that_is_no_memory_is_refused() {
     let Some(node) = node() else { return };
-    let pod = node.start("disk", init_container(&node, ""), &[configuration(&node)], &[]);
+    let pod = node.start("disk", init_container(node, ""), &[configuration(node)], &[]);
     pod.refused("handfast", "73", "(Kubernetes: an emptyDir with `medium: Memory`; ");
 }
 
@@ -89,7 +89,9 @@ fn a_volume_that_is_no_memory_is_refused() {
 fn an_init_container_of_another_user_delivers_to_the_pods_group() {
     let Some(node) = node() else { return };
     let mut documents = node.documents(&read(EXAMPLE));
-    let spec = &mut documents.last_mut().expect("the pod is the last")["spec"];
+    let pod = documents.last_mut().expect("the pod is the last");
+    pod["metadata"]["name"] = json!("group");
+    let spec = &mut pod["spec"];
     spec["securityContext"]["fsGroup"] = json!(10001);
     let context = &mut spec["initContainers"][0]["securityContext"];
     for (key, value) in
@@ -176,7 +178,7 @@ fn a_wrapped_app_logs_in_as_its_service_account() {
     });
     let volume = json!({ "name": "handfast", "configMap": { "name": "handfast" } });
     complete(&mut spec, json!({ "volumes": [volume], "containers": [app] }));
-    let mut configuration = configuration(&node);
+    let mut configuration = configuration(node);
     configuration["data"]["handfast.toml"] = json!(here(&block(PAGE, "Who the pod is", "toml", 0)));
     let pod = node.start("projected", spec, &[configuration], &[("vault-token", "token", &token)]);
     pod.runs();

@@ -4,13 +4,14 @@
 //! - An `emptyDir` with `medium: Memory` would be a directory on disk. It becomes a tmpfs of that size.
 //! - Secrets would be mounted without being decoded, projected tokens not at all. They become directories like kubelet's.
 //! - `fsGroup` would be nobody's. It becomes a group of the processes, of those directories and of that tmpfs.
+//! - Volumes and ConfigMaps would be all pods' together. Their names begin with the pod's.
 //! - An init container that has ended would be started again, or removed. It is neither: `restartPolicy`, and an annotation.
 //! - Nothing is pulled: `imagePullPolicy`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use handfast_testservers::Podman;
@@ -38,15 +39,15 @@ const IMAGES: [(&str, &[&str], &str); 4] = [
     ("gcr.io/distroless/static", &["probe"], "FROM scratch\nCOPY probe /app\n"),
 ];
 
-/// What pods run on, one after another: podman's volumes have names that pods share.
+/// What pods run on.
 pub struct Node {
     podman: Podman,
     yaml: Yaml,
 }
 
 /// The one of this process, with all images of the manifests.
-pub fn node() -> Option<MutexGuard<'static, Node>> {
-    static NODE: OnceLock<Option<Mutex<Node>>> = OnceLock::new();
+pub fn node() -> Option<&'static Node> {
+    static NODE: OnceLock<Option<Node>> = OnceLock::new();
     let start = || {
         let (podman, yaml) = (Podman::start()?, Yaml::find()?);
         let files = Directory::new();
@@ -67,10 +68,9 @@ pub fn node() -> Option<MutexGuard<'static, Node>> {
             context.write("Dockerfile", lines);
             podman.build(name, context.path());
         }
-        Some(Mutex::new(Node { podman, yaml }))
+        Some(Node { podman, yaml })
     };
-    let node = NODE.get_or_init(start).as_ref()?;
-    Some(node.lock().unwrap_or_else(PoisonError::into_inner))
+    NODE.get_or_init(start).as_ref()
 }
 
 /// A file that the cluster mounts: the volume, the name in it, the content.
@@ -96,13 +96,14 @@ impl Node {
 
     /// Plays a manifest, whose last document is the pod.
     pub fn play(&self, mut documents: Vec<Value>, files: &[File]) -> Pod<'_> {
-        let pod = documents.last_mut().expect("there is a pod");
+        let (pod, others) = documents.split_last_mut().expect("there is a pod");
         assert_eq!(pod["kind"], "Pod", "{pod}");
         let name = pod["metadata"]["name"].as_str().expect("it has one").to_owned();
         let network = if pod["spec"]["hostNetwork"] == true { "host" } else { "none" };
         let (directories, played) = (Vec::new(), Err("not yet".into()));
         let mut started = Pod { podman: &self.podman, name, directories, played };
         started.do_as_kubelet(pod, files);
+        others.iter_mut().for_each(|other| started.rename(&mut other["metadata"]));
         let manifest = Directory::new();
         let text: Vec<String> = documents.iter().map(Value::to_string).collect();
         let path = manifest.write("manifest.yaml", text.join("\n---\n"));
@@ -138,31 +139,36 @@ impl Pod<'_> {
             let volume = volume.as_object_mut().expect("it has a name");
             let memory = volume.get("emptyDir").is_some_and(|volume| volume["medium"] == "Memory");
             if memory {
-                self.make_tmpfs(&name, volume["emptyDir"]["sizeLimit"].as_str(), group);
-                in_memory.push(name);
+                in_memory.push(self.make_tmpfs(&name, volume["emptyDir"]["sizeLimit"].as_str(), group));
             } else if let Some(secret) = volume.remove("secret") {
                 let mode = secret["defaultMode"].as_u64().unwrap_or(0o644) | if group.is_some() { 0o440 } else { 0 };
                 self.mount(volume, &name, files, (0, group.unwrap_or(0), mode));
             } else if volume.remove("projected").is_some() {
                 self.mount(volume, &name, files, (user.unwrap_or(0), 0, 0o600));
+            } else if let Some(map) = volume.get_mut("configMap") {
+                self.rename(map);
             }
         }
+        lists(spec, &["volumes"]).for_each(|volume| self.rename(volume));
         for container in lists(spec, &["initContainers", "containers"]) {
             container["imagePullPolicy"] = json!("Never");
+            lists(container, &["volumeMounts"]).for_each(|mount| self.rename(mount));
         }
         if !in_memory.is_empty() {
-            self.podman.hold("holder", &in_memory.iter().map(String::as_str).collect::<Vec<_>>());
+            self.podman.hold(&self.full("holder"), &in_memory.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
 
     /// Pages are counted, since podman takes `size` for a quota of the disk's.
-    fn make_tmpfs(&self, name: &str, size: Option<&str>, group: Option<u64>) {
+    fn make_tmpfs(&self, name: &str, size: Option<&str>, group: Option<u64>) -> String {
         let size = size.and_then(|size| size.strip_suffix("Mi")).expect("each has a limit, in MiB");
         let pages = size.parse::<u64>().expect("a number") * 256;
         let rights = group.map_or("mode=0777".to_owned(), |group| format!("mode=2777,gid={group}"));
         let options = format!("o=nr_blocks={pages},{rights}");
-        let words = ["volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", &options, name];
+        let name = self.full(name);
+        let words = ["volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", &options, &name];
         self.podman.must(&words);
+        name
     }
 
     /// Files of this owner, group and mode behind `..data`, which changes when they do.
@@ -185,7 +191,7 @@ impl Pod<'_> {
     /// It did start: all init containers ended with 0.
     #[track_caller]
     pub fn runs(&self) {
-        let logs = || text_of(&self.podman.output(&["logs", &self.container("handfast")]));
+        let logs = || text_of(&self.podman.output(&["logs", &self.full("handfast")]));
         assert!(self.played.is_ok(), "{:?}: {}", self.played, logs());
     }
 
@@ -200,7 +206,7 @@ impl Pod<'_> {
 
     /// What a container has written to standard output and standard error.
     pub fn logs(&self, container: &str) -> (String, String) {
-        let output = self.podman.output(&["logs", &self.container(container)]);
+        let output = self.podman.output(&["logs", &self.full(container)]);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr))
     }
@@ -217,32 +223,35 @@ impl Pod<'_> {
 
     /// The code of a container's end, for which this waits.
     pub fn code(&self, container: &str) -> String {
-        self.podman.must(&["wait", &self.container(container)])
+        self.podman.must(&["wait", &self.full(container)])
     }
 
     /// A property of a container's.
     pub fn inspect(&self, container: &str, format: &str) -> String {
-        self.podman.must(&["inspect", "--format", format, &self.container(container)])
+        self.podman.must(&["inspect", "--format", format, &self.full(container)])
     }
 
     /// What a script prints that is started in the app's container, beside the app.
     pub fn exec(&self, script: &str) -> String {
-        text_of(&self.podman.output(&["exec", &self.container("app"), "sh", "-c", script])).trim().to_owned()
+        text_of(&self.podman.output(&["exec", &self.full("app"), "sh", "-c", script])).trim().to_owned()
     }
 
-    fn container(&self, name: &str) -> String {
+    fn rename(&self, named: &mut Value) {
+        named["name"] = json!(self.full(named["name"].as_str().expect("it has a name")));
+    }
+
+    /// The name that podman has for one of its containers, and of its volumes.
+    fn full(&self, name: &str) -> String {
         format!("{}-{name}", self.name)
     }
 }
 
 impl Drop for Pod<'_> {
     fn drop(&mut self) {
-        for words in
-            [&["pod", "rm", "--force", "--time", "0", &self.name][..], &["rm", "--force", "--time", "0", "holder"]]
-        {
+        // What is left of it goes with podman: its removal would take seconds.
+        for words in [&["pod", "kill", &self.name][..], &["kill", &self.full("holder")]] {
             self.podman.output(words);
         }
-        self.podman.output(&["volume", "rm", "--all", "--force"]);
     }
 }
 

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use handfast_testservers::Podman;
 
-/// The directories below a hierarchy of control groups whose names have this in them.
+/// The control groups whose names have this in them.
 fn control_groups(name: &str) -> String {
-    let find = ["/sys/fs/cgroup", "-type", "d", "-name", &format!("*{name}*")].map(str::to_owned);
-    let output = Command::new("find").args(find).output().expect("find starts");
+    let output = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &format!("*{name}*")]).output();
+    let output = output.expect("find starts");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -20,10 +20,8 @@ fn a_container_ends_with_its_podman() {
     podman.hold("holder", &["memory"]);
     let id = podman.must(&["inspect", "--format", "{{.Id}}", "holder"]);
     assert_ne!(control_groups(&id), "");
-    let pid = podman.must(&["inspect", "--format", "{{.State.Pid}}", "holder"]);
     let directory = podman.directory().to_owned();
     assert_eq!(podman.must(&["exec", "holder", "/busybox", "stat", "-f", "-c", "%T", "/memory"]), "tmpfs");
-    assert_ne!(pid, "0");
     drop(podman);
     assert!(!directory.exists(), "{}", directory.display());
     assert_eq!(control_groups(&id), "");
