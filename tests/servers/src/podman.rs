@@ -12,13 +12,14 @@ use crate::process::Process;
 use crate::requirements::{find_program, is_root, require};
 
 /// What it takes, with the Debian packages.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("podman", "podman"),
     ("conmon", "conmon"),
     ("runc", "runc"),
     ("tini", "tini"),
     ("unshare", "util-linux"),
     ("flock", "util-linux"),
+    ("busybox", "busybox-static"),
 ];
 
 /// No command takes longer, in seconds: they build small images, and start pods.
@@ -94,15 +95,16 @@ done 2>/dev/null
 pub struct Podman(Process);
 
 impl Podman {
-    /// A new one, which can start pods: without a network, or with the machine's.
-    pub fn start() -> Option<Self> {
+    /// Whether there can be one; where not, after the line that says so.
+    pub fn can_start() -> bool {
         let missing = PROGRAMS.iter().find(|(name, _)| find_program(name).is_none());
         let what = missing.map(|(name, package)| format!("{name} (Debian: {package})"));
-        let busybox = find_program("busybox");
-        if !require(is_root(), "root, for podman")
-            || !require(what.is_none(), &what.unwrap_or_default())
-            || !require(busybox.is_some(), "busybox (Debian: busybox-static)")
-        {
+        require(is_root(), "root, for podman") && require(what.is_none(), &what.unwrap_or_default())
+    }
+
+    /// A new one, which can start pods: without a network, or with the machine's.
+    pub fn start() -> Option<Self> {
+        if !Self::can_start() {
             return None;
         }
         let directory = Directory::new();
@@ -118,7 +120,8 @@ impl Podman {
         process.wait_for(|| version.output().is_ok_and(|output| output.status.success()).then_some(()));
         let podman = Self(process);
         let context = Directory::new();
-        fs::copy(busybox.expect("it was found"), context.path().join("busybox")).expect("it can be read");
+        fs::copy(find_program("busybox").expect("it was there"), context.path().join("busybox"))
+            .expect("it can be read");
         // As the first process of its namespace, it would not hear a signal that it has no handler for.
         let lines = "FROM scratch\nCOPY busybox /\nENTRYPOINT [\"/busybox\", \"sleep\", \"inf\"]\nSTOPSIGNAL SIGKILL\n";
         context.write("Dockerfile", lines);
