@@ -8,7 +8,7 @@ use std::process::Command;
 use handfast_testservers::{Directory, Docker};
 
 use crate::images::static_program;
-use crate::support::{find_program, require};
+use crate::support::{self, find_program, require};
 
 /// The image `handfast`, and `busybox` as its authors publish it.
 pub fn build_own(docker: &Docker) {
@@ -70,6 +70,23 @@ pub fn build_node(docker: &Docker) {
     let node = program("node");
     let lines = format!("ENV PATH=/usr/local/bin:/usr/bin:/bin:{}\n", node.parent().expect("absolute").display());
     build(docker, "node", &[node], &lines);
+}
+
+/// `eclipse-temurin:17-jre`: as much of this machine's Java as Spring needs.
+pub fn build_java(docker: &Docker) {
+    let directory = support::Directory::on_disk();
+    let java = directory.path().join("java");
+    let modules = "java.desktop,java.logging,java.management,java.naming,java.sql,jdk.httpserver,jdk.unsupported";
+    let mut jlink = Command::new(program("jlink"));
+    jlink.args(["--add-modules", modules, "--strip-debug", "--output"]).arg(&java);
+    let output = jlink.output().expect("jlink starts");
+    assert!(output.status.success(), "{output:?}");
+    let parts = ["lib", "lib/server"].map(|name| fs::read_dir(java.join(name)).expect("each Java has it"));
+    let parts = parts.into_iter().flatten().map(|entry| entry.expect("it is there").path());
+    let mut files: Vec<PathBuf> = parts.filter(|path| path.extension().is_some_and(|end| end == "so")).collect();
+    files.extend([java.join("bin/java"), java.clone()]);
+    let lines = format!("RUN ln -s {}/bin/java /usr/local/bin/java\n", java.display());
+    build(docker, "eclipse-temurin:17-jre", &files, &lines);
 }
 
 /// Whether all that the images are made of is here.

@@ -192,6 +192,13 @@ fn a_go_service_takes_its_token() {
     asks_for_its_token(docker, "go");
 }
 
+#[test]
+fn a_spring_boot_service_takes_its_token() {
+    let Some(docker) = engine(&["mvn", "javac", "jlink"]) else { return };
+    machine::build_java(docker);
+    asks_for_its_token(docker, "spring");
+}
+
 /// A service on port 8080 that answers 200 to whoever has the token, and 401 to others.
 fn asks_for_its_token(docker: &Docker, name: &str) {
     let token = canary();
@@ -217,7 +224,7 @@ fn asks_for_its_token(docker: &Docker, name: &str) {
 #[test]
 fn the_page_has_a_file_for_each_of_them() {
     // What the tests take from it is there, without an engine too.
-    for below in ["postgres", "postgres-root", "redis", "nginx", "python", "node", "go"] {
+    for below in ["postgres", "postgres-root", "redis", "nginx", "python", "node", "go", "spring"] {
         let page = Page::write(PAGE, below, &[]);
         for name in ["Dockerfile", "run"] {
             assert!(page.path().join(name).is_file(), "{below}/{name}");

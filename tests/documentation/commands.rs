@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use handfast::cli;
 
 use crate::pages::{Block, Page, docs, page};
-use crate::support::{Directory, PATH, Run, needs_root, program, programs, require};
+use crate::support::{Directory, PATH, Run, Yaml, needs_root, program, programs};
 
 #[test]
 fn each_configuration_passes_its_check() {
@@ -64,34 +64,18 @@ fn each_command_prints_what_the_page_shows() {
 
 #[test]
 fn each_manifest_is_yaml() {
-    // A machine's own Python may not be the one that its packages are for.
-    let has_yaml = |python: &&str| {
-        let import = Command::new(python).args(["-c", "import yaml"]).stderr(Stdio::null()).status();
-        import.is_ok_and(|status| status.success())
-    };
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_yaml);
-    if !require(python.is_some(), "python3-yaml") {
-        return;
-    }
-    let parse = |text: &str| {
-        let program = "import sys, yaml; list(yaml.safe_load_all(sys.stdin.read()))";
-        let mut python = Command::new(python.expect("it was found"));
-        python.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = python.spawn().expect("it is there");
-        std::io::Write::write_all(&mut child.stdin.take().expect("piped"), text.as_bytes()).expect("it reads");
-        child.wait_with_output().expect("it ends")
-    };
-    assert!(!parse("a: [").status.success(), "what is no YAML is refused");
+    let Some(yaml) = Yaml::find() else { return };
+    assert!(yaml.parse("a: [").is_err(), "what is no YAML is refused");
     let blocks: Vec<_> = blocks("yaml");
     for (page, block) in &blocks {
-        let output = parse(&block.text());
-        let why = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}:{}: {why}", page.name, block.line);
+        let parsed = yaml.parse(&block.text());
+        assert!(parsed.is_ok(), "{}:{}: {parsed:?}", page.name, block.line);
     }
     assert!(blocks.len() >= 4, "only {} manifests were seen", blocks.len());
     for example in ["kubernetes/init-container.yaml", "aws/eks.yaml", "azure/aks.yaml", "azure/container-app.yaml"] {
         let text = std::fs::read_to_string(crate::pages::root().join("examples").join(example)).expect("it is there");
-        assert!(parse(&text).status.success(), "{example}");
+        let parsed = yaml.parse(&text);
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
     }
 }
 

@@ -21,6 +21,7 @@ mod source;
 mod trace;
 mod tree;
 mod verdict;
+mod yaml;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -38,6 +39,7 @@ pub use running::{Outcome, Running};
 pub use source::{Source, has_word, sources};
 pub use trace::{Call, Trace};
 pub use tree::tree;
+pub use yaml::Yaml;
 
 /// What the app finds in PATH, whatever the machine has there.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
