@@ -65,6 +65,28 @@ fn fields_and_bytes_become_files_and_descriptors() {
 }
 
 #[test]
+fn a_hundred_secrets_do_not_trip_a_vault_that_takes_as_many_requests_at_once_as_there_are_by_default() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set_up("vault?name=main", json!({ "limit": 32, "milliseconds": 20 }));
+    let mut secrets = String::new();
+    for number in 0..100 {
+        azure.set(&format!("s{number}"), "x");
+        secrets += &format!("[secrets.s{number}]\nfrom = \"azure:s{number}\"\n");
+    }
+    let start = |more: &str| {
+        let outcome =
+            run(&azure).config(&config(&azure, &format!("{secrets}{more}"))).args(["--log-level", "info"]).start();
+        outcome.ran();
+        outcome.stderr
+    };
+    // The challenge, the token, each secret once: nothing was refused, and asked for again.
+    let told = start("");
+    assert!(told.contains("`azure`: 102 requests"), "{told}");
+    let told = start("[fetch]\nconcurrency = 64\n");
+    assert!(told.contains("`azure`: ") && !told.contains("`azure`: 102 requests"), "{told}");
+}
+
+#[test]
 fn nothing_to_log_in_with_is_told_in_full_in_less_than_two_seconds() {
     let outcome = Run::new()
         .env("DB_FILE", "handfast:azure:web/db")
