@@ -89,7 +89,13 @@ pub fn resolve(
     let names_user =
         wanted.user.as_ref().is_some_and(|user| is_text(&user.user) || user.group.as_ref().is_some_and(is_text));
     let names_groups = wanted.groups.as_deref().unwrap_or_default().iter().any(is_text);
-    let needed = wanted.user.is_some() || current.uid == 0 || names_groups;
+    // For the gid of a uid that stands alone, and for the home of another uid. Else they may be unreadable.
+    let looks_up_uid = match &wanted.user {
+        Some(UserName { user: Name::Number(uid), group: Some(_) }) => *uid != current.uid,
+        Some(_) => true,
+        None => current.uid == 0,
+    };
+    let needed = looks_up_uid || names_user || names_groups;
     let accounts = if needed { accounts(names_user || names_groups) } else { Ok(Accounts::default()) };
     let accounts = accounts.map_err(|message| vec![Problem { setting: Setting::User, message, hint: None }])?;
     let mut problems = Vec::new();
@@ -246,6 +252,19 @@ mod tests {
             })
             .unwrap();
             assert_eq!(asked, Some(expected), "{user}");
+        }
+    }
+
+    #[test]
+    fn the_own_ids_by_number_ask_for_no_accounts() {
+        let ask = |user: &str| {
+            let wanted = Wanted { user: Some(UserName::parse(user).unwrap()), ..Wanted::default() };
+            resolve(&wanted, &person(), |_| Err("cannot read `/etc/passwd`: x".into()))
+        };
+        assert_eq!(ask("1000:0"), Ok(identity(1000, 0, &[7, 2000], None)));
+        assert_eq!(ask("1000:5"), Ok(identity(1000, 5, &[], None)));
+        for user in ["1000", "app", "1001:0", "1000:wheel"] {
+            assert_eq!(ask(user).unwrap_err()[0].message, "cannot read `/etc/passwd`: x", "{user}");
         }
     }
 
