@@ -1,11 +1,11 @@
 //! The manifests of the documentation, as pods: the example's as it is, and the fragments of the pages, completed to pods.
 
 use std::fs;
-use std::path::Path;
 
 use handfast_testservers::{Kubernetes, Vault};
 use serde_json::{Value, json};
 
+use crate::markdown;
 use crate::pod::{Node, Pod, node};
 use crate::support::{canary, hex};
 
@@ -15,13 +15,13 @@ const PAGE: &str = "docs/kubernetes.md";
 /// All that handfast says where the provider is `mock`.
 const WARNING: &str = "handfast: warn: the provider `mock` is in use: its secrets are made up\n";
 
-/// What the page has, by heading, language and order, and which test runs it.
+/// What the page has, by section, language and order, and which test runs it.
 const BLOCKS: [(&str, &str, &str); 9] = [
     ("An init container", "yaml", "an_init_container_of_the_apps_own_user_needs_no_capability"),
     ("A wrapped app", "yaml", "a_wrapped_app_logs_in_as_its_service_account"),
-    ("Images without a shell, that you cannot change", "yaml", "an_image_without_a_shell_gets_it_by_an_init_container"),
+    ("A wrapped app", "yaml", "an_image_without_a_shell_gets_it_by_an_init_container"),
     // Without its volume, which podman's `play kube` does not know: with podman's own mount of images.
-    ("Images without a shell, that you cannot change", "yaml", "an_image_without_a_shell_gets_it_by_an_image_volume"),
+    ("A wrapped app", "yaml", "an_image_without_a_shell_gets_it_by_an_image_volume"),
     ("Who the pod is", "toml", "a_wrapped_app_logs_in_as_its_service_account"),
     ("Who the pod is", "yaml", "a_wrapped_app_logs_in_as_its_service_account"),
     ("Kubernetes Secrets as the source", "yaml", "a_secret_of_the_clusters_is_a_source"),
@@ -33,13 +33,13 @@ const BLOCKS: [(&str, &str, &str); 9] = [
 
 #[test]
 fn each_block_of_the_page_is_run_or_left_out_on_purpose() {
-    let found = blocks(PAGE);
-    let found: Vec<(&str, &str)> = found.iter().map(|(heading, language, _)| (&**heading, &**language)).collect();
-    let known: Vec<(&str, &str)> = BLOCKS.iter().map(|(heading, language, _)| (*heading, *language)).collect();
+    let found = markdown::page(PAGE).blocks();
+    let found: Vec<(&str, &str)> = found.iter().map(|block| (&*block.section, &*block.language)).collect();
+    let known: Vec<(&str, &str)> = BLOCKS.iter().map(|(section, language, _)| (*section, *language)).collect();
     assert_eq!(found, known);
-    let tests = fs::read_to_string(file("tests/containers/kubernetes.rs")).expect("it is this file");
-    for (heading, _, test) in BLOCKS.iter().filter(|(.., test)| !test.is_empty()) {
-        assert!(tests.contains(&format!("\nfn {test}() {{\n")), "{heading}: no test `{test}`");
+    let tests = read("tests/containers/kubernetes.rs");
+    for (section, _, test) in BLOCKS.iter().filter(|(.., test)| !test.is_empty()) {
+        assert!(tests.contains(&format!("\nfn {test}() {{\n")), "{section}: no test `{test}`");
     }
 }
 
@@ -218,8 +218,7 @@ fn a_wrapped_app_logs_in_as_its_service_account() {
 #[test]
 fn an_image_without_a_shell_gets_it_by_an_init_container() {
     let Some(node) = node() else { return };
-    let heading = "Images without a shell, that you cannot change";
-    let mut spec = node.documents(&block(PAGE, heading, "yaml", 0)).remove(0)["spec"].take();
+    let mut spec = node.documents(&block(PAGE, "A wrapped app", "yaml", 1)).remove(0)["spec"].take();
     let secret = json!({ "name": "DB_PASSWORD_FILE", "value": "handfast:mock:db" });
     let context = json!({ "runAsUser": 10001, "runAsGroup": 10001 });
     complete(&mut spec, json!({ "containers": [{ "name": "app", "env": [secret], "securityContext": context }] }));
@@ -233,8 +232,7 @@ fn an_image_without_a_shell_gets_it_by_an_init_container() {
 #[test]
 fn an_image_without_a_shell_gets_it_by_an_image_volume() {
     let Some(node) = node() else { return };
-    let heading = "Images without a shell, that you cannot change";
-    let spec = node.documents(&block(PAGE, heading, "yaml", 1)).remove(0)["spec"].take();
+    let spec = node.documents(&block(PAGE, "A wrapped app", "yaml", 2)).remove(0)["spec"].take();
     let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer}"));
     let reference = text("/volumes/0/image/reference");
     node.podman().must(&["tag", "localhost/handfast:0.1.0", reference]);
@@ -272,32 +270,15 @@ fn a_secret_of_the_clusters_is_a_source() {
     assert_eq!(pod.exec("stat -L -c '%u %g %a' /run/source/db-password"), "0 10001 440");
 }
 
-fn file(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
 fn read(name: &str) -> String {
-    fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    fs::read_to_string(markdown::root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The fenced blocks of a page: the heading that each stands under, its language, its text.
-fn blocks(page: &str) -> Vec<(String, String, String)> {
-    let (text, mut blocks, mut heading) = (read(page), Vec::new(), "");
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if let Some(language) = line.strip_prefix("```") {
-            let inside = lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]);
-            blocks.push((heading.to_owned(), language.to_owned(), inside.collect()));
-        } else if line.starts_with('#') {
-            heading = line.trim_start_matches('#').trim();
-        }
-    }
-    blocks
-}
-
-fn block(page: &str, heading: &str, language: &str, nth: usize) -> String {
-    let found = blocks(page).into_iter().filter(|block| block.0 == heading && block.1 == language).nth(nth);
-    found.unwrap_or_else(|| panic!("{page}: no {language} under `{heading}`")).2
+/// A fenced block of a page, below a heading.
+fn block(page: &str, section: &str, language: &str, nth: usize) -> String {
+    let blocks = markdown::page(page).blocks().into_iter();
+    let found = blocks.filter(|block| block.section == section && block.language == language).nth(nth);
+    found.unwrap_or_else(|| panic!("{page}: no {language} under `{section}`")).text()
 }
 
 fn replace(text: &str, from: &str, to: &str) -> String {
