@@ -65,6 +65,7 @@ fn follow(command: &[CString], addresses: &mut BTreeSet<u64>) -> io::Result<c_in
             0 => resume(libc::PTRACE_CONT, process, 0)?,
             2.. if process == root => resume(libc::PTRACE_DETACH, process, 0)?,
             _ => {
+                // One that was killed meanwhile is nowhere.
                 addresses.extend(system_call(process).map(|information| information[1]));
                 let deliver = if event == 0 && signal != libc::SIGTRAP { signal } else { 0 };
                 resume(libc::PTRACE_SINGLESTEP, process, deliver)?;
