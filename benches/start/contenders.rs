@@ -1,4 +1,5 @@
-//! What is started: the no-op by itself, by tini, by gosu and by handfast, with more and more secrets.
+//! What is started: the no-op by itself, by tini, by gosu, by the least that a start with secrets can be, and by handfast, with more and
+//! more secrets.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -32,6 +33,7 @@ pub fn as_root(programs: &Programs) -> Result<Vec<Contender>> {
     let mut all = vec![direct(programs)?];
     all.extend(rival("tini", &["-s", "--"], programs)?);
     all.extend(rival("gosu", &[&user], programs)?);
+    all.extend(least(&[&NONROOT.to_string()], programs)?);
     all.extend(handfast(&["--user", &user], programs)?);
     Ok(all)
 }
@@ -40,6 +42,7 @@ pub fn as_root(programs: &Programs) -> Result<Vec<Contender>> {
 pub fn as_user(programs: &Programs) -> Result<Vec<Contender>> {
     let mut all = vec![direct(programs)?];
     all.extend(rival("tini", &["-s", "--"], programs)?);
+    all.extend(least(&[], programs)?);
     all.extend(handfast(&[], programs)?);
     Ok(all)
 }
@@ -57,6 +60,16 @@ fn rival(name: &str, options: &[&str], programs: &Programs) -> Result<Option<Con
     };
     let words: Vec<&str> = std::iter::once(path.as_str()).chain(options.iter().copied()).collect();
     before_no_op(name, &words, programs, None).map(Some)
+}
+
+/// The system calls that are needed in any case, and nothing else.
+fn least(id: &[&str], programs: &Programs) -> Result<Vec<Contender>> {
+    let program = programs.least.display().to_string();
+    let start = |(name, secrets)| {
+        let words = [&[program.as_str(), secrets], id, &["--"]].concat();
+        before_no_op(name, &words, programs, None)
+    };
+    [("the least, 1 by fd", "1"), ("the least, 10 by fd", "10")].map(start).into_iter().collect()
 }
 
 fn handfast(options: &[&str], programs: &Programs) -> Result<Vec<Contender>> {

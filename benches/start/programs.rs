@@ -13,6 +13,8 @@ pub struct Programs {
     pub noop: PathBuf,
     #[allow(dead_code, reason = "not every benchmark measures with it")]
     pub at_exec: PathBuf,
+    #[allow(dead_code, reason = "not every benchmark measures it")]
+    pub least: PathBuf,
     directory: Scratch,
 }
 
@@ -30,7 +32,7 @@ impl Programs {
         let tools = match std::env::var_os("HANDFAST_TOOLS") {
             Some(path) => PathBuf::from(path),
             None => {
-                build(&["--package", "handfast-testtools", "--bin", "noop", "--bin", "at-exec"])?;
+                build(&["--package", "handfast-testtools", "--bin", "noop", "--bin", "at-exec", "--bin", "least"])?;
                 built
             }
         };
@@ -43,6 +45,7 @@ impl Programs {
             handfast: copy(&handfast, "handfast")?,
             noop: copy(&tools.join("noop"), "noop")?,
             at_exec: copy(&tools.join("at-exec"), "at-exec")?,
+            least: copy(&tools.join("least"), "least")?,
             directory,
         })
     }
