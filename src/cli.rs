@@ -130,9 +130,7 @@ fn command() -> Command {
         .about("Print the least-privilege policy that the references need, in the store's own language")
         .args(options())
         .arg(online("Ask the store for what the configuration does not say, such as the kind of a mount"))
-        .arg(
-            Arg::new("provider").value_name("PROVIDER").help("Whose policy, where more than one is in use: vault, eu"),
-        );
+        .arg(Arg::new("provider").value_name("PROVIDER").help("Whose policy, where more than one is in use"));
     Command::new("handfast")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Hands secrets to a process and lets go: on a tmpfs or in descriptors, never in the environment")

@@ -130,6 +130,7 @@ fn the_registry_alone_names_provider_crates() {
         for name in &names {
             assert!(!source.names(&format!("handfast_{name}")), "{} names the provider {name}", source.path);
         }
+        assert!(!source.code.contains("feature ="), "{} asks what is compiled in", source.path);
         // The HTTP client is the providers'.
         assert!(!source.names("handfast_http") && !source.names("reqwest"), "{}", source.path);
     }

@@ -9,7 +9,7 @@ use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Selectio
 
 use super::Instance;
 use crate::config::{Environment, Named, PROVIDER_KEYS};
-use crate::registry;
+use crate::registry::{self, Absence};
 
 /// Every instance, used or not.
 pub struct Instances<'a> {
@@ -33,8 +33,8 @@ struct Entry {
     configured: Option<(&'static Definition, Box<dyn Configured>)>,
     /// Its index in the plan, once a secret uses it.
     used: Option<usize>,
-    /// Its type is in the contract and not in this version.
-    later: bool,
+    /// Its type is in the contract and not here.
+    absent: Option<Absence>,
 }
 
 impl<'a> Instances<'a> {
@@ -59,6 +59,11 @@ impl<'a> Instances<'a> {
         if entry.used.is_none() {
             for (message, hint) in configured.missing() {
                 problems.add_with_hint(place, format!("`{reference}`: {message}"), hint);
+            }
+            let other = configured.identity_of().filter(|other| registry::find(other).is_none());
+            if let Some((other, absence)) = other.and_then(|other| Some((other, registry::absence(other)?))) {
+                let what = format!("`{reference}`: its login needs the provider `{other}`, which");
+                problems.push(absence.problem(place, &what));
             }
         }
         for (key, _) in &reference.locator.parameters {
@@ -110,8 +115,10 @@ impl<'a> Instances<'a> {
     fn find(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
         let name = &reference.provider;
         if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
-            if self.entries[at].later {
-                problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
+            if let Some(absence) = self.entries[at].absent {
+                // What to do about it stands with its table.
+                let absence = Absence { hint: None, ..absence };
+                problems.push(absence.problem(place, &format!("`{reference}`: the provider `{name}`")));
             }
             return Some(at);
         }
@@ -121,8 +128,8 @@ impl<'a> Instances<'a> {
             self.entries.push(entry);
             return Some(self.entries.len() - 1);
         }
-        if registry::NOT_IN_THIS_VERSION.contains(&name.as_str()) {
-            problems.add(place, format!("`{reference}`: the provider `{name}` is not in this version"));
+        if let Some(absence) = registry::absence(name) {
+            problems.push(absence.problem(place, &format!("`{reference}`: the provider `{name}`")));
             return None;
         }
         let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
@@ -137,21 +144,21 @@ impl<'a> Instances<'a> {
 
     fn entry(&self, named: Named, problems: &mut Problems) -> Entry {
         let Named { name, place, mut table } = named;
-        let broken = |name: String, later: bool| Entry { name, configured: None, used: None, later };
+        let broken = |name, absent| Entry { name, configured: None, used: None, absent };
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
             problems.add_with_hint(
                 &place,
                 format!("`{}` cannot be a provider's name", excerpt(&name)),
                 "letters, digits, `-` and `_`",
             );
-            return broken(name, false);
+            return broken(name, None);
         }
         let kind = table.string("type").unwrap_or(&name).to_owned();
         let type_place = table.place("type").unwrap_or(&place).clone();
         let Some(definition) = registry::find(&kind) else {
-            let later = registry::NOT_IN_THIS_VERSION.contains(&kind.as_str());
-            if later {
-                problems.add(&type_place, format!("the provider `{kind}` is not in this version"));
+            let absent = registry::absence(&kind);
+            if let Some(absence) = absent {
+                problems.push(absence.problem(&type_place, &format!("the provider `{kind}`")));
             } else {
                 let known = || registry::DEFINITIONS.iter().map(|definition| definition.name);
                 let hint = match handfast_core::nearest(&kind, known()) {
@@ -160,14 +167,14 @@ impl<'a> Instances<'a> {
                 };
                 problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
             }
-            return broken(name, later);
+            return broken(name, absent);
         };
         keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
         check_ca_file(&table, problems);
         table.remove("type");
         let settings = Settings { instance: name.clone(), table, fetch: self.fetch, environment: self.environment };
         let configured = (definition.configure)(settings, problems);
-        Entry { name, configured: Some((definition, configured)), used: None, later: false }
+        Entry { name, configured: Some((definition, configured)), used: None, absent: None }
     }
 }
 
@@ -176,5 +183,49 @@ pub fn check_ca_file(table: &Table, problems: &mut Problems) {
     let Some((path, place)) = table.string("ca_file").zip(table.place("ca_file")) else { return };
     if let Err(error) = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         problems.add(place, format!("cannot read `ca_file`, `{}`: {}", excerpt(path), crate::error::reason(error)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use handfast_core::{Context, Locator, Provider, ProviderError};
+
+    use super::*;
+    use crate::sys::environment::Captured;
+
+    /// Logs in as the identity of a provider that no handfast has.
+    struct Fake;
+
+    impl Configured for Fake {
+        fn check(&self, _: &Locator) -> Result<(), (String, String)> {
+            Ok(())
+        }
+
+        fn identity_of(&self) -> Option<&'static str> {
+            Some("exec")
+        }
+
+        fn connect(self: Box<Self>, _: Context) -> Result<Rc<dyn Provider>, ProviderError> {
+            Err(ProviderError::new(handfast_core::ErrorKind::Os, "never asked"))
+        }
+    }
+
+    #[test]
+    fn a_login_that_needs_a_provider_which_is_not_here_is_refused_once() {
+        let definition = registry::find("mock").expect("it is always here");
+        let (fetch, environment) = (Table::default(), Environment::from(Captured::default()));
+        let configured: Option<(_, Box<dyn Configured>)> = Some((definition, Box::new(Fake)));
+        let entry = Entry { name: "store".into(), configured, used: None, absent: None };
+        let mut instances = Instances { entries: vec![entry], fetch: &fetch, environment: &environment };
+        let mut problems = Problems::default();
+        for text in ["store:a", "store:b"] {
+            let mut reference = SecretRef::parse(text).expect("it is one");
+            assert!(instances.resolve(&mut reference, &Place::CommandLine, &mut problems).is_some());
+        }
+        let told = problems.into_sorted();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].message, "`store:a`: its login needs the provider `exec`, which is not in this version");
     }
 }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use handfast_core::{
-    AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, Problems, ProviderError, SecretValue,
-    SignedRequest, Table, excerpt,
+    AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, NoAwsIdentity, Problems, ProviderError,
+    SecretValue, SignedRequest, Table, excerpt,
 };
 use handfast_http::Client;
 use tokio::sync::OnceCell;
@@ -21,23 +21,12 @@ pub struct Identity {
     credentials: OnceCell<Credentials>,
 }
 
-/// It does not ask another for who it is.
-struct Itself;
-
-impl AwsIdentity for Itself {
-    fn sign_caller_identity<'a>(
-        &'a self,
-        _: Option<&'a str>,
-        _: &'a [(&'a str, &'a str)],
-    ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
-        Box::pin(async { Err(ProviderError::new(ErrorKind::Denied, "no AWS identity")) })
-    }
-}
-
 impl Identity {
     /// The identity of this outside. Nothing is read before it is asked for.
     pub fn new(environment: Rc<dyn Environment>, files: Rc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
-        Self { context: Context { environment, files, clock, aws: Rc::new(Itself) }, credentials: OnceCell::new() }
+        // It does not ask another for who it is.
+        let aws = Rc::new(NoAwsIdentity);
+        Self { context: Context { environment, files, clock, aws }, credentials: OnceCell::new() }
     }
 
     async fn credentials(&self) -> Result<&Credentials, ProviderError> {

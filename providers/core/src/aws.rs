@@ -1,6 +1,6 @@
 //! What one provider needs of another: proof of an AWS identity, for a store that accepts it as a login.
 
-use crate::error::ProviderError;
+use crate::error::{ErrorKind, ProviderError};
 use crate::provider::BoxFuture;
 use crate::secret::SecretValue;
 
@@ -15,6 +15,19 @@ pub trait AwsIdentity {
         region: Option<&'a str>,
         headers: &'a [(&'a str, &'a str)],
     ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>>;
+}
+
+/// Nobody: signs nothing.
+pub struct NoAwsIdentity;
+
+impl AwsIdentity for NoAwsIdentity {
+    fn sign_caller_identity<'a>(
+        &'a self,
+        _: Option<&'a str>,
+        _: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
+        Box::pin(async { Err(ProviderError::new(ErrorKind::Denied, "no AWS identity")) })
+    }
 }
 
 /// A signed request: `POST`. Whoever has it can pass for the identity until its signature ends, 15 minutes later.

@@ -19,7 +19,7 @@ mod reference;
 mod secret;
 pub mod settings;
 
-pub use aws::{AwsIdentity, SignedRequest};
+pub use aws::{AwsIdentity, NoAwsIdentity, SignedRequest};
 pub use context::{Clock, Context, Environment};
 pub use credential::Credential;
 pub use error::{ErrorKind, ProviderError, reason};

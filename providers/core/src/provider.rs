@@ -60,6 +60,11 @@ pub trait Configured {
         None
     }
 
+    /// The other provider as whose identity it logs in, if any: what a handfast without that one cannot do.
+    fn identity_of(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What a user should be told at each start, if anything.
     fn warning(&self) -> Option<String> {
         None

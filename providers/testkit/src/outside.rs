@@ -6,10 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use handfast_core::{
-    AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, ProviderError, SecretValue, SignedRequest,
-    files,
-};
+use handfast_core::{AwsIdentity, BoxFuture, Clock, Context, Environment, Files, NoAwsIdentity, SecretValue, files};
 
 /// What a provider sees of the outside. By default: no variable, the real files, a clock that starts in 2026.
 pub struct Outside {
@@ -23,26 +20,13 @@ pub struct Outside {
     pub aws: Rc<dyn AwsIdentity>,
 }
 
-/// No AWS identity at all.
-struct NoIdentity;
-
-impl AwsIdentity for NoIdentity {
-    fn sign_caller_identity<'a>(
-        &'a self,
-        _: Option<&'a str>,
-        _: &'a [(&'a str, &'a str)],
-    ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
-        Box::pin(async { Err(ProviderError::new(ErrorKind::Denied, "this outside has no AWS identity")) })
-    }
-}
-
 impl Default for Outside {
     fn default() -> Self {
         Self {
             variables: Variables::default(),
             files: Rc::new(files::System),
             clock: TestClock::default(),
-            aws: Rc::new(NoIdentity),
+            aws: Rc::new(NoAwsIdentity),
         }
     }
 }

@@ -80,6 +80,10 @@ impl Configured for Vault {
         true
     }
 
+    fn identity_of(&self) -> Option<&'static str> {
+        self.method.identity_of()
+    }
+
     fn is_list(&self, locator: &Locator) -> bool {
         locator::is_list(locator)
     }

@@ -44,6 +44,10 @@ fn region(environment: &dyn Environment) -> Option<&str> {
 }
 
 impl Method for Aws {
+    fn identity_of(&self) -> Option<&'static str> {
+        Some("aws")
+    }
+
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
             let header = self.header_value.as_deref().map(|value| (HEADER, value));

@@ -46,6 +46,11 @@ pub trait Method {
         None
     }
 
+    /// The provider whose identity it shows.
+    fn identity_of(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Logs in. Called again only where it failed: what can be had once, such as what a wrapping token holds, is kept.
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>>;
 }

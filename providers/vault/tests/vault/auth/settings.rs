@@ -52,6 +52,21 @@ fn each_methods_own_keys_are_right() {
 }
 
 #[test]
+fn one_method_alone_shows_the_identity_of_another_provider() {
+    let identity_of = |method: &str| {
+        let mut auth = Table::default();
+        auth.set("method", Place::CommandLine, Item { place: Place::CommandLine, value: text(method) });
+        let (mut table, mut problems) = (Table::default(), Problems::default());
+        table.set("auth", Place::CommandLine, Item { place: Place::CommandLine, value: Value::Table(auth) });
+        let (fetch, environment) = (&Table::default(), &Variables::default());
+        let settings = Settings { instance: "vault".into(), table, fetch, environment };
+        (DEFINITION.configure)(settings, &mut problems).identity_of()
+    };
+    assert_eq!(identity_of("aws"), Some("aws"));
+    assert_eq!(["token", "kubernetes", "azure", "gcp"].map(identity_of), [None; 4]);
+}
+
+#[test]
 fn every_problem_is_told_at_its_place() {
     wrong(
         &[
