@@ -46,22 +46,6 @@ impl Scene {
         self.run().config(&format!("[providers.aws]\n{settings}"))
     }
 
-    /// A role that may read the secret: its ARN.
-    fn role(&self) -> String {
-        let name = random("role-");
-        let trust =
-            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}"#;
-        self.moto.iam(&[("Action", "CreateRole"), ("RoleName", &name), ("AssumeRolePolicyDocument", trust)]);
-        let policy = json!({ "Version": "2012-10-17", "Statement": [
-            { "Effect": "Allow", "Action": "secretsmanager:*", "Resource": "*" },
-        ] });
-        let policy = policy.to_string();
-        let put =
-            [("Action", "PutRolePolicy"), ("RoleName", &*name), ("PolicyName", "own"), ("PolicyDocument", &*policy)];
-        self.moto.iam(&put);
-        format!("arn:aws:iam::123456789012:role/{name}")
-    }
-
     fn arrived(&self, outcome: &Outcome) {
         let app = outcome.ran();
         assert_eq!(app["descriptors"][3]["content"], hex(&self.value), "{outcome:?}");
@@ -74,13 +58,14 @@ fn a_pods_role_is_assumed_with_its_token() {
     let Some(scene) = Scene::of_roles() else { return };
     let files = Directory::new();
     let token = files.write("token", "eyJ.of-a-pod\n");
-    let run = scene.run().env("AWS_ROLE_ARN", scene.role()).env("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
+    let run = scene.run().env("AWS_ROLE_ARN", scene.moto.new_role()).env("AWS_WEB_IDENTITY_TOKEN_FILE", &token);
     let outcome = run.args(["--log-level", "info"]).start();
     scene.arrived(&outcome);
     outcome.says("`aws`: 2 requests");
     let outcome = scene.run().env("AWS_WEB_IDENTITY_TOKEN_FILE", &token).start();
     outcome.refused(77, "`AWS_WEB_IDENTITY_TOKEN_FILE` is set and `AWS_ROLE_ARN` is not");
-    let run = scene.run().env("AWS_ROLE_ARN", scene.role()).env("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token");
+    let run =
+        scene.run().env("AWS_ROLE_ARN", scene.moto.new_role()).env("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token");
     run.start().refused(77, "/nowhere/token");
 }
 
@@ -120,7 +105,7 @@ fn profiles_have_keys_or_a_role_whose_source_is_another() {
     let home = Directory::new();
     let credentials =
         home.write("credentials", format!("[base]\naws_access_key_id={id}\naws_secret_access_key={secret}\n"));
-    let role = scene.role();
+    let role = scene.moto.new_role();
     let config = home.write(
         "config",
         format!(
@@ -151,7 +136,7 @@ fn profiles_have_keys_or_a_role_whose_source_is_another() {
 fn a_role_of_the_configuration_is_assumed_on_top() {
     let Some(scene) = Scene::of_roles() else { return };
     let (id, secret) = scene.moto.access_key();
-    let role = format!("role_arn = \"{}\"\nexternal_id = \"x\"\nsession_name = \"web\"\n", scene.role());
+    let role = format!("role_arn = \"{}\"\nexternal_id = \"x\"\nsession_name = \"web\"\n", scene.moto.new_role());
     let run = scene.with(&role).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
     let outcome = run.args(["--log-level", "info"]).start();
     scene.arrived(&outcome);
@@ -163,7 +148,7 @@ fn a_role_of_the_configuration_is_assumed_on_top() {
 #[test]
 fn sts_on_a_bad_day_is_asked_again() {
     let Some(scene) = Scene::of_roles() else { return };
-    let ((id, secret), role) = (scene.moto.access_key(), scene.role());
+    let ((id, secret), role) = (scene.moto.access_key(), scene.moto.new_role());
     for fault in [Fault::Status(503), Fault::Reset, Fault::Truncated, Fault::RetryAfter(429, "1".into())] {
         let (authority, files) = (Authority::new(), Directory::new());
         let pem = scene.moto.authority().pem();

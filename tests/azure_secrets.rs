@@ -163,23 +163,6 @@ fn a_file_whose_content_is_no_credential_is_told_without_its_content() {
     }
 }
 
-#[test]
-fn the_policy_is_a_role_for_each_secret() {
-    let toml = "[providers.azure]\nvault = \"web\"\n[secrets.a]\nfrom = \"azure:a#x\"\n[secrets.b]\nfrom = \"azure:other/b\"\n";
-    let outcome = Run::command("policy").config(toml).start();
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    let text = String::from_utf8(outcome.stdout).expect("text");
-    let scope = "/subscriptions/$SUBSCRIPTION_ID/resourceGroups/$RESOURCE_GROUP/providers/Microsoft.KeyVault/vaults";
-    for secret in ["web/secrets/a", "other/secrets/b"] {
-        assert!(text.contains(&format!("--scope \"{scope}/{secret}\"\n")), "{text}");
-    }
-    for part in
-        ["--role \"Key Vault Secrets User\"", "param resourceGroupName string", "vaultName: 'web', secretName: 'a'"]
-    {
-        assert!(text.contains(part), "{text}");
-    }
-}
-
 /// `examples/azure/handfast.toml`, word for word, where Azure is at its own addresses: as a pod, and as a container app.
 #[test]
 fn the_example_runs_as_a_pod_and_as_a_container_app() {

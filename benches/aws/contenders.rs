@@ -20,7 +20,7 @@ pub struct Setting<'a> {
 impl<'a> Setting<'a> {
     pub fn new(moto: &'a Moto, programs: &'a Programs) -> Result<Self> {
         let port = moto.address().rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
-        Ok(Self { programs, port, floor: programs.another("handfast-floor")?, moto })
+        Ok(Self { programs, port, floor: programs.another("handfast-floor", "handfast-floor")?, moto })
     }
 
     /// Everybody, with so many secrets; the floor first.
@@ -28,7 +28,7 @@ impl<'a> Setting<'a> {
         Ok(vec![self.floor(count)?, self.handfast(count)?])
     }
 
-    fn floor(&self, count: usize) -> Result<Contender> {
+    pub fn floor(&self, count: usize) -> Result<Contender> {
         let (id, secret) = self.moto.access_key();
         let address = format!("127.0.0.1:{}", self.port);
         let mut words = vec![show(&self.floor), "aws".into(), address, self.moto.ca_file(), format!("{id}:{secret}")];

@@ -1,6 +1,6 @@
 //! What a start with secrets of AWS takes, over TLS, against moto: next to the same written by hand; its memory.
 //!
-//! `cargo bench --bench aws [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench aws [-- --rounds N | -- --instructions]`; README.md in `benches` says what is measured and what came of it.
 #![forbid(unsafe_code)]
 // As for the other benchmark.
 #![allow(clippy::print_stdout)]
@@ -12,6 +12,8 @@ mod contender;
 mod contenders;
 #[path = "../vault/footprint.rs"]
 mod footprint;
+#[path = "../vault/instructions.rs"]
+mod instructions;
 #[path = "../start/peak.rs"]
 mod peak;
 #[path = "../start/programs.rs"]
@@ -28,14 +30,14 @@ use std::error::Error;
 use handfast_testservers::Moto;
 use serde_json::json;
 
-use comparison::{COUNTS, rounds};
+use comparison::COUNTS;
 use contenders::Setting;
 use programs::Programs;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn main() -> Result<()> {
-    let rounds = rounds()?;
+    let measured = comparison::measured()?;
     let programs = Programs::find()?;
     let Some(moto) = Moto::shared() else { return Err("there is no moto to measure against".into()) };
     for number in 0..COUNTS[COUNTS.len() - 1] {
@@ -43,6 +45,5 @@ fn main() -> Result<()> {
         moto.must("secretsmanager.CreateSecret", body);
     }
     let mut setting = Setting::new(moto, &programs)?;
-    footprint::print(&setting)?;
-    comparison::tables(&mut setting, rounds)
+    measured.print(&mut setting)
 }

@@ -24,7 +24,7 @@ impl<'a> Setting<'a> {
         let port = azure.address().rsplit(':').next().and_then(|port| port.parse().ok()).ok_or("no port")?;
         let scratch = Scratch::new(&std::env::temp_dir())?;
         std::fs::write(scratch.path().join("token"), azure.root())?;
-        Ok(Self { programs, port, floor: programs.another("handfast-floor")?, azure, scratch })
+        Ok(Self { programs, port, floor: programs.another("handfast-floor", "handfast-floor")?, azure, scratch })
     }
 
     /// Everybody, with so many secrets; the floor first.
@@ -32,7 +32,7 @@ impl<'a> Setting<'a> {
         Ok(vec![self.floor(count)?, self.handfast(count)?])
     }
 
-    fn floor(&self, count: usize) -> Result<Contender> {
+    pub fn floor(&self, count: usize) -> Result<Contender> {
         let address = format!("127.0.0.1:{}", self.port);
         let ca_file = show(&self.azure.ca_file());
         let mut words = vec![show(&self.floor), "azure".into(), address, ca_file, self.azure.root().into()];

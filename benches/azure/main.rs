@@ -1,7 +1,7 @@
 //! What a start with secrets of Azure Key Vault takes, over TLS, against Microsoft's fake server: next to the same written by
 //! hand; its memory.
 //!
-//! `cargo bench --bench azure [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench azure [-- --rounds N | -- --instructions]`; README.md in `benches` says what is measured and what came of it.
 #![forbid(unsafe_code)]
 // As for the other benchmark.
 #![allow(clippy::print_stdout)]
@@ -13,6 +13,8 @@ mod contender;
 mod contenders;
 #[path = "../vault/footprint.rs"]
 mod footprint;
+#[path = "../vault/instructions.rs"]
+mod instructions;
 #[path = "../start/peak.rs"]
 mod peak;
 #[path = "../start/programs.rs"]
@@ -28,20 +30,19 @@ use std::error::Error;
 
 use handfast_testservers::Azure;
 
-use comparison::{COUNTS, rounds};
+use comparison::COUNTS;
 use contenders::Setting;
 use programs::Programs;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn main() -> Result<()> {
-    let rounds = rounds()?;
+    let measured = comparison::measured()?;
     let programs = Programs::find()?;
     let Some(azure) = Azure::start() else { return Err("there is no Key Vault to measure against".into()) };
     for number in 0..COUNTS[COUNTS.len() - 1] {
         azure.set(&format!("secret-{number}"), &"x".repeat(32));
     }
     let mut setting = Setting::new(&azure, &programs)?;
-    footprint::print(&setting)?;
-    comparison::tables(&mut setting, rounds)
+    measured.print(&mut setting)
 }

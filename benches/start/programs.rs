@@ -54,18 +54,24 @@ impl Programs {
 impl Programs {
     /// One more program of the workspace: that in HANDFAST_TOOLS, where it is there, else built as they are.
     #[allow(dead_code, reason = "not every benchmark needs one")]
-    pub fn another(&self, package: &str) -> Result<PathBuf> {
-        let given = std::env::var_os("HANDFAST_TOOLS").map(|tools| Path::new(&tools).join(package));
+    pub fn another(&self, package: &str, name: &str) -> Result<PathBuf> {
+        let given = std::env::var_os("HANDFAST_TOOLS").map(|tools| Path::new(&tools).join(name));
         let from = match given.filter(|path| path.is_file()) {
             Some(path) => path,
             None => {
-                build(&["--package", package])?;
-                target_directory()?.join(triple()).join("release").join(package)
+                build(&["--package", package, "--bin", name])?;
+                target_directory()?.join(triple()).join("release").join(name)
             }
         };
-        let to = self.directory.path().join(package);
+        let to = self.directory.path().join(name);
         fs::copy(from, &to)?;
         Ok(to)
+    }
+
+    /// Where a file of this name can be written.
+    #[allow(dead_code, reason = "not every benchmark writes one")]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 }
 

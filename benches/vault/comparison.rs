@@ -5,7 +5,7 @@ use std::time::Duration;
 use handfast_testservers::Delay;
 
 use crate::contenders::Setting;
-use crate::{Result, timing};
+use crate::{Result, footprint, instructions, timing};
 
 /// What is added to each round trip in the second table, and to each request in the third.
 const ADDED: Duration = Duration::from_millis(20);
@@ -13,18 +13,42 @@ const ADDED: Duration = Duration::from_millis(20);
 /// How many secrets are fetched.
 pub const COUNTS: [usize; 3] = [1, 10, 100];
 
-/// How often each contender is started: `--rounds N`. Cargo itself passes `--bench`.
-pub fn rounds() -> Result<usize> {
+/// What is measured.
+pub enum Measured {
+    /// Memory, and the time of so many starts.
+    Starts { rounds: usize },
+    /// Instructions, of which each is a stop: it takes minutes.
+    Instructions,
+}
+
+/// As the command line has it. Cargo itself passes `--bench`.
+pub fn measured() -> Result<Measured> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => Ok(100),
-        (Some("--rounds"), Some(count)) => Ok(count.parse::<usize>()?.max(1)),
-        (Some(other), _) => Err(format!("unknown argument `{other}`, expected `--rounds N`").into()),
+        (None, _) => Ok(Measured::Starts { rounds: 100 }),
+        (Some("--rounds"), Some(count)) => Ok(Measured::Starts { rounds: count.parse::<usize>()?.max(1) }),
+        (Some("--instructions"), None) => Ok(Measured::Instructions),
+        (Some(other), _) => {
+            Err(format!("unknown argument `{other}`, expected `--rounds N` or `--instructions`").into())
+        }
+    }
+}
+
+impl Measured {
+    /// Measures it, and prints what came of it.
+    pub fn print(&self, setting: &mut Setting<'_>) -> Result<()> {
+        match self {
+            Self::Starts { rounds } => {
+                footprint::print(setting)?;
+                tables(setting, *rounds)
+            }
+            Self::Instructions => instructions::print(setting),
+        }
     }
 }
 
 /// All tables: with the store next door, at a distance, and where it takes its time for each request.
-pub fn tables(setting: &mut Setting<'_>, rounds: usize) -> Result<()> {
+fn tables(setting: &mut Setting<'_>, rounds: usize) -> Result<()> {
     let (port, fewer) = (setting.port, rounds.div_ceil(4));
     compare("nothing added", setting, rounds)?;
     setting.port = Delay::to(port, ADDED).port();

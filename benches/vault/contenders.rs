@@ -27,7 +27,7 @@ impl<'a> Setting<'a> {
         let scratch = Scratch::new(&std::env::temp_dir())?;
         let ca_file = scratch.path().join("ca.pem");
         std::fs::copy(vault.ca_file(), &ca_file)?;
-        let floor = programs.another("handfast-floor")?;
+        let floor = programs.another("handfast-floor", "handfast-floor")?;
         Ok(Self { programs, port, floor, ca_file, token: vault.root_token().to_owned(), scratch })
     }
 
@@ -38,7 +38,7 @@ impl<'a> Setting<'a> {
         Ok(all)
     }
 
-    fn floor(&self, count: usize) -> Result<Contender> {
+    pub fn floor(&self, count: usize) -> Result<Contender> {
         let address = format!("127.0.0.1:{}", self.port);
         let mut words = vec![show(&self.floor), "vault".into(), address, show(&self.ca_file), self.token.clone()];
         words.extend((0..count).map(|number| format!("bench/data/secret-{number}")));

@@ -1,6 +1,6 @@
 //! What a start with Vault's secrets takes, over TLS: next to the same written by hand, and to a rival; its memory.
 //!
-//! `cargo bench --bench vault [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench vault [-- --rounds N | -- --instructions]`; README.md in `benches` says what is measured and what came of it.
 #![forbid(unsafe_code)]
 // As for the other benchmark.
 #![allow(clippy::print_stdout)]
@@ -9,6 +9,7 @@ mod comparison;
 mod contender;
 mod contenders;
 mod footprint;
+mod instructions;
 #[path = "../start/peak.rs"]
 mod peak;
 #[path = "../start/programs.rs"]
@@ -22,24 +23,33 @@ mod timing;
 
 use std::error::Error;
 
-use handfast_testservers::Vault;
+use handfast_testservers::{Authority, Vault};
 use serde_json::json;
 
-use comparison::{COUNTS, rounds};
+use comparison::{COUNTS, Measured};
 use contenders::Setting;
 use programs::Programs;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn main() -> Result<()> {
-    let rounds = rounds()?;
+    let measured = comparison::measured()?;
     let programs = Programs::find()?;
-    let Some(vault) = Vault::start() else { return Err("there is no Vault to measure against".into()) };
+    let Some(vault) = start(&measured) else { return Err("there is no Vault to measure against".into()) };
     vault.must("POST", "sys/mounts/bench", json!({ "type": "kv", "options": { "version": "2" } }));
     for number in 0..COUNTS[COUNTS.len() - 1] {
         vault.must("POST", &format!("bench/data/secret-{number}"), json!({ "data": { "value": "x".repeat(32) } }));
     }
     let mut setting = Setting::new(&vault, &programs)?;
-    footprint::print(&setting)?;
-    comparison::tables(&mut setting, rounds)
+    measured.print(&mut setting)
+}
+
+/// In development mode it gives a handshake ten seconds.
+fn start(measured: &Measured) -> Option<Vault> {
+    let Measured::Instructions = measured else { return Vault::start() };
+    let authority = Authority::new();
+    let mut vault = Vault::with_file_storage(&authority, &authority.server())?;
+    vault.initialise();
+    vault.unseal();
+    Some(vault)
 }

@@ -22,11 +22,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// The real environment, files and clock.
+/// The real environment, files and clock, for one secret.
 pub fn context(environment: Environment) -> Context {
     let environment = Rc::new(environment);
     let files = Rc::new(handfast_core::files::System);
     let clock = Arc::new(SystemClock);
     let aws = registry::aws_identity(environment.clone(), files.clone(), clock.clone());
-    Context { environment, files, clock, aws }
+    Context { environment, files, clock, aws, several: false }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Ending, ErrorKind, Locator, ProviderError, SecretValue};
+use handfast_core::{Context, Ending, ErrorKind, Locator, ProviderError, SecretValue};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
@@ -129,6 +129,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
     for (index, secret) in order.secrets.iter().enumerate() {
         jobs.entry((secret.instance, &secret.reference.locator)).or_default().push(index);
     }
+    let is_list = |secrets: &[usize]| secrets.iter().any(|secret| order.secrets[*secret].is_list);
     let context = context::context(environment);
     let (ended, ends) = watch::channel(None::<Instant>);
     let mut outcomes = Vec::new();
@@ -138,10 +139,11 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
     for (index, instance) in order.instances.into_iter().enumerate() {
         let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
         let max_retries = instance.configured.max_retries();
-        let connected = instance.configured.connect(context.clone());
+        let jobs: Vec<_> = jobs.extract_if(.., |(of, _), _| *of == index).collect();
+        let several = jobs.len() > 1 || jobs.iter().any(|(_, secrets)| is_list(secrets));
+        let connected = instance.configured.connect(Context { several, ..context.clone() });
         let store = connected
             .map(|provider| Rc::new(Store::new(instance.name, provider, order.concurrency, max_retries, cutoff)));
-        let jobs: Vec<_> = jobs.extract_if(.., |(of, _), _| *of == index).collect();
         if let (Ok(store), Aim::Use | Aim::Try) = (&store, order.aim) {
             let locators: Vec<&Locator> = jobs.iter().map(|((_, locator), _)| *locator).collect();
             store.start_batches(&locators, &mut batches);
@@ -150,7 +152,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
             match &store {
                 Ok(store) => {
                     let (store, locator) = (store.clone(), locator.clone());
-                    let is_list = secrets.iter().any(|secret| order.secrets[*secret].is_list);
+                    let is_list = is_list(&secrets);
                     running.spawn_local(async move {
                         let answer = match order.aim {
                             Aim::Use | Aim::Try => store.answer(&locator, is_list).await,

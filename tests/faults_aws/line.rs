@@ -11,9 +11,31 @@ pub struct AwsLine {
     pub moto: &'static Moto,
     pub proxy: FaultProxy,
     authority: Authority,
-    files: Directory,
+    pub files: Directory,
     pub name: String,
     pub secret: String,
+}
+
+impl AwsLine {
+    /// One in this moto.
+    pub fn of(moto: &'static Moto) -> Self {
+        let (name, secret) = (random("db-"), random("canary-"));
+        let value = json!({ "password": secret }).to_string();
+        moto.must("secretsmanager.CreateSecret", json!({ "Name": name, "SecretString": value }));
+        let (authority, files) = (Authority::new(), Directory::new());
+        files.write("ca.pem", authority.pem());
+        let proxy = FaultProxy::in_front_of(moto.address(), &moto.authority().pem(), &authority);
+        Self { moto, proxy, authority, files, name, secret }
+    }
+
+    /// handfast where AWS is at this address, without credentials.
+    pub fn start_as_nobody(&self, address: &str) -> Run {
+        Run::new()
+            .env("AWS_ENDPOINT_URL", address)
+            .env("AWS_CA_BUNDLE", self.files.file("ca.pem"))
+            .env("AWS_REGION", REGION)
+            .env("DB_PASSWORD_FILE", format!("handfast:aws:sm/{}#password", self.name))
+    }
 }
 
 impl Line for AwsLine {
@@ -22,14 +44,7 @@ impl Line for AwsLine {
     const BUSY: &'static str = "AWS answers no more requests for now (throttling)";
 
     fn new() -> Option<Self> {
-        let moto = Moto::shared()?;
-        let (name, secret) = (random("db-"), random("canary-"));
-        let value = json!({ "password": secret }).to_string();
-        moto.must("secretsmanager.CreateSecret", json!({ "Name": name, "SecretString": value }));
-        let (authority, files) = (Authority::new(), Directory::new());
-        files.write("ca.pem", authority.pem());
-        let proxy = FaultProxy::in_front_of(moto.address(), &moto.authority().pem(), &authority);
-        Some(Self { moto, proxy, authority, files, name, secret })
+        Moto::shared().map(Self::of)
     }
 
     fn proxy(&self) -> &FaultProxy {
@@ -46,13 +61,7 @@ impl Line for AwsLine {
 
     fn start_at(&self, address: &str) -> Run {
         let (id, secret) = self.moto.access_key();
-        Run::new()
-            .env("AWS_ENDPOINT_URL", address)
-            .env("AWS_CA_BUNDLE", self.files.file("ca.pem"))
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", id)
-            .env("AWS_SECRET_ACCESS_KEY", secret)
-            .env("DB_PASSWORD_FILE", format!("handfast:aws:sm/{}#password", self.name))
+        self.start_as_nobody(address).env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret)
     }
 
     fn redirected(&self) -> (i32, &'static str) {

@@ -7,3 +7,4 @@ mod support;
 
 mod batches;
 mod line;
+mod login;

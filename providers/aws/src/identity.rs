@@ -26,7 +26,7 @@ impl Identity {
     pub fn new(environment: Rc<dyn Environment>, files: Rc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
         // It does not ask another for who it is.
         let aws = Rc::new(NoAwsIdentity);
-        Self { context: Context { environment, files, clock, aws }, credentials: OnceCell::new() }
+        Self { context: Context { environment, files, clock, aws, several: false }, credentials: OnceCell::new() }
     }
 
     async fn credentials(&self) -> Result<&Credentials, ProviderError> {

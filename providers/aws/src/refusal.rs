@@ -140,19 +140,24 @@ impl Failed {
         let peer = told.map_or("AWS", |told| &told.peer).to_owned();
         let status = answer.status().as_u16();
         let code = meta.code().unwrap_or_default().to_owned();
-        // Without a code it is not AWS' answer, but a proxy's, say: only its status counts.
-        let kind = match status {
-            408 | 429 | 500.. => None,
-            401 | 403 | 407 => Some(ErrorKind::Denied),
-            _ => Some(ErrorKind::Malformed),
-        };
-        if let Some(kind) = kind.filter(|_| code.is_empty()) {
-            let message = format!("{peer} answered {status} with something else than AWS does");
-            return Self::Unanswered(ProviderError::new(kind, message).hint(ENDPOINT));
+        if let Some(error) = of_another(&code, &peer, status) {
+            return Self::Unanswered(error);
         }
         let message = meta.message().unwrap_or_default().to_lowercase();
         Self::Refused(Refusal { code, message, status, peer, retry_after: told.and_then(|told| told.retry_after) })
     }
+}
+
+/// A refusal without a code is not AWS' answer, but a proxy's, say: only its status counts. One that may pass is like AWS' own.
+pub fn of_another(code: &str, peer: &str, status: u16) -> Option<ProviderError> {
+    let kind = match status {
+        _ if !code.is_empty() => return None,
+        408 | 429 | 500.. => return None,
+        401 | 403 | 407 => ErrorKind::Denied,
+        _ => ErrorKind::Malformed,
+    };
+    let message = format!("{peer} answered {status} with something else than AWS does");
+    Some(ProviderError::new(kind, message).hint(ENDPOINT))
 }
 
 fn unsent() -> ProviderError {

@@ -20,6 +20,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Who signs as an AWS identity.
     pub aws: Rc<dyn AwsIdentity>,
+    /// Whether more than one secret is wanted, so that requests for them can be under way at once.
+    pub several: bool,
 }
 
 /// Environment variables. An empty one counts as unset.

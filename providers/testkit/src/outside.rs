@@ -34,7 +34,13 @@ impl Default for Outside {
 impl Outside {
     /// The same as a provider gets it.
     pub fn context(self) -> Context {
-        Context { environment: Rc::new(self.variables), files: self.files, clock: Arc::new(self.clock), aws: self.aws }
+        Context {
+            environment: Rc::new(self.variables),
+            files: self.files,
+            clock: Arc::new(self.clock),
+            aws: self.aws,
+            several: true,
+        }
     }
 }
 

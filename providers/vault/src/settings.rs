@@ -41,8 +41,6 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     };
     let address = address(&table, environment, plaintext, problems, &mut missing);
     options.plaintext = plaintext;
-    // A hundred secrets cost one handshake instead of as many as there are requests in flight (benches/README.md).
-    options.http2 = true;
     options.unix_socket = address.as_ref().and_then(|address| address.unix_socket.clone());
     tls::read(&table, environment, address.as_ref(), &mut options, &mut missing);
     missing.extend(options.unusable(environment));
@@ -108,7 +106,9 @@ impl Configured for Vault {
             // `missing` has said so before.
             return Err(ProviderError::new(handfast_core::ErrorKind::Unavailable, NO_ADDRESS));
         };
-        let client = Client::new(self.options, &context)?;
+        // A hundred secrets cost one handshake instead of as many as there are requests in flight; for one alone HTTP/1.1 is quicker
+        // (benches/README.md).
+        let client = Client::new(Options { http2: context.several, ..self.options }, &context)?;
         let api = Api::new(client, address.url, self.namespace);
         Ok(Rc::new(Store::new(Session::new(api, self.method, context), Mounts::new(self.mounts))))
     }

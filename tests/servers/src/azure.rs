@@ -187,7 +187,7 @@ fn program() -> Option<String> {
     found.as_ref().map(|path| path.display().to_string())
 }
 
-/// A Python with Microsoft's own clients.
+/// A Python with Microsoft's own clients, and a parser of Bicep.
 pub fn microsofts_clients() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = PYTHON.get_or_init(|| built("azure-python"));

@@ -18,6 +18,7 @@
 
 mod authority;
 mod azure;
+mod bicep;
 mod client;
 mod directory;
 mod docker;
@@ -37,6 +38,7 @@ use ring::rand::SecureRandom;
 
 pub use authority::{Authority, Identity};
 pub use azure::{AZURES_NAMES, Azure, TENANT, microsofts_clients};
+pub use bicep::bicep;
 pub use client::{Answer, Client};
 pub use directory::Directory;
 pub use docker::{Docker, Memory};

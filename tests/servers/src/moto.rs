@@ -15,6 +15,7 @@ use crate::client::{Answer, Client};
 use crate::directory::Directory;
 use crate::http::{Request, Server, Then, write_answer};
 use crate::process::{Process, free_port};
+use crate::random;
 use crate::requirements::{built, require};
 
 /// The user that may do everything.
@@ -130,6 +131,19 @@ impl Moto {
         self.iam(&policy);
         let key = self.iam(&[("Action", "CreateAccessKey"), ("UserName", name)]);
         AccessKey { id: element(&key, "AccessKeyId"), secret: element(&key, "SecretAccessKey") }
+    }
+
+    /// A new role that anybody may become, and that may do everything with secrets: its ARN.
+    pub fn new_role(&self) -> String {
+        let name = random("role-");
+        let document = |statement: Value| json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+        let trust = document(json!({ "Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole" }));
+        let policy = document(json!({ "Effect": "Allow", "Action": "secretsmanager:*", "Resource": "*" }));
+        self.iam(&[("Action", "CreateRole"), ("RoleName", &name), ("AssumeRolePolicyDocument", &trust)]);
+        let policy =
+            [("Action", "PutRolePolicy"), ("RoleName", &*name), ("PolicyName", "own"), ("PolicyDocument", &*policy)];
+        self.iam(&policy);
+        format!("arn:aws:iam::123456789012:role/{name}")
     }
 
     /// A request to IAM that must succeed; its answer, which is XML.

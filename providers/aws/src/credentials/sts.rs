@@ -9,6 +9,7 @@ use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::{Request, Response, Url};
 
 use super::{ANY_REGION, Keys, Outside, because, denied, token_file};
+use crate::refusal;
 use crate::signature::{self, Moment, Post};
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -133,8 +134,12 @@ fn refused(response: &Response, attempted: &str) -> ProviderError {
         {
             "RequestExpired"
         }
+        "" if response.status() == 429 => "Throttling",
         code => code,
     };
+    if let Some(error) = refusal::of_another(code, response.peer(), response.status()) {
+        return because(attempted, error);
+    }
     let (kind, why, hint) = match code {
         "AccessDenied" => (
             ErrorKind::Denied,

@@ -167,6 +167,7 @@ fn what_is_no_answer_of_sts_gives_no_keys() {
 #[test]
 fn what_sts_refuses_is_told_in_words_of_ours() {
     const CLOCK: &str = "AWS takes the signature's time for wrong | set this machine's clock: AWS allows 5 minutes";
+    const FOREIGN: &str = "something else than AWS does | look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?";
     for (status, code, message, told) in [
         (
             403,
@@ -229,6 +230,10 @@ fn what_sts_refuses_is_told_in_words_of_ours() {
             "Rate exceeded",
             "Unavailable: STS answers no more requests for now (throttling) | no hint",
         ),
+        (429, "", "", "Unavailable: STS answers no more requests for now (throttling) | no hint"),
+        (404, "", "", &format!("Malformed: https://127.0.0.1:PORT answered 404 with {FOREIGN}")),
+        (403, "", "", &format!("Denied: https://127.0.0.1:PORT answered 403 with {FOREIGN}")),
+        (502, "", "", "Unavailable: https://127.0.0.1:PORT answered 502 Bad Gateway | no hint"),
         (400, "IDPCommunicationError", "", "Unavailable: STS does not reach the identity provider for now | no hint"),
         (
             503,

@@ -68,6 +68,8 @@ impl Vault {
         let configuration = json!({
             "listener": { "tcp": {
                 "address": format!("127.0.0.1:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
+                // Who is followed step by step takes minutes for a handshake.
+                "http_read_header_timeout": "1h", "http_read_timeout": "1h",
             } },
             "storage": storage(&directory),
             "api_addr": address,

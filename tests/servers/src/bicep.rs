@@ -1,0 +1,28 @@
+//! Bicep, by a parser that is not ours.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::azure::microsofts_clients;
+
+/// The tree of a text of Bicep, or why it is none.
+pub fn bicep(text: &str) -> Option<Result<Value, String>> {
+    let mut parser = Command::new(microsofts_clients()?)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/azure/bicep.py"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    parser.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    let output = parser.wait_with_output().expect("it ends");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    // Python's own failures have 1 too, and a traceback.
+    assert!(!errors.contains("Traceback"), "{errors}");
+    Some(match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).expect("it is JSON")),
+        false => Err(errors),
+    })
+}
