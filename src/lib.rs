@@ -24,26 +24,26 @@ pub mod worker;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::Invocation;
 use config::Environment;
 use error::{Class, Error, Phase};
 
-/// Does what the arguments say. The shell of the program: the stages are in [`run`].
-pub fn main() -> ExitCode {
+/// Does what the arguments say, the first of which is the program's name, and returns the exit code. The shell of the program: the
+/// stages are in [`run`].
+pub fn main(arguments: Vec<OsString>) -> u8 {
     let started = Instant::now();
     std::panic::set_hook(Box::new(panicked));
     sys::allocator::on_exhaustion(exhausted);
     let environment = Environment::from(sys::environment::capture(config::is_credential));
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let outcome = start(&arguments, environment, started);
+    let outcome = sys::stdio::open_closed().and_then(|()| sys::signals::ignore_broken_pipes()).map_err(cannot_begin);
+    let outcome = outcome.and_then(|()| start(&arguments, environment, started));
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             report::failure(&error, started.elapsed());
-            ExitCode::from(error.class.exit_code())
+            error.class.exit_code()
         }
     }
 }
@@ -65,6 +65,15 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     }
     match invocation {
         Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
+        other => others(other, environment, started),
+    }
+}
+
+/// Apart, so that a start has nothing of them on its stack.
+#[inline(never)]
+fn others(invocation: Invocation, environment: Environment, started: Instant) -> error::Result<()> {
+    match invocation {
+        Invocation::Run(..) => Ok(()),
         Invocation::Init(options) => run::init(&options, environment, started),
         Invocation::Check { options, format, online } => {
             let checked = check::check(&options, &format, online, environment, started)?;
@@ -91,6 +100,14 @@ fn print(text: &[u8]) -> error::Result<()> {
             Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
         }),
     }
+}
+
+fn cannot_begin(error: std::io::Error) -> Error {
+    Error::new(
+        Phase::Arguments,
+        Class::Os,
+        format!("cannot prepare the standard descriptors: {}", error::reason(error)),
+    )
 }
 
 /// The panic hook: a bug is told with its place, and never with what; the payload of a panic may quote anything.

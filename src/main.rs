@@ -1,8 +1,6 @@
 //! handfast: see `lib.rs` for the stages, and `run.rs` for their order.
-#![forbid(unsafe_code)]
+#![no_main]
+#![deny(unsafe_code)]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    handfast::main()
-}
+#[path = "sys/entry.rs"]
+mod entry;

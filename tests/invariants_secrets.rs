@@ -232,11 +232,6 @@ fn a_crash_during_the_fetch_leaves_no_core() {
             let process = if hit_worker { worker } else { running.pid() };
             let process = nix::unistd::Pid::from_raw(process);
             nix::sys::signal::kill(process, signal).expect("it waits");
-            // Rust's own handler takes the first that comes from outside for a stack overflow that is none.
-            if [Signal::SIGSEGV, Signal::SIGBUS].contains(&signal) {
-                std::thread::sleep(Duration::from_millis(20));
-                let _ = nix::sys::signal::kill(process, signal);
-            }
             let outcome = running.finish();
             let code = if hit_worker { 70 } else { 128 + signal as i32 };
             assert_eq!((outcome.code, outcome.app_ran()), (code, false), "{signal}: {outcome:?}");

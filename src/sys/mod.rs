@@ -14,5 +14,6 @@ pub mod landlock;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod stdio;
 #[cfg(all(panic = "abort", target_env = "musl"))]
 mod unwinder;

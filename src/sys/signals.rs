@@ -1,7 +1,7 @@
 //! Signal dispositions and the signal mask: as found at the start, and put back before exec.
 //!
-//! Both outlive exec, so the app must get them as handfast got them. Rust's runtime ignores SIGPIPE before `main`, so they
-//! are read earlier. Raw system calls, because libc's own functions refuse or hide the signals that it uses itself.
+//! Both outlive exec, so the app must get them as handfast got them. Raw system calls, because libc's own functions refuse or
+//! hide the signals that it uses itself.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +17,7 @@ const SET_SIZE: usize = 8;
 
 /// The mask as found.
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
-/// The signals whose disposition was changed since, by Rust's runtime or by us; all others are as found.
+/// The signals whose disposition was changed since; all others are as found.
 static CHANGED: AtomicU64 = AtomicU64::new(bit(libc::SIGPIPE));
 /// Those of them that were ignored when found.
 static IGNORED: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +40,7 @@ struct Action {
     mask: u64,
 }
 
-/// libc calls what stands in this section before `main`, and so before Rust's runtime, which ignores SIGPIPE.
+/// libc calls what stands in this section before `main`, and so before Rust's own start, which ignores SIGPIPE in the tests.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static RECORD: extern "C" fn() = {
@@ -118,6 +118,11 @@ pub fn hold(signals: &[Signal]) -> io::Result<Vec<Signal>> {
     }
     block(&held)?;
     Ok(held)
+}
+
+/// Ignores SIGPIPE: a write to a pipe that nobody reads any more shall fail instead of killing us.
+pub fn ignore_broken_pipes() -> io::Result<()> {
+    set_handler(libc::SIGPIPE, libc::SIG_IGN)
 }
 
 /// Gives a signal its default action.
