@@ -4,8 +4,10 @@
 //! they free holds nothing, in either process, without trusting each of them to remember.
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use dlmalloc::Dlmalloc;
 
@@ -19,7 +21,9 @@ const PIECE: usize = 16 << 10;
 /// Wipes what is freed. Small blocks wait, by size, for the next of their size, which makes a start's memory several times
 /// cheaper than asking dlmalloc for each; what is larger is dlmalloc's, in one arena: musl's own makes a mapping for each size.
 pub struct Wiping {
-    heap: Mutex<Heap>,
+    /// Held for less than a microsecond, by one thread at a time of the very few that there ever are: no need to sleep.
+    busy: AtomicBool,
+    heap: UnsafeCell<Heap>,
 }
 
 struct Heap {
@@ -28,21 +32,74 @@ struct Heap {
     /// What is left of the present piece.
     rest: *mut u8,
     left: usize,
-    large: Dlmalloc,
+    large: Dlmalloc<Source>,
 }
 
-// SAFETY: the pointers are to memory that the heap alone owns, and no thread owns more of it than another.
-unsafe impl Send for Heap {}
+// SAFETY: the heap is used by who has set `busy`, alone; its pointers are to memory that no thread owns more of than another.
+unsafe impl Sync for Wiping {}
 
 #[global_allocator]
-static ALLOCATOR: Wiping = Wiping {
-    heap: Mutex::new(Heap {
-        freed: [ptr::null_mut(); SMALL / STEP],
-        rest: ptr::null_mut(),
-        left: 0,
-        large: Dlmalloc::new(),
-    }),
-};
+pub(super) static ALLOCATOR: Wiping = Wiping::new(Some(&FIRST));
+
+/// What the heap starts with: part of the program's own data, so that a start needs no mapping for it, and a fork copies none.
+static FIRST: First = First(UnsafeCell::new([0; FIRST_SIZE]));
+const FIRST_SIZE: usize = 160 << 10;
+
+/// Not aligned to a page, so that what is used of its first and last shares one with what stands around it.
+#[repr(C, align(16))]
+struct First(UnsafeCell<[u8; FIRST_SIZE]>);
+
+// SAFETY: it is only ever used through the pointer that the first who asks its `Source` gets.
+unsafe impl Sync for First {}
+
+/// Where dlmalloc gets its memory: first what is here, then mappings.
+struct Source {
+    first: Cell<Option<&'static First>>,
+}
+
+/// dlmalloc's mark for a segment that it neither frees nor shrinks.
+const KEEP: u32 = 1;
+
+// SAFETY: each region is given once, is as long as it says, and stays until dlmalloc frees it; all are zeroed.
+unsafe impl dlmalloc::Allocator for Source {
+    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        if size <= FIRST_SIZE
+            && let Some(First(memory)) = self.first.take()
+        {
+            return (memory.get().cast(), FIRST_SIZE, KEEP);
+        }
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, wherever the kernel likes it, touches no other.
+        let mapping = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
+        if mapping == libc::MAP_FAILED { (ptr::null_mut(), 0, 0) } else { (mapping.cast(), size, 0) }
+    }
+
+    fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
+        ptr::null_mut()
+    }
+
+    fn free_part(&self, block: *mut u8, old: usize, new: usize) -> bool {
+        // SAFETY: dlmalloc owns the region, a mapping, and needs only its first `new` bytes of `old` any more.
+        unsafe { libc::munmap(block.wrapping_add(new).cast(), old - new) == 0 }
+    }
+
+    fn free(&self, block: *mut u8, size: usize) -> bool {
+        // SAFETY: dlmalloc owns the region, a mapping, and needs it no more.
+        unsafe { libc::munmap(block.cast(), size) == 0 }
+    }
+
+    fn can_release_part(&self, _: u32) -> bool {
+        true
+    }
+
+    fn allocates_zeros(&self) -> bool {
+        true
+    }
+
+    fn page_size(&self) -> usize {
+        4096
+    }
+}
 
 static EXHAUSTED: OnceLock<fn() -> !> = OnceLock::new();
 
@@ -106,7 +163,7 @@ impl Heap {
             return unsafe { self.large.free(block, layout.size(), layout.align()) };
         };
         // All of it, also what the layout rounds up to: volatile, so that it is not optimised away.
-        for word in 0..=class {
+        for word in 0..class + 1 {
             // SAFETY: a small block has `class + 1` steps.
             let word = unsafe { block.cast::<u128>().add(word) };
             // SAFETY: it is aligned to a step, and ours.
@@ -119,9 +176,24 @@ impl Heap {
 }
 
 impl Wiping {
+    const fn new(first: Option<&'static First>) -> Self {
+        let freed = [ptr::null_mut(); SMALL / STEP];
+        let large = Dlmalloc::new_with_allocator(Source { first: Cell::new(first) });
+        Self {
+            busy: AtomicBool::new(false),
+            heap: UnsafeCell::new(Heap { freed, rest: ptr::null_mut(), left: 0, large }),
+        }
+    }
+
     fn with<T>(&self, action: impl FnOnce(&mut Heap) -> T) -> T {
-        // Nothing that panics is done with it, and the process forks while it has one thread: it is never left half changed.
-        action(&mut self.heap.lock().unwrap_or_else(PoisonError::into_inner))
+        while self.busy.swap(true, Acquire) {
+            std::thread::yield_now();
+        }
+        // SAFETY: whoever sets `busy` has the heap for itself until it is cleared. No action asks for memory, so none comes here
+        // again; none panics; and the process forks while it has one thread, so none is left half done.
+        let done = action(unsafe { &mut *self.heap.get() });
+        self.busy.store(false, Release);
+        done
     }
 }
 
@@ -163,9 +235,7 @@ mod tests {
 
     /// A heap of its own: no other test takes its blocks.
     fn heap() -> Wiping {
-        let large = Dlmalloc::new();
-        let freed = [ptr::null_mut(); SMALL / STEP];
-        Wiping { heap: Mutex::new(Heap { freed, rest: ptr::null_mut(), left: 0, large }) }
+        Wiping::new(None)
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 pub mod allocator;
 pub mod attributes;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+mod c_allocator;
 pub mod capabilities;
 pub mod descriptors;
 pub mod environment;
