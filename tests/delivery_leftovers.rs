@@ -248,13 +248,19 @@ fn a_start_that_fails_in_delivery_leaves_no_file_when_a_descriptor_cannot_be_mad
     needs_program!("strace");
     let directory = Directory::in_memory();
     let run = || {
-        let toml = "[secrets.a]\nfrom = \"mock:a\"\n[secrets.b]\nfrom = \"mock:b\"\nfd = 9\n";
+        let toml = "[secrets.a]\nfrom = \"mock:a\"\n[secrets.b]\nfrom = \"mock:b\"\nfd = 9\n\
+                    [secrets.c]\nfrom = \"mock:c\"\nfd = 10\n";
         Run::new().config(toml).args(["--dir", directory.text()])
     };
-    // The first memfd is the probe before the fetch.
-    for nth in [1, 2] {
-        let outcome = injected(run(), "memfd_create", nth, "error=EPERM");
-        outcome.refused(73, "cannot create a memfd: operation not permitted");
+    // The first memfd is made before the fetch, the second during it; each is read back after the files are written.
+    for (call, nth, message) in [
+        ("memfd_create", 1, "cannot create a memfd: operation not permitted"),
+        ("memfd_create", 2, "cannot create a memfd: operation not permitted"),
+        ("lseek", 1, "cannot read back the memfd for descriptor 9: operation not permitted"),
+        ("lseek", 2, "cannot read back the memfd for descriptor 10: operation not permitted"),
+    ] {
+        let outcome = injected(run(), call, nth, "error=EPERM");
+        outcome.refused(73, message);
         assert!(directory.names().is_empty(), "{:?}", directory.names());
     }
     run().timeout(Duration::from_secs(20)).start().ran();

@@ -59,10 +59,10 @@ fn the_old_set_stays_whole_where_the_new_one_fails() {
 fn a_descriptor_that_cannot_be_made_takes_the_files_with_it() {
     needs_root!();
     let program = needs_program!("strace");
-    // The first memfd is the probe of what the kernel has; of the five secrets', each in turn.
-    for number in 2..=6 {
+    // Of the five memfds each in turn, as it is made, which is before the files are, and as it is read back, which is after.
+    for (call, number) in ["memfd_create", "lseek"].into_iter().flat_map(|call| (1..=5).map(move |nth| (call, nth))) {
         let directory = Directory::in_memory();
-        let inject = format!("inject=memfd_create:error=ENOMEM:when={number}");
+        let inject = format!("inject={call}:error=ENOMEM:when={number}");
         let run = Run::new().config(&ten(&directory, 0..10));
         let outcome =
             run.through(&[program.to_str().expect("text"), "-f", "-qq", "-o", "/dev/null", "-e", &inject]).start();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, openat};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl, open, openat};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, fchmod, fstat};
@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Whence, dup3, fchown, lseek};
 
 use handfast_core::SecretValue;
 
-use super::ownership::{can_give_group, with_group};
+use super::ownership::{can_give_group, with_group_at_once};
 use super::powers::{Power, Powers};
 use super::write_all;
 use crate::error::{Class, Error, Phase, Result, reason};
@@ -25,18 +25,33 @@ const NAME: &str = "secret";
 /// `MFD_NOEXEC_SEAL` (6.3), which nix does not name; the seal that it sets is `F_SEAL_EXEC`.
 const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
-/// What delivery itself opens at the same time, at most: the files directory's list, a generation, a file or
-/// the list of our descriptors, one of /proc.
+/// What delivery itself opens at the same time, at most: the files directory's list, a generation, a file and one of /proc, or a memfd
+/// and what it is read by.
 const SPARE: usize = 4;
 const MODE: u32 = 0o440;
+const READER: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC);
 
 /// A number that is kept free for a secret.
 pub struct Reserved {
     /// The secret, as an index into the plan.
     pub secret: usize,
-    placeholder: OwnedFd,
-    /// Set once the placeholder is the memfd itself.
-    made: Option<Sealing>,
+    /// First a copy of stderr, then the memfd.
+    held: OwnedFd,
+    made: Option<Made>,
+}
+
+/// The memfd of a place, which is held read-only.
+struct Made {
+    sealing: Sealing,
+    /// What it is written by.
+    writer: File,
+}
+
+/// By which a memfd is opened again: the list of our descriptors, and one number in it. The kernel makes an entry for each number that
+/// is looked for, which takes half of the time; so all go through the same.
+pub struct Reopener {
+    list: OwnedFd,
+    number: OwnedFd,
 }
 
 /// Whether this kernel can keep a memfd from being made executable.
@@ -91,7 +106,7 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
             let message = format!("cannot reserve descriptor {number}: it is already open in handfast");
             return Err(Error::new(Phase::Deliver, Class::Internal, message));
         }
-        Ok(Reserved { secret, placeholder, made: None })
+        Ok(Reserved { secret, held: placeholder, made: None })
     };
     targets(plan).map(reserve).collect()
 }
@@ -126,58 +141,83 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
         .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
 }
 
-impl Reserved {
-    /// Puts an empty memfd under the number, readable for `gid`. It is closed by exec until it is filled.
-    pub fn make(&mut self, gid: u32, powers: &Powers) -> Result<Sealing> {
-        if let Some(sealing) = self.made {
-            return Ok(sealing);
+impl Reopener {
+    /// `None` where so many descriptors are not to be had that each memfd can be made, with a second one to write it by, before the
+    /// first is filled.
+    pub fn open(plan: &Plan) -> Option<Self> {
+        let count = targets(plan).count();
+        // The standard ones, two for each secret, the worker's socket, the signals, these two.
+        let needed = 3 + 2 * count + 4 + SPARE;
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+        if count == 0 || needed as u64 > limit {
+            return None;
         }
-        let number = self.placeholder.as_raw_fd();
-        let at = |step: &str, error: Errno| explain(number, step, error);
-        let (memfd, sealing) = with_group(powers, gid, create)?;
-        fchmod(&memfd, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
-        if fstat(&memfd).map_err(|error| at("look at", error))?.st_gid != gid {
-            fchown(&memfd, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
-        }
-        dup3(&memfd, &mut self.placeholder, OFlag::O_CLOEXEC).map_err(|error| at("place", error))?;
-        self.made = Some(sealing);
-        Ok(sealing)
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let list = open("/proc/self/fd", flags, Mode::empty()).ok()?;
+        let number = sys::fs::duplicate_from(std::io::stderr().as_fd(), 3).ok()?;
+        Some(Self { list, number })
     }
 
-    /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
-    ///
-    /// `list` is the list of our descriptors, opened by the first that needs it: the way there is most of what opening costs.
-    pub fn fill(
-        mut self,
-        value: &SecretValue,
-        gid: u32,
-        powers: &Powers,
-        list: &mut Option<OwnedFd>,
-    ) -> Result<OwnedFd> {
-        let sealing = self.make(gid, powers)?;
-        let number = self.placeholder.as_raw_fd();
-        let at = |step: &str, error: Errno| explain(number, step, error);
-        write_all(self.placeholder.as_fd(), value.expose()).map_err(|error| at("write", error))?;
-        let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
-        fcntl(&self.placeholder, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
-        // A description of its own: read-only, at offset 0.
-        let reader = reopen(number, list).map_err(|error| at("open again", error))?;
-        dup3(&reader, &mut self.placeholder, OFlag::empty()).map_err(|error| at("place", error))?;
-        let expected = if sealing == Sealing::Complete { seals | SEAL_EXEC } else { seals };
-        verify(self.placeholder.as_fd(), expected, value.len(), gid, powers.uid)?;
-        Ok(self.placeholder)
+    fn reopen(&mut self, memfd: &File) -> nix::Result<OwnedFd> {
+        dup3(memfd, &mut self.number, OFlag::O_CLOEXEC)?;
+        openat(&self.list, self.number.as_raw_fd().to_string().as_str(), READER, Mode::empty())
     }
 }
 
-fn reopen(number: RawFd, list: &mut Option<OwnedFd>) -> nix::Result<OwnedFd> {
-    let list = match list {
-        Some(list) => list,
-        None => {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            list.insert(open("/proc/self/fd", flags, Mode::empty())?)
+/// Puts an empty memfd under the first number, readable for `gid`, and says how far it can be sealed. There is a first.
+pub fn make_first(reserved: &mut [Reserved], gid: u32, powers: &Powers, reopener: &mut Reopener) -> Result<Sealing> {
+    make(&mut reserved[..1], gid, powers, reopener)?;
+    Ok(reserved[0].made.as_ref().map_or(Sealing::WithoutExec, |made| made.sealing))
+}
+
+/// Puts an empty memfd under each number that has none yet, readable for `gid`. They are closed by exec until they are filled.
+pub fn make(reserved: &mut [Reserved], gid: u32, powers: &Powers, reopener: &mut Reopener) -> Result<()> {
+    with_group_at_once(powers, gid, || {
+        reserved.iter_mut().filter(|place| place.made.is_none()).try_for_each(|place| {
+            place.made = Some(Made::new(&mut place.held, gid, |memfd| reopener.reopen(memfd))?);
+            Ok(())
+        })
+    })
+}
+
+impl Made {
+    fn new(held: &mut OwnedFd, gid: u32, reopen: impl FnOnce(&File) -> nix::Result<OwnedFd>) -> Result<Self> {
+        let number = held.as_raw_fd();
+        let at = |step: &str, error: Errno| explain(number, step, error);
+        let (writer, sealing) = create()?;
+        fchmod(&writer, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
+        if fstat(&writer).map_err(|error| at("look at", error))?.st_gid != gid {
+            fchown(&writer, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
         }
-    };
-    openat(list, number.to_string().as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        // A description of its own: read-only, at offset 0.
+        let reader = reopen(&writer).map_err(|error| at("open again", error))?;
+        dup3(&reader, held, OFlag::O_CLOEXEC).map_err(|error| at("place", error))?;
+        Ok(Self { sealing, writer })
+    }
+}
+
+impl Reserved {
+    /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
+    pub fn fill(mut self, value: &SecretValue, gid: u32, powers: &Powers) -> Result<OwnedFd> {
+        let Made { sealing, writer } = match self.made {
+            Some(made) => made,
+            None => with_group_at_once(powers, gid, || Made::new(&mut self.held, gid, reopen))?,
+        };
+        let number = self.held.as_raw_fd();
+        let at = |step: &str, error: Errno| explain(number, step, error);
+        write_all(writer.as_fd(), value.expose()).map_err(|error| at("write", error))?;
+        let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+        fcntl(&writer, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
+        drop(writer);
+        fcntl(&self.held, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| at("hand over", error))?;
+        let expected = if sealing == Sealing::Complete { seals | SEAL_EXEC } else { seals };
+        verify(self.held.as_fd(), expected, value.len(), gid, powers.uid)?;
+        Ok(self.held)
+    }
+}
+
+fn reopen(memfd: &File) -> nix::Result<OwnedFd> {
+    open(format!("/proc/self/fd/{}", memfd.as_raw_fd()).as_str(), READER, Mode::empty())
 }
 
 fn create() -> Result<(File, Sealing)> {

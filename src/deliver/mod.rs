@@ -27,7 +27,7 @@ use handfast_core::SecretValue;
 
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Plan, Swap};
-use descriptors::{Reserved, Sealing};
+use descriptors::{Reopener, Reserved, Sealing};
 use powers::Powers;
 use swap::Swapping;
 
@@ -46,6 +46,8 @@ pub struct Destination {
     powers: Powers,
     files: Option<files::Prepared>,
     reserved: Vec<Reserved>,
+    /// Where the memfds are made before they are filled.
+    reopener: Option<Reopener>,
 }
 
 /// What was delivered. It holds the descriptors open until the app takes over.
@@ -89,26 +91,32 @@ pub fn reserve(plan: &Plan) -> Result<Reservation> {
 }
 
 /// Decides everything before the fetch.
-pub fn prepare(plan: &Plan, Reservation(reserved): Reservation) -> Result<Destination> {
+pub fn prepare(plan: &Plan, Reservation(mut reserved): Reservation) -> Result<Destination> {
     let powers = Powers::read()?;
-    let decided = decide(plan, &powers, &mut Inspection::default())?;
+    let mut reopener = Reopener::open(plan);
+    // The first shows what the others will be.
+    let probe = || match &mut reopener {
+        Some(reopener) => descriptors::make_first(&mut reserved, plan.isolation.gid, &powers, reopener),
+        None => descriptors::probe(),
+    };
+    let decided = decide(plan, &powers, probe, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
     descriptors::check_spare()?;
     decided.warnings.iter().for_each(|text| warn(text));
-    Ok(Destination { powers, files, reserved })
+    Ok(Destination { powers, files, reserved, reopener })
 }
 
 /// Makes what will hold the descriptors' secrets, still empty. For the time in which the worker fetches them; [`deliver`] makes
 /// what is not made by then.
 pub fn make_ready(destination: &mut Destination, plan: &Plan) -> Result<()> {
-    let Destination { powers, reserved, .. } = destination;
-    reserved.iter_mut().try_for_each(|place| place.make(plan.isolation.gid, powers).map(drop))
+    let Destination { powers, reserved, reopener, .. } = destination;
+    reopener.as_mut().map_or(Ok(()), |reopener| descriptors::make(reserved, plan.isolation.gid, powers, reopener))
 }
 
 /// Makes the decisions of [`prepare`] and touches nothing.
 pub fn inspect(plan: &Plan) -> Inspection {
     let mut inspection = Inspection::default();
-    let decided = Powers::read().and_then(|powers| decide(plan, &powers, &mut inspection));
+    let decided = Powers::read().and_then(|powers| decide(plan, &powers, descriptors::probe, &mut inspection));
     match decided {
         Ok(decided) => inspection.warnings.extend(decided.warnings),
         Err(error) => inspection.refusal = Some(error),
@@ -121,7 +129,12 @@ struct Decided {
     warnings: Vec<String>,
 }
 
-fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<Decided> {
+fn decide(
+    plan: &Plan,
+    powers: &Powers,
+    probe: impl FnOnce() -> Result<Sealing>,
+    inspection: &mut Inspection,
+) -> Result<Decided> {
     let swapping = swap::read();
     let mut swappable = Vec::new();
     let mut warnings = Vec::new();
@@ -129,7 +142,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
     if !numbers.is_empty() {
         descriptors::check_limit(plan)?;
         descriptors::check_group(plan.isolation.gid, powers)?;
-        let sealing = descriptors::probe()?;
+        let sealing = probe()?;
         if sealing == Sealing::WithoutExec {
             inspection.missing.push("MFD_NOEXEC_SEAL and F_SEAL_EXEC (Linux 6.3)".into());
         }
@@ -181,17 +194,16 @@ fn judge_swap(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Opti
 
 /// Delivers what has arrived: all of it, or nothing.
 pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
-    let Destination { powers, files, reserved } = destination;
+    let Destination { powers, files, reserved, .. } = destination;
     let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
     delivered.sort_unstable();
     delivered.dedup();
     let (new_files, mut values) = arrivals::sort(files.as_ref(), arrived)?;
     // Nothing of the files can be reached before the descriptors are there too.
     let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
-    let mut list = None;
     let fill = |place: Reserved| {
         let value = values.remove(&place.secret)?;
-        Some(place.fill(&value, plan.isolation.gid, &powers, &mut list))
+        Some(place.fill(&value, plan.isolation.gid, &powers))
     };
     match (reserved.into_iter().filter_map(fill).collect::<Result<Vec<_>>>(), written) {
         (Ok(descriptors), Some(written)) => {

@@ -1,6 +1,8 @@
 //! Whether what is delivered can be swapped out to a disk.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use crate::error::Error;
@@ -14,9 +16,12 @@ pub enum Swapping {
     On,
 }
 
+/// Of the list of swap areas: far more than there can be.
+const LIMIT: u64 = 1 << 20;
+
 /// Reads it. What cannot be read counts as on where the machine has swap.
 pub fn read() -> Swapping {
-    let areas = match std::fs::read_to_string("/proc/swaps") {
+    let areas = match read_list() {
         Ok(areas) => areas,
         // A kernel without swap has no such file.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Swapping::Off,
@@ -30,6 +35,13 @@ pub fn read() -> Swapping {
         let path = Path::new("/sys/fs/cgroup").join(group.strip_prefix("/").unwrap_or(group)).join("memory.swap.max");
         std::fs::read_to_string(path).ok()
     })
+}
+
+fn read_list() -> std::io::Result<String> {
+    let mut text = String::with_capacity(1024);
+    // Asked for no size, which the kernel does not know.
+    File::open("/proc/swaps")?.take(LIMIT).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The first line is the header.

@@ -97,7 +97,7 @@ fn a_descriptor_gets_the_apps_group_and_keeps_our_uid() {
 
     let powers = without(&[Power::Chown]);
     let reserved = descriptors::reserve(&wanted).unwrap().pop().unwrap();
-    let held = reserved.fill(&SecretValue::from(b"1".to_vec()), 2000, &powers, &mut None).unwrap();
+    let held = reserved.fill(&SecretValue::from(b"1".to_vec()), 2000, &powers).unwrap();
     assert_eq!(ids(Path::new("/proc/self/fd/500")), (0, 2000, 0o440));
     drop(held);
 
