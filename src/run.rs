@@ -31,8 +31,10 @@ pub fn run(
     let core_limit = begin()?;
     let plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     Undo::guard(|undo| {
+        let start = Start::new(plan, environment, undo);
+        // While the worker locks itself up. Before any other failure, so that one is told of a missing /proc as what it is.
         let mut found = lockdown::Found::read()?;
-        let start = Start::new(plan, environment, undo)?;
+        let start = start?;
         lockdown::refuse_impossible(&start.plan.isolation, &found)?;
         let program = launch::resolve(start.plan.command(), start.plan.path(), &start.plan.isolation)?;
         let (plan, handover) = start.fetch_and_deliver(undo, |plan| lockdown::begin(&plan.isolation, &mut found))?;

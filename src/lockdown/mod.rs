@@ -50,9 +50,9 @@ impl Found {
 /// Whatever in this process owns one of the descriptors that are closed here must be dropped before.
 pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: Found) -> Result<Locked> {
     let Found { status: found, securebits } = found;
-    let threads = crate::sys::process::threads().map_err(|error| call("count this process' threads", error))?;
-    if threads != 1 {
-        return Err(failed(format!("this process has {} threads, of which only one would be locked", threads)));
+    // The read-back counts them again.
+    if found.threads != 1 {
+        return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));
     }
     make_effective(&found)?;
     stdio::hand_over(isolation, &found)?;
