@@ -85,7 +85,7 @@ pub fn read(options: &Options, environment: &mut Environment, problems: &mut Pro
         files: Table::default(),
         fetch: Table::default(),
         providers: Vec::new(),
-        secrets: Vec::new(),
+        secrets: Vec::with_capacity(options.secrets.len()),
         sources: Vec::new(),
     };
     for source in sources {

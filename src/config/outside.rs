@@ -34,7 +34,7 @@ pub fn environment(config: &mut Config, environment: &Environment, problems: &mu
 /// The options.
 pub fn command_line(config: &mut Config, options: &Options, problems: &mut Problems) {
     let place = &Place::CommandLine;
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: Vec<&str> = Vec::with_capacity(options.secrets.len());
     for text in &options.secrets {
         let Some((name, reference)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             let message = format!("`--secret {}` is not NAME=REF", excerpt(text));

@@ -42,11 +42,10 @@ pub fn secrets(
             given.number(secret, *number, problems);
         }
     }
-    declared
-        .iter()
-        .zip(wanted)
-        .filter_map(|(secret, wanted)| one(secret, wanted, settings, &mut given, instances, problems))
-        .collect()
+    let mut secrets = Vec::with_capacity(declared.len());
+    let one = |(secret, wanted)| one(secret, wanted, settings, &mut given, instances, problems);
+    secrets.extend(declared.iter().zip(wanted).filter_map(one));
+    secrets
 }
 
 /// One secret; `None` where `problems` say why.

@@ -1,8 +1,10 @@
 //! Which processors the two processes run on. All of it is best effort: nothing here can fail a start.
 #![forbid(unsafe_code)]
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+
+use crate::sys;
 
 /// Those that this process may run on.
 ///
@@ -18,7 +20,7 @@ impl Processors {
 
     /// For the privileged process: wakes the worker on another processor than this one. Changes nothing where there is no other.
     pub fn start_elsewhere(self, worker: Pid) {
-        if let (Some(mut others), Ok(ours)) = (self.0, sched_getcpu()) {
+        if let (Some(mut others), Ok(ours)) = (self.0, sys::process::processor()) {
             others.unset(ours).and_then(|()| sched_setaffinity(worker, &others)).unwrap_or_default();
         }
     }
