@@ -121,7 +121,7 @@ fn once<T>(field: &mut Option<T>, value: T) -> Option<()> {
     field.replace(value).is_none().then_some(())
 }
 
-/// Any command line. Apart, for the same reason.
+/// Any command line. Apart, so that its tables take no room on the stack of a start.
 #[inline(never)]
 fn any(arguments: &[OsString]) -> Result<Invocation, Error> {
     match command().try_get_matches_from(arguments) {
