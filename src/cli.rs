@@ -1,7 +1,9 @@
 //! The command line. clap checks its form; what a value means is checked later, with everything else (exit 78, not 64).
 #![forbid(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
+mod plain;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -74,51 +76,7 @@ const LATER_OPTIONS: &[&str] = &["--supervise"];
 /// Reads the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    plain_run(&arguments).map_or_else(|| any(&arguments), Ok)
-}
-
-/// What is plainly a start, for speed: read without the tables that help, completions and errors are made of. `None` where that takes a
-/// second look.
-fn plain_run(arguments: &[OsString]) -> Option<Invocation> {
-    let mut rest = arguments.get(2..).filter(|_| arguments[1] == "run")?;
-    let mut options = Options::default();
-    loop {
-        let (first, after) = rest.split_first()?;
-        let word = first.to_str()?;
-        if word == "--" || !word.starts_with('-') {
-            let command = if word == "--" { after } else { rest };
-            return (!command.is_empty()).then(|| Invocation::Run(options, command.to_vec()));
-        }
-        let (name, value, after) = match word.split_once('=').filter(|_| word.starts_with("--")) {
-            Some((name, value)) => (name, OsStr::new(value), after),
-            None => after.split_first().map(|(value, after)| (word, value.as_os_str(), after))?,
-        };
-        let plain = !value.is_empty() && !value.as_encoded_bytes().starts_with(b"-");
-        options.set(name, value).filter(|()| plain)?;
-        rest = after;
-    }
-}
-
-impl Options {
-    /// Sets an option that is there, and not set twice where that is wrong.
-    fn set(&mut self, name: &str, value: &OsStr) -> Option<()> {
-        let text = || value.to_str().map(str::to_owned);
-        match name {
-            "--config" | "-c" => self.config.push(value.into()),
-            "--secret" | "-s" => self.secrets.push(text()?),
-            "--dir" => once(&mut self.directory, value.into())?,
-            "--user" | "-u" => once(&mut self.user, text()?)?,
-            "--deadline" => once(&mut self.deadline, text()?)?,
-            "--log-format" => once(&mut self.log_format, text()?)?,
-            "--log-level" => once(&mut self.log_level, text()?)?,
-            _ => return None,
-        }
-        Some(())
-    }
-}
-
-fn once<T>(field: &mut Option<T>, value: T) -> Option<()> {
-    field.replace(value).is_none().then_some(())
+    plain::run(&arguments).map_or_else(|| any(&arguments), Ok)
 }
 
 /// Any command line. Apart, so that its tables take no room on the stack of a start.
@@ -369,49 +327,6 @@ mod tests {
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
-    }
-
-    /// Every command line of up to three of these words, and many longer ones.
-    #[test]
-    fn what_is_plainly_a_start_is_the_same_to_clap() {
-        const WORDS: [&str; 20] = [
-            "app",
-            "--",
-            "-s",
-            "-sx",
-            "-s=x",
-            "--secret",
-            "--secret=x",
-            "-c",
-            "--config",
-            "--dir",
-            "--dir=",
-            "--user",
-            "--user=1",
-            "-u",
-            "--log-level",
-            "--log-level=a=b",
-            "x=mock:x",
-            "-",
-            "",
-            "--help",
-        ];
-        let mut lines: Vec<Vec<&str>> = vec![vec![]];
-        for _ in 0..3 {
-            let longer = lines.iter().flat_map(|line| WORDS.map(|word| [&line[..], &[word]].concat()));
-            lines = longer.chain([vec![]]).collect();
-        }
-        let mut random = fastrand::Rng::with_seed(1);
-        lines.extend((0..4000).map(|_| (0..random.usize(4..9)).map(|_| WORDS[random.usize(..WORDS.len())]).collect()));
-        let mut plain = 0;
-        for line in lines {
-            let line: Vec<OsString> = ["handfast", "run"].iter().chain(&line).map(OsString::from).collect();
-            let Some(read) = plain_run(&line) else { continue };
-            let whole = command().try_get_matches_from(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
-            assert_eq!(format!("{read:?}"), format!("{:?}", invocation(&whole)), "{line:?}");
-            plain += 1;
-        }
-        assert!(plain > 1000, "{plain}");
     }
 
     #[test]

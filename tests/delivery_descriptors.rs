@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Directory, Outcome, Run, hex, needs_root};
+use support::{Directory, Outcome, Run, hex, needs_program, needs_root};
 
 /// Grow, shrink, write, seal and exec.
 const ALL_SEALS: u64 = 0x2f;
@@ -108,6 +108,18 @@ fn closed_standard_descriptors_do_not_become_secrets() {
             assert_eq!(is_null, list.contains(&number.to_string()), "{list:?}: {one}");
             assert_eq!(one["seals"], Value::Null);
         }
+    }
+}
+
+#[test]
+fn a_closed_standard_descriptor_that_cannot_be_replaced_ends_the_start() {
+    needs_root!();
+    needs_program!("strace");
+    for closed in ["0", "1"] {
+        // `confine` closes it; the first that opens /dev/null then is handfast.
+        let strace = ["strace", "--quiet=all", "-o", "/dev/null", "-P", "/dev/null", "-e", "inject=open:error=ENOENT"];
+        let outcome = Run::new().config(&secrets(&["3"])).confine(&["--close", closed]).through(&strace).start();
+        outcome.refused(71, "cannot prepare the standard descriptors: no such file or directory");
     }
 }
 

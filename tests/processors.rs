@@ -48,6 +48,7 @@ fn the_worker_is_not_kept_from_any_for_long() {
 /// The numbers of a list such as `0-2,5`.
 fn numbers(list: &str) -> Vec<u32> {
     let number = |text: &str| text.parse::<u32>().expect("a number");
-    let range = |part: &str| part.split_once('-').map_or(number(part)..=number(part), |(a, b)| number(a)..=number(b));
+    let range =
+        |part: &str| part.split_once('-').map_or_else(|| number(part)..=number(part), |(a, b)| number(a)..=number(b));
     list.split(',').flat_map(range).collect()
 }
