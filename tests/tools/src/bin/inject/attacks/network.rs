@@ -1,0 +1,98 @@
+//! Sockets that no fetch needs, and what sockets can do to others.
+
+use super::{Call, FIRST, Must, Table, Targets};
+
+const STREAM: i64 = libc::SOCK_STREAM as i64;
+const DATAGRAM: i64 = libc::SOCK_DGRAM as i64;
+const RAW: i64 = libc::SOCK_RAW as i64;
+const INET: i64 = libc::AF_INET as i64;
+const UNIX: i64 = libc::AF_UNIX as i64;
+/// What the kernel does not look at in an argument that is an `int`.
+const HIGH: i64 = 1 << 32;
+
+/// Not in every C library's list.
+const F_SETOWN_EX: i64 = 15;
+const F_SETSIG: i64 = 10;
+const FIOSETOWN: i64 = 0x8901;
+const SIOCSPGRP: i64 = 0x8902;
+const FIOASYNC: i64 = 0x5452;
+const SIOCSIFFLAGS: i64 = 0x8914;
+const FAMILIES: [(&str, i64, i64); 11] = [
+    ("af_netlink", 16, RAW),
+    ("af_packet", 17, RAW),
+    ("af_key", 15, RAW),
+    ("af_rds", 21, 5),
+    ("af_can", 29, RAW),
+    ("af_tipc", 30, STREAM),
+    ("af_bluetooth", 31, STREAM),
+    ("af_alg", 38, 5),
+    ("af_vsock", 40, STREAM),
+    ("af_qipcrtr", 42, DATAGRAM),
+    ("af_xdp", 44, RAW),
+];
+
+pub fn add(table: &mut Table, on: &Targets) {
+    let socket = |family: i64, kind: i64| Call(libc::SYS_socket, vec![family, kind, 0]);
+    for (name, kind) in [("a_unix_socket", STREAM), ("a_unix_datagram", DATAGRAM), ("a_unix_packet", 5)] {
+        table.add(Must::Fail, name, vec![socket(UNIX, kind)]);
+    }
+    table.add(Must::Fail, "a_unix_socket_with_a_high_half", vec![socket(UNIX | HIGH, STREAM)]);
+    for (name, address) in [("roots_unix_socket", on.unix), ("roots_abstract_socket", on.in_abstract)] {
+        let connect = Call(libc::SYS_connect, vec![FIRST, address.0, address.1]);
+        table.add(Must::Fail, name, vec![socket(UNIX, STREAM), connect]);
+    }
+    for (name, family, kind) in FAMILIES {
+        table.add(Must::Fail, name, vec![socket(family, kind)]);
+    }
+    table.add(Must::Fail, "af_netlink_with_a_high_half", vec![socket(16 | HIGH, RAW)]);
+    // Others than AF_UNIX have none, which is another answer than the cage's.
+    table.refuse(&[("a_pair_of_netlink_sockets", libc::SYS_socketpair, &[16, RAW, 0, on.scratch])]);
+    for (name, kind, protocol) in
+        [("a_raw_socket", RAW, libc::IPPROTO_ICMP), ("a_raw_socket_of_tcp", RAW, libc::IPPROTO_TCP)]
+    {
+        table.add(Must::Fail, name, vec![Call(libc::SYS_socket, vec![INET, kind, protocol.into()])]);
+    }
+    let stream: (i64, &[i64]) = (libc::SYS_socket, &[INET, STREAM, 0]);
+    table.refuse_after(&[stream], &[("listening", libc::SYS_listen, &[FIRST, 1])]);
+    let bound: (i64, &[i64]) = (libc::SYS_bind, &[FIRST, on.anywhere.0, on.anywhere.1]);
+    table.refuse_after(&[stream, bound], &[("listening_on_all_addresses", libc::SYS_listen, &[FIRST, 1])]);
+    signals(table, on);
+}
+
+/// A socket that has something to say signals its owner, with the rights of whoever made him that: before Linux 6.12 Landlock does not
+/// see it.
+fn signals(table: &mut Table, on: &Targets) {
+    let stream: (i64, &[i64]) = (libc::SYS_socket, &[INET, STREAM, 0]);
+    let owner = table.put(&[&1_i32.to_le_bytes()[..], &(on.victim as i32).to_le_bytes()[..]].concat());
+    let victim = table.put(&(on.victim as i32).to_le_bytes());
+    let yes = table.put(&1_i32.to_le_bytes());
+    let (kill, asynchronous) = (i64::from(libc::SIGKILL), i64::from(libc::O_ASYNC));
+    let set_flags = libc::F_SETFL.into();
+    let set_owner = libc::F_SETOWN.into();
+    table.refuse_after(
+        &[stream],
+        &[
+            ("f_setown", libc::SYS_fcntl, &[FIRST, set_owner, on.victim]),
+            ("f_setown_with_a_high_half", libc::SYS_fcntl, &[FIRST, libc::F_SETOWN as i64 | HIGH, on.victim]),
+            ("f_setown_ex", libc::SYS_fcntl, &[FIRST, F_SETOWN_EX, owner]),
+            ("f_setsig", libc::SYS_fcntl, &[FIRST, F_SETSIG, kill]),
+            ("o_async", libc::SYS_fcntl, &[FIRST, set_flags, asynchronous]),
+            ("o_async_with_a_high_half", libc::SYS_fcntl, &[FIRST, libc::F_SETFL as i64 | HIGH, asynchronous]),
+            ("fiosetown", libc::SYS_ioctl, &[FIRST, FIOSETOWN, victim]),
+            ("fiosetown_with_a_high_half", libc::SYS_ioctl, &[FIRST, FIOSETOWN | HIGH, victim]),
+            ("siocspgrp", libc::SYS_ioctl, &[FIRST, SIOCSPGRP, victim]),
+            ("fioasync", libc::SYS_ioctl, &[FIRST, FIOASYNC, yes]),
+            ("siocsifflags", libc::SYS_ioctl, &[FIRST, SIOCSIFFLAGS, on.scratch]),
+        ],
+    );
+    let connect: (i64, &[i64]) = (libc::SYS_connect, &[FIRST, on.server.0, on.server.1]);
+    let owned: (i64, &[i64]) = (libc::SYS_fcntl, &[FIRST, set_owner, on.victim]);
+    let with_kill: (i64, &[i64]) = (libc::SYS_fcntl, &[FIRST, F_SETSIG, kill]);
+    let flagged: (i64, &[i64]) = (libc::SYS_fcntl, &[FIRST, set_flags, asynchronous]);
+    // In this order it has all that it takes where none of the four is refused.
+    table.add(
+        Must::Fail,
+        "killing_by_a_socket",
+        [stream, owned, with_kill, flagged, connect].map(|(number, given)| Call(number, given.to_vec())).into(),
+    );
+}
