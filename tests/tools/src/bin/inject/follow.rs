@@ -147,6 +147,9 @@ impl Follower<'_> {
         self.stage = Stage::Over;
         let worker = Worker::hold(process)?;
         let socket = attacks::lay_out(place, &worker)?;
+        if let Some(terminal) = self.terminal {
+            terminal.belong_to(worker.uid)?;
+        }
         let victim = Victim::new(worker.uid, worker.gid, &socket)?;
         let table = Table::make(&worker, &victim, place, self.terminal)?;
         let before = State::now(&worker, victim.process, place, self.terminal)?;

@@ -57,6 +57,11 @@ impl Terminal {
         }))
     }
 
+    /// Gives it to a user, as a terminal belongs to whoever sits at it.
+    pub fn belong_to(&self, uid: u32) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.slave, Some(uid), None)
+    }
+
     /// What an attacker could have changed of it.
     pub fn state(&self) -> String {
         let mut settings: Settings = [0; 64];

@@ -178,7 +178,7 @@ fn contents(table: &mut Table, on: &Targets) {
 fn mounts(table: &mut Table, on: &Targets) {
     let kind = table.text("tmpfs");
     let file: (i64, &[i64]) = (libc::SYS_openat, &[HERE, on.file, 0]);
-    let bind = libc::MS_BIND.cast_signed() as i64;
+    let bind = libc::MS_BIND.cast_signed();
     table.refuse(&[
         ("mount", libc::SYS_mount, &[on.directory, on.directory, kind, bind, 0]),
         ("umount2", libc::SYS_umount2, &[on.directory, 0]),
