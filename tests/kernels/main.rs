@@ -146,12 +146,12 @@ fn starts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
 fn missing_parts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
     let check = console.section("check");
     wrong.unless(check.code == 0, &check);
-    wrong.unless(check.has("not here") == !(kernel.no_swap && kernel.landlock), &check);
-    wrong.unless(check.has("tmpfs option `noswap`") == !kernel.no_swap, &check);
-    wrong.unless(check.has("Landlock") == !kernel.landlock, &check);
+    wrong.unless(check.has("not here") != (kernel.no_swap && kernel.landlock), &check);
+    wrong.unless(check.has("tmpfs option `noswap`") != kernel.no_swap, &check);
+    wrong.unless(check.has("Landlock") != kernel.landlock, &check);
     let start = console.section("descriptor");
     wrong.unless(
-        start.has("Landlock") == !kernel.landlock,
+        start.has("Landlock") != kernel.landlock,
         format_args!("the start does not tell what it does:\n{start}"),
     );
     for name in ["strict", "strict-check"] {
@@ -159,7 +159,7 @@ fn missing_parts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
         wrong.unless(strict.code == if kernel.landlock { 0 } else { 125 }, &strict);
     }
     wrong.unless(
-        console.section("strict-check").has("MFD_NOEXEC_SEAL") == !kernel.no_swap,
+        console.section("strict-check").has("MFD_NOEXEC_SEAL") != kernel.no_swap,
         "check: what is said of memfds",
     );
     wrong.unless(console.section("strict").has("it has started") == kernel.landlock, "strict: the app");

@@ -46,8 +46,11 @@ impl Report {
         }
     }
 
-    /// All of it.
+    /// All of it; nothing where nothing was attempted.
     pub fn text(&self) -> String {
+        if self.lines.is_empty() {
+            return String::new();
+        }
         let mut counts = BTreeMap::new();
         let mut text = String::new();
         for (verdict, line) in &self.lines {

@@ -77,6 +77,7 @@ fn scheduling(table: &mut Table, on: &Targets) {
     }
     let cookie = libc::c_long::from(62);
     table.refuse(&[
+        ("setpriority_of_its_group", libc::SYS_setpriority, &[1, 0, 5]),
         ("ioprio_set_of_its_group", libc::SYS_ioprio_set, &[2, 0, idle]),
         ("ioprio_set_of_its_user", libc::SYS_ioprio_set, &[3, on.uid, 2 << 13 | 4]),
         // PR_SCHED_CORE: a cookie of its own for the parent.
