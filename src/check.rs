@@ -47,7 +47,7 @@ pub fn check(
     }
     let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     let mut inspection = deliver::inspect(&plan);
-    inspection.missing.extend(sandbox::missing().into_iter().map(str::to_owned));
+    inspection.missing.extend(sandbox::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
     match lockdown::Found::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {

@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use handfast_core::{DEBUG, Place, Problems};
@@ -117,6 +118,29 @@ pub fn settings() -> Settings {
     SETTINGS.get().copied().unwrap_or_default()
 }
 
+/// Whether this is the worker: its lines go to the privileged process, which prints them.
+static RELAYED: AtomicBool = AtomicBool::new(false);
+
+/// From here on stderr is the worker's log: a line is a letter for its level, and its text.
+pub fn relay() {
+    RELAYED.store(true, Relaxed);
+}
+
+/// Prints a line of the worker's as one of ours. Whatever is in it, it cannot be more than that.
+pub fn relayed(line: &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    let settings = settings();
+    let mut characters = text.chars();
+    let level = match characters.next() {
+        Some('e') => "error",
+        Some('i') => "info",
+        Some('d') => "debug",
+        Some('h') => return print_hint(&settings, Some(characters.as_str().to_owned())),
+        _ => "warn",
+    };
+    print(&settings, Line::plain(level, characters.as_str()));
+}
+
 struct Log(Settings);
 
 impl Subscriber for Log {
@@ -187,6 +211,7 @@ pub fn failure(error: &Error, elapsed: Duration) {
 /// The last line of a start that ran out of memory, which is why it is made of none.
 pub fn out_of_memory() {
     let line: &[u8] = match settings().format {
+        _ if RELAYED.load(Relaxed) => b"eout of memory\n",
         Format::Json => {
             b"{\"level\":\"error\",\"exit\":71,\"class\":\"os\",\"phase\":\"plan\",\"message\":\"out of memory\"}\n"
         }
@@ -197,13 +222,16 @@ pub fn out_of_memory() {
 
 /// A hint is a line of its own, before the line that it belongs to where that must be the last; JSON has it in the object.
 fn print_hint(settings: &Settings, hint: Option<String>) {
-    if let (Format::Text, Some(hint)) = (settings.format, hint) {
+    if let (Some(hint), true) = (&hint, RELAYED.load(Relaxed)) {
+        emit(&format!("h{}", printable(hint)));
+    } else if let (Format::Text, Some(hint)) = (settings.format, hint) {
         emit(&format!("handfast: hint: {}", printable(&hint)));
     }
 }
 
 fn print(settings: &Settings, line: Line) {
     match settings.format {
+        _ if RELAYED.load(Relaxed) => emit(&line.relayed()),
         Format::Json => emit(&line.json()),
         Format::Text => emit(&line.text(settings.color)),
     }
@@ -217,6 +245,9 @@ fn emit(line: &str) {
 }
 
 fn write_termination_log(settings: &Settings, line: &Line) {
+    if RELAYED.load(Relaxed) {
+        return;
+    }
     let opened = OpenOptions::new()
         .write(true)
         .truncate(true)

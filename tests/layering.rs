@@ -39,6 +39,7 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
             ("plan", "what to fetch, and what may come back"),
             ("fetch", "what the child does"),
             ("deliver", "`Arrived`: what a received value becomes"),
+            ("lockdown", "what closes every descriptor that the child must not have"),
             ("config", "the environment, which goes to the child and is given up"),
         ],
     ),

@@ -111,10 +111,11 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
     targets(plan).map(reserve).collect()
 }
 
-/// Makes sure that delivery has descriptors to work with, the worker's socket, which will be closed by then, among them.
+/// Makes sure that delivery has descriptors to work with, the worker's socket and its log, which will be closed by then, among them.
 pub fn check_spare() -> Result<()> {
+    const OF_THE_WORKER: usize = 2;
     let mut spare = Vec::with_capacity(SPARE);
-    for taken in 1..SPARE {
+    for taken in OF_THE_WORKER..SPARE {
         match sys::fs::duplicate_from(std::io::stderr().as_fd(), 3) {
             Ok(descriptor) => spare.push(descriptor),
             Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {
@@ -146,8 +147,8 @@ impl Reopener {
     /// first is filled.
     pub fn open(plan: &Plan) -> Option<Self> {
         let count = targets(plan).count();
-        // The standard ones, two for each secret, the worker's socket, the signals, these two.
-        let needed = 3 + 2 * count + 4 + SPARE;
+        // The standard ones, two for each secret, the worker's socket and log, the signals, these two.
+        let needed = 3 + 2 * count + 5 + SPARE;
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
         if count == 0 || needed as u64 > limit {
             return None;

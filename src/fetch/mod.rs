@@ -103,7 +103,7 @@ impl Runtime {
     /// A runtime that these instances can be asked on.
     pub fn new(instances: &[Instance]) -> std::io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        if instances.iter().any(|instance| instance.configured.is_remote()) {
+        if instances.iter().any(|instance| instance.configured.sockets().any()) {
             runtime.enable_io();
         }
         runtime.enable_time().build().map(Self)

@@ -77,6 +77,12 @@ impl Line {
         format!("handfast: {start}{}{end}: {}{}", self.level, printable(&self.message), self.suffix)
     }
 
+    /// The line as the worker sends it to the privileged process.
+    pub fn relayed(&self) -> String {
+        let letter = self.level.get(..1).unwrap_or_default();
+        format!("{letter}{}{}", printable(&self.message), self.suffix)
+    }
+
     /// The line in at most `most` bytes. What a user's text makes long is cut, so that JSON stays JSON and the exit code stays.
     pub fn within(&self, most: usize, format: Format) -> String {
         let mut longest = most;

@@ -3,14 +3,15 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use handfast_core::{ErrorKind, SecretValue};
 use nix::unistd::Pid;
 
 use super::frame::{self, Batch, FIRST_GENERATION, Kind};
-use super::sandbox;
+use super::process::Ends;
+use super::sandbox::{self, Cage};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{self, Aim, Fetched, Finding, Order, Outcome};
@@ -20,15 +21,9 @@ use crate::sys;
 /// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
 ///
 /// The socket closes with the process: for the privileged one, its end means that the exit code is there.
-pub fn run(
-    aim: Aim,
-    plan: &Plan,
-    instances: Vec<Instance>,
-    environment: Environment,
-    mut socket: UnixStream,
-    parent: Pid,
-) -> ! {
-    let code = match serve(aim, plan, instances, environment, &mut socket, parent) {
+pub fn run(aim: Aim, plan: &Plan, instances: Vec<Instance>, environment: Environment, ends: Ends) -> ! {
+    let Ends { mut socket, log, parent } = ends;
+    let code = match serve(aim, plan, instances, environment, &mut socket, (log, parent)) {
         Ok(()) => 0,
         Err(class) => i32::from(class.exit_code()),
     };
@@ -42,14 +37,14 @@ fn serve(
     instances: Vec<Instance>,
     environment: Environment,
     socket: &mut UnixStream,
-    parent: Pid,
+    (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
-    let parts = sandbox::enter(parent, socket.as_raw_fd()).map_err(|error| {
+    let cage = sandbox::enter(parent, socket, log, sandbox::sockets(&instances)).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;
     // A privileged process that is gone reads nothing: the worker just ends.
-    ready(parts, socket).map_err(|_| Class::Os)?;
+    ready(cage, socket).map_err(|_| Class::Os)?;
     let runtime = fetch::Runtime::new(&instances).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
@@ -63,9 +58,9 @@ fn serve(
     send(aim, plan, &fetched, socket).map_err(|_| Class::Os)
 }
 
-fn ready(parts: u8, socket: &mut UnixStream) -> io::Result<()> {
+fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
     let mut batch = Batch::default();
-    batch.add(Kind::Ready, FIRST_GENERATION, 0, [Cow::Owned(vec![parts])])?;
+    batch.add(Kind::Ready, FIRST_GENERATION, 0, [Cow::Owned(vec![cage.encode()])])?;
     batch.send(socket)
 }
 

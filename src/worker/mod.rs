@@ -1,11 +1,14 @@
 //! The worker: a forked process without privileges that talks to the stores, so that the privileged one need not.
 //!
-//! `start` is the privileged side; `child` is all that the worker does. They share nothing but a socketpair and the frames on it.
+//! Here is the privileged side; `child` is all that the worker does. They share nothing but a socketpair, the frames on it, and the
+//! pipe of the worker's log.
 #![forbid(unsafe_code)]
 
 mod child;
 mod failures;
 mod frame;
+mod log;
+mod process;
 mod processors;
 mod receive;
 pub mod sandbox;
@@ -13,13 +16,12 @@ mod seccomp;
 mod undo;
 mod watch;
 
-use std::io::{ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
 
 pub use failures::sum;
 pub use undo::Undo;
@@ -27,10 +29,10 @@ pub use watch::Watch;
 
 use crate::config::Environment;
 use crate::deliver::Arrived;
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Class, Error, Result};
 use crate::fetch::Aim;
 use crate::plan::Plan;
-use crate::sys;
+use process::{End, Forked, Worker, ended, system};
 use processors::Processors;
 use receive::Received;
 
@@ -52,20 +54,17 @@ pub struct Hired {
 /// gone from this process as soon as the worker has its copy; `undo` keeps what is needed of them where something must be given
 /// back.
 pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo) -> Result<Hired> {
-    let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
     let instances = std::mem::take(&mut plan.instances);
-    let parent = nix::unistd::getpid();
     let processors = Processors::read();
-    // The worker never returns from here: it ends in `child::run`.
-    let pid = match sys::process::fork().map_err(cannot_fork)? {
-        ForkResult::Child => {
+    let (worker, socket) = match process::fork()? {
+        // The worker never returns from here.
+        Forked::Worker(ends) => {
             processors.use_all();
-            child::run(aim, plan, instances, environment, theirs, parent)
+            child::run(aim, plan, instances, environment, ends)
         }
-        ForkResult::Parent { child } => child,
+        Forked::Privileged(worker, socket) => (worker, socket),
     };
-    processors.start_elsewhere(pid);
-    drop(theirs);
+    processors.start_elsewhere(worker.pid());
     match aim {
         Aim::Use => undo.keep(instances, environment),
         Aim::Try => drop((instances, environment)),
@@ -74,7 +73,7 @@ pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo
             plan.instances = instances;
         }
     }
-    Ok(Hired { aim, worker: Worker { pid, reaped: None }, socket: ours })
+    Ok(Hired { aim, worker, socket })
 }
 
 /// Lets a worker fetch every secret; it is reaped before this returns. `meanwhile` is what can be done while it is at it; its
@@ -141,17 +140,12 @@ fn exchange(
     undo: &mut Undo,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<Received> {
-    let Hired { aim, mut worker, socket: mut ours } = hired;
-    if let Err(error) = ours.write_all(&[0]) {
-        return Err(match error.kind() {
-            // It has ended by itself, and how says more.
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => ended(worker.end()),
-            _ => system("tell the worker to begin", error),
-        });
-    }
+    let Hired { aim, mut worker, socket } = hired;
+    begin(&socket, &mut worker)?;
     meanwhile()?;
     let backstop = plan.deadline.at() + LAST_WORDS;
-    let mut received = receive::generation(aim, plan, undo, &ours, &mut watch.with_worker(&mut worker, backstop))?;
+    let received = receive::generation(aim, plan, undo, &socket, &mut watch.with_worker(&mut worker, backstop));
+    let mut received = received.map_err(|error| last_words(error, worker.end()))?;
     if !received.failures.is_empty() {
         // Where each secret is tried for itself, so is its failure told. The worker is gone, or ends here.
         let failures = std::mem::take(&mut received.failures);
@@ -160,82 +154,32 @@ fn exchange(
         }
         return Err(sum(failures.into_iter().map(|(_, error)| error).collect(), plan.secrets.len()));
     }
-    receive::end(&ours, &mut watch.with_worker(&mut worker, backstop))?;
+    receive::end(&socket, &mut watch.with_worker(&mut worker, backstop))
+        .map_err(|error| last_words(error, worker.end()))?;
     worker.finish()?;
     undo.settle();
-    sandbox::report(received.sandbox, plan.isolation.strict)?;
+    sandbox::report(received.cage, plan.isolation.strict)?;
     Ok(received)
 }
 
-/// A worker that is reaped on every path: killed first where it has not ended by itself.
-pub struct Worker {
-    pid: Pid,
-    reaped: Option<WaitStatus>,
+/// Sends the byte that the worker waits for.
+fn begin(socket: &UnixStream, worker: &mut Worker) -> Result<()> {
+    match send(socket.as_raw_fd(), &[0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+        Ok(_) => Ok(()),
+        // It has ended by itself, and how says more.
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(worker.end())),
+        Err(error) => Err(system("tell the worker to begin", error)),
+    }
 }
 
-impl Worker {
-    /// Takes in the end of a worker that has closed its socket after its last frame.
-    fn finish(&mut self) -> Result<()> {
-        match self.end() {
-            WaitStatus::Exited(_, 0) => Ok(()),
-            status => Err(ended(status)),
+/// Why an exchange failed, with what became of its worker. A deadline that passes since the worker cannot be ended is told as that.
+fn last_words(error: Error, end: End) -> Error {
+    match end {
+        End::Reaped(_) => error,
+        End::Stuck if error.class == Class::Unavailable => ended(end),
+        End::Stuck => {
+            tracing::warn!(target: "handfast", "{}", ended(end).message);
+            error
         }
     }
-
-    /// Makes sure that the worker is gone, and says how it ended. A worker of ours closes its socket by exiting, and the
-    /// signal no longer changes how that reads; one that closes it and lives on would be waited for without end.
-    fn end(&mut self) -> WaitStatus {
-        if self.reaped.is_none()
-            && let Err(error) = kill(self.pid, Signal::SIGKILL)
-        {
-            handfast_core::debug!("the worker has ended by itself: {}", reason(error));
-        }
-        self.reap()
-    }
-
-    fn reap(&mut self) -> WaitStatus {
-        *self.reaped.get_or_insert_with(|| {
-            loop {
-                match waitpid(self.pid, None) {
-                    Ok(status) => return status,
-                    Err(nix::errno::Errno::EINTR) => {}
-                    // Reaped by somebody else: there is nothing left to wait for.
-                    Err(_) => return WaitStatus::Exited(self.pid, 0),
-                }
-            }
-        })
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Why the worker ended before it was done.
-fn ended(status: WaitStatus) -> Error {
-    let fail = |class, message: String| Error::new(Phase::Fetch, class, message);
-    match status {
-        WaitStatus::Exited(_, code) if code == i32::from(Class::Isolation.exit_code()) => {
-            fail(Class::Isolation, "the worker could not give up its privileges".into())
-                .hint("a seccomp filter that denies capset or prctl does this")
-        }
-        WaitStatus::Exited(_, code) if code == i32::from(Class::Os.exit_code()) => {
-            fail(Class::Os, "the worker had not enough memory or descriptors".into())
-        }
-        WaitStatus::Exited(_, code) => fail(Class::Internal, format!("the worker ended early, with exit code {code}")),
-        WaitStatus::Signaled(_, signal, _) => fail(Class::Internal, format!("the worker was killed by {signal}")),
-        _ => fail(Class::Internal, "the worker ended early".into()),
-    }
-}
-
-fn cannot_fork(error: std::io::Error) -> Error {
-    let needs_proc = error.kind() == ErrorKind::NotFound;
-    let failure = system("fork the worker", error);
-    if needs_proc { failure.hint("mount procfs on /proc: isolation is verified there") } else { failure }
-}
-
-fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
-    Error::new(Phase::Fetch, Class::Os, format!("cannot {what}: {}", reason(error)))
 }

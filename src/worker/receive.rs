@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
@@ -13,6 +12,8 @@ use nix::sys::socket::{MsgFlags, recv};
 use super::LAST_WORDS;
 use super::failures::class;
 use super::frame::{self, HEADER, Header, Kind};
+use super::process::system;
+use super::sandbox::Cage;
 use super::undo::Undo;
 use super::watch::WorkerWatch;
 use crate::deliver::Arrived;
@@ -38,8 +39,8 @@ pub struct Received {
     pub places: Vec<(usize, u128)>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
-    /// What the worker's sandbox is made of.
-    pub sandbox: u8,
+    /// What the worker's cage is made of.
+    pub cage: Cage,
 }
 
 /// Receives one generation. Everything is held back until its commit, but for what goes into `undo`: that is needed where
@@ -64,7 +65,7 @@ pub fn generation(
         failures: Vec::new(),
         values: 0,
         bytes: 0,
-        sandbox: None,
+        cage: None,
     };
     let mut socket = Reader::new(socket);
     loop {
@@ -79,18 +80,18 @@ pub fn generation(
             Kind::Ready | Kind::Failed | Kind::Commit => false,
         };
         if header.generation != frame::FIRST_GENERATION
-            || (receiver.sandbox.is_none() && header.kind != Kind::Ready)
+            || (receiver.cage.is_none() && header.kind != Kind::Ready)
             || (about_none && header.secret != 0)
             || answers_another_question
         {
             return Err(lie("a frame out of order"));
         }
         match header.kind {
-            Kind::Ready if receiver.sandbox.is_some() => return Err(lie("a frame out of order")),
+            Kind::Ready if receiver.cage.is_some() => return Err(lie("a frame out of order")),
             Kind::Ready => {
                 let mut parts = [0];
                 socket.read(&mut parts, watch)?;
-                receiver.sandbox = Some(parts[0]);
+                receiver.cage = Some(Cage::decode(parts[0]));
             }
             Kind::Fields => receiver.fields(header, &mut socket, watch)?,
             Kind::Value => receiver.value(header, &mut socket, watch)?,
@@ -122,14 +123,10 @@ pub fn generation(
 }
 
 /// Waits until a worker whose commit has arrived closes its socket: nothing may come any more.
-pub fn end(mut socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    loop {
-        watch.until_readable(socket.as_fd())?;
-        match socket.read(&mut [0]) {
-            Ok(0) => return Ok(()),
-            Ok(_) => return Err(lie(AFTER_COMMIT)),
-            Err(error) => retry(error, watch)?,
-        }
+pub fn end(socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    match receive(socket, &mut [0], watch)? {
+        0 => Ok(()),
+        _ => Err(lie(AFTER_COMMIT)),
     }
 }
 
@@ -152,7 +149,7 @@ struct Receiver<'p> {
     values: usize,
     /// Their bytes.
     bytes: usize,
-    sandbox: Option<u8>,
+    cage: Option<Cage>,
 }
 
 impl Receiver<'_> {
@@ -289,8 +286,8 @@ impl Receiver<'_> {
         if !complete {
             return Err(lie("a commit before every answer"));
         }
-        let Self { arrived, missing, places, failures, .. } = self;
-        Ok(Received { arrived, missing, places, failures, sandbox: self.sandbox.unwrap_or(0) })
+        let Self { arrived, missing, places, failures, cage, .. } = self;
+        Ok(Received { arrived, missing, places, failures, cage: cage.unwrap_or_default() })
     }
 }
 
@@ -341,37 +338,35 @@ impl<'s> Reader<'s> {
                 self.start += count;
                 buffer = later;
             } else if buffer.len() >= Self::AHEAD {
-                let count = receive(self.socket, buffer, watch)?;
+                let count = some(receive(self.socket, buffer, watch)?, watch)?;
                 buffer = &mut buffer[count..];
             } else {
-                (self.start, self.end) = (0, receive(self.socket, &mut self.ahead, watch)?);
+                (self.start, self.end) = (0, some(receive(self.socket, &mut self.ahead, watch)?, watch)?);
             }
         }
         Ok(())
     }
 }
 
-/// Receives what has come, at least a byte. Signals and the deadline are asked for each time, so that a worker which never pauses
-/// cannot outlive them.
+/// The count, where it is one: a worker that has closed its end in the middle of a frame has ended too early.
+fn some(count: usize, watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
+    if count == 0 { Err(watch.worker_ended()) } else { Ok(count) }
+}
+
+/// Receives what has come; nothing where the worker has closed its end. Signals and the deadline are asked for each time, so that a
+/// worker which never pauses cannot outlive them. Nothing here blocks but the wait that minds them.
 fn receive(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
     loop {
         watch.until_readable(socket.as_fd())?;
         match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => return Err(watch.worker_ended()),
             Ok(count) => return Ok(count),
-            Err(Errno::EAGAIN) => {}
-            Err(error) => retry(error.into(), watch)?,
+            Err(Errno::EINTR) => {}
+            // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
+            Err(Errno::EAGAIN) => return Err(lie("something out of band")),
+            // It was gone before it had read all that we sent, which is nothing so far.
+            Err(Errno::ECONNRESET) => return Err(watch.worker_ended()),
+            Err(error) => return Err(system("read what the worker sent", error)),
         }
-    }
-}
-
-/// Whether a failed read is worth another, or what it means.
-fn retry(error: io::Error, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    match error.kind() {
-        io::ErrorKind::Interrupted => Ok(()),
-        // It was gone before it had read all that we sent, which is nothing so far.
-        io::ErrorKind::ConnectionReset => Err(watch.worker_ended()),
-        _ => Err(super::system("read what the worker sent", error)),
     }
 }
 

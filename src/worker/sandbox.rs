@@ -1,37 +1,97 @@
-//! The worker's cage, entered right after the fork and before any thread: no capabilities, no way to get one, no writing of
-//! files, no signals to others, a short list of system calls less.
+//! The worker's cage, entered right after the fork and before any thread: no capabilities, no way to get one, and a short list of
+//! system calls that it can make (`seccomp`). Landlock is a second wall: no writing of files, no signals to others.
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
+use handfast_core::Sockets;
 use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::seccomp;
+use super::seccomp::{self, Profile};
 use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::Instance;
 use crate::sys::{self, capabilities};
+use crate::{lockdown, report};
 
-/// Landlock forbids writing files, and signals and abstract sockets to the outside (or as much of that as the kernel knows).
-pub const LANDLOCK: u8 = 1;
-/// The seccomp filter is in place.
-pub const SECCOMP: u8 = 2;
+/// The best-effort parts of a cage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cage {
+    /// The version of Landlock that stands, 0 for none.
+    landlock: u8,
+    /// Whether the seccomp filter stands.
+    seccomp: bool,
+}
 
-/// Enters the cage and says which of its best-effort parts stand. What must succeed and does not is an error.
-pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
+/// What a version of Landlock brought that the cage uses, with the kernel that has it.
+const LANDLOCK_PARTS: [(u8, &str, &str); 4] = [
+    (1, "Landlock", "Linux 5.13"),
+    (3, "Landlock's rule against truncating files", "Linux 6.2"),
+    (5, "Landlock's rule against controlling devices", "Linux 6.10"),
+    (6, "Landlock's scopes for signals and abstract sockets", "Linux 6.12"),
+];
+
+/// The last version whose parts the cage uses.
+const LANDLOCK_COMPLETE: u8 = 6;
+
+/// In the byte that tells of a cage: the filter stands.
+const SECCOMP: u8 = 0x80;
+
+impl Cage {
+    /// What the kernel and the container let a cage be.
+    pub fn possible() -> Self {
+        let landlock = sys::landlock::version().try_into().unwrap_or(LANDLOCK_COMPLETE).min(LANDLOCK_COMPLETE);
+        Self { landlock, seccomp: sys::seccomp::available() }
+    }
+
+    /// The cage in a byte.
+    pub fn encode(self) -> u8 {
+        self.landlock | if self.seccomp { SECCOMP } else { 0 }
+    }
+
+    /// Reads such a byte.
+    pub fn decode(byte: u8) -> Self {
+        Self { landlock: byte & !SECCOMP, seccomp: byte & SECCOMP != 0 }
+    }
+
+    /// What it lacks of a complete one, with the kernel that has it, if it is a kernel that is too old.
+    fn lacks(self) -> Vec<(&'static str, Option<&'static str>)> {
+        let all_of_landlock = if self.landlock == 0 { 1 } else { LANDLOCK_PARTS.len() };
+        let landlock = LANDLOCK_PARTS.iter().filter(|(version, ..)| *version > self.landlock).take(all_of_landlock);
+        let landlock = landlock.map(|(_, part, kernel)| (*part, Some(*kernel)));
+        landlock.chain((!self.seccomp).then_some(("seccomp", None))).collect()
+    }
+}
+
+/// The sockets that a worker with these instances needs.
+pub fn sockets(instances: &[Instance]) -> Sockets {
+    instances.iter().map(|instance| instance.configured.sockets()).fold(Sockets::default(), |all, some| Sockets {
+        internet: all.internet || some.internet,
+        unix: all.unix || some.unix,
+    })
+}
+
+/// Enters the cage and says which of its best-effort parts stand. What must succeed and does not is an error. Only the socket stays
+/// open, and the log, which is stderr from here on.
+pub fn enter(parent: Pid, socket: &UnixStream, log: OwnedFd, sockets: Sockets) -> io::Result<Cage> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // The parent may have died before the line above: then nobody would kill us.
     if nix::unistd::getppid() != parent {
         sys::exit::now(0);
     }
+    dup2_stderr(&log)?;
+    drop(log);
+    report::relay();
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    close_others(socket);
-    take_leave_of_stdio();
+    lockdown::close_inherited(&[socket.as_raw_fd()]).map_err(|error| io::Error::other(error.message))?;
+    take_leave_of_stdio()?;
     // Ambient capabilities are permitted and inheritable ones: the kernel takes them along.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
@@ -44,47 +104,37 @@ pub fn enter(parent: Pid, socket: RawFd) -> io::Result<u8> {
     if capabilities::sets()? != none || !prctl::get_no_new_privs()? {
         return Err(io::Error::other("it still has capabilities, or lacks no_new_privs"));
     }
-    let mut parts = 0;
-    if restrict_files() {
-        parts |= LANDLOCK;
-    }
-    match sys::seccomp::install(&seccomp::filter(std::process::id())) {
-        Ok(()) => parts |= SECCOMP,
-        Err(error) => handfast_core::debug!("the worker's seccomp filter: {}", reason(error)),
-    }
-    Ok(parts)
+    let landlock = if restrict_files() { Cage::possible().landlock } else { 0 };
+    // Only a store that is behind a Unix socket needs no host name. Bound, a Unix socket would be a file.
+    let host_names = sockets.internet || !sockets.unix;
+    let filter = seccomp::filter(Profile { socket: socket.as_raw_fd(), unix_sockets: sockets.unix, host_names });
+    let seccomp = match sys::seccomp::install(&filter) {
+        Ok(()) => true,
+        Err(error) => {
+            handfast_core::debug!("the worker's seccomp filter: {}", reason(error));
+            false
+        }
+    };
+    Ok(Cage { landlock, seccomp })
 }
 
-/// Landlock's first version with scopes for signals and abstract sockets.
-const LANDLOCK_SCOPES: u32 = 6;
-
 /// What the cage would lack here, a sentence each: what [`enter`] would find, without entering.
-pub fn missing() -> Vec<&'static str> {
-    let landlock = match sys::landlock::version() {
-        0 => Some("Landlock for the worker (Linux 5.13)"),
-        version if version < LANDLOCK_SCOPES => {
-            Some("Landlock's scopes for signals and sockets, for the worker (Linux 6.12)")
-        }
-        _ => None,
+pub fn missing() -> Vec<String> {
+    let sentence = |(part, kernel): (&str, Option<&str>)| match kernel {
+        Some(kernel) => format!("{part}, for the worker ({kernel})"),
+        None => format!("{part} for the worker"),
     };
-    let seccomp = (!sys::seccomp::available()).then_some("seccomp for the worker");
-    landlock.into_iter().chain(seccomp).collect()
+    Cage::possible().lacks().into_iter().map(sentence).collect()
 }
 
 /// What [`report`] would say of a worker here.
 pub fn foresee(strict: bool) -> Result<()> {
-    let landlock = if sys::landlock::version() > 0 { LANDLOCK } else { 0 };
-    let seccomp = if sys::seccomp::available() { SECCOMP } else { 0 };
-    if strict { report(landlock | seccomp, strict) } else { Ok(()) }
+    if strict { report(Cage::possible(), strict) } else { Ok(()) }
 }
 
 /// Says which parts are missing; with `strict` that ends the start.
-pub fn report(parts: u8, strict: bool) -> Result<()> {
-    let missing: Vec<&str> = [(LANDLOCK, "Landlock"), (SECCOMP, "seccomp")]
-        .into_iter()
-        .filter(|(part, _)| parts & part == 0)
-        .map(|(_, name)| name)
-        .collect();
+pub fn report(cage: Cage, strict: bool) -> Result<()> {
+    let missing: Vec<&str> = cage.lacks().into_iter().map(|(part, _)| part).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -96,27 +146,11 @@ pub fn report(parts: u8, strict: bool) -> Result<()> {
     Ok(())
 }
 
-/// The privileged process' other descriptors are none of the worker's business.
-fn close_others(socket: RawFd) {
-    let number = socket.unsigned_abs();
-    for (first, last) in [(3, number.saturating_sub(1)), (number + 1, u32::MAX)] {
-        if first <= last
-            && let Err(error) = sys::descriptors::close_range(first, last)
-        {
-            handfast_core::debug!("the worker keeps the descriptors from {first} to {last}: {}", reason(error));
-        }
-    }
-}
-
-/// The app's stdin and stdout are none of its business either; stderr is its log.
-fn take_leave_of_stdio() {
-    let replace = || {
-        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-        dup2_stdin(&null)?;
-        dup2_stdout(&null)
-    };
-    if let Err(error) = replace() {
-        handfast_core::debug!("the worker keeps stdin and stdout: {}", reason(error));
+/// The app's stdin and stdout are none of its business. Where there is no `/dev/null`, what takes their place is the log's pipe.
+fn take_leave_of_stdio() -> nix::Result<()> {
+    match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(null) => dup2_stdin(&null).and_then(|()| dup2_stdout(&null)),
+        Err(_) => dup2_stdin(std::io::stderr()).and_then(|()| dup2_stdout(std::io::stderr())),
     }
 }
 

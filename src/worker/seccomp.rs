@@ -1,95 +1,228 @@
-//! The worker's system call filter, as classic BPF (seccomp(2)).
+//! The worker's system call filter (seccomp(2)), in classic BPF: what a fetch needs, and nothing else.
 //!
-//! A deny list: what fetching never needs and an attacker would. Refused calls fail with EPERM, so that a library that merely
-//! tries one goes on; a call of a foreign architecture ends the process.
+//! The lists are made of what `strace` shows of the fetches of every provider, with musl and with glibc, and of what it cannot
+//! show. A refused call fails with EPERM, so that a library which merely tries it goes on. A call that is newer than this list
+//! fails with ENOSYS, as on a kernel that does not have it. A call of a foreign architecture ends the process.
 #![forbid(unsafe_code)]
 
-use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+use std::os::fd::RawFd;
 
-/// Calls that are refused whatever their arguments.
-const REFUSED: &[libc::c_long] = &[
-    // Other programs.
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    // Other processes' memory and descriptors.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    // Signals to others, by every door but kill and tgkill, which are looked at below.
-    libc::SYS_tkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_pidfd_send_signal,
-    // Mounts and namespaces.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    // Wide interfaces into the kernel.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    // Keys, modules, kernels.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    // Modes, owners and attributes of files, of which Landlock knows nothing: a worker that keeps uid 0 owns root's.
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    FCHMODAT2,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    SETXATTRAT,
-    libc::SYS_removexattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_fremovexattr,
-    REMOVEXATTRAT,
-    FILE_SETATTR,
-    libc::SYS_utimensat,
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
+
+/// What the filter depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The worker's end of the socketpair. It is never bound to an address or duplicated: that would make a file.
+    pub socket: RawFd,
+    /// Whether a provider has a `unix://` address.
+    pub unix_sockets: bool,
+    /// Whether host names are looked up: the C library's resolver binds its UDP socket.
+    pub host_names: bool,
+}
+
+/// The newest call that this list knows of: `listns`, Linux 6.19. The same number on every architecture.
+const NEWEST: u32 = 470;
+
+/// Calls that are allowed whatever their arguments: they change nothing but the worker's own memory, threads and descriptors.
+const ALLOWED: &[c_long] = &[
+    // Reading and writing what is open. Files are opened read-only, see RULES.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    // Looking at files.
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    // Waiting.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    // The kernel has it called after SIGSTOP and SIGCONT, in place of an interrupted poll, nanosleep or futex.
+    libc::SYS_restart_syscall,
+    // The network. Which sockets there can be is in RULES.
+    libc::SYS_connect,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_shutdown,
+    // Its memory.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    // Its threads.
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Who it is, for messages.
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getgroups,
+    // Its own signal handlers and mask.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    // Time, where there is no vDSO, and chance.
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_getcpu,
+    libc::SYS_getrandom,
+    // The host's name, which glibc's resolver asks for.
+    libc::SYS_uname,
 ];
 
 /// The same by the numbers that only x86_64 still has.
 #[cfg(target_arch = "x86_64")]
-const REFUSED_OLD: &[libc::c_long] = &[
-    libc::SYS_fork,
-    libc::SYS_vfork,
-    libc::SYS_chmod,
-    libc::SYS_chown,
-    libc::SYS_lchown,
-    libc::SYS_utime,
-    libc::SYS_utimes,
-    libc::SYS_futimesat,
-];
+const ALLOWED_OLD: &[c_long] =
+    &[libc::SYS_stat, libc::SYS_lstat, libc::SYS_readlink, libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
-const REFUSED_OLD: &[libc::c_long] = &[];
+const ALLOWED_OLD: &[c_long] = &[];
 
-// Newer than the C libraries' lists; the same on every architecture.
-const FCHMODAT2: libc::c_long = 452;
-const SETXATTRAT: libc::c_long = 463;
-const REMOVEXATTRAT: libc::c_long = 466;
-const FILE_SETATTR: libc::c_long = 469;
+/// A call that is allowed where every test holds.
+struct Rule(c_long, &'static [Test]);
+
+/// A test of one half of an argument: of its bits in the mask, which must be one of the values.
+struct Test(Half, u32, &'static [u32]);
+
+/// Where an argument's lower or upper half stands in `struct seccomp_data` (little endian).
+type Half = u32;
+
+const fn low(argument: u32) -> Half {
+    16 + 8 * argument
+}
+
+const fn high(argument: u32) -> Half {
+    low(argument) + 4
+}
+
+/// The whole half counts.
+const ALL: u32 = u32::MAX;
+
+/// How a file may be opened: for reading. O_LARGEFILE is 0 in some C libraries, and set by the others.
+const READING: u32 = (libc::O_RDONLY
+    | libc::O_CLOEXEC
+    | libc::O_DIRECTORY
+    | libc::O_NOCTTY
+    | libc::O_NOFOLLOW
+    | libc::O_NONBLOCK
+    | libc::O_PATH) as u32
+    | LARGE_FILE;
+#[cfg(target_arch = "x86_64")]
+const LARGE_FILE: u32 = 0o100_000;
+#[cfg(target_arch = "aarch64")]
+const LARGE_FILE: u32 = 0o400_000;
+
+/// What `fcntl(F_SETFL)` may set: nothing that sends signals, and the access mode, which it ignores.
+const STATUS: u32 = (libc::O_NONBLOCK | libc::O_ACCMODE) as u32 | LARGE_FILE;
+
+const SOCKET_FLAGS: u32 = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32;
+const STREAM: u32 = libc::SOCK_STREAM as u32;
+const DATAGRAM: u32 = libc::SOCK_DGRAM as u32;
+
+/// What the C libraries make a thread with. CLONE_THREAD is needed: a process would outlive the worker.
+const THREAD: u32 = libc::CLONE_THREAD as u32;
+const THREAD_FLAGS: u32 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_CLEARTID
+    | libc::CLONE_DETACHED) as u32;
+
+/// Calls that are more than one thing.
+const RULES: &[Rule] = &[
+    Rule(libc::SYS_openat, &[Test(low(2), !READING, &[0])]),
+    #[cfg(target_arch = "x86_64")]
+    Rule(libc::SYS_open, &[Test(low(1), !READING, &[0])]),
+    Rule(libc::SYS_fcntl, &[Test(low(1), ALL, &[libc::F_GETFD as u32, libc::F_SETFD as u32, libc::F_GETFL as u32])]),
+    Rule(libc::SYS_fcntl, &[Test(low(1), ALL, &[libc::F_SETFL as u32]), Test(low(2), !STATUS, &[0])]),
+    Rule(libc::SYS_ioctl, &[Test(low(1), ALL, &[libc::FIONBIO as u32, libc::FIONREAD as u32])]),
+    Rule(
+        libc::SYS_socket,
+        &[
+            Test(low(0), ALL, &[libc::AF_INET as u32, libc::AF_INET6 as u32]),
+            Test(low(1), !SOCKET_FLAGS, &[STREAM, DATAGRAM]),
+            Test(low(2), ALL, &[0, libc::IPPROTO_TCP as u32, libc::IPPROTO_UDP as u32]),
+        ],
+    ),
+    Rule(
+        libc::SYS_setsockopt,
+        &[Test(low(1), ALL, &[libc::SOL_SOCKET as u32]), Test(low(2), ALL, &[libc::SO_KEEPALIVE as u32])],
+    ),
+    Rule(
+        libc::SYS_setsockopt,
+        &[
+            Test(low(1), ALL, &[libc::SOL_TCP as u32]),
+            Test(
+                low(2),
+                ALL,
+                &[
+                    libc::TCP_NODELAY as u32,
+                    libc::TCP_KEEPIDLE as u32,
+                    libc::TCP_KEEPINTVL as u32,
+                    libc::TCP_KEEPCNT as u32,
+                    libc::TCP_USER_TIMEOUT as u32,
+                    libc::TCP_FASTOPEN_CONNECT as u32,
+                ],
+            ),
+        ],
+    ),
+    Rule(
+        libc::SYS_setsockopt,
+        &[Test(low(1), ALL, &[libc::SOL_IP as u32]), Test(low(2), ALL, &[libc::IP_RECVERR as u32])],
+    ),
+    Rule(
+        libc::SYS_setsockopt,
+        &[
+            Test(low(1), ALL, &[libc::SOL_IPV6 as u32]),
+            Test(low(2), ALL, &[libc::IPV6_V6ONLY as u32, libc::IPV6_RECVERR as u32]),
+        ],
+    ),
+    // No new code: neither call makes memory executable.
+    Rule(libc::SYS_mmap, &[Test(low(2), libc::PROT_EXEC as u32, &[0])]),
+    Rule(libc::SYS_mprotect, &[Test(low(2), libc::PROT_EXEC as u32, &[0])]),
+    Rule(libc::SYS_clone, &[Test(low(0), !THREAD_FLAGS, &[0]), Test(low(0), THREAD, &[THREAD])]),
+    // A thread's name.
+    Rule(libc::SYS_prctl, &[Test(low(0), ALL, &[libc::PR_SET_NAME as u32])]),
+    // Its own limits, to be read.
+    Rule(libc::SYS_prlimit64, &[Test(low(0), ALL, &[0]), Test(low(2), ALL, &[0]), Test(high(2), ALL, &[0])]),
+];
+
+/// A stream to a Unix socket, where the plan has one.
+const UNIX_SOCKET: Rule = Rule(
+    libc::SYS_socket,
+    &[Test(low(0), ALL, &[libc::AF_UNIX as u32]), Test(low(1), !SOCKET_FLAGS, &[STREAM]), Test(low(2), ALL, &[0])],
+);
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
@@ -100,190 +233,65 @@ const NATIVE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-// struct seccomp_data: where the number, the architecture and the low halves of two arguments stand (little endian).
+// struct seccomp_data: where the number and the architecture stand.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
-const FIRST_ARGUMENT: u32 = 16;
-const SECOND_ARGUMENT: u32 = 24;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
-    Allow,
-    Refuse,
-    /// As if the kernel did not know it.
-    Absent,
-    /// A signal: to itself only, as abort(3) and the like send it.
-    ToItself,
-    /// A limit: its own, not the privileged process', which may have the same uid.
-    OwnLimit,
-    /// A device: no keystrokes for whoever reads the terminal next.
-    Device,
-    /// A clone: a thread, and no process, since that would outlive the worker.
-    Thread,
-}
-
-/// Calls with a rule of their own. clone3 hides its flags behind a pointer; libcs fall back to clone.
-const OTHERS: [(libc::c_long, Rule); 6] = [
-    (libc::SYS_kill, Rule::ToItself),
-    (libc::SYS_tgkill, Rule::ToItself),
-    (libc::SYS_prlimit64, Rule::OwnLimit),
-    (libc::SYS_ioctl, Rule::Device),
-    (libc::SYS_clone, Rule::Thread),
-    (libc::SYS_clone3, Rule::Absent),
-];
-
-const RULED: usize = REFUSED.len() + REFUSED_OLD.len() + OTHERS.len();
-
-/// The calls that have a rule, sorted by number.
-const fn ruled() -> [(u32, Rule); RULED] {
-    let mut sorted = [(0, Rule::Refuse); RULED];
-    let mut count = 0;
-    while count < RULED {
-        let (number, rule) = if count < REFUSED.len() {
-            (REFUSED[count], Rule::Refuse)
-        } else if count < REFUSED.len() + REFUSED_OLD.len() {
-            (REFUSED_OLD[count - REFUSED.len()], Rule::Refuse)
-        } else {
-            OTHERS[count - REFUSED.len() - REFUSED_OLD.len()]
-        };
-        let mut at = count;
-        while at > 0 && sorted[at - 1].0 > number as u32 {
-            sorted[at] = sorted[at - 1];
-            at -= 1;
-        }
-        sorted[at] = (number as u32, rule);
-        count += 1;
-    }
-    sorted
-}
-
-/// The rules, each with the first of the numbers that it is for, sorted; and how many there are: at most two for each call that
-/// has one.
-const fn rules() -> ([(u32, Rule); 2 * RULED + 1], usize) {
-    let ruled = ruled();
-    let mut rules = [(0, Rule::Allow); 2 * RULED + 1];
-    let (mut count, mut at) = (1, 0);
-    while at < RULED {
-        let (number, rule) = ruled[at];
-        if rules[count - 1].0 == number {
-            count -= 1;
-        }
-        if count == 0 || rules[count - 1].1 as u8 != rule as u8 {
-            rules[count] = (number, rule);
-            count += 1;
-        }
-        rules[count] = (number + 1, Rule::Allow);
-        count += 1;
-        at += 1;
-    }
-    (rules, count)
-}
-
-const RULES: ([(u32, Rule); 2 * RULED + 1], usize) = rules();
-
-/// What every call meets first.
-const BEGINNING: &[sock_filter] = &[
-    load(ARCHITECTURE),
-    jump(BPF_JEQ, NATIVE, 1, 0),
-    answer(KILL),
-    load(NUMBER),
+/// The filter: the calls one after the other, and what is none of them is refused.
+pub fn filter(profile: Profile) -> Vec<sock_filter> {
+    let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
-    jump(BPF_JGE, X32, 0, 1),
-    #[cfg(target_arch = "x86_64")]
-    answer(KILL),
-];
-
-/// Stands for the process' own pid, which is no other's value here.
-const OWN: u32 = u32::MAX;
-
-const THREAD: u32 = libc::CLONE_THREAD as u32;
-const KEYSTROKE: u32 = libc::TIOCSTI as u32;
-const CONSOLE: u32 = libc::TIOCLINUX as u32;
-
-/// What each rule does, in the order of [`Rule`].
-const ENDINGS: [&[sock_filter]; 7] = [
-    &[answer(ALLOW)],
-    &[answer(EPERM)],
-    &[answer(ENOSYS)],
-    &[load(FIRST_ARGUMENT), jump(BPF_JEQ, OWN, 0, 1), answer(ALLOW), answer(EPERM)],
-    &[load(FIRST_ARGUMENT), jump(BPF_JEQ, 0, 1, 0), jump(BPF_JEQ, OWN, 0, 1), answer(ALLOW), answer(EPERM)],
-    &[
-        load(SECOND_ARGUMENT),
-        jump(BPF_JEQ, KEYSTROKE, 1, 0),
-        jump(BPF_JEQ, CONSOLE, 0, 1),
-        answer(EPERM),
-        answer(ALLOW),
-    ],
-    &[load(FIRST_ARGUMENT), jump(BPF_JSET, THREAD, 0, 1), answer(ALLOW), answer(EPERM)],
-];
-
-/// Where the ending of a rule starts: behind the beginning, a branch between each two rules, and the endings before it.
-const fn ending(rule: usize) -> usize {
-    let mut start = BEGINNING.len() + RULES.1 - 1;
-    let mut before = 0;
-    while before < rule {
-        start += ENDINGS[before].len();
-        before += 1;
+    program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
+    program.extend([jump(BPF_JGE, NEWEST + 1, 0, 1), answer(ENOSYS)]);
+    // clone3's flags stand in memory, which a filter cannot read: without it, the C libraries take clone.
+    program.extend([jump(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1), answer(ENOSYS)]);
+    for call in ALLOWED.iter().chain(ALLOWED_OLD) {
+        program.extend([jump(BPF_JEQ, *call as u32, 0, 1), answer(ALLOW)]);
     }
-    start
-}
-
-const LENGTH: usize = ending(ENDINGS.len());
-
-/// The filter, but for the pid. It is the compiler's work, so that no start has to do it.
-static PROGRAM: [sock_filter; LENGTH] = {
-    let mut program = [answer(KILL); LENGTH];
-    place(&mut program, 0, BEGINNING);
-    search(&mut program, BEGINNING.len(), 0, RULES.1);
-    let mut rule = 0;
-    while rule < ENDINGS.len() {
-        place(&mut program, ending(rule), ENDINGS[rule]);
-        rule += 1;
+    for Rule(call, tests) in RULES.iter().chain(profile.unix_sockets.then_some(&UNIX_SOCKET)) {
+        program.extend(rule(*call, tests.iter().flat_map(test)));
     }
+    let other_than_its_socket = || [load(low(0)), jump(BPF_JEQ, profile.socket as u32, FAILS, 0)];
+    let duplicates = [load(low(1)), jump(BPF_JEQ, libc::F_DUPFD_CLOEXEC as u32, 0, FAILS)];
+    program.extend(rule(libc::SYS_fcntl, duplicates.into_iter().chain(other_than_its_socket())));
+    if profile.host_names {
+        program.extend(rule(libc::SYS_bind, other_than_its_socket()));
+    }
+    program.push(answer(EPERM));
     program
-};
-
-const fn place(program: &mut [sock_filter; LENGTH], start: usize, instructions: &[sock_filter]) {
-    let mut at = 0;
-    while at < instructions.len() {
-        program[start + at] = instructions[at];
-        at += 1;
-    }
 }
 
-/// Adds the branches that lead a number to its rule, which is one of those from `first` to before `end`. Says where they start,
-/// and where the next free instruction is.
-///
-/// It searches by halves, in few instructions: as it is installed, the kernel compiles the filter and walks it once for each of
-/// its hundreds of calls, so a comparison for each refused call would cost more than the rest of the sandbox.
-const fn search(program: &mut [sock_filter; LENGTH], at: usize, first: usize, end: usize) -> (usize, usize) {
-    if end - first == 1 {
-        return (ending(RULES.0[first].1 as usize), at);
-    }
-    let middle = first + (end - first) / 2;
-    let (below, next) = search(program, at + 1, first, middle);
-    let (from, next) = search(program, next, middle, end);
-    // Always ahead, and by less than 256: else this does not compile.
-    assert!(below - at <= 256 && from - at <= 256);
-    program[at] = jump(BPF_JGE, RULES.0[middle].0, (from - at - 1) as u8, (below - at - 1) as u8);
-    (at, next)
-}
+/// Stands for the way out of a rule whose test fails, until the rule is complete.
+const FAILS: u8 = u8::MAX;
 
-/// The filter for a process with this pid.
-pub fn filter(pid: u32) -> [sock_filter; LENGTH] {
-    let mut program = PROGRAM;
-    for instruction in &mut program {
-        if instruction.k == OWN {
-            instruction.k = pid;
+/// Allows a call where no instruction of its tests takes the way out; else the next rule is asked.
+fn rule(call: c_long, tests: impl IntoIterator<Item = sock_filter>) -> Vec<sock_filter> {
+    let mut rule = vec![load(NUMBER), jump(BPF_JEQ, call as u32, 0, FAILS)];
+    rule.extend(tests);
+    rule.push(answer(ALLOW));
+    let length = rule.len();
+    for (at, instruction) in rule.iter_mut().enumerate() {
+        // A rule has few instructions: the way out is never as long as `FAILS`.
+        let out = (length - at - 1) as u8;
+        for way in [&mut instruction.jt, &mut instruction.jf].into_iter().filter(|way| **way == FAILS) {
+            *way = out;
         }
     }
-    program
+    rule
+}
+
+fn test(Test(half, mask, values): &Test) -> Vec<sock_filter> {
+    let mut test = vec![load(*half), sock_filter { code: (BPF_ALU | BPF_AND | BPF_K) as u16, jt: 0, jf: 0, k: *mask }];
+    for (at, value) in values.iter().enumerate() {
+        let others = values.len() - at - 1;
+        test.push(jump(BPF_JEQ, *value, others as u8, if others == 0 { FAILS } else { 0 }));
+    }
+    test
 }
 
 const fn load(offset: u32) -> sock_filter {
@@ -299,89 +307,4 @@ const fn answer(action: u32) -> sock_filter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PID: u32 = 4711;
-
-    /// What the filter answers, and after how many instructions.
-    fn run(architecture: u32, number: u32, argument: u32) -> (u32, usize) {
-        run_with(architecture, number, [argument, 0])
-    }
-
-    fn run_with(architecture: u32, number: u32, [first, second]: [u32; 2]) -> (u32, usize) {
-        let program = filter(PID);
-        let (mut at, mut loaded) = (0, 0);
-        for steps in 1..=program.len() {
-            let sock_filter { code, jt, jf, k } = program[at];
-            let (code, k) = (u32::from(code), k);
-            at += 1;
-            let holds = match code {
-                _ if code == BPF_LD | BPF_W | BPF_ABS => {
-                    loaded = [number, architecture, 0, 0, first, 0, second][k as usize / 4];
-                    continue;
-                }
-                _ if code == BPF_RET | BPF_K => return (k, steps),
-                _ if code == BPF_JMP | BPF_JEQ | BPF_K => loaded == k,
-                _ if code == BPF_JMP | BPF_JGE | BPF_K => loaded >= k,
-                _ if code == BPF_JMP | BPF_JSET | BPF_K => loaded & k != 0,
-                _ => panic!("an instruction that nobody wrote: {code:#x}"),
-            };
-            at += usize::from(if holds { jt } else { jf });
-        }
-        panic!("no answer for {number}");
-    }
-
-    #[test]
-    fn every_call_has_its_answer_after_a_few_instructions() {
-        let special = [libc::SYS_kill, libc::SYS_tgkill, libc::SYS_clone, libc::SYS_clone3];
-        for number in (0..1000).chain([X32_FIRST - 1]) {
-            let (found, steps) = run(NATIVE, number, 0);
-            let known = libc::c_long::from(number);
-            let expected = match known {
-                libc::SYS_clone3 => ENOSYS,
-                _ if REFUSED.contains(&known) || REFUSED_OLD.contains(&known) || special.contains(&known) => EPERM,
-                _ => ALLOW,
-            };
-            assert_eq!(found, expected, "{number}");
-            assert!(steps < 16, "{number} takes {steps} instructions");
-        }
-    }
-
-    const X32_FIRST: u32 = 0x4000_0000;
-
-    #[test]
-    fn signals_go_to_itself_only_and_clone_makes_threads_only() {
-        for (number, argument, expected) in [
-            (libc::SYS_kill, PID, ALLOW),
-            (libc::SYS_kill, 1, EPERM),
-            (libc::SYS_tgkill, PID, ALLOW),
-            (libc::SYS_tgkill, PID + 1, EPERM),
-            (libc::SYS_clone, libc::CLONE_THREAD as u32 | libc::CLONE_VM as u32, ALLOW),
-            (libc::SYS_clone, libc::SIGCHLD as u32, EPERM),
-        ] {
-            assert_eq!(run(NATIVE, number as u32, argument).0, expected, "{number} {argument}");
-        }
-    }
-
-    #[test]
-    fn limits_are_its_own_and_devices_are_no_keyboards() {
-        for (number, arguments, expected) in [
-            (libc::SYS_prlimit64, [0, 0], ALLOW),
-            (libc::SYS_prlimit64, [PID, 0], ALLOW),
-            (libc::SYS_prlimit64, [1, 0], EPERM),
-            (libc::SYS_ioctl, [0, libc::TCGETS as u32], ALLOW),
-            (libc::SYS_ioctl, [0, libc::TIOCSTI as u32], EPERM),
-            (libc::SYS_ioctl, [0, libc::TIOCLINUX as u32], EPERM),
-        ] {
-            assert_eq!(run_with(NATIVE, number as u32, arguments).0, expected, "{number} {arguments:?}");
-        }
-    }
-
-    #[test]
-    fn a_foreign_architecture_ends_the_process() {
-        assert_eq!(run(NATIVE ^ 1, libc::SYS_read as u32, 0).0, KILL);
-        #[cfg(target_arch = "x86_64")]
-        assert_eq!(run(NATIVE, X32_FIRST, 0).0, KILL);
-    }
-}
+mod tests;

@@ -3,14 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use handfast_core::SecretValue;
-use nix::unistd::{ForkResult, Pid};
 
-use super::{Worker, sandbox};
+use super::process::{self, Ends, Forked, system};
+use super::sandbox;
 use crate::config::Environment;
 use crate::error::{Result, reason};
 use crate::fetch;
@@ -39,7 +37,7 @@ impl Undo {
     pub(super) fn keep(&mut self, instances: Vec<Instance>, environment: Environment) {
         let instances = instances.into_iter().enumerate();
         let kept = instances.map(|(index, instance)| Kept { index, instance, bytes: None });
-        self.instances = kept.filter(|kept| kept.instance.configured.is_remote()).collect();
+        self.instances = kept.filter(|kept| kept.instance.configured.sockets().any()).collect();
         self.environment = (!self.instances.is_empty()).then(|| environment.without_credentials());
     }
 
@@ -66,36 +64,32 @@ impl Undo {
             && let Some(environment) = undo.environment
             && let Err(error) = give_back(undo.instances, environment)
         {
-            tracing::warn!(target: "handfast", "cannot give back what was issued, which ends by itself: {}", reason(error));
+            tracing::warn!(target: "handfast", "cannot give back what was issued, which ends by itself: {}", error.message);
         }
         outcome
     }
 }
 
-fn give_back(instances: Vec<Kept>, environment: Environment) -> std::io::Result<()> {
-    let (mut ours, theirs) = UnixStream::pair()?;
-    let parent = nix::unistd::getpid();
-    // The worker never returns from here.
-    let pid = match sys::process::fork()? {
-        ForkResult::Child => work(instances, environment, &theirs, parent),
-        ForkResult::Parent { child } => child,
+fn give_back(instances: Vec<Kept>, environment: Environment) -> Result<()> {
+    let (worker, mut socket) = match process::fork()? {
+        // The worker never returns from here.
+        Forked::Worker(ends) => work(instances, environment, ends),
+        Forked::Privileged(worker, socket) => (worker, socket),
     };
-    drop((theirs, instances, environment));
-    // Reaped at the end of this function, killed first where it takes too long.
-    let _worker = Worker { pid, reaped: None };
-    ours.set_read_timeout(Some(PATIENCE))?;
-    // It says nothing: its socket closes with it.
-    match ours.read(&mut [0]) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(std::io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
-    }
+    drop((instances, environment));
+    // It says nothing: its socket closes with it. Its end is made sure of at the end of this function.
+    let _worker = worker;
+    let ended = socket.set_read_timeout(Some(PATIENCE)).and_then(|()| socket.read(&mut [0]));
+    ended.map(drop).map_err(|error| system("wait for the worker that gives back", error))
 }
 
-fn work(instances: Vec<Kept>, environment: Environment, socket: &UnixStream, parent: Pid) -> ! {
-    let code = match sandbox::enter(parent, socket.as_raw_fd()) {
+fn work(instances: Vec<Kept>, environment: Environment, ends: Ends) -> ! {
+    let (instances, told): (Vec<_>, Vec<_>) =
+        instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?))).unzip();
+    // The socket closes with the process: that is all that it says.
+    let Ends { socket, log, parent } = ends;
+    let code = match sandbox::enter(parent, &socket, log, sandbox::sockets(&instances)) {
         Ok(_) => {
-            let (instances, told): (Vec<_>, Vec<_>) =
-                instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?))).unzip();
             let runtime = fetch::Runtime::new(&instances);
             let parts = instances.into_iter().zip(told).collect();
             i32::from(runtime.map(|runtime| runtime.undo(parts, environment)).is_err())
@@ -110,7 +104,7 @@ fn work(instances: Vec<Kept>, environment: Environment, socket: &UnixStream, par
 
 #[cfg(test)]
 mod tests {
-    use handfast_core::{Configured, Context, Locator, Provider, ProviderError};
+    use handfast_core::{Configured, Context, Locator, Provider, ProviderError, Sockets};
 
     use super::*;
     use crate::sys::environment::Captured;
@@ -122,8 +116,8 @@ mod tests {
             Ok(())
         }
 
-        fn is_remote(&self) -> bool {
-            self.0
+        fn sockets(&self) -> Sockets {
+            Sockets { internet: self.0, unix: false }
         }
 
         fn connect(self: Box<Self>, _: Context) -> std::result::Result<std::rc::Rc<dyn Provider>, ProviderError> {

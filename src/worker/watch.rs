@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Worker, ended};
+use super::process::{Worker, ended, system};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys::signals;
 
@@ -58,18 +58,20 @@ impl WorkerWatch<'_, '_> {
             }
             let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-            let mut ready =
-                [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(self.watch.signals.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ready, timeout) {
-                Ok(_) if ready[0].any().unwrap_or(true) && !ready[1].any().unwrap_or(false) => return Ok(()),
+            let awaited = [Some(socket), Some(self.watch.signals.as_fd()), self.worker.log.pipe()];
+            let mut awaited: Vec<PollFd<'_>> =
+                awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+            match poll(&mut awaited, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => {
-                    return Err(Error::new(
-                        Phase::Fetch,
-                        Class::Os,
-                        format!("cannot wait for the worker: {}", reason(error)),
-                    ));
-                }
+                Err(error) => return Err(system("wait for the worker", error)),
+            }
+            let ready = |at: usize| awaited.get(at).is_some_and(|descriptor| descriptor.any().unwrap_or(true));
+            let (socket_ready, signal_ready, log_ready) = (ready(0), ready(1), ready(2));
+            if log_ready {
+                self.worker.log.copy();
+            }
+            if socket_ready && !signal_ready {
+                return Ok(());
             }
         }
     }

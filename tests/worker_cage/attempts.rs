@@ -17,16 +17,8 @@ use crate::{Place, outcome};
 type Attempt = (&'static str, Option<Errno>, Result<(), Errno>);
 
 /// A name, the error that it must end with (none: it must work), and how it ended.
-pub fn all(place: &Place, landlock: bool) -> Vec<Attempt> {
-    let mut all = allowed(place);
-    all.extend(refused_calls(place));
-    if landlock {
-        all.extend(files(place));
-        all.extend(the_outside(place));
-    } else {
-        eprintln!("skipped: the_cage_and_files: needs Landlock");
-    }
-    all
+pub fn all(place: &Place) -> Vec<Attempt> {
+    [allowed(place), files(place), the_outside(place), refused_calls(place)].concat()
 }
 
 fn io<T>(result: io::Result<T>) -> Result<(), Errno> {
@@ -41,13 +33,11 @@ fn call(number: libc::c_long, arguments: [libc::c_long; 5]) -> Result<(), Errno>
 
 /// The control: what fetching needs still works, so the rest fails for the reason that is tested.
 fn allowed(place: &Place) -> Vec<Attempt> {
-    let own = std::process::id().into();
     vec![
         ("reading", None, io(fs::read(place.directory.join("file")))),
         ("listing", None, io(fs::read_dir(&place.directory))),
         ("tcp", None, io(TcpStream::connect(("127.0.0.1", place.port)))),
         ("a_thread", None, std::thread::spawn(|| ()).join().map_err(|_| Errno::EINVAL)),
-        ("its_own_signal", None, call(libc::SYS_kill, [own, 0, 0, 0, 0])),
         (
             "its_own_limit",
             None,
@@ -56,10 +46,10 @@ fn allowed(place: &Place) -> Vec<Attempt> {
     ]
 }
 
-/// Landlock's part: nothing is written, made, moved or removed anywhere.
+/// Nothing is written, made, moved or removed anywhere.
 fn files(place: &Place) -> Vec<Attempt> {
     let at = |name: &str| place.directory.join(name);
-    let refused = Some(Errno::EACCES);
+    let refused = Some(Errno::EPERM);
     let open = |options: &mut OpenOptions, name: &str| io(options.open(at(name)));
     let new = CString::new(at("new").as_os_str().as_bytes()).unwrap();
     let mut all = vec![
@@ -96,20 +86,16 @@ fn files(place: &Place) -> Vec<Attempt> {
 /// The privileged process and the rest of the machine: not to be read, signalled or reached.
 fn the_outside(place: &Place) -> Vec<Attempt> {
     let of_parent = |name: &str| format!("/proc/{}/{name}", place.parent);
-    let mut all = vec![
+    let address = SocketAddr::from_abstract_name(&place.name).unwrap();
+    vec![
         ("its_parents_memory", Some(Errno::EACCES), io(File::open(of_parent("mem")))),
         ("its_parents_environment", Some(Errno::EACCES), io(fs::read(of_parent("environ")))),
         ("its_parents_descriptors", Some(Errno::EACCES), io(fs::read_link(of_parent("fd/0")))),
-    ];
-    // Linux 6.12.
-    if handfast::sys::landlock::version() >= 6 {
-        let address = SocketAddr::from_abstract_name(&place.name).unwrap();
-        all.push(("an_abstract_socket", Some(Errno::EPERM), io(UnixStream::connect_addr(&address))));
-    }
-    all
+        ("an_abstract_socket", Some(Errno::EPERM), io(UnixStream::connect_addr(&address))),
+    ]
 }
 
-/// The filter's part.
+/// Calls that a fetch does not need.
 fn refused_calls(place: &Place) -> Vec<Attempt> {
     let refused = Some(Errno::EPERM);
     let path = |name: &str| CString::new(place.directory.join(name).as_os_str().as_bytes()).unwrap();
@@ -132,6 +118,7 @@ fn refused_calls(place: &Place) -> Vec<Attempt> {
         ("kill_of_its_parent", libc::SYS_kill, [parent, term, 0, 0, 0]),
         ("kill_of_all", libc::SYS_kill, [-1, 0, 0, 0, 0]),
         ("kill_of_its_group", libc::SYS_kill, [0, 0, 0, 0, 0]),
+        ("kill_of_itself", libc::SYS_kill, [own, 0, 0, 0, 0]),
         ("tgkill", libc::SYS_tgkill, [parent, parent, term, 0, 0]),
         ("tkill", libc::SYS_tkill, [parent, term, 0, 0, 0]),
         ("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo, [parent, term, 0, 0, 0]),

@@ -8,7 +8,7 @@
 mod attempts;
 
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use handfast::worker::sandbox;
+use handfast_core::Sockets;
 use nix::errno::Errno;
 
 /// What the attempts are made against.
@@ -46,17 +47,18 @@ fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     let parent = nix::unistd::getppid();
     // Before: the tests' own means are fine, so what fails afterwards fails because of the cage.
     let place = Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw() };
-    let landlock = handfast::sys::landlock::version() > 0;
-    let parts = sandbox::enter(parent, socket.as_raw_fd()).unwrap();
-    assert_eq!(parts & sandbox::LANDLOCK != 0, landlock, "it stands where the kernel has it");
+    let log = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
+    let possible = sandbox::Cage::possible();
+    let cage = sandbox::enter(parent, &socket, log, Sockets::INTERNET).unwrap();
+    assert_eq!(cage, possible, "each part stands where the kernel has it");
     match what {
         "x32" => attempts::foreign_number(),
         "i386" => attempts::foreign_architecture(),
         _ => {}
     }
     let mut failed = 0;
-    eprintln!("parts {parts}");
-    for (name, expected, found) in attempts::all(&place, landlock) {
+    eprintln!("{cage:?}");
+    for (name, expected, found) in attempts::all(&place) {
         let found = found.map_or_else(|error| format!("{error:?}"), |()| "ok".to_owned());
         let expected = expected.map_or_else(|| "ok".to_owned(), |error| format!("{error:?}"));
         if found == expected {

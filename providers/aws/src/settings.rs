@@ -4,7 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handfast_core::{Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Table};
+use handfast_core::{
+    Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
+};
 use handfast_http::{CaSource, Client, Options};
 
 use crate::credentials::{self, Credentials};
@@ -82,8 +84,8 @@ impl Configured for Aws {
         locator::parse(locator).map(|_| ())
     }
 
-    fn is_remote(&self) -> bool {
-        true
+    fn sockets(&self) -> Sockets {
+        Sockets::INTERNET
     }
 
     fn is_list(&self, locator: &Locator) -> bool {

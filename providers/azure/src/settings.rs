@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use handfast_core::{
-    Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Table, excerpt,
+    Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table, excerpt,
 };
 use handfast_http::{Options, Url};
 
@@ -62,8 +62,8 @@ impl Configured for Azure {
         }
     }
 
-    fn is_remote(&self) -> bool {
-        true
+    fn sockets(&self) -> Sockets {
+        Sockets::INTERNET
     }
 
     fn warning(&self) -> Option<String> {

@@ -28,7 +28,8 @@ pub use json::compact_json;
 pub use log::DEBUG;
 pub use problem::{Place, Problem, Problems, excerpt, nearest};
 pub use provider::{
-    BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Summary,
+    BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Sockets,
+    Summary,
 };
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;

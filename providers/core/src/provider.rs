@@ -45,9 +45,9 @@ pub trait Configured {
     /// Whether a locator can be asked for at all. The error says what is wrong, and what is expected instead.
     fn check(&self, locator: &Locator) -> Result<(), (String, String)>;
 
-    /// Whether it talks to a store over the network or a socket: the worker is made ready for that only where one does.
-    fn is_remote(&self) -> bool {
-        false
+    /// Which sockets it needs to talk to its store: the worker is made ready for these, and can open no others.
+    fn sockets(&self) -> Sockets {
+        Sockets::default()
     }
 
     /// Whether a locator names several secrets, such as `kv/web/*`.
@@ -78,6 +78,25 @@ pub trait Configured {
 
     /// Makes the client. Runs in the worker, once, and only when the instance is in use.
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError>;
+}
+
+/// The kinds of sockets that a provider needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sockets {
+    /// Those of the internet, to addresses that may be host names.
+    pub internet: bool,
+    /// A Unix socket with a path.
+    pub unix: bool,
+}
+
+impl Sockets {
+    /// Those of a store on the network.
+    pub const INTERNET: Self = Self { internet: true, unix: false };
+
+    /// Whether it needs any.
+    pub fn any(self) -> bool {
+        self.internet || self.unix
+    }
 }
 
 /// A connection to a store.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use handfast_core::{
-    Configured, Context, Environment, Locator, Place, Problems, Provider, ProviderError, Settings, Table, excerpt,
+    Configured, Context, Environment, Locator, Place, Problems, Provider, ProviderError, Settings, Sockets, Table,
+    excerpt,
 };
 use handfast_http::{Address, Client, Options, Plaintext};
 
@@ -74,8 +75,9 @@ impl Configured for Vault {
         locator::check(locator)
     }
 
-    fn is_remote(&self) -> bool {
-        true
+    fn sockets(&self) -> Sockets {
+        let unix = self.options.unix_socket.is_some();
+        Sockets { unix, internet: !unix || self.method.asks_others() }
     }
 
     fn identity_of(&self) -> Option<&'static str> {

@@ -9,7 +9,7 @@ use handfast_core::{MAX_SECRET, SecretRef};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::super::{Watch, Worker};
+use super::super::{Watch, process};
 use super::*;
 use crate::plan::{Deadline, Isolation, Purpose, Swap};
 use crate::sys::signals;
@@ -74,8 +74,7 @@ fn receive_from(aim: Aim, worker: impl FnOnce(UnixStream) + Send) -> Result<Rece
     let (ours, theirs) = UnixStream::pair().unwrap();
     let signals = signals::Watch::new(&[]).unwrap();
     let watch = Watch::new(&signals);
-    let pid = Pid::from_raw(i32::MAX);
-    let mut gone = Worker { pid, reaped: Some(WaitStatus::Exited(pid, 0)) };
+    let mut gone = process::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
@@ -135,9 +134,9 @@ fn a_complete_generation_is_taken() {
         value(EVERY, b"", b""),
         commit(),
     ];
-    let Received { arrived, missing, places, failures, sandbox } = receive(&frames.concat()).unwrap();
+    let Received { arrived, missing, places, failures, cage } = receive(&frames.concat()).unwrap();
     assert_eq!((missing, places, failures.len()), (vec![OPTIONAL], Vec::new(), 0));
-    assert_eq!(sandbox, 3);
+    assert_eq!(cage, Cage::decode(3));
     let arrived: Vec<_> = arrived.iter().map(|one| (one.secret, one.file.as_deref(), one.value.expose())).collect();
     let expected: [(usize, Option<&str>, &[u8]); 3] =
         [(EVERY, Some("db-user"), b"root"), (NEEDED, None, b"\0\xff"), (EVERY, Some("db-"), b"")];
@@ -327,7 +326,7 @@ fn random_frames_are_taken_or_refused() {
         }
         theirs.write_all(&bytes).unwrap();
         drop(theirs);
-        let mut gone = Worker { pid, reaped: Some(WaitStatus::Exited(pid, 0)) };
+        let mut gone = process::gone(WaitStatus::Exited(pid, 0));
         let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
         match generation(Aim::Use, &ours, &mut Undo::default(), &socket, &mut watch) {
             Ok(received) if received.failures.is_empty() => {

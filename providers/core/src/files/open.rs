@@ -1,6 +1,7 @@
 //! Finding and opening a file without leaving its root and without magic links.
 //!
-//! The kernel does it with `openat2`. Where a container's filter denies that call, [`walk`] does the same, name by name.
+//! `openat2` would do it in the kernel. But its flags stand in memory, which a seccomp filter cannot read, so the worker's filter
+//! refuses it, and [`walk`] does the same, name by name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -36,10 +37,10 @@ impl Target<'_> {
 
     fn resolve(&self, flags: OFlag) -> Result<OwnedFd, Errno> {
         let Some(root) = self.root else {
-            return either(AT_FDCWD, self.path, flags, Reach::Anywhere);
+            return walk(AT_FDCWD, self.path, flags, Reach::Anywhere);
         };
-        let root = either(AT_FDCWD, root, OFlag::O_PATH | OFlag::O_DIRECTORY, Reach::Anywhere)?;
-        either(root.as_fd(), self.path, flags, Reach::Beneath)
+        let root = walk(AT_FDCWD, root, OFlag::O_PATH | OFlag::O_DIRECTORY, Reach::Anywhere)?;
+        walk(root.as_fd(), self.path, flags, Reach::Beneath)
     }
 }
 
@@ -50,22 +51,6 @@ enum Reach {
     Anywhere,
     /// To places below the starting directory; absolute links and `..` beyond it are refused.
     Beneath,
-}
-
-fn either(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Result<OwnedFd, Errno> {
-    match by_kernel(start, path, flags, reach) {
-        // A filter's answer, or the file's own (EPERM): the walk finds out, under the same rules.
-        Err(Errno::ENOSYS | Errno::EPERM) => walk(start, path, flags, reach),
-        result => result,
-    }
-}
-
-fn by_kernel(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Result<OwnedFd, Errno> {
-    let resolve = match reach {
-        Reach::Anywhere => ResolveFlag::RESOLVE_NO_MAGICLINKS,
-        Reach::Beneath => ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_BENEATH,
-    };
-    openat2(start, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
 }
 
 /// What the kernel does in `openat2`, name by name. No name that is opened is a link, so that none is followed unseen.

@@ -44,6 +44,10 @@ fn region(environment: &dyn Environment) -> Option<&str> {
 }
 
 impl Method for Aws {
+    fn asks_others(&self) -> bool {
+        true
+    }
+
     fn identity_of(&self) -> Option<&'static str> {
         Some("aws")
     }

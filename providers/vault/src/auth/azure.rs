@@ -38,6 +38,10 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
 }
 
 impl Method for Azure {
+    fn asks_others(&self) -> bool {
+        true
+    }
+
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
             let (jwt, machine) = match &self.token {

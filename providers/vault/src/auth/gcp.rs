@@ -32,6 +32,10 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
 }
 
 impl Method for Gcp {
+    fn asks_others(&self) -> bool {
+        true
+    }
+
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
             let jwt = match &self.token {

@@ -51,6 +51,11 @@ pub trait Method {
         None
     }
 
+    /// Whether it asks somebody besides Vault, such as a cloud's metadata service.
+    fn asks_others(&self) -> bool {
+        false
+    }
+
     /// Logs in. Called again only where it failed: what can be had once, such as what a wrapping token holds, is kept.
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>>;
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use nix::fcntl::{OpenHow, ResolveFlag, openat2};
+
 use super::*;
 
 /// A directory of its own for one test: `root` with what a kubelet lays out and some traps, and `outside` next to it.
@@ -183,4 +185,12 @@ fn magic_links_are_refused_both_ways() {
         let [kernel, walked] = both(AT_FDCWD, Path::new(path), OFlag::O_PATH, Reach::Anywhere);
         assert!(kernel.is_ok() && kernel == walked, "{path}: {kernel:?}, {walked:?}");
     }
+}
+
+fn by_kernel(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Result<OwnedFd, Errno> {
+    let resolve = match reach {
+        Reach::Anywhere => ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        Reach::Beneath => ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_BENEATH,
+    };
+    openat2(start, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
 }

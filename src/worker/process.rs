@@ -1,0 +1,164 @@
+//! The worker's process: how it is forked, and how its end is made sure of. Nothing here waits without a bound.
+#![forbid(unsafe_code)]
+
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+use super::log::Log;
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::sys;
+
+/// How long a killed worker may take to end. The kernel takes microseconds, unless the worker waits for a file system or a device
+/// that does not answer: no signal ends such a wait.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a worker has of the privileged process.
+pub struct Ends {
+    /// Its end of the socketpair.
+    pub socket: UnixStream,
+    /// Where its log goes.
+    pub log: OwnedFd,
+    /// The privileged process.
+    pub parent: Pid,
+}
+
+/// A worker whose end is made sure of on every path: killed first where it has not ended by itself.
+pub struct Worker {
+    pid: Pid,
+    end: Option<End>,
+    /// What it says.
+    pub log: Log,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was reaped.
+    Reaped(WaitStatus),
+    /// It was killed and is still there. It is left to the kernel.
+    Stuck,
+}
+
+/// The two sides of a fork.
+pub enum Forked {
+    /// This is the worker.
+    Worker(Ends),
+    /// This is the privileged process, with its end of the socketpair.
+    Privileged(Worker, UnixStream),
+}
+
+/// Forks a worker. The two processes share nothing but a socketpair and the pipe of its log.
+pub fn fork() -> Result<Forked> {
+    let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
+    let (log, log_end) = Log::new().map_err(|error| system("make a pipe for the worker's log", error))?;
+    let parent = nix::unistd::getpid();
+    match sys::process::fork().map_err(cannot_fork)? {
+        ForkResult::Child => Ok(Forked::Worker(Ends { socket: theirs, log: log_end, parent })),
+        ForkResult::Parent { child } => Ok(Forked::Privileged(Worker { pid: child, end: None, log }, ours)),
+    }
+}
+
+impl Worker {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Takes in the end of a worker that has closed its socket after its last frame.
+    pub fn finish(&mut self) -> Result<()> {
+        match self.end() {
+            End::Reaped(WaitStatus::Exited(_, 0)) => Ok(()),
+            end => Err(ended(end)),
+        }
+    }
+
+    /// Makes sure that the worker is gone, and says how it ended. A worker of ours closes its socket by exiting, and the
+    /// signal no longer changes how that reads; a hostile one may close it and live on.
+    pub fn end(&mut self) -> End {
+        if let Some(end) = self.end {
+            return end;
+        }
+        if let Err(error) = kill(self.pid, Signal::SIGKILL) {
+            handfast_core::debug!("the worker has ended by itself: {}", reason(error));
+        }
+        let end = self.reap();
+        self.log.copy();
+        *self.end.insert(end)
+    }
+
+    fn reap(&self) -> End {
+        let patience = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(20);
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) if Instant::now() > patience => return End::Stuck,
+                Ok(WaitStatus::StillAlive) => {
+                    std::thread::sleep(pause);
+                    pause = (2 * pause).min(Duration::from_millis(10));
+                }
+                Ok(status) => return End::Reaped(status),
+                Err(Errno::EINTR) => {}
+                // Reaped by somebody else: there is nothing left to wait for.
+                Err(_) => return End::Reaped(WaitStatus::Exited(self.pid, 0)),
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A worker that has ended like this already.
+#[cfg(test)]
+pub fn gone(status: WaitStatus) -> Worker {
+    let (log, _) = Log::new().expect("a pipe");
+    Worker { pid: Pid::from_raw(i32::MAX), end: Some(End::Reaped(status)), log }
+}
+
+/// Why the worker ended before it was done.
+pub fn ended(end: End) -> Error {
+    let fail = |class, message: String| Error::new(Phase::Fetch, class, message);
+    match end {
+        End::Reaped(WaitStatus::Exited(_, code)) if code == i32::from(Class::Isolation.exit_code()) => {
+            fail(Class::Isolation, "the worker could not give up its privileges".into())
+                .hint("a seccomp filter that denies capset or prctl does this")
+        }
+        End::Reaped(WaitStatus::Exited(_, code)) if code == i32::from(Class::Os.exit_code()) => {
+            fail(Class::Os, "the worker had not enough memory or descriptors".into())
+        }
+        End::Reaped(WaitStatus::Exited(_, code)) => {
+            fail(Class::Internal, format!("the worker ended early, with exit code {code}"))
+        }
+        End::Reaped(WaitStatus::Signaled(_, signal, _)) => {
+            fail(Class::Internal, format!("the worker was killed by {signal}"))
+        }
+        End::Reaped(_) => fail(Class::Internal, "the worker ended early".into()),
+        End::Stuck => fail(
+            Class::Unavailable,
+            "the worker cannot be ended: it waits in the kernel for a file system or a device that does not answer"
+                .into(),
+        )
+        .hint("look at the files that it reads: a network or FUSE mount whose server is gone does this"),
+    }
+}
+
+fn cannot_fork(error: io::Error) -> Error {
+    let needs_proc = error.kind() == ErrorKind::NotFound;
+    let failure = system("fork the worker", error);
+    if needs_proc { failure.hint("mount procfs on /proc: isolation is verified there") } else { failure }
+}
+
+/// The error for a system call that failed.
+pub fn system(what: &str, error: impl Into<io::Error>) -> Error {
+    Error::new(Phase::Fetch, Class::Os, format!("cannot {what}: {}", reason(error)))
+}

@@ -1,0 +1,175 @@
+use super::*;
+
+const SOCKET: RawFd = 7;
+const PLAIN: Profile = Profile { socket: SOCKET, unix_sockets: false, host_names: true };
+
+/// What the filter answers.
+fn run_with(profile: Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+    let program = filter(profile);
+    let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
+    let (mut at, mut accumulator) = (0, 0);
+    for _ in 0..program.len() {
+        let sock_filter { code, jt, jf, k } = program[at];
+        at += 1;
+        let holds = match u32::from(code) {
+            code if code == BPF_LD | BPF_W | BPF_ABS => {
+                accumulator = match k {
+                    NUMBER => number,
+                    ARCHITECTURE => architecture,
+                    half if half % 8 == 0 => argument(half as usize / 8 - 2) as u32,
+                    half => (argument(half as usize / 8 - 2) >> 32) as u32,
+                };
+                continue;
+            }
+            code if code == BPF_ALU | BPF_AND | BPF_K => {
+                accumulator &= k;
+                continue;
+            }
+            code if code == BPF_RET | BPF_K => return k,
+            code if code == BPF_JMP | BPF_JEQ | BPF_K => accumulator == k,
+            code if code == BPF_JMP | BPF_JGE | BPF_K => accumulator >= k,
+            code => panic!("an instruction that nobody wrote: {code:#x}"),
+        };
+        at += usize::from(if holds { jt } else { jf });
+    }
+    panic!("no answer for {number}");
+}
+
+fn run(call: c_long, arguments: &[u64]) -> u32 {
+    run_with(PLAIN, NATIVE, call as u32, arguments)
+}
+
+#[test]
+fn only_calls_of_the_lists_are_ever_allowed() {
+    let plain: Vec<c_long> = ALLOWED.iter().chain(ALLOWED_OLD).copied().collect();
+    for number in 0..=NEWEST {
+        let call = c_long::from(number);
+        // Every bit of every argument is set: no rule holds.
+        let expected = match call {
+            libc::SYS_clone3 => ENOSYS,
+            libc::SYS_bind => ALLOW,
+            _ if plain.contains(&call) => ALLOW,
+            _ => EPERM,
+        };
+        assert_eq!(run(call, &[u64::MAX; 6]), expected, "{number}");
+    }
+    for number in [NEWEST + 1, 500, 600, 1000, 0x3fff_ffff] {
+        assert_eq!(run_with(PLAIN, NATIVE, number, &[]), ENOSYS, "{number}");
+    }
+}
+
+#[test]
+fn the_installer_takes_the_program() {
+    assert!(filter(PLAIN).len() < 4096, "BPF_MAXINSNS");
+    let known = |instruction: &sock_filter| instruction.jt != FAILS && instruction.jf != FAILS;
+    assert!(filter(Profile { unix_sockets: true, ..PLAIN }).iter().all(known));
+}
+
+#[test]
+fn files_are_opened_for_reading_only() {
+    let flags = |flags: i32| run(libc::SYS_openat, &[0, 0, flags as u64]);
+    for allowed in
+        [libc::O_RDONLY, libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY, libc::O_PATH | libc::O_DIRECTORY]
+    {
+        assert_eq!(flags(allowed), ALLOW, "{allowed:#o}");
+    }
+    for refused in [
+        libc::O_WRONLY,
+        libc::O_RDWR,
+        libc::O_CREAT,
+        libc::O_TRUNC,
+        libc::O_TMPFILE,
+        libc::O_APPEND,
+        libc::O_ASYNC,
+        libc::O_ACCMODE,
+        libc::O_CREAT | libc::O_CLOEXEC,
+    ] {
+        assert_eq!(flags(refused), EPERM, "{refused:#o}");
+    }
+    // The kernel takes the lower half only.
+    assert_eq!(run(libc::SYS_openat, &[0, 0, 1 << 32]), ALLOW);
+    // Its flags stand in memory.
+    assert_eq!(run(libc::SYS_openat2, &[]), EPERM);
+}
+
+#[test]
+fn sockets_are_those_of_the_internet() {
+    let socket = |profile, family: i32, kind: i32, protocol: i32| {
+        run_with(profile, NATIVE, libc::SYS_socket as u32, &[family as u64, kind as u64, protocol as u64])
+    };
+    let (stream, datagram) = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK);
+    let unix = Profile { unix_sockets: true, ..PLAIN };
+    for (family, kind, protocol, expected) in [
+        (libc::AF_INET, stream, libc::IPPROTO_TCP, ALLOW),
+        (libc::AF_INET6, datagram, 0, ALLOW),
+        (libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP, EPERM),
+        (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP, EPERM),
+        (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP, EPERM),
+        (libc::AF_NETLINK, libc::SOCK_RAW, 0, EPERM),
+        (libc::AF_VSOCK, libc::SOCK_STREAM, 0, EPERM),
+        (libc::AF_PACKET, libc::SOCK_DGRAM, 0, EPERM),
+        (libc::AF_ALG, libc::SOCK_SEQPACKET, 0, EPERM),
+    ] {
+        assert_eq!(socket(PLAIN, family, kind, protocol), expected, "{family} {kind} {protocol}");
+        assert_eq!(socket(unix, family, kind, protocol), expected, "{family} {kind} {protocol}");
+    }
+    assert_eq!(socket(PLAIN, libc::AF_UNIX, stream, 0), EPERM);
+    assert_eq!(socket(unix, libc::AF_UNIX, stream, 0), ALLOW);
+    assert_eq!(socket(unix, libc::AF_UNIX, datagram, 0), EPERM);
+}
+
+#[test]
+fn its_socket_is_never_bound_or_duplicated() {
+    let own = SOCKET as u64;
+    assert_eq!(run(libc::SYS_bind, &[own]), EPERM);
+    assert_eq!(run(libc::SYS_bind, &[own + 1]), ALLOW);
+    let nameless = Profile { host_names: false, ..PLAIN };
+    assert_eq!(run_with(nameless, NATIVE, libc::SYS_bind as u32, &[own + 1]), EPERM);
+    let duplicate = libc::F_DUPFD_CLOEXEC as u64;
+    assert_eq!(run(libc::SYS_fcntl, &[own, duplicate]), EPERM);
+    assert_eq!(run(libc::SYS_fcntl, &[own + 1, duplicate]), ALLOW);
+    for call in [libc::SYS_dup, libc::SYS_dup3, libc::SYS_pidfd_getfd] {
+        assert_eq!(run(call, &[own]), EPERM, "{call}");
+    }
+}
+
+#[test]
+fn a_call_that_is_more_than_one_thing_is_allowed_as_one_of_them() {
+    let process = u64::from(libc::SIGCHLD as u32);
+    let thread = u64::from(THREAD_FLAGS);
+    for (call, arguments, expected) in [
+        (libc::SYS_clone, &[thread][..], ALLOW),
+        (libc::SYS_clone, &[process], EPERM),
+        (libc::SYS_clone, &[thread | libc::CLONE_NEWUSER as u64], EPERM),
+        (libc::SYS_fcntl, &[0, libc::F_SETFL as u64, libc::O_NONBLOCK as u64], ALLOW),
+        (libc::SYS_fcntl, &[0, libc::F_SETFL as u64, libc::O_ASYNC as u64], EPERM),
+        (libc::SYS_fcntl, &[0, libc::F_SETOWN as u64, 1], EPERM),
+        (libc::SYS_fcntl, &[0, 10 /* F_SETSIG */, 9], EPERM),
+        (libc::SYS_fcntl, &[0, libc::F_OFD_SETLK as u64, 0], EPERM),
+        (libc::SYS_ioctl, &[0, libc::FIONBIO as u64], ALLOW),
+        (libc::SYS_ioctl, &[0, 0x5452 /* FIOASYNC */], EPERM),
+        (libc::SYS_ioctl, &[0, libc::TIOCSTI as u64], EPERM),
+        (libc::SYS_ioctl, &[0, libc::TCGETS as u64], EPERM),
+        (libc::SYS_prctl, &[libc::PR_SET_NAME as u64], ALLOW),
+        (libc::SYS_prctl, &[libc::PR_SET_PDEATHSIG as u64], EPERM),
+        (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1], EPERM),
+        (libc::SYS_prlimit64, &[0, 0, 0, 1], ALLOW),
+        (libc::SYS_prlimit64, &[0, 0, 1 << 32, 0], EPERM),
+        (libc::SYS_prlimit64, &[1, 0, 0, 1], EPERM),
+        (libc::SYS_mmap, &[0, 0, (libc::PROT_READ | libc::PROT_WRITE) as u64], ALLOW),
+        (libc::SYS_mmap, &[0, 0, (libc::PROT_READ | libc::PROT_EXEC) as u64], EPERM),
+        (libc::SYS_mprotect, &[0, 0, libc::PROT_EXEC as u64], EPERM),
+        (libc::SYS_setsockopt, &[0, libc::SOL_TCP as u64, libc::TCP_NODELAY as u64], ALLOW),
+        (libc::SYS_setsockopt, &[0, libc::SOL_TCP as u64, libc::TCP_ULP as u64], EPERM),
+        (libc::SYS_setsockopt, &[0, libc::SOL_SOCKET as u64, libc::SO_ATTACH_FILTER as u64], EPERM),
+    ] {
+        assert_eq!(run(call, arguments), expected, "{call} {arguments:?}");
+    }
+}
+
+#[test]
+fn a_foreign_architecture_ends_the_process() {
+    assert_eq!(run_with(PLAIN, NATIVE ^ 1, libc::SYS_read as u32, &[]), KILL);
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(run_with(PLAIN, NATIVE, X32, &[]), KILL);
+}
