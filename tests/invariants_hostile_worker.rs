@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
-use support::{Directory, Outcome, Run, needs_root};
+use support::{Directory, Outcome, Run, Running, needs_root};
 
 const READY: u8 = 1;
 const VALUE: u8 = 2;
@@ -55,12 +56,7 @@ fn say(frames: &[Vec<u8>], kill_it: bool) -> (Outcome, Directory) {
 
 /// Says this in the worker's place, which is then killed where `kill_it` says so, and else stays as it is.
 fn say_within(frames: &[Vec<u8>], kill_it: bool, deadline: &str) -> (Outcome, Directory) {
-    let directory = Directory::in_memory();
-    let config = format!("[files]\ndir = \"{}\"\n{SECRETS}", directory.text());
-    let mut run = Run::new().config(&config).arg("--deadline").arg(deadline).spawn();
-    let worker = run.worker();
-    kill(Pid::from_raw(worker), Signal::SIGSTOP).expect("it waits");
-    let mut socket = socket_of(worker);
+    let (run, worker, mut socket, directory) = stopped(deadline);
     // The other side may have heard enough before all is said.
     let said = frames.iter().try_for_each(|frame| socket.write_all(frame));
     assert!(said.is_ok() || !kill_it, "{said:?}");
@@ -78,17 +74,31 @@ fn socket_of(worker: i32) -> UnixStream {
         std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
     };
     let number = entries.filter(is_socket).map(|entry| entry.file_name().to_string_lossy().parse::<i32>()).next();
-    let number = number.expect("it has a socket").expect("a number");
+    descriptor_of(worker, number.expect("it has a socket").expect("a number")).into()
+}
+
+/// A descriptor of the worker's, out of its hands.
+fn descriptor_of(worker: i32, number: i32) -> OwnedFd {
     // SAFETY: takes numbers only.
     let process = unsafe { libc::syscall(libc::SYS_pidfd_open, worker, 0) };
     let process = i32::try_from(Errno::result(process).expect("it waits")).expect("a descriptor");
     // SAFETY: the kernel opened it just now, for nobody else.
     let process = unsafe { OwnedFd::from_raw_fd(process) };
     // SAFETY: takes numbers only.
-    let socket = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
-    let socket = i32::try_from(Errno::result(socket).expect("root may")).expect("a descriptor");
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+    let descriptor = i32::try_from(Errno::result(descriptor).expect("root may")).expect("a descriptor");
     // SAFETY: as above.
-    unsafe { UnixStream::from_raw_fd(socket) }
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// A start whose worker is stopped before it has said anything, with the worker's socket.
+fn stopped(deadline: &str) -> (Running, i32, UnixStream, Directory) {
+    let directory = Directory::in_memory();
+    let config = format!("[files]\ndir = \"{}\"\n{SECRETS}", directory.text());
+    let mut run = Run::new().config(&config).arg("--deadline").arg(deadline).spawn();
+    let worker = run.worker();
+    kill(Pid::from_raw(worker), Signal::SIGSTOP).expect("it waits");
+    (run, worker, socket_of(worker), directory)
 }
 
 #[test]
@@ -161,4 +171,60 @@ fn a_worker_that_dies_in_the_middle_of_its_words_delivers_nothing() {
         assert!(outcome.stderr.contains("the worker was killed by SIGKILL"), "{length}: {outcome:?}");
         assert_eq!(directory.names(), Vec::<String>::new(), "{length}");
     }
+}
+
+#[test]
+fn a_byte_out_of_band_keeps_nobody_waiting() {
+    needs_root!();
+    let bytes = good().concat();
+    // Before its first frame, in the middle of one, and after its commit.
+    for length in [0, 20, bytes.len()] {
+        let (run, _, mut socket, directory) = stopped("60s");
+        socket.write_all(&bytes[..length]).expect("it is read");
+        send(socket.as_raw_fd(), b"x", MsgFlags::MSG_OOB).expect("a stream socket takes it");
+        let outcome = run.finish();
+        assert_eq!((outcome.code, outcome.app_ran()), (70, false), "{length}: {outcome:?}");
+        assert!(outcome.stderr.contains("the worker sent "), "{length}: {outcome:?}");
+        assert_eq!(directory.names(), Vec::<String>::new(), "{length}");
+        assert!(outcome.elapsed < Duration::from_secs(5), "{length}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_worker_writes_lines_of_the_log_and_nothing_else() {
+    needs_root!();
+    let (run, worker, _socket, _) = stopped("60s");
+    let link = |process: i32| std::fs::read_link(format!("/proc/{process}/fd/2")).expect("it waits");
+    assert_ne!(link(worker), link(run.pid()), "the app's stderr is not the worker's");
+    let mut log = std::fs::File::from(descriptor_of(worker, 2));
+    // A line of ours, one that looks like the last one, one that would clear a terminal, one without end, and far too much.
+    log.write_all(b"wfirst\nhandfast: error: forged\ne\x1b[2J\xff\r\n").expect("a pipe");
+    let mut written = 0;
+    while written < 3 << 20 {
+        match log.write(&[b'x'; 4096]) {
+            Ok(length) => written += length,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    run.signal(Signal::SIGTERM);
+    let outcome = run.finish();
+    assert_eq!((outcome.code, outcome.app_ran()), (143, false), "{outcome:?}");
+    for line in [
+        "warn: first",
+        "hint: andfast: error: forged",
+        "error: \\u{1b}[2J\u{fffd}\\r",
+        "warn: the worker's log has more than 1 MiB",
+    ] {
+        assert!(
+            outcome.stderr.lines().any(|found| found.starts_with(&format!("handfast: {line}"))),
+            "{line}: {outcome:?}"
+        );
+    }
+    assert!(
+        outcome.stderr.lines().all(|line| line.starts_with("handfast: ")) && outcome.stderr.len() < 20_000,
+        "{outcome:?}"
+    );
 }

@@ -81,6 +81,7 @@ pub fn sockets(instances: &[Instance]) -> Sockets {
 /// Enters the cage and says which of its best-effort parts stand. What must succeed and does not is an error. Only the socket stays
 /// open, and the log, which is stderr from here on.
 pub fn enter(parent: Pid, socket: &UnixStream, log: OwnedFd, sockets: Sockets) -> io::Result<Cage> {
+    prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // The parent may have died before the line above: then nobody would kill us.
     if nix::unistd::getppid() != parent {
@@ -103,6 +104,9 @@ pub fn enter(parent: Pid, socket: &UnixStream, log: OwnedFd, sockets: Sockets) -
     // As everywhere: what counts is what reads back.
     if capabilities::sets()? != none || !prctl::get_no_new_privs()? {
         return Err(io::Error::other("it still has capabilities, or lacks no_new_privs"));
+    }
+    if prctl::get_dumpable()? || prctl::get_pdeathsig()? != Some(Signal::SIGKILL) {
+        return Err(io::Error::other("others can read it, or it would outlive handfast"));
     }
     let landlock = if restrict_files() { Cage::possible().landlock } else { 0 };
     // Only a store that is behind a Unix socket needs no host name. Bound, a Unix socket would be a file.
@@ -169,6 +173,47 @@ fn restrict_files() -> bool {
         Err(error) => {
             handfast_core::debug!("the worker's Landlock rules: {error}");
             false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lacks(landlock: u8, seccomp: bool) -> Vec<&'static str> {
+        Cage { landlock, seccomp }.lacks().into_iter().map(|(part, _)| part).collect()
+    }
+
+    #[test]
+    fn every_part_that_a_kernel_lacks_is_told() {
+        let (truncating, devices) =
+            ("Landlock's rule against truncating files", "Landlock's rule against controlling devices");
+        let scopes = "Landlock's scopes for signals and abstract sockets";
+        assert_eq!(lacks(6, true), [""; 0]);
+        assert_eq!(lacks(7, false), ["seccomp"]);
+        assert_eq!(lacks(0, false), ["Landlock", "seccomp"]);
+        assert_eq!(lacks(1, true), [truncating, devices, scopes]);
+        assert_eq!(lacks(3, true), [devices, scopes]);
+        assert_eq!(lacks(5, true), [scopes]);
+    }
+
+    #[test]
+    fn strict_takes_nothing_less_than_the_whole() {
+        for (landlock, strict, is_refused) in [(6, true, false), (5, true, true), (5, false, false), (0, true, true)] {
+            let told = report(Cage { landlock, seccomp: true }, strict);
+            assert_eq!(told.is_err_and(|error| error.class == Class::Isolation), is_refused, "{landlock}");
+        }
+    }
+
+    #[test]
+    fn a_cage_is_told_in_a_byte() {
+        for cage in [
+            Cage { landlock: 0, seccomp: true },
+            Cage { landlock: 6, seccomp: false },
+            Cage { landlock: 6, seccomp: true },
+        ] {
+            assert_eq!(Cage::decode(cage.encode()), cage);
         }
     }
 }
