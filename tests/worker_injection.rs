@@ -14,8 +14,12 @@ use support::{Directory, Outcome, Run, needs_root, program};
 
 /// What a start comes to whose worker makes each attempt, and a line for each.
 fn attacked(confine: &[&str], options: &[&str]) -> (Outcome, String) {
+    attack(Run::new().arg("-s").arg("db=mock:db").confine(confine), options)
+}
+
+fn attack(run: Run, options: &[&str]) -> (Outcome, String) {
     let directory = Directory::new();
-    let run = Run::new().arg("-s").arg("db=mock:db").confine(confine).through(&inject(&directory, options));
+    let run = run.through(&inject(&directory, options));
     let outcome = run.timeout(Duration::from_secs(60)).start();
     let report = fs::read_to_string(directory.path().join("report"));
     let report = report.unwrap_or_else(|error| panic!("no report ({error}): {outcome:?}"));
@@ -33,13 +37,18 @@ fn inject(directory: &Directory, options: &[&str]) -> Vec<String> {
     words
 }
 
-/// Everything is refused that must be, what must work does, nothing has changed, and the start has ended as if nothing had been.
-fn assert_held((outcome, report): &(Outcome, String), what: &str) {
+/// Everything is refused that must be, what must work does, and nothing has changed.
+fn assert_held(outcome: &Outcome, report: &str, what: &str) {
     let bad = ["HOLE ", "BROKEN ", "CHANGED "];
     let wrong: Vec<&str> = report.lines().filter(|line| bad.iter().any(|word| line.starts_with(word))).collect();
     assert!(wrong.is_empty(), "{what}: {}\n{outcome:?}", wrong.join("\n"));
     let count = |word: &str| report.lines().filter(|line| line.starts_with(word)).count();
     assert!(count("held ") > 250 && count("works ") > 15 && count("same ") >= 4, "{what}: {report}");
+}
+
+/// The same, and the start has ended as if nothing had been.
+fn assert_held_and_started((outcome, report): &(Outcome, String), what: &str) {
+    assert_held(outcome, report, what);
     assert_eq!(outcome.code, 0, "{what}: {outcome:?}");
     assert_eq!(outcome.probe()["descriptors"][3]["content"], support::hex(b"mock-db"), "{what}");
 }
@@ -49,8 +58,11 @@ const ORDINARY: [&str; 6] = ["--uid", "1000", "--gid", "1000", "--groups", "none
 #[test]
 fn a_worker_that_is_taken_over_can_only_read_and_speak() {
     needs_root!();
-    assert_held(&attacked(&[], &["--terminal"]), "as root");
-    assert_held(&attacked(&ORDINARY, &["--terminal"]), "as an ordinary user, whose processes the others are");
+    assert_held_and_started(&attacked(&[], &["--terminal"]), "as root");
+    assert_held_and_started(
+        &attacked(&ORDINARY, &["--terminal"]),
+        "as an ordinary user, whose processes the others are",
+    );
 }
 
 #[test]
@@ -59,9 +71,21 @@ fn the_filter_alone_holds_whatever_landlock_can_do() {
     for version in ["0", "1", "2", "3", "5"] {
         for (who, confine) in [("root", &[][..]), ("an ordinary user", &ORDINARY)] {
             let attacked = attacked(confine, &["--terminal", "--landlock", version]);
-            assert_held(&attacked, &format!("Landlock {version}, as {who}"));
+            assert_held_and_started(&attacked, &format!("Landlock {version}, as {who}"));
         }
     }
+}
+
+#[test]
+fn a_plan_with_a_unix_socket_opens_nothing_else() {
+    needs_root!();
+    let config =
+        "[providers.vault]\naddress = \"unix:///run/handfast-nobody\"\n[secrets.db]\nfrom = \"vault:kv/db#x\"\n";
+    let run = Run::new().config(config).env("VAULT_TOKEN", "token").args(["--deadline", "1s"]);
+    let (outcome, report) = attack(run, &["--unix"]);
+    assert_held(&outcome, &report, "with a Unix socket");
+    assert!(report.contains("told a_unix_socket ok"), "{report}");
+    assert_eq!(outcome.code, 69, "{outcome:?}");
 }
 
 #[test]
@@ -112,17 +136,4 @@ fn the_apps_stderr_stays_as_it_was() {
     assert!(text.starts_with("what was there before\n"), "{text}");
     let flags = OFlag::from_bits_retain(fcntl(&stderr, FcntlArg::F_GETFL).expect("it is open"));
     assert!(!flags.contains(OFlag::O_NONBLOCK), "{flags:?}");
-}
-
-#[test]
-fn a_byte_out_of_band_keeps_nobody_waiting() {
-    needs_root!();
-    let directory = Directory::new();
-    let report = directory.path().join("report");
-    let words =
-        [program("inject").into_os_string(), "--out".into(), report.into(), "--say".into(), "oob".into(), "--".into()];
-    let run = Run::new().arg("-s").arg("db=mock:db").args(["--deadline", "1s"]).through(&words);
-    let outcome = run.timeout(Duration::from_secs(15)).start();
-    assert!([69, 70].contains(&outcome.code), "{outcome:?}");
-    assert!(!outcome.app_ran(), "{outcome:?}");
 }

@@ -1,19 +1,19 @@
 //! The command from its start to its end, with what is done to its worker on the way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io;
 
 use handfast_testtools::trace::{self, resume, system_call};
 
+use crate::Options;
 use crate::attacks::{self, Table};
 use crate::effects::State;
-use crate::machine::{self, Registers};
+use crate::machine::Registers;
 use crate::report::Report;
 use crate::terminal::Terminal;
 use crate::victim::Victim;
 use crate::worker::{ENTRY, EXIT, Worker, is_socket};
-use crate::{Options, Say};
 
 const TRACED: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEFORK
@@ -44,8 +44,6 @@ struct Follower<'o> {
     stage: Stage,
     /// The number and the arguments of the system call that a process is in.
     calls: HashMap<libc::pid_t, [i64; 7]>,
-    /// Those that stay stopped.
-    kept: HashSet<libc::pid_t>,
 }
 
 /// Until no process is left; the first one's exit code.
@@ -54,8 +52,7 @@ pub fn follow(options: &Options, terminal: Option<&Terminal>, report: &mut Repor
     let root = terminal.map_or_else(|| Ok(start()), |terminal| terminal.during(start))??;
     // From here on there is a second thread, after the last fork that needs there to be none.
     let drain = terminal.map(Terminal::drain).transpose()?;
-    let mut follower =
-        Follower { options, terminal, report, root, stage: Stage::Free, calls: HashMap::new(), kept: HashSet::new() };
+    let mut follower = Follower { options, terminal, report, root, stage: Stage::Free, calls: HashMap::new() };
     let mut code = 0;
     while let Some((process, status)) = trace::wait()? {
         if !libc::WIFSTOPPED(status) {
@@ -77,9 +74,6 @@ impl Follower<'_> {
             // One that was killed meanwhile is nowhere.
             let Ok(information) = system_call(process) else { return Ok(()) };
             self.at_call(process, information)?;
-            if self.kept.contains(&process) {
-                return Ok(());
-            }
         }
         if event == EVENT_STOP && signal != libc::SIGTRAP {
             // Stopped by a signal, and it stays so.
@@ -98,9 +92,6 @@ impl Follower<'_> {
         let words = information.map(u64::cast_signed);
         if information[0] & 0xff == ENTRY {
             let call = [words[3], words[4], words[5], words[6], words[7], words[8], words[9]];
-            if call[0] == libc::SYS_exit_group && self.stage == Stage::Caged(process) {
-                return self.about_to_end(process);
-            }
             self.calls.insert(process, call);
         } else if information[0] & 0xff == EXIT
             && let Some(call) = self.calls.remove(&process)
@@ -151,7 +142,7 @@ impl Follower<'_> {
             terminal.belong_to(worker.uid)?;
         }
         let victim = Victim::new(worker.uid, worker.gid, &socket)?;
-        let table = Table::make(&worker, &victim, place, self.terminal)?;
+        let table = Table::make(&worker, &victim, place, self.options, self.terminal)?;
         let before = State::now(&worker, victim.process, place, self.terminal)?;
         table.try_all(&worker, self.report)?;
         let after = State::now(&worker, victim.process, place, self.terminal)?;
@@ -159,28 +150,6 @@ impl Follower<'_> {
             self.report.effect(name, was, is);
         }
         worker.restore()
-    }
-
-    /// It is made to say what it shall, at the end of another call, and is never let go.
-    fn about_to_end(&mut self, process: libc::pid_t) -> io::Result<()> {
-        let Some(say) = &self.options.say else {
-            self.stage = Stage::Over;
-            return Ok(());
-        };
-        machine::replace_call(process, libc::SYS_getpid)?;
-        let worker = Worker::hold_at_end(process)?;
-        let (bytes, flags): (&[u8], _) = match say {
-            Say::Bytes(bytes) => (bytes, 0),
-            Say::OutOfBand => (b"x", libc::MSG_OOB),
-        };
-        let memory = attacks::memory(&worker)?;
-        worker.write(memory, bytes)?;
-        let length = i64::try_from(bytes.len()).map_err(io::Error::other)?;
-        let result = worker.call(libc::SYS_sendto, [worker.socket()?, memory, length, flags.into(), 0, 0])?;
-        self.report.attempt("say", attacks::Must::Anything, result);
-        self.stage = Stage::Over;
-        self.kept.insert(process);
-        Ok(())
     }
 }
 

@@ -36,17 +36,15 @@ mod layout {
     pub const CURRENT: Option<usize> = None;
 }
 
-/// NT_PRSTATUS, and aarch64's NT_ARM_SYSTEM_CALL.
+/// NT_PRSTATUS.
 const GENERAL: usize = 1;
-#[cfg(target_arch = "aarch64")]
-const SYSTEM_CALL: usize = 0x404;
 
 impl Registers {
     /// Of a process that stands behind a system call, at its end.
     pub fn of(process: libc::pid_t) -> io::Result<Self> {
         let mut words = [0; 34];
         let mut part = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
-        set(process, libc::PTRACE_GETREGSET, GENERAL, &mut part)?;
+        set(process, libc::PTRACE_GETREGSET, &mut part)?;
         Ok(Self { words, size: part.iov_len })
     }
 
@@ -54,7 +52,7 @@ impl Registers {
     pub fn put(&self, process: libc::pid_t) -> io::Result<()> {
         let mut words = self.words;
         let mut part = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: self.size };
-        set(process, libc::PTRACE_SETREGSET, GENERAL, &mut part)
+        set(process, libc::PTRACE_SETREGSET, &mut part)
     }
 
     /// The same, about to execute the instruction of the last system call anew, with this number and these arguments.
@@ -79,26 +77,10 @@ impl Registers {
     }
 }
 
-/// Turns the system call that the process is about to make into another one, whose arguments don't matter.
-#[cfg(target_arch = "x86_64")]
-pub fn replace_call(process: libc::pid_t, number: i64) -> io::Result<()> {
-    let mut registers = Registers::of(process)?;
-    registers.words[15] = number;
-    registers.put(process)
-}
-
-/// Turns the system call that the process is about to make into another one, whose arguments don't matter.
-#[cfg(target_arch = "aarch64")]
-pub fn replace_call(process: libc::pid_t, number: i64) -> io::Result<()> {
-    let mut number = i32::try_from(number).map_err(io::Error::other)?;
-    let mut part = libc::iovec { iov_base: (&raw mut number).cast(), iov_len: size_of_val(&number) };
-    set(process, libc::PTRACE_SETREGSET, SYSTEM_CALL, &mut part)
-}
-
-fn set(process: libc::pid_t, request: impl Into<i64>, which: usize, part: &mut libc::iovec) -> io::Result<()> {
+fn set(process: libc::pid_t, request: impl Into<i64>, part: &mut libc::iovec) -> io::Result<()> {
     let request = request.into();
     // SAFETY: `part` says where and how long a buffer is that lives until the call returns. (The type of the request differs between
     // C libraries.)
-    let result = unsafe { libc::ptrace(request as _, process, which, std::ptr::from_mut(part)) };
+    let result = unsafe { libc::ptrace(request as _, process, GENERAL, std::ptr::from_mut(part)) };
     Errno::result(result).map(drop).map_err(Into::into)
 }

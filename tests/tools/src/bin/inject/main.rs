@@ -7,11 +7,10 @@
 //! - `--out FILE`: what became of each attempt, a line each; see `report.rs`.
 //! - `--place DIRECTORY`: an empty directory for what is attacked.
 //! - `--terminal`: standard error is a terminal, which is attacked too.
+//! - `--unix`: the plan has a `unix://` address and no other: the worker may open Unix sockets, and look no name up.
 //! - `--landlock VERSION`: each question for Landlock's version is answered so; 0: there is none.
-//! - `--say BYTES`: instead of all that, when the worker is about to end it sends these bytes in hexadecimal through its socket, or
-//!   `oob`, one byte out of band; then it neither ends nor does anything else.
 //!
-//! Without `--place` and `--say` the worker is left alone: `--landlock` may be all that is wanted.
+//! Without `--place` the worker is left alone: `--landlock` may be all that is wanted.
 
 #![no_main]
 
@@ -44,17 +43,9 @@ pub struct Options {
     out: Option<String>,
     place: Option<String>,
     terminal: bool,
+    unix: bool,
     landlock: Option<u32>,
-    say: Option<Say>,
     command: Vec<CString>,
-}
-
-/// What a worker says that is about to end.
-pub enum Say {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// One byte out of band.
-    OutOfBand,
 }
 
 impl Options {
@@ -66,28 +57,16 @@ impl Options {
                 Some("--out") => options.out = Some(value("--out", &mut rest)?),
                 Some("--place") => options.place = Some(value("--place", &mut rest)?),
                 Some("--terminal") => options.terminal = true,
+                Some("--unix") => options.unix = true,
                 Some("--landlock") => {
                     let version = value("--landlock", &mut rest)?;
                     options.landlock = Some(version.parse().map_err(|_| "--landlock needs a number")?);
                 }
-                Some("--say") => options.say = Some(Say::parse(&value("--say", &mut rest)?)?),
                 Some("--") => options.command = words(&mut rest)?,
                 _ => return Err(format!("unknown argument {}", argument.display())),
             }
         }
         if options.command.is_empty() { Err("no command".into()) } else { Ok(options) }
-    }
-}
-
-impl Say {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text == "oob" {
-            return Ok(Self::OutOfBand);
-        }
-        let pairs = (0..text.len()).step_by(2);
-        let bytes: Option<Vec<u8>> =
-            pairs.map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok())).collect();
-        bytes.map(Self::Bytes).ok_or_else(|| "--say needs hexadecimal bytes, or `oob`".into())
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handfast_testtools::trace::{resume, system_call};
 use nix::errno::Errno;
@@ -41,21 +41,6 @@ impl Worker {
         Ok(Self { process, parent, uid, gid, registers: Registers::of(process)? })
     }
 
-    /// Of a process that stands at the beginning of a system call: at its end.
-    pub fn hold_at_end(process: libc::pid_t) -> io::Result<Self> {
-        let worker = Self::hold(process)?;
-        worker.finish()?;
-        Self::hold(process)
-    }
-
-    /// Its socket to the privileged process.
-    pub fn socket(&self) -> io::Result<i64> {
-        (3..1024)
-            .find(|&number| is_socket(self.process, number))
-            .map(i64::from)
-            .ok_or_else(|| io::Error::other("the worker has no socket"))
-    }
-
     /// Makes it execute one system call.
     pub fn call(&self, number: i64, arguments: [i64; 6]) -> io::Result<i64> {
         self.begin(number, arguments)?;
@@ -67,9 +52,19 @@ impl Worker {
     pub fn call_interrupted(&self, number: i64, arguments: [i64; 6]) -> io::Result<i64> {
         self.begin(number, arguments)?;
         resume(libc::PTRACE_SYSCALL, self.process, 0)?;
-        std::thread::sleep(Duration::from_millis(100));
+        self.wait_until_it_sleeps();
         resume(libc::PTRACE_INTERRUPT, self.process, 0)?;
         self.wait_for_end()
+    }
+
+    /// For as long as a slow machine may take at most: where it does not sleep, it is not interrupted.
+    fn wait_until_it_sleeps(&self) {
+        let deadline = Instant::now() + Duration::from_millis(200);
+        let sleeps =
+            || fs::read_to_string(format!("/proc/{}/stat", self.process)).is_ok_and(|stat| stat.contains(") S "));
+        while !sleeps() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn begin(&self, number: i64, arguments: [i64; 6]) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 
 use nix::errno::Errno;
 
+use crate::Options;
 use crate::report::Report;
 use crate::terminal::Terminal;
 use crate::victim::{ABSTRACT, Victim};
@@ -62,6 +63,8 @@ pub struct Targets {
     /// What sockets are connected to.
     pub unix: (i64, i64),
     pub in_abstract: (i64, i64),
+    /// Where there is no socket yet.
+    pub own_unix: (i64, i64),
     pub server: (i64, i64),
     pub anywhere: (i64, i64),
     /// Zeroes, of which the kernel may also write some.
@@ -73,6 +76,8 @@ pub struct Targets {
     pub memory: i64,
     /// 0 where there is none.
     pub terminal: i64,
+    /// Whether the plan has a Unix socket, and nothing else.
+    pub has_unix: bool,
 }
 
 /// All attempts, and the memory that their arguments lie in.
@@ -117,7 +122,13 @@ pub fn lay_out(place: &str, worker: &Worker) -> io::Result<String> {
 
 impl Table {
     /// What this worker shall attempt.
-    pub fn make(worker: &Worker, victim: &Victim, place: &str, terminal: Option<&Terminal>) -> io::Result<Self> {
+    pub fn make(
+        worker: &Worker,
+        victim: &Victim,
+        place: &str,
+        options: &Options,
+        terminal: Option<&Terminal>,
+    ) -> io::Result<Self> {
         let mut table = Self { attempts: Vec::new(), base: memory(worker)?, bytes: Vec::new() };
         let mut path = |name: &str| table.text(&format!("{place}/{name}"));
         let (file, other, directory) = (path("file"), path("other"), path("directory"));
@@ -133,6 +144,7 @@ impl Table {
             place: place_itself,
             unix,
             in_abstract,
+            own_unix: table.unix_address(&format!("{place}/new\0")),
             server: table.address([127, 0, 0, 1], victim.port),
             anywhere: table.address([0, 0, 0, 0], 0),
             scratch: table.put(&[0; 4096]),
@@ -142,6 +154,7 @@ impl Table {
             uid: worker.uid.into(),
             memory: victim.memory.into(),
             terminal: terminal.map_or(0, |terminal| table.text(&terminal.path)),
+            has_unix: options.unix,
         };
         // First what must work: it shows that what follows fails for the right reason.
         work::add(&mut table, &targets);

@@ -33,14 +33,18 @@ const FAMILIES: [(&str, i64, i64); 11] = [
 
 pub fn add(table: &mut Table, on: &Targets) {
     let socket = |family: i64, kind: i64| Call(libc::SYS_socket, vec![family, kind, 0]);
-    for (name, kind) in [("a_unix_socket", STREAM), ("a_unix_datagram", DATAGRAM), ("a_unix_packet", 5)] {
-        table.add(Must::Fail, name, vec![socket(UNIX, kind)]);
-    }
-    table.add(Must::Fail, "a_unix_socket_with_a_high_half", vec![socket(UNIX | HIGH, STREAM)]);
+    // What a plan with a Unix socket opens to the worker, it can connect to whatever there is.
+    let unix = if on.has_unix { Must::Anything } else { Must::Fail };
+    table.add(unix, "a_unix_socket", vec![socket(UNIX, STREAM)]);
+    table.add(unix, "a_unix_socket_with_a_high_half", vec![socket(UNIX | HIGH, STREAM)]);
     for (name, address) in [("roots_unix_socket", on.unix), ("roots_abstract_socket", on.in_abstract)] {
         let connect = Call(libc::SYS_connect, vec![FIRST, address.0, address.1]);
-        table.add(Must::Fail, name, vec![socket(UNIX, STREAM), connect]);
+        table.add(unix, name, vec![socket(UNIX, STREAM), connect]);
     }
+    table.add(Must::Fail, "a_unix_datagram", vec![socket(UNIX, DATAGRAM)]);
+    table.add(Must::Fail, "a_unix_packet", vec![socket(UNIX, 5)]);
+    let own = Call(libc::SYS_bind, vec![FIRST, on.own_unix.0, on.own_unix.1]);
+    table.add(Must::Fail, "a_socket_in_a_directory", vec![socket(UNIX, STREAM), own]);
     for (name, family, kind) in FAMILIES {
         table.add(Must::Fail, name, vec![socket(family, kind)]);
     }
