@@ -17,5 +17,3 @@ pub mod process;
 pub mod seccomp;
 pub mod signals;
 pub mod stdio;
-#[cfg(all(panic = "abort", target_env = "musl"))]
-mod unwinder;
