@@ -6,7 +6,6 @@
 mod child;
 mod failures;
 mod frame;
-mod processors;
 mod receive;
 pub mod sandbox;
 mod seccomp;
@@ -31,7 +30,6 @@ use crate::error::{Class, Error, Phase, Result, reason};
 use crate::fetch::Aim;
 use crate::plan::Plan;
 use crate::sys;
-use processors::Processors;
 use receive::Received;
 
 /// How long after the deadline, or after its failures, the worker may still take to say that it is over: more than it takes
@@ -55,16 +53,11 @@ pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo
     let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
     let instances = std::mem::take(&mut plan.instances);
     let parent = nix::unistd::getpid();
-    let processors = Processors::read();
     // The worker never returns from here: it ends in `child::run`.
     let pid = match sys::process::fork().map_err(cannot_fork)? {
-        ForkResult::Child => {
-            processors.use_all();
-            child::run(aim, plan, instances, environment, theirs, parent)
-        }
+        ForkResult::Child => child::run(aim, plan, instances, environment, theirs, parent),
         ForkResult::Parent { child } => child,
     };
-    processors.start_elsewhere(pid);
     drop(theirs);
     match aim {
         Aim::Use => undo.keep(instances, environment),
