@@ -5,8 +5,6 @@
 
 pub mod allocator;
 pub mod attributes;
-#[cfg(all(panic = "abort", target_env = "musl"))]
-mod c_allocator;
 pub mod capabilities;
 pub mod descriptors;
 pub mod environment;
