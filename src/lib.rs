@@ -24,26 +24,24 @@ pub mod worker;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::Invocation;
 use config::Environment;
 use error::{Class, Error, Phase};
 
-/// Does what the arguments say, the first of which is the program's name, and returns the exit code. The shell of the program: the
-/// stages are in [`run`].
-pub fn main(arguments: Vec<OsString>) -> u8 {
+/// Does what the arguments say, the first of which is the program's name. The shell of the program: the stages are in [`run`].
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let started = Instant::now();
     std::panic::set_hook(Box::new(panicked));
     sys::allocator::on_exhaustion(exhausted);
     let environment = Environment::from(sys::environment::capture(config::is_credential));
-    let outcome = sys::stdio::open_closed().and_then(|()| sys::signals::ignore_broken_pipes()).map_err(cannot_begin);
-    let outcome = outcome.and_then(|()| start(&arguments, environment, started));
-    match outcome {
-        Ok(()) => 0,
+    match start(&arguments, environment, started) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::failure(&error, started.elapsed());
-            error.class.exit_code()
+            ExitCode::from(error.class.exit_code())
         }
     }
 }
@@ -97,14 +95,6 @@ fn print(text: &[u8]) -> error::Result<()> {
             Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
         }),
     }
-}
-
-fn cannot_begin(error: std::io::Error) -> Error {
-    Error::new(
-        Phase::Arguments,
-        Class::Os,
-        format!("cannot prepare the standard descriptors: {}", error::reason(error)),
-    )
 }
 
 /// The panic hook: a bug is told with its place, and never with what; the payload of a panic may quote anything.

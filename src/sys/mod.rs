@@ -14,4 +14,4 @@ pub mod landlock;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
-pub mod stdio;
+mod stdio;
