@@ -62,28 +62,22 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         .hint("take them off the file: handfast must be started by root to drop root"));
     }
     match invocation {
-        Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
-        Invocation::Init(options) => apart(|| run::init(&options, environment, started)),
-        Invocation::Check { options, format, online } => apart(|| {
+        Invocation::Run { options, command } => match run::run(&options, command, environment, started)? {},
+        Invocation::Init { options } => run::init(&options, environment, started),
+        Invocation::Check { options, format, online } => {
             let checked = check::check(&options, &format, online, environment, started)?;
             print(&checked.text)?;
             checked.refusal.map_or(Ok(()), Err)
-        }),
-        Invocation::Policy { options, provider, online } => {
-            apart(|| print(policy::policy(&options, provider.as_deref(), online, environment, started)?.as_bytes()))
         }
-        Invocation::Install(path) => apart(|| install::install(&path)),
-        Invocation::Schema => apart(|| print(&config::schema::schema())),
-        Invocation::Completions(shell) => apart(|| print(&cli::completions(&shell)?)),
-        Invocation::Man => apart(|| print(&cli::manual())),
+        Invocation::Policy { options, provider, online } => {
+            print(policy::policy(&options, provider.as_deref(), online, environment, started)?.as_bytes())
+        }
+        Invocation::Install { path } => install::install(&path),
+        Invocation::Schema => print(&config::schema::schema()),
+        Invocation::Completions { shell } => print(&cli::completions(&shell)?),
+        Invocation::Man => print(&cli::manual()),
         Invocation::Print(text) => print(text.as_bytes()),
     }
-}
-
-/// Apart from `run`, on whose stack it would otherwise have room: pages that every start makes, and that its fork copies.
-#[inline(never)]
-fn apart<T>(work: impl FnOnce() -> T) -> T {
-    work()
 }
 
 fn print(text: &[u8]) -> error::Result<()> {
