@@ -61,6 +61,9 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         )
         .hint("take them off the file: handfast must be started by root to drop root"));
     }
+    if invocation.options().is_some() {
+        check_descriptors()?;
+    }
     match invocation {
         Invocation::Run { options, command } => match run::run(&options, command, environment, started)? {},
         Invocation::Init { options } => run::init(&options, environment, started),
@@ -78,6 +81,17 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         Invocation::Man => print(&cli::manual()),
         Invocation::Print(text) => print(text.as_bytes()),
     }
+}
+
+/// Whether as many descriptors can be opened as every start has open at one time. Found out here, no later step fails for the lack
+/// of them and takes it for something else: a configuration or a directory that cannot be read.
+fn check_descriptors() -> error::Result<()> {
+    let pipes: std::io::Result<Vec<_>> = (0..2).map(|_| std::io::pipe()).collect();
+    pipes.map(drop).map_err(|error| {
+        let message = format!("cannot open the four descriptors that every start needs: {}", error::reason(error));
+        Error::new(Phase::Plan, Class::Os, message)
+            .hint("raise the limit (`ulimit -n`, `--ulimit nofile=`), or start handfast with fewer descriptors open")
+    })
 }
 
 fn print(text: &[u8]) -> error::Result<()> {
