@@ -29,7 +29,8 @@ const EXIT_CODES: &str = "Exit codes: 64 usage, 65 bad data, 66 not found, 69 un
 
 /// What was asked for.
 #[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "clap takes no text for shared options")]
+// clap allows no text for options that are shared.
+#[allow(missing_docs)]
 pub enum Invocation {
     /// Fetch the secrets, deliver them, drop every privilege and become COMMAND
     #[command(override_usage = "handfast run [OPTIONS] [--] COMMAND [ARG]...")]

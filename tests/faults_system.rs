@@ -68,7 +68,8 @@ fn descriptors_that_were_left_open_up_to_the_limit_are_71() {
             assert_eq!(outcome.code, code, "{junk}: {outcome:?}");
             let told = "cannot open the four descriptors that every start needs: too many open files (os, exit 71)";
             assert!(code == 0 || outcome.stderr.contains(told), "{outcome:?}");
-            let hint = "start handfast with fewer descriptors open";
+            let hint =
+                "raise the limit (`ulimit -n`, `--ulimit nofile=`), or start handfast with fewer descriptors open";
             assert!(code == 0 || outcome.stderr.contains(hint), "{outcome:?}");
         }
     }
