@@ -47,8 +47,7 @@ impl Silent {
 impl Drop for Silent {
     fn drop(&mut self) {
         // The kernel then lets go of whoever waits.
-        drop(umount2(self.at.path(), MntFlags::MNT_FORCE));
-        drop(umount2(self.at.path(), MntFlags::MNT_DETACH));
+        umount2(self.at.path(), MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).expect("it is mounted");
     }
 }
 
