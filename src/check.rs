@@ -223,7 +223,7 @@ impl View<'_> {
             "warnings": self.warnings,
             "exit": self.refusal.map_or(0, |error| error.class.exit_code()),
         });
-        format!("{report:#}\n")
+        crate::report::printable_json(&format!("{report:#}\n"))
     }
 
     fn capabilities(&self) -> String {

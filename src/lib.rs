@@ -24,26 +24,24 @@ pub mod worker;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::Invocation;
 use config::Environment;
 use error::{Class, Error, Phase};
 
-/// Does what the arguments say, the first of which is the program's name, and returns the exit code. The shell of the program: the
-/// stages are in [`run`].
-pub fn main(arguments: Vec<OsString>) -> u8 {
+/// Does what the arguments say, the first of which is the program's name. The shell of the program: the stages are in [`run`].
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let started = Instant::now();
     std::panic::set_hook(Box::new(panicked));
     sys::allocator::on_exhaustion(exhausted);
     let environment = Environment::from(sys::environment::capture(config::is_credential));
-    let outcome = sys::stdio::open_closed().and_then(|()| sys::signals::ignore_broken_pipes()).map_err(cannot_begin);
-    let outcome = outcome.and_then(|()| start(&arguments, environment, started));
-    match outcome {
-        Ok(()) => 0,
+    match start(&arguments, environment, started) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::failure(&error, started.elapsed());
-            error.class.exit_code()
+            ExitCode::from(error.class.exit_code())
         }
     }
 }
@@ -63,29 +61,37 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         )
         .hint("take them off the file: handfast must be started by root to drop root"));
     }
+    if invocation.options().is_some() {
+        check_descriptors()?;
+    }
     match invocation {
-        Invocation::Run(options, command) => match run::run(&options, command, environment, started)? {},
-        Invocation::Init(options) => apart(|| run::init(&options, environment, started)),
-        Invocation::Check { options, format, online } => apart(|| {
+        Invocation::Run { options, command } => match run::run(&options, command, environment, started)? {},
+        Invocation::Init { options } => run::init(&options, environment, started),
+        Invocation::Check { options, format, online } => {
             let checked = check::check(&options, &format, online, environment, started)?;
             print(&checked.text)?;
             checked.refusal.map_or(Ok(()), Err)
-        }),
-        Invocation::Policy { options, provider, online } => {
-            apart(|| print(policy::policy(&options, provider.as_deref(), online, environment, started)?.as_bytes()))
         }
-        Invocation::Install(path) => apart(|| install::install(&path)),
-        Invocation::Schema => apart(|| print(&config::schema::schema())),
-        Invocation::Completions(shell) => apart(|| print(&cli::completions(&shell)?)),
-        Invocation::Man => apart(|| print(&cli::manual())),
+        Invocation::Policy { options, provider, online } => {
+            print(policy::policy(&options, provider.as_deref(), online, environment, started)?.as_bytes())
+        }
+        Invocation::Install { path } => install::install(&path),
+        Invocation::Schema => print(&config::schema::schema()),
+        Invocation::Completions { shell } => print(&cli::completions(&shell)?),
+        Invocation::Man => print(&cli::manual()),
         Invocation::Print(text) => print(text.as_bytes()),
     }
 }
 
-/// Apart from `run`, on whose stack it would otherwise have room: pages that every start makes, and that its fork copies.
-#[inline(never)]
-fn apart<T>(work: impl FnOnce() -> T) -> T {
-    work()
+/// Whether as many descriptors can be opened as every start has open at one time. Found out here, no later step fails for the lack
+/// of them and takes it for something else: a configuration or a directory that cannot be read.
+fn check_descriptors() -> error::Result<()> {
+    let pipes: std::io::Result<Vec<_>> = (0..2).map(|_| std::io::pipe()).collect();
+    pipes.map(drop).map_err(|error| {
+        let message = format!("cannot open the four descriptors that every start needs: {}", error::reason(error));
+        Error::new(Phase::Plan, Class::Os, message)
+            .hint("raise the limit (`ulimit -n`, `--ulimit nofile=`), or start handfast with fewer descriptors open")
+    })
 }
 
 fn print(text: &[u8]) -> error::Result<()> {
@@ -97,14 +103,6 @@ fn print(text: &[u8]) -> error::Result<()> {
             Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
         }),
     }
-}
-
-fn cannot_begin(error: std::io::Error) -> Error {
-    Error::new(
-        Phase::Arguments,
-        Class::Os,
-        format!("cannot prepare the standard descriptors: {}", error::reason(error)),
-    )
 }
 
 /// The panic hook: a bug is told with its place, and never with what; the payload of a panic may quote anything.

@@ -1,6 +1,8 @@
 //! handfast: see `lib.rs` for the stages, and `run.rs` for their order.
-#![no_main]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-#[path = "sys/entry.rs"]
-mod entry;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    handfast::main(std::env::args_os().collect())
+}

@@ -20,7 +20,7 @@ use crate::cli::{self, Options};
 use crate::config::{self, Environment, NotText};
 use crate::error::{Error, Result};
 
-pub use line::{Line, printable};
+pub use line::{Line, printable, printable_json};
 
 /// Only our own events are printed, by this target or [`DEBUG`]: a library's may hold what it sent and received.
 const TARGET: &str = "handfast";

@@ -11,7 +11,7 @@ use handfast::cli::Options;
 use handfast::config::{self, Environment};
 use handfast::error::Error;
 use handfast::plan::{Purpose, make};
-use handfast::sys::environment::Captured;
+use handfast::sys::environment::{Captured, Entry};
 use handfast_core::{Place, Problems, SecretValue};
 use support::Directory;
 
@@ -141,10 +141,9 @@ impl Random {
 /// What a start would say to this configuration; an empty list where it has no problem.
 fn problems(path: &std::path::Path, token: &str) -> Problems {
     let variables = [("NAME", "name"), ("PATH", "/bin"), ("A_FD", "handfast:mock:a")];
-    let mut environment = Environment::from(Captured {
-        variables: variables.map(|(name, value)| (name.into(), value.into())).to_vec(),
-        credentials: vec![("VAULT_TOKEN".into(), SecretValue::from(token.as_bytes().to_vec()))],
-    });
+    let mut entries: Vec<Entry> = variables.map(|(name, value)| Entry::Variable(name.into(), value.into())).into();
+    entries.push(Entry::Credential("VAULT_TOKEN".into(), SecretValue::from(token.as_bytes().to_vec())));
+    let mut environment = Environment::from(Captured { entries });
     let options = Options { config: vec![PathBuf::from(path)], ..Options::default() };
     let mut problems = Problems::default();
     let config = config::read(&options, &mut environment, &mut problems);

@@ -47,8 +47,7 @@ impl Silent {
 impl Drop for Silent {
     fn drop(&mut self) {
         // The kernel then lets go of whoever waits.
-        drop(umount2(self.at.path(), MntFlags::MNT_FORCE));
-        drop(umount2(self.at.path(), MntFlags::MNT_DETACH));
+        umount2(self.at.path(), MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).expect("it is mounted");
     }
 }
 
@@ -63,6 +62,7 @@ fn a_worker_that_cannot_be_ended_is_left_to_the_kernel() {
     assert_eq!((outcome.code, outcome.app_ran()), (69, false), "{outcome:?}");
     outcome
         .says("the worker cannot be ended: it waits in the kernel for a file system or a device that does not answer");
+    outcome.says("hint: look at the files that it reads: a network or FUSE mount whose server is gone does this");
     assert!(outcome.elapsed < Duration::from_secs(5), "{outcome:?}");
 
     let mut run = silent.secret().args(["--deadline", "60s"]).spawn();

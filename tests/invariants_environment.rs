@@ -161,3 +161,59 @@ fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
+
+#[test]
+fn the_app_finds_the_rest_of_the_environment_as_handfast_found_it() {
+    let cat = support::needs_program!("cat");
+    // No shell and no library makes such an environment; an odd runtime may.
+    let python = support::needs_program!("python3");
+    let entries = [
+        "FIRST=1",
+        "ALONE",
+        "=odd",
+        "=C:=dir",
+        "TWICE=a",
+        "",
+        "EMPTY=",
+        "TWICE=b",
+        "A=b=c",
+        "DB_FILE",
+        "VAULT_TOKEN",
+        "LEGACY_X",
+        "LEGACY_Y=z",
+        "LAST=\u{e4}\\xff",
+    ];
+    let script = "import ctypes, os, sys\n\
+        c = ctypes.CDLL(None)\n\
+        split = sys.argv.index('--run')\n\
+        array = lambda words: (ctypes.c_char_p * (len(words) + 1))(*[w.encode().replace(b'\\\\xff', b'\\xff') for w in words], None)\n\
+        c.execve(sys.argv[split + 1].encode(), array(sys.argv[split + 1:]), array(sys.argv[1:split]))\n";
+    let start = |app: &[&str]| {
+        let output = std::process::Command::new(&python)
+            .args(["-c", script])
+            .args(entries)
+            .arg("--run")
+            .args(app)
+            .arg(&cat)
+            .arg("/proc/self/environ")
+            .output()
+            .expect("python starts");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let direct = start(&[]);
+    assert!(direct.ends_with(b"LAST=\xc3\xa4\xff\0"), "{direct:?}");
+    let directory = Directory::new();
+    let config = directory.write("handfast.toml", "[app]\nenv_remove = [\"LEGACY_*\"]\n");
+    let handfast = support::program("handfast").display().to_string();
+    let config = config.display().to_string();
+    let through = start(&[&handfast, "run", "--config", &config, "--"]);
+    // What handfast sets itself, where the user changes, comes last.
+    let through = through.strip_suffix(b"HOME=/\0").unwrap_or(&through);
+    let lines = |bytes: &[u8]| -> Vec<Vec<u8>> { bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() };
+    let expected: Vec<Vec<u8>> = lines(&direct)
+        .into_iter()
+        .filter(|line| ![&b"VAULT_TOKEN"[..], b"LEGACY_X", b"LEGACY_Y=z"].contains(&line.as_slice()))
+        .collect();
+    assert_eq!(lines(through), expected);
+}

@@ -132,6 +132,64 @@ fn nothing_that_was_written_can_forge_a_line_or_drive_a_terminal() {
     assert!(command.stderr.contains("such\\n\\u{7}command") && !command.stderr.contains('\u{7}'), "{command:?}");
 }
 
+/// A control of C1, overrides and marks of direction, separators, a soft hyphen, a mark of byte order and a tag.
+const UNSEEN: [char; 11] = [
+    '\u{85}',
+    '\u{9b}',
+    '\u{202e}',
+    '\u{2066}',
+    '\u{200f}',
+    '\u{61c}',
+    '\u{2028}',
+    '\u{2029}',
+    '\u{ad}',
+    '\u{feff}',
+    '\u{e0041}',
+];
+
+#[test]
+fn what_is_not_seen_is_escaped_in_text_and_json_and_stays_the_same_value() {
+    let odd: String = UNSEEN.iter().collect();
+    // As it is told: controls are no part of a reference, so there only the others are.
+    let reference = format!("mock:a{}b", &odd[odd.find('\u{202e}').expect("it is in it")..]);
+    let missing = Directory::new().path().join(format!("a{odd}é"));
+    let config = "[providers.mock]\nvalues = { x = \"y\" }\n";
+    let directory = Directory::new();
+    let file = directory.write("config.toml", config);
+    let secret = format!("s={reference}");
+    let words: [(&str, &[&std::ffi::OsStr]); 3] = [
+        ("run", &["--config".as_ref(), missing.as_os_str()]),
+        ("run", &["--config".as_ref(), file.as_os_str(), "-s".as_ref(), secret.as_ref()]),
+        ("check", &["-s".as_ref(), secret.as_ref()]),
+    ];
+    let devices = Devices::new();
+    fs::write(devices.log(), "").expect("it is ours");
+    for (command, words) in words {
+        for format in ["text", "json"] {
+            let mut run = if command == "run" { Run::new() } else { Run::command(command).args(["--format", format]) };
+            run = run.args(["--log-format", format, "--log-level", "info"]);
+            run = words.iter().fold(run, |run, word| run.arg(word));
+            let outcome = if support::is_root() { devices.start(run) } else { run.start() };
+            let log = fs::read_to_string(devices.log()).expect("it is UTF-8");
+            for told in [&outcome.stderr, &String::from_utf8(outcome.stdout.clone()).expect("it is UTF-8"), &log] {
+                assert!(!told.contains(UNSEEN), "{told:?}");
+                let lines = told.lines().filter(|_| format == "json" && command == "run");
+                lines.for_each(|line| drop(serde_json::from_str::<Value>(line).expect("JSON")));
+            }
+            let all = format!("{}{}", outcome.stderr, String::from_utf8_lossy(&outcome.stdout));
+            let escape = if format == "json" { "\\u202e\\u2066" } else { "\\u{202e}\\u{2066}" };
+            assert!(all.contains(escape), "{command}: {all}");
+            if format == "json" && command == "check" {
+                let report: Value = serde_json::from_slice(&outcome.stdout).expect("JSON");
+                assert_eq!(report["secrets"][0]["from"], reference);
+            }
+        }
+    }
+    let json = Run::new().arg("--config").arg(&missing).args(["--log-format", "json"]).start();
+    let line: Value = serde_json::from_str(json.stderr.lines().last().expect("a line")).expect("JSON");
+    assert!(line["message"].as_str().is_some_and(|text| text.contains(&odd)), "{line}");
+}
+
 #[test]
 fn the_last_line_as_json_has_the_contracts_fields_in_its_order() {
     let config = "[providers.store]\ntype = \"mock\"\nvalues = { db = '{\"password\":\"hunter2\"}' }\n";

@@ -3,7 +3,13 @@
 
 use handfast_core::Table;
 
-/// Bootstrap credentials by variable. Addresses, regions, role names, role ids and paths of token files are none.
+/// Bootstrap credentials by variable: what logs in to a store, or to who says who we are to it, whichever tool the variable is named
+/// for. Where the app got it, it could fetch what handfast fetches, and more. Addresses, regions, role names, role ids and paths of
+/// token files are none.
+///
+/// HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, in either case, are none, though a password may stand in them: it opens the way to a proxy
+/// and no store, and the app's own clients read these variables, so that it would lose its network without them. `env_remove` takes
+/// them out.
 const CREDENTIALS: &[&str] = &[
     // Vault: https://developer.hashicorp.com/vault/docs/commands#environment-variables; secret-init's and vault-env's VAULT_SECRET_ID,
     // VAULT_JWT. OpenBao reads the same with its own prefix.
@@ -29,6 +35,12 @@ const CREDENTIALS: &[&str] = &[
     "AZURE_PASSWORD",
     "IDENTITY_HEADER",
     "MSI_SECRET",
+    // The token itself, where AZURE_FEDERATED_TOKEN_FILE has the path of one; and the same credentials as Terraform calls them:
+    // https://registry.terraform.io/providers/hashicorp/azurerm/latest/docs. handfast itself reads neither: it has names for each.
+    "AZURE_FEDERATED_TOKEN",
+    "ARM_CLIENT_SECRET",
+    "ARM_CLIENT_CERTIFICATE_PASSWORD",
+    "ARM_OIDC_TOKEN",
 ];
 
 /// The keys of `[providers.NAME] auth` that name a variable with a credential, whatever provider is compiled in.

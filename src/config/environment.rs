@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use handfast_core::{Place, Problems, SecretValue};
 
 use crate::config::bootstrap;
-use crate::sys::environment::Captured;
+use crate::sys::environment::{Captured, Entry};
 
 /// What starts a reference in a variable's value.
 const MARK: &str = "handfast:";
@@ -58,13 +58,13 @@ impl Environment {
 
     /// A variable that holds no credential; an empty one counts as unset.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
-        let (_, value) = self.0.variables.iter().find(|(known, _)| known == name)?;
+        let (_, value) = self.variables().find(|(known, _)| *known == name)?;
         (!value.is_empty()).then_some(value)
     }
 
     /// Whether a variable holds a bootstrap credential.
     pub fn is_credential(&self, name: &str) -> bool {
-        bootstrap::is_credential(name.as_bytes()) || self.0.credentials.iter().any(|(known, _)| known == name)
+        bootstrap::is_credential(name.as_bytes()) || self.credentials().any(|(known, _)| known == name)
     }
 
     /// Makes a variable a bootstrap credential, which the configuration says it is.
@@ -74,20 +74,35 @@ impl Environment {
 
     /// The same without the bootstrap credentials.
     pub fn without_credentials(self) -> Self {
-        Self(Captured { variables: self.0.variables, credentials: Vec::new() })
+        let stays = |entry: &Entry| !matches!(entry, Entry::Credential(..));
+        Self(Captured { entries: self.0.entries.into_iter().filter(stays).collect() })
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.entries.iter().filter_map(|entry| match entry {
+            Entry::Variable(name, value) => Some((name.as_os_str(), value.as_os_str())),
+            Entry::Credential(..) | Entry::Other(_) => None,
+        })
+    }
+
+    fn credentials(&self) -> impl Iterator<Item = (&str, &SecretValue)> {
+        self.0.entries.iter().filter_map(|entry| match entry {
+            Entry::Credential(name, value) => Some((name.as_str(), value)),
+            Entry::Variable(..) | Entry::Other(_) => None,
+        })
     }
 
     /// The references in variables. A value that does not start with `handfast:` belongs to the app.
     pub fn references(&self, problems: &mut Problems) -> Vec<VariableReference> {
         let mut references: Vec<VariableReference> = Vec::new();
-        for (name, value) in &self.0.credentials {
+        for (name, value) in self.credentials() {
             if value.expose().starts_with(MARK.as_bytes()) {
                 let message = format!("`{name}` holds a reference, but it is read as a bootstrap credential");
                 let hint = "a provider's own credential cannot come from a provider: give its value, or a file of it";
                 problems.add_with_hint(&Place::Environment, message, hint);
             }
         }
-        for (name, value) in &self.0.variables {
+        for (name, value) in self.variables() {
             let Some(rest) = value.as_bytes().strip_prefix(MARK.as_bytes()) else { continue };
             let variable = name.to_string_lossy();
             let Ok(reference) = std::str::from_utf8(rest) else {
@@ -136,7 +151,7 @@ impl Environment {
                 _ => None,
             }
         };
-        let warning = |(name, value): &(OsString, OsString)| {
+        let warning = |(name, value): (&OsStr, &OsStr)| {
             let shape = shape(value.as_bytes())?;
             let name = name.to_string_lossy();
             let stem = strip_suffix(&name).map_or(&*name, |(stem, _)| stem);
@@ -144,33 +159,30 @@ impl Environment {
                 "the variable `{name}` holds another tool's reference, which is not resolved: write `{stem}_FILE=handfast:{shape}`"
             ))
         };
-        self.0.variables.iter().filter_map(warning).collect()
+        self.variables().filter_map(warning).collect()
     }
 
-    /// What the app gets of it: everything but references, removed variables and credentials; kept credentials are in it.
-    /// The second list names what was taken away.
-    pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<(OsString, OsString)>, Vec<String>) {
-        let is_removed = |name: &[u8]| remove.iter().any(|pattern| matches(pattern.as_bytes(), name));
+    /// The entries that the app gets of it, as they were found and in that order: all but references, removed variables and
+    /// credentials; kept credentials are in it. The second list names what was taken away.
+    pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<OsString>, Vec<String>) {
+        let mut entries = Vec::with_capacity(self.0.entries.len());
         let mut taken = Vec::new();
-        let mut variables = Vec::with_capacity(self.0.variables.len());
-        for (name, value) in &self.0.credentials {
-            if keep.contains(name) && !is_removed(name.as_bytes()) {
-                variables.push((name.into(), OsString::from_vec(value.expose().to_vec())));
-            } else {
-                taken.push(name.clone());
+        for entry in &self.0.entries {
+            let (name, whole) = match entry {
+                Entry::Variable(_, value) if value.as_bytes().starts_with(MARK.as_bytes()) => continue,
+                Entry::Variable(name, value) => (name.as_bytes(), [name.as_bytes(), b"=", value.as_bytes()].concat()),
+                Entry::Credential(name, value) => (name.as_bytes(), [name.as_bytes(), b"=", value.expose()].concat()),
+                Entry::Other(text) => (text.as_bytes(), text.as_bytes().to_vec()),
+            };
+            let text = String::from_utf8_lossy(name);
+            let is_removed = remove.iter().any(|pattern| matches(pattern.as_bytes(), name));
+            if !is_removed && (!self.is_credential(&text) || keep.iter().any(|kept| *kept == text)) {
+                entries.push(OsString::from_vec(whole));
+            } else if !taken.iter().any(|known| *known == text) {
+                taken.push(text.into_owned());
             }
         }
-        for (name, value) in &self.0.variables {
-            if value.as_bytes().starts_with(MARK.as_bytes()) {
-                continue;
-            }
-            if is_removed(name.as_bytes()) {
-                taken.push(name.to_string_lossy().into_owned());
-            } else {
-                variables.push((name.clone(), value.clone()));
-            }
-        }
-        (variables, taken)
+        (entries, taken)
     }
 }
 
@@ -184,7 +196,7 @@ impl handfast_core::Environment for Environment {
     }
 
     fn credential(&self, name: &str) -> Option<&SecretValue> {
-        self.0.credentials.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value)
+        self.credentials().find(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value)
     }
 }
 
@@ -209,8 +221,7 @@ mod tests {
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Environment(Captured { variables, credentials: vec![("VAULT_TOKEN".into(), SecretValue::from(b"t".to_vec()))] })
+        Captured::of(variables, &[("VAULT_TOKEN", "t")]).into()
     }
 
     #[test]
@@ -246,11 +257,24 @@ mod tests {
     #[test]
     fn the_app_gets_no_reference_no_credential_and_nothing_removed() {
         let environment = environment(&[("A", "1"), ("LEGACY_X", "2"), ("B_FILE", "handfast:mock:b")]);
-        let (variables, taken) = environment.for_app(&[], &["LEGACY_*".into()]);
-        assert_eq!(variables, [("A".into(), "1".into())]);
+        let (entries, taken) = environment.for_app(&[], &["LEGACY_*".into()]);
+        assert_eq!(entries, ["A=1"]);
+        assert_eq!(taken, ["LEGACY_X", "VAULT_TOKEN"]);
+        let (entries, taken) = environment.for_app(&["VAULT_TOKEN".into()], &[]);
+        assert!(entries.contains(&"VAULT_TOKEN=t".into()) && taken.is_empty());
+    }
+
+    #[test]
+    fn the_app_gets_the_rest_as_it_was_found() {
+        let mut captured = Captured::of(&[("A", "1"), ("B", ""), ("A", "2")], &[("VAULT_TOKEN", "t")]);
+        let others = ["ALONE", "=x", "", "LEGACY_X", "VAULT_TOKEN"].map(|text| Entry::Other(text.into()));
+        captured.entries.extend(others);
+        let environment = Environment::from(captured);
+        let (entries, taken) = environment.for_app(&[], &["LEGACY_*".into()]);
+        assert_eq!(entries, ["A=1", "B=", "A=2", "ALONE", "=x", ""]);
         assert_eq!(taken, ["VAULT_TOKEN", "LEGACY_X"]);
-        let (variables, taken) = environment.for_app(&["VAULT_TOKEN".into()], &[]);
-        assert!(variables.contains(&("VAULT_TOKEN".into(), "t".into())) && taken.is_empty());
+        let (entries, _) = environment.for_app(&["VAULT_TOKEN".into()], &[]);
+        assert_eq!(entries, ["A=1", "B=", "A=2", "VAULT_TOKEN=t", "ALONE", "=x", "", "LEGACY_X", "VAULT_TOKEN"]);
     }
 
     #[test]

@@ -40,11 +40,13 @@ impl Program {
 }
 
 impl Prepared {
-    /// `command` is the command and its arguments as given; the app gets `environment` and nothing else.
-    pub fn new(program: &Program, command: &[OsString], environment: &[(OsString, OsString)]) -> Result<Self> {
-        let variable = |(name, value): &(OsString, OsString)| {
-            let joined = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            CString::new(joined).map_err(|_| nul_in(&format!("the variable `{}`", name.display())))
+    /// `command` is the command and its arguments as given; the app gets the entries of `environment` and nothing else.
+    pub fn new(program: &Program, command: &[OsString], environment: &[OsString]) -> Result<Self> {
+        let entry = |entry: &OsString| {
+            CString::new(entry.as_bytes()).map_err(|_| {
+                let name = entry.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+                nul_in(&format!("the variable `{}`", String::from_utf8_lossy(name)))
+            })
         };
         Ok(Self {
             path: CString::new(program.path.as_os_str().as_bytes()).map_err(|_| nul_in("the command's path"))?,
@@ -52,7 +54,7 @@ impl Prepared {
                 .iter()
                 .map(|argument| CString::new(argument.as_bytes()).map_err(|_| nul_in("an argument")))
                 .collect::<Result<_>>()?,
-            environment: environment.iter().map(variable).collect::<Result<_>>()?,
+            environment: environment.iter().map(entry).collect::<Result<_>>()?,
         })
     }
 }

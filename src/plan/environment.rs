@@ -1,20 +1,18 @@
 //! How the app finds its secrets: paths and numbers in its environment, and never a value.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Plan, Target};
 
 impl Plan {
-    /// The app's whole environment, once it is known which secrets were delivered.
+    /// The entries of the app's whole environment, once it is known which secrets were delivered.
     ///
     /// The variables of an optional secret that is missing are unset: a path that leads nowhere would be a lie.
-    pub fn app_environment(&self, delivered: impl Fn(usize) -> bool) -> Vec<(OsString, OsString)> {
-        let mut variables = self.environment.clone();
-        let mut set = |name: &str, value: Option<OsString>| {
-            variables.retain(|(known, _)| known != name);
-            variables.extend(value.map(|value| (name.into(), value)));
-        };
+    pub fn app_environment(&self, delivered: impl Fn(usize) -> bool) -> Vec<OsString> {
+        let mut entries = self.environment.clone();
+        let mut set = |name: &str, value: Option<OsString>| set(&mut entries, name, value.as_deref());
         let mut names = Vec::new();
         let mut any_file = false;
         for (index, secret) in self.secrets.iter().enumerate() {
@@ -37,6 +35,18 @@ impl Plan {
         if let Some(files) = self.files.as_ref().filter(|_| any_file) {
             set(DIRECTORY_VARIABLE, Some(files.directory.clone().into()));
         }
-        variables
+        entries
     }
+}
+
+/// Sets a variable in place of what it held, or unsets it.
+pub fn set(entries: &mut Vec<OsString>, name: &str, with: Option<&OsStr>) {
+    entries.retain(|entry| value(entry, name).is_none());
+    entries.extend(with.map(|value| [name.as_ref(), OsStr::new("="), value].into_iter().collect()));
+}
+
+/// What an entry holds, if it is this variable's.
+pub fn value<'e>(entry: &'e OsStr, name: &str) -> Option<&'e OsStr> {
+    let rest = entry.as_bytes().strip_prefix(name.as_bytes())?;
+    rest.strip_prefix(b"=").map(OsStr::from_bytes)
 }

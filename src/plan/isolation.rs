@@ -95,8 +95,8 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
 
 /// What of handfast's environment the app gets.
 pub struct AppEnvironment {
-    /// The variables.
-    pub variables: Vec<(OsString, OsString)>,
+    /// Its entries, such as `NAME=value`.
+    pub entries: Vec<OsString>,
     /// The names of those that were taken away.
     pub taken: Vec<String>,
 }
@@ -107,7 +107,7 @@ impl AppEnvironment {
         let list = |key: &str| -> Vec<String> {
             app.strings(key).unwrap_or_default().into_iter().map(|(name, _)| name.to_owned()).collect()
         };
-        let (variables, taken) = environment.for_app(&list("env_keep"), &list("env_remove"));
-        Self { variables, taken }
+        let (entries, taken) = environment.for_app(&list("env_keep"), &list("env_remove"));
+        Self { entries, taken }
     }
 }

@@ -1,13 +1,13 @@
 //! From what was written to what will be done. Every problem is found before anything is changed.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use handfast_core::{Place, Problems, Table, excerpt};
 
+use super::environment::set;
 use super::instances::{Instances, check_ca_file};
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
 use crate::config::{Config, Environment};
@@ -43,9 +43,9 @@ pub fn make(
         return None;
     }
     let (isolation, home) = isolation?;
-    let mut variables = app.variables;
+    let mut entries = app.entries;
     if let Some(home) = home {
-        set(&mut variables, "HOME", home);
+        set(&mut entries, "HOME", Some(&home));
     }
     // Under `init` there is no app.
     for name in app.taken.iter().filter(|_| matches!(purpose, Purpose::Run { .. })) {
@@ -60,14 +60,8 @@ pub fn make(
         instances: instances.in_use(),
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
         deadline: Deadline { started, limit },
-        environment: variables,
+        environment: entries,
     })
-}
-
-/// Sets a variable, in place of what it held.
-pub fn set(variables: &mut Vec<(OsString, OsString)>, name: &str, value: impl Into<OsString>) {
-    variables.retain(|(known, _)| known != name);
-    variables.push((name.into(), value.into()));
 }
 
 fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {

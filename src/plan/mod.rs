@@ -39,8 +39,8 @@ pub struct Plan {
     pub concurrency: usize,
     /// When the whole start must be done.
     pub deadline: Deadline,
-    /// The app's environment, without what depends on the secrets.
-    pub environment: Vec<(OsString, OsString)>,
+    /// The entries of the app's environment, without what depends on the secrets.
+    pub environment: Vec<OsString>,
 }
 
 /// What the start ends in.
@@ -198,7 +198,7 @@ impl Plan {
 
     /// The app's PATH.
     pub fn path(&self) -> Option<&OsStr> {
-        self.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str())
+        self.environment.iter().find_map(|entry| environment::value(entry, "PATH"))
     }
 
     /// What every start with this plan says once.

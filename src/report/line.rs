@@ -1,6 +1,7 @@
 //! One line: its text for people, its JSON for machines.
 #![forbid(unsafe_code)]
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ impl Line {
         fields.push(("message", json!(self.message)));
         fields.extend(self.hint.as_ref().map(|hint| ("hint", json!(hint))));
         let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        format!("{{{}}}", fields.join(","))
+        printable_json(&format!("{{{}}}", fields.join(",")))
     }
 
     /// Text for people.
@@ -115,16 +116,77 @@ impl Line {
     }
 }
 
-/// Control characters escaped, so that no name can forge a line or drive a terminal.
+/// Text in which no name can forge a line, drive a terminal, or show itself as another: what is [`unseen`] is escaped.
 pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
-                clean.extend(c.escape_default())
+            c if unseen(c) => clean.extend(c.escape_default()),
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+/// The same for JSON, which stays the same value: outside of its strings no such character stands but line breaks.
+pub fn printable_json(json: &str) -> String {
+    let mut clean = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            c if unseen(c) && c != '\n' => {
+                clean.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
             }
             c => clean.push(c),
         }
     }
     clean
+}
+
+/// Control characters, separators of lines and paragraphs, and format characters (Unicode's category Cf): those that change the
+/// direction of what stands around them, and those that are not seen at all.
+fn unseen(character: char) -> bool {
+    const FORMAT: &[RangeInclusive<char>] = &[
+        '\u{ad}'..='\u{ad}',
+        '\u{600}'..='\u{605}',
+        '\u{61c}'..='\u{61c}',
+        '\u{6dd}'..='\u{6dd}',
+        '\u{70f}'..='\u{70f}',
+        '\u{890}'..='\u{891}',
+        '\u{8e2}'..='\u{8e2}',
+        '\u{180e}'..='\u{180e}',
+        '\u{200b}'..='\u{200f}',
+        // With the two separators.
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{206f}',
+        '\u{feff}'..='\u{feff}',
+        '\u{fff9}'..='\u{fffb}',
+        '\u{110bd}'..='\u{110bd}',
+        '\u{110cd}'..='\u{110cd}',
+        '\u{13430}'..='\u{1343f}',
+        '\u{1bca0}'..='\u{1bca3}',
+        '\u{1d173}'..='\u{1d17a}',
+        '\u{e0000}'..='\u{e007f}',
+    ];
+    character.is_control() || FORMAT.iter().any(|range| range.contains(&character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A control, an override of the direction, a separator, a tag, and what is seen: a letter with a mark, an emoji.
+    const ODD: &str = "a\u{85}\u{202e}\u{2028}\u{e0041}e\u{301}\u{1f600}\"";
+
+    #[test]
+    fn what_is_not_seen_is_escaped_in_text() {
+        assert_eq!(printable(ODD), "a\\u{85}\\u{202e}\\u{2028}\\u{e0041}e\u{301}\u{1f600}\"");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_escaped_in_json_and_stays_the_same_value() {
+        let line = Line::plain("warn", ODD).json();
+        assert!(line.contains("a\\u0085\\u202e\\u2028\\udb40\\udc41e\u{301}\u{1f600}\\\""), "{line}");
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["message"], ODD);
+    }
 }

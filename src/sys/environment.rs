@@ -10,23 +10,47 @@ unsafe extern "C" {
     static environ: *const *mut libc::c_char;
 }
 
-/// What the process was started with.
+/// What the process was started with, in order.
 #[derive(Default)]
 pub struct Captured {
-    /// The variables that hold no credential, in order.
-    pub variables: Vec<(OsString, OsString)>,
-    /// The credentials.
-    pub credentials: Vec<(String, SecretValue)>,
+    /// Its entries.
+    pub entries: Vec<Entry>,
+}
+
+/// One entry of an environment.
+pub enum Entry {
+    /// A variable that holds no credential.
+    Variable(OsString, OsString),
+    /// A credential.
+    Credential(String, SecretValue),
+    /// What is no variable: it has no `=`, or none behind a name.
+    Other(OsString),
 }
 
 impl Captured {
     /// Makes a credential of a variable, and overwrites it in the initial environment area as [`capture`] does.
     pub fn take_credential(&mut self, name: &str) {
-        while let Some(at) = self.variables.iter().position(|(known, _)| known == name) {
-            let (_, value) = self.variables.remove(at);
-            self.credentials.push((name.to_owned(), SecretValue::from(value.into_vec())));
+        for entry in &mut self.entries {
+            if let Entry::Variable(known, value) = entry
+                && known == name
+            {
+                let value = SecretValue::from(std::mem::take(value).into_vec());
+                *entry = Entry::Credential(name.to_owned(), value);
+            }
         }
-        each(|known, _| if known == name.as_bytes() { Then::Wipe } else { Then::Leave });
+        each(|entry| match split(entry) {
+            Some((known, _)) if known == name.as_bytes() => Then::Wipe,
+            _ => Then::Leave,
+        });
+    }
+
+    /// What a process with these variables and these credentials was started with.
+    #[cfg(test)]
+    pub fn of(variables: &[(&str, &str)], credentials: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| Entry::Variable(name.into(), value.into()));
+        let secret = |value: &str| SecretValue::from(value.as_bytes().to_vec());
+        let credentials = credentials.iter().map(|(name, value)| Entry::Credential((*name).to_owned(), secret(value)));
+        Self { entries: variables.chain(credentials).collect() }
     }
 }
 
@@ -36,17 +60,27 @@ impl Captured {
 /// Called once; nothing else in handfast reads the environment.
 pub fn capture(is_credential: impl Fn(&[u8]) -> bool) -> Captured {
     let mut captured = Captured::default();
-    each(|name, value| match std::str::from_utf8(name) {
-        Ok(name) if is_credential(name.as_bytes()) => {
-            captured.credentials.push((name.to_owned(), SecretValue::from(value.to_vec())));
-            Then::Wipe
-        }
-        _ => {
-            captured.variables.push((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())));
-            Then::Leave
-        }
+    let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    each(|entry| {
+        let (entry, then) = match split(entry) {
+            None => (Entry::Other(text(entry)), Then::Leave),
+            Some((name, value)) => match std::str::from_utf8(name) {
+                Ok(name) if is_credential(name.as_bytes()) => {
+                    (Entry::Credential(name.to_owned(), SecretValue::from(value.to_vec())), Then::Wipe)
+                }
+                _ => (Entry::Variable(text(name), text(value)), Then::Leave),
+            },
+        };
+        captured.entries.push(entry);
+        then
     });
     captured
+}
+
+/// A variable's name and value.
+fn split(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = entry.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
+    Some((&entry[..at], &entry[at + 1..]))
 }
 
 /// What becomes of a variable in the initial environment area.
@@ -55,8 +89,8 @@ enum Then {
     Wipe,
 }
 
-/// Visits the variables of the initial environment area, while the process has one thread.
-fn each(mut visit: impl FnMut(&[u8], &[u8]) -> Then) {
+/// Visits the entries of the initial environment area, while the process has one thread.
+fn each(mut visit: impl FnMut(&[u8]) -> Then) {
     // SAFETY: `environ` is a plain pointer that libc has set before main; nothing writes it, as no setenv is ever called.
     let mut entry = unsafe { environ };
     if entry.is_null() {
@@ -70,11 +104,9 @@ fn each(mut visit: impl FnMut(&[u8], &[u8]) -> Then) {
         }
         // SAFETY: each entry of the array is a NUL-terminated string, which lives as long as the process.
         let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
-        if let Some(at) = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) {
-            let (from, length) = (at + 1, bytes.len() - at - 1);
-            if let Then::Wipe = visit(&bytes[..at], &bytes[from..]) {
-                wipe(text, from, length);
-            }
+        let value = split(bytes).map(|(name, value)| (name.len() + 1, value.len()));
+        if let (Then::Wipe, Some((from, length))) = (visit(bytes), value) {
+            wipe(text, from, length);
         }
         // SAFETY: the entry just read was not the final null pointer, so the next one is still inside the array.
         entry = unsafe { entry.add(1) };

@@ -5,8 +5,6 @@
 
 pub mod allocator;
 pub mod attributes;
-#[cfg(all(panic = "abort", target_env = "musl"))]
-mod c_allocator;
 pub mod capabilities;
 pub mod descriptors;
 pub mod environment;
@@ -16,6 +14,4 @@ pub mod landlock;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
-pub mod stdio;
-#[cfg(all(panic = "abort", target_env = "musl"))]
-mod unwinder;
+mod stdio;

@@ -11,16 +11,6 @@ pub fn secure_execution() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// The processor that this runs on, by a system call: the C library would look for the kernel's own code for it first (vdso(7)), which takes
-/// twenty times as long.
-pub fn processor() -> io::Result<usize> {
-    let mut number: libc::c_uint = 0;
-    let none: *mut libc::c_uint = std::ptr::null_mut();
-    // SAFETY: the kernel writes one number to `number`, which lives until the call returns, and nothing where there is no pointer.
-    let answer = unsafe { libc::syscall(libc::SYS_getcpu, &raw mut number, none, none) };
-    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(number as usize) }
-}
-
 /// How many threads this process has.
 pub fn threads() -> io::Result<u64> {
     // A directory's link count is 2 plus its subdirectories: one per thread.

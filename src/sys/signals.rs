@@ -40,7 +40,7 @@ struct Action {
     mask: u64,
 }
 
-/// libc calls what stands in this section before `main`, and so before Rust's own start, which ignores SIGPIPE in the tests.
+/// libc calls what stands in this section before `main`, and so before Rust's own start, which ignores SIGPIPE.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static RECORD: extern "C" fn() = {
@@ -118,11 +118,6 @@ pub fn hold(signals: &[Signal]) -> io::Result<Vec<Signal>> {
     }
     block(&held)?;
     Ok(held)
-}
-
-/// Ignores SIGPIPE: a write to a pipe that nobody reads any more shall fail instead of killing us.
-pub fn ignore_broken_pipes() -> io::Result<()> {
-    set_handler(libc::SIGPIPE, libc::SIG_IGN)
 }
 
 /// Gives a signal its default action.

@@ -1,11 +1,29 @@
 //! The standard descriptors at the start.
 
-use std::io;
+use std::io::{self, Write};
 
 use libc::c_int;
 
+use crate::error::{Class, reason};
+
+/// libc calls what stands in this section before `main`, and so before Rust's own start, which would open `/dev/null` for a closed
+/// descriptor too, but abort without a word where that fails.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static OPEN: extern "C" fn() = {
+    extern "C" fn open() {
+        if let Err(error) = open_closed() {
+            let why = format!("cannot prepare the standard descriptors: {}", reason(error));
+            // Where stderr is the one that could not be opened, there is nobody to tell.
+            drop(io::stderr().write_all(["handfast: error: ", &why, " (os, exit 71)\n"].concat().as_bytes()));
+            super::exit::now(i32::from(Class::Os.exit_code()));
+        }
+    }
+    open
+};
+
 /// Opens `/dev/null` in place of each of 0, 1 and 2 that is closed: no file of ours may be taken for one of them.
-pub fn open_closed() -> io::Result<()> {
+fn open_closed() -> io::Result<()> {
     (0..3).filter(|number| is_closed(*number)).try_for_each(|number| {
         // SAFETY: the path is a C string; the number is nobody's, and stays open from now on.
         match unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } {

@@ -66,11 +66,6 @@ pub fn fork() -> Result<Forked> {
 }
 
 impl Worker {
-    /// Its process.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
     /// Takes in the end of a worker that has closed its socket after its last frame.
     pub fn finish(&mut self) -> Result<()> {
         match self.end() {
@@ -118,13 +113,6 @@ impl Drop for Worker {
     }
 }
 
-/// A worker that has ended like this already.
-#[cfg(test)]
-pub fn gone(status: WaitStatus) -> Worker {
-    let (log, _) = Log::new().expect("a pipe");
-    Worker { pid: Pid::from_raw(i32::MAX), end: Some(End::Reaped(status)), log }
-}
-
 /// Why the worker ended before it was done.
 pub fn ended(end: End) -> Error {
     let fail = |class, message: String| Error::new(Phase::Fetch, class, message);
@@ -161,4 +149,11 @@ fn cannot_fork(error: io::Error) -> Error {
 /// The error for a system call that failed.
 pub fn system(what: &str, error: impl Into<io::Error>) -> Error {
     Error::new(Phase::Fetch, Class::Os, format!("cannot {what}: {}", reason(error)))
+}
+
+/// A worker that has ended like this already.
+#[cfg(test)]
+pub fn gone(status: WaitStatus) -> Worker {
+    let (log, _) = Log::new().expect("a pipe");
+    Worker { pid: Pid::from_raw(i32::MAX), end: Some(End::Reaped(status)), log }
 }

@@ -128,11 +128,7 @@ mod tests {
     fn kept() -> Undo {
         let instance = |remote| Instance { name: "x".into(), kind: "x", configured: Box::new(Remote(remote)) };
         let mut undo = Undo::default();
-        let secret = SecretValue::from(b"hunter2".to_vec());
-        let captured = Captured {
-            variables: vec![("HTTPS_PROXY".into(), "http://proxy:3128".into())],
-            credentials: vec![("VAULT_TOKEN".into(), secret)],
-        };
+        let captured = Captured::of(&[("HTTPS_PROXY", "http://proxy:3128")], &[("VAULT_TOKEN", "hunter2")]);
         undo.keep(vec![instance(false), instance(true), instance(true)], captured.into());
         undo
     }

@@ -55,7 +55,7 @@ fn start(words: &Words) -> Result<Error> {
         lockdown::refuse_impossible(&isolation, &lockdown::Found::read()?)?;
     }
     let program = launch::resolve(&command[0], words.value("path").map(AsRef::as_ref), &isolation)?;
-    let environment = [("A".into(), "1".into()), ("B".into(), "x=y".into())];
+    let environment = ["A=1".into(), "B=x=y".into()];
     let prepared = Prepared::new(&program, &command, &environment)?;
 
     let keep_open: Vec<i32> = words.numbers("open").into_iter().map(u32::cast_signed).collect();

@@ -59,35 +59,6 @@ pub fn system_call(process: libc::pid_t) -> io::Result<[u64; 11]> {
     Ok(information)
 }
 
-/// The address of the next instruction.
-///
-/// # Errors
-/// Of ptrace.
-pub fn instruction(process: libc::pid_t) -> io::Result<u64> {
-    system_call(process).map(|information| information[1])
-}
-
-/// Makes it go on at another address.
-///
-/// # Errors
-/// Of ptrace; on other machines than x86_64.
-#[cfg(target_arch = "x86_64")]
-pub fn go_to(process: libc::pid_t, address: u64) -> io::Result<()> {
-    let at = std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
-    // SAFETY: the kernel takes both as numbers. (The type of the request differs between C libraries.)
-    let result = unsafe { libc::ptrace(libc::PTRACE_POKEUSER as _, process, at, address) };
-    Errno::result(result).map(drop).map_err(Into::into)
-}
-
-/// Makes it go on at another address.
-///
-/// # Errors
-/// Always: it is not there for this machine.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn go_to(_: libc::pid_t, _: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// Lets a stopped process go on; one that was killed meanwhile needs no letting go.
 ///
 /// # Errors
