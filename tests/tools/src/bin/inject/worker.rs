@@ -41,6 +41,14 @@ impl Worker {
         Ok(Self { process, parent, uid, gid, registers: Registers::of(process)? })
     }
 
+    /// Its socket to the privileged process, the only one that it has at first.
+    pub fn socket(&self) -> io::Result<i64> {
+        (3..1024)
+            .find(|&number| is_socket(self.process, number))
+            .map(i64::from)
+            .ok_or_else(|| io::Error::other("the worker has no socket"))
+    }
+
     /// Makes it execute one system call.
     pub fn call(&self, number: i64, arguments: [i64; 6]) -> io::Result<i64> {
         self.begin(number, arguments)?;

@@ -60,6 +60,7 @@ fn opening(table: &mut Table, on: &Targets) {
         ("openat_to_write_with_a_high_half", libc::SYS_openat, &[HERE, on.file, write | HIGH]),
         ("openat2_to_write", libc::SYS_openat2, &[HERE, on.file, how, 24]),
         ("its_own_memory_as_a_file", libc::SYS_openat, &[HERE, memory, libc::O_RDWR.into()]),
+        ("inotify_add_watch", libc::SYS_inotify_add_watch, &[2, on.file, libc::IN_MODIFY.into()]),
         ("name_to_handle_at", libc::SYS_name_to_handle_at, &[HERE, on.file, on.scratch, on.scratch, 0]),
         ("open_by_handle_at", libc::SYS_open_by_handle_at, &[HERE, on.scratch, 0]),
     ]);
@@ -160,6 +161,9 @@ fn contents(table: &mut Table, on: &Targets) {
         &[
             ("ftruncate", libc::SYS_ftruncate, &[FIRST, 0]),
             ("fallocate", libc::SYS_fallocate, &[FIRST, 0, 0, 4096]),
+            ("copy_file_range", libc::SYS_copy_file_range, &[FIRST, 0, FIRST, 0, 1, 0]),
+            ("splice_into_its_stderr", libc::SYS_splice, &[FIRST, 0, 2, 0, 1, 0]),
+            ("sendfile_into_its_stderr", libc::SYS_sendfile, &[2, FIRST, 0, 1]),
             ("ficlone", libc::SYS_ioctl, &[FIRST, FICLONE, FIRST]),
             ("fifreeze", libc::SYS_ioctl, &[FIRST, FIFREEZE, 0]),
             ("flock", libc::SYS_flock, &[FIRST, i64::from(libc::LOCK_EX | libc::LOCK_NB)]),

@@ -72,6 +72,8 @@ fn wide(table: &mut Table, on: &Targets) {
         ("keyctl_of_a_new_session", libc::SYS_keyctl, &[1, 0, 0, 0, 0]),
         ("add_key", libc::SYS_add_key, &[kind, description, description, 4, process]),
         ("request_key", libc::SYS_request_key, &[kind, description, 0, process]),
+        ("timer_create", libc::SYS_timer_create, &[0, 0, scratch]),
+        ("setitimer", libc::SYS_setitimer, &[0, scratch, 0]),
         ("io_setup", libc::SYS_io_setup, &[1, scratch]),
         ("vmsplice", libc::SYS_vmsplice, &[2, 0, 0, 0]),
         ("remap_file_pages", libc::SYS_remap_file_pages, &[0, 0, 0, 0, 0]),

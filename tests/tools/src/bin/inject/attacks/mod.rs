@@ -37,9 +37,8 @@ pub enum Must {
 /// A system call: its number, and its arguments, of which those that are not there are 0.
 pub struct Call(pub i64, pub Vec<i64>);
 
-/// In the place of an argument: the result of the first, of the second call of the same attempt.
+/// In the place of an argument: the result of the first call of the same attempt.
 pub const FIRST: i64 = 0x5ec0_1001;
-pub const SECOND: i64 = 0x5ec0_1002;
 
 /// One after the other, until one fails.
 struct Attempt {
@@ -72,6 +71,8 @@ pub struct Targets {
     pub parent: i64,
     pub victim: i64,
     pub own: i64,
+    /// Its socket to the privileged process.
+    pub socket: i64,
     pub uid: i64,
     pub memory: i64,
     /// 0 where there is none.
@@ -151,6 +152,7 @@ impl Table {
             parent: worker.parent.into(),
             victim: victim.process.into(),
             own: worker.process.into(),
+            socket: worker.socket()?,
             uid: worker.uid.into(),
             memory: victim.memory.into(),
             terminal: terminal.map_or(0, |terminal| table.text(&terminal.path)),
@@ -174,7 +176,6 @@ impl Table {
             for Call(number, given) in &attempt.calls {
                 let argument = |at: usize| match given.get(at) {
                     Some(&FIRST) => results[0],
-                    Some(&SECOND) => results[1],
                     Some(argument) => *argument,
                     None => 0,
                 };

@@ -56,11 +56,67 @@ pub fn add(table: &mut Table, on: &Targets) {
     {
         table.add(Must::Fail, name, vec![Call(libc::SYS_socket, vec![INET, kind, protocol.into()])]);
     }
+    for (name, kind, protocol) in [
+        ("a_ping_socket", DATAGRAM, libc::IPPROTO_ICMP),
+        ("a_socket_of_sctp", STREAM, libc::IPPROTO_SCTP),
+        ("a_socket_of_mptcp", STREAM, libc::IPPROTO_MPTCP),
+    ] {
+        table.add(Must::Fail, name, vec![Call(libc::SYS_socket, vec![INET, kind, protocol.into()])]);
+    }
+    table.refuse(&[("a_pair_of_sockets", libc::SYS_socketpair, &[UNIX, STREAM, 0, on.scratch])]);
     let stream: (i64, &[i64]) = (libc::SYS_socket, &[INET, STREAM, 0]);
+    table.refuse_after(
+        &[stream],
+        &[
+            ("accepting", libc::SYS_accept4, &[FIRST, 0, 0, 0]),
+            ("siocgifconf", libc::SYS_ioctl, &[FIRST, libc::SIOCGIFCONF as i64, on.scratch]),
+        ],
+    );
     table.refuse_after(&[stream], &[("listening", libc::SYS_listen, &[FIRST, 1])]);
     let bound: (i64, &[i64]) = (libc::SYS_bind, &[FIRST, on.anywhere.0, on.anywhere.1]);
     table.refuse_after(&[stream, bound], &[("listening_on_all_addresses", libc::SYS_listen, &[FIRST, 1])]);
+    options(table, on);
+    its_own(table, on);
     signals(table, on);
+}
+
+/// What the network is asked for is asked as usual.
+fn options(table: &mut Table, on: &Targets) {
+    let one = table.put(&1_i32.to_le_bytes());
+    let stream: (i64, &[i64]) = (libc::SYS_socket, &[INET, STREAM, 0]);
+    for (name, level, option) in [
+        ("so_broadcast", libc::SOL_SOCKET, libc::SO_BROADCAST),
+        ("so_attach_filter", libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
+        ("so_bindtodevice", libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+        ("so_priority", libc::SOL_SOCKET, libc::SO_PRIORITY),
+        ("ip_add_membership", libc::SOL_IP, libc::IP_ADD_MEMBERSHIP),
+        ("ip_transparent", libc::SOL_IP, libc::IP_TRANSPARENT),
+        ("ipt_so_set_replace", libc::SOL_IP, 64),
+        ("tcp_ulp", libc::SOL_TCP, libc::TCP_ULP),
+        ("tcp_repair", libc::SOL_TCP, libc::TCP_REPAIR),
+    ] {
+        let call = [FIRST, level.into(), option.into(), one, 4];
+        table.refuse_after(&[stream], &[(name, libc::SYS_setsockopt, &call)]);
+    }
+    table.refuse(&[(
+        "setsockopt_of_its_socket",
+        libc::SYS_setsockopt,
+        &[on.socket, 1, libc::SO_PASSCRED.into(), one, 4],
+    )]);
+}
+
+/// Its end of the pair to the privileged process is neither named, which would make a file, nor doubled.
+fn its_own(table: &mut Table, on: &Targets) {
+    let unused = 900;
+    table.refuse(&[
+        ("a_name_for_its_socket", libc::SYS_bind, &[on.socket, on.own_unix.0, on.own_unix.1]),
+        ("an_abstract_name_for_its_socket", libc::SYS_bind, &[on.socket, on.scratch, 2]),
+        ("a_copy_of_its_socket", libc::SYS_fcntl, &[on.socket, libc::F_DUPFD_CLOEXEC.into(), 3]),
+        ("an_open_copy_of_its_socket", libc::SYS_fcntl, &[on.socket, libc::F_DUPFD.into(), 3]),
+        ("dup_of_its_socket", libc::SYS_dup, &[on.socket]),
+        ("dup3_of_its_socket", libc::SYS_dup3, &[on.socket, unused, 0]),
+        ("listening_on_its_socket", libc::SYS_listen, &[on.socket, 1]),
+    ]);
 }
 
 /// A socket that has something to say signals its owner, with the rights of whoever made him that: before Linux 6.12 Landlock does not

@@ -147,4 +147,22 @@ fn itself(table: &mut Table, on: &Targets) {
         ("capset", libc::SYS_capset, &[header, scratch]),
         ("personality", libc::SYS_personality, &[0]),
     ]);
+    memory(table);
+}
+
+/// No new code: what it executes is handfast's.
+fn memory(table: &mut Table) {
+    let executable = i64::from(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+    let anonymous = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let writable = i64::from(libc::PROT_READ | libc::PROT_WRITE);
+    let later = i64::from(libc::PROT_READ | libc::PROT_EXEC);
+    let map: (i64, &[i64]) = (libc::SYS_mmap, &[0, 4096, writable, anonymous, -1, 0]);
+    table.refuse(&[("memory_to_execute", libc::SYS_mmap, &[0, 4096, executable, anonymous, -1, 0])]);
+    table.refuse_after(
+        &[map],
+        &[
+            ("memory_to_execute_later", libc::SYS_mprotect, &[FIRST, 4096, later]),
+            ("memory_to_execute_by_key", libc::SYS_pkey_mprotect, &[FIRST, 4096, later, -1]),
+        ],
+    );
 }
