@@ -51,7 +51,7 @@ pub fn follow(options: &Options, terminal: Option<&Terminal>, report: &mut Repor
     let start = || trace::start(&options.command, TRACED);
     let root = terminal.map_or_else(|| Ok(start()), |terminal| terminal.during(start))??;
     // From here on there is a second thread, after the last fork that needs there to be none.
-    let drain = terminal.map(Terminal::drain).transpose()?;
+    terminal.map(Terminal::drain).transpose()?;
     let mut follower = Follower { options, terminal, report, root, stage: Stage::Free, calls: HashMap::new() };
     let mut code = 0;
     while let Some((process, status)) = trace::wait()? {
@@ -63,7 +63,6 @@ pub fn follow(options: &Options, terminal: Option<&Terminal>, report: &mut Repor
         }
         follower.stopped(process, status)?;
     }
-    drop(drain);
     Ok(code)
 }
 

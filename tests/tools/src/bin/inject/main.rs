@@ -1,8 +1,8 @@
 //! `inject [OPTION]… -- COMMAND…`: a handfast whose worker has been taken over.
 //!
-//! Runs COMMAND under ptrace until a process that it forked stands in its cage and has been told to begin. That one is stopped there, and made to
-//! execute system calls of an attacker's: as if its own code made them, so that its filter and its rules judge them. Then it goes on
-//! where it was, and COMMAND must end as it does without us: exits as it does, or 99. Needs root.
+//! Runs COMMAND under ptrace until a process that it forked stands in its cage and has been told to begin. That one is stopped there, and
+//! made to execute system calls of an attacker's: as if its own code made them, so that its filter and its rules judge them. Then it goes
+//! on where it was. Exits as COMMAND does, or 99. Needs root.
 //!
 //! - `--out FILE`: what became of each attempt, a line each; see `report.rs`.
 //! - `--place DIRECTORY`: an empty directory for what is attacked.

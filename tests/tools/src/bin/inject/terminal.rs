@@ -1,5 +1,6 @@
 //! A terminal of our own, as the command's standard error.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -12,6 +13,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 pub struct Terminal {
     master: File,
     slave: File,
+    drained: OnceCell<JoinHandle<()>>,
     /// What it is called.
     pub path: String,
 }
@@ -32,7 +34,8 @@ impl Terminal {
         // SAFETY: as above.
         let slave = unsafe { OwnedFd::from_raw_fd(slave) };
         let path = std::fs::read_link(format!("/proc/self/fd/{}", slave.as_raw_fd()))?;
-        Ok(Self { master: master.into(), slave: slave.into(), path: path.to_string_lossy().into_owned() })
+        let path = path.to_string_lossy().into_owned();
+        Ok(Self { master: master.into(), slave: slave.into(), drained: OnceCell::new(), path })
     }
 
     /// Makes it this process' standard error while `start` starts another one.
@@ -44,17 +47,18 @@ impl Terminal {
         Ok(result)
     }
 
-    /// Passes on what is written to it, until the last one that has it open is gone.
-    pub fn drain(&self) -> io::Result<JoinHandle<()>> {
+    /// Passes on what is written to it, in a thread.
+    pub fn drain(&self) -> io::Result<()> {
         let mut master = self.master.try_clone()?;
-        Ok(std::thread::spawn(move || {
+        let drain = move || {
             let mut buffer = [0; 4096];
-            // Its end is an error, EIO.
+            // Its end is an error, EIO: nobody has it open any more.
             while let Ok(length @ 1..) = master.read(&mut buffer) {
                 let bytes: Vec<u8> = buffer[..length].iter().copied().filter(|byte| *byte != b'\r').collect();
                 let _ = io::stderr().write_all(&bytes);
             }
-        }))
+        };
+        self.drained.set(std::thread::spawn(drain)).map_err(|_| io::Error::other("it is drained already"))
     }
 
     /// Gives it to a user, as a terminal belongs to whoever sits at it.
@@ -78,8 +82,11 @@ impl Terminal {
         format!("flags {flags:?} discipline {discipline} exclusive {exclusive} settings {settings}")
     }
 
-    /// Lets go of it, so that whoever drains it comes to its end.
+    /// Waits until all is passed on, once nobody else has it open.
     pub fn close(self) {
-        drop(self);
+        drop(self.slave);
+        if let Some(drain) = self.drained.into_inner() {
+            let _ = drain.join();
+        }
     }
 }
