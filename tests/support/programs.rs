@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-const TOOLS: [&str; 4] = ["probe", "confine", "scan", "at-exec"];
+const TOOLS: [&str; 5] = ["probe", "confine", "scan", "at-exec", "inject"];
 
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
