@@ -126,6 +126,10 @@ fn protect() -> Result<lockdown::CoreLimit> {
 /// Signals are held and asked for between the stages, so that none of them is left half done.
 fn hold_signals() -> Result<()> {
     sys::signals::hold(&ENDING).map_err(|error| system("hold signals back", error))?;
+    // Rust's own start handles these two, to tell of a stack that overflows; one that was sent would be lost the first time.
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS] {
+        sys::signals::set_default(signal).map_err(|error| system("hold signals back", error))?;
+    }
     // Ignored, the worker's end could not be waited for; past RLIMIT_FSIZE, a write shall fail instead of killing us.
     sys::signals::set_default(Signal::SIGCHLD).map_err(|error| system("wait for the worker's end", error))?;
     sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| system("hold signals back", error))

@@ -4,11 +4,13 @@ use std::ffi::CString;
 
 use crate::contenders::handfast_words;
 use crate::programs::Programs;
-use crate::{Result, peak};
+use crate::{Result, bound, peak};
 
 /// Bytes of the binary, and the peak memory of both processes, up to the worker's exit and the privileged one's execve.
 pub fn print(programs: &Programs) -> Result<()> {
-    println!("\nbinary: {} bytes", std::fs::metadata(&programs.handfast)?.len());
+    let size = std::fs::metadata(&programs.handfast)?.len();
+    println!("\nbinary: {size} bytes");
+    bound::print("binary", size as f64 / 1e6, 6.0, " MB");
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: peak memory: needs root, because handfast makes itself unreadable for others");
         return Ok(());
@@ -20,6 +22,8 @@ pub fn print(programs: &Programs) -> Result<()> {
         let command = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
         let (privileged, worker) = peak::of(programs, &command, &[])?;
         println!("{:<22}{privileged:>10}{worker:>10}", format!("handfast, {secrets} by fd"));
+        bound::print("privileged process", privileged as f64, 2048.0, " KiB");
+        bound::print("worker", worker as f64, 8192.0, " KiB");
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! What handfast costs: the time that it adds to a start, next to tini and gosu; its memory; its size.
+//! What handfast costs: the time that it adds to a start, next to tini and gosu; its memory; its size. Says where a bound is crossed.
 //!
 //! `cargo bench --bench start [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
 #![forbid(unsafe_code)]
 // The product may neither print, nor read the environment, nor start programs wherever it likes; its benchmark may.
 #![allow(clippy::print_stdout)]
 
+mod bound;
 mod contenders;
 mod footprint;
 mod peak;
@@ -94,6 +95,9 @@ fn compare(user: &str, contenders: &[Contender], rounds: usize) -> Result<()> {
             ten.0 / one.0,
             ten.1 / one.1
         );
+    }
+    if let (Some(ten), Some(tini)) = (added_by(contenders::TEN_SECRETS), added_by("tini")) {
+        bound::print("ten secrets add, to what tini adds (median)", ten.1 / tini.1, 1.25, "");
     }
     Ok(())
 }

@@ -43,15 +43,6 @@ impl Captured {
             _ => Then::Leave,
         });
     }
-
-    /// What a process with these variables and these credentials was started with.
-    #[cfg(test)]
-    pub fn of(variables: &[(&str, &str)], credentials: &[(&str, &str)]) -> Self {
-        let variables = variables.iter().map(|(name, value)| Entry::Variable(name.into(), value.into()));
-        let secret = |value: &str| SecretValue::from(value.as_bytes().to_vec());
-        let credentials = credentials.iter().map(|(name, value)| Entry::Credential((*name).to_owned(), secret(value)));
-        Self { entries: variables.chain(credentials).collect() }
-    }
 }
 
 /// Copies the environment, then overwrites each variable that `is_credential` names in the initial environment area, so that
@@ -120,5 +111,16 @@ fn wipe(text: *mut libc::c_char, from: usize, length: usize) {
         // SAFETY: the initial environment area is writable memory of this process, and no reference into it is alive. The
         // write is volatile because nobody reads it in this program: the kernel does, for /proc/PID/environ.
         unsafe { ptr::write_volatile(byte, 0) };
+    }
+}
+
+#[cfg(test)]
+impl Captured {
+    /// What a process with these variables and these credentials was started with.
+    pub fn of(variables: &[(&str, &str)], credentials: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| Entry::Variable(name.into(), value.into()));
+        let secret = |value: &str| SecretValue::from(value.as_bytes().to_vec());
+        let credentials = credentials.iter().map(|(name, value)| Entry::Credential((*name).to_owned(), secret(value)));
+        Self { entries: variables.chain(credentials).collect() }
     }
 }

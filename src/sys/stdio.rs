@@ -1,8 +1,11 @@
 //! The standard descriptors at the start.
 
 use std::io::{self, Write};
+use std::os::fd::IntoRawFd;
 
 use libc::c_int;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::error::{Class, reason};
 
@@ -10,8 +13,8 @@ use crate::error::{Class, reason};
 /// descriptor too, but abort without a word where that fails.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static OPEN: extern "C" fn() = {
-    extern "C" fn open() {
+static BEGIN: extern "C" fn() = {
+    extern "C" fn begin() {
         if let Err(error) = open_closed() {
             let why = format!("cannot prepare the standard descriptors: {}", reason(error));
             // Where stderr is the one that could not be opened, there is nobody to tell.
@@ -19,18 +22,15 @@ static OPEN: extern "C" fn() = {
             super::exit::now(i32::from(Class::Os.exit_code()));
         }
     }
-    open
+    begin
 };
 
 /// Opens `/dev/null` in place of each of 0, 1 and 2 that is closed: no file of ours may be taken for one of them.
 fn open_closed() -> io::Result<()> {
     (0..3).filter(|number| is_closed(*number)).try_for_each(|number| {
-        // SAFETY: the path is a C string; the number is nobody's, and stays open from now on.
-        match unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } {
-            -1 => Err(io::Error::last_os_error()),
-            opened if opened == number => Ok(()),
-            _ => Err(io::Error::other("another descriptor was the lowest")),
-        }
+        // Stays open from now on, over exec too.
+        let opened = open("/dev/null", OFlag::O_RDWR, Mode::empty())?.into_raw_fd();
+        if opened == number { Ok(()) } else { Err(io::Error::other("another descriptor was the lowest")) }
     })
 }
 

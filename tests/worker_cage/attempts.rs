@@ -86,11 +86,16 @@ fn files(place: &Place) -> Vec<Attempt> {
 /// The privileged process and the rest of the machine: not to be read, signalled or reached.
 fn the_outside(place: &Place) -> Vec<Attempt> {
     let of_parent = |name: &str| format!("/proc/{}/{name}", place.parent);
+    // Where there is Landlock, nothing is read of devices, terminals among them, and of the machine's settings.
+    let unread = place.landlock.then_some(Errno::EACCES);
     let address = SocketAddr::from_abstract_name(&place.name).unwrap();
     vec![
         ("its_parents_memory", Some(Errno::EACCES), io(File::open(of_parent("mem")))),
         ("its_parents_environment", Some(Errno::EACCES), io(fs::read(of_parent("environ")))),
         ("its_parents_descriptors", Some(Errno::EACCES), io(fs::read_link(of_parent("fd/0")))),
+        ("a_terminal", unread, io(File::open("/dev/tty").or_else(|_| File::open("/dev/ptmx")))),
+        ("a_device", unread, io(File::open("/dev/zero"))),
+        ("the_kernels_settings", unread, io(File::open("/sys/kernel/mm/transparent_hugepage/enabled"))),
         ("an_abstract_socket", Some(Errno::EPERM), io(UnixStream::connect_addr(&address))),
     ]
 }

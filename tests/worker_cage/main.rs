@@ -29,6 +29,8 @@ pub struct Place {
     pub port: u16,
     /// The parent.
     pub parent: i32,
+    /// Whether this kernel has Landlock.
+    pub landlock: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,8 +47,10 @@ fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     // The cage closes it, whoever owns it.
     std::mem::forget(other);
     let parent = nix::unistd::getppid();
+    let landlock = handfast::sys::landlock::version() > 0;
     // Before: the tests' own means are fine, so what fails afterwards fails because of the cage.
-    let place = Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw() };
+    let place =
+        Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw(), landlock };
     let log = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
     let possible = sandbox::Cage::possible();
     let cage = sandbox::enter(parent, &socket, log, Sockets::INTERNET).unwrap();
