@@ -69,7 +69,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     // Its threads.
-    libc::SYS_futex,
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_gettid,
@@ -212,6 +211,23 @@ const RULES: &[Rule] = &[
     Rule(libc::SYS_mmap, &[Test(low(2), libc::PROT_EXEC as u32, &[0])]),
     Rule(libc::SYS_mprotect, &[Test(low(2), libc::PROT_EXEC as u32, &[0])]),
     Rule(libc::SYS_clone, &[Test(low(0), !THREAD_FLAGS, &[0]), Test(low(0), THREAD, &[THREAD])]),
+    // Waiting for a thread and waking it. Not the operations that lend priority (PI): they take any thread's number.
+    Rule(
+        libc::SYS_futex,
+        &[Test(
+            low(1),
+            !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u32,
+            &[
+                libc::FUTEX_WAIT as u32,
+                libc::FUTEX_WAKE as u32,
+                libc::FUTEX_REQUEUE as u32,
+                libc::FUTEX_CMP_REQUEUE as u32,
+                libc::FUTEX_WAKE_OP as u32,
+                libc::FUTEX_WAIT_BITSET as u32,
+                libc::FUTEX_WAKE_BITSET as u32,
+            ],
+        )],
+    ),
     // A thread's name.
     Rule(libc::SYS_prctl, &[Test(low(0), ALL, &[libc::PR_SET_NAME as u32])]),
     // Its own limits, to be read.
