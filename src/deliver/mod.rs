@@ -178,17 +178,18 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
         (false, _) => "not swappable",
         (true, Swapping::Off) => "swappable, but swap is off",
         (true, Swapping::On) => "swappable, and swap is on",
+        (true, Swapping::Unknown) => "swappable, and whether swap is on cannot be seen",
     }
     .into()
 }
 
 /// The warning, if there is cause for one, or the refusal.
 fn judge_swap(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Option<String>> {
-    match (rule, swapping) {
+    let list = targets.join(", ");
+    match rule {
         _ if targets.is_empty() => Ok(None),
-        (_, Swapping::Off) => Ok(None),
-        (Swap::Warn, Swapping::On) => Ok(Some(swap::warning(&targets.join(", ")))),
-        (Swap::Refuse, Swapping::On) => Err(swap::refusal(&targets.join(", "))),
+        Swap::Warn => Ok(swapping.warning(&list)),
+        Swap::Refuse => swapping.refusal(&list).map_or(Ok(None), Err),
     }
 }
 
