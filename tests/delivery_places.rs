@@ -16,10 +16,15 @@ fn into(command: &'static str, path: &Path) -> Run {
 
 /// The set as it must be: the directory's line, then the file's owner, group and mode.
 fn set(directory: &str, links: &str, group: &str, file: &str) -> Vec<String> {
+    // What is made in a directory with the setgid bit has it, too.
+    let private = if directory.starts_with(['2', '3']) { "3755" } else { "1755" };
     vec![
         format!("./ {directory}"),
         format!("..data -> ..handfast_N {links}:{group}"),
+        format!("..handfast/ {private} {links}:{group}"),
+        format!("..handfast/lock 600 {links}:{group} "),
         format!("..handfast_N/ 755 {links}:{group}"),
+        format!("..handfast_N/..handfast 400 {links}:{group} "),
         format!("..handfast_N/db {file} mock-db"),
         format!("db -> ..data/db {links}:{group}"),
     ]
@@ -98,7 +103,10 @@ fn an_init_container_of_another_uid_makes_what_its_reader_can_follow() {
             [
                 "./ 3777 0:2000",
                 "..data -> ..handfast_N 1000:2000",
+                "..handfast/ 3755 1000:2000",
+                "..handfast/lock 600 1000:2000 ",
                 "..handfast_N/ 755 1000:2000",
+                "..handfast_N/..handfast 400 1000:2000 ",
                 &format!("..handfast_N/{name} 440 1000:2000 {text}"),
                 &format!("{name} 440 1000:2000 {text}"),
             ]
