@@ -21,6 +21,7 @@ mod powers;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
