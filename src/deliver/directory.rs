@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use super::acceptance::{self, Facts, Medium, OwnMount};
 use super::powers::{Power, Powers};
-use super::way::{Owned, Way};
+use super::way::{Owned, Reader, Way};
 use super::{access_lists, entries, mounts, refusal};
 use crate::error::{Error, Result, reason};
 
@@ -55,11 +55,11 @@ pub enum Place {
 }
 
 /// Opens the directory's parent, looks at the directory, and decides. Changes nothing.
-pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Survey> {
+pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Reader]) -> Result<Survey> {
     let (Some(parent_path), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(refusal(format!("cannot deliver files into `{}`: it has no name of its own", path.display())));
     };
-    let mut way = Way::walk(parent_path, powers.uid).map_err(|error| cannot_open(parent_path, error))?;
+    let mut way = Way::walk(parent_path, powers.uid, readers).map_err(|error| cannot_open(parent_path, error))?;
     let at = |error| cannot_open(path, error);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let handle = match openat(&way.end, name, flags, Mode::empty()) {
@@ -85,7 +85,9 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Surve
             if !facts.mount_point {
                 way.check(path, powers.uid)?;
             }
-            let place = Place::Accepted { handle, medium };
+            way.arrive(handle, name, Owned::of(&status));
+            way.check_readers(path)?;
+            let place = Place::Accepted { handle: way.end, medium };
             Ok(Survey { place, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
@@ -93,13 +95,14 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Surve
             let empty = entries::names(handle.as_fd()).is_ok_and(|names| names.is_empty());
             facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
             way.check(path, powers.uid)?;
+            way.check_readers(path)?;
             let place = Place::OwnMount { identity: (status.st_dev, status.st_ino) };
             Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
 }
 
-fn survey_missing(path: &Path, mut way: Way, name: &OsStr, own_mount: OwnMount, powers: &Powers) -> Result<Survey> {
+fn survey_missing(path: &Path, mut way: Way<'_>, name: &OsStr, own_mount: OwnMount, powers: &Powers) -> Result<Survey> {
     let at = |error| cannot_open(path, error);
     let status = fstat(&way.end).map_err(at)?;
     let mount = mounts::mount_of(way.end.as_fd())?;
@@ -115,6 +118,7 @@ fn survey_missing(path: &Path, mut way: Way, name: &OsStr, own_mount: OwnMount, 
     check_writable(path.parent().unwrap_or(path), &way.end, &status, powers)?;
     way.mind(name, Owned { uid: powers.uid, gid: powers.gid, mode: 0o755 }, powers.uid);
     way.check(path, powers.uid)?;
+    way.check_readers(path)?;
     let setgid_group = setgid_group(&status);
     let place = Place::Missing { parent: way.end, name: name.to_owned(), medium };
     Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group })

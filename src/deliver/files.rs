@@ -12,6 +12,7 @@ use super::lock::{self, Lock, Patience};
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, Wanted};
 use super::powers::{Power, Powers};
+use super::way::Reader;
 use super::{leftovers, refusal, swap};
 use crate::error::Result;
 use crate::plan::{Files, Plan, Purpose, Target};
@@ -51,7 +52,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
         Purpose::Run { .. } => OwnMount::Denied,
         Purpose::Init => OwnMount::Invisible,
     };
-    let survey = directory::survey(&files.directory, own_mount, powers)?;
+    let survey = directory::survey(&files.directory, own_mount, powers, &readers(plan))?;
     let names = names(protected_links(), &survey, powers, plan.isolation.uid);
     let reader = reader(plan);
     let mut accesses = BTreeMap::new();
@@ -75,6 +76,27 @@ fn reader(plan: &Plan) -> Option<Vec<u32>> {
         Purpose::Run { .. } => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
         Purpose::Init => None,
     }
+}
+
+/// Who shall read the files: the app, and each owner that a secret names, of whose groups nothing more is known.
+fn readers(plan: &Plan) -> Vec<Reader> {
+    const LET_IN: u64 = 1 << Power::DacOverride as u32 | 1 << Power::DacReadSearch as u32;
+    let mut readers = Vec::new();
+    for secret in &plan.secrets {
+        match secret.target {
+            Target::File { owner: None, .. } => readers.push(Reader {
+                uid: plan.isolation.uid,
+                groups: reader(plan),
+                is_let_in: plan.isolation.capabilities & LET_IN != 0,
+            }),
+            Target::File { owner: Some((uid, _)), .. } => {
+                readers.push(Reader { uid, groups: None, is_let_in: false });
+            }
+            Target::Descriptor(_) => {}
+        }
+    }
+    readers.dedup_by_key(|reader| reader.uid);
+    readers
 }
 
 /// In a sticky directory that all can write, the kernel lets a link be followed only by its owner, or when the directory's

@@ -1,5 +1,5 @@
 //! The way to the files directory, walked on descriptors: who could rename or remove what is on it, and so give the app another
-//! directory under the same path.
+//! directory under the same path; and whether who shall read the files can go it.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -20,14 +20,27 @@ use crate::error::Error;
 const MOST_LINKS: usize = 40;
 const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
+/// Who shall read files.
+pub struct Reader {
+    /// Its uid.
+    pub uid: u32,
+    /// All of its groups, where they are known.
+    pub groups: Option<Vec<u32>>,
+    /// Whether a capability lets it in everywhere.
+    pub is_let_in: bool,
+}
+
 /// A directory, opened, and the way to it.
-pub struct Way {
+pub struct Way<'r> {
     /// The directory.
     pub end: OwnedFd,
     path: PathBuf,
     owned: Owned,
     /// The first entry on the way that others could replace.
     weakness: Option<Weakness>,
+    readers: &'r [Reader],
+    /// The first directory that a reader cannot enter, and its uid.
+    barrier: Option<(u32, PathBuf, Owned)>,
 }
 
 /// Whose an entry is, and what others may do there.
@@ -55,26 +68,23 @@ struct Weakness {
     has_list: bool,
 }
 
-impl Way {
+impl<'r> Way<'r> {
     /// Walks to a directory as the kernel would, links included. `uid` is ours: what root and we can do is no weakness.
-    pub fn walk(path: &Path, uid: u32) -> nix::Result<Self> {
+    pub fn walk(path: &Path, uid: u32, readers: &'r [Reader]) -> nix::Result<Self> {
         let mut rest = Vec::new();
         push(&mut rest, path);
-        let mut way = Self::root()?;
+        let end = open("/", PLACE | OFlag::O_DIRECTORY, Mode::empty())?;
+        let owned = Owned::of(&fstat(&end)?);
+        let mut way = Self { end, path: PathBuf::from("/"), owned, weakness: None, readers, barrier: None };
+        way.enter();
         let mut links = 0;
         while let Some(name) = rest.pop() {
-            if name == "/" {
-                way = Self { weakness: way.weakness, ..Self::root()? };
-                continue;
-            }
+            let is_name = name != "/" && name != "..";
             let next = openat(&way.end, name.as_os_str(), PLACE | OFlag::O_NOFOLLOW, Mode::empty())?;
             let status = fstat(&next)?;
-            if name == ".." {
-                let path = way.path.parent().unwrap_or(&way.path).to_owned();
-                way = Self { end: next, path, owned: Owned::of(&status), weakness: way.weakness };
-                continue;
+            if is_name {
+                way.mind(&name, Owned::of(&status), uid);
             }
-            way.mind(&name, Owned::of(&status), uid);
             match kind(&status) {
                 SFlag::S_IFLNK => {
                     links += 1;
@@ -84,8 +94,8 @@ impl Way {
                     push(&mut rest, Path::new(&readlinkat(&next, "")?));
                 }
                 SFlag::S_IFDIR => {
-                    let path = way.path.join(&name);
-                    way = Self { end: next, path, owned: Owned::of(&status), weakness: way.weakness };
+                    let path = if is_name { way.path.join(&name) } else { above(&way.path, &name) };
+                    way.reach(next, path, Owned::of(&status));
                 }
                 _ => return Err(Errno::ENOTDIR),
             }
@@ -93,10 +103,40 @@ impl Way {
         Ok(way)
     }
 
-    fn root() -> nix::Result<Self> {
-        let end = open("/", PLACE | OFlag::O_DIRECTORY, Mode::empty())?;
-        let owned = Owned::of(&fstat(&end)?);
-        Ok(Self { end, path: PathBuf::from("/"), owned, weakness: None })
+    /// Goes on to a directory.
+    fn reach(&mut self, end: OwnedFd, path: PathBuf, owned: Owned) {
+        (self.end, self.path, self.owned) = (end, path, owned);
+        self.enter();
+    }
+
+    /// Goes on to the last directory of the way; what its mode says counts where the files are right in it.
+    pub fn arrive(&mut self, end: OwnedFd, name: &OsStr, owned: Owned) {
+        self.reach(end, self.path.join(name), owned);
+    }
+
+    /// Looks at who can enter the directory that the way has reached. An ACL may say otherwise than the mode.
+    fn enter(&mut self) {
+        let kept_out = self.readers.iter().find(|reader| !reader.may_enter(self.owned));
+        if self.barrier.is_none()
+            && let Some(reader) = kept_out
+            && !has_list(&self.end)
+        {
+            self.barrier = Some((reader.uid, self.path.clone(), self.owned));
+        }
+    }
+
+    /// The refusal of a directory at `path` whose files a reader could not reach.
+    pub fn check_readers(&self, path: &Path) -> Result<(), Error> {
+        let Some((reader, closed, Owned { uid, gid, mode })) = &self.barrier else { return Ok(()) };
+        let closed = closed.display();
+        Err(refusal(format!(
+            "cannot deliver files into `{}`: uid {reader}, who shall read them, cannot enter `{closed}`",
+            path.display()
+        ))
+        .hint(format!(
+            "`{closed}` belongs to {uid}:{gid}, with mode {mode:04o}: let uid {reader} in, or use another directory, such as \
+             `/run/secrets`"
+        )))
     }
 
     /// Looks at who could replace an entry of the directory that the way has reached.
@@ -106,12 +146,9 @@ impl Way {
             && !is_read_only(&self.end)
         {
             self.weakness = Some(match weak {
-                Weak::Directory => Weakness {
-                    path: self.path.clone(),
-                    owned: self.owned,
-                    has_list: open_directory(self.end.as_fd(), OsStr::new("."))
-                        .is_ok_and(|opened| access_lists::has_one(opened.as_fd()).unwrap_or(false)),
-                },
+                Weak::Directory => {
+                    Weakness { path: self.path.clone(), owned: self.owned, has_list: has_list(&self.end) }
+                }
                 Weak::Entry => Weakness { path: self.path.join(name), owned: entry, has_list: false },
             });
         }
@@ -136,6 +173,19 @@ impl Way {
     }
 }
 
+impl Reader {
+    fn may_enter(&self, directory: Owned) -> bool {
+        let may = |bits: u32| directory.mode & bits != 0;
+        match &self.groups {
+            _ if self.is_let_in => true,
+            _ if directory.uid == self.uid => may(0o100),
+            Some(groups) if groups.contains(&directory.gid) => may(0o010),
+            Some(_) => may(0o001),
+            None => may(0o011),
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Weak {
     /// Others write the directory.
@@ -156,6 +206,17 @@ fn weak(directory: Owned, entry: Owned, uid: u32) -> Option<Weak> {
         (true, true) if trusted(entry.uid) => None,
         (true, true) => Some(Weak::Entry),
     }
+}
+
+fn has_list(directory: &OwnedFd) -> bool {
+    open_directory(directory.as_fd(), OsStr::new("."))
+        .is_ok_and(|opened| access_lists::has_one(opened.as_fd()).unwrap_or(false))
+}
+
+/// Where `/` or `..` leads.
+fn above(path: &Path, name: &OsStr) -> PathBuf {
+    let above = if name == ".." { path.parent() } else { None };
+    above.unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Nobody replaces what is on a mount that cannot be written.
@@ -195,6 +256,20 @@ mod tests {
     }
 
     #[test]
+    fn who_enters_is_told_by_owner_groups_and_mode() {
+        let directory = |mode| Owned { uid: 5, gid: 50, mode };
+        let enters = |uid, groups: Option<&[u32]>, mode| {
+            Reader { uid, groups: groups.map(<[u32]>::to_vec), is_let_in: false }.may_enter(directory(mode))
+        };
+        assert!(enters(5, Some(&[]), 0o700) && !enters(5, Some(&[50]), 0o077));
+        assert!(enters(6, Some(&[1, 50]), 0o710) && !enters(6, Some(&[50]), 0o701));
+        assert!(enters(6, Some(&[1]), 0o701) && !enters(6, Some(&[1]), 0o750));
+        // An init container's app may be in any group.
+        assert!(enters(6, None, 0o710) && enters(6, None, 0o701) && !enters(6, None, 0o700));
+        assert!(Reader { uid: 6, groups: None, is_let_in: true }.may_enter(directory(0)));
+    }
+
+    #[test]
     fn a_way_leads_where_the_kernels_leads() {
         let place = std::env::temp_dir().join(format!("handfast-way-{}", std::process::id()));
         std::fs::create_dir_all(place.join("a/b")).unwrap();
@@ -203,12 +278,12 @@ mod tests {
         std::os::unix::fs::symlink("loop", place.join("loop")).unwrap();
         std::fs::write(place.join("file"), "").unwrap();
         for path in ["", "a", "a/b", "a/link/b", "absolute/b/../link", "a/../../.."] {
-            let way = Way::walk(&place.join(path), 0).unwrap();
+            let way = Way::walk(&place.join(path), 0, &[]).unwrap();
             let (found, expected) = (fstat(&way.end).unwrap(), nix::sys::stat::stat(&place.join(path)).unwrap());
             assert_eq!((found.st_dev, found.st_ino), (expected.st_dev, expected.st_ino), "{path}");
             assert_eq!(way.path, place.join(path).canonicalize().unwrap());
         }
-        let error = |path: &str| Way::walk(&place.join(path), 0).map(drop).unwrap_err();
+        let error = |path: &str| Way::walk(&place.join(path), 0, &[]).map(drop).unwrap_err();
         assert_eq!((error("loop/x"), error("none"), error("file/x")), (Errno::ELOOP, Errno::ENOENT, Errno::ENOTDIR));
         std::fs::remove_dir_all(&place).unwrap();
     }
