@@ -37,9 +37,11 @@ pub fn run(
         let start = start?;
         lockdown::refuse_impossible(&start.plan.isolation, &found)?;
         let program = launch::resolve(start.plan.command(), start.plan.path(), &start.plan.isolation)?;
-        let (plan, handover) = start.fetch_and_deliver(undo, |plan| lockdown::begin(&plan.isolation, &mut found))?;
+        let (plan, mut handover) =
+            start.fetch_and_deliver(undo, |plan| lockdown::begin(&plan.isolation, &mut found))?;
         let prepared =
             launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
+        handover.keep_turn();
         let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
         Err(launch::exec(locked, &prepared, &ENDING))
     })
@@ -86,7 +88,7 @@ impl Start {
             deliver::make_ready(&mut destination, &plan)
         })?;
         watch.signal(Phase::Deliver)?;
-        let handover = deliver::deliver(destination, &plan, arrived)?;
+        let handover = deliver::deliver(destination, &plan, arrived, &|| watch.signal(Phase::Deliver))?;
         umask(mask);
         Ok((plan, handover))
     }

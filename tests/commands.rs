@@ -126,6 +126,23 @@ fn install_leaves_nothing_where_it_fails() {
 }
 
 #[test]
+fn install_removes_nothing_that_it_did_not_make() {
+    let directory = Directory::new();
+    let target = directory.path().join("handfast");
+    // What an earlier version would have called its own: the shell's process becomes handfast.
+    let script = format!("echo theirs >{}/.handfast.$$; exec \"$@\"", directory.text());
+    let install = |limit: &[&str]| {
+        let through = ["sh", "-c", &script, "sh"];
+        Run::command("install").confine(limit).arg(&target).through(&through).start().code
+    };
+    assert_eq!([install(&[]), install(&["--rlimit", "FSIZE=1000", "--ignore", "XFSZ"])], [0, 73]);
+    let theirs = |name: &String| fs::read_to_string(directory.path().join(name)).is_ok_and(|text| text == "theirs\n");
+    let names = directory.names();
+    assert_eq!(names.iter().filter(|name| theirs(name)).count(), 2, "{names:?}");
+    assert_eq!((names.len(), names.last().map(String::as_str)), (3, Some("handfast")), "{names:?}");
+}
+
+#[test]
 fn a_full_or_closed_stdout_is_told() {
     for arguments in [&["schema"][..], &["--help"], &["man"], &["completions", "bash"], &["check"]] {
         let full = File::options().write(true).open("/dev/full").expect("Linux has it");

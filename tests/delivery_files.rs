@@ -27,7 +27,10 @@ fn the_layout_is_kubelets() {
         [
             "./ 755 0:0",
             "..data -> ..handfast_N 0:0",
+            "..handfast/ 1755 0:0",
+            "..handfast/lock 600 0:0 ",
             "..handfast_N/ 755 0:0",
+            "..handfast_N/..handfast 400 0:0 ",
             "..handfast_N/a 400 1000:1001 mock-a",
             "..handfast_N/b 400 1000:1001 mock-b",
             "a -> ..data/a 0:0",
@@ -50,6 +53,7 @@ fn each_secret_may_have_an_owner_and_a_mode() {
     assert_eq!(
         files,
         [
+            "..handfast_N/..handfast 400 0:2000 ",
             "..handfast_N/a 440 1000:2000 mock-a",
             "..handfast_N/b 404 1000:2000 mock-b",
             "..handfast_N/d 444 7:8 mock-d",
@@ -78,7 +82,7 @@ fn every_field_is_a_file_of_its_own() {
             assert!(lines.contains(&format!("{file} -> ..data/{file} 0:0")), "{lines:?}");
         }
     }
-    assert_eq!(lines.len(), 3 + 16);
+    assert_eq!(lines.len(), 6 + 16);
 }
 
 #[test]
@@ -97,7 +101,10 @@ fn a_second_start_replaces_the_whole_set_and_nothing_else() {
         [
             "./ 755 0:0",
             "..data -> ..handfast_N 0:0",
+            "..handfast/ 1755 0:0",
+            "..handfast/lock 600 0:0 ",
             "..handfast_N/ 755 0:0",
+            "..handfast_N/..handfast 400 0:0 ",
             "..handfast_N/b 400 1000:1001 new",
             "..handfast_N/d 400 1000:1001 ",
             "b -> ..data/b 0:0",

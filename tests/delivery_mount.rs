@@ -122,3 +122,50 @@ fn what_can_be_swapped_out_is_said_or_refused() {
     let outcome = into(&swappable).config(refuse).confine(&["--bind", &off]).start();
     outcome.never_says(said).ran();
 }
+
+#[test]
+fn where_the_list_of_swap_areas_cannot_be_read_swap_is_not_ruled_out() {
+    needs_root!();
+    let machine = Directory::new();
+    let empty = machine.write("empty", "");
+    let (swappable, kept) = (Directory::tmpfs("mode=755"), Directory::tmpfs("mode=755,noswap"));
+    let said = "can be swapped out to disk, and swap cannot be ruled out: `/proc/swaps` cannot be read";
+    let refuse = "[files]\nswap = \"refuse\"\n";
+    let covered = format!("{}:/proc/swaps", empty.display());
+    // A procfs that shows processes alone, and a list that an engine has covered.
+    for state in [
+        ["--mountns", "--setup", "mount -t proc -o subset=pid proc /proc", "--tmpfs", "/sys/fs/cgroup"],
+        ["--mountns", "--bind", &covered, "--tmpfs", "/sys/fs/cgroup"],
+    ] {
+        let run = |directory: &Directory| into(directory).confine(&state);
+        let outcome = run(&swappable).start();
+        outcome.says(&format!("warn: `{}` {said}", swappable.text())).ran();
+        let refused = run(&swappable).config(refuse).start();
+        refused.refused(73, said);
+        refused.says("hint: use a tmpfs mounted with `noswap`");
+        run(&kept).config(refuse).start().never_says("swap").ran();
+        let check = Run::command("check").config(refuse).args(["--secret", "db=mock:db", "--dir", swappable.text()]);
+        assert_eq!(check.confine(&state).start().code, 73);
+    }
+}
+
+#[test]
+fn a_proc_that_is_no_procfs_is_not_believed() {
+    needs_root!();
+    let (disk, machine) = (Directory::on_disk(), Directory::new());
+    // A table of mounts that calls the disk a tmpfs, with the numbers of the true one.
+    let fake = format!(
+        "cp /proc/self/mountinfo {0}/true; mount -t tmpfs fake /proc; mkdir -p /proc/thread-self /proc/self/task/1 /proc/self/fd
+         sed 's/ - [^ ]* / - tmpfs /' {0}/true >/proc/thread-self/mountinfo; cp /proc/thread-self/mountinfo /proc/self/
+         mkdir -p /proc/sys/fs; echo 0 >/proc/sys/fs/protected_symlinks; echo Filename >/proc/swaps",
+        machine.text()
+    );
+    let volume = Directory::tmpfs("mode=755");
+    for directory in [&disk, &volume] {
+        let init = Run::command("init").args(["--secret", "db=mock:db", "--dir", directory.text(), "-u", "1000:1000"]);
+        let outcome = init.confine(&["--mountns", "--setup", &fake]).start();
+        outcome.refused(73, "cannot read `/proc/thread-self/mountinfo`: it is not on procfs");
+        outcome.says("hint: mount procfs on /proc");
+        assert!(directory.names().is_empty());
+    }
+}

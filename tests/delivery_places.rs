@@ -16,10 +16,15 @@ fn into(command: &'static str, path: &Path) -> Run {
 
 /// The set as it must be: the directory's line, then the file's owner, group and mode.
 fn set(directory: &str, links: &str, group: &str, file: &str) -> Vec<String> {
+    // What is made in a directory with the setgid bit has it, too.
+    let private = if directory.starts_with(['2', '3']) { "3755" } else { "1755" };
     vec![
         format!("./ {directory}"),
         format!("..data -> ..handfast_N {links}:{group}"),
+        format!("..handfast/ {private} {links}:{group}"),
+        format!("..handfast/lock 600 {links}:{group} "),
         format!("..handfast_N/ 755 {links}:{group}"),
+        format!("..handfast_N/..handfast 400 {links}:{group} "),
         format!("..handfast_N/db {file} mock-db"),
         format!("db -> ..data/db {links}:{group}"),
     ]
@@ -98,7 +103,10 @@ fn an_init_container_of_another_uid_makes_what_its_reader_can_follow() {
             [
                 "./ 3777 0:2000",
                 "..data -> ..handfast_N 1000:2000",
+                "..handfast/ 3755 1000:2000",
+                "..handfast/lock 600 1000:2000 ",
                 "..handfast_N/ 755 1000:2000",
+                "..handfast_N/..handfast 400 1000:2000 ",
                 &format!("..handfast_N/{name} 440 1000:2000 {text}"),
                 &format!("{name} 440 1000:2000 {text}"),
             ]
@@ -218,4 +226,47 @@ fn read_only_and_links_are_refused() {
     let below = real.path().join("below");
     fs::create_dir(&below).expect("it is ours");
     app_reads(&into("run", &link.join("below")).start());
+}
+
+#[test]
+fn a_directory_that_its_reader_cannot_enter_is_73_before_the_fetch() {
+    needs_root!();
+    let volume = Directory::tmpfs("mode=755");
+    let closed = volume.path().join("closed");
+    fs::create_dir_all(closed.join("set")).expect("it is ours");
+    let chmod = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).expect("it is ours");
+    let disk = Directory::on_disk();
+    fs::create_dir_all(disk.path().join("closed/set")).expect("it is ours");
+    fs::set_permissions(disk.path().join("closed"), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let late = "[providers.mock]\nlatency = \"30s\"\n";
+    let refused = |run: Run, uid: u32, directory: &Path| {
+        let outcome = run.config(late).start();
+        let text = format!("uid {uid}, who shall read them, cannot enter `{}`", directory.display());
+        outcome.refused(73, &text);
+        assert!(outcome.elapsed < std::time::Duration::from_secs(10), "before the fetch: {outcome:?}");
+    };
+    chmod(0o700);
+    refused(into("run", &closed.join("set")), 65532, &closed);
+    refused(into("init", &closed.join("set")).args(["-u", "1000"]), 1000, &closed);
+    refused(into("run", &closed), 65532, &closed);
+    refused(into("run", &closed.join("new")), 65532, &closed);
+    // Also where the files would be on a tmpfs of handfast's own.
+    refused(into("run", &disk.path().join("closed/set")), 65532, &disk.path().join("closed"));
+    // An owner that a secret names is a reader too.
+    let owner = "[secrets.db]\nfrom = \"mock:db\"\nowner = \"7:8\"\n";
+    let other = Run::new().config(owner).args(["-u", "0:0"]).config("[app]\nallow_root = true\n");
+    refused(other.arg("--dir").arg(closed.join("set")), 7, &closed);
+    // In a group that may, with a capability that may, or by an ACL.
+    chmod(0o710);
+    std::os::unix::fs::chown(&closed, None, Some(1001)).expect("this is root");
+    refused(into("run", &closed.join("set")).args(["-u", "1000:1000"]), 1000, &closed);
+    app_reads(&into("run", &closed.join("set")).args(["-u", "1000:1001"]).start());
+    assert_eq!(into("init", &closed.join("set")).args(["-u", "1000:1000"]).start().code, 0, "its groups are not known");
+    chmod(0o700);
+    let keeps = "[app]\nuser = \"1000:1000\"\nkeep_capabilities = [\"DAC_READ_SEARCH\"]\n";
+    into("run", &closed.join("set")).config(keeps).start().ran();
+    chmod(0o755);
+    support::others::allow(&closed, support::others::ACCESS, 1000, 5);
+    chmod(0o750);
+    app_reads(&into("run", &closed.join("set")).args(["-u", "1000:1000"]).start());
 }

@@ -140,6 +140,41 @@ fn the_worker_is_forked_while_there_is_one_thread_that_nobody_can_read() {
 }
 
 #[test]
+fn no_change_of_credentials_makes_the_privileged_process_readable() {
+    needs_root!();
+    needs_program!("strace");
+    let target = Directory::in_memory();
+    let config = format!(
+        "[app]\nuser = \"1234:4321\"\n[files]\ndir = \"{}\"\n[secrets.a]\nfrom = \"mock:a\"\n\
+         [secrets.b]\nfrom = \"mock:b\"\nfd = \"auto\"\n[secrets.c]\nfrom = \"mock:c\"\nfd = \"auto\"\n",
+        target.text()
+    );
+    // Without CHOWN files too are made with the app's group for a moment.
+    let (outcome, trace) = Trace::of(Run::new().config(&config).confine(&["--caps", "SETGID,SETUID,SETPCAP"]));
+    outcome.ran();
+    let calls: Vec<&Call> = trace.privileged().collect();
+    let (mut group, mut changes) = ("0", 0);
+    for (at, call) in calls.iter().enumerate() {
+        let is_change = match call.name.as_str() {
+            // An invalid id only asks.
+            "setfsgid" if call.arguments == "-1" => false,
+            "setfsgid" => std::mem::replace(&mut group, &call.arguments) != call.arguments,
+            // The ids change one after the other.
+            "setresuid" => call.succeeded(),
+            _ => false,
+        };
+        if is_change {
+            changes += 1;
+            let after = [calls[at + 1], calls[at + 2]].map(|call| (call.arguments.as_str(), call.succeeded()));
+            assert_eq!(after[0], ("PR_SET_DUMPABLE, SUID_DUMP_DISABLE", true), "{call:?}");
+            assert_eq!(after[1], ("PR_GET_DUMPABLE", true), "{call:?}");
+            assert!(calls[at + 2].result.starts_with("0 "), "{:?}", calls[at + 2]);
+        }
+    }
+    assert!(changes >= 7, "memfds twice, a file, and the app's uid: {changes}");
+}
+
+#[test]
 fn the_worker_is_reaped_before_anything_is_delivered() {
     needs_root!();
     needs_program!("strace");

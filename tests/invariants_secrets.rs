@@ -88,7 +88,9 @@ impl Scene {
     fn delivered(&self) -> Vec<PathBuf> {
         let data = self.target.path().join("..data");
         let entries = fs::read_dir(fs::canonicalize(data).unwrap_or_default()).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| !path.is_symlink()).collect()
+        // Besides the file that marks the directory as handfast's.
+        let is_value = |path: &PathBuf| !path.is_symlink() && !path.ends_with("..handfast");
+        entries.map(|entry| entry.path()).filter(is_value).collect()
     }
 
     /// Everything that the start wrote or left, but for what it was to deliver and where that came from.

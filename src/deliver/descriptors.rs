@@ -25,9 +25,11 @@ const NAME: &str = "secret";
 /// `MFD_NOEXEC_SEAL` (6.3), which nix does not name; the seal that it sets is `F_SEAL_EXEC`.
 const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
-/// What delivery itself opens at the same time, at most: the files directory's list, a generation, a file and one of /proc, or a memfd
-/// and what it is read by.
+/// What delivery itself opens at the same time, at most: a memfd, what it is read by, and what is read of /proc, with one to spare.
 const SPARE: usize = 4;
+/// The same with files: the directory that only we write, its lock, a generation, and an older one with its list, or a memfd and what it
+/// is read by.
+const SPARE_WITH_FILES: usize = 5;
 const MODE: u32 = 0o440;
 const READER: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC);
 
@@ -112,15 +114,16 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
 }
 
 /// Makes sure that delivery has descriptors to work with, the worker's socket and its log, which will be closed by then, among them.
-pub fn check_spare() -> Result<()> {
+pub fn check_spare(with_files: bool) -> Result<()> {
     const OF_THE_WORKER: usize = 2;
-    let mut spare = Vec::with_capacity(SPARE);
-    for taken in OF_THE_WORKER..SPARE {
+    let needed = if with_files { SPARE_WITH_FILES } else { SPARE };
+    let mut spare = Vec::with_capacity(needed);
+    for taken in OF_THE_WORKER..needed {
         match sys::fs::duplicate_from(std::io::stderr().as_fd(), 3) {
             Ok(descriptor) => spare.push(descriptor),
             Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {
                 let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
-                return Err(too_many(limit + (SPARE - taken) as u64, limit));
+                return Err(too_many(limit + (needed - taken) as u64, limit));
             }
             Err(error) => return Err(resource(format!("cannot open a descriptor: {}", reason(error)))),
         }

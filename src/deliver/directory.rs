@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, major, minor, mkdirat, umask};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::acceptance::{self, Facts, Medium, OwnMount};
 use super::powers::{Power, Powers};
-use super::{entries, mounts, refusal};
+use super::way::{Owned, Reader, Way};
+use super::{access_lists, entries, mounts, refusal};
 use crate::error::{Error, Result, reason};
 
 /// The files directory before the fetch.
@@ -54,19 +55,20 @@ pub enum Place {
 }
 
 /// Opens the directory's parent, looks at the directory, and decides. Changes nothing.
-pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Survey> {
+pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Reader]) -> Result<Survey> {
     let (Some(parent_path), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(refusal(format!("cannot deliver files into `{}`: it has no name of its own", path.display())));
     };
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let parent = open(parent_path, flags, Mode::empty()).map_err(|error| cannot_open(parent_path, error))?;
+    let mut way = Way::walk(parent_path, powers.uid, readers).map_err(|error| cannot_open(parent_path, error))?;
     let at = |error| cannot_open(path, error);
-    let handle = match openat(&parent, name, flags | OFlag::O_NOFOLLOW, Mode::empty()) {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let handle = match openat(&way.end, name, flags, Mode::empty()) {
         Ok(handle) => handle,
-        Err(Errno::ENOENT) => return survey_missing(path, parent, name, own_mount, powers),
-        Err(error) => return Err(explain_open(path, &parent, name, error)),
+        Err(Errno::ENOENT) => return survey_missing(path, way, name, own_mount, powers),
+        Err(error) => return Err(explain_open(path, &way.end, name, error)),
     };
     let status = fstat(&handle).map_err(at)?;
+    way.mind(name, Owned::of(&status), powers.uid);
     let mount = mounts::mount_of(handle.as_fd())?;
     let facts = Facts {
         path,
@@ -74,29 +76,37 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers) -> Result<Surve
         mode: status.st_mode & 0o7777,
         medium: Medium::of(&mount, fstatfs(&handle).map_err(at)?.filesystem_type(), device(&status)),
         mount: &mount,
-        mount_point: mount.id != mounts::mount_id(parent.as_fd())?,
+        mount_point: mount.id != mounts::mount_id(way.end.as_fd())?,
     };
     match facts.accept(powers.uid) {
         Ok(medium) => {
             check_writable(path, &handle, &status, powers)?;
-            let place = Place::Accepted { handle, medium };
+            // A mount point's place is the matter of whoever mounted it.
+            if !facts.mount_point {
+                way.check(path, powers.uid)?;
+            }
+            way.arrive(handle, name, Owned::of(&status));
+            way.check_readers(path)?;
+            let place = Place::Accepted { handle: way.end, medium };
             Ok(Survey { place, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
             // Only the listing can tell whether something would be covered; one that cannot be read might be anything.
             let empty = entries::names(handle.as_fd()).is_ok_and(|names| names.is_empty());
             facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
+            way.check(path, powers.uid)?;
+            way.check_readers(path)?;
             let place = Place::OwnMount { identity: (status.st_dev, status.st_ino) };
             Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
 }
 
-fn survey_missing(path: &Path, parent: OwnedFd, name: &OsStr, own_mount: OwnMount, powers: &Powers) -> Result<Survey> {
+fn survey_missing(path: &Path, mut way: Way<'_>, name: &OsStr, own_mount: OwnMount, powers: &Powers) -> Result<Survey> {
     let at = |error| cannot_open(path, error);
-    let status = fstat(&parent).map_err(at)?;
-    let mount = mounts::mount_of(parent.as_fd())?;
-    let magic = fstatfs(&parent).map_err(at)?.filesystem_type();
+    let status = fstat(&way.end).map_err(at)?;
+    let mount = mounts::mount_of(way.end.as_fd())?;
+    let magic = fstatfs(&way.end).map_err(at)?.filesystem_type();
     let Some(medium) = Medium::of(&mount, magic, device(&status)) else {
         let why = format!("it does not exist, and would be on {}, not on a tmpfs", mount.filesystem);
         let more = (own_mount == OwnMount::Possible).then_some("a tmpfs of handfast's own needs it to be there, empty");
@@ -105,26 +115,37 @@ fn survey_missing(path: &Path, parent: OwnedFd, name: &OsStr, own_mount: OwnMoun
     if mount.read_only {
         return Err(refuse(path, "it does not exist, and the tmpfs that it would be in is read-only", None));
     }
-    check_writable(path.parent().unwrap_or(path), &parent, &status, powers)?;
+    check_writable(path.parent().unwrap_or(path), &way.end, &status, powers)?;
+    way.mind(name, Owned { uid: powers.uid, gid: powers.gid, mode: 0o755 }, powers.uid);
+    way.check(path, powers.uid)?;
+    way.check_readers(path)?;
     let setgid_group = setgid_group(&status);
-    let place = Place::Missing { parent, name: name.to_owned(), medium };
+    let place = Place::Missing { parent: way.end, name: name.to_owned(), medium };
     Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group })
 }
 
-/// Makes the directory that a survey found missing.
+/// Makes the directory that a survey found missing. Nobody but root and us can put another in its place: the survey has looked.
 pub fn create(path: &Path, parent: &OwnedFd, name: &OsStr, powers: &Powers) -> Result<()> {
     let at = |error| refusal(format!("cannot create `{}`: {}", path.display(), reason(error)));
-    match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
+    // With the mode at once that the app needs to enter: an end between two steps leaves nothing that the next start would take for
+    // another's decision.
+    let mask = umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    let made = mkdirat(parent, name, Mode::from_bits_truncate(0o755));
+    umask(mask);
+    match made {
         Ok(()) => {}
         // Someone was faster: the survey that follows judges what is there now.
         Err(Errno::EEXIST) => return Ok(()),
         Err(error) => return Err(at(error)),
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let handle = openat(parent, name, flags, Mode::empty()).map_err(at)?;
+    let handle = entries::open_directory(parent.as_fd(), name).map_err(at)?;
     let made = fstat(&handle).map_err(at)?;
-    // The umask may have taken from the mode what the app needs to enter.
-    if made.st_uid == powers.uid && made.st_mode & 0o777 != 0o755 {
+    if made.st_uid != powers.uid || !entries::names(handle.as_fd()).map_err(at)?.is_empty() {
+        return Err(refusal(format!("cannot create `{}`: it was replaced at once", path.display())));
+    }
+    // The parent's default ACL may have given others more, and the rest less.
+    let had_list = access_lists::strip(handle.as_fd()).map_err(at)?;
+    if had_list || made.st_mode & 0o777 != 0o755 {
         fchmod(&handle, Mode::from_bits_truncate(made.st_mode & 0o7000 | 0o755)).map_err(at)?;
     }
     Ok(())

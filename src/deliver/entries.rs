@@ -1,8 +1,9 @@
 //! What is in the files directory: told apart by shape into what handfast made and what others made.
 //!
-//! Ours are: directories called `..handfast_…` (generations), `..data` as a link to one, and `NAME` as a link to exactly
-//! `..data/NAME`, or as a hard link to a generation's `NAME`. Any uid can plant such shapes, so they are only ever replaced
-//! or removed, never read or followed.
+//! Ours are: generations, which are directories called `..handfast_…` that belong to our uid, that nobody else can write, and that
+//! hold the file `..handfast`; `..data` as a link to a directory of such a name, `NAME` as a link to exactly `..data/NAME`, or as a
+//! hard link to the `NAME` of a generation of ours. Any uid can plant such links, which hold nothing: they are only ever replaced or
+//! removed, never read or followed. No other uid can make a generation of ours, or turn a directory of ours into one.
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr, OsString};
@@ -12,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 use super::powers::{Power, Powers};
 use crate::error::{Error, Result, reason};
@@ -21,6 +22,8 @@ use crate::error::{Error, Result, reason};
 pub const DATA: &str = "..data";
 /// What a generation's name begins with.
 pub const GENERATION: &str = "..handfast_";
+/// The file that is made first in a generation, and removed last.
+pub const MARK: &str = "..handfast";
 
 /// What stands at a name that we need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +32,16 @@ pub enum Found {
     Nothing,
     /// Our link, with the right target and owner.
     Right,
-    /// Something shaped as ours that must be replaced.
+    /// Ours, or a link of our shape, that must be replaced.
     Stale,
+}
+
+/// What stands at each name that we need.
+pub struct Examined {
+    /// At `..data`.
+    pub data: Found,
+    /// At the others, in their order.
+    pub names: Vec<Found>,
 }
 
 /// How a name in the directory leads to its file in the current set.
@@ -59,11 +70,10 @@ pub struct Directory<'a> {
 
 impl Directory<'_> {
     /// Looks at `..data`, then at each name; refuses where another's entry is in the way.
-    pub fn examine<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<Vec<Found>> {
-        let directory = nix::sys::stat::fstat(self.handle).map_err(|error| self.cannot_look(".", error))?;
-        self.examine_one(&directory, DATA, |target| is_generation(target.as_bytes()))?;
-        let one = |name| self.examine_one(&directory, name, |target| target.as_bytes() == link_target(name).as_bytes());
-        names.map(one).collect()
+    pub fn examine<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<Examined> {
+        let directory = fstat(self.handle).map_err(|error| self.cannot_look(".", error))?;
+        let one = |name: &str| self.examine_one(&directory, name, |target| is_link_of(OsStr::new(name), target));
+        Ok(Examined { data: one(DATA)?, names: names.map(one).collect::<Result<_>>()? })
     }
 
     fn examine_one(&self, directory: &FileStat, name: &str, ours: impl Fn(&OsStr) -> bool) -> Result<Found> {
@@ -84,21 +94,28 @@ impl Directory<'_> {
         Ok(Found::Stale)
     }
 
-    /// Whether an entry is a hard link to the file of that name in a generation.
-    pub fn is_hard_link(&self, name: &OsStr, status: &FileStat) -> bool {
+    /// Whether the entry `at` of an opened directory is one of ours for a name in this one: a link of our shape, or a hard link to
+    /// the file of that name in a generation of ours.
+    pub fn is_ours(&self, name: &OsStr, (holder, at): (BorrowedFd<'_>, &OsStr)) -> bool {
+        let Ok(status) = fstatat(holder, at, AtFlags::AT_SYMLINK_NOFOLLOW) else { return false };
+        match kind(&status) {
+            SFlag::S_IFLNK => readlinkat(holder, at).is_ok_and(|target| is_link_of(name, &target)),
+            _ => self.is_hard_link(name, &status),
+        }
+    }
+
+    fn is_hard_link(&self, name: &OsStr, status: &FileStat) -> bool {
         if kind(status) != SFlag::S_IFREG || status.st_nlink < 2 {
             return false;
         }
         let same = |generation: &OsString| {
-            let handle = open_directory(self.handle, generation)?;
-            let file = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-            nix::Result::Ok((file.st_dev, file.st_ino) == (status.st_dev, status.st_ino))
+            let handle = open_generation(self.handle, generation, self.powers).ok()??;
+            let file = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+            Some((file.st_dev, file.st_ino) == (status.st_dev, status.st_ino))
         };
         let generations = names(self.handle).unwrap_or_default();
-        generations
-            .iter()
-            .filter(|name| is_generation(name.as_bytes()))
-            .any(|generation| same(generation).unwrap_or(false))
+        let mut generations = generations.iter().filter(|name| is_generation(name.as_bytes()));
+        generations.any(|generation| same(generation).unwrap_or(false))
     }
 
     fn cannot_look(&self, name: &str, error: Errno) -> Error {
@@ -117,6 +134,14 @@ pub fn link_target(name: &str) -> String {
     format!("{DATA}/{name}")
 }
 
+/// Whether a link of this name leads where ours does: `..data` to a generation, any other into `..data`.
+fn is_link_of(name: &OsStr, target: &OsStr) -> bool {
+    if name == DATA {
+        return is_generation(target.as_bytes());
+    }
+    target.as_bytes().strip_prefix(DATA.as_bytes()).and_then(|rest| rest.strip_prefix(b"/")) == Some(name.as_bytes())
+}
+
 /// Whether a name is a generation's.
 pub fn is_generation(name: &[u8]) -> bool {
     name.starts_with(GENERATION.as_bytes()) && !name.contains(&b'/')
@@ -133,12 +158,27 @@ pub fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Ow
     openat(directory, name, flags, Mode::empty())
 }
 
+/// Opens a generation of ours, by a name that may be anything's. `None` where it is not ours.
+pub fn open_generation(directory: BorrowedFd<'_>, name: &OsStr, powers: &Powers) -> nix::Result<Option<OwnedFd>> {
+    // Looked at before it is opened: to open what is another's could have effects of its own.
+    let ours = |status: FileStat| {
+        kind(&status) == SFlag::S_IFDIR && status.st_uid == powers.uid && status.st_mode & 0o022 == 0
+    };
+    if !ours(fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?) {
+        return Ok(None);
+    }
+    let handle = open_directory(directory, name)?;
+    let marked = fstatat(&handle, MARK, AtFlags::AT_SYMLINK_NOFOLLOW)
+        .is_ok_and(|mark| kind(&mark) == SFlag::S_IFREG && mark.st_uid == powers.uid);
+    Ok((ours(fstat(&handle)?) && marked).then_some(handle))
+}
+
 /// The names in an opened directory.
 pub fn names(directory: BorrowedFd<'_>) -> nix::Result<Vec<OsString>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut list = Dir::openat(directory.as_fd(), ".", flags, Mode::empty())?;
+    let list = Dir::openat(directory.as_fd(), ".", flags, Mode::empty())?;
     let name = |entry: nix::dir::Entry| CString::from(entry.file_name()).into_bytes();
-    list.iter()
+    list.into_iter()
         .map(|entry| entry.map(|entry| OsString::from_vec(name(entry))))
         .filter(|name| !matches!(name.as_ref().map(|name| name.as_bytes()), Ok(b"." | b"..")))
         .collect()

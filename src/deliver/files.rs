@@ -8,12 +8,17 @@ use super::acceptance::{Medium, OwnMount};
 use super::directory::{self, Place, Survey};
 use super::entries::{Directory, Names};
 use super::generation::{Generation, NewFile};
+use super::lock::{self, Lock, Patience};
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, Wanted};
 use super::powers::{Power, Powers};
-use super::{refusal, swap};
+use super::way::Reader;
+use super::{leftovers, refusal, swap};
 use crate::error::Result;
 use crate::plan::{Files, Plan, Purpose, Target};
+
+/// How often a directory that is not as it should be is looked at again.
+const HASTY_LOOKS: usize = 2;
 
 /// What was decided about the files.
 pub struct Assessment {
@@ -47,7 +52,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
         Purpose::Run { .. } => OwnMount::Denied,
         Purpose::Init => OwnMount::Invisible,
     };
-    let survey = directory::survey(&files.directory, own_mount, powers)?;
+    let survey = directory::survey(&files.directory, own_mount, powers, &readers(plan))?;
     let names = names(protected_links(), &survey, powers, plan.isolation.uid);
     let reader = reader(plan);
     let mut accesses = BTreeMap::new();
@@ -71,6 +76,27 @@ fn reader(plan: &Plan) -> Option<Vec<u32>> {
         Purpose::Run { .. } => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
         Purpose::Init => None,
     }
+}
+
+/// Who shall read the files: the app, and each owner that a secret names, of whose groups nothing more is known.
+fn readers(plan: &Plan) -> Vec<Reader> {
+    const LET_IN: u64 = 1 << Power::DacOverride as u32 | 1 << Power::DacReadSearch as u32;
+    let mut readers = Vec::new();
+    for secret in &plan.secrets {
+        match secret.target {
+            Target::File { owner: None, .. } => readers.push(Reader {
+                uid: plan.isolation.uid,
+                groups: reader(plan),
+                is_let_in: plan.isolation.capabilities & LET_IN != 0,
+            }),
+            Target::File { owner: Some((uid, _)), .. } => {
+                readers.push(Reader { uid, groups: None, is_let_in: false });
+            }
+            Target::Descriptor(_) => {}
+        }
+    }
+    readers.dedup_by_key(|reader| reader.uid);
+    readers
 }
 
 /// In a sticky directory that all can write, the kernel lets a link be followed only by its owner, or when the directory's
@@ -150,8 +176,11 @@ impl Assessment {
             })
             .collect();
         let path = self.files.directory.to_string_lossy();
+        lock::Place { directory: handle.as_fd(), path: &path, powers }.look()?;
         let directory = Directory { handle: handle.as_fd(), path: &path, names: self.names, powers };
-        directory.examine(needed.into_iter()).map(drop)
+        let look = || directory.examine(needed.iter().copied()).map(drop);
+        // Another start may be replacing hard links right now: what cannot be told then can be told a moment later.
+        (0..HASTY_LOOKS).find_map(|_| look().ok()).map_or_else(look, Ok)
     }
 
     /// Makes a missing directory, and looks again.
@@ -178,8 +207,15 @@ impl Prepared {
         self.accesses.get(&secret).copied()
     }
 
-    /// Mounts our own tmpfs where that was decided, and writes the set. It is not reachable before `publish`.
-    pub fn write(self, plan: &Plan, powers: &Powers, new_files: &[NewFile]) -> Result<Written> {
+    /// Mounts our own tmpfs where that was decided, waits for our turn there, and writes the set. It is not reachable before
+    /// `publish`.
+    pub fn write(
+        self,
+        plan: &Plan,
+        powers: &Powers,
+        new_files: &[NewFile],
+        patience: &Patience<'_>,
+    ) -> Result<Written> {
         let Self { files, place, names, .. } = self;
         let path = files.directory.to_string_lossy().into_owned();
         let handle = match place {
@@ -194,9 +230,19 @@ impl Prepared {
                 handle
             }
         };
+        let place = lock::Place { directory: handle.as_fd(), path: &path, powers };
+        let lock = place.take(patience)?;
+        if lock.has_leftovers {
+            leftovers::clean_private(&path, lock.private(), powers);
+        }
         let directory = Directory { handle: handle.as_fd(), path: &path, names, powers };
-        let generation = Generation::write(&directory, new_files)?;
-        Ok(Written { handle, path, names, generation })
+        match Generation::write(&directory, &lock, new_files) {
+            Ok(generation) => Ok(Written { handle, path, names, lock, generation }),
+            Err(error) => {
+                lock.abandon(place);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -205,18 +251,30 @@ pub struct Written {
     handle: OwnedFd,
     path: String,
     names: Names,
+    lock: Lock,
     generation: Generation,
 }
 
 impl Written {
-    /// Makes the set reachable.
-    pub fn publish(self, powers: &Powers) -> Result<()> {
-        self.generation.publish(&self.directory(powers))
+    /// Makes the set reachable. Our turn lasts as long as what comes back.
+    pub fn publish(self, powers: &Powers) -> Result<Lock> {
+        match self.generation.publish(&self.directory(powers), &self.lock) {
+            Ok(()) => Ok(self.lock),
+            Err(error) => {
+                self.end_turn(powers);
+                Err(error)
+            }
+        }
     }
 
     /// Removes the set.
     pub fn discard(self, powers: &Powers) {
-        self.generation.discard(&self.directory(powers));
+        self.generation.discard(&self.directory(powers), &self.lock);
+        self.end_turn(powers);
+    }
+
+    fn end_turn(self, powers: &Powers) {
+        self.lock.abandon(lock::Place { directory: self.handle.as_fd(), path: &self.path, powers });
     }
 
     fn directory<'a>(&'a self, powers: &'a Powers) -> Directory<'a> {

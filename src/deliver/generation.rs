@@ -1,25 +1,27 @@
-//! One set of files: written whole into a directory that nobody else can enter, then published by renames alone.
+//! One set of files: written whole where nobody else can enter, then published by renames alone.
 //!
 //! The links are made inside the generation too, so that a full tmpfs is found out before anything of the old set changes.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
 use handfast_core::SecretValue;
 
-use super::entries::{self, DATA, Directory, Found, GENERATION, Names, open_directory};
+use super::entries::{self, DATA, Directory, Examined, Found, GENERATION, MARK, Names, open_directory};
+use super::lock::{Lock, same};
 use super::ownership::{Access, with_group};
-use super::{refusal, warn, write_all};
+use super::{access_lists, leftovers, refusal, warn, write_all};
 use crate::error::{Error, Result, reason};
+use crate::sys::fs::{Taken, rename};
 
 /// A file to be written.
 pub struct NewFile {
@@ -35,37 +37,52 @@ pub struct NewFile {
 pub struct Generation {
     name: String,
     handle: OwnedFd,
-    links: Vec<(String, Found)>,
+    /// Whether it has left the directory that only we can write.
+    is_out: Cell<bool>,
+    data: Link,
+    links: Vec<Link>,
+    /// What each of the links must lead to.
+    files: Vec<FileStat>,
+}
+
+/// A link that waits in the generation, and where it goes.
+struct Link {
+    name: String,
+    staged: String,
+    found: Found,
+    placed: Cell<bool>,
 }
 
 impl Generation {
-    /// Writes a set. After a failure nothing of it is left.
-    pub fn write(directory: &Directory<'_>, files: &[NewFile]) -> Result<Self> {
-        let names = || files.iter().map(|file| file.name.as_str());
-        let found = directory.examine(names())?;
-        let links = names().map(str::to_owned).zip(found).collect();
-        let (name, handle) = create(directory)?;
-        let generation = Self { name, handle, links };
+    /// Writes a set into the directory that only we can write. After a failure nothing of it is left.
+    pub fn write(directory: &Directory<'_>, lock: &Lock, files: &[NewFile]) -> Result<Self> {
+        let Examined { data, names } = directory.examine(files.iter().map(|file| file.name.as_str()))?;
+        let link =
+            |name: &str, staged: String, found| Link { name: name.into(), staged, found, placed: Cell::new(false) };
+        // No file's name starts with a dot.
+        let links = files.iter().zip(names).enumerate();
+        let links = links.map(|(index, (file, found))| link(&file.name, format!("..link_{index}"), found)).collect();
+        let data = link(DATA, DATA.into(), if data == Found::Nothing { data } else { Found::Stale });
+        let (name, handle) = create(directory, lock.private())?;
+        let mut generation = Self { name, handle, is_out: Cell::new(false), data, links, files: Vec::new() };
         match generation.fill(directory, files) {
             Ok(()) => Ok(generation),
             Err(error) => {
-                generation.discard(directory);
+                generation.discard(directory, lock);
                 Err(error)
             }
         }
     }
 
-    fn fill(&self, directory: &Directory<'_>, files: &[NewFile]) -> Result<()> {
-        for file in files {
-            self.write_file(directory, file)?;
-        }
+    fn fill(&mut self, directory: &Directory<'_>, files: &[NewFile]) -> Result<()> {
+        mark(directory, &self.handle)?;
+        self.files = files.iter().map(|file| self.write_file(directory, file)).collect::<Result<_>>()?;
         self.stage_link(directory, DATA, &self.name)?;
-        for (index, (name, found)) in self.links.iter().enumerate() {
+        for Link { name, staged, .. } in self.links.iter().filter(|link| link.found != Found::Right) {
             match directory.names {
-                _ if *found == Found::Right => {}
-                Names::Links { .. } => self.stage_link(directory, &staged(index), &entries::link_target(name))?,
+                Names::Links { .. } => self.stage_link(directory, staged, &entries::link_target(name))?,
                 Names::HardLinks => {
-                    linkat(&self.handle, name.as_str(), &self.handle, staged(index).as_str(), AtFlags::empty())
+                    linkat(&self.handle, name.as_str(), &self.handle, staged.as_str(), AtFlags::empty())
                         .map_err(|error| cannot_write(directory.path, name, error))?
                 }
             }
@@ -74,7 +91,7 @@ impl Generation {
     }
 
     /// Mode before owner: once the file is another's, only CAP_FOWNER could still set its mode.
-    fn write_file(&self, directory: &Directory<'_>, file: &NewFile) -> Result<()> {
+    fn write_file(&self, directory: &Directory<'_>, file: &NewFile) -> Result<FileStat> {
         let NewFile { name, value, access } = file;
         let at = |error| cannot_write(directory.path, name, error);
         with_group(directory.powers, access.gid, || {
@@ -102,7 +119,10 @@ impl Generation {
                     value.len()
                 )));
             }
-            Ok(())
+            if access_lists::has_one(handle.as_fd()).map_err(at)? {
+                return Err(refusal(format!("cannot write `{name}` in `{}`: it has an ACL", directory.path)));
+            }
+            Ok(made)
         })
     }
 
@@ -118,144 +138,165 @@ impl Generation {
         }
     }
 
-    /// Makes the set reachable, and removes what is not in it. Nothing is created here, so nothing can run out. After a
-    /// failure the old set is there as it was, but for hard links that already lead into the new one: the next start
+    /// Makes the set reachable, looks that it is, and removes what is not in it. Nothing is created here, so nothing can run out.
+    /// After a failure the old set is there as it was, but for hard links that already lead into the new one: the next start
     /// replaces them.
-    pub fn publish(&self, directory: &Directory<'_>) -> Result<()> {
+    pub fn publish(&self, directory: &Directory<'_>, lock: &Lock) -> Result<()> {
+        let place_names = || self.links.iter().try_for_each(|link| self.place(directory, link));
+        let switch = || self.place(directory, &self.data);
         match directory.names {
             // Names first: until `..data` is switched they lead into the old set, or nowhere.
             Names::Links { .. } => {
-                self.place_names(directory).and_then(|()| self.switch(directory)).inspect_err(|_| {
-                    self.withdraw_names(directory);
-                    self.discard(directory);
+                let published =
+                    self.bring_out(directory, lock.private()).and_then(|()| place_names()).and_then(|()| switch());
+                published.and_then(|()| self.read_back(directory)).inspect_err(|_| {
+                    self.withdraw(directory);
+                    self.discard(directory, lock);
                 })?;
             }
             // Names last: what tells a hard link of ours is the generation that it leads to, which has to stay from then on.
             Names::HardLinks => {
-                self.switch(directory).inspect_err(|_| self.discard(directory))?;
-                self.place_names(directory)?;
+                self.bring_out(directory, lock.private())
+                    .and_then(|()| switch())
+                    .inspect_err(|_| self.discard(directory, lock))?;
+                place_names().and_then(|()| self.read_back(directory))?;
             }
         }
-        let current: HashSet<&[u8]> = self.links.iter().map(|(name, _)| name.as_bytes()).collect();
-        clean_up(directory, &self.name, &current);
+        self.drop_replaced(directory);
+        let current: HashSet<&[u8]> = self.links.iter().map(|link| link.name.as_bytes()).collect();
+        leftovers::clean_up(directory, lock, (&self.name, self.handle.as_fd()), &current);
         Ok(())
     }
 
-    fn place_names(&self, directory: &Directory<'_>) -> Result<()> {
-        for (index, (name, found)) in self.links.iter().enumerate() {
-            if *found != Found::Right {
-                renameat(&self.handle, staged(index).as_str(), directory.handle, name.as_str())
-                    .map_err(|error| cannot_write(directory.path, name, error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back the links that were not there before.
-    fn withdraw_names(&self, directory: &Directory<'_>) {
-        for (name, _) in self.links.iter().filter(|(_, found)| *found == Found::Nothing) {
-            let name = OsStr::new(name);
-            if readlinkat(directory.handle, name).is_ok_and(|target| is_link_of(name, &target))
-                && let Err(error) = unlinkat(directory.handle, name, UnlinkatFlags::NoRemoveDir)
-            {
-                warn(&leftover_warning(directory.path, name, error));
-            }
-        }
-    }
-
-    /// The one step after which the new set counts.
-    fn switch(&self, directory: &Directory<'_>) -> Result<()> {
-        let at = |error| cannot_write(directory.path, DATA, error);
+    /// From the directory that only we can write to where `..data` will lead.
+    fn bring_out(&self, directory: &Directory<'_>, private: BorrowedFd<'_>) -> Result<()> {
+        let at = |error| cannot_write(directory.path, &self.name, error);
         fchmod(&self.handle, Mode::from_bits_truncate(0o755)).map_err(at)?;
-        renameat(&self.handle, DATA, directory.handle, DATA).map_err(at)
+        let name = OsStr::new(&self.name);
+        put((private, name), (directory.handle, name), Taken::Refuse).map_err(at)?;
+        self.is_out.set(true);
+        Ok(())
+    }
+
+    /// Gives a link its name, where that is free or has what was found there, and nothing else.
+    fn place(&self, directory: &Directory<'_>, link: &Link) -> Result<()> {
+        let at = |error| cannot_write(directory.path, &link.name, error);
+        let (staged, name) = self.ends(directory, link);
+        match link.found {
+            Found::Right => return Ok(()),
+            Found::Nothing => put(staged, name, Taken::Refuse).map_err(at)?,
+            Found::Stale => put(staged, name, Taken::Exchange).map_err(at)?,
+        }
+        link.placed.set(true);
+        // What had the name is here now, unless the kernel cannot exchange.
+        if self.has_replaced(link) && !directory.is_ours(name.1, staged) {
+            return Err(changed(directory.path, &link.name));
+        }
+        Ok(())
+    }
+
+    /// Looks at each file through its links, as the app will: whoever else writes into the directory could have replaced them, or
+    /// the set itself.
+    fn read_back(&self, directory: &Directory<'_>) -> Result<()> {
+        if !readlinkat(directory.handle, DATA).is_ok_and(|target| target == self.name.as_str()) {
+            return Err(changed(directory.path, DATA));
+        }
+        for (link, made) in self.links.iter().zip(&self.files) {
+            let found = fstatat(directory.handle, link.name.as_str(), AtFlags::empty());
+            if !found.is_ok_and(|found| same(&found, made)) {
+                return Err(changed(directory.path, &link.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the links back, `..data` first, and gives what they have replaced its name again.
+    fn withdraw(&self, directory: &Directory<'_>) {
+        for link in std::iter::once(&self.data).chain(&self.links).filter(|link| link.placed.get()) {
+            let (staged, name) = self.ends(directory, link);
+            let withdrawn = match link.found {
+                Found::Nothing => leftovers::remove_name(directory, self.handle.as_fd(), name.1),
+                _ if self.has_replaced(link) => put(staged, name, Taken::Exchange),
+                _ => Ok(()),
+            };
+            if let Err(error) = withdrawn {
+                warn(&leftovers::warning(directory.path, name.1, error));
+            }
+        }
+    }
+
+    /// Removes the links that ours have taken the names of.
+    fn drop_replaced(&self, directory: &Directory<'_>) {
+        for link in std::iter::once(&self.data).chain(&self.links).filter(|link| self.has_replaced(link)) {
+            if let Err(error) = unlinkat(&self.handle, link.staged.as_str(), UnlinkatFlags::NoRemoveDir) {
+                warn(&leftovers::warning(directory.path, OsStr::new(&link.name), error));
+            }
+        }
+    }
+
+    fn has_replaced(&self, link: &Link) -> bool {
+        link.placed.get()
+            && link.found == Found::Stale
+            && fstatat(&self.handle, link.staged.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Where a link waits, and where it goes.
+    fn ends<'a>(&'a self, directory: &'a Directory<'_>, link: &'a Link) -> (At<'a>, At<'a>) {
+        ((self.handle.as_fd(), OsStr::new(&link.staged)), (directory.handle, OsStr::new(&link.name)))
     }
 
     /// Removes what was written, when it is not going to be published.
-    pub fn discard(&self, directory: &Directory<'_>) {
-        remove_generation(directory, OsStr::new(&self.name));
+    pub fn discard(&self, directory: &Directory<'_>, lock: &Lock) {
+        let (name, private) = (OsStr::new(&self.name), lock.private());
+        let removed = if self.is_out.get() {
+            leftovers::take_out(directory.handle, private, name, &self.handle)
+        } else {
+            leftovers::remove_generation(private, name, &self.handle)
+        };
+        if let Err(error) = removed {
+            warn(&leftovers::warning(directory.path, name, error));
+        }
     }
 }
 
-/// The name of a link that waits in the generation; no file's name starts with a dot.
-fn staged(index: usize) -> String {
-    format!("..link_{index}")
+/// An entry: the directory that it is in, and its name.
+type At<'a> = (BorrowedFd<'a>, &'a OsStr);
+
+/// A rename, on old kernels' ramfs and those that stand in for Linux too, which know plain ones only.
+fn put(from: At<'_>, to: At<'_>, taken: Taken) -> nix::Result<()> {
+    let renamed = rename(from, to, taken).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()));
+    if !matches!(renamed, Err(Errno::EINVAL | Errno::ENOSYS)) {
+        return renamed;
+    }
+    match fstatat(to.0, to.1, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(_) if taken == Taken::Refuse => Err(Errno::EEXIST),
+        _ => renameat(from.0, from.1, to.0, to.1),
+    }
 }
 
-fn create(directory: &Directory<'_>) -> Result<(String, OwnedFd)> {
+fn create(directory: &Directory<'_>, private: BorrowedFd<'_>) -> Result<(String, OwnedFd)> {
     let at = |error| cannot_write(directory.path, "", error);
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_nanos()).unwrap_or_default();
     let name = format!("{GENERATION}{nanoseconds}_{:016x}", fastrand::u64(..));
-    mkdirat(directory.handle, name.as_str(), Mode::S_IRWXU).map_err(at)?;
-    let handle = open_directory(directory.handle, OsStr::new(&name)).map_err(|error| {
-        remove_generation(directory, OsStr::new(&name));
-        at(error)
-    })?;
-    let made = fstat(&handle).map_err(at)?;
-    if made.st_uid != directory.powers.uid || made.st_mode & 0o077 != 0 {
-        let message = format!("cannot write into `{}`: `{name}` was replaced while it was made", directory.path);
-        return Err(refusal(message).hint("someone else writes into this directory: use one of its own"));
-    }
+    mkdirat(private, name.as_str(), Mode::S_IRWXU).map_err(at)?;
+    let handle = open_directory(private, OsStr::new(&name)).map_err(at)?;
     Ok((name, handle))
 }
 
-/// Removes our links and generations that are not of this set. The set is published by now, so what cannot be removed is
-/// told, and is no failure.
-fn clean_up(directory: &Directory<'_>, generation: &str, links: &HashSet<&[u8]>) {
-    let names = match entries::names(directory.handle) {
-        Ok(names) => names,
-        Err(error) => return warn(&leftover_warning(directory.path, OsStr::new("..handfast_*"), error)),
-    };
-    let (generations, names): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| entries::is_generation(name.as_bytes()));
-    // Names first: what tells a hard link of ours is the generation that it leads to.
-    for name in names.iter().filter(|name| !links.contains(name.as_bytes())) {
-        let Ok(status) = fstatat(directory.handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-        let ours = match entries::kind(&status) {
-            SFlag::S_IFLNK => {
-                readlinkat(directory.handle, name.as_os_str()).is_ok_and(|target| is_link_of(name, &target))
-            }
-            _ => directory.is_hard_link(name, &status),
-        };
-        if ours && let Err(error) = unlinkat(directory.handle, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-            warn(&leftover_warning(directory.path, name, error));
-        }
-    }
-    for name in generations.iter().filter(|name| *name != generation) {
-        if fstatat(directory.handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .is_ok_and(|status| entries::kind(&status) == SFlag::S_IFDIR)
-        {
-            remove_generation(directory, name);
-        }
-    }
+/// Makes a new directory a generation of ours, in which nothing inherits an ACL.
+fn mark(directory: &Directory<'_>, generation: &OwnedFd) -> Result<()> {
+    let at = |error| cannot_write(directory.path, MARK, error);
+    access_lists::strip(generation.as_fd()).map_err(at)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(generation, MARK, flags, Mode::S_IRUSR).map(drop).map_err(at)
 }
 
-fn is_link_of(name: &OsStr, target: &OsStr) -> bool {
-    target.as_bytes().strip_prefix(DATA.as_bytes()).and_then(|rest| rest.strip_prefix(b"/")) == Some(name.as_bytes())
+fn changed(path: &str, name: &str) -> Error {
+    refusal(format!("cannot write into `{path}`: `{name}` was replaced meanwhile"))
+        .hint("someone else writes into this directory: use one of its own")
 }
 
-/// Removes a generation with the files and links in it. A directory in it is not ours, and is neither entered nor removed.
-fn remove_generation(directory: &Directory<'_>, name: &OsStr) {
-    let remove = || {
-        let handle = open_directory(directory.handle, name)?;
-        for entry in entries::names(handle.as_fd())? {
-            match unlinkat(&handle, entry.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        unlinkat(directory.handle, name, UnlinkatFlags::RemoveDir)
-    };
-    if let Err(error) = remove() {
-        warn(&leftover_warning(directory.path, name, error));
-    }
-}
-
-/// The warning for what an earlier start left and this one cannot remove.
-pub fn leftover_warning(path: &str, name: &OsStr, error: Errno) -> String {
-    format!("cannot remove the leftover `{}` in `{path}`: {}", name.display(), reason(error))
-}
-
-fn cannot_write(path: &str, name: &str, error: Errno) -> Error {
+pub fn cannot_write(path: &str, name: &str, error: Errno) -> Error {
     let what = if name.is_empty() { format!("into `{path}`") } else { format!("`{name}` in `{path}`") };
     let failed = refusal(format!("cannot write {what}: {}", reason(error)));
     match error {

@@ -5,12 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod acceptance;
+mod access_lists;
 mod arrivals;
 mod descriptors;
 mod directory;
 mod entries;
 mod files;
 mod generation;
+mod leftovers;
+mod lock;
 mod mounts;
 mod own_mount;
 mod ownership;
@@ -18,6 +21,7 @@ mod powers;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -28,6 +32,7 @@ use handfast_core::SecretValue;
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Plan, Swap};
 use descriptors::{Reopener, Reserved, Sealing};
+use lock::{Lock, Patience};
 use powers::Powers;
 use swap::Swapping;
 
@@ -50,11 +55,12 @@ pub struct Destination {
     reopener: Option<Reopener>,
 }
 
-/// What was delivered. It holds the descriptors open until the app takes over.
+/// What was delivered. It holds the descriptors open until the app takes over, and other starts back from the files directory.
 pub struct Handover {
     /// The secrets that are there, as indices into [`Plan::secrets`], sorted: an optional one may be missing.
     pub delivered: Vec<usize>,
     descriptors: Vec<OwnedFd>,
+    turn: Option<Lock>,
 }
 
 /// What a start would do, for `check`.
@@ -101,7 +107,7 @@ pub fn prepare(plan: &Plan, Reservation(mut reserved): Reservation) -> Result<De
     };
     let decided = decide(plan, &powers, probe, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
-    descriptors::check_spare()?;
+    descriptors::check_spare(files.is_some())?;
     decided.warnings.iter().for_each(|text| warn(text));
     Ok(Destination { powers, files, reserved, reopener })
 }
@@ -178,39 +184,46 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
         (false, _) => "not swappable",
         (true, Swapping::Off) => "swappable, but swap is off",
         (true, Swapping::On) => "swappable, and swap is on",
+        (true, Swapping::Unknown) => "swappable, and whether swap is on cannot be seen",
     }
     .into()
 }
 
 /// The warning, if there is cause for one, or the refusal.
 fn judge_swap(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Option<String>> {
-    match (rule, swapping) {
+    let list = targets.join(", ");
+    match rule {
         _ if targets.is_empty() => Ok(None),
-        (_, Swapping::Off) => Ok(None),
-        (Swap::Warn, Swapping::On) => Ok(Some(swap::warning(&targets.join(", ")))),
-        (Swap::Refuse, Swapping::On) => Err(swap::refusal(&targets.join(", "))),
+        Swap::Warn => Ok(swapping.warning(&list)),
+        Swap::Refuse => swapping.refusal(&list).map_or(Ok(None), Err),
     }
 }
 
-/// Delivers what has arrived: all of it, or nothing.
-pub fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
+/// Delivers what has arrived: all of it, or nothing. Waits while another start writes into the directory: until the plan's deadline,
+/// or until `interrupted` is a failure.
+pub fn deliver(
+    destination: Destination,
+    plan: &Plan,
+    arrived: Vec<Arrived>,
+    interrupted: &dyn Fn() -> Result<()>,
+) -> Result<Handover> {
     let Destination { powers, files, reserved, .. } = destination;
     let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
     delivered.sort_unstable();
     delivered.dedup();
     let (new_files, mut values) = arrivals::sort(files.as_ref(), arrived)?;
     // Nothing of the files can be reached before the descriptors are there too.
-    let written = files.map(|files| files.write(plan, &powers, &new_files)).transpose()?;
+    let patience = Patience { deadline: plan.deadline.at(), interrupted };
+    let written = files.map(|files| files.write(plan, &powers, &new_files, &patience)).transpose()?;
     let fill = |place: Reserved| {
         let value = values.remove(&place.secret)?;
         Some(place.fill(&value, plan.isolation.gid, &powers))
     };
     match (reserved.into_iter().filter_map(fill).collect::<Result<Vec<_>>>(), written) {
-        (Ok(descriptors), Some(written)) => {
-            written.publish(&powers)?;
-            Ok(Handover { delivered, descriptors })
+        (Ok(descriptors), written) => {
+            let turn = written.map(|written| written.publish(&powers)).transpose()?;
+            Ok(Handover { delivered, descriptors, turn })
         }
-        (Ok(descriptors), None) => Ok(Handover { delivered, descriptors }),
         (Err(error), written) => {
             if let Some(written) = written {
                 written.discard(&powers);
@@ -224,6 +237,11 @@ impl Handover {
     /// The numbers that must stay open in the app; they are not close-on-exec.
     pub fn numbers(&self) -> Vec<RawFd> {
         self.descriptors.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+
+    /// Leaves the end of our turn in the files directory to whatever closes all of our descriptors.
+    pub fn keep_turn(&mut self) {
+        self.turn.take().into_iter().for_each(Lock::keep);
     }
 
     /// Whether a secret was delivered.

@@ -2,12 +2,20 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
 use crate::error::{Result, reason};
 use crate::sys;
+
+const TABLE: &str = "/proc/thread-self/mountinfo";
+/// Of the table: far more than a machine has mounts for.
+const LIMIT: u64 = 1 << 28;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +36,24 @@ pub struct Mount {
 
 /// The mount that a descriptor is on.
 pub fn mount_of(descriptor: BorrowedFd<'_>) -> Result<Mount> {
-    const TABLE: &str = "/proc/thread-self/mountinfo";
     let id = mount_id(descriptor)?;
-    let table =
-        std::fs::read(TABLE).map_err(|error| super::refusal(format!("cannot read `{TABLE}`: {}", reason(error))))?;
+    let table = read_table()?;
     find(&table, id).ok_or_else(|| super::refusal(format!("cannot find mount {id} in `{TABLE}`")))
+}
+
+fn read_table() -> Result<Vec<u8>> {
+    let unreadable = |why: String| {
+        super::refusal(format!("cannot read `{TABLE}`: {why}"))
+            .hint("mount procfs on /proc: what the files directory is on is looked up there")
+    };
+    let file = File::open(TABLE).map_err(|error| unreadable(reason(error)))?;
+    if fstatfs(&file).map_err(|error| unreadable(reason(error)))?.filesystem_type() != PROC_SUPER_MAGIC {
+        return Err(unreadable("it is not on procfs".into()));
+    }
+    let mut table = Vec::with_capacity(4096);
+    // Asked for no size, which the kernel does not know.
+    file.take(LIMIT).read_to_end(&mut table).map_err(|error| unreadable(reason(error)))?;
+    Ok(table)
 }
 
 /// The id of the mount that a descriptor is on.

@@ -1,6 +1,7 @@
 //! A tmpfs of our own over an empty directory, in a mount namespace of our own, so that it ends with the app.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::acceptance::Medium;
 use super::powers::Powers;
-use super::{entries, mounts, refusal};
+use super::{access_lists, entries, mounts, refusal};
 use crate::error::{Result, reason};
 
 /// The warning for a kernel, or a user namespace, that refuses `noswap`.
@@ -56,6 +57,10 @@ pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) 
     let above = open_again(path).map_err(|error| failed("open the new tmpfs", error))?;
     let made = fstat(&above).map_err(|error| failed("look at the new tmpfs", error))?;
     let mount = mounts::mount_of(above.as_fd())?;
+    // The lists can be asked for on a descriptor that is more than a place.
+    let readable =
+        entries::open_directory(above.as_fd(), OsStr::new(".")).map_err(|error| failed("open the new tmpfs", error))?;
+    access_lists::strip(readable.as_fd()).map_err(|error| failed("look at the new tmpfs", error))?;
     let ours = mount.id != mounts::mount_id(below.as_fd())?
         && mount.filesystem == "tmpfs"
         && mount.no_swap == (medium == Medium::TmpfsWithoutSwap)

@@ -1,10 +1,11 @@
 //! Who may read what is delivered: decided before the fetch, from what handfast may do and where the files go.
 #![forbid(unsafe_code)]
 
+use nix::sys::prctl;
 use nix::unistd::{Gid, setfsgid};
 
 use super::powers::{Power, Powers};
-use crate::error::{Class, Error, Phase, Result};
+use crate::error::{Class, Error, Phase, Result, reason};
 
 /// The owner, group and mode that a file will have, and read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,20 +103,32 @@ fn can_give_later(powers: &Powers, gid: u32) -> bool {
 
 /// `None` where the group cannot be had, and nothing was done.
 fn as_group<T>(gid: u32, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-    let before = setfsgid(Gid::from_raw(gid));
+    let before = change_group(Gid::from_raw(gid))?;
     if current_group() != Gid::from_raw(gid) {
         return Ok(None);
     }
     let done = work();
-    setfsgid(before);
+    change_group(before)?;
     if current_group() != before {
-        return Err(Error::new(
-            Phase::Deliver,
-            Class::Isolation,
-            format!("cannot take back the group {before} for files: it stays {}", current_group()),
-        ));
+        return Err(isolation(format!("cannot take back the group {before} for files: it stays {}", current_group())));
     }
     done.map(Some)
+}
+
+/// The group before. Each change of credentials sets the dumpable flag to what `fs.suid_dumpable` says, so it is taken off anew:
+/// others of this uid must not read this process.
+fn change_group(gid: Gid) -> Result<Gid> {
+    let before = setfsgid(gid);
+    let failed = |error| isolation(format!("cannot make this process unreadable for others: {}", reason(error)));
+    prctl::set_dumpable(false).map_err(failed)?;
+    if prctl::get_dumpable().map_err(failed)? {
+        return Err(isolation("cannot make this process unreadable for others: it stays dumpable".into()));
+    }
+    Ok(before)
+}
+
+fn isolation(message: String) -> Error {
+    Error::new(Phase::Deliver, Class::Isolation, message)
 }
 
 /// An invalid gid changes nothing, and the answer is the present one.

@@ -23,6 +23,7 @@ pub struct Powers {
 pub enum Power {
     Chown = 0,
     DacOverride = 1,
+    DacReadSearch = 2,
     Fowner = 3,
     Setgid = 6,
     SysAdmin = 21,

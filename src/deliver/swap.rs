@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use crate::error::Error;
@@ -14,62 +14,86 @@ pub enum Swapping {
     Off,
     /// It may.
     On,
+    /// The list of swap areas cannot be read.
+    Unknown,
 }
 
 /// Of the list of swap areas: far more than there can be.
 const LIMIT: u64 = 1 << 20;
 
-/// Reads it. What cannot be read counts as on where the machine has swap.
+/// Where the kernel lists its swap areas.
+const AREAS: &str = "/proc/swaps";
+/// Every kernel has this file; a procfs that shows processes alone (`subset=pid`) does not.
+const WHOLE: &str = "/proc/filesystems";
+
+/// Reads it.
 pub fn read() -> Swapping {
     let areas = match read_list() {
-        Ok(areas) => areas,
-        // A kernel without swap has no such file.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Swapping::Off,
-        Err(_) => return Swapping::On,
+        Ok(areas) => has_areas(&areas),
+        // A kernel without swap has no such file. Where others are missing too, that says nothing.
+        Err(error) if error.kind() == ErrorKind::NotFound && Path::new(WHOLE).exists() => Some(false),
+        Err(_) => None,
     };
-    if !has_areas(&areas) {
+    if areas == Some(false) {
         return Swapping::Off;
     }
     let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    judge(&group, |group| {
+    let forbidden = is_forbidden(&group, |group| {
         let path = Path::new("/sys/fs/cgroup").join(group.strip_prefix("/").unwrap_or(group)).join("memory.swap.max");
         std::fs::read_to_string(path).ok()
-    })
+    });
+    match areas {
+        _ if forbidden => Swapping::Off,
+        Some(_) => Swapping::On,
+        None => Swapping::Unknown,
+    }
 }
 
 fn read_list() -> std::io::Result<String> {
     let mut text = String::with_capacity(1024);
     // Asked for no size, which the kernel does not know.
-    File::open("/proc/swaps")?.take(LIMIT).read_to_string(&mut text)?;
+    File::open(AREAS)?.take(LIMIT).read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// The first line is the header.
-fn has_areas(areas: &str) -> bool {
-    areas.lines().skip(1).any(|line| !line.trim().is_empty())
+/// The first line is the header: without it, as where the file is covered by an empty one, this is no list.
+fn has_areas(areas: &str) -> Option<bool> {
+    let mut lines = areas.lines();
+    lines.next()?.starts_with("Filename").then(|| lines.any(|line| !line.trim().is_empty()))
 }
 
-/// The limit of every group from ours upwards holds, so one 0 is enough.
-fn judge(groups: &str, limit: impl Fn(&Path) -> Option<String>) -> Swapping {
-    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::")) else { return Swapping::On };
+/// Whether our control group may not swap: the limit of every group from ours upwards holds, so one 0 is enough.
+fn is_forbidden(groups: &str, limit: impl Fn(&Path) -> Option<String>) -> bool {
+    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::")) else { return false };
     // A group that is outside of our namespace reads `/../…`, and nothing can be said about it.
     if own.split('/').any(|part| part == "..") {
-        return Swapping::On;
+        return false;
     }
-    let forbidden = Path::new(own).ancestors().any(|group| limit(group).is_some_and(|text| text.trim() == "0"));
-    if forbidden { Swapping::Off } else { Swapping::On }
+    Path::new(own).ancestors().any(|group| limit(group).is_some_and(|text| text.trim() == "0"))
 }
 
-/// The warning for targets that can be swapped out.
-pub fn warning(targets: &str) -> String {
-    format!("{targets} can be swapped out to disk, and swap is on")
-}
+impl Swapping {
+    /// The warning for targets that can be swapped out, if there is cause for one.
+    pub fn warning(self, targets: &str) -> Option<String> {
+        self.danger().map(|danger| format!("{targets} can be swapped out to disk, and {danger}"))
+    }
 
-/// The refusal for the same.
-pub fn refusal(targets: &str) -> Error {
-    super::refusal(format!("cannot deliver: {targets} can be swapped out to disk, and swap is on")).hint(
-        "use a tmpfs mounted with `noswap` (Linux 6.4) or a ramfs, turn swap off, or set `[files] swap = \"warn\"`",
-    )
+    /// The refusal for the same.
+    pub fn refusal(self, targets: &str) -> Option<Error> {
+        self.warning(targets).map(|warning| {
+            super::refusal(format!("cannot deliver: {warning}")).hint(
+                "use a tmpfs mounted with `noswap` (Linux 6.4) or a ramfs, turn swap off, or set `[files] swap = \"warn\"`",
+            )
+        })
+    }
+
+    fn danger(self) -> Option<String> {
+        match self {
+            Swapping::Off => None,
+            Swapping::On => Some("swap is on".into()),
+            Swapping::Unknown => Some(format!("swap cannot be ruled out: `{AREAS}` cannot be read")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +103,10 @@ mod tests {
     const HEADER: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
 
     #[test]
-    fn without_areas_it_is_off() {
-        assert!(!has_areas("") && !has_areas(HEADER) && has_areas(&format!("{HEADER}/swapfile file 1 0 -2\n")));
+    fn without_areas_it_is_off_and_without_a_list_unknown() {
+        assert_eq!(has_areas(HEADER), Some(false));
+        assert_eq!(has_areas(&format!("{HEADER}/swapfile file 1 0 -2\n")), Some(true));
+        assert_eq!((has_areas(""), has_areas("\n"), has_areas("/swapfile file 1 0 -2\n")), (None, None, None));
     }
 
     #[test]
@@ -88,20 +114,26 @@ mod tests {
         let limit = |at: &'static str, value: &'static str| {
             move |group: &Path| (group == Path::new(at)).then(|| value.to_owned())
         };
-        assert_eq!(judge("4:memory:/x\n0::/a/b\n", limit("/a/b", "0\n")), Swapping::Off);
-        assert_eq!(judge("0::/a/b\n", limit("/a", "0\n")), Swapping::Off);
-        assert_eq!(judge("0::/\n", limit("/", "0\n")), Swapping::Off);
-        assert_eq!(judge("0::/a/b\n", |_| None), Swapping::On);
-        assert_eq!(judge("0::/a/b\n", limit("/a", "max\n")), Swapping::On);
-        assert_eq!(judge("0::/a/b\n", limit("/c", "0\n")), Swapping::On);
-        assert_eq!(judge("0::/../x\n", limit("/", "0\n")), Swapping::On);
-        assert_eq!(judge("4:memory:/x\n", limit("/x", "0\n")), Swapping::On);
+        assert!(is_forbidden("4:memory:/x\n0::/a/b\n", limit("/a/b", "0\n")));
+        assert!(is_forbidden("0::/a/b\n", limit("/a", "0\n")));
+        assert!(is_forbidden("0::/\n", limit("/", "0\n")));
+        assert!(!is_forbidden("0::/a/b\n", |_| None));
+        assert!(!is_forbidden("0::/a/b\n", limit("/a", "max\n")));
+        assert!(!is_forbidden("0::/a/b\n", limit("/c", "0\n")));
+        assert!(!is_forbidden("0::/../x\n", limit("/", "0\n")));
+        assert!(!is_forbidden("4:memory:/x\n", limit("/x", "0\n")));
     }
 
     #[test]
-    fn the_texts_name_the_targets() {
-        assert_eq!(warning("`/run/secrets`"), "`/run/secrets` can be swapped out to disk, and swap is on");
-        let error = refusal("descriptor 3");
+    fn the_texts_name_the_targets_and_the_reason() {
+        let warning = |swapping: Swapping| swapping.warning("`/run/secrets`");
+        assert_eq!(warning(Swapping::Off), None);
+        assert_eq!(warning(Swapping::On).unwrap(), "`/run/secrets` can be swapped out to disk, and swap is on");
+        assert_eq!(
+            warning(Swapping::Unknown).unwrap(),
+            "`/run/secrets` can be swapped out to disk, and swap cannot be ruled out: `/proc/swaps` cannot be read"
+        );
+        let error = Swapping::On.refusal("descriptor 3").unwrap();
         assert_eq!(error.message, "cannot deliver: descriptor 3 can be swapped out to disk, and swap is on");
         assert_eq!(error.class.exit_code(), 73);
     }

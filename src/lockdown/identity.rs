@@ -1,6 +1,7 @@
 //! Groups, gid, uid and capabilities of this process, in the order in which each can still be changed.
 #![forbid(unsafe_code)]
 
+use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::status::Status;
@@ -74,6 +75,9 @@ pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> 
         let uid = Uid::from_raw(isolation.uid);
         setresuid(uid, uid, uid).map_err(|error| call(&format!("set the uid to {uid}"), error))?;
     }
+    if found.gids != [isolation.gid; 4] || found.uids != [isolation.uid; 4] {
+        stay_unreadable()?;
+    }
     let planned = Sets { effective: keep, permitted: keep, inheritable: keep };
     if capabilities::sets().map_err(|error| call("read the capabilities", error))? != planned {
         capabilities::set(planned).map_err(|error| call(&format!("set the capabilities to {}", names(keep)), error))?;
@@ -84,6 +88,17 @@ pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> 
     }
     if keeps_over_setuid {
         capabilities::set_keep(false).map_err(|error| call("stop keeping capabilities over a change of uid", error))?;
+    }
+    Ok(())
+}
+
+/// Each change of uid or gid sets the dumpable flag to what `fs.suid_dumpable` says, so it is taken off anew: others of the app's uid
+/// must not read this process as long as it is handfast.
+fn stay_unreadable() -> Result<()> {
+    let failed = |error| call("make this process unreadable for others", error);
+    prctl::set_dumpable(false).map_err(failed)?;
+    if prctl::get_dumpable().map_err(failed)? {
+        return Err(super::failed("cannot make this process unreadable for others: it stays dumpable"));
     }
     Ok(())
 }

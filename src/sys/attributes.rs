@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -14,9 +15,29 @@ pub fn read<'buffer>(path: &Path, name: &CStr, buffer: &'buffer mut [u8]) -> io:
     let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
     match usize::try_from(length) {
         Ok(length) => Ok(buffer.get(..length)),
-        Err(_) => match io::Error::last_os_error() {
-            error if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
-            error => Err(error),
-        },
+        Err(_) => unless_absent(io::Error::last_os_error()).map(|()| None),
+    }
+}
+
+/// Whether an opened file has an attribute.
+pub fn has(file: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL; with a size of 0 the kernel only
+    // tells how large the value is, and writes nothing.
+    let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    if length >= 0 { Ok(true) } else { unless_absent(io::Error::last_os_error()).map(|()| false) }
+}
+
+/// Takes an attribute off an opened file; that it has none is no failure.
+pub fn remove(file: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL, and the kernel only reads it.
+    let result = unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) };
+    if result == 0 { Ok(()) } else { unless_absent(io::Error::last_os_error()) }
+}
+
+/// `Ok` where the file has no such attribute, or its file system knows none.
+fn unless_absent(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),
+        _ => Err(error),
     }
 }

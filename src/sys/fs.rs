@@ -1,8 +1,10 @@
-//! Descriptors under chosen numbers, and which mount a descriptor is on.
+//! Descriptors under chosen numbers, which mount a descriptor is on, and renames that replace nothing unseen.
 
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -31,4 +33,33 @@ pub fn mount_id(descriptor: BorrowedFd<'_>) -> io::Result<u64> {
         return Err(io::Error::from_raw_os_error(libc::ENOSYS));
     }
     Ok(answer.stx_mnt_id)
+}
+
+/// What a rename does where the new name is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It fails.
+    Refuse,
+    /// Each entry gets the other's name.
+    Exchange,
+}
+
+/// Renames an entry of one opened directory into another (renameat2).
+///
+/// nix has the call for glibc alone.
+pub fn rename(
+    (from, old): (BorrowedFd<'_>, &OsStr),
+    (to, new): (BorrowedFd<'_>, &OsStr),
+    taken: Taken,
+) -> io::Result<()> {
+    let (old, new) = (CString::new(old.as_bytes())?, CString::new(new.as_bytes())?);
+    let flags = match taken {
+        Taken::Refuse => libc::RENAME_NOREPLACE,
+        Taken::Exchange => libc::RENAME_EXCHANGE,
+    };
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: both descriptors are borrowed, hence open during the call; both names end in NUL and live until it returns; the
+    // kernel only reads them.
+    let result = unsafe { libc::syscall(libc::SYS_renameat2, from, old.as_ptr(), to, new.as_ptr(), flags) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -14,6 +14,7 @@
 mod directory;
 mod ledger;
 mod memory;
+pub mod others;
 mod programs;
 mod requirements;
 mod running;

@@ -11,7 +11,7 @@ fn the_layout_is_kubelets() {
     let memory = Memory::new();
     let secrets = vec![file("a"), secret("b", Target::File { name: "b".into(), mode: 0o440, owner: None })];
     let handover = start(&plan(Some(&memory.0), secrets), vec![value(1, b"two"), value(0, b"one")]).unwrap();
-    assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"]);
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
     assert_eq!((handover.delivered.as_slice(), handover.numbers()), ([0, 1].as_slice(), vec![]));
     assert_eq!(fs::read_link(memory.join("a")).unwrap(), Path::new("..data/a"));
     let generation = fs::read_link(memory.join("..data")).unwrap();
@@ -20,7 +20,7 @@ fn the_layout_is_kubelets() {
     assert_eq!((status.mode() & 0o7777, status.uid(), status.gid()), (0o400, our_ids().0, our_ids().1));
     assert_eq!(fs::metadata(memory.join("b")).unwrap().mode() & 0o7777, 0o440);
     assert_eq!(fs::metadata(memory.join("..data")).unwrap().mode() & 0o777, 0o755);
-    assert_eq!(entries_of(&memory.join("..data")), ["a", "b"]);
+    assert_eq!(entries_of(&memory.join("..data")), ["..handfast", "a", "b"]);
 }
 
 #[test]
@@ -46,7 +46,8 @@ fn a_start_replaces_the_whole_set_and_nothing_else() {
     // `a` is optional and missing this time, `b` is not in the plan any more.
     let handover = start(&plan(Some(&memory.0), vec![file("a"), file("c")]), vec![value(1, b"2")]).unwrap();
     assert!(!handover.has(0) && handover.has(1));
-    let expected = ["..2024_01_01", "..data", "..handfast_", "..handfast_link", "c", "their-link", "theirs"];
+    let expected =
+        ["..2024_01_01", "..data", "..handfast", "..handfast_", "..handfast_link", "c", "their-link", "theirs"];
     assert_eq!(memory.entries(), expected);
     assert_eq!(fs::read(memory.join("c")).unwrap(), b"2");
 }
@@ -57,7 +58,7 @@ fn every_field_is_a_file() {
     let every = secret("db", Target::File { name: "db-*".into(), mode: 0o400, owner: None });
     let wanted = plan(Some(&memory.0), vec![every, file("db-x")]);
     start(&wanted, vec![field(0, "db-user"), field(0, "db-a.b"), value(1, b"x")]).unwrap();
-    assert_eq!(memory.entries(), ["..data", "..handfast_", "db-a.b", "db-user", "db-x"]);
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "db-a.b", "db-user", "db-x"]);
     assert_eq!(fs::read(memory.join("db-user")).unwrap(), b"db-user");
 }
 

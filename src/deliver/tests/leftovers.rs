@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::deliver::leftovers::warning as leftovers_warning;
 
 const OLD: &str = "..handfast_1_0123456789abcdef";
 
@@ -15,6 +16,13 @@ fn scene() -> (Memory, Memory, Plan) {
     fs::write(outside.join("canary"), "alive").unwrap();
     let wanted = plan(Some(&memory.0), vec![file("a"), file("b")]);
     (memory, outside, wanted)
+}
+
+/// A generation as an earlier start of ours made it.
+fn make_old(memory: &Memory) {
+    fs::create_dir(memory.join(OLD)).unwrap();
+    mode(&memory.join(OLD), 0o700);
+    fs::write(memory.join(OLD).join("..handfast"), "").unwrap();
 }
 
 fn both() -> Vec<Arrived> {
@@ -27,14 +35,14 @@ fn a_killed_runs_leftovers_are_repaired() {
     let states: [&[(&str, &str)]; 3] = [&[], &[("..data", OLD)], &[("..data", OLD), ("a", "..data/a")]];
     for links in states {
         let (memory, _outside, wanted) = scene();
-        fs::create_dir(memory.join(OLD)).unwrap();
+        make_old(&memory);
         fs::write(memory.join(OLD).join("a"), "old").unwrap();
         symlink("..data/a", memory.join(OLD).join("..link_0")).unwrap();
         for (name, target) in links {
             symlink(target, memory.join(name)).unwrap();
         }
         start(&wanted, both()).unwrap();
-        assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"], "{links:?}");
+        assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"], "{links:?}");
         assert!(!memory.join(OLD).exists());
         assert_eq!(fs::read(memory.join("a")).unwrap(), b"1");
     }
@@ -43,7 +51,7 @@ fn a_killed_runs_leftovers_are_repaired() {
 #[test]
 fn planted_links_are_neither_followed_nor_written_through() {
     let (memory, outside, wanted) = scene();
-    fs::create_dir(memory.join(OLD)).unwrap();
+    make_old(&memory);
     symlink(outside.join("canary"), memory.join(OLD).join("a")).unwrap();
     symlink(&outside.0, memory.join(OLD).join("directory")).unwrap();
     symlink(&outside.0, memory.join("..handfast_2_x")).unwrap();
@@ -59,12 +67,14 @@ fn planted_links_are_neither_followed_nor_written_through() {
 #[test]
 fn a_planted_directory_inside_a_generation_is_not_entered() {
     let (memory, _outside, wanted) = scene();
-    fs::create_dir_all(memory.join(OLD).join("nested")).unwrap();
+    make_old(&memory);
+    fs::create_dir(memory.join(OLD).join("nested")).unwrap();
     fs::write(memory.join(OLD).join("nested/kept"), "x").unwrap();
     start(&wanted, both()).unwrap();
-    assert!(memory.join(OLD).join("nested/kept").exists());
+    let moved = [memory.join(OLD), memory.join("..handfast").join(OLD)];
+    assert!(moved.iter().any(|place| place.join("nested/kept").exists()));
     assert_eq!(
-        generation::leftover_warning("/s", OLD.as_ref(), Errno::ENOTEMPTY),
+        leftovers_warning("/s", OLD.as_ref(), Errno::ENOTEMPTY),
         format!("cannot remove the leftover `{OLD}` in `/s`: directory not empty")
     );
 }
@@ -104,10 +114,10 @@ fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
     fs::remove_file(memory.join("a")).unwrap();
     fs::write(memory.join("a"), "theirs").unwrap();
     let generation = fs::read_link(memory.join("..data")).unwrap();
-    failure(deliver(destination, &wanted, received(&wanted, vec![value(0, b"3"), value(1, b"4")])));
+    failure(deliver(destination, &wanted, vec![value(0, b"3"), value(1, b"4")]));
     assert_eq!(fs::read_link(memory.join("..data")).unwrap(), generation);
     assert_eq!(fs::read(memory.join("b")).unwrap(), b"2");
-    assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b"]);
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
 }
 
 /// Writes a set with names of this kind; `meanwhile` comes between the writing and the publishing.
@@ -122,9 +132,10 @@ fn publish(memory: &Memory, names: entries::Names, files: &[(&str, &str)], meanw
         generation::NewFile { name: (*name).to_owned(), value, access }
     };
     let files: Vec<_> = files.iter().map(file).collect();
-    let generation = generation::Generation::write(&directory, &files)?;
+    let lock = lock::Place { directory: handle.as_fd(), path: "/s", powers: &powers }.take(&patience())?;
+    let generation = generation::Generation::write(&directory, &lock, &files)?;
     meanwhile();
-    generation.publish(&directory)
+    generation.publish(&directory, &lock)
 }
 
 #[test]
@@ -137,7 +148,7 @@ fn names_are_hard_links_where_the_reader_could_follow_no_link() {
 
     publish(entries::Names::HardLinks, &[("a", "1"), ("b", "1")]).unwrap();
     publish(entries::Names::HardLinks, &[("a", "2")]).unwrap();
-    assert_eq!(memory.entries(), ["..data", "..handfast_", "a"], "names that are not in the set go");
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a"], "names that are not in the set go");
     assert!(kind("a").is_file());
     assert_eq!((read("a"), read("..data/a")), ("2".into(), "2".into()));
 
@@ -152,7 +163,7 @@ fn names_are_hard_links_where_the_reader_could_follow_no_link() {
     fs::hard_link(memory.join("c"), memory.join("d")).unwrap();
     assert!(publish(entries::Names::HardLinks, &[("c", "5")]).is_err());
     publish(entries::Names::HardLinks, &[("a", "6")]).unwrap();
-    assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "c", "d"]);
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "c", "d"]);
     assert_eq!((read("c"), read("a")), ("theirs".into(), "6".into()));
 }
 
@@ -168,12 +179,12 @@ fn a_name_that_cannot_be_placed_leaves_the_old_set_or_what_the_next_start_repair
         let planted = publish(&memory, names, &set("new"), || fs::create_dir(memory.join("b")).unwrap());
         assert!(failure(planted).message.starts_with("cannot write `b` in `/s`: "));
         if names == links {
-            assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b", "gone"]);
+            assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b", "gone"]);
             assert_eq!((read("a"), read("gone")), (Some("old".into()), Some("old".into())));
         }
         fs::remove_dir(memory.join("b")).unwrap();
         publish(&memory, names, &set("next"), || ()).unwrap();
-        assert_eq!(memory.entries(), ["..data", "..handfast_", "a", "b", "c"]);
+        assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b", "c"]);
         assert!(["a", "b", "c"].iter().all(|name| read(name).as_deref() == Some("next")), "{names:?}");
     }
 }

@@ -150,7 +150,19 @@ fn prepare(plan: &Plan) -> Result<Destination> {
 }
 
 fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
-    deliver(prepare(plan)?, plan, received(plan, arrived))
+    deliver(prepare(plan)?, plan, arrived)
+}
+
+/// As after a fetch.
+fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
+    super::deliver(destination, plan, received(plan, arrived), &|| Ok(()))
+}
+
+/// For tests that deliver without a plan's deadline.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn patience() -> Patience<'static> {
+    Patience { deadline: Instant::now() + PATIENCE, interrupted: &|| Ok(()) }
 }
 
 fn failure<T>(result: Result<T>) -> Error {

@@ -21,7 +21,7 @@ fn ids(path: &Path) -> (u32, u32, u32) {
 fn files_with(plan: &Plan, powers: &Powers, arrived: Vec<Arrived>) -> Result<()> {
     let prepared = files::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
     let (new_files, _) = arrivals::sort(Some(&prepared), received(plan, arrived))?;
-    prepared.write(plan, powers, &new_files)?.publish(powers)
+    prepared.write(plan, powers, &new_files, &patience())?.publish(powers).map(drop)
 }
 
 fn without(powers: &[Power]) -> Powers {
@@ -130,7 +130,10 @@ fn anothers_entries_in_our_shape_are_replaced_where_that_is_allowed() {
                 )
             );
             start(&wanted, vec![value(0, b"1")]).unwrap();
-            assert_eq!(entries_of(path), ["..data", "..handfast_", "a"]);
+            // The links are replaced, and the directory stays: only a generation of our own uid is ours.
+            assert_eq!(fs::read(path.join(OLD).join("a")).unwrap(), b"planted");
+            fs::remove_dir_all(path.join(OLD)).unwrap();
+            assert_eq!(entries_of(path), ["..data", "..handfast", "..handfast_", "a"]);
             assert_eq!(fs::symlink_metadata(path.join("a")).unwrap().uid(), 0);
             assert_eq!(fs::read(path.join("a")).unwrap(), b"1");
         });
@@ -157,7 +160,9 @@ fn links_can_be_given_to_the_directorys_owner() {
     for _ in 0..2 {
         let value = SecretValue::from(b"1".to_vec());
         let files = [generation::NewFile { name: "a".into(), value, access }];
-        generation::Generation::write(&directory, &files).unwrap().publish(&directory).unwrap();
+        let lock = lock::Place { directory: handle.as_fd(), path: "/s", powers: &powers }.take(&patience()).unwrap();
+        let generation = generation::Generation::write(&directory, &lock, &files).unwrap();
+        generation.publish(&directory, &lock).unwrap();
         assert_eq!((owner("a").uid(), owner("..data").uid(), ids(&memory.join("a")).0), (7, 7, 1000));
         // A link that is right already stays: readers never miss it.
         assert_eq!(*inode.get_or_insert(owner("a").ino()), owner("a").ino());
@@ -170,8 +175,9 @@ fn a_full_tmpfs_keeps_the_old_set() {
         return;
     }
     in_child(module_path!(), "a_full_tmpfs_keeps_the_old_set", || {
-        // Bytes run out in the file, inodes in the file, in `..data`, in a link.
-        for (options, size) in [("size=64k", 100_000), ("nr_inodes=7", 1), ("nr_inodes=8", 1), ("nr_inodes=9", 1)] {
+        // Bytes run out in the file, inodes in the generation, its mark, a file, `..data`, a link. The first set takes eight.
+        let inodes = [8, 9, 11, 13, 14].map(|inodes| (format!("nr_inodes={inodes}"), 1));
+        for (options, size) in inodes.iter().map(|(text, size)| (text.as_str(), *size)).chain([("size=64k", 100_000)]) {
             with_tmpfs(options, |path| {
                 start(&plan(Some(path), vec![file("a")]), vec![value(0, b"old")]).unwrap();
                 let before = entries_of(path);

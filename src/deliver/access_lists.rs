@@ -1,0 +1,41 @@
+//! Access lists (POSIX ACLs): a directory's default list would let others read what is made in it, whatever its mode says.
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+
+use crate::sys::attributes;
+
+const ACCESS: &CStr = c"system.posix_acl_access";
+const DEFAULT: &CStr = c"system.posix_acl_default";
+
+/// Takes both lists off a directory of ours, and looks that they are gone: what is made in it then inherits none. Whether there was
+/// one: what its mode gave the group was the list's mask, and is now the group's.
+pub fn strip(directory: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut had_one = false;
+    for list in [DEFAULT, ACCESS] {
+        if has(directory, list)? {
+            attributes::remove(directory, list).map_err(errno)?;
+            if has(directory, list)? {
+                return Err(Errno::EPERM);
+            }
+            had_one = true;
+        }
+    }
+    Ok(had_one)
+}
+
+/// Whether an opened file has a list besides its mode.
+pub fn has_one(file: BorrowedFd<'_>) -> nix::Result<bool> {
+    has(file, ACCESS)
+}
+
+fn has(file: BorrowedFd<'_>, list: &CStr) -> nix::Result<bool> {
+    attributes::has(file, list).map_err(errno)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}

@@ -1,0 +1,165 @@
+//! What an earlier start left: taken out of the files directory first, and removed only where nobody else can exchange it for
+//! something else.
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, readlinkat, renameat};
+use nix::sys::stat::{SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::entries::{self, DATA, Directory, MARK, is_generation, open_generation};
+use super::lock::{Lock, is_at, same};
+use super::powers::Powers;
+use super::warn;
+use crate::error::reason;
+use crate::plan::valid_name;
+use crate::sys::fs::{Taken, rename};
+
+/// The app of the start that we have waited for begins right now: time for one that is on its way through the old `..data` to arrive.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// Removes our links and generations that are not of this set, whose generation is opened. The set is published by now, so what
+/// cannot be removed is told, and is no failure.
+pub fn clean_up(
+    directory: &Directory<'_>,
+    lock: &Lock,
+    (generation, opened): (&str, BorrowedFd<'_>),
+    links: &HashSet<&[u8]>,
+) {
+    let names = match entries::names(directory.handle) {
+        Ok(names) => names,
+        Err(error) => return warn(&warning(directory.path, OsStr::new("..handfast_*"), error)),
+    };
+    let (generations, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_generation(name.as_bytes()));
+    // Names first: what tells a hard link of ours is the generation that it leads to.
+    let others = |name: &&OsString| !links.contains(name.as_bytes()) && name.as_os_str() != DATA;
+    for name in names.iter().filter(others) {
+        if directory.is_ours(name, (directory.handle, name))
+            && let Err(error) = remove_name(directory, opened, name)
+        {
+            warn(&warning(directory.path, name, error));
+        }
+    }
+    let mut older = generations.iter().filter(|name| *name != generation).peekable();
+    if lock.has_waited && older.peek().is_some() {
+        std::thread::sleep(GRACE);
+    }
+    for name in older {
+        if let Err(why) = remove_older(directory, lock.private(), name) {
+            warn(&why);
+        }
+    }
+}
+
+/// Removes what a start left that was killed before it published its set, or while it removed another.
+pub fn clean_private(path: &str, private: BorrowedFd<'_>, powers: &Powers) {
+    for name in entries::names(private).unwrap_or_default().iter().filter(|name| is_generation(name.as_bytes())) {
+        let remove = || match open_generation(private, name, powers)? {
+            Some(handle) => remove_generation(private, name, &handle),
+            // Made and not marked yet, or no more.
+            None => match unlinkat(private, name.as_os_str(), UnlinkatFlags::RemoveDir) {
+                Err(Errno::ENOTDIR) => Ok(()),
+                done => done,
+            },
+        };
+        if let Err(error) = remove() {
+            warn(&warning(path, name, error));
+        }
+    }
+}
+
+/// Removes a name of ours, or leaves what has taken its place meanwhile. It is moved into the generation first: what an end at any
+/// moment leaves there goes with it.
+pub fn remove_name(directory: &Directory<'_>, generation: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+    // No file's name starts with a dot, and what could not be put back keeps its own.
+    let moved = format!("..taken_{:016x}", fastrand::u64(..));
+    let (here, there) = ((generation, OsStr::new(&moved)), (directory.handle, name));
+    renameat(there.0, there.1, here.0, here.1)?;
+    if directory.is_ours(name, here) {
+        unlinkat(here.0, here.1, UnlinkatFlags::NoRemoveDir)
+    } else {
+        put_back(here, there)
+    }
+}
+
+/// Removes a generation of an earlier start, if it is ours. Else the text that says what stays.
+fn remove_older(directory: &Directory<'_>, private: BorrowedFd<'_>, name: &OsStr) -> Result<(), String> {
+    let failed = |error| warning(directory.path, name, error);
+    match open_generation(directory.handle, name, directory.powers) {
+        Ok(Some(handle)) => take_out(directory.handle, private, name, &handle).map_err(failed),
+        Ok(None) => match fstatat(directory.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(status) if entries::kind(&status) == SFlag::S_IFDIR => Err(format!(
+                "cannot remove the leftover `{}` in `{}`: it is a directory of uid {} that handfast did not make",
+                name.display(),
+                directory.path,
+                status.st_uid
+            )),
+            _ => Ok(()),
+        },
+        Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Removes an opened generation from where others could rename it.
+pub fn take_out(from: BorrowedFd<'_>, private: BorrowedFd<'_>, name: &OsStr, handle: &OwnedFd) -> nix::Result<()> {
+    renameat(from, name, private, name)?;
+    let opened = fstat(handle)?;
+    if !fstatat(private, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|found| same(&found, &opened)) {
+        return put_back((private, name), (from, name));
+    }
+    remove_generation(private, name, handle)
+}
+
+/// Removes a generation from the directory that only we can write.
+pub fn remove_generation(private: BorrowedFd<'_>, name: &OsStr, handle: &OwnedFd) -> nix::Result<()> {
+    let names = entries::names(handle.as_fd())?;
+    let unlink = |name: &OsStr| match unlinkat(handle, name, UnlinkatFlags::NoRemoveDir) {
+        // A directory in it is not ours, and is neither entered nor removed.
+        Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // What waited to be renamed first: a hard link is told by the file that it leads to.
+    let (files, staged): (Vec<_>, Vec<_>) =
+        names.iter().partition(|name| name.to_str().is_some_and(valid_name) || name.as_os_str() == MARK);
+    for name in staged.into_iter().filter(|name| is_staged(handle.as_fd(), name)) {
+        unlink(name)?;
+    }
+    // The mark last: until then an end at any moment leaves a generation that is known as ours.
+    for name in files.into_iter().filter(|name| name.as_os_str() != MARK) {
+        unlink(name)?;
+    }
+    unlink(OsStr::new(MARK))?;
+    unlinkat(private, name, UnlinkatFlags::RemoveDir)
+}
+
+/// Whether an entry of a generation is a link that waited there to be published.
+fn is_staged(generation: BorrowedFd<'_>, name: &OsStr) -> bool {
+    let Ok(status) = fstatat(generation, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return false };
+    match entries::kind(&status) {
+        SFlag::S_IFLNK => readlinkat(generation, name).is_ok_and(|target| target.as_bytes().starts_with(b"..")),
+        SFlag::S_IFREG => entries::names(generation)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|file| file.to_str().filter(|file| valid_name(file)))
+            .any(|file| is_at(generation, file, &status)),
+        _ => false,
+    }
+}
+
+/// Puts back what was taken out and is not ours. Nothing is said of it: it was never handfast's.
+fn put_back((private, at): (BorrowedFd<'_>, &OsStr), (to, name): (BorrowedFd<'_>, &OsStr)) -> nix::Result<()> {
+    rename((private, at), (to, name), Taken::Refuse)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+}
+
+/// The warning for what an earlier start left and this one cannot remove.
+pub fn warning(path: &str, name: &OsStr, error: Errno) -> String {
+    format!("cannot remove the leftover `{}` in `{path}`: {}", name.display(), reason(error))
+}

@@ -1,0 +1,290 @@
+//! The way to the files directory, walked on descriptors: who could rename or remove what is on it, and so give the app another
+//! directory under the same path; and whether who shall read the files can go it.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::statfs::fstatfs;
+use nix::sys::statvfs::FsFlags;
+
+use super::entries::{kind, open_directory};
+use super::{access_lists, refusal};
+use crate::error::Error;
+
+/// As many links as the kernel follows on one way.
+const MOST_LINKS: usize = 40;
+const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+
+/// Who shall read files.
+pub struct Reader {
+    /// Its uid.
+    pub uid: u32,
+    /// All of its groups, where they are known.
+    pub groups: Option<Vec<u32>>,
+    /// Whether a capability lets it in everywhere.
+    pub is_let_in: bool,
+}
+
+/// A directory, opened, and the way to it.
+pub struct Way<'r> {
+    /// The directory.
+    pub end: OwnedFd,
+    path: PathBuf,
+    owned: Owned,
+    /// The first entry on the way that others could replace.
+    weakness: Option<Weakness>,
+    readers: &'r [Reader],
+    /// The first directory that a reader cannot enter, and its uid.
+    barrier: Option<(u32, PathBuf, Owned)>,
+}
+
+/// Whose an entry is, and what others may do there.
+#[derive(Clone, Copy)]
+pub struct Owned {
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its mode.
+    pub mode: u32,
+}
+
+impl Owned {
+    /// What a status says of it.
+    pub fn of(status: &FileStat) -> Self {
+        Self { uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777 }
+    }
+}
+
+/// What lets others replace an entry.
+struct Weakness {
+    path: PathBuf,
+    owned: Owned,
+    has_list: bool,
+}
+
+impl<'r> Way<'r> {
+    /// Walks to a directory as the kernel would, links included. `uid` is ours: what root and we can do is no weakness.
+    pub fn walk(path: &Path, uid: u32, readers: &'r [Reader]) -> nix::Result<Self> {
+        let mut rest = Vec::new();
+        push(&mut rest, path);
+        let end = open("/", PLACE | OFlag::O_DIRECTORY, Mode::empty())?;
+        let owned = Owned::of(&fstat(&end)?);
+        let mut way = Self { end, path: PathBuf::from("/"), owned, weakness: None, readers, barrier: None };
+        way.enter();
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            let is_name = name != "/" && name != "..";
+            let next = openat(&way.end, name.as_os_str(), PLACE | OFlag::O_NOFOLLOW, Mode::empty())?;
+            let status = fstat(&next)?;
+            if is_name {
+                way.mind(&name, Owned::of(&status), uid);
+            }
+            match kind(&status) {
+                SFlag::S_IFLNK => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(Errno::ELOOP);
+                    }
+                    push(&mut rest, Path::new(&readlinkat(&next, "")?));
+                }
+                SFlag::S_IFDIR => {
+                    let path = if is_name { way.path.join(&name) } else { above(&way.path, &name) };
+                    way.reach(next, path, Owned::of(&status));
+                }
+                _ => return Err(Errno::ENOTDIR),
+            }
+        }
+        Ok(way)
+    }
+
+    /// Goes on to a directory.
+    fn reach(&mut self, end: OwnedFd, path: PathBuf, owned: Owned) {
+        (self.end, self.path, self.owned) = (end, path, owned);
+        self.enter();
+    }
+
+    /// Goes on to the last directory of the way; what its mode says counts where the files are right in it.
+    pub fn arrive(&mut self, end: OwnedFd, name: &OsStr, owned: Owned) {
+        self.reach(end, self.path.join(name), owned);
+    }
+
+    /// Looks at who can enter the directory that the way has reached. An ACL may say otherwise than the mode.
+    fn enter(&mut self) {
+        let kept_out = self.readers.iter().find(|reader| !reader.may_enter(self.owned));
+        if self.barrier.is_none()
+            && let Some(reader) = kept_out
+            && !has_list(&self.end)
+        {
+            self.barrier = Some((reader.uid, self.path.clone(), self.owned));
+        }
+    }
+
+    /// The refusal of a directory at `path` whose files a reader could not reach.
+    pub fn check_readers(&self, path: &Path) -> Result<(), Error> {
+        let Some((reader, closed, Owned { uid, gid, mode })) = &self.barrier else { return Ok(()) };
+        let closed = closed.display();
+        Err(refusal(format!(
+            "cannot deliver files into `{}`: uid {reader}, who shall read them, cannot enter `{closed}`",
+            path.display()
+        ))
+        .hint(format!(
+            "`{closed}` belongs to {uid}:{gid}, with mode {mode:04o}: let uid {reader} in, or use another directory, such as \
+             `/run/secrets`"
+        )))
+    }
+
+    /// Looks at who could replace an entry of the directory that the way has reached.
+    pub fn mind(&mut self, name: &OsStr, entry: Owned, uid: u32) {
+        if self.weakness.is_none()
+            && let Some(weak) = weak(self.owned, entry, uid)
+            && !is_read_only(&self.end)
+        {
+            self.weakness = Some(match weak {
+                Weak::Directory => {
+                    Weakness { path: self.path.clone(), owned: self.owned, has_list: has_list(&self.end) }
+                }
+                Weak::Entry => Weakness { path: self.path.join(name), owned: entry, has_list: false },
+            });
+        }
+    }
+
+    /// The refusal of a directory at `path` whose place others could give to something else.
+    pub fn check(&self, path: &Path, uid: u32) -> Result<(), Error> {
+        let Some(Weakness { path: weak, owned: Owned { uid: found, gid, mode }, has_list }) = &self.weakness else {
+            return Ok(());
+        };
+        let with_list = if *has_list { " and an ACL" } else { "" };
+        let owner = if uid == 0 { "root".into() } else { format!("root or uid {uid}") };
+        Err(refusal(format!(
+            "cannot deliver files into `{}`: others than {owner} could put something else in its place",
+            path.display()
+        ))
+        .hint(format!(
+            "`{}` belongs to {found}:{gid}, with mode {mode:04o}{with_list}: let {owner} own it and nobody else write there, or use another \
+             directory, such as `/run/secrets`",
+            weak.display()
+        )))
+    }
+}
+
+impl Reader {
+    fn may_enter(&self, directory: Owned) -> bool {
+        let may = |bits: u32| directory.mode & bits != 0;
+        match &self.groups {
+            _ if self.is_let_in => true,
+            _ if directory.uid == self.uid => may(0o100),
+            Some(groups) if groups.contains(&directory.gid) => may(0o010),
+            Some(_) => may(0o001),
+            None => may(0o011),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Weak {
+    /// Others write the directory.
+    Directory,
+    /// The entry is another's in a sticky directory that others write.
+    Entry,
+}
+
+/// What lets others than root and `uid` replace an entry of a directory. An ACL that lets more than the owner write shows in the
+/// group's bits, which are its mask then.
+fn weak(directory: Owned, entry: Owned, uid: u32) -> Option<Weak> {
+    let trusted = |owner| owner == 0 || owner == uid;
+    let sticky = directory.mode & Mode::S_ISVTX.bits() != 0;
+    match (trusted(directory.uid), directory.mode & 0o022 != 0) {
+        (false, _) => Some(Weak::Directory),
+        (true, false) => None,
+        (true, true) if !sticky => Some(Weak::Directory),
+        (true, true) if trusted(entry.uid) => None,
+        (true, true) => Some(Weak::Entry),
+    }
+}
+
+fn has_list(directory: &OwnedFd) -> bool {
+    open_directory(directory.as_fd(), OsStr::new("."))
+        .is_ok_and(|opened| access_lists::has_one(opened.as_fd()).unwrap_or(false))
+}
+
+/// Where `/` or `..` leads.
+fn above(path: &Path, name: &OsStr) -> PathBuf {
+    let above = if name == ".." { path.parent() } else { None };
+    above.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Nobody replaces what is on a mount that cannot be written.
+fn is_read_only(directory: &OwnedFd) -> bool {
+    fstatfs(directory).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// Puts a path's parts on the stack of those that are still to be walked.
+fn push(rest: &mut Vec<OsString>, path: &Path) {
+    rest.extend(
+        path.components().rev().filter(|part| *part != Component::CurDir).map(|part| part.as_os_str().to_owned()),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(uid: u32, mode: u32) -> Owned {
+        Owned { uid, gid: 0, mode }
+    }
+
+    #[test]
+    fn only_root_and_handfast_may_be_able_to_replace_what_is_on_the_way() {
+        let judged = |directory: (u32, u32), owner| weak(owned(directory.0, directory.1), owned(owner, 0o755), 7);
+        for owner in [0, 7] {
+            assert_eq!(judged((owner, 0o755), 1000), None, "who owns an entry cannot rename it");
+            for mode in [0o775, 0o757, 0o777] {
+                assert_eq!(judged((owner, mode), 0), Some(Weak::Directory), "{mode:o}");
+                assert_eq!(judged((owner, 0o1000 | mode), 0), None, "{mode:o}");
+                assert_eq!(judged((owner, 0o1000 | mode), 7), None, "{mode:o}");
+                assert_eq!(judged((owner, 0o1000 | mode), 1000), Some(Weak::Entry), "{mode:o}");
+            }
+        }
+        assert_eq!(judged((1000, 0o755), 0), Some(Weak::Directory));
+        assert_eq!(judged((1000, 0o1755), 0), Some(Weak::Directory));
+    }
+
+    #[test]
+    fn who_enters_is_told_by_owner_groups_and_mode() {
+        let directory = |mode| Owned { uid: 5, gid: 50, mode };
+        let enters = |uid, groups: Option<&[u32]>, mode| {
+            Reader { uid, groups: groups.map(<[u32]>::to_vec), is_let_in: false }.may_enter(directory(mode))
+        };
+        assert!(enters(5, Some(&[]), 0o700) && !enters(5, Some(&[50]), 0o077));
+        assert!(enters(6, Some(&[1, 50]), 0o710) && !enters(6, Some(&[50]), 0o701));
+        assert!(enters(6, Some(&[1]), 0o701) && !enters(6, Some(&[1]), 0o750));
+        // An init container's app may be in any group.
+        assert!(enters(6, None, 0o710) && enters(6, None, 0o701) && !enters(6, None, 0o700));
+        assert!(Reader { uid: 6, groups: None, is_let_in: true }.may_enter(directory(0)));
+    }
+
+    #[test]
+    fn a_way_leads_where_the_kernels_leads() {
+        let place = std::env::temp_dir().join(format!("handfast-way-{}", std::process::id()));
+        std::fs::create_dir_all(place.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("../a/./b/..", place.join("a/link")).unwrap();
+        std::os::unix::fs::symlink(place.join("a/link"), place.join("absolute")).unwrap();
+        std::os::unix::fs::symlink("loop", place.join("loop")).unwrap();
+        std::fs::write(place.join("file"), "").unwrap();
+        for path in ["", "a", "a/b", "a/link/b", "absolute/b/../link", "a/../../.."] {
+            let way = Way::walk(&place.join(path), 0, &[]).unwrap();
+            let (found, expected) = (fstat(&way.end).unwrap(), nix::sys::stat::stat(&place.join(path)).unwrap());
+            assert_eq!((found.st_dev, found.st_ino), (expected.st_dev, expected.st_ino), "{path}");
+            assert_eq!(way.path, place.join(path).canonicalize().unwrap());
+        }
+        let error = |path: &str| Way::walk(&place.join(path), 0, &[]).map(drop).unwrap_err();
+        assert_eq!((error("loop/x"), error("none"), error("file/x")), (Errno::ELOOP, Errno::ENOENT, Errno::ENOTDIR));
+        std::fs::remove_dir_all(&place).unwrap();
+    }
+}
