@@ -33,6 +33,9 @@ fn the_deadline_ends_a_configuration_that_does_not_come() {
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
         let said = "the configuration did not come to its end within the deadline, 300ms (unavailable, exit 69)";
         assert!(outcome.stderr.contains(said), "{outcome:?}");
+        let hint =
+            "hint: whoever writes it must close it; `--deadline` and HANDFAST_DEADLINE say how long may be waited";
+        assert!(outcome.stderr.contains(hint), "{outcome:?}");
         drop(writer);
     }
     let outcome = unprivileged("run").env("HANDFAST_DEADLINE", "200ms").env("HANDFAST_CONFIG", &fifo).start();
@@ -124,6 +127,7 @@ fn numbered(count: usize, line: impl Fn(usize) -> String) -> String {
 fn more_secrets_than_a_start_can_deliver_are_refused_before_the_fetch() {
     let secrets = |count| numbered(count, |n| format!("[secrets.s{n}]\nfrom = \"mock:a\"\n"));
     refused(&secrets(4097), ":8193:10: there are more than 4096 secrets");
+    refused(&secrets(4097), "hint: no start has more: several starts can have as many each");
     refused(&secrets(25_000), ":8193:10: there are more than 4096 secrets");
     let outcome = Run::new().config(&secrets(4096)).args(["-s", "one-more=mock:a"]).start();
     assert!(outcome.code == 78 && outcome.stderr.contains("command line: there are more than 4096"), "{outcome:?}");
@@ -173,18 +177,20 @@ fn what_variables_make_of_a_configuration_has_a_bound() {
         &format!("[secrets.a]\nfrom = \"mock:{long}\"\n"),
         ":2:8: its variables make it longer by more than 64 KiB",
     );
-    let short = "${HALF}".repeat(1);
+    refused(&format!("[secrets.a]\nfrom = \"mock:{long}\"\n"), "hint: variables are for the short parts of a setting");
+    let short = "${HALF}";
     let values = numbered(10_000, |n| format!("v{n} = \"{short}\"\n"));
     let config = format!("[providers.mock.values]\n{values}");
     let outcome = Run::new().config(&config).env("HALF", "x".repeat(60_000)).start();
     let said = ":19:7: variables make the configuration longer by more than 1 MiB";
     assert!(outcome.code == 78 && outcome.stderr.contains(said), "{outcome:?}");
+    assert!(outcome.stderr.contains("hint: variables are for the short parts of settings"), "{outcome:?}");
     // What is written out is no matter.
     let text = format!("[providers.mock.values]\nv = \"$$\"\nw = \"{}\"\n", "$$".repeat(100_000));
     assert_eq!(start(&text).code, 0);
     refused(
         &format!("[secrets.a]\nfrom = \"mock:{}\"\n", "a".repeat(5000)),
-        "is a reference of 5005 bytes, more than 4096",
+        "aaa…` is a reference of 5005 bytes, more than 4096",
     );
     let query = numbered(40, |n| format!("&a{n}=1"));
     refused(&format!("[secrets.a]\nfrom = \"mock:a?a=1{query}\"\n"), "has more than 32 keys in its query");
@@ -193,6 +199,10 @@ fn what_variables_make_of_a_configuration_has_a_bound() {
 #[test]
 fn the_time_that_a_configuration_takes_grows_with_its_length_alone() {
     let wide = |count, item: &str| item.repeat(count);
+    refused(
+        &format!("[app]\ngroups = [{}]\n", wide(1025, "\"7\",")),
+        ":2:10: `groups` has 1025 strings, expected 1024 at most",
+    );
     for config in [
         format!("[app]\ngroups = [{}]\n", wide(200_000, "\"a\",")),
         format!("[app]\nkeep_capabilities = [{}]\n", wide(100_000, "\"NET_AD\",")),

@@ -197,6 +197,30 @@ mod tests {
     }
 
     #[test]
+    fn what_no_test_of_the_whole_can_make_is_told_like_the_rest() {
+        for (fault, message, hint) in [
+            (
+                Fault::Fuse(1000),
+                "can be changed by uid 1000: `/a` has owner 0:0 and mode 0664, on a FUSE mount of that uid",
+                "put it on another file system, or name who may decide what a privileged process does: HANDFAST_CONFIG_OWNER=1000",
+            ),
+            (
+                Fault::Exchanged,
+                "cannot be trusted: `/a` was exchanged while it was looked at",
+                "let it be where only root can write, and where handfast can look at it",
+            ),
+            (
+                Fault::Unseen("its access list is malformed".into()),
+                "cannot be trusted: who may write `/a` cannot be told: its access list is malformed",
+                "let it be where only root can write, and where handfast can look at it",
+            ),
+        ] {
+            let suspect = suspect(fault, (0, 0));
+            assert_eq!((&*suspect.message(), &*suspect.hint()), (message, hint));
+        }
+    }
+
+    #[test]
     fn everything_else_counts_for_everybody() {
         for fault in [Fault::Owner { read_only: false }, Fault::Everybody, Fault::ListedUser(5), Fault::Link] {
             let suspect = suspect(fault, (5, 5));
