@@ -189,8 +189,8 @@ fn what_variables_make_of_a_configuration_has_a_bound() {
     let text = format!("[providers.mock.values]\nv = \"$$\"\nw = \"{}\"\n", "$$".repeat(100_000));
     assert_eq!(start(&text).code, 0);
     refused(
-        &format!("[secrets.a]\nfrom = \"mock:{}\"\n", "a".repeat(5000)),
-        "aaa…` is a reference of 5005 bytes, more than 4096",
+        &format!("[secrets.a]\nfrom = \"mock:{}\"\n", "a".repeat(17_000)),
+        "aaa…` is a reference of 17005 bytes, more than 16384",
     );
     let query = numbered(40, |n| format!("&a{n}=1"));
     refused(&format!("[secrets.a]\nfrom = \"mock:a?a=1{query}\"\n"), "has more than 32 keys in its query");

@@ -170,3 +170,16 @@ fn the_log_settings_follow_the_same_order() {
     let text = run().env("HANDFAST_LOG_FORMAT", "json").args(["--log-format", "text"]).start();
     assert!(text.stderr.starts_with("handfast: warn: "), "{text:?}");
 }
+
+#[test]
+fn another_user_than_root_may_have_any_configuration() {
+    let directory = Directory::new();
+    let file = directory.write("handfast.toml", "");
+    directory.shell(None, "chmod 0666 handfast.toml");
+    let mut run = Run::new().arg("--config").arg(&file);
+    if is_root() {
+        run = run.confine(&["--uid", "1000", "--gid", "1000", "--groups", "none"]);
+    }
+    let outcome = run.start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}

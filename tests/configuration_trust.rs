@@ -2,10 +2,7 @@
 
 mod support;
 
-use std::fs::{Permissions, set_permissions};
-use std::os::unix::fs::PermissionsExt;
-
-use support::{Directory, Outcome, Run, is_root, needs_program, needs_root};
+use support::{Directory, Outcome, Run, needs_program, needs_root};
 
 /// A configuration in a directory of root's, laid out further by a shell; `@` stands for the directory.
 struct Scene {
@@ -386,17 +383,4 @@ fn everybodys_file_is_refused_with_all_other_problems_also_where_the_user_is_unk
     for expected in ["can be changed by everybody", "no user `no-such-user`", "`strict` is 1", "has 3 problems"] {
         assert!(stderr.contains(expected), "{expected}: {stderr}");
     }
-}
-
-#[test]
-fn another_user_than_root_may_have_any_configuration() {
-    let directory = Directory::new();
-    let file = directory.write("handfast.toml", "");
-    set_permissions(&file, Permissions::from_mode(0o666)).expect("it is ours");
-    let mut run = Run::new().arg("--config").arg(&file);
-    if is_root() {
-        run = run.confine(&["--uid", "1000", "--gid", "1000", "--groups", "none"]);
-    }
-    let outcome = run.start();
-    assert_eq!(outcome.code, 0, "{outcome:?}");
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::problem::excerpt;
 
 /// A reference has at most as many bytes: messages quote it, and no store has longer names.
-const MAX_REFERENCE: usize = 4096;
+const MAX_REFERENCE: usize = 16 << 10;
 
 /// The keys of a query are at most as many: a provider takes a handful.
 const MAX_PARAMETERS: usize = 32;
