@@ -54,7 +54,7 @@ pub fn check(
         Ok(shortcomings) => inspection.missing.extend(shortcomings),
         Err(error) => refusal = Some(error),
     }
-    let refusal = refusal.or_else(|| sandbox::foresee(plan.isolation.strict).err());
+    let refusal = plan.refusal().or(refusal).or_else(|| sandbox::foresee(plan.isolation.strict).err());
     let warnings = environment
         .foreign_references()
         .into_iter()

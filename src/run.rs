@@ -64,6 +64,7 @@ struct Start {
 
 impl Start {
     fn new(mut plan: Plan, environment: Environment, undo: &mut Undo) -> Result<Self> {
+        plan.refusal().map_or(Ok(()), Err)?;
         let warnings = environment.foreign_references().into_iter().chain(plan.warnings()).collect();
         lockdown::close_inherited(&[])?;
         // First, so that nothing of ours can stand in the way of the app's descriptors.
@@ -115,7 +116,7 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
 /// The plan of a start; every problem of the configuration at once.
 pub fn make_plan(options: &Options, environment: &mut Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
     let mut problems = Problems::default();
-    let config = config::read(options, environment, &mut problems);
+    let config = config::read(options, environment, &ENDING, started, &mut problems)?;
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
 }
 

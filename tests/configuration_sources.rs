@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Directory, Outcome, Run, needs_root};
+use support::{Directory, Outcome, Run, is_root, needs_root};
 
 /// `handfast check --format json`: what a start would do.
 fn check() -> Run {
@@ -125,7 +125,13 @@ fn without_a_name_it_is_the_file_in_etc_when_that_exists() {
 
 #[test]
 fn a_configuration_can_come_from_a_pipe() {
-    let run = check().arg("--config").arg("/dev/stdin").stdin("[fetch]\ndeadline = \"5s\"\n");
+    // Where there is no privilege that it could misuse.
+    let mut run = check().arg("--config").arg("/dev/stdin").stdin("[fetch]\ndeadline = \"5s\"\n");
+    if is_root() {
+        // A pipe of that user's own.
+        let user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
+        run = run.through(&user).through(&["sh", "-c", "cat | \"$0\" \"$@\""]);
+    }
     assert_eq!(plan(run)["deadline_ms"], 5000);
 }
 
@@ -163,4 +169,17 @@ fn the_log_settings_follow_the_same_order() {
     assert!(json.stderr.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{json:?}");
     let text = run().env("HANDFAST_LOG_FORMAT", "json").args(["--log-format", "text"]).start();
     assert!(text.stderr.starts_with("handfast: warn: "), "{text:?}");
+}
+
+#[test]
+fn another_user_than_root_may_have_any_configuration() {
+    let directory = Directory::new();
+    let file = directory.write("handfast.toml", "");
+    directory.shell(None, "chmod 0666 handfast.toml");
+    let mut run = Run::new().arg("--config").arg(&file);
+    if is_root() {
+        run = run.confine(&["--uid", "1000", "--gid", "1000", "--groups", "none"]);
+    }
+    let outcome = run.start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
 }

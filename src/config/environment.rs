@@ -1,6 +1,7 @@
 //! The environment: handfast's own settings, references in variables, and what of it the app gets.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -95,6 +96,7 @@ impl Environment {
     /// The references in variables. A value that does not start with `handfast:` belongs to the app.
     pub fn references(&self, problems: &mut Problems) -> Vec<VariableReference> {
         let mut references: Vec<VariableReference> = Vec::new();
+        let mut by_secret = BTreeMap::new();
         for (name, value) in self.credentials() {
             if value.expose().starts_with(MARK.as_bytes()) {
                 let message = format!("`{name}` holds a reference, but it is read as a bootstrap credential");
@@ -118,7 +120,7 @@ impl Environment {
                 continue;
             };
             let secret = stem.to_ascii_lowercase().replace('_', "-");
-            if let Some(other) = references.iter().find(|other| other.secret == secret) {
+            if let Some(other) = by_secret.get(&secret).and_then(|at: &usize| references.get(*at)) {
                 problems.add_with_hint(
                     &Place::Environment,
                     format!("`{}` and `{variable}` both name the secret `{secret}`", other.variable),
@@ -126,6 +128,7 @@ impl Environment {
                 );
                 continue;
             }
+            by_secret.insert(secret.clone(), references.len());
             references.push(VariableReference {
                 variable: variable.into_owned(),
                 secret,
@@ -205,15 +208,20 @@ fn strip_suffix(variable: &str) -> Option<(&str, Gives)> {
     suffixes.into_iter().find_map(|(suffix, gives)| Some((variable.strip_suffix(suffix)?, gives)))
 }
 
-/// Whether a name fits a pattern, in which `*` stands for any text.
+/// Whether a name fits a pattern, in which `*` stands for any text. Each piece between two stars is taken where it first fits: a later
+/// place would leave less for those behind it.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.iter().position(|byte| *byte == b'*') {
-        None => pattern == name,
-        Some(star) => {
-            let (before, after) = (&pattern[..star], &pattern[star + 1..]);
-            name.strip_prefix(before).is_some_and(|rest| (0..=rest.len()).any(|skip| matches(after, &rest[skip..])))
+    let mut pieces = pattern.split(|byte| *byte == b'*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces.filter(|piece| !piece.is_empty()) {
+        match rest.windows(piece.len()).position(|there| there == piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
         }
     }
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -309,5 +317,9 @@ mod tests {
                 && matches(b"*", b"")
         );
         assert!(!matches(b"LEGACY_*", b"NEW_LEGACY_A") && !matches(b"A", b"AB"));
+        assert!(matches(b"A*B*C", b"AxBBC") && matches(b"**", b"A") && matches(b"*A*", b"A") && matches(b"", b""));
+        assert!(!matches(b"A*A", b"A") && !matches(b"*AB*AB*", b"xABxA") && !matches(b"", b"A"));
+        // Each star could stand for a thousand lengths.
+        assert!(!matches(&b"*A".repeat(1000), &b"A".repeat(999)));
     }
 }

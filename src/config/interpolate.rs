@@ -6,52 +6,105 @@ use zeroize::Zeroizing;
 
 use crate::config::environment::{Environment, NotText};
 
-/// Replaces the variables in every string of a table, at any depth.
-pub fn table(table: &mut Table, environment: &Environment, problems: &mut Problems) {
-    for Item { place, value } in table.items_mut() {
-        replace(value, place, environment, problems);
-    }
+/// As many bytes may variables put into one string: more is no name, address or path.
+const MAX_STRING: usize = 64 << 10;
+
+/// As many bytes may they put into the whole configuration.
+const MAX_TOTAL: usize = 1 << 20;
+
+/// One replacement of all variables, which has a bound.
+pub struct Interpolation {
+    /// How many bytes variables may still put in.
+    left: usize,
+    /// That there are none left is told once.
+    told: bool,
 }
 
-/// Replaces the variables in every string of a value. A string in which that fails is reported, and then [`Value::Wrong`].
-pub fn replace(value: &mut Value, place: &Place, environment: &Environment, problems: &mut Problems) {
-    match value {
-        Value::String(text) if text.contains('$') => match string(text, environment) {
-            Ok(replaced) => *text = Zeroizing::new(replaced),
-            Err((message, hint)) => {
-                problems.add_with_hint(place, message, hint);
-                *value = Value::Wrong;
+/// Why a string could not be made.
+enum Refusal {
+    Wrong(String, String),
+    TooLong,
+    NothingLeft,
+}
+
+impl Interpolation {
+    /// With nothing replaced so far.
+    pub fn new() -> Self {
+        Self { left: MAX_TOTAL, told: false }
+    }
+
+    /// Replaces the variables in every string of a table, at any depth.
+    pub fn table(&mut self, table: &mut Table, environment: &Environment, problems: &mut Problems) {
+        for Item { place, value } in table.items_mut() {
+            self.replace(value, place, environment, problems);
+        }
+    }
+
+    /// Replaces the variables in every string of a value. A string in which that fails is reported, and then [`Value::Wrong`].
+    pub fn replace(&mut self, value: &mut Value, place: &Place, environment: &Environment, problems: &mut Problems) {
+        match value {
+            Value::String(text) if text.contains('$') => match self.string(text, environment) {
+                Ok(replaced) => *text = Zeroizing::new(replaced),
+                Err(refusal) => {
+                    self.tell(refusal, place, problems);
+                    *value = Value::Wrong;
+                }
+            },
+            Value::Array(items) => {
+                for Item { place, value } in items {
+                    self.replace(value, place, environment, problems);
+                }
             }
-        },
-        Value::Array(items) => {
-            items.iter_mut().for_each(|item| replace(&mut item.value, &item.place, environment, problems))
+            Value::Table(inner) => self.table(inner, environment, problems),
+            _ => {}
         }
-        Value::Table(inner) => table(inner, environment, problems),
-        _ => {}
     }
-}
 
-/// Replaces the variables in one string. A `$` that starts neither `${` nor `$$` stands for itself.
-fn string(text: &str, environment: &Environment) -> Result<String, (String, String)> {
-    let mut replaced = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        replaced.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            replaced.push('$');
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix('{') {
-            let end = after
-                .find('}')
-                .ok_or_else(|| ("`${` without `}`".to_owned(), "`$$` stands for a dollar sign".to_owned()))?;
-            replaced.push_str(variable(&after[..end], environment)?);
-            rest = &after[end + 1..];
-        } else {
-            replaced.push('$');
+    fn tell(&mut self, refusal: Refusal, place: &Place, problems: &mut Problems) {
+        match refusal {
+            Refusal::Wrong(message, hint) => problems.add_with_hint(place, message, hint),
+            Refusal::TooLong => {
+                let message = format!("its variables make it longer by more than {} KiB", MAX_STRING >> 10);
+                problems.add_with_hint(place, message, "variables are for the short parts of a setting");
+            }
+            Refusal::NothingLeft if self.told => {}
+            Refusal::NothingLeft => {
+                self.told = true;
+                let message = format!("variables make the configuration longer by more than {} MiB", MAX_TOTAL >> 20);
+                problems.add_with_hint(place, message, "variables are for the short parts of settings");
+            }
         }
     }
-    Ok(replaced + rest)
+
+    /// Replaces the variables in one string. A `$` that starts neither `${` nor `$$` stands for itself.
+    fn string(&mut self, text: &str, environment: &Environment) -> Result<String, Refusal> {
+        let mut replaced = String::with_capacity(text.len());
+        let mut put = 0;
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            replaced.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                replaced.push('$');
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('{') {
+                let unclosed = || Refusal::Wrong("`${` without `}`".into(), "`$$` stands for a dollar sign".into());
+                let end = after.find('}').ok_or_else(unclosed)?;
+                let value =
+                    variable(&after[..end], environment).map_err(|(message, hint)| Refusal::Wrong(message, hint))?;
+                put += value.len();
+                if put > MAX_STRING {
+                    return Err(Refusal::TooLong);
+                }
+                self.left = self.left.checked_sub(value.len()).ok_or(Refusal::NothingLeft)?;
+                replaced.push_str(value);
+                rest = &after[end + 1..];
+            } else {
+                replaced.push('$');
+            }
+        }
+        Ok(replaced + rest)
+    }
 }
 
 fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a str, (String, String)> {

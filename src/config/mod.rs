@@ -10,22 +10,38 @@ mod keys;
 mod outside;
 pub mod schema;
 mod source;
+mod trust;
+mod waiting;
 
-use std::fs::Metadata;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use handfast_core::{Item, Place, Problem, Problems, Table, Value};
+use handfast_core::{Item, Place, Problem, Problems, Table, Value, excerpt};
+use nix::sys::signal::Signal;
 
 pub use bootstrap::is_credential;
 pub use environment::{Environment, Gives, NotText};
+use interpolate::Interpolation;
 pub use keys::PROVIDER as PROVIDER_KEYS;
-pub use source::{Writer, refuse_writable};
+pub use source::refuse;
+pub use trust::{App, Suspect, Trust};
+use waiting::Limits;
 
 use crate::cli::Options;
-use crate::error::{Class, Error, Phase};
+use crate::error::{Class, Error, Phase, Result};
 
 /// Where the configuration is when nothing names it.
 const DEFAULT_FILE: &str = "/etc/handfast.toml";
+
+/// How long a whole start may take where nothing is said.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// As many secrets are delivered at most, so as many are declared at most.
+pub const MAX_SECRETS: usize = 4096;
+
+/// As many providers have a table at most.
+const MAX_PROVIDERS: usize = 256;
 
 /// Everything that was written, in one shape.
 pub struct Config {
@@ -39,8 +55,14 @@ pub struct Config {
     pub providers: Vec<Named>,
     /// `[secrets.NAME]`, references in variables, and `--secret`.
     pub secrets: Vec<Declared>,
-    /// The files that were read, with owner and mode.
-    pub sources: Vec<(PathBuf, Metadata)>,
+    /// Whom this process believes, where it has privileges.
+    pub trust: Option<Trust>,
+    /// Who else may have written a file that was read, with the place of that file.
+    pub suspects: Vec<(Place, Suspect)>,
+    /// Each secret's index, by name.
+    by_name: BTreeMap<String, usize>,
+    /// Whether there were more secrets or providers than there may be, which is told once.
+    full: bool,
 }
 
 /// A table with a name of the user's.
@@ -75,35 +97,55 @@ pub struct Written {
     pub place: Place,
 }
 
-/// Reads everything. The command line wins over the environment, which wins over the files.
+/// Reads everything. The command line wins over the environment, which wins over the files. Where the files keep it waiting, one
+/// of `signals` ends it, and the deadline, which counts since `started`.
 ///
 /// What the configuration itself names as credentials is one in `environment` from then on.
-pub fn read(options: &Options, environment: &mut Environment, problems: &mut Problems) -> Config {
-    let sources = source::read_all(&paths(options, environment), problems);
+pub fn read(
+    options: &Options,
+    environment: &mut Environment,
+    signals: &[Signal],
+    started: Instant,
+    problems: &mut Problems,
+) -> Result<Config> {
+    let limits = Limits { signals, started, deadline: deadline(options, environment) };
+    let trust = Trust::of_this_process(environment, problems);
+    let sources = source::read_all(&paths(options, environment), trust, limits, problems)?;
     let mut config = Config {
         app: Table::default(),
         files: Table::default(),
         fetch: Table::default(),
         providers: Vec::new(),
-        secrets: Vec::with_capacity(options.secrets.len()),
-        sources: Vec::new(),
+        secrets: Vec::with_capacity(options.secrets.len().min(MAX_SECRETS)),
+        trust,
+        suspects: Vec::new(),
+        by_name: BTreeMap::new(),
+        full: false,
     };
     for source in sources {
-        config.sources.push((source.path, source.metadata));
+        config.suspects.extend(source.suspects.into_iter().map(|suspect| (source.place.clone(), suspect)));
         config.merge_file(source.table, problems);
     }
     // Before anything is interpolated: no credential gets into a setting. And after it: a name may be made of variables.
     config.take_credentials(environment);
+    let mut variables = Interpolation::new();
     for named in &mut config.providers {
-        interpolate::table(&mut named.table, environment, problems);
+        variables.table(&mut named.table, environment, problems);
     }
     config.take_credentials(environment);
-    interpolate::table(&mut config.files, environment, problems);
+    variables.table(&mut config.files, environment, problems);
     config.check_keys(problems);
     outside::environment(&mut config, environment, problems);
     outside::command_line(&mut config, options, problems);
-    config.read_references(environment, problems);
-    config
+    config.read_references(variables, environment, problems);
+    limits.signal()?;
+    Ok(config)
+}
+
+/// The deadline of the reading itself: what stands in a file is not known yet, and what is wrong is told later.
+fn deadline(options: &Options, environment: &Environment) -> Duration {
+    let text = options.deadline.as_deref().or_else(|| environment.text("HANDFAST_DEADLINE").ok().flatten());
+    text.and_then(handfast_core::keys::parse_duration).unwrap_or(DEADLINE)
 }
 
 fn paths(options: &Options, environment: &Environment) -> Vec<PathBuf> {
@@ -130,12 +172,16 @@ impl Config {
                 ("app", Value::Table(table)) => self.app.merge(table),
                 ("files", Value::Table(table)) => self.files.merge(table),
                 ("fetch", Value::Table(table)) => self.fetch.merge(table),
-                ("providers", Value::Table(tables)) => each(tables, "providers", problems, |name, place, table| {
-                    merge_named(&mut self.providers, name, place, table);
-                }),
-                ("secrets", Value::Table(tables)) => each(tables, "secrets", problems, |name, place, table| {
-                    self.declared(&name, &place).table.merge(table);
-                }),
+                ("providers", Value::Table(tables)) => {
+                    each(tables, "providers", problems, |named, problems| self.provider(named, problems));
+                }
+                ("secrets", Value::Table(tables)) => {
+                    each(tables, "secrets", problems, |Named { name, place, table }, problems| {
+                        if let Some(secret) = self.declared(&name, &place, problems) {
+                            secret.table.merge(table);
+                        }
+                    });
+                }
                 (_, Value::Wrong) => {}
                 (key, _) if keys::LATER_TABLES.contains(&key) => {
                     problems.add(&item.place, format!("[{key}] is not in this version"))
@@ -144,15 +190,13 @@ impl Config {
                     problems.add(&item.place, format!("`{key}` is {}, expected a table", value.describe()))
                 }
                 (key, _) => {
-                    let hint = match handfast_core::nearest(key, keys::TABLES.iter().copied()) {
-                        Some(near) => format!("did you mean [{near}]?"),
-                        None => format!("the tables are: {}", keys::TABLES.join(", ")),
-                    };
-                    problems.add_with_hint(
-                        &key_place,
-                        format!("unknown table or key `{}`", handfast_core::excerpt(key)),
-                        hint,
-                    );
+                    problems.add_lazily(&key_place, || {
+                        let hint = match handfast_core::nearest(key, keys::TABLES.iter().copied()) {
+                            Some(near) => format!("did you mean [{near}]?"),
+                            None => format!("the tables are: {}", keys::TABLES.join(", ")),
+                        };
+                        (format!("unknown table or key `{}`", excerpt(key)), Some(hint))
+                    });
                 }
             }
         }
@@ -170,19 +214,19 @@ impl Config {
         check(&self.files, "files", &[keys::FILES], problems);
         check(&self.fetch, "fetch", &[keys::FETCH], problems);
         for secret in &self.secrets {
-            check(&secret.table, &format!("secrets.{}", secret.name), &[keys::SECRET], problems);
+            check(&secret.table, &format!("secrets.{}", excerpt(&secret.name)), &[keys::SECRET], problems);
         }
     }
 
     /// Takes each secret's `from` out of its table, with its variables replaced. One that the environment or the command line
     /// replaces says nothing: its variables need not be set where a configuration is tried.
-    fn read_references(&mut self, environment: &Environment, problems: &mut Problems) {
+    fn read_references(&mut self, mut variables: Interpolation, environment: &Environment, problems: &mut Problems) {
         for secret in &mut self.secrets {
             let Some(Item { place, mut value }) = secret.table.remove("from") else { continue };
             if secret.from.is_some() {
                 continue;
             }
-            interpolate::replace(&mut value, &place, environment, problems);
+            variables.replace(&mut value, &place, environment, problems);
             let text = match value {
                 Value::String(text) => Some(text.as_str().to_owned()),
                 _ => None,
@@ -191,42 +235,49 @@ impl Config {
         }
     }
 
-    fn declared(&mut self, name: &str, place: &Place) -> &mut Declared {
-        let at = match self.secrets.iter().position(|secret| secret.name == name) {
-            Some(at) => at,
-            None => {
-                let table = Table::default();
-                self.secrets.push(Declared {
-                    name: name.to_owned(),
-                    place: place.clone(),
-                    table,
-                    from: None,
-                    variable: None,
-                });
-                self.secrets.len() - 1
-            }
-        };
-        &mut self.secrets[at]
+    /// The secret of this name, which may be a new one; `None` where there are too many.
+    fn declared(&mut self, name: &str, place: &Place, problems: &mut Problems) -> Option<&mut Declared> {
+        if let Some(at) = self.by_name.get(name) {
+            return self.secrets.get_mut(*at);
+        }
+        if self.secrets.len() >= MAX_SECRETS {
+            self.too_many(place, format!("there are more than {MAX_SECRETS} secrets"), problems);
+            return None;
+        }
+        self.by_name.insert(name.to_owned(), self.secrets.len());
+        let (name, place, table) = (name.to_owned(), place.clone(), Table::default());
+        self.secrets.push(Declared { name, place, table, from: None, variable: None });
+        self.secrets.last_mut()
     }
-}
 
-fn each(tables: Table, parent: &str, problems: &mut Problems, mut take: impl FnMut(String, Place, Table)) {
-    for (name, place, item) in tables.into_entries() {
-        match item.value {
-            Value::Table(table) => take(name, place, table),
-            Value::Wrong => {}
-            value => problems.add(
-                &item.place,
-                format!("`{}` in [{parent}] is {}, expected a table", handfast_core::excerpt(&name), value.describe()),
-            ),
+    fn provider(&mut self, provider: Named, problems: &mut Problems) {
+        match self.providers.iter().position(|named| named.name == provider.name) {
+            Some(at) => self.providers[at].table.merge(provider.table),
+            None if self.providers.len() >= MAX_PROVIDERS => {
+                self.too_many(&provider.place, format!("there are more than {MAX_PROVIDERS} providers"), problems);
+            }
+            None => self.providers.push(provider),
+        }
+    }
+
+    fn too_many(&mut self, place: &Place, message: String, problems: &mut Problems) {
+        if !self.full {
+            self.full = true;
+            problems.add_with_hint(place, message, "no start has more: several starts can have as many each");
         }
     }
 }
 
-fn merge_named(list: &mut Vec<Named>, name: String, place: Place, table: Table) {
-    match list.iter_mut().find(|named| named.name == name) {
-        Some(named) => named.table.merge(table),
-        None => list.push(Named { name, place, table }),
+fn each(tables: Table, parent: &str, problems: &mut Problems, mut take: impl FnMut(Named, &mut Problems)) {
+    for (name, place, item) in tables.into_entries() {
+        match item.value {
+            Value::Table(table) => take(Named { name, place, table }, problems),
+            Value::Wrong => {}
+            value => problems.add(
+                &item.place,
+                format!("`{}` in [{parent}] is {}, expected a table", excerpt(&name), value.describe()),
+            ),
+        }
     }
 }
 
@@ -239,14 +290,15 @@ pub fn error(problems: Problems) -> Error {
             None => error,
         }
     };
+    let count = problems.len();
     let mut parts: Vec<Error> = problems.into_sorted().into_iter().map(single).collect();
-    match parts.len() {
-        1 => parts.remove(0),
-        count => Error::new(
-            Phase::Config,
-            Class::Config,
-            format!("the configuration has {count} problems; nothing was fetched"),
-        )
-        .parts(parts),
+    if parts.len() == 1 {
+        return parts.remove(0);
     }
+    let told = match parts.len() {
+        told if told < count => format!(", of which these are the first {told}"),
+        _ => String::new(),
+    };
+    let message = format!("the configuration has {count} problems{told}; nothing was fetched");
+    Error::new(Phase::Config, Class::Config, message).parts(parts)
 }

@@ -1,6 +1,7 @@
 //! What is written outside the files: the environment, then the command line, each over what was there before.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
 use handfast_core::keys::{Key, check};
@@ -15,7 +16,7 @@ use crate::cli::Options;
 pub fn environment(config: &mut Config, environment: &Environment, problems: &mut Problems) {
     let place = &Place::Environment;
     for found in environment.references(problems) {
-        let secret = config.declared(&found.secret, place);
+        let Some(secret) = config.declared(&found.secret, place, problems) else { continue };
         secret.from = Some(Written { text: Some(found.reference), place: place.clone() });
         secret.variable = Some((found.variable, found.gives));
     }
@@ -34,18 +35,19 @@ pub fn environment(config: &mut Config, environment: &Environment, problems: &mu
 /// The options.
 pub fn command_line(config: &mut Config, options: &Options, problems: &mut Problems) {
     let place = &Place::CommandLine;
-    let mut seen: Vec<&str> = Vec::with_capacity(options.secrets.len());
+    let mut seen = BTreeSet::new();
     for text in &options.secrets {
         let Some((name, reference)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             let message = format!("`--secret {}` is not NAME=REF", excerpt(text));
             problems.add_with_hint(place, message, "such as `-s db-password=mock:db`");
             continue;
         };
-        if seen.contains(&name) {
-            problems.add(place, format!("`--secret` gives `{name}` twice"));
+        if !seen.insert(name) {
+            problems.add(place, format!("`--secret` gives `{}` twice", excerpt(name)));
         }
-        seen.push(name);
-        config.declared(name, place).from = Some(Written { text: Some(reference.to_owned()), place: place.clone() });
+        if let Some(secret) = config.declared(name, place, problems) {
+            secret.from = Some(Written { text: Some(reference.to_owned()), place: place.clone() });
+        }
     }
     if let Some(directory) = &options.directory {
         set_directory(config, directory.as_os_str(), "`--dir`", place, problems);

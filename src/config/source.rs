@@ -1,94 +1,205 @@
 //! Reads configuration files into tables of settings, each value with its place.
 #![forbid(unsafe_code)]
 
-use std::fs::{File, Metadata};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use handfast_core::files::read_up_to;
-use handfast_core::{Item, Place, Problems, Table, Value};
+use handfast_core::{Item, Place, Problems, TOLD, Table, Value};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
+use toml_parser::ParseError;
+use toml_parser::parser::{Event, EventKind, RecursionGuard, ValidateWhitespace, parse_document};
 use zeroize::Zeroizing;
 
-use crate::error::reason;
+use super::trust::{Opened, Refusal, Suspect, Trust};
+use super::waiting::{Limits, Waiting};
+use crate::error::{Result, reason};
 
 /// A configuration larger than this is a mistake.
-const MAX_CONFIGURATION: usize = 4 << 20;
+const MAX_CONFIGURATION: usize = 1 << 20;
 
-/// One file: its settings, and who may change it.
+/// One file: its settings, and who else may have written it.
 pub struct Source {
-    /// The file's name, as it was given.
-    pub path: PathBuf,
+    /// Its first line, for what is to be said of all of it.
+    pub place: Place,
     /// What stands in it.
     pub table: Table,
-    /// Its owner and mode.
-    pub metadata: Metadata,
+    /// Who else may change it; nothing is asked where there is no privilege to misuse.
+    pub suspects: Vec<Suspect>,
 }
 
-/// Reads one file. What is wrong in it is added to `problems`, and the rest is still read.
-pub fn read(path: &Path, problems: &mut Problems) -> Option<Source> {
+/// Reads every file in order. What is wrong in one is added to `problems`, and the rest is still read.
+pub fn read_all(
+    paths: &[PathBuf],
+    trust: Option<Trust>,
+    limits: Limits<'_>,
+    problems: &mut Problems,
+) -> Result<Vec<Source>> {
+    let mut sources = Vec::with_capacity(paths.len());
+    for path in paths {
+        sources.extend(read(path, trust, limits, problems)?);
+        limits.signal()?;
+    }
+    Ok(sources)
+}
+
+fn read(path: &Path, trust: Option<Trust>, limits: Limits<'_>, problems: &mut Problems) -> Result<Option<Source>> {
     let name: Rc<str> = path.display().to_string().into();
+    let place = Place::File { path: name.clone(), line: 1, column: 1 };
     let unreadable = |problems: &mut Problems, why: String| {
         problems.add_with_hint(
-            &Place::File { path: name.clone(), line: 1, column: 1 },
+            &place,
             format!("cannot read the configuration: {why}"),
             "`-c` and HANDFAST_CONFIG name the file; without them it is /etc/handfast.toml when that exists",
         );
     };
-    let (text, metadata) = match read_text(path) {
-        Ok(read) => read,
-        Err(why) => {
-            unreadable(problems, why);
-            return None;
+    let opened = match trust {
+        Some(trust) => trust.open(path).map(|Opened { file, suspects }| (File::from(file), suspects)),
+        None => open(path).map(|file| (file, Vec::new())).map_err(Refusal::System),
+    };
+    let (file, suspects) = match opened {
+        Ok(opened) => opened,
+        Err(Refusal::System(error)) => {
+            unreadable(problems, reason(error));
+            return Ok(None);
+        }
+        Err(Refusal::Suspect(suspect)) => {
+            refuse(&place, &suspect, problems);
+            return Ok(None);
         }
     };
-    let (document, errors) = DeTable::parse_recoverable(&text);
-    let mut places = Places::new(name, &text);
-    for error in errors {
-        let message = format!("not TOML: {}", error.message().replace('\n', ", "));
-        let offset = error.span().map_or(0, |span| span.start);
-        match error.message().starts_with("unexpected leading zero") {
-            true => problems.add_with_hint(&places.at(offset), message, "a file mode is a string: `mode = \"0400\"`"),
-            false => problems.add(&places.at(offset), message),
+    let text = match read_text(file, limits)? {
+        Ok(text) => text,
+        Err(why) => {
+            unreadable(problems, why);
+            return Ok(None);
         }
-        // A second key of one name is TOML to the parser, and nothing about it is a guess.
-        if error.message() != "duplicate key" {
-            places.wrong.push(places.line(offset));
-        }
-    }
-    Some(Source { path: path.to_owned(), table: table(document.into_inner(), &places, problems), metadata })
+    };
+    Ok(Some(Source { place, table: parse(&text, name, problems), suspects }))
 }
 
-/// The whole file, as text that is wiped: `mock` keeps its secrets in the configuration.
-fn read_text(path: &Path) -> Result<(Zeroizing<String>, Metadata), String> {
-    let file = File::open(path).map_err(reason)?;
-    let metadata = file.metadata().map_err(reason)?;
-    if metadata.is_dir() {
-        return Err("it is a directory".into());
-    }
-    let bytes = read_up_to(file, metadata.len(), MAX_CONFIGURATION)
-        .map_err(reason)?
-        .ok_or_else(|| format!("it is larger than {} MiB", MAX_CONFIGURATION >> 20))?;
-    match std::str::from_utf8(bytes.expose()) {
-        Ok(text) => Ok((Zeroizing::new(text.to_owned()), metadata)),
+/// A problem of whoever may change what stands at `place`.
+pub fn refuse(place: &Place, suspect: &Suspect, problems: &mut Problems) {
+    problems.add_with_hint(place, format!("the configuration {}", suspect.message()), suspect.hint());
+}
+
+/// Never waits: a named pipe may have no writer yet.
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// The whole file, as text that is wiped: `mock` keeps its secrets in the configuration. The inner error is the file's.
+fn read_text(file: File, limits: Limits<'_>) -> Result<std::result::Result<Zeroizing<String>, String>> {
+    let metadata = match file.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Ok(Err("it is a directory".into())),
+        Ok(metadata) => metadata,
+        Err(error) => return Ok(Err(reason(error))),
+    };
+    let read = if metadata.is_file() {
+        read_up_to(file, metadata.len(), MAX_CONFIGURATION)
+    } else {
+        let mut waiting = Waiting::new(file, limits)?;
+        let read = read_up_to(&mut waiting, 0, MAX_CONFIGURATION);
+        if let Some(error) = waiting.ended {
+            return Err(error);
+        }
+        read
+    };
+    let bytes = match read {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Err(format!("it is larger than {} MiB", MAX_CONFIGURATION >> 20))),
+        Err(error) => return Ok(Err(reason(error))),
+    };
+    Ok(match std::str::from_utf8(bytes.expose()) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(error) => Err(format!("byte {} is not UTF-8", error.valid_up_to() + 1)),
+    })
+}
+
+/// What is wrong is added to `problems`, and the rest is still read.
+fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
+    let (text, behind) = worth_reading(text);
+    problems.add_untold(behind);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut places = Places::new(name, text);
+    for error in errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        problems.add_lazily(&places.at(offset), || {
+            let message = format!("not TOML: {}", error.message().replace('\n', ", "));
+            let is_mode = error.message().starts_with("unexpected leading zero");
+            (message, is_mode.then(|| "a file mode is a string: `mode = \"0400\"`".into()))
+        });
+        // A second key of one name is TOML to the parser, and nothing about it is a guess.
+        if error.message() != "duplicate key" {
+            places.wrong.insert(places.line(offset));
+        }
     }
+    table(document.into_inner(), &places, problems)
+}
+
+/// The text up to the line in which there are as many errors as will be told, and how many there are behind it. Of what it is given,
+/// the parser makes a list of all errors, each a hundred times as long as the two bytes that it may be about.
+fn worth_reading(text: &str) -> (&str, usize) {
+    // A list of all that can be wrong with less is no matter.
+    const SHORT: usize = 16 << 10;
+    // As deep as toml goes.
+    const DEEPEST: u32 = 80;
+    if text.len() <= SHORT {
+        return (text, 0);
+    }
+    let mut at: Vec<usize> = Vec::new();
+    let mut count = |error: ParseError| {
+        at.push(error.unexpected().or_else(|| error.context()).map_or(0, |span| span.start()));
+    };
+    let source = toml_parser::Source::new(text);
+    let tokens = source.lex().into_vec();
+    let mut events: Vec<Event> = Vec::new();
+    let mut checked = ValidateWhitespace::new(&mut events, source);
+    parse_document(&tokens, &mut RecursionGuard::new(&mut checked, DEEPEST), &mut count);
+    for event in events {
+        match (event.kind(), source.get(event)) {
+            (EventKind::SimpleKey, Some(raw)) => raw.decode_key(&mut (), &mut count),
+            (EventKind::Scalar, Some(raw)) => drop(raw.decode_scalar(&mut (), &mut count)),
+            _ => {}
+        }
+    }
+    at.sort_unstable();
+    let Some(last) = at.get(TOLD) else { return (text, 0) };
+    // A line may be as long as the file.
+    let last = text.floor_char_boundary(*last);
+    let most = text.floor_char_boundary(last + SHORT);
+    let end = text[last..most].find('\n').map_or(most, |length| last + length + 1);
+    (&text[..end], at.iter().filter(|at| **at >= end).count())
 }
 
 /// Turns byte offsets into lines and columns.
 struct Places<'t> {
     name: Rc<str>,
-    text: &'t str,
+    text: &'t [u8],
     lines: Vec<usize>,
+    /// How many characters begin before each block of [`BLOCK`] bytes: a column in a long line is not counted anew each time.
+    characters: Vec<usize>,
     /// Lines that are not TOML. What the parser makes of the rest of such a line is a guess: a value may have become a key.
-    wrong: Vec<usize>,
+    wrong: BTreeSet<usize>,
 }
+
+const BLOCK: usize = 64;
 
 impl<'t> Places<'t> {
     fn new(name: Rc<str>, text: &'t str) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { name, text, lines, wrong: Vec::new() }
+        let text = text.as_bytes();
+        let mut count = 0;
+        let mut characters = Vec::with_capacity(text.len() / BLOCK + 1);
+        for block in 0..=text.len() / BLOCK {
+            characters.push(count);
+            count += beginning(&text[block * BLOCK..text.len().min((block + 1) * BLOCK)]);
+        }
+        Self { name, text, lines, characters, wrong: BTreeSet::new() }
     }
 
     /// The line of an offset, from 1.
@@ -99,25 +210,38 @@ impl<'t> Places<'t> {
     fn at(&self, offset: usize) -> Place {
         let line = self.line(offset);
         let start = self.lines[line - 1];
-        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
+        let column = self.before(offset).saturating_sub(self.before(start)) + 1;
         Place::File { path: self.name.clone(), line, column }
     }
+
+    /// How many characters begin before an offset.
+    fn before(&self, offset: usize) -> usize {
+        let block = offset.min(self.text.len()) / BLOCK;
+        let rest = self.text.get(block * BLOCK..offset).unwrap_or_default();
+        self.characters.get(block).copied().unwrap_or_default() + beginning(rest)
+    }
+}
+
+/// How many characters begin in these bytes of UTF-8.
+fn beginning(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 fn table(parsed: DeTable<'_>, places: &Places<'_>, problems: &mut Problems) -> Table {
     let mut entries: Vec<_> = parsed.into_iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
-    let mut table = Table::default();
-    for (key, value) in entries {
+    let entry = |(key, value): (Spanned<DeString<'_>>, Spanned<DeValue<'_>>)| {
+        let key_place = places.at(key.span().start);
         // A table is named by its key; a value by itself, which is where a wrong one must be mended.
         let place = match value.get_ref() {
-            DeValue::Table(_) => places.at(key.span().start),
+            DeValue::Table(_) => key_place.clone(),
             _ => places.at(value.span().start),
         };
         let value = convert(value, &place, places, problems);
-        table.set(key.get_ref(), places.at(key.span().start), Item { place, value });
-    }
-    table
+        (key.into_inner().into_owned(), key_place, Item { place, value })
+    };
+    // TOML has each key of a table once.
+    Table::of_single_keys(entries.into_iter().map(entry).collect())
 }
 
 fn convert(value: Spanned<DeValue<'_>>, place: &Place, places: &Places<'_>, problems: &mut Problems) -> Value {
@@ -146,43 +270,5 @@ fn convert(value: Spanned<DeValue<'_>>, place: &Place, places: &Places<'_>, prob
                 })
                 .collect(),
         ),
-    }
-}
-
-/// Reads every file in order; a later one replaces single keys.
-pub fn read_all(paths: &[PathBuf], problems: &mut Problems) -> Vec<Source> {
-    paths.iter().filter_map(|path| read(path, problems)).collect()
-}
-
-/// Who the app is, where that is known: uid, gid and groups.
-pub type Writer<'a> = Option<(u32, u32, &'a [u32])>;
-
-/// Refuses files that the app, or everybody, could have written. For root only: it would let them choose what root does.
-pub fn refuse_writable(sources: &[(PathBuf, Metadata)], app: Writer<'_>, problems: &mut Problems) {
-    use std::os::unix::fs::MetadataExt;
-    for (path, metadata) in sources {
-        let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
-        // An app that is root itself can write every file.
-        let (by_owner, by_group) = match app {
-            Some((uid, gid, groups)) if uid != 0 => (owner == uid, group == gid || groups.contains(&group)),
-            _ => (false, false),
-        };
-        let who = if mode & 0o002 != 0 {
-            "everybody"
-        } else if by_owner {
-            "the app's uid"
-        } else if by_group && mode & 0o020 != 0 {
-            "the app's group"
-        } else {
-            continue;
-        };
-        problems.add_with_hint(
-            &Place::File { path: path.display().to_string().into(), line: 1, column: 1 },
-            format!(
-                "the configuration can be written by {who}: it is owned by {owner}:{group} with mode {:04o}",
-                mode & 0o7777
-            ),
-            "it tells a process that runs as root what to do: make it root's, mode 0644",
-        );
     }
 }

@@ -132,13 +132,15 @@ impl<'a> Instances<'a> {
             problems.push(absence.problem(place, &format!("`{reference}`: the provider `{name}`")));
             return None;
         }
-        let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
-        let known: BTreeSet<&str> = built_in.chain(self.entries.iter().map(|entry| entry.name.as_str())).collect();
-        let hint = match handfast_core::nearest(name, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the providers here are: {}", Vec::from_iter(known).join(", ")),
-        };
-        problems.add_with_hint(place, format!("`{reference}`: unknown provider `{name}`"), hint);
+        problems.add_lazily(place, || {
+            let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
+            let known: BTreeSet<&str> = built_in.chain(self.entries.iter().map(|entry| entry.name.as_str())).collect();
+            let hint = match handfast_core::nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the providers here are: {}", excerpt(&Vec::from_iter(known).join(", "))),
+            };
+            (format!("`{reference}`: unknown provider `{name}`"), Some(hint))
+        });
         None
     }
 

@@ -3,14 +3,14 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use handfast_core::{Place, Problems, Table, excerpt};
 
 use super::environment::set;
 use super::instances::{Instances, check_ca_file};
 use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
-use crate::config::{Config, Environment};
+use crate::config::{Config, DEADLINE, Environment};
 
 /// Makes the plan; `None` where there are problems, its own or those that were there before.
 pub fn make(
@@ -30,7 +30,7 @@ pub fn make(
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
     let secrets = secrets::secrets(config.secrets, settings, &mut instances, problems);
-    let limit = config.fetch.duration("deadline").unwrap_or(Duration::from_secs(60));
+    let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
     if limit.is_zero() {
         problems.add(
             config.fetch.place("deadline").unwrap_or(&Place::CommandLine),
@@ -42,7 +42,7 @@ pub fn make(
     if !problems.is_empty() {
         return None;
     }
-    let (isolation, home) = isolation?;
+    let isolation::Decided { isolation, home, executable } = isolation?;
     let mut entries = app.entries;
     if let Some(home) = home {
         set(&mut entries, "HOME", Some(&home));
@@ -61,6 +61,7 @@ pub fn make(
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
         deadline: Deadline { started, limit },
         environment: entries,
+        executable,
     })
 }
 

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 use handfast_core::{Configured, SecretRef, Selection};
 
+use crate::config::Suspect;
+use crate::error::{Class, Error, Phase};
+
 /// The app's variable that names its descriptors: `api-key:4,db-password:3`.
 pub const DESCRIPTORS_VARIABLE: &str = "HANDFAST_FDS";
 
@@ -41,6 +44,8 @@ pub struct Plan {
     pub deadline: Deadline,
     /// The entries of the app's environment, without what depends on the secrets.
     pub environment: Vec<OsString>,
+    /// Who else may change the program that runs, with privileges: best effort, since it runs already.
+    pub executable: Option<Suspect>,
 }
 
 /// What the start ends in.
@@ -201,12 +206,21 @@ impl Plan {
         self.environment.iter().find_map(|entry| environment::value(entry, "PATH"))
     }
 
+    /// Why a start with this plan ends before it does anything: best effort that `strict` does not take.
+    pub fn refusal(&self) -> Option<Error> {
+        let suspect = self.executable.as_ref().filter(|_| self.isolation.strict)?;
+        Some(Error::new(Phase::Plan, Class::Isolation, executable(suspect)).hint(suspect.hint()))
+    }
+
     /// What every start with this plan says once.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.instances.iter().filter_map(|instance| instance.configured.warning()).collect();
         warnings.sort();
         warnings.dedup();
+        if let Some(suspect) = self.executable.as_ref().filter(|_| !self.isolation.strict) {
+            warnings.push(format!("{}: {}", executable(suspect), suspect.hint()));
+        }
         if self.isolation.defaulted {
             let Isolation { uid, gid, .. } = self.isolation;
             let what = match self.purpose {
@@ -217,4 +231,8 @@ impl Plan {
         }
         warnings
     }
+}
+
+fn executable(suspect: &Suspect) -> String {
+    format!("handfast's own program {}", suspect.message())
 }

@@ -71,7 +71,7 @@ fn one(
         }
         Wanted::Number(_) | Wanted::AnyNumber if several => {
             let place = declared.from.as_ref().map_or(&declared.place, |from| &from.place);
-            let message = format!("the secret `{}` is several values, which go to files only", declared.name);
+            let message = format!("the secret `{}` is several values, which go to files only", excerpt(&declared.name));
             problems.add_with_hint(place, message, "set a files directory, and take `fd` out");
             return None;
         }
@@ -107,7 +107,11 @@ fn check_name(declared: &Declared, problems: &mut Problems) {
 fn reference<'d>(declared: &'d Declared, problems: &mut Problems) -> Option<(SecretRef, &'d handfast_core::Place)> {
     let Some(from) = &declared.from else {
         let hint = "`from = \"<provider>:<locator>\"`, or `-s NAME=REF`";
-        problems.add_with_hint(&declared.place, format!("the secret `{}` has no `from`", declared.name), hint);
+        problems.add_with_hint(
+            &declared.place,
+            format!("the secret `{}` has no `from`", excerpt(&declared.name)),
+            hint,
+        );
         return None;
     };
     match SecretRef::parse(from.text.as_ref()?) {
@@ -157,7 +161,7 @@ enum Wanted {
 }
 
 fn wanted(secret: &Declared, settings: Settings, problems: &mut Problems) -> Wanted {
-    let (name, table) = (&secret.name, &secret.table);
+    let (name, table) = (excerpt(&secret.name), &secret.table);
     let (file, descriptor) = (table.item("file"), table.item("fd"));
     let by_number = matches!(secret.variable, Some((_, Gives::Number)));
     if let Some(file) = file {

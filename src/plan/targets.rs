@@ -16,28 +16,32 @@ pub const FIRST: RawFd = 3;
 /// The first number that no descriptor can have (`fs.nr_open`'s default).
 pub const END: RawFd = 1 << 20;
 
-/// Each with the secret that has it.
+/// Each with the secret that has it, as messages quote it.
 #[derive(Default)]
 pub struct Given {
     numbers: BTreeMap<RawFd, String>,
     files: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
+    /// How many numbers from [`FIRST`] on are known to be taken: none is ever given back.
+    taken: RawFd,
 }
 
 impl Given {
     /// Gives a secret the number that it asks for.
     pub fn number(&mut self, secret: &Declared, number: RawFd, problems: &mut Problems) {
-        if let Some(other) = self.numbers.insert(number, secret.name.clone()) {
+        if let Some(other) = self.numbers.insert(number, excerpt(&secret.name)) {
             let place = secret.table.place("fd").unwrap_or(&secret.place);
-            let message = format!("the secrets `{other}` and `{}` both want the descriptor {number}", secret.name);
+            let message =
+                format!("the secrets `{other}` and `{}` both want the descriptor {number}", excerpt(&secret.name));
             problems.add(place, message);
         }
     }
 
     /// Gives a secret the lowest number that is free.
     pub fn lowest(&mut self, secret: &Declared) -> Target {
-        let number = (FIRST..END).find(|number| !self.numbers.contains_key(number)).unwrap_or(END);
-        self.numbers.insert(number, secret.name.clone());
+        let number = (FIRST + self.taken..END).find(|number| !self.numbers.contains_key(number)).unwrap_or(END);
+        self.taken = number + 1 - FIRST;
+        self.numbers.insert(number, excerpt(&secret.name));
         Target::Descriptor(number)
     }
 
@@ -54,16 +58,20 @@ impl Given {
         let is_own = wanted.is_none();
         let name = wanted.unwrap_or_else(|| if several { "*".into() } else { secret.name.clone() });
         if several && name.matches('*').count() != 1 {
-            let why = format!("`{}` is several values, a file each", secret.name);
+            let why = format!("`{}` is several values, a file each", excerpt(&secret.name));
             problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {why}", excerpt(&name)));
         } else if !is_own && !valid_name(&if several { name.replacen('*', "x", 1) } else { name.clone() }) {
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
         }
         // What two patterns make of their names is known when those are: the delivery refuses a name that comes twice.
-        if !several && let Some(other) = self.files.insert(name.clone(), secret.name.clone()) {
+        if !several && let Some(other) = self.files.insert(name.clone(), excerpt(&secret.name)) {
             problems.add(
                 place,
-                format!("the secrets `{other}` and `{}` both want the file `{}`", secret.name, excerpt(&name)),
+                format!(
+                    "the secrets `{other}` and `{}` both want the file `{}`",
+                    excerpt(&secret.name),
+                    excerpt(&name)
+                ),
             );
         }
         Target::File { name, mode, owner }
@@ -79,12 +87,15 @@ impl Given {
     ) -> (Vec<String>, Vec<String>) {
         let (paths, numbers) = (asked(secret, "path_env", Gives::Path), asked(secret, "fd_env", Gives::Number));
         if let (Target::File { .. }, Some((name, place))) = (target, numbers.first()) {
-            let message =
-                format!("`{name}` asks for a descriptor's number, and the secret `{}` is a file", secret.name);
+            let message = format!(
+                "`{name}` asks for a descriptor's number, and the secret `{}` is a file",
+                excerpt(&secret.name)
+            );
             problems.add_with_hint(place, message, "`fd = \"auto\"` makes it a descriptor");
         }
         if several && let Some((name, place)) = paths.first() {
-            let message = format!("`{name}` asks for one path, and `{}` is several values, a file each", secret.name);
+            let message =
+                format!("`{name}` asks for one path, and `{}` is several values, a file each", excerpt(&secret.name));
             problems.add_with_hint(place, message, "CREDENTIALS_DIRECTORY names their directory");
         }
         (self.each(secret, paths, problems), self.each(secret, numbers, problems))
@@ -100,8 +111,12 @@ impl Given {
             let impossible = name.is_empty() || name.contains(['=', '\0']);
             if impossible || name == DESCRIPTORS_VARIABLE || name == DIRECTORY_VARIABLE {
                 problems.add(&place, format!("`{}` cannot be the name of the app's variable", excerpt(&name)));
-            } else if let Some(other) = self.variables.insert(name.clone(), secret.name.clone()) {
-                let message = format!("the variable `{name}` is wanted twice, by `{other}` and by `{}`", secret.name);
+            } else if let Some(other) = self.variables.insert(name.clone(), excerpt(&secret.name)) {
+                let message = format!(
+                    "the variable `{}` is wanted twice, by `{other}` and by `{}`",
+                    excerpt(&name),
+                    excerpt(&secret.name)
+                );
                 problems.add(&place, message);
             }
             names.push(name);

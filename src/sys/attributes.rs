@@ -13,6 +13,24 @@ pub fn read<'buffer>(path: &Path, name: &CStr, buffer: &'buffer mut [u8]) -> io:
     // SAFETY: both strings end in NUL and live until the call returns; the kernel writes at most `buffer.len()` bytes into
     // `buffer`, which is borrowed mutably.
     let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    part(length, buffer)
+}
+
+/// The same of an open file or directory.
+pub fn read_open<'buffer>(
+    descriptor: BorrowedFd<'_>,
+    name: &CStr,
+    buffer: &'buffer mut [u8],
+) -> io::Result<Option<&'buffer [u8]>> {
+    let number = descriptor.as_raw_fd();
+    // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL and lives until it returns; the kernel
+    // writes at most `buffer.len()` bytes into `buffer`, which is borrowed mutably.
+    let length = unsafe { libc::fgetxattr(number, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    part(length, buffer)
+}
+
+/// The part of the buffer that the kernel has filled.
+fn part(length: libc::ssize_t, buffer: &[u8]) -> io::Result<Option<&[u8]>> {
     match usize::try_from(length) {
         Ok(length) => Ok(buffer.get(..length)),
         Err(_) => unless_absent(io::Error::last_os_error()).map(|()| None),

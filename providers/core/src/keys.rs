@@ -87,11 +87,13 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
                         .filter(|key| !matches!(key.kind, Kind::NotInThisVersion))
                         .map(|key| key.name)
                 };
-                let hint = match nearest(name, known()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
-                };
-                problems.add_with_hint(place, format!("unknown key `{}` in [{table_name}]", excerpt(name)), hint);
+                problems.add_lazily(place, || {
+                    let hint = match nearest(name, known()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
+                    };
+                    (format!("unknown key `{}` in [{table_name}]", excerpt(name)), Some(hint))
+                });
             }
         }
     }
@@ -134,6 +136,9 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
         (Kind::Choice(choices), _) => {
             wrong(choices.iter().map(|choice| format!("\"{choice}\"")).collect::<Vec<_>>().join(" or "));
         }
+        (Kind::Strings, Value::Array(items)) if items.len() > MAX_STRINGS => {
+            problems.add(&item.place, format!("`{name}` has {} strings, expected {MAX_STRINGS} at most", items.len()));
+        }
         (Kind::Strings, Value::Array(items)) => {
             for (at, item) in items.iter().enumerate() {
                 check_value(&format!("{name}[{at}]"), item, &Kind::String, problems);
@@ -174,10 +179,15 @@ fn check_json(name: &str, item: &Item, problems: &mut Problems) {
             problems.add_with_hint(&item.place, message, "write it as a string");
         }
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| check_json(&format!("{name}[{at}]"), item, problems));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(at, item)| check_json(&format!("{}[{at}]", excerpt(name)), item, problems));
         }
         Value::Table(table) => {
-            table.iter().for_each(|(key, item)| check_json(&format!("{name}.{}", excerpt(key)), item, problems));
+            table
+                .iter()
+                .for_each(|(key, item)| check_json(&format!("{}.{}", excerpt(name), excerpt(key)), item, problems));
         }
         Value::String(_) | Value::Integer(_) | Value::Boolean(_) | Value::Wrong => {}
     }
@@ -193,6 +203,9 @@ pub fn is_variable(text: &str) -> bool {
 pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
 }
+
+/// As many strings as an array has at most: what is asked of each costs something.
+pub(crate) const MAX_STRINGS: usize = 1024;
 
 /// The sizes that make sense: more is a slip of the keyboard.
 pub(crate) const SIZES: std::ops::RangeInclusive<u64> = 1..=1 << 40;

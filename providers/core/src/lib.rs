@@ -26,7 +26,7 @@ pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
 pub use json::compact_json;
 pub use log::DEBUG;
-pub use problem::{Place, Problem, Problems, excerpt, nearest};
+pub use problem::{Place, Problem, Problems, TOLD, excerpt, nearest};
 pub use provider::{
     BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Sockets,
     Summary,

@@ -1,5 +1,6 @@
 //! What is wrong with the input, and where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -42,46 +43,71 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// The list that every check adds to.
+/// The list that every check adds to: the first [`TOLD`] in order of place, and how many there are. What a hostile file can
+/// make of it has a bound, however much is wrong.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    first: BTreeSet<Problem>,
+    count: usize,
+}
+
+/// As many problems are told; of more only how many there are.
+pub const TOLD: usize = 100;
 
 impl Problems {
     /// Adds a problem without a hint.
     pub fn add(&mut self, place: &Place, message: impl Into<String>) {
-        self.0.push(Problem { place: place.clone(), message: message.into(), hint: None });
+        self.add_lazily(place, || (message.into(), None));
     }
 
     /// Adds a problem with a hint.
     pub fn add_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Problem { place: place.clone(), message: message.into(), hint: Some(hint.into()) });
+        self.add_lazily(place, || (message.into(), Some(hint.into())));
+    }
+
+    /// Adds a problem whose message and hint cost something: they are made only where it will be told.
+    pub fn add_lazily(&mut self, place: &Place, text: impl FnOnce() -> (String, Option<String>)) {
+        if self.first.len() >= TOLD && self.first.last().is_some_and(|last| last.place < *place) {
+            self.count += 1;
+            return;
+        }
+        let (message, hint) = text();
+        self.push(Problem { place: place.clone(), message, hint });
     }
 
     /// Adds a problem that another check has made.
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        if self.first.insert(problem) {
+            self.count += 1;
+            if self.first.len() > TOLD {
+                self.first.pop_last();
+            }
+        }
+    }
+
+    /// Adds problems that stand behind as many others as are told, and of which nothing but the number is known.
+    pub fn add_untold(&mut self, count: usize) {
+        self.count += count;
     }
 
     /// Whether nothing is wrong so far.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.count == 0
     }
 
-    /// Whether something is wrong at a place.
+    /// Whether something is wrong at a place, of what will be told.
     pub fn are_at(&self, place: &Place) -> bool {
-        self.0.iter().any(|problem| problem.place == *place)
+        self.first.iter().any(|problem| problem.place == *place)
     }
 
     /// How many problems there are so far: a caller compares it to see whether a step added one.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.count
     }
 
-    /// All of them, in order of place.
-    pub fn into_sorted(mut self) -> Vec<Problem> {
-        self.0.sort();
-        self.0.dedup();
-        self.0
+    /// Those that are told, in order of place.
+    pub fn into_sorted(self) -> Vec<Problem> {
+        self.first.into_iter().collect()
     }
 }
 
@@ -99,11 +125,13 @@ pub fn excerpt(text: &str) -> String {
 
 /// The name among `known` that `wrong` was probably meant to be.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // The distance costs the product of the lengths, and a user's text has no bound.
+    // The distance costs the product of the lengths, and a user's text has no bound. It is never less than how much they differ in length.
     const LONGEST: usize = 256;
+    let is_near = |length: usize, name: &&str| length.abs_diff(name.chars().count()) <= 1 + name.len() / 4;
+    let length = wrong.chars().take(2 * LONGEST).count();
     known
         .into_iter()
-        .filter(|name| wrong.len() <= LONGEST && name.len() <= LONGEST)
+        .filter(|name| wrong.len() <= LONGEST && name.len() <= LONGEST && is_near(length, name))
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
         .min()
@@ -124,6 +152,24 @@ mod tests {
         let long = "ä".repeat(200);
         assert_eq!(excerpt(&long), long);
         assert_eq!(excerpt(&format!("{long}b")), format!("{long}…"));
+    }
+
+    #[test]
+    fn of_many_problems_the_first_are_told_and_all_are_counted() {
+        let place = |line| Place::File { path: "a".into(), line, column: 1 };
+        let mut problems = Problems::default();
+        // Backwards, so that each is before all that are there.
+        for line in (1..=1000).rev() {
+            problems.add(&place(line), "wrong");
+            problems.add(&place(line), "wrong");
+        }
+        problems.add_lazily(&place(5000), || panic!("it is not told"));
+        problems.add(&Place::Environment, "wrong");
+        assert_eq!(problems.len(), 1002);
+        assert!(problems.are_at(&place(100)) && !problems.are_at(&place(101)));
+        let told = problems.into_sorted();
+        assert_eq!(told.len(), TOLD);
+        assert!(told.iter().zip(1..).all(|(problem, line)| problem.place == place(line)));
     }
 
     #[test]

@@ -4,6 +4,12 @@ use std::fmt;
 
 use crate::problem::excerpt;
 
+/// A reference has at most as many bytes: messages quote it, and no store has longer names.
+const MAX_REFERENCE: usize = 16 << 10;
+
+/// The keys of a query are at most as many: a provider takes a handful.
+const MAX_PARAMETERS: usize = 32;
+
 /// A parsed reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
@@ -56,6 +62,11 @@ impl SecretRef {
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let expected =
             || "a reference is `<provider>:<locator>[?key=value][#field]`, such as `mock:db#password`".to_owned();
+        if text.len() > MAX_REFERENCE {
+            let message =
+                format!("`{}` is a reference of {} bytes, more than {MAX_REFERENCE}", excerpt(text), text.len());
+            return Err((message, expected()));
+        }
         if let Some(control) = text.chars().find(|c| c.is_control()) {
             return Err((format!("`{}` has a control character, {control:?}", excerpt(text)), expected()));
         }
@@ -124,6 +135,9 @@ fn parse_query(text: &str, query: Option<&str>) -> Result<Query, (String, String
         else {
             return Err((format!("`{text}` has `{pair}` in its query, which is not `key=value`"), expected()));
         };
+        if parameters.len() >= MAX_PARAMETERS {
+            return Err((format!("`{text}` has more than {MAX_PARAMETERS} keys in its query"), expected()));
+        }
         if parameters.iter().any(|(known, _)| known == key) || (key == "decode" && decode != Decode::AsIs) {
             return Err((format!("`{text}` gives `{key}` twice"), expected()));
         }

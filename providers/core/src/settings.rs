@@ -1,5 +1,6 @@
 //! Settings as they were written: values with the place where each stands.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -86,6 +87,21 @@ impl Table {
         self.entries.iter_mut().map(|(_, _, item)| item)
     }
 
+    /// A table of entries whose keys are all different.
+    pub fn of_single_keys(entries: Vec<(String, Place, Item)>) -> Self {
+        Self { entries }
+    }
+
+    /// How many keys it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has no key.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Sets a key that stands at `place`, instead of what it held.
     pub fn set(&mut self, key: &str, place: Place, item: Item) {
         self.remove(key);
@@ -100,9 +116,11 @@ impl Table {
 
     /// Takes everything over that `later` says, key by key.
     pub fn merge(&mut self, later: Table) {
-        for (key, place, item) in later.entries {
-            self.set(&key, place, item);
+        if !self.entries.is_empty() {
+            let replaced: BTreeSet<&str> = later.entries.iter().map(|(key, ..)| key.as_str()).collect();
+            self.entries.retain(|(key, ..)| !replaced.contains(key.as_str()));
         }
+        self.entries.extend(later.entries);
     }
 
     /// Takes the table apart.
@@ -156,7 +174,7 @@ impl Table {
     /// The strings of an array.
     pub fn strings(&self, key: &str) -> Option<Vec<(&str, &Place)>> {
         match &self.item(key)?.value {
-            Value::Array(items) => items
+            Value::Array(items) if items.len() <= keys::MAX_STRINGS => items
                 .iter()
                 .map(|item| match &item.value {
                     Value::String(text) => Some((text.as_str(), &item.place)),

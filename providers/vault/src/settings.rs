@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use handfast_core::{
-    Configured, Context, Environment, Locator, Place, Problems, Provider, ProviderError, Settings, Sockets, Table,
+    Configured, Context, Environment, Item, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table, Value,
     excerpt,
 };
 use handfast_http::{Address, Client, Options, Plaintext};
@@ -172,12 +172,12 @@ fn address(
 fn mounts(table: &Table, problems: &mut Problems) -> Vec<Mount> {
     let Some(mounts) = table.table("mounts") else { return Vec::new() };
     let mut said = Vec::new();
-    for (path, place) in mounts.keys() {
-        let Some(kind) = mounts.string(path) else { continue };
+    for (path, Item { place, value }) in mounts.iter() {
+        let Value::String(kind) = value else { continue };
+        let kind = kind.as_str();
         match KINDS.iter().find(|(name, _)| *name == kind) {
             Some((_, kind)) => said.push(Mount { path: path.trim_matches('/').to_owned(), kind: *kind }),
             None => {
-                let place: &Place = mounts.place(path).unwrap_or(place);
                 let message = format!("`mounts.{}` is \"{}\"", excerpt(path), excerpt(kind));
                 let kinds = KINDS.map(|(name, _)| format!("\"{name}\"")).join(" or ");
                 problems.add(place, format!("{message}, expected {kinds}"));

@@ -99,6 +99,7 @@ fn plan(directory: Option<&Path>, secrets: Vec<Secret>) -> Plan {
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         environment: Vec::new(),
+        executable: None,
     }
 }
 

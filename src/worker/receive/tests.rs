@@ -55,6 +55,7 @@ fn plan() -> Plan {
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         environment: Vec::new(),
+        executable: None,
     }
 }
 

@@ -1,0 +1,161 @@
+//! Whom a privileged process believes: who may have written a file that tells it what to do, or may exchange it.
+#![forbid(unsafe_code)]
+
+mod access;
+mod suspect;
+mod way;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use handfast_core::{Place, Problems};
+use nix::fcntl::{OFlag, openat, readlink};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+use nix::unistd::getresuid;
+
+use super::environment::{Environment, NotText};
+use crate::sys::capabilities;
+pub use suspect::{App, Suspect};
+use suspect::{Fault, Kind};
+use way::Way;
+
+/// The variable that names another owner than root. No file can set it: it would speak for itself.
+const OWNER: &str = "HANDFAST_CONFIG_OWNER";
+
+/// The program that runs.
+const EXECUTABLE: &str = "/proc/self/exe";
+
+/// Who may write what a process with privileges believes.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// Root, and one more uid where the environment names one.
+    owner: u32,
+}
+
+/// A file that was opened, and what speaks against it.
+pub struct Opened {
+    /// The file, open for reading, non-blocking.
+    pub file: OwnedFd,
+    /// Who else may change it. What is in it may be told, and must not be followed.
+    pub suspects: Vec<Suspect>,
+}
+
+/// Why a file was not opened.
+pub enum Refusal {
+    /// As the system says.
+    System(io::Error),
+    /// Somebody else may choose what stands there: it could be any file, so not even its problems are told.
+    Suspect(Box<Suspect>),
+}
+
+impl From<nix::Error> for Refusal {
+    fn from(error: nix::Error) -> Self {
+        Self::System(error.into())
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl Trust {
+    /// The rules of this process; `None` where it has no privilege that a file could misuse.
+    pub fn of_this_process(environment: &Environment, problems: &mut Problems) -> Option<Self> {
+        let owner = match environment.text(OWNER) {
+            Ok(None) => Some(0),
+            Ok(Some(text)) => uid(text),
+            Err(NotText) => None,
+        };
+        if owner.is_none() {
+            let hint = "the uid, besides root's, whose configuration a privileged process takes";
+            problems.add_with_hint(&Place::Environment, format!("`{OWNER}` is no uid"), hint);
+        }
+        is_privileged().then_some(Self { owner: owner.unwrap_or(0) })
+    }
+
+    /// Opens a file that may tell this process what to do.
+    pub fn open(self, path: &Path) -> Result<Opened, Refusal> {
+        let Way { parent, name, entry, status, path, mut suspects } = way::walk(self, path)?;
+        let suspect = |fault| Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, fault)));
+        if SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG {
+            return Err(match is_directory(&status) {
+                true => Refusal::System(io::ErrorKind::IsADirectory.into()),
+                false => suspect(Fault::NoRegularFile),
+            });
+        }
+        if let Some(fault) = access::no_file_at_all(entry.as_fd(), self)? {
+            return Err(suspect(fault));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = openat(&parent, name.as_os_str(), flags, Mode::empty())?;
+        let opened = fstat(&file)?;
+        if !same(&opened, &status) {
+            return Err(suspect(Fault::Exchanged));
+        }
+        suspects.extend(access::suspect(file.as_fd(), &path, &opened, Kind::File, self)?);
+        Ok(Opened { file, suspects })
+    }
+
+    /// Who else may change the program that runs.
+    pub fn executable(self) -> Vec<Suspect> {
+        match self.try_executable() {
+            Ok(suspects) => suspects,
+            Err(Refusal::Suspect(suspect)) => vec![*suspect],
+            Err(Refusal::System(error)) => vec![Suspect::unseen(Path::new(EXECUTABLE), error)],
+        }
+    }
+
+    fn try_executable(self) -> Result<Vec<Suspect>, Refusal> {
+        let path = readlink(EXECUTABLE)?;
+        let Way { entry, status, path, mut suspects, .. } = way::walk(self, Path::new(&path))?;
+        if !same(&status, &stat(EXECUTABLE)?) {
+            return Err(Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, Fault::Exchanged))));
+        }
+        if let Some(fault) = access::no_file_at_all(entry.as_fd(), self)? {
+            return Err(Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, fault))));
+        }
+        suspects.extend(access::suspect(entry.as_fd(), &path, &status, Kind::File, self)?);
+        Ok(suspects)
+    }
+
+    /// Whether what belongs to this uid is believed.
+    fn believes(self, uid: u32) -> bool {
+        uid == 0 || uid == self.owner
+    }
+}
+
+/// Whether a file could make this process do what its caller may not. What counts is what it could take, too.
+fn is_privileged() -> bool {
+    let root = getresuid().map_or(true, |ids| [ids.real, ids.effective, ids.saved].iter().any(|uid| uid.is_root()));
+    root || capabilities::sets().map_or(true, |sets| sets.permitted != 0)
+}
+
+/// Digits, and nothing else; the last number stands for "no change" in the system's calls.
+fn uid(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|uid| digits && *uid != u32::MAX)
+}
+
+fn is_directory(status: &FileStat) -> bool {
+    status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
+}
+
+fn same(one: &FileStat, other: &FileStat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_digits_and_nothing_else() {
+        assert_eq!((uid("0"), uid("1000"), uid("4294967294")), (Some(0), Some(1000), Some(4_294_967_294)));
+        for text in ["", "-1", "+1", " 1", "1 ", "0x1", "app", "4294967295", "4294967296", "1:1"] {
+            assert_eq!(uid(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Who may write one file or directory: its owner, its mode, its access list, the file system and the mount that it is on.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{FileStat, Mode};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, Statfs, fstatfs};
+use nix::sys::statvfs::FsFlags;
+
+use super::suspect::{Fault, Kind, Suspect};
+use super::{Refusal, Trust};
+use crate::sys::{self, attributes};
+
+/// As many bytes as an attribute can have (`XATTR_SIZE_MAX`).
+const LARGEST: usize = 1 << 16;
+
+/// Why nothing at all on this file system is believed.
+pub fn no_file_at_all(descriptor: BorrowedFd<'_>, trust: Trust) -> Result<Option<Fault>, Refusal> {
+    Ok(no_system_at_all(descriptor, &fstatfs(descriptor)?, trust)?)
+}
+
+fn no_system_at_all(descriptor: BorrowedFd<'_>, system: &Statfs, trust: Trust) -> io::Result<Option<Fault>> {
+    Ok(match system.filesystem_type() {
+        // The command line of any process is a file there, root's where the process is not dumpable.
+        PROC_SUPER_MAGIC => Some(Fault::Kernel("procfs")),
+        SYSFS_MAGIC => Some(Fault::Kernel("sysfs")),
+        // Owner, mode and content are what the program behind it says.
+        FUSE_SUPER_MAGIC => match fuse_user(descriptor) {
+            Ok(user) => Some(Fault::Fuse(user)).filter(|_| !trust.believes(user)),
+            Err(error) => Some(Fault::Unseen(crate::error::reason(error))),
+        },
+        _ => None,
+    })
+}
+
+/// What speaks against a file or a directory. In a sticky directory only the owner of an entry can change it, so such a one is
+/// fine by itself: [`others_may_link`] says what is left to ask.
+pub fn suspect(
+    descriptor: BorrowedFd<'_>,
+    path: &Path,
+    status: &FileStat,
+    kind: Kind,
+    trust: Trust,
+) -> Result<Option<Suspect>, Refusal> {
+    let system = fstatfs(descriptor)?;
+    let found = match no_system_at_all(descriptor, &system, trust)? {
+        Some(fault) => Some(fault),
+        None => fault(descriptor, status, kind, &system, trust),
+    };
+    Ok(found.map(|fault| Suspect::new(path, status, kind, fault)))
+}
+
+fn fault(descriptor: BorrowedFd<'_>, status: &FileStat, kind: Kind, system: &Statfs, trust: Trust) -> Option<Fault> {
+    let read_only = is_read_only(system);
+    if !trust.believes(status.st_uid) {
+        return Some(Fault::Owner { read_only });
+    }
+    // Where nobody but the owner may write by the mode, no access list lets anybody: it is masked by the group's bits.
+    let is_sticky = kind == Kind::Directory && status.st_mode & Mode::S_ISVTX.bits() != 0;
+    if read_only || is_sticky || status.st_mode & 0o022 == 0 {
+        return None;
+    }
+    if status.st_mode & 0o002 != 0 {
+        return Some(Fault::Everybody);
+    }
+    match access_list(descriptor) {
+        Ok(None) => Some(Fault::Group),
+        Ok(Some(list)) => writer(&list, status, trust),
+        Err(error) => Some(Fault::Unseen(crate::error::reason(error))),
+    }
+}
+
+/// Whether somebody who is not believed may put a link into this directory, which is fine otherwise.
+pub fn others_may_link(descriptor: BorrowedFd<'_>, status: &FileStat) -> Result<bool, Refusal> {
+    let writable = status.st_mode & 0o022 != 0;
+    Ok(writable && status.st_mode & Mode::S_ISVTX.bits() != 0 && !is_read_only(&fstatfs(descriptor)?))
+}
+
+fn is_read_only(system: &Statfs) -> bool {
+    system.flags().contains(FsFlags::ST_RDONLY)
+}
+
+/// The access list of an open file or directory, if it has one beside its mode.
+fn access_list(descriptor: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
+    const NAME: &std::ffi::CStr = c"system.posix_acl_access";
+    let mut buffer = vec![0; LARGEST];
+    let read = match attributes::read_open(descriptor, NAME, &mut buffer) {
+        // A descriptor that names a place and opens nothing has no attributes: the same place by its other name.
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+            let path = PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
+            attributes::read(&path, NAME, &mut buffer)
+        }
+        read => read,
+    };
+    Ok(read?.map(<[u8]>::to_vec))
+}
+
+/// Who may write by this access list, of those that are not believed: `struct posix_acl_xattr_header`, then entries of tag,
+/// permissions and id, all little-endian.
+fn writer(list: &[u8], status: &FileStat, trust: Trust) -> Option<Fault> {
+    const VERSION: u32 = 2;
+    const WRITE: u16 = 2;
+    const USER: u16 = 2;
+    const GROUP_OF_FILE: u16 = 4;
+    const GROUP: u16 = 8;
+    const MASK: u16 = 16;
+    let malformed = || Some(Fault::Unseen("its access list is malformed".into()));
+    let Some((version, entries)) = list.split_first_chunk::<4>() else { return malformed() };
+    let (entries, rest) = entries.as_chunks::<8>();
+    if u32::from_le_bytes(*version) != VERSION || !rest.is_empty() {
+        return malformed();
+    }
+    let entries = || {
+        entries.iter().map(|[a, b, c, d, id @ ..]| {
+            (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]), u32::from_le_bytes(*id))
+        })
+    };
+    let mask = entries().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permissions, _)| permissions);
+    let writing = entries().filter(|(_, permissions, _)| permissions & mask & WRITE != 0);
+    let mut faults = writing.filter_map(|(tag, _, id)| match tag {
+        USER if !trust.believes(id) => Some((Fault::ListedUser(id), false)),
+        GROUP_OF_FILE => Some((Fault::Group, status.st_gid == 0)),
+        GROUP => Some((Fault::ListedGroup(id), id == 0)),
+        _ => None,
+    });
+    // Group 0 counts only where the app is in it: whoever counts in any case comes first.
+    let first = faults.next()?;
+    let certain = if first.1 { faults.find(|(_, is_root)| !is_root) } else { None };
+    Some(certain.unwrap_or(first).0)
+}
+
+/// The uid whose program is behind a FUSE mount, by the mount table; root's where the table names none.
+fn fuse_user(descriptor: BorrowedFd<'_>) -> io::Result<u32> {
+    let id = sys::fs::mount_id(descriptor)?;
+    let table = std::fs::read("/proc/thread-self/mountinfo")?;
+    mounting_user(&table, id).ok_or_else(|| io::Error::other("the mount table does not have its mount"))
+}
+
+/// The option `user_id` of the mount with this id; 0 where it has none. What stands behind ` - ` is type, source and options.
+fn mounting_user(table: &[u8], id: u64) -> Option<u32> {
+    let id = format!("{id} ");
+    let line = table.split(|byte| *byte == b'\n').find(|line| line.starts_with(id.as_bytes()))?;
+    let options = line.rsplit(|byte| *byte == b' ').next()?;
+    let user = options.split(|byte| *byte == b',').find_map(|option| option.strip_prefix(b"user_id="));
+    match user {
+        None => Some(0),
+        Some(user) => std::str::from_utf8(user).ok()?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+        let entry = |(tag, permissions, id): &(u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        [&2u32.to_le_bytes()[..], &entries.iter().flat_map(entry).collect::<Vec<_>>()].concat()
+    }
+
+    fn writer_of(gid: u32, owner: u32, entries: &[(u16, u16, u32)]) -> Option<Fault> {
+        let mut status = nix::sys::stat::stat("/").expect("it is there");
+        status.st_gid = gid;
+        writer(&list(entries), &status, Trust { owner })
+    }
+
+    const NOBODY: u32 = u32::MAX;
+    const BASE: [(u16, u16, u32); 3] = [(1, 6, NOBODY), (4, 4, NOBODY), (32, 4, NOBODY)];
+
+    fn with(entries: &[(u16, u16, u32)]) -> Vec<(u16, u16, u32)> {
+        [&BASE[..], entries].concat()
+    }
+
+    #[test]
+    fn an_access_list_is_read_with_its_mask() {
+        assert_eq!(writer_of(0, 0, &BASE), None);
+        assert_eq!(writer_of(0, 0, &with(&[(2, 6, 1000), (16, 6, NOBODY)])), Some(Fault::ListedUser(1000)));
+        assert_eq!(writer_of(0, 0, &with(&[(8, 6, 77), (16, 6, NOBODY)])), Some(Fault::ListedGroup(77)));
+        assert_eq!(writer_of(5, 0, &[(4, 6, NOBODY), (16, 7, NOBODY)]), Some(Fault::Group));
+        // Without write in it, whether by the entry or by the mask; and those that are believed anyway.
+        assert_eq!(writer_of(0, 0, &with(&[(2, 5, 1000), (8, 4, 77), (16, 7, NOBODY)])), None);
+        assert_eq!(writer_of(0, 0, &with(&[(2, 6, 1000), (8, 7, 77), (16, 5, NOBODY)])), None);
+        assert_eq!(writer_of(0, 1000, &with(&[(2, 6, 1000), (2, 7, 0), (16, 7, NOBODY)])), None);
+    }
+
+    #[test]
+    fn who_counts_in_any_case_is_told_before_group_0() {
+        let entries = [(4, 6, NOBODY), (8, 6, 0), (8, 6, 77), (16, 6, NOBODY)];
+        assert_eq!(writer_of(0, 0, &entries), Some(Fault::ListedGroup(77)));
+        assert_eq!(writer_of(0, 0, &entries[..2]), Some(Fault::Group));
+        assert_eq!(writer_of(5, 0, &[(8, 6, 0)]), Some(Fault::ListedGroup(0)));
+    }
+
+    #[test]
+    fn a_list_that_is_none_is_not_believed() {
+        let status = nix::sys::stat::stat("/").expect("it is there");
+        let whole = list(&BASE);
+        for wrong in [&b""[..], b"\x02\0\0", b"\x01\0\0\0", &whole[..whole.len() - 1]] {
+            assert!(matches!(writer(wrong, &status, Trust { owner: 0 }), Some(Fault::Unseen(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_mount_table_tells_who_plays_a_file_system() {
+        let table = b"361 36 0:5 / /a rw - tmpfs t rw\n36 1 0:9 / /mnt\\040x ro shared:1 - fuse.a src ro,user_id=1000,group_id=0\n\
+                      7 1 0:9 / /v rw - virtiofs v rw\n8 1 0:9 / /w rw - fuse w rw,user_id=x\n";
+        assert_eq!(mounting_user(table, 36), Some(1000));
+        assert_eq!(mounting_user(table, 7), Some(0));
+        assert_eq!(mounting_user(table, 361), Some(0));
+        assert_eq!((mounting_user(table, 8), mounting_user(table, 3)), (None, None));
+    }
+}

@@ -1,0 +1,105 @@
+//! Reading that may have to wait, as a pipe's does: until it ends, a signal arrives, or the deadline has passed.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::sys::signals::{self, Watch};
+
+/// What ends the reading of a configuration.
+#[derive(Clone, Copy)]
+pub struct Limits<'a> {
+    /// The signals that do.
+    pub signals: &'a [Signal],
+    /// When the process started.
+    pub started: Instant,
+    /// How long after that it may take.
+    pub deadline: Duration,
+}
+
+impl Limits<'_> {
+    /// Ends where a signal has arrived that is held back. Asked between pieces of work.
+    pub fn signal(&self) -> Result<()> {
+        match signals::pending(self.signals) {
+            Ok(None) => Ok(()),
+            Ok(Some(signal)) => Err(ended_by(Some(signal), signal as i32)),
+            Err(error) => Err(system("cannot look for pending signals", error)),
+        }
+    }
+}
+
+/// A file whose bytes may be late.
+pub struct Waiting<'a> {
+    file: File,
+    limits: Limits<'a>,
+    watch: Watch,
+    /// Why it ended, where it was not by the file's end or an error of its own.
+    pub ended: Option<Error>,
+}
+
+impl<'a> Waiting<'a> {
+    /// A file that was opened non-blocking.
+    pub fn new(file: File, limits: Limits<'a>) -> Result<Self> {
+        let watch = Watch::new(limits.signals).map_err(|error| system("cannot watch for signals", error))?;
+        Ok(Self { file, limits, watch, ended: None })
+    }
+
+    /// A named pipe without a writer would tell its end at once: so it is waited for before anything is read.
+    fn until_readable(&self) -> Result<()> {
+        loop {
+            match self.watch.received() {
+                Ok(None) => {}
+                Ok(Some(number)) => return Err(ended_by(Signal::try_from(i32::from(number)).ok(), number.into())),
+                Err(error) => return Err(system("cannot read pending signals", error)),
+            }
+            let left = self.limits.deadline.saturating_sub(self.limits.started.elapsed());
+            if left.is_zero() {
+                let limit = humantime::format_duration(self.limits.deadline);
+                let message = format!("the configuration did not come to its end within the deadline, {limit}");
+                let hint =
+                    "whoever writes it must close it; `--deadline` and HANDFAST_DEADLINE say how long may be waited";
+                return Err(Error::new(Phase::Config, Class::Unavailable, message).hint(hint));
+            }
+            let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
+            let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+            let mut ready = [self.watch.as_fd(), self.file.as_fd()].map(|file| PollFd::new(file, PollFlags::POLLIN));
+            match poll(&mut ready, timeout) {
+                Ok(_) if ready[1].any().unwrap_or(true) && !ready[0].any().unwrap_or(false) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(system("cannot wait for the configuration", error)),
+            }
+        }
+    }
+}
+
+impl Read for Waiting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Err(error) = self.until_readable() {
+                self.ended = Some(error);
+                return Err(io::Error::other("it was not waited for any longer"));
+            }
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+fn ended_by(signal: Option<Signal>, number: i32) -> Error {
+    let name = signal.map_or("a signal", Signal::as_str);
+    let class = Class::Signal(u8::try_from(number).unwrap_or_default());
+    Error::new(Phase::Config, class, format!("ended by {name} before the app was started"))
+}
+
+fn system(what: &str, error: impl Into<io::Error>) -> Error {
+    Error::new(Phase::Config, Class::Os, format!("{what}: {}", reason(error)))
+}
