@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use handfast_core::{
-    Configured, Context, Environment, Item, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table, Value,
-    excerpt,
+    Configured, Context, Environment, Item, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
+    Value, excerpt,
 };
 use handfast_http::{Address, Client, Options, Plaintext};
 
