@@ -86,9 +86,9 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
 /// Whether as many descriptors can be opened as every start has open at one time. Found out here, no later step fails for the lack
 /// of them and takes it for something else: a configuration or a directory that cannot be read.
 fn check_descriptors() -> error::Result<()> {
-    let pipes: std::io::Result<Vec<_>> = (0..2).map(|_| std::io::pipe()).collect();
+    let pipes: std::io::Result<Vec<_>> = (0..3).map(|_| std::io::pipe()).collect();
     pipes.map(drop).map_err(|error| {
-        let message = format!("cannot open the four descriptors that every start needs: {}", error::reason(error));
+        let message = format!("cannot open the six descriptors that every start needs: {}", error::reason(error));
         Error::new(Phase::Plan, Class::Os, message)
             .hint("raise the limit (`ulimit -n`, `--ulimit nofile=`), or start handfast with fewer descriptors open")
     })

@@ -66,7 +66,7 @@ fn descriptors_that_were_left_open_up_to_the_limit_are_71() {
         for run in [Run::new(), Run::command("check")] {
             let outcome = run.args(["-s", "a=mock:a"]).confine(&["--rlimit", "NOFILE=16", "--open-junk", junk]).start();
             assert_eq!(outcome.code, code, "{junk}: {outcome:?}");
-            let told = "cannot open the four descriptors that every start needs: too many open files (os, exit 71)";
+            let told = "cannot open the six descriptors that every start needs: too many open files (os, exit 71)";
             assert!(code == 0 || outcome.stderr.contains(told), "{outcome:?}");
             let hint =
                 "raise the limit (`ulimit -n`, `--ulimit nofile=`), or start handfast with fewer descriptors open";
