@@ -3,17 +3,19 @@
 //! Values pass through libraries (JSON, HTTP, the stores' SDKs) that keep them in plain strings and buffers. With this, what
 //! they free holds nothing, in either process, without trusting each of them to remember.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::OnceLock;
 
-/// Wipes what is freed, and leaves the rest to the system's allocator.
+use dlmalloc::GlobalDlmalloc;
+
+/// Wipes what is freed, and leaves the rest to another allocator.
 ///
-/// `realloc` is the trait's own, which takes a new block, copies, and frees the old one as below. The system's might move a block
+/// `realloc` is the trait's own, which takes a new block, copies, and frees the old one as below. The other's might move a block
 /// and leave the old one as it was.
 struct Wiping<A>(A);
 
 #[global_allocator]
-static ALLOCATOR: Wiping<System> = Wiping(System);
+static ALLOCATOR: Wiping<GlobalDlmalloc> = Wiping(GlobalDlmalloc);
 
 static EXHAUSTED: OnceLock<fn() -> !> = OnceLock::new();
 
@@ -45,6 +47,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
 
 #[cfg(test)]
 mod tests {
+    use std::alloc::System;
     use std::cell::RefCell;
 
     use super::*;
