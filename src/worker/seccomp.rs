@@ -5,9 +5,12 @@
 //! fails with ENOSYS, as on a kernel that does not have it. A call of a foreign architecture ends the process.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter,
+};
 
 /// What the filter depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,37 +261,78 @@ const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// The filter: the calls one after the other, and what is none of them is refused.
+/// The filter. Each call is found by halving the numbers, since the kernel runs the program once for each of them as it is installed
+/// (`seccomp_cache_prepare`): one after the other would cost a tenth of a start.
 pub fn filter(profile: Profile) -> Vec<sock_filter> {
     let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
     program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
-    program.extend([jump(BPF_JGE, NEWEST + 1, 0, 1), answer(ENOSYS)]);
-    // clone3's flags stand in memory, which a filter cannot read: without it, the C libraries take clone.
-    program.extend([jump(BPF_JEQ, libc::SYS_clone3 as u32, 0, 1), answer(ENOSYS)]);
+    program.extend(search(&parts(profile)));
+    program
+}
+
+/// What becomes of the numbers from the one that it stands with, up to the next one's.
+type Part = (u32, Vec<sock_filter>);
+
+fn parts(profile: Profile) -> Vec<Part> {
+    let mut calls: BTreeMap<u32, Vec<sock_filter>> = BTreeMap::new();
     for call in ALLOWED.iter().chain(ALLOWED_OLD) {
-        program.extend([jump(BPF_JEQ, *call as u32, 0, 1), answer(ALLOW)]);
+        calls.insert(*call as u32, vec![answer(ALLOW)]);
     }
     for Rule(call, tests) in RULES.iter().chain(profile.unix_sockets.then_some(&UNIX_SOCKET)) {
-        program.extend(rule(*call, tests.iter().flat_map(test)));
+        calls.entry(*call as u32).or_default().extend(rule(tests.iter().flat_map(test)));
     }
     let other_than_its_socket = || [load(low(0)), jump(BPF_JEQ, profile.socket as u32, FAILS, 0)];
     let duplicates = [load(low(1)), jump(BPF_JEQ, libc::F_DUPFD_CLOEXEC as u32, 0, FAILS)];
-    program.extend(rule(libc::SYS_fcntl, duplicates.into_iter().chain(other_than_its_socket())));
+    calls
+        .entry(libc::SYS_fcntl as u32)
+        .or_default()
+        .extend(rule(duplicates.into_iter().chain(other_than_its_socket())));
     if profile.host_names {
-        program.extend(rule(libc::SYS_bind, other_than_its_socket()));
+        calls.insert(libc::SYS_bind as u32, rule(other_than_its_socket()));
     }
-    program.push(answer(EPERM));
-    program
+    let is_more_than_one_thing = |code: &[sock_filter]| code.len() > 1;
+    for code in calls.values_mut().filter(|code| is_more_than_one_thing(code)) {
+        code.push(answer(EPERM));
+    }
+    // clone3's flags stand in memory, which a filter cannot read: without it, the C libraries take clone.
+    calls.insert(libc::SYS_clone3 as u32, vec![answer(ENOSYS)]);
+    let mut parts: Vec<Part> = vec![(0, vec![answer(EPERM)])];
+    for (call, code) in calls {
+        if parts.last().is_some_and(|(first, _)| *first == call) {
+            parts.pop();
+        }
+        let goes_on =
+            parts.last().is_some_and(|(_, before)| before.len() == 1 && code.len() == 1 && before[0].k == code[0].k);
+        if !goes_on {
+            parts.push((call, code));
+        }
+        parts.push((call + 1, vec![answer(EPERM)]));
+    }
+    parts.push((NEWEST + 1, vec![answer(ENOSYS)]));
+    parts
+}
+
+fn search(parts: &[Part]) -> Vec<sock_filter> {
+    if let [(_, code)] = parts {
+        return code.clone();
+    }
+    let (below, from) = parts.split_at(parts.len() / 2);
+    let (first, below, from) = (from[0].0, search(below), search(from));
+    // A conditional jump reaches 255 instructions far, any other as far as one likes.
+    let way = [
+        jump(BPF_JGE, first, 0, 1),
+        sock_filter { code: (BPF_JMP | BPF_JA) as u16, jt: 0, jf: 0, k: below.len() as u32 },
+    ];
+    [&way[..], &below, &from].concat()
 }
 
 /// Stands for the way out of a rule whose test fails, until the rule is complete.
 const FAILS: u8 = u8::MAX;
 
-/// Allows a call where no instruction of its tests takes the way out; else the next rule is asked.
-fn rule(call: c_long, tests: impl IntoIterator<Item = sock_filter>) -> Vec<sock_filter> {
-    let mut rule = vec![load(NUMBER), jump(BPF_JEQ, call as u32, 0, FAILS)];
-    rule.extend(tests);
+/// Allows a call where no instruction of its tests takes the way out; else what stands behind the rule is next.
+fn rule(tests: impl IntoIterator<Item = sock_filter>) -> Vec<sock_filter> {
+    let mut rule: Vec<sock_filter> = tests.into_iter().collect();
     rule.push(answer(ALLOW));
     let length = rule.len();
     for (at, instruction) in rule.iter_mut().enumerate() {

@@ -26,6 +26,10 @@ fn run_with(profile: Profile, architecture: u32, number: u32, arguments: &[u64])
                 continue;
             }
             code if code == BPF_RET | BPF_K => return k,
+            code if code == BPF_JMP | BPF_JA => {
+                at += k as usize;
+                continue;
+            }
             code if code == BPF_JMP | BPF_JEQ | BPF_K => accumulator == k,
             code if code == BPF_JMP | BPF_JGE | BPF_K => accumulator >= k,
             code => panic!("an instruction that nobody wrote: {code:#x}"),
