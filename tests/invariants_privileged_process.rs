@@ -133,9 +133,8 @@ fn the_worker_is_forked_while_there_is_one_thread_that_nobody_can_read() {
     ];
     assert!(steps.is_sorted(), "{steps:?}");
     let rules = ["\"/dev/null\"", "O_PATH", "\"/\", O_RDONLY"];
-    let opens = |call: &&&Call| {
-        OPENS.contains(&call.name.as_str()) && !rules.iter().any(|rule| call.arguments.contains(rule))
-    };
+    let opens =
+        |call: &&&Call| OPENS.contains(&call.name.as_str()) && !rules.iter().any(|rule| call.arguments.contains(rule));
     let first_open = worker.iter().find(opens).expect("the sources").began;
     assert!(steps[7] < first_open, "{worker:#?}");
 }
