@@ -27,7 +27,8 @@ impl Silent {
         let mut server = device.try_clone().expect("a descriptor");
         std::thread::spawn(move || {
             let mut request = vec![0; 1 << 20];
-            server.read(&mut request).expect("the kernel asks for the version first");
+            let asked = server.read(&mut request).expect("the kernel asks for the version first");
+            assert!(asked > 16, "a header of a request");
             // struct fuse_out_header and fuse_init_out of <linux/fuse.h>: 7.31, and no features.
             let mut answer = [80u32, 0].map(u32::to_ne_bytes).concat();
             answer.extend(&request[8..16]);

@@ -16,8 +16,9 @@ const PAGE: &str = "docs/kubernetes.md";
 const WARNING: &str = "handfast: warn: the provider `mock` is in use: its secrets are made up\n";
 
 /// What the page has, by section, language and order, and which test runs it.
-const BLOCKS: [(&str, &str, &str); 9] = [
+const BLOCKS: [(&str, &str, &str); 10] = [
     ("An init container", "yaml", "an_init_container_of_the_apps_own_user_needs_no_capability"),
+    ("An init container", "yaml", "an_init_container_that_is_root_delivers_to_another_user"),
     ("A wrapped app", "yaml", "a_wrapped_app_logs_in_as_its_service_account"),
     ("A wrapped app", "yaml", "an_image_without_a_shell_gets_it_by_an_init_container"),
     // Without its volume, which podman's `play kube` does not know: with podman's own mount of images.
@@ -56,11 +57,11 @@ fn the_example_delivers_as_root_with_one_capability_to_another_user() {
 }
 
 #[test]
-fn the_readmes_init_container_delivers_to_another_user() {
+fn an_init_container_that_is_root_delivers_to_another_user() {
     let Some(node) = node() else { return };
-    let mut spec = node.documents(&block("README.md", "As a Kubernetes init container", "yaml", 0)).remove(0);
+    let mut spec = node.documents(&block(PAGE, "An init container", "yaml", 1)).remove(0)["spec"].take();
     complete(&mut spec, json!({ "containers": [shell_that_reads_it("\"$DB_PASSWORD_FILE\"")] }));
-    let pod = node.start("readme", spec, &[], &[]);
+    let pod = node.start("root", spec, &[], &[]);
     pod.runs();
     assert_eq!(pod.inspect("handfast", "{{.EffectiveCaps}}"), "[CAP_CHOWN]");
     has_the_file(&pod, "10001 10001 400");

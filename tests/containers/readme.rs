@@ -1,4 +1,4 @@
-//! The README's `docker` commands, each as it stands there and with the store that it is about.
+//! The `docker` commands of the README and of docs/stores.md, each as it stands there and with the store that it is about.
 
 use handfast_testservers::{Directory, Docker, in_own_network};
 
@@ -6,12 +6,22 @@ use crate::shell::Shell;
 use crate::stores::Stores;
 use crate::{machine, markdown};
 
-/// The app of the README: what it finds in its environment, and in the files that this names.
-const APP: &str = "import os\nprint('uid', os.getuid())\nfor name, value in os.environ.items():\n    \
-    print(name, value, open(value).read() if name.endswith('_FILE') else '')\n";
+/// The app of the README: who it is, and what it finds in its environment and in the files that the environment names.
+const APP: &str = r"import os
+print('uid', os.getuid())
+print('pid', os.getpid())
+print(open('/proc/self/status').read())
+for name, value in os.environ.items():
+    print(name, value, open(value).read() if name.endswith('_FILE') else '')
+    if name.endswith('_FILE'):
+        print(name, 'is of', os.stat(value).st_uid, 'with mode', oct(os.stat(value).st_mode & 0o777))
+";
+
+/// The README's table says so, of every app.
+const STATE: [&str; 4] = ["uid 10001\n", "pid 1\n", "CapEff:\t0000000000000000\n", "NoNewPrivs:\t1\n"];
 
 #[test]
-fn each_docker_command_of_the_readme_hands_its_secrets_over() {
+fn each_docker_command_of_the_readme_and_the_stores_page_hands_its_secrets_over() {
     if !machine::is_complete(&["busybox", "python3", "useradd"]) {
         return;
     }
@@ -19,15 +29,16 @@ fn each_docker_command_of_the_readme_hands_its_secrets_over() {
         let (Some(docker), Some(stores)) = (Docker::start(), Stores::start()) else { return };
         machine::build_own(&docker);
         machine::build_python(&docker);
-        let readme = markdown::page("README.md").blocks();
-        let dockerfile = readme.iter().find(|block| block.language == "dockerfile").expect("it shows one");
+        let mut shown = markdown::page("README.md").blocks();
+        shown.extend(markdown::page("docs/stores.md").blocks());
+        let dockerfile = shown.iter().find(|block| block.language == "dockerfile").expect("it shows one");
         let place = Directory::new();
         place.write("Dockerfile", dockerfile.text());
         place.write("app.py", APP);
         place.write("secret.txt", stores.secret("file:/run/source/db"));
 
         let shell = Shell::new(&docker, &stores.options(), stores.environment());
-        let commands = readme.iter().map(markdown::Block::text).filter(|text| text.starts_with("docker "));
+        let commands = shown.iter().map(markdown::Block::text).filter(|text| text.starts_with("docker "));
         let commands: Vec<String> = commands.collect();
         let mut handed_over = Vec::new();
         for command in &commands {
@@ -36,9 +47,13 @@ fn each_docker_command_of_the_readme_hands_its_secrets_over() {
                 let file = variable.trim_end_matches("_FILE").to_lowercase().replace('_', "-");
                 let line = format!("{variable} /run/secrets/{file} {}", stores.secret(reference));
                 assert!(printed.lines().any(|printed| printed == line), "{command}{printed}");
+                let state = format!("{variable} is of 10001 with mode 0o400");
+                assert!(printed.lines().any(|printed| printed == state), "{command}{printed}");
                 handed_over.push(reference);
             }
-            assert!(printed.contains("uid 10001\n"), "{command}{printed}");
+            for state in STATE {
+                assert!(printed.contains(state), "no {state:?}: {command}{printed}");
+            }
             for (name, value) in stores.environment() {
                 let credential = ["VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY", "AZURE_CLIENT_SECRET"].contains(&name);
                 assert!(!credential || !printed.contains(&value), "the app has {name}: {command}{printed}");

@@ -1,4 +1,4 @@
-//! The stores that the README's examples ask, all of them at once, with the secrets that those name.
+//! The stores that the commands of the README and of docs/stores.md ask, all of them at once, with the secrets that those name.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The exit codes of the pages, the help, the manual and the README are those of `src/error.rs`.
+//! The exit codes of the pages, the help and the manual are those of `src/error.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,13 +54,11 @@ fn troubleshooting_has_a_section_for_each_code() {
 }
 
 #[test]
-fn help_manual_and_readme_name_the_same_codes() {
+fn help_and_manual_name_the_same_codes() {
     let Ok(Invocation::Print(help)) = cli::parse(["handfast", "--help"].map(Into::into)) else { panic!("no help") };
     let manual = String::from_utf8(cli::manual()).expect("it is text").replace('\\', "");
-    let readme = page("README.md").rows("## Commands and options").into_iter().map(|row| row[0].clone());
-    let readme = readme.collect::<Vec<_>>().join(", ");
     let codes: Vec<String> = codes().into_keys().collect();
-    for (name, text) in [("help", help), ("manual", manual), ("README", readme)] {
+    for (name, text) in [("help", help), ("manual", manual)] {
         let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '+').collect();
         for code in &codes {
             assert!(words.contains(code.as_str()), "{name} does not name {code}");

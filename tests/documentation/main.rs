@@ -6,6 +6,7 @@
 mod support;
 
 mod codes;
+mod command_line;
 mod commands;
 mod links;
 mod messages;

@@ -48,8 +48,8 @@ impl Attempt<'_> {
                 .failure(ErrorKind::Denied, "AWS does not take the session token: it has expired")
                 .hint("get new credentials; those in the environment cannot be renewed from here"),
             About::Clock => self
-                .failure(ErrorKind::Denied, "AWS takes the signature's time for wrong")
-                .hint("set this machine's clock: AWS allows 5 minutes"),
+                .failure(ErrorKind::Denied, "AWS rejected the request time: check this machine's clock")
+                .hint("AWS allows a difference of 5 minutes"),
             About::Keys => self.keys(refusal),
             About::Permission => self.permission(refusal),
             About::Passing => {

@@ -142,7 +142,7 @@ fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = (String, St
     unreadable.map(|name| (format!("`{name}` is not UTF-8"), "set it to text, or unset it".to_owned()))
 }
 
-const NO_ADDRESS: &str = "where Vault is, is not said";
+const NO_ADDRESS: &str = "no Vault address: set `address` or VAULT_ADDR";
 
 fn address(
     table: &Table,
@@ -163,7 +163,7 @@ fn address(
             .ok();
     }
     let Some(text) = environment.variable("VAULT_ADDR") else {
-        missing.push((NO_ADDRESS.into(), "set `address` in [providers.vault], or VAULT_ADDR".into()));
+        missing.push((NO_ADDRESS.into(), "it is a URL, such as https://vault.internal:8200".into()));
         return None;
     };
     parse(text).map_err(|(message, hint)| missing.push((format!("`VAULT_ADDR`: {message}"), hint))).ok()

@@ -164,8 +164,8 @@ fn refused(response: &Response, attempted: &str) -> ProviderError {
         }
         "RequestTimeTooSkewed" | "RequestExpired" => (
             ErrorKind::Denied,
-            "AWS takes the signature's time for wrong",
-            "set this machine's clock: AWS allows 5 minutes",
+            "AWS rejected the request time: check this machine's clock",
+            "AWS allows a difference of 5 minutes",
         ),
         "RegionDisabledException" => (
             ErrorKind::Denied,

@@ -53,7 +53,7 @@ fn a_code_and_a_message_select_a_text() {
         ("DecryptionFailure", "", Denied, "cannot be decrypted"),
         ("ThrottlingException", "Rate exceeded", Unavailable, "throttling"),
         ("ExpiredTokenException", "", Denied, "expired"),
-        ("InvalidSignatureException", "Signature expired: 2015 is now earlier", Denied, "signature's time"),
+        ("InvalidSignatureException", "Signature expired: 2015 is now earlier", Denied, "request time"),
         ("InvalidSignatureException", "The request signature we calculated", Denied, "not that of the access key"),
         ("UnrecognizedClientException", "", Denied, "does not know the access key"),
         ("ValidationException", "", Malformed, "(ValidationException)"),

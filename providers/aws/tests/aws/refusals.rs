@@ -28,8 +28,8 @@ fn a_clock_that_nobody_corrects_is_told() {
     let aws = Aws::saying(vec![refusal("InvalidSignatureException", "Signature not yet current")]);
     let (error, requests) = aws.error("aws:sm/web/db");
     assert_eq!((error.kind, requests), (ErrorKind::Denied, 2), "{error}");
-    assert!(error.message.ends_with("AWS takes the signature's time for wrong"), "{error}");
-    assert_eq!(error.hint.as_deref(), Some("set this machine's clock: AWS allows 5 minutes"));
+    assert!(error.message.ends_with("AWS rejected the request time: check this machine's clock"), "{error}");
+    assert_eq!(error.hint.as_deref(), Some("AWS allows a difference of 5 minutes"));
 }
 
 #[test]

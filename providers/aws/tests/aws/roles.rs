@@ -166,7 +166,8 @@ fn what_is_no_answer_of_sts_gives_no_keys() {
 
 #[test]
 fn what_sts_refuses_is_told_in_words_of_ours() {
-    const CLOCK: &str = "AWS takes the signature's time for wrong | set this machine's clock: AWS allows 5 minutes";
+    const CLOCK: &str =
+        "AWS rejected the request time: check this machine's clock | AWS allows a difference of 5 minutes";
     const FOREIGN: &str = "something else than AWS does | look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?";
     for (status, code, message, told) in [
         (
