@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter,
-};
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 
 /// What the filter depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,70 +259,77 @@ const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// The filter. Each call is found by halving the numbers, since the kernel runs the program once for each of them as it is installed
-/// (`seccomp_cache_prepare`): one after the other would cost a tenth of a start.
+/// The filter. Each call is found by halving the numbers, and the program is short, since the kernel translates it and then runs it
+/// once for each number as it is installed: one call after the other would cost a tenth of a start.
 pub fn filter(profile: Profile) -> Vec<sock_filter> {
+    let (parts, codes) = parts(profile);
     let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
     program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
-    program.extend(search(&parts(profile)));
+    // A branch between each two parts, and the codes behind them.
+    let mut at = program.len() + parts.len() - 1;
+    let mut starts = Vec::with_capacity(codes.len());
+    for code in &codes {
+        starts.push(at);
+        at += code.len();
+    }
+    search(&parts, &starts, &mut program);
+    program.extend(codes.concat());
     program
 }
 
-/// What becomes of the numbers from the one that it stands with, up to the next one's.
-type Part = (u32, Vec<sock_filter>);
+/// The numbers from this one up to the next part's, and which code says what becomes of them.
+type Part = (u32, usize);
 
-fn parts(profile: Profile) -> Vec<Part> {
-    let mut calls: BTreeMap<u32, Vec<sock_filter>> = BTreeMap::new();
-    for call in ALLOWED.iter().chain(ALLOWED_OLD) {
-        calls.insert(*call as u32, vec![answer(ALLOW)]);
-    }
+/// The parts, in order, and the codes.
+fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
+    const REFUSE: usize = 0;
+    const TAKE: usize = 1;
+    const BE_ABSENT: usize = 2;
+    let mut codes = vec![vec![answer(EPERM)], vec![answer(ALLOW)], vec![answer(ENOSYS)]];
+    let mut tested: BTreeMap<c_long, Vec<sock_filter>> = BTreeMap::new();
     for Rule(call, tests) in RULES.iter().chain(profile.unix_sockets.then_some(&UNIX_SOCKET)) {
-        calls.entry(*call as u32).or_default().extend(rule(tests.iter().flat_map(test)));
+        tested.entry(*call).or_default().extend(rule(tests.iter().flat_map(test)));
     }
     let other_than_its_socket = || [load(low(0)), jump(BPF_JEQ, profile.socket as u32, FAILS, 0)];
     let duplicates = [load(low(1)), jump(BPF_JEQ, libc::F_DUPFD_CLOEXEC as u32, 0, FAILS)];
-    calls
-        .entry(libc::SYS_fcntl as u32)
-        .or_default()
-        .extend(rule(duplicates.into_iter().chain(other_than_its_socket())));
+    tested.entry(libc::SYS_fcntl).or_default().extend(rule(duplicates.into_iter().chain(other_than_its_socket())));
     if profile.host_names {
-        calls.insert(libc::SYS_bind as u32, rule(other_than_its_socket()));
-    }
-    let is_more_than_one_thing = |code: &[sock_filter]| code.len() > 1;
-    for code in calls.values_mut().filter(|code| is_more_than_one_thing(code)) {
-        code.push(answer(EPERM));
+        tested.insert(libc::SYS_bind, rule(other_than_its_socket()));
     }
     // clone3's flags stand in memory, which a filter cannot read: without it, the C libraries take clone.
-    calls.insert(libc::SYS_clone3 as u32, vec![answer(ENOSYS)]);
-    let mut parts: Vec<Part> = vec![(0, vec![answer(EPERM)])];
-    for (call, code) in calls {
-        if parts.last().is_some_and(|(first, _)| *first == call) {
-            parts.pop();
-        }
-        let goes_on =
-            parts.last().is_some_and(|(_, before)| before.len() == 1 && code.len() == 1 && before[0].k == code[0].k);
-        if !goes_on {
-            parts.push((call, code));
-        }
-        parts.push((call + 1, vec![answer(EPERM)]));
+    let mut calls = BTreeMap::from([(libc::SYS_clone3, BE_ABSENT)]);
+    calls.extend(ALLOWED.iter().chain(ALLOWED_OLD).map(|call| (*call, TAKE)));
+    for (call, mut code) in tested {
+        code.push(answer(EPERM));
+        calls.insert(call, codes.len());
+        codes.push(code);
     }
-    parts.push((NEWEST + 1, vec![answer(ENOSYS)]));
-    parts
+    let mut parts = vec![(0, REFUSE)];
+    for (call, code) in calls {
+        // Right behind the last call: what was to be refused begins later.
+        parts.pop_if(|(first, _)| *first == call as u32);
+        if parts.last().is_none_or(|(_, before)| *before != code) {
+            parts.push((call as u32, code));
+        }
+        parts.push((call as u32 + 1, REFUSE));
+    }
+    parts.push((NEWEST + 1, BE_ABSENT));
+    (parts, codes)
 }
 
-fn search(parts: &[Part]) -> Vec<sock_filter> {
+/// Adds the branches that lead to the code of each part, and says where the first of them is. Each is reached by a jump of less than
+/// 256 instructions: the tests run every number.
+fn search(parts: &[Part], starts: &[usize], program: &mut Vec<sock_filter>) -> usize {
     if let [(_, code)] = parts {
-        return code.clone();
+        return starts[*code];
     }
     let (below, from) = parts.split_at(parts.len() / 2);
-    let (first, below, from) = (from[0].0, search(below), search(from));
-    // A conditional jump reaches 255 instructions far, any other as far as one likes.
-    let way = [
-        jump(BPF_JGE, first, 0, 1),
-        sock_filter { code: (BPF_JMP | BPF_JA) as u16, jt: 0, jf: 0, k: below.len() as u32 },
-    ];
-    [&way[..], &below, &from].concat()
+    let at = program.len();
+    program.push(jump(BPF_JGE, from[0].0, 0, 0));
+    let ways = [search(from, starts, program), search(below, starts, program)];
+    [program[at].jt, program[at].jf] = ways.map(|way| (way - at - 1) as u8);
+    at
 }
 
 /// Stands for the way out of a rule whose test fails, until the rule is complete.
@@ -346,7 +351,10 @@ fn rule(tests: impl IntoIterator<Item = sock_filter>) -> Vec<sock_filter> {
 }
 
 fn test(Test(half, mask, values): &Test) -> Vec<sock_filter> {
-    let mut test = vec![load(*half), sock_filter { code: (BPF_ALU | BPF_AND | BPF_K) as u16, jt: 0, jf: 0, k: *mask }];
+    let mut test = vec![load(*half)];
+    if *mask != ALL {
+        test.push(sock_filter { code: (BPF_ALU | BPF_AND | BPF_K) as u16, jt: 0, jf: 0, k: *mask });
+    }
     for (at, value) in values.iter().enumerate() {
         let others = values.len() - at - 1;
         test.push(jump(BPF_JEQ, *value, others as u8, if others == 0 { FAILS } else { 0 }));
