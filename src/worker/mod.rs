@@ -9,6 +9,7 @@ mod failures;
 mod frame;
 mod log;
 mod process;
+mod processors;
 mod receive;
 pub mod sandbox;
 mod seccomp;
@@ -32,6 +33,7 @@ use crate::error::{Class, Error, Result};
 use crate::fetch::Aim;
 use crate::plan::Plan;
 use process::{End, Forked, Worker, ended, system};
+use processors::Processors;
 use receive::Received;
 
 /// How long after the deadline, or after its failures, the worker may still take to say that it is over: more than it takes
@@ -53,11 +55,16 @@ pub struct Hired {
 /// back.
 pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo) -> Result<Hired> {
     let instances = std::mem::take(&mut plan.instances);
+    let processors = Processors::read();
     let (worker, socket) = match process::fork()? {
         // The worker never returns from here.
-        Forked::Worker(ends) => child::run(aim, plan, instances, environment, ends),
+        Forked::Worker(ends) => {
+            processors.use_all();
+            child::run(aim, plan, instances, environment, ends)
+        }
         Forked::Privileged(worker, socket) => (worker, socket),
     };
+    processors.start_elsewhere(worker.pid());
     match aim {
         Aim::Use => undo.keep(instances, environment),
         Aim::Try => drop((instances, environment)),

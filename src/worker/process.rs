@@ -66,6 +66,11 @@ pub fn fork() -> Result<Forked> {
 }
 
 impl Worker {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Takes in the end of a worker that has closed its socket after its last frame.
     pub fn finish(&mut self) -> Result<()> {
         match self.end() {
