@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use handfast_core::{Place, Problems};
+use handfast_core::{Place, Problems, excerpt};
 use serde_json::{Value, json};
 
 use crate::cli::Options;
@@ -37,8 +37,10 @@ pub fn check(
         "json" => true,
         other => {
             let mut problems = Problems::default();
-            problems
-                .add(&Place::CommandLine, format!("`--format` is \"{}\", expected text or json", other.escape_debug()));
+            problems.add(
+                &Place::CommandLine,
+                format!("`--format` is \"{}\", expected text or json", excerpt(&other.escape_debug().to_string())),
+            );
             return Err(config::error(problems));
         }
     };

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
-use handfast_core::nearest;
+use handfast_core::{excerpt, nearest};
 
 use crate::error::{Class, Error, Phase};
 
@@ -149,7 +149,7 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 
 /// clap's error in our form: one line, and a hint.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
-    let context = |kind| error.get(kind).map(|value| value.to_string());
+    let context = |kind| error.get(kind).map(|value| excerpt(&value.to_string()));
     let refused =
         context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand)).unwrap_or_default();
     // clap's `--dir <DIR>` and `<PATH>`, without the values' names.
@@ -192,7 +192,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
-            fail(first.strip_prefix("error: ").unwrap_or(first).to_owned()).hint(help)
+            fail(excerpt(first.strip_prefix("error: ").unwrap_or(first))).hint(help)
         }
     }
 }
@@ -220,8 +220,11 @@ pub fn completions(shell: &str) -> Result<Vec<u8>, Error> {
         "powershell" => PowerShell,
         "zsh" => Zsh,
         other => {
-            let error =
-                Error::new(Phase::Arguments, Class::Config, format!("no completions for `{}`", other.escape_debug()));
+            let error = Error::new(
+                Phase::Arguments,
+                Class::Config,
+                format!("no completions for `{}`", excerpt(&other.escape_debug().to_string())),
+            );
             return Err(error.hint("bash, elvish, fish, powershell or zsh"));
         }
     };

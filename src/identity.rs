@@ -79,6 +79,13 @@ impl Current {
     }
 }
 
+/// The numbers of these groups, without those that are unknown here.
+pub fn known_groups(groups: &[Name], accounts: impl FnOnce(bool) -> Result<Accounts, String>) -> Vec<u32> {
+    let names_any = groups.iter().any(|group| matches!(group, Name::Text(_)));
+    let accounts = if names_any { accounts(true).unwrap_or_default() } else { Accounts::default() };
+    groups.iter().enumerate().filter_map(|(at, group)| accounts.gid(group, Setting::Groups(at)).ok()).collect()
+}
+
 /// Says who the app is. `accounts` are asked for only where they are needed, and told whether groups are: an image may have none.
 pub fn resolve(
     wanted: &Wanted,

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use handfast_core::{DEBUG, Place, Problems};
+use handfast_core::{DEBUG, Place, Problems, excerpt};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -86,9 +86,10 @@ impl Settings {
         match format.as_ref().map(|(text, place)| (text.as_str(), place)) {
             None | Some(("text", _)) => {}
             Some(("json", _)) => settings.format = Format::Json,
-            Some((other, place)) => {
-                problems.add(place, format!("the log format is \"{}\", expected text or json", other.escape_debug()))
-            }
+            Some((other, place)) => problems.add(
+                place,
+                format!("the log format is \"{}\", expected text or json", excerpt(&other.escape_debug().to_string())),
+            ),
         }
         match level.as_ref().map(|(text, place)| (text.as_str(), place)) {
             None | Some(("warn", _)) => {}
@@ -97,7 +98,10 @@ impl Settings {
             Some(("debug", _)) => settings.level = Level::DEBUG,
             Some((other, place)) => problems.add(
                 place,
-                format!("the log level is \"{}\", expected error, warn, info or debug", other.escape_debug()),
+                format!(
+                    "the log level is \"{}\", expected error, warn, info or debug",
+                    excerpt(&other.escape_debug().to_string())
+                ),
             ),
         }
         let outcome = if problems.is_empty() { Ok(()) } else { Err(config::error(problems)) };

@@ -219,6 +219,12 @@ fn the_time_that_a_configuration_takes_grows_with_its_length_alone() {
         format!("[app]\nuser = {}", "[".repeat(1_000_000)),
         format!("[app]\nuser = {}", "{a=".repeat(300_000)),
         format!("[{}b]\n", "a.".repeat(500_000)),
+        format!("[providers.{}]\n{}", "a".repeat(500_000), numbered(40_000, |n| format!("k{n}=1\n"))),
+        format!("[providers.{}]\ntype = \"mock\"\n{}", "a".repeat(500_000), numbered(40_000, |n| format!("k{n}=1\n"))),
+        format!("[providers.mock.values]\n{}", numbered(40, |n| format!("v{n} = \"${{{}}}\"\n", "A".repeat(20_000)))),
+        numbered(60, |n| format!("[secrets.s{n}]\nfrom = \"mock:a?{}=1\"\n", "k".repeat(16_000))),
+        numbered(60, |n| format!("[secrets.s{n}]\nfrom = \"{}:a\"\n", "p".repeat(16_000))),
+        format!("[app]\nuser = \"{}\"\n", "u".repeat(500_000)),
         wide(150_000, "[[a]]\n"),
         wide(500_000, "=\n"),
         "\r".repeat(1_000_000),
@@ -237,11 +243,94 @@ fn the_time_that_a_configuration_takes_grows_with_its_length_alone() {
 
 #[test]
 fn patterns_with_many_stars_take_no_longer() {
-    let outcome = start(&format!("[app]\nenv_remove = [\"{}\"]\n", "*x".repeat(100_000)));
-    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let pattern = |length: usize| format!("[app]\nenv_remove = [\"{}\"]\n", "*x".repeat(length / 2));
+    assert_eq!(start(&pattern(256)).code, 0);
+    for length in [258, 200_000] {
+        let outcome = refused(&pattern(length), ":2:15: `*x*x");
+        assert!(outcome.stderr.contains("…` is longer than the 256 bytes of a pattern"), "{outcome:?}");
+    }
     let names = Run::new().config("[app]\nenv_remove = [\"A*_*B\", \"*KEY*\"]\n");
     let names = names.env("AX_YB", "1").env("AB", "2").env("MY_KEY_1", "3").start();
     let app = names.probe();
     assert!(app["environ"]["AX_YB"].is_null() && app["environ"]["MY_KEY_1"].is_null(), "{app}");
     assert_eq!(app["environ"]["AB"], "2");
+}
+
+#[test]
+fn a_providers_name_has_a_bound() {
+    let named = |length| format!("[providers.{}]\ntype = \"mock\"\n", "a".repeat(length));
+    assert_eq!(start(&named(128)).code, 0);
+    let outcome = refused(&named(129), "cannot be a provider's name");
+    assert!(outcome.stderr.contains("hint: letters, digits, `-` and `_`, 1 to 128"), "{outcome:?}");
+}
+
+#[test]
+fn what_is_told_of_variables_and_options_has_a_bound() {
+    let many = |value: &str, suffix: &str| {
+        let name = |n: usize| format!("V{n}_{}{suffix}", "X".repeat(10_000));
+        (0..120).fold(Run::command("check"), |run, n| run.env(name(n), value))
+    };
+    for (value, suffix, code) in [
+        ("handfast:mock:a", "", 78),
+        ("handfast:mock:a", "_FILE", 78),
+        ("vault:kv/data/db#password", "", 0),
+        ("vault:kv/data/db#password", "_FILE", 0),
+    ] {
+        let outcome = many(value, suffix).start();
+        assert_eq!(outcome.code, code, "{value} {suffix}");
+        let told = outcome.stderr.len() + outcome.stdout.len();
+        assert!(told < 200_000 && told > 1000, "{value} {suffix}: {told}");
+    }
+    let outcome = many("vault:kv/data/db#password", "").start();
+    let told = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    assert!(told.contains("20 more variables hold another tool's reference"), "{told}");
+    let long = "x".repeat(100_000);
+    for arguments in
+        [["--format", &long], ["--user", &long], ["--deadline", &long], ["--log-level", &long], ["--log-format", &long]]
+    {
+        let outcome = Run::command("check").args(arguments).start();
+        assert!(outcome.code != 0 && outcome.stderr.len() < 2000, "{}: {}", arguments[0], outcome.stderr.len());
+    }
+    let outcome = Run::command("check").arg(format!("--{long}")).start();
+    assert!(outcome.code == 64 && outcome.stderr.len() < 2000, "{}", outcome.stderr.len());
+}
+
+#[test]
+fn more_than_sixteen_files_are_refused() {
+    let directory = Directory::new();
+    directory.write("a.toml", "");
+    let start =
+        |count| (0..count).fold(Run::new(), |run, _| run.arg("-c").arg(directory.path().join("a.toml"))).start();
+    assert_eq!(start(16).code, 0);
+    let outcome = start(17);
+    let said = "command line: there are more than 16 configurations";
+    assert!(outcome.code == 78 && outcome.stderr.contains(said), "{outcome:?}");
+    assert!(outcome.stderr.contains("hint: one file can have what several have"), "{outcome:?}");
+}
+
+#[test]
+fn the_time_that_an_environment_takes_grows_with_its_length_alone() {
+    let removed = numbered(500, |n| format!("\"W{n}_*\","));
+    let secrets =
+        numbered(500, |n| format!("[secrets.s{n}]\nfrom = \"mock:${{V{n}:-a}}\"\npath_env = \"S{n}_FILE\"\n"));
+    let providers = numbered(20, |n| {
+        format!(
+            "[providers.p{n}]\ntype = \"vault\"\naddress = \"https://v\"\nauth = {{ method = \"token\", token_env = \"V{n}\" }}\n"
+        )
+    });
+    for (config, code) in [
+        (format!("[app]\nenv_remove = [\"V*\"]\n{secrets}"), 0),
+        (format!("[providers.mock.values]\n{}", numbered(20_000, |n| format!("v{n} = \"${{ABSENT:-a}}\"\n"))), 0),
+        (format!("[app]\nenv_remove = [{removed}]\n{providers}"), 0),
+    ] {
+        let run = (0..50_000).fold(Run::command("check").config(&config), |run, n| run.env(format!("V{n}"), "1"));
+        let started = Instant::now();
+        let outcome = run.timeout(Duration::from_secs(60)).start();
+        assert_eq!(outcome.code, code, "{outcome:?}");
+        assert!(started.elapsed() < Duration::from_secs(15), "{}: {:?}", &config[..40], started.elapsed());
+    }
+    let run = (0..50_000).fold(Run::new().app(["true"]).config("[app]\n"), |run, n| run.env(format!("V{n}"), "1"));
+    let started = Instant::now();
+    let outcome = run.timeout(Duration::from_secs(60)).start();
+    assert!(outcome.code == 0 && started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }

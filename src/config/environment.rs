@@ -1,11 +1,11 @@
 //! The environment: handfast's own settings, references in variables, and what of it the app gets.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use handfast_core::{Place, Problems, SecretValue};
+use handfast_core::{Place, Problems, SecretValue, TOLD, excerpt};
 
 use crate::config::bootstrap;
 use crate::sys::environment::{Captured, Entry};
@@ -14,7 +14,11 @@ use crate::sys::environment::{Captured, Entry};
 const MARK: &str = "handfast:";
 
 /// The environment that handfast was started with.
-pub struct Environment(Captured);
+pub struct Environment {
+    captured: Captured,
+    /// Where each name stands first: a configuration may ask for as many variables as it has lines.
+    index: HashMap<OsString, usize>,
+}
 
 /// A variable's value is not UTF-8.
 #[derive(Debug)]
@@ -44,7 +48,16 @@ pub enum Gives {
 
 impl From<Captured> for Environment {
     fn from(captured: Captured) -> Self {
-        Self(captured)
+        let mut index = HashMap::with_capacity(captured.entries.len());
+        for (at, entry) in captured.entries.iter().enumerate() {
+            let name = match entry {
+                Entry::Variable(name, _) => name.as_os_str(),
+                Entry::Credential(name, _) => OsStr::new(name),
+                Entry::Other(_) => continue,
+            };
+            index.entry(name.to_owned()).or_insert(at);
+        }
+        Self { captured, index }
     }
 }
 
@@ -59,35 +72,46 @@ impl Environment {
 
     /// A variable that holds no credential; an empty one counts as unset.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
-        let (_, value) = self.variables().find(|(known, _)| *known == name)?;
-        (!value.is_empty()).then_some(value)
+        match self.entry(name) {
+            Some(Entry::Variable(_, value)) if !value.is_empty() => Some(value),
+            _ => None,
+        }
     }
 
     /// Whether a variable holds a bootstrap credential.
     pub fn is_credential(&self, name: &str) -> bool {
-        bootstrap::is_credential(name.as_bytes()) || self.credentials().any(|(known, _)| known == name)
+        bootstrap::is_credential(name.as_bytes()) || matches!(self.entry(name), Some(Entry::Credential(..)))
     }
 
-    /// Makes a variable a bootstrap credential, which the configuration says it is.
-    pub fn take_credential(&mut self, name: &str) {
-        self.0.take_credential(name);
+    /// Makes these variables bootstrap credentials, which the configuration says they are.
+    pub fn take_credentials<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        let is_variable = |name: &&str| matches!(self.entry(name), Some(Entry::Variable(..)));
+        let names: BTreeSet<&[u8]> = names.filter(is_variable).map(str::as_bytes).collect();
+        if !names.is_empty() {
+            self.captured.take_credentials(&names);
+        }
     }
 
     /// The same without the bootstrap credentials.
     pub fn without_credentials(self) -> Self {
         let stays = |entry: &Entry| !matches!(entry, Entry::Credential(..));
-        Self(Captured { entries: self.0.entries.into_iter().filter(stays).collect() })
+        Captured { entries: self.captured.entries.into_iter().filter(stays).collect() }.into()
+    }
+
+    /// The first entry of this name.
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        self.captured.entries.get(*self.index.get(OsStr::new(name))?)
     }
 
     fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0.entries.iter().filter_map(|entry| match entry {
+        self.captured.entries.iter().filter_map(|entry| match entry {
             Entry::Variable(name, value) => Some((name.as_os_str(), value.as_os_str())),
             Entry::Credential(..) | Entry::Other(_) => None,
         })
     }
 
     fn credentials(&self) -> impl Iterator<Item = (&str, &SecretValue)> {
-        self.0.entries.iter().filter_map(|entry| match entry {
+        self.captured.entries.iter().filter_map(|entry| match entry {
             Entry::Credential(name, value) => Some((name.as_str(), value)),
             Entry::Variable(..) | Entry::Other(_) => None,
         })
@@ -99,6 +123,7 @@ impl Environment {
         let mut by_secret = BTreeMap::new();
         for (name, value) in self.credentials() {
             if value.expose().starts_with(MARK.as_bytes()) {
+                let name = excerpt(name);
                 let message = format!("`{name}` holds a reference, but it is read as a bootstrap credential");
                 let hint = "a provider's own credential cannot come from a provider: give its value, or a file of it";
                 problems.add_with_hint(&Place::Environment, message, hint);
@@ -107,15 +132,16 @@ impl Environment {
         for (name, value) in self.variables() {
             let Some(rest) = value.as_bytes().strip_prefix(MARK.as_bytes()) else { continue };
             let variable = name.to_string_lossy();
+            let quoted = excerpt(&variable);
             let Ok(reference) = std::str::from_utf8(rest) else {
-                problems.add(&Place::Environment, format!("the reference in `{variable}` is not UTF-8"));
+                problems.add(&Place::Environment, format!("the reference in `{quoted}` is not UTF-8"));
                 continue;
             };
             let Some((stem, gives)) = strip_suffix(&variable) else {
                 problems.add_with_hint(
                     &Place::Environment,
-                    format!("`{variable}` holds a reference, but no value is ever put into a variable"),
-                    format!("name it `{variable}_FILE` (or `{variable}_PATH`) to get a path, `{variable}_FD` to get a descriptor's number"),
+                    format!("`{quoted}` holds a reference, but no value is ever put into a variable"),
+                    format!("name it `{quoted}_FILE` (or `{quoted}_PATH`) to get a path, `{quoted}_FD` to get a descriptor's number"),
                 );
                 continue;
             };
@@ -123,7 +149,11 @@ impl Environment {
             if let Some(other) = by_secret.get(&secret).and_then(|at: &usize| references.get(*at)) {
                 problems.add_with_hint(
                     &Place::Environment,
-                    format!("`{}` and `{variable}` both name the secret `{secret}`", other.variable),
+                    format!(
+                        "`{}` and `{quoted}` both name the secret `{}`",
+                        excerpt(&other.variable),
+                        excerpt(&secret)
+                    ),
                     "set one of them, and use `path_env` and `fd_env` in the configuration for more",
                 );
                 continue;
@@ -139,7 +169,7 @@ impl Environment {
         references
     }
 
-    /// One warning for each variable that holds a reference of another tool's; no part of the value is in it.
+    /// One warning for each variable that holds a reference of another tool's, for the first of many; no part of the value is in it.
     pub fn foreign_references(&self) -> Vec<String> {
         let shape = |value: &[u8]| {
             let starts = |prefix: &str| value.starts_with(prefix.as_bytes());
@@ -157,20 +187,31 @@ impl Environment {
         let warning = |(name, value): (&OsStr, &OsStr)| {
             let shape = shape(value.as_bytes())?;
             let name = name.to_string_lossy();
-            let stem = strip_suffix(&name).map_or(&*name, |(stem, _)| stem);
+            let stem = excerpt(strip_suffix(&name).map_or(&*name, |(stem, _)| stem));
+            let name = excerpt(&name);
             Some(format!(
                 "the variable `{name}` holds another tool's reference, which is not resolved: write `{stem}_FILE=handfast:{shape}`"
             ))
         };
-        self.variables().filter_map(warning).collect()
+        let mut found = self.variables().filter_map(warning);
+        let mut warnings: Vec<String> = found.by_ref().take(TOLD).collect();
+        match found.count() {
+            0 => {}
+            more => warnings.push(format!("{more} more variables hold another tool's reference")),
+        }
+        warnings
     }
 
     /// The entries that the app gets of it, as they were found and in that order: all but references, removed variables and
     /// credentials; kept credentials are in it. The second list names what was taken away.
     pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<OsString>, Vec<String>) {
-        let mut entries = Vec::with_capacity(self.0.entries.len());
+        let mut entries = Vec::with_capacity(self.captured.entries.len());
         let mut taken = Vec::new();
-        for entry in &self.0.entries {
+        let mut known = BTreeSet::new();
+        let keep: BTreeSet<&str> = keep.iter().map(String::as_str).collect();
+        let (patterns, names): (Vec<&String>, Vec<&String>) = remove.iter().partition(|name| name.contains('*'));
+        let names: BTreeSet<&[u8]> = names.into_iter().map(|name| name.as_bytes()).collect();
+        for entry in &self.captured.entries {
             let (name, whole) = match entry {
                 Entry::Variable(_, value) if value.as_bytes().starts_with(MARK.as_bytes()) => continue,
                 Entry::Variable(name, value) => (name.as_bytes(), [name.as_bytes(), b"=", value.as_bytes()].concat()),
@@ -178,10 +219,10 @@ impl Environment {
                 Entry::Other(text) => (text.as_bytes(), text.as_bytes().to_vec()),
             };
             let text = String::from_utf8_lossy(name);
-            let is_removed = remove.iter().any(|pattern| matches(pattern.as_bytes(), name));
-            if !is_removed && (!self.is_credential(&text) || keep.iter().any(|kept| *kept == text)) {
+            let is_removed = names.contains(name) || patterns.iter().any(|pattern| matches(pattern.as_bytes(), name));
+            if !is_removed && (!self.is_credential(&text) || keep.contains(&*text)) {
                 entries.push(OsString::from_vec(whole));
-            } else if !taken.iter().any(|known| *known == text) {
+            } else if known.insert(text.clone()) {
                 taken.push(text.into_owned());
             }
         }

@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in settings; `$$` is `$`.
 #![forbid(unsafe_code)]
 
-use handfast_core::{Item, Place, Problems, Table, Value};
+use handfast_core::{Item, Place, Problems, Table, Value, excerpt};
 use zeroize::Zeroizing;
 
 use crate::config::environment::{Environment, NotText};
@@ -117,17 +117,18 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
         let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign";
         return Err(("what stands between `${` and `}` is no variable's name".into(), hint.into()));
     }
+    let quoted = excerpt(name);
     if environment.is_credential(name) {
         let hint = "bootstrap credentials are read by their provider and go nowhere else";
-        return Err((format!("`${{{name}}}` is a bootstrap credential"), hint.into()));
+        return Err((format!("`${{{quoted}}}` is a bootstrap credential"), hint.into()));
     }
     match environment.text(name) {
-        Err(NotText) => Err((format!("the variable `{name}` is not UTF-8"), "give it a value that is text".into())),
+        Err(NotText) => Err((format!("the variable `{quoted}` is not UTF-8"), "give it a value that is text".into())),
         Ok(Some(value)) => Ok(value),
         Ok(None) => default.ok_or_else(|| {
             (
-                format!("the variable `{name}` is not set, and has no default"),
-                format!("set it, or write `${{{name}:-default}}`"),
+                format!("the variable `{quoted}` is not set, and has no default"),
+                format!("set it, or write `${{{quoted}:-default}}`"),
             )
         }),
     }

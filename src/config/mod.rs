@@ -8,6 +8,7 @@ pub mod environment;
 mod interpolate;
 mod keys;
 mod outside;
+mod said;
 pub mod schema;
 mod source;
 mod trust;
@@ -24,6 +25,7 @@ pub use bootstrap::is_credential;
 pub use environment::{Environment, Gives, NotText};
 use interpolate::Interpolation;
 pub use keys::PROVIDER as PROVIDER_KEYS;
+pub use said::Said;
 pub use source::refuse;
 pub use trust::{App, Suspect, Trust};
 use waiting::Limits;
@@ -39,6 +41,9 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// As many secrets are delivered at most, so as many are declared at most.
 pub const MAX_SECRETS: usize = 4096;
+
+/// As many files are read at most.
+const MAX_FILES: usize = 16;
 
 /// As many providers have a table at most.
 const MAX_PROVIDERS: usize = 256;
@@ -57,8 +62,12 @@ pub struct Config {
     pub secrets: Vec<Declared>,
     /// Whom this process believes, where it has privileges.
     pub trust: Option<Trust>,
-    /// Who else may have written a file that was read, with the place of that file.
-    pub suspects: Vec<(Place, Suspect)>,
+    /// Who wrote what of the app, file by file.
+    pub said: Vec<Said>,
+    /// What refuses a file before it was read, and what is wrong with whom this process shall believe.
+    pub refusals: Problems,
+    /// Whether a file was refused before it was read.
+    pub is_refused: bool,
     /// Each secret's index, by name.
     by_name: BTreeMap<String, usize>,
     /// Whether there were more secrets or providers than there may be, which is told once.
@@ -110,7 +119,17 @@ pub fn read(
 ) -> Result<Config> {
     let limits = Limits { signals, started, deadline: deadline(options, environment) };
     let trust = Trust::of_this_process(environment, problems);
-    let sources = source::read_all(&paths(options, environment), trust, limits, problems)?;
+    let mut refusals = Problems::default();
+    let mut paths = paths(options, environment);
+    if paths.len() > MAX_FILES {
+        let message = format!("there are more than {MAX_FILES} configurations");
+        problems.add_with_hint(&Place::CommandLine, message, "one file can have what several have");
+        paths.truncate(MAX_FILES);
+    }
+    let sources = source::read_all(&paths, trust, limits, problems, &mut refusals)?;
+    let is_refused = !refusals.is_empty();
+    // Where files are refused, this may be why.
+    Trust::of_this_process(environment, &mut refusals);
     let mut config = Config {
         app: Table::default(),
         files: Table::default(),
@@ -118,12 +137,15 @@ pub fn read(
         providers: Vec::new(),
         secrets: Vec::with_capacity(options.secrets.len().min(MAX_SECRETS)),
         trust,
-        suspects: Vec::new(),
+        said: Vec::with_capacity(sources.len()),
+        refusals,
+        is_refused,
         by_name: BTreeMap::new(),
         full: false,
     };
     for source in sources {
-        config.suspects.extend(source.suspects.into_iter().map(|suspect| (source.place.clone(), suspect)));
+        // Before a later file replaces it.
+        config.said.push(Said::of(&source.table, source.place, source.suspects));
         config.merge_file(source.table, problems);
     }
     // Before anything is interpolated: no credential gets into a setting. And after it: a name may be made of variables.
@@ -203,9 +225,7 @@ impl Config {
     }
 
     fn take_credentials(&self, environment: &mut Environment) {
-        for name in self.providers.iter().flat_map(|named| bootstrap::named(&named.table)) {
-            environment.take_credential(name);
-        }
+        environment.take_credentials(self.providers.iter().flat_map(|named| bootstrap::named(&named.table)));
     }
 
     fn check_keys(&self, problems: &mut Problems) {

@@ -32,22 +32,30 @@ pub struct Source {
     pub suspects: Vec<Suspect>,
 }
 
-/// Reads every file in order. What is wrong in one is added to `problems`, and the rest is still read.
+/// Reads every file in order. What is wrong in one is added to `problems`, and the rest is still read; a file that is nobody's to
+/// read is one of `refusals`.
 pub fn read_all(
     paths: &[PathBuf],
     trust: Option<Trust>,
     limits: Limits<'_>,
     problems: &mut Problems,
+    refusals: &mut Problems,
 ) -> Result<Vec<Source>> {
     let mut sources = Vec::with_capacity(paths.len());
     for path in paths {
-        sources.extend(read(path, trust, limits, problems)?);
+        sources.extend(read(path, trust, limits, problems, refusals)?);
         limits.signal()?;
     }
     Ok(sources)
 }
 
-fn read(path: &Path, trust: Option<Trust>, limits: Limits<'_>, problems: &mut Problems) -> Result<Option<Source>> {
+fn read(
+    path: &Path,
+    trust: Option<Trust>,
+    limits: Limits<'_>,
+    problems: &mut Problems,
+    refusals: &mut Problems,
+) -> Result<Option<Source>> {
     let name: Rc<str> = path.display().to_string().into();
     let place = Place::File { path: name.clone(), line: 1, column: 1 };
     let unreadable = |problems: &mut Problems, why: String| {
@@ -68,7 +76,7 @@ fn read(path: &Path, trust: Option<Trust>, limits: Limits<'_>, problems: &mut Pr
             return Ok(None);
         }
         Err(Refusal::Suspect(suspect)) => {
-            refuse(&place, &suspect, problems);
+            refuse(&place, &suspect, refusals);
             return Ok(None);
         }
     };

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 
-use handfast_core::nearest;
+use handfast_core::{excerpt, nearest};
 
 use super::name::parse_id;
 use super::{Name, Problem, Setting};
@@ -58,7 +58,7 @@ impl Accounts {
             Name::Text(name) => self.named(name).map(|user| user.uid).ok_or_else(|| {
                 unknown(
                     Setting::User,
-                    &format!("no user `{name}` in {PASSWD}"),
+                    &format!("no user `{}` in {PASSWD}", excerpt(name)),
                     name,
                     self.users().map(|user| user.name),
                 )
@@ -74,7 +74,7 @@ impl Accounts {
                 self.groups().find(|group| group.name == *name).map(|group| group.gid).ok_or_else(|| {
                     unknown(
                         setting,
-                        &format!("no group `{name}` in {GROUP}"),
+                        &format!("no group `{}` in {GROUP}", excerpt(name)),
                         name,
                         self.groups().map(|group| group.name),
                     )

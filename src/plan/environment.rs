@@ -1,6 +1,7 @@
 //! How the app finds its secrets: paths and numbers in its environment, and never a value.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -11,8 +12,8 @@ impl Plan {
     ///
     /// The variables of an optional secret that is missing are unset: a path that leads nowhere would be a lie.
     pub fn app_environment(&self, delivered: impl Fn(usize) -> bool) -> Vec<OsString> {
-        let mut entries = self.environment.clone();
-        let mut set = |name: &str, value: Option<OsString>| set(&mut entries, name, value.as_deref());
+        let mut settings: Vec<(&str, Option<OsString>)> = Vec::new();
+        let mut set = |name, value| settings.push((name, value));
         let mut names = Vec::new();
         let mut any_file = false;
         for (index, secret) in self.secrets.iter().enumerate() {
@@ -35,7 +36,25 @@ impl Plan {
         if let Some(files) = self.files.as_ref().filter(|_| any_file) {
             set(DIRECTORY_VARIABLE, Some(files.directory.clone().into()));
         }
+        let mut entries = self.environment.clone();
+        set_all(&mut entries, settings);
         entries
+    }
+}
+
+/// Sets variables in place of what they held, or unsets them, in one pass; the last word on a name counts.
+fn set_all(entries: &mut Vec<OsString>, settings: Vec<(&str, Option<OsString>)>) {
+    let last: BTreeMap<&[u8], usize> =
+        settings.iter().enumerate().map(|(at, (name, _))| (name.as_bytes(), at)).collect();
+    entries.retain(|entry| {
+        let mut parts = entry.as_bytes().splitn(2, |byte| *byte == b'=');
+        let (name, has_value) = (parts.next().unwrap_or_default(), parts.next().is_some());
+        !(has_value && last.contains_key(name))
+    });
+    for (at, (name, with)) in settings.into_iter().enumerate() {
+        if let Some(value) = with.filter(|_| last.get(name.as_bytes()) == Some(&at)) {
+            entries.push([OsStr::new(name), OsStr::new("="), &value].into_iter().collect());
+        }
     }
 }
 

@@ -53,16 +53,17 @@ impl<'a> Instances<'a> {
     /// The index in the plan of the instance that a reference names, after its provider has checked the rest of it.
     pub fn resolve(&mut self, reference: &mut SecretRef, place: &Place, problems: &mut Problems) -> Option<Resolved> {
         let at = self.find(reference, place, problems)?;
+        let quoted = excerpt(&reference.to_string());
         let used = self.entries.iter().filter(|entry| entry.used.is_some()).count();
         let entry = &mut self.entries[at];
         let (definition, configured) = entry.configured.as_ref()?;
         if entry.used.is_none() {
             for (message, hint) in configured.missing() {
-                problems.add_with_hint(place, format!("`{reference}`: {message}"), hint);
+                problems.add_with_hint(place, format!("`{quoted}`: {message}"), hint);
             }
             let other = configured.identity_of().filter(|other| registry::find(other).is_none());
             if let Some((other, absence)) = other.and_then(|other| Some((other, registry::absence(other)?))) {
-                let what = format!("`{reference}`: its login needs the provider `{other}`, which");
+                let what = format!("`{quoted}`: its login needs the provider `{other}`, which");
                 problems.push(absence.problem(place, &what));
             }
         }
@@ -75,18 +76,22 @@ impl<'a> Instances<'a> {
                 };
                 problems.add_with_hint(
                     place,
-                    format!("`{reference}` has `{key}` in its query, which `{}` does not take", definition.name),
+                    format!(
+                        "`{quoted}` has `{}` in its query, which `{}` does not take",
+                        excerpt(key),
+                        definition.name
+                    ),
                     hint,
                 );
             }
         }
         if let Err((message, hint)) = configured.check(&reference.locator) {
-            problems.add_with_hint(place, format!("`{reference}`: {message}"), hint);
+            problems.add_with_hint(place, format!("`{quoted}`: {message}"), hint);
         }
         if reference.locator.params.is_some() && !definition.writes {
             match place {
                 Place::File { .. } => {
-                    problems.add(place, format!("`{reference}`: `{}` takes no `params`", definition.name));
+                    problems.add(place, format!("`{quoted}`: `{}` takes no `params`", definition.name));
                 }
                 // Another reference than the one that they were written for: `-s NAME=mock:x` tries any configuration.
                 Place::CommandLine | Place::Environment => reference.locator.params = None,
@@ -95,7 +100,7 @@ impl<'a> Instances<'a> {
         let is_list = configured.is_list(&reference.locator);
         if is_list && reference.selection == Selection::Every {
             let hint = "take `#*` out to get each secret as a file, or name one secret to get each of its fields";
-            problems.add_with_hint(place, format!("`{reference}` is every field of every secret of a list"), hint);
+            problems.add_with_hint(place, format!("`{quoted}` is every field of every secret of a list"), hint);
         }
         Some(Resolved { instance: *entry.used.get_or_insert(used), is_list })
     }
@@ -114,11 +119,12 @@ impl<'a> Instances<'a> {
 
     fn find(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
         let name = &reference.provider;
+        let (quoted, quoted_name) = (excerpt(&reference.to_string()), excerpt(name));
         if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
             if let Some(absence) = self.entries[at].absent {
                 // What to do about it stands with its table.
                 let absence = Absence { hint: None, ..absence };
-                problems.push(absence.problem(place, &format!("`{reference}`: the provider `{name}`")));
+                problems.push(absence.problem(place, &format!("`{quoted}`: the provider `{quoted_name}`")));
             }
             return Some(at);
         }
@@ -129,7 +135,7 @@ impl<'a> Instances<'a> {
             return Some(self.entries.len() - 1);
         }
         if let Some(absence) = registry::absence(name) {
-            problems.push(absence.problem(place, &format!("`{reference}`: the provider `{name}`")));
+            problems.push(absence.problem(place, &format!("`{quoted}`: the provider `{quoted_name}`")));
             return None;
         }
         problems.add_lazily(place, || {
@@ -139,7 +145,7 @@ impl<'a> Instances<'a> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the providers here are: {}", excerpt(&Vec::from_iter(known).join(", "))),
             };
-            (format!("`{reference}`: unknown provider `{name}`"), Some(hint))
+            (format!("`{quoted}`: unknown provider `{quoted_name}`"), Some(hint))
         });
         None
     }
@@ -147,11 +153,14 @@ impl<'a> Instances<'a> {
     fn entry(&self, named: Named, problems: &mut Problems) -> Entry {
         let Named { name, place, mut table } = named;
         let broken = |name, absent| Entry { name, configured: None, used: None, absent };
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        // A longer one would be in each line about it.
+        if !(1..=128).contains(&name.len())
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        {
             problems.add_with_hint(
                 &place,
                 format!("`{}` cannot be a provider's name", excerpt(&name)),
-                "letters, digits, `-` and `_`",
+                "letters, digits, `-` and `_`, 1 to 128",
             );
             return broken(name, None);
         }
@@ -171,7 +180,7 @@ impl<'a> Instances<'a> {
             }
             return broken(name, absent);
         };
-        keys::check(&table, &format!("providers.{name}"), &[PROVIDER_KEYS, definition.keys], problems);
+        keys::check(&table, &format!("providers.{}", excerpt(&name)), &[PROVIDER_KEYS, definition.keys], problems);
         check_ca_file(&table, problems);
         table.remove("type");
         let settings = Settings { instance: name.clone(), table, fetch: self.fetch, environment: self.environment };

@@ -1,12 +1,13 @@
 //! Who the app is, what it may do, and which of our variables it gets.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
 
 use super::Isolation;
-use crate::config::{self, App, Config, Environment, Suspect, Trust};
+use crate::config::{self, App, Config, Environment, Said, Suspect, Trust};
 use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, Wanted};
 use crate::sys::capabilities;
 
@@ -20,8 +21,8 @@ pub struct Decided {
     pub executable: Option<Suspect>,
 }
 
-/// Decides it.
-pub fn isolation(config: &Config, problems: &mut Problems) -> Option<Decided> {
+/// Decides it; the error is why the configuration is refused, which is all that is told of it.
+pub fn isolation(config: &Config, problems: &mut Problems) -> Result<Option<Decided>, Problems> {
     let app = &config.app;
     let before = problems.len();
     let capabilities = keep_capabilities(app, problems);
@@ -47,15 +48,20 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<Decided> {
         Err(error) => {
             let message = format!("cannot read this process' groups: {}", crate::error::reason(error));
             problems.add(&Place::CommandLine, message);
-            return None;
+            return Ok(None);
         }
     };
     let wanted = Wanted { user, groups, allow_root: app.boolean("allow_root").unwrap_or(false) };
     let identity = if problems.len() == before { resolve(&wanted, &current, app, problems) } else { None };
     let trusted = Trusted::ask(config, identity.as_ref(), &current);
-    trusted.refuse_files(problems);
+    let refusals = trusted.refusals();
+    if config.is_refused || !refusals.is_empty() {
+        let mut told = config.refusals.clone();
+        refusals.into_iter().for_each(|(place, suspect)| config::refuse(place, suspect, &mut told));
+        return Err(told);
+    }
     let executable = trusted.executable();
-    let identity = identity?;
+    let Some(identity) = identity else { return Ok(None) };
     let isolation = Isolation {
         uid: identity.uid,
         gid: identity.gid,
@@ -65,7 +71,7 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Option<Decided> {
         core_dumps: app.boolean("core_dumps").unwrap_or(false),
         strict: app.boolean("strict").unwrap_or(false),
     };
-    Some(Decided { isolation, home: identity.home, executable })
+    Ok(Some(Decided { isolation, home: identity.home, executable }))
 }
 
 /// What speaks against the configuration's files and handfast's own, for whoever the app may be.
@@ -78,19 +84,19 @@ struct Trusted<'a> {
 impl<'a> Trusted<'a> {
     fn ask(config: &'a Config, planned: Option<&Identity>, current: &Current) -> Self {
         let executable = config.trust.map(Trust::executable).unwrap_or_default();
-        let mut asked = config.suspects.iter().map(|(_, suspect)| suspect).chain(&executable);
+        let mut asked = config.said.iter().flat_map(|said| &said.suspects).chain(&executable);
         let mut apps = Vec::new();
         if asked.any(Suspect::depends_on_app) {
             apps.extend(planned.cloned());
-            apps.extend(outside(config, current));
+            apps.extend(said(config, current));
         }
         Self { config, executable, apps }
     }
 
-    fn refuse_files(&self, problems: &mut Problems) {
-        for (place, suspect) in self.config.suspects.iter().filter(|(_, suspect)| self.counts(suspect)) {
-            config::refuse(place, suspect, problems);
-        }
+    /// Why the configuration is refused, where it is.
+    fn refusals(&self) -> Vec<(&Place, &Suspect)> {
+        let of_file = |said: &'a Said| said.suspects.iter().map(|suspect| (&said.place, suspect));
+        self.config.said.iter().flat_map(of_file).filter(|(_, suspect)| self.counts(suspect)).collect()
     }
 
     /// The first that speaks against the program that runs.
@@ -104,13 +110,41 @@ impl<'a> Trusted<'a> {
     }
 }
 
-/// The app as it is where no file is asked: one could name another user than the one who has written it.
-fn outside(config: &Config, current: &Current) -> Option<Identity> {
-    let said = config.app.item("user").is_some_and(|item| !matches!(item.place, Place::File { .. }));
-    let text = config.app.string("user").filter(|_| said);
-    let user = text.and_then(|text| UserName::parse(text).ok());
-    let wanted = Wanted { user, groups: None, allow_root: true };
-    identity::resolve(&wanted, current, Accounts::read).ok()
+/// Everyone whom the app may have been before a file said another: each file's user with each file's groups, and the app as it is
+/// where no file is asked. What the environment or the command line says, no file can replace.
+fn said(config: &Config, current: &Current) -> Vec<Identity> {
+    let resolve = |user: Option<UserName>| {
+        let wanted = Wanted { user, groups: None, allow_root: true };
+        identity::resolve(&wanted, current, Accounts::read).ok()
+    };
+    let files = &config.said;
+    let is_outside = config.app.item("user").is_some_and(|item| !matches!(item.place, Place::File { .. }));
+    let texts: BTreeSet<&str> = match is_outside {
+        true => config.app.string("user").into_iter().collect(),
+        false => files.iter().filter_map(|said| said.user.as_deref()).collect(),
+    };
+    let named = texts.into_iter().filter_map(|text| {
+        let user = UserName::parse(text).ok()?;
+        let alone = UserName { user: user.user.clone(), group: None };
+        resolve(Some(user)).or_else(|| resolve(Some(alone)))
+    });
+    let mut apps: Vec<Identity> = named.collect();
+    let named = apps.len();
+    if !is_outside || apps.is_empty() {
+        apps.extend(resolve(None));
+    }
+    // Nobody said a user, or none that is sure to stay: then its groups are those of an app without one.
+    let is_named = is_outside || files.iter().any(|said| said.suspects.is_empty() && said.user.is_some());
+    let mut with_groups = Vec::new();
+    for said in files {
+        let Some(groups) = &said.groups else { continue };
+        let groups: Vec<Name> = groups.iter().filter_map(|text| Name::parse(text).ok()).collect();
+        let groups = identity::known_groups(&groups, Accounts::read);
+        let last = if named == 0 || !is_named && said.user.is_none() { apps.len() } else { named };
+        with_groups.extend(apps[..last].iter().map(|app| Identity { groups: groups.clone(), ..app.clone() }));
+    }
+    apps.extend(with_groups);
+    apps
 }
 
 fn resolve(wanted: &Wanted, current: &Current, app: &Table, problems: &mut Problems) -> Option<Identity> {
@@ -145,6 +179,9 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
     kept
 }
 
+/// A pattern in `env_remove` is no longer.
+const MAX_PATTERN: usize = 256;
+
 /// What of handfast's environment the app gets.
 pub struct AppEnvironment {
     /// Its entries, such as `NAME=value`.
@@ -155,11 +192,19 @@ pub struct AppEnvironment {
 
 impl AppEnvironment {
     /// As `env_keep` and `env_remove` say.
-    pub fn read(app: &Table, environment: &Environment) -> Self {
+    pub fn read(app: &Table, environment: &Environment, problems: &mut Problems) -> Self {
+        let patterns = app.strings("env_remove").unwrap_or_default();
+        // What a pattern costs is its length, for each variable anew.
+        for (pattern, place) in patterns.iter().filter(|(pattern, _)| pattern.len() > MAX_PATTERN) {
+            let message = format!("`{}` is longer than the {MAX_PATTERN} bytes of a pattern", excerpt(pattern));
+            problems.add(place, message);
+        }
         let list = |key: &str| -> Vec<String> {
             app.strings(key).unwrap_or_default().into_iter().map(|(name, _)| name.to_owned()).collect()
         };
-        let (entries, taken) = environment.for_app(&list("env_keep"), &list("env_remove"));
+        let remove: Vec<String> =
+            list("env_remove").into_iter().filter(|pattern| pattern.len() <= MAX_PATTERN).collect();
+        let (entries, taken) = environment.for_app(&list("env_keep"), &remove);
         Self { entries, taken }
     }
 }

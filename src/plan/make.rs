@@ -20,10 +20,17 @@ pub fn make(
     started: Instant,
     problems: &mut Problems,
 ) -> Option<Plan> {
-    let isolation = isolation::isolation(&config, problems);
+    // First: of a configuration that is refused nothing else is told, and nothing that it names is opened.
+    let isolation = match isolation::isolation(&config, problems) {
+        Ok(isolation) => isolation,
+        Err(refusals) => {
+            *problems = refusals;
+            return None;
+        }
+    };
     let files = files(&config, &purpose, problems);
     let mut instances = Instances::configure(config.providers, &config.fetch, environment, problems);
-    let app = isolation::AppEnvironment::read(&config.app, environment);
+    let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let settings = secrets::Settings {
         files: files.is_some(),
         only_files: matches!(purpose, Purpose::Init),
@@ -49,7 +56,7 @@ pub fn make(
     }
     // Under `init` there is no app.
     for name in app.taken.iter().filter(|_| matches!(purpose, Purpose::Run { .. })) {
-        tracing::info!(target: "handfast", "the variable `{name}` is not handed on to the app");
+        tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
     Some(Plan {
         purpose,

@@ -97,7 +97,7 @@ fn check_name(declared: &Declared, problems: &mut Problems) {
     }
     let name = excerpt(&declared.name);
     let message = match &declared.variable {
-        Some((variable, _)) => format!("`{variable}` gives the name `{name}`, which cannot be a secret's"),
+        Some((variable, _)) => format!("`{}` gives the name `{name}`, which cannot be a secret's", excerpt(variable)),
         None => format!("`{name}` cannot be a secret's name"),
     };
     problems.add_with_hint(&declared.place, message, NAMES);

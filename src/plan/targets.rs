@@ -88,14 +88,18 @@ impl Given {
         let (paths, numbers) = (asked(secret, "path_env", Gives::Path), asked(secret, "fd_env", Gives::Number));
         if let (Target::File { .. }, Some((name, place))) = (target, numbers.first()) {
             let message = format!(
-                "`{name}` asks for a descriptor's number, and the secret `{}` is a file",
+                "`{}` asks for a descriptor's number, and the secret `{}` is a file",
+                excerpt(name),
                 excerpt(&secret.name)
             );
             problems.add_with_hint(place, message, "`fd = \"auto\"` makes it a descriptor");
         }
         if several && let Some((name, place)) = paths.first() {
-            let message =
-                format!("`{name}` asks for one path, and `{}` is several values, a file each", excerpt(&secret.name));
+            let message = format!(
+                "`{}` asks for one path, and `{}` is several values, a file each",
+                excerpt(name),
+                excerpt(&secret.name)
+            );
             problems.add_with_hint(place, message, "CREDENTIALS_DIRECTORY names their directory");
         }
         (self.each(secret, paths, problems), self.each(secret, numbers, problems))

@@ -1,7 +1,8 @@
 //! The environment as the kernel laid it out, read once; credentials in it are wiped in place.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, OsString};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 
 use handfast_core::SecretValue;
@@ -28,18 +29,19 @@ pub enum Entry {
 }
 
 impl Captured {
-    /// Makes a credential of a variable, and overwrites it in the initial environment area as [`capture`] does.
-    pub fn take_credential(&mut self, name: &str) {
+    /// Makes credentials of these variables, and overwrites them in the initial environment area as [`capture`] does.
+    pub fn take_credentials(&mut self, names: &BTreeSet<&[u8]>) {
         for entry in &mut self.entries {
-            if let Entry::Variable(known, value) = entry
-                && known == name
+            if let Entry::Variable(name, value) = entry
+                && names.contains(name.as_bytes())
+                && let Some(name) = name.to_str()
             {
                 let value = SecretValue::from(std::mem::take(value).into_vec());
                 *entry = Entry::Credential(name.to_owned(), value);
             }
         }
         each(|entry| match split(entry) {
-            Some((known, _)) if known == name.as_bytes() => Then::Wipe,
+            Some((name, _)) if names.contains(name) => Then::Wipe,
             _ => Then::Leave,
         });
     }

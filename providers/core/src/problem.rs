@@ -45,7 +45,7 @@ pub struct Problem {
 
 /// The list that every check adds to: the first [`TOLD`] in order of place, and how many there are. What a hostile file can
 /// make of it has a bound, however much is wrong.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Problems {
     first: BTreeSet<Problem>,
     count: usize,

@@ -1,0 +1,36 @@
+//! What each file says of the app, kept apart: a later file must not hide what an earlier one said.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use handfast_core::{Place, Table};
+
+use super::trust::Suspect;
+
+/// As many groups of one file are looked up at most; more are a mistake, which is told where they count.
+const MAX_GROUPS: usize = 1024;
+
+/// What one file says of the app, and who else may have written it.
+pub struct Said {
+    /// The file's first line.
+    pub place: Place,
+    /// `[app] user`.
+    pub user: Option<String>,
+    /// `[app] groups`, each once.
+    pub groups: Option<BTreeSet<String>>,
+    /// Who else may change the file.
+    pub suspects: Vec<Suspect>,
+}
+
+impl Said {
+    /// What stands in one file.
+    pub fn of(table: &Table, place: Place, suspects: Vec<Suspect>) -> Self {
+        let app = table.table("app");
+        let user = app.and_then(|app| app.string("user")).map(str::to_owned);
+        let groups = app.and_then(|app| app.strings("groups")).map(|groups| {
+            let names: BTreeSet<&str> = groups.into_iter().map(|(name, _)| name).collect();
+            names.into_iter().take(MAX_GROUPS).map(str::to_owned).collect()
+        });
+        Self { place, user, groups, suspects }
+    }
+}
