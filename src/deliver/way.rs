@@ -9,8 +9,6 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::sys::statfs::fstatfs;
-use nix::sys::statvfs::FsFlags;
 
 use super::entries::{kind, open_directory};
 use super::{access_lists, refusal};
@@ -143,7 +141,6 @@ impl<'r> Way<'r> {
     pub fn mind(&mut self, name: &OsStr, entry: Owned, uid: u32) {
         if self.weakness.is_none()
             && let Some(weak) = weak(self.owned, entry, uid)
-            && !is_read_only(&self.end)
         {
             self.weakness = Some(match weak {
                 Weak::Directory => {
@@ -217,11 +214,6 @@ fn has_list(directory: &OwnedFd) -> bool {
 fn above(path: &Path, name: &OsStr) -> PathBuf {
     let above = if name == ".." { path.parent() } else { None };
     above.unwrap_or(Path::new("/")).to_owned()
-}
-
-/// Nobody replaces what is on a mount that cannot be written.
-fn is_read_only(directory: &OwnedFd) -> bool {
-    fstatfs(directory).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// Puts a path's parts on the stack of those that are still to be walked.
