@@ -158,7 +158,8 @@ fn no_change_of_credentials_makes_the_privileged_process_readable() {
     // Without CHOWN files too are made with the app's group for a moment.
     let (outcome, trace) = Trace::of(Run::new().config(&config).confine(&["--caps", "SETGID,SETUID,SETPCAP"]));
     outcome.ran();
-    let calls: Vec<&Call> = trace.privileged().collect();
+    // musl holds signals back around a change of ids.
+    let calls: Vec<&Call> = trace.privileged().filter(|call| call.name != "rt_sigprocmask").collect();
     let (mut group, mut changes) = ("0", 0);
     for (at, call) in calls.iter().enumerate() {
         let is_change = match call.name.as_str() {
