@@ -363,3 +363,42 @@ fn a_rival_who_exchanges_all_it_can_reach_destroys_nothing_of_others() {
         assert_eq!((found.mode() & 0o7777, count), (mode, files), "{}: {:?}", path.display(), tree(path));
     }
 }
+
+#[test]
+fn hard_links_that_others_have_planted_cost_no_time() {
+    needs_root!();
+    let volume = Directory::tmpfs("mode=1777,nr_inodes=100k");
+    let first = volume.path().join("planted");
+    fs::write(&first, "").expect("it is ours");
+    std::os::unix::fs::chown(&first, Some(STRANGER), Some(STRANGER)).expect("this is root");
+    (0..20_000).for_each(|nth| fs::hard_link(&first, volume.path().join(format!("planted-{nth}"))).expect("a link"));
+    for _ in 0..2 {
+        let outcome = delivers(init(volume.path()));
+        assert!(outcome.elapsed < Duration::from_secs(3), "{:?}", outcome.elapsed);
+    }
+    assert_eq!(fs::metadata(&first).expect("it stays").nlink(), 20_001);
+}
+
+#[test]
+fn of_many_leftovers_that_stay_a_few_are_told() {
+    needs_root!();
+    let volume = Directory::tmpfs("mode=1777");
+    for nth in 0..30 {
+        let planted = volume.path().join(format!("..handfast_{nth}"));
+        fs::create_dir(&planted).expect("it is ours");
+        std::os::unix::fs::chown(&planted, Some(STRANGER), Some(STRANGER)).expect("this is root");
+    }
+    let outcome = delivers(init(volume.path()));
+    outcome.says("cannot remove 22 more leftovers in `");
+    assert_eq!(outcome.stderr.matches("cannot remove the leftover").count(), 8, "{outcome:?}");
+}
+
+#[test]
+fn a_start_replaces_its_set_in_a_sticky_directory_of_another_uid() {
+    needs_root!();
+    let volume = Directory::tmpfs("mode=1777,uid=1000");
+    // Without FOWNER, uid 0 may not replace in there what it has given away.
+    for _ in 0..3 {
+        delivers(init(volume.path()).confine(&["--caps", "CHOWN,SETGID,SETUID,SETPCAP"]));
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
-use support::{Directory, Run, needs_root};
+use support::{Directory, Run, needs_program, needs_root};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -121,4 +121,24 @@ fn an_app_that_runs_keeps_no_other_start_waiting() {
     assert_eq!((outcome.code, outcome.stdout.as_slice()), (0, &b"y"[..]), "{outcome:?}");
     running.signal(Signal::SIGKILL);
     assert_eq!(running.finish().code, 137);
+}
+
+#[test]
+fn first_starts_at_once_make_a_missing_directory_together() {
+    needs_root!();
+    let strace = needs_program!("strace");
+    let volume = Directory::in_memory();
+    let init = || {
+        let path = volume.path().join("new");
+        Run::command("init").args(["-s", "a=mock:a", "--user", "1000:1000", "--dir", path.to_str().expect("text")])
+    };
+    // The first one sleeps between making the directory and looking at it.
+    let delay = "inject=mkdirat:delay_exit=1000000:when=1";
+    let words = [strace.to_str().expect("text"), "-f", "-o", "/dev/null", "-e", "trace=mkdirat", "-e", delay];
+    let first = init().through(&words).spawn();
+    std::thread::sleep(Duration::from_millis(500));
+    let second = init().start();
+    assert_eq!(second.code, 0, "{second:?}");
+    let first = first.finish();
+    assert_eq!(first.code, 0, "{first:?}");
 }

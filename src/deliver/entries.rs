@@ -6,6 +6,8 @@
 //! removed, never read or followed. No other uid can make a generation of ours, or turn a directory of ours into one.
 #![forbid(unsafe_code)]
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -66,9 +68,16 @@ pub struct Directory<'a> {
     pub names: Names,
     /// Who we are.
     pub powers: &'a Powers,
+    /// The files of the generations of ours, once somebody has asked for them.
+    files: OnceCell<HashMap<(u64, u64), OsString>>,
 }
 
-impl Directory<'_> {
+impl<'a> Directory<'a> {
+    /// An opened directory.
+    pub fn new(handle: BorrowedFd<'a>, path: &'a str, names: Names, powers: &'a Powers) -> Self {
+        Self { handle, path, names, powers, files: OnceCell::new() }
+    }
+
     /// Looks at `..data`, then at each name; refuses where another's entry is in the way.
     pub fn examine<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<Examined> {
         let directory = fstat(self.handle).map_err(|error| self.cannot_look(".", error))?;
@@ -85,13 +94,12 @@ impl Directory<'_> {
         if !link && !self.is_hard_link(OsStr::new(name), &status) {
             return Err(in_the_way(self.path, name, &status));
         }
-        if link && self.names == (Names::Links { owner: status.st_uid }) {
-            return Ok(Found::Right);
-        }
-        if !may_remove(directory, status.st_uid, self.powers) {
+        let is_right = link && self.names == (Names::Links { owner: status.st_uid });
+        // `..data` is replaced by each start.
+        if (!is_right || name == DATA) && !may_remove(directory, status.st_uid, self.powers) {
             return Err(cannot_remove(self.path, name, status.st_uid));
         }
-        Ok(Found::Stale)
+        Ok(if is_right { Found::Right } else { Found::Stale })
     }
 
     /// Whether the entry `at` of an opened directory is one of ours for a name in this one: a link of our shape, or a hard link to
@@ -108,14 +116,24 @@ impl Directory<'_> {
         if kind(status) != SFlag::S_IFREG || status.st_nlink < 2 {
             return false;
         }
-        let same = |generation: &OsString| {
-            let handle = open_generation(self.handle, generation, self.powers).ok()??;
-            let file = fstatat(&handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-            Some((file.st_dev, file.st_ino) == (status.st_dev, status.st_ino))
-        };
+        let files = self.files.get_or_init(|| self.files_of_generations());
+        files.get(&(status.st_dev, status.st_ino)).is_some_and(|file| file.as_os_str() == name)
+    }
+
+    /// The files in the generations of ours that are there, by device and inode. Read once: others can plant as many hard links as
+    /// they like, and each is looked up.
+    fn files_of_generations(&self) -> HashMap<(u64, u64), OsString> {
+        let mut files = HashMap::new();
         let generations = names(self.handle).unwrap_or_default();
-        let mut generations = generations.iter().filter(|name| is_generation(name.as_bytes()));
-        generations.any(|generation| same(generation).unwrap_or(false))
+        for generation in generations.iter().filter(|name| is_generation(name.as_bytes())) {
+            let Ok(Some(handle)) = open_generation(self.handle, generation, self.powers) else { continue };
+            for name in names(handle.as_fd()).unwrap_or_default() {
+                if let Ok(file) = fstatat(&handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    files.insert((file.st_dev, file.st_ino), name);
+                }
+            }
+        }
+        files
     }
 
     fn cannot_look(&self, name: &str, error: Errno) -> Error {

@@ -107,8 +107,9 @@ fn names(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> Name
     if !protected || !open_to_all || [survey.owner, reader].contains(&powers.uid) {
         return Names::Links { owner: powers.uid };
     }
-    // The directory's owner may replace every entry in it anyway, so the links can as well be theirs.
-    if powers.has(Power::Chown) { Names::Links { owner: survey.owner } } else { Names::HardLinks }
+    // The directory's owner may replace every entry in it anyway, so the links can as well be theirs, if the next start can replace them.
+    let can_give = powers.has(Power::Chown) && powers.has(Power::Fowner);
+    if can_give { Names::Links { owner: survey.owner } } else { Names::HardLinks }
 }
 
 /// What cannot be read counts as protected.
@@ -177,8 +178,8 @@ impl Assessment {
             .collect();
         let path = self.files.directory.to_string_lossy();
         lock::Place { directory: handle.as_fd(), path: &path, powers }.look()?;
-        let directory = Directory { handle: handle.as_fd(), path: &path, names: self.names, powers };
-        let look = || directory.examine(needed.iter().copied()).map(drop);
+        let directory = || Directory::new(handle.as_fd(), &path, self.names, powers);
+        let look = || directory().examine(needed.iter().copied()).map(drop);
         // Another start may be replacing hard links right now: what cannot be told then can be told a moment later.
         (0..HASTY_LOOKS).find_map(|_| look().ok()).map_or_else(look, Ok)
     }
@@ -235,7 +236,7 @@ impl Prepared {
         if lock.has_leftovers {
             leftovers::clean_private(&path, lock.private(), powers);
         }
-        let directory = Directory { handle: handle.as_fd(), path: &path, names, powers };
+        let directory = Directory::new(handle.as_fd(), &path, names, powers);
         match Generation::write(&directory, &lock, new_files) {
             Ok(generation) => Ok(Written { handle, path, names, lock, generation }),
             Err(error) => {
@@ -278,7 +279,7 @@ impl Written {
     }
 
     fn directory<'a>(&'a self, powers: &'a Powers) -> Directory<'a> {
-        Directory { handle: self.handle.as_fd(), path: &self.path, names: self.names, powers }
+        Directory::new(self.handle.as_fd(), &self.path, self.names, powers)
     }
 }
 
@@ -309,8 +310,13 @@ mod tests {
         assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 2000), Names::HardLinks);
         assert_eq!(names(true, &survey(0, 0o3777), &uid(1000), 2000), Names::HardLinks);
         assert_eq!(names(true, &survey(7, 0o1777), &uid(0), 1000), Names::HardLinks);
-        let root = Powers { capabilities: 1 << Power::Chown as u32, ..uid(0) };
-        assert_eq!(names(true, &survey(7, 0o1777), &root, 1000), Names::Links { owner: 7 });
+        let root = |capabilities: &[Power]| {
+            let bits = capabilities.iter().map(|power| 1 << *power as u32).sum();
+            names(true, &survey(7, 0o1777), &Powers { capabilities: bits, ..uid(0) }, 1000)
+        };
+        // Without CAP_FOWNER, the next start could not replace a link that is the directory's owner's.
+        assert_eq!(root(&[Power::Chown]), Names::HardLinks);
+        assert_eq!(root(&[Power::Chown, Power::Fowner]), Names::Links { owner: 7 });
         // Not sticky, not writable by all, or not protected: the kernel does not ask.
         assert_eq!(names(true, &survey(0, 0o777), &uid(1000), 2000), Names::Links { owner: 1000 });
         assert_eq!(names(true, &survey(0, 0o1770), &uid(1000), 2000), Names::Links { owner: 1000 });

@@ -24,6 +24,12 @@ use crate::sys::fs::{Taken, rename};
 /// The app of the start that we have waited for begins right now: time for one that is on its way through the old `..data` to arrive.
 const GRACE: Duration = Duration::from_millis(5);
 
+/// What the names of entries begin with that wait in a generation: to get a name, or to be removed.
+const STAGED: [&[u8]; 2] = [b"..link_", b"..taken_"];
+
+/// How many leftovers that cannot be removed are told one by one.
+const MOST_WARNINGS: usize = 8;
+
 /// Removes our links and generations that are not of this set, whose generation is opened. The set is published by now, so what
 /// cannot be removed is told, and is no failure.
 pub fn clean_up(
@@ -50,10 +56,11 @@ pub fn clean_up(
     if lock.has_waited && older.peek().is_some() {
         std::thread::sleep(GRACE);
     }
-    for name in older {
-        if let Err(why) = remove_older(directory, lock.private(), name) {
-            warn(&why);
-        }
+    let stay: Vec<String> = older.filter_map(|name| remove_older(directory, lock.private(), name).err()).collect();
+    stay.iter().take(MOST_WARNINGS).for_each(|why| warn(why));
+    if stay.len() > MOST_WARNINGS {
+        let more = stay.len() - MOST_WARNINGS;
+        warn(&format!("cannot remove {more} more leftovers in `{}`", directory.path));
     }
 }
 
@@ -135,14 +142,22 @@ pub fn remove_generation(private: BorrowedFd<'_>, name: &OsStr, handle: &OwnedFd
     for name in files.into_iter().filter(|name| name.as_os_str() != MARK) {
         unlink(name)?;
     }
+    // What is not ours stays, and so does the mark: the next start tries again.
+    if entries::names(handle.as_fd())?.iter().any(|name| name.as_os_str() != MARK) {
+        return Err(Errno::ENOTEMPTY);
+    }
     unlink(OsStr::new(MARK))?;
     unlinkat(private, name, UnlinkatFlags::RemoveDir)
 }
 
-/// Whether an entry of a generation is a link that waited there to be published.
+/// Whether an entry of a generation is a link that waited there to be published, or what it has replaced: a hard link to a file of
+/// ours, of this set or of an older one.
 fn is_staged(generation: BorrowedFd<'_>, name: &OsStr) -> bool {
     let Ok(status) = fstatat(generation, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return false };
+    let is_by_name = STAGED.iter().any(|start| name.as_bytes().starts_with(start));
+    let is_ours = || fstat(generation).is_ok_and(|generation| generation.st_uid == status.st_uid);
     match entries::kind(&status) {
+        SFlag::S_IFREG if is_by_name && is_ours() => true,
         SFlag::S_IFLNK => readlinkat(generation, name).is_ok_and(|target| target.as_bytes().starts_with(b"..")),
         SFlag::S_IFREG => entries::names(generation)
             .unwrap_or_default()

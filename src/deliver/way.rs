@@ -191,7 +191,8 @@ enum Weak {
     Entry,
 }
 
-/// What lets others than root and `uid` replace an entry of a directory. An ACL that lets more than the owner write shows in the
+/// What lets others than root and `uid` replace an entry of a directory. A mount that cannot be written is no excuse: the same
+/// directory may be writable by another way. An ACL that lets more than the owner write shows in the
 /// group's bits, which are its mask then.
 fn weak(directory: Owned, entry: Owned, uid: u32) -> Option<Weak> {
     let trusted = |owner| owner == 0 || owner == uid;

@@ -49,6 +49,29 @@ fn a_killed_runs_leftovers_are_repaired() {
 }
 
 #[test]
+fn what_a_killed_run_has_replaced_goes_with_its_set() {
+    let (memory, _outside, wanted) = scene();
+    make_old(&memory);
+    // A hard link to a file of a set that is gone, as an exchange leaves it, and one that waited to be removed.
+    fs::write(memory.join(OLD).join("..link_0"), "older").unwrap();
+    fs::write(memory.join(OLD).join("..taken_0"), "older").unwrap();
+    start(&wanted, both()).unwrap();
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
+    assert!(!memory.join(OLD).exists());
+}
+
+#[test]
+fn a_set_with_something_of_others_in_it_keeps_its_mark() {
+    let (memory, _outside, wanted) = scene();
+    make_old(&memory);
+    fs::create_dir(memory.join(OLD).join("theirs")).unwrap();
+    start(&wanted, both()).unwrap();
+    // It was moved to where only handfast writes, and the next start knows it again.
+    let kept = memory.join("..handfast").join(OLD);
+    assert!(kept.join("theirs").is_dir() && kept.join("..handfast").is_file());
+}
+
+#[test]
 fn planted_links_are_neither_followed_nor_written_through() {
     let (memory, outside, wanted) = scene();
     make_old(&memory);
@@ -126,7 +149,7 @@ fn publish(memory: &Memory, names: entries::Names, files: &[(&str, &str)], meanw
     let handle = fs::File::open(&memory.0).unwrap();
     let (uid, gid) = our_ids();
     let access = ownership::Access { uid, gid, mode: 0o440, compromise: None };
-    let directory = entries::Directory { handle: handle.as_fd(), path: "/s", names, powers: &powers };
+    let directory = entries::Directory::new(handle.as_fd(), "/s", names, &powers);
     let file = |(name, value): &(&str, &str)| {
         let value = SecretValue::from(value.as_bytes().to_vec());
         generation::NewFile { name: (*name).to_owned(), value, access }

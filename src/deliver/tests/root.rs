@@ -148,12 +148,8 @@ fn links_can_be_given_to_the_directorys_owner() {
     let memory = Memory::new();
     let powers = Powers::read().unwrap();
     let handle = fs::File::open(&memory.0).unwrap();
-    let directory = entries::Directory {
-        handle: handle.as_fd(),
-        path: "/s",
-        names: entries::Names::Links { owner: 7 },
-        powers: &powers,
-    };
+    let names = entries::Names::Links { owner: 7 };
+    let directory = entries::Directory::new(handle.as_fd(), "/s", names, &powers);
     let access = ownership::Access { uid: 1000, gid: 2000, mode: 0o400, compromise: None };
     let owner = |name| fs::symlink_metadata(memory.join(name)).unwrap();
     let mut inode = None;
