@@ -19,6 +19,10 @@ use crate::sys;
 /// that does not answer: no signal ends such a wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often it is looked for without a pause, and the pause after that.
+const AT_ONCE: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// What a worker has of the privileged process.
 pub struct Ends {
     /// Its end of the socketpair.
@@ -95,20 +99,19 @@ impl Worker {
 
     fn reap(&self) -> End {
         let patience = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_micros(20);
-        loop {
+        for tries in 0_u32.. {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) if Instant::now() > patience => return End::Stuck,
-                Ok(WaitStatus::StillAlive) => {
-                    std::thread::sleep(pause);
-                    pause = (2 * pause).min(Duration::from_millis(10));
-                }
+                Ok(WaitStatus::StillAlive) if Instant::now() > patience => break,
+                // It is on its last steps: a sleep would take longer than they do.
+                Ok(WaitStatus::StillAlive) if tries < AT_ONCE => std::thread::yield_now(),
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(PAUSE),
                 Ok(status) => return End::Reaped(status),
                 Err(Errno::EINTR) => {}
                 // Reaped by somebody else: there is nothing left to wait for.
                 Err(_) => return End::Reaped(WaitStatus::Exited(self.pid, 0)),
             }
         }
+        End::Stuck
     }
 }
 
