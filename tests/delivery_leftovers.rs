@@ -277,3 +277,33 @@ fn a_start_that_fails_in_delivery_leaves_no_file_when_a_descriptor_cannot_be_mad
     run().timeout(Duration::from_secs(20)).start().ran();
     assert_eq!(directory.names().len(), 4);
 }
+
+#[test]
+fn a_start_killed_after_it_exchanged_hard_links_leaves_no_older_value() {
+    needs_root!();
+    needs_program!("strace");
+    let machine = Directory::new();
+    let setting = machine.write("protected_symlinks", "1\n");
+    let bind = format!("{}:/proc/sys/fs/protected_symlinks", setting.display());
+    // The first two remove what the links of the older set were exchanged for, the others what is left of that set.
+    for nth in 1..=5 {
+        let directory = Directory::tmpfs("mode=1777");
+        let start = |word: &str| {
+            let toml = format!(
+                "[providers.mock]\nvalues = {{ a = \"{word}\", b = \"{word}\" }}\n[secrets.a]\nfrom = \"mock:a\"\n[secrets.b]\nfrom = \"mock:b\"\n"
+            );
+            let run = Run::command("init").config(&toml).args(["--dir", directory.text(), "--user", "2005:2005"]);
+            run.confine(&["--uid", "1000", "--gid", "1000", "--groups", "2005", "--bind", &bind])
+        };
+        assert_eq!(start("old").start().code, 0);
+        let killed = injected(start("new"), "unlinkat", nth, "signal=KILL");
+        assert_eq!(killed.code, 137, "{nth}: {killed:?}");
+        let outcome = start("clean").start();
+        assert_eq!(outcome.code, 0, "{nth}: {outcome:?}");
+        outcome.never_says("leftover");
+        let lines = tree(directory.path());
+        assert!(!lines.iter().any(|line| line.contains("old") || line.contains("new")), "{nth}: {lines:?}");
+        let private = fs::read_dir(directory.path().join("..handfast")).expect("it is there").count();
+        assert_eq!(private, 1, "{nth}: {lines:?}");
+    }
+}

@@ -53,11 +53,22 @@ fn of_many_leftovers_that_stay_a_few_are_told() {
 }
 
 #[test]
-fn a_start_replaces_its_set_in_a_sticky_directory_of_another_uid() {
+fn what_cannot_be_replaced_in_a_sticky_directory_is_said_before_the_fetch() {
     needs_root!();
-    let volume = Directory::tmpfs("mode=1777,uid=1000");
-    // Without FOWNER, uid 0 may not replace in there what it has given away.
-    for _ in 0..3 {
-        delivers(init(volume.path()).confine(&["--caps", "CHOWN,SETGID,SETUID,SETPCAP"]));
+    let (volume, machine) = (Directory::tmpfs("mode=1777,uid=1000"), Directory::new());
+    let protected = machine.write("protected_symlinks", "1\n");
+    let bind = format!("{}:/proc/sys/fs/protected_symlinks", protected.display());
+    let start = |capabilities: &str| {
+        init(volume.path()).confine(&["--caps", capabilities, "--mountns", "--bind", &bind]).start()
+    };
+    let (without, with) = ("CHOWN,SETGID,SETUID,SETPCAP", "CHOWN,FOWNER,SETGID,SETUID,SETPCAP");
+    // The links belong to the directory's owner, so that the app can follow them; only with FOWNER they are replaced.
+    assert_eq!(start(without).code, 0);
+    let refused = start(without);
+    refused.refused(73, "cannot replace `..data`");
+    refused.says("as root with CAP_FOWNER");
+    for _ in 0..2 {
+        let outcome = start(with);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
     }
 }

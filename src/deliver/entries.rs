@@ -127,7 +127,9 @@ impl<'a> Directory<'a> {
         let generations = names(self.handle).unwrap_or_default();
         for generation in generations.iter().filter(|name| is_generation(name.as_bytes())) {
             let Ok(Some(handle)) = open_generation(self.handle, generation, self.powers) else { continue };
-            for name in names(handle.as_fd()).unwrap_or_default() {
+            // What waits in there to get a name, or to be removed, is another set's file as well.
+            let in_it = names(handle.as_fd()).unwrap_or_default();
+            for name in in_it.into_iter().filter(|name| !name.as_bytes().starts_with(b"..")) {
                 if let Ok(file) = fstatat(&handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                     files.insert((file.st_dev, file.st_ino), name);
                 }
