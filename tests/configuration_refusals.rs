@@ -2,40 +2,7 @@
 
 mod support;
 
-use support::{Directory, Outcome, Run, needs_root};
-
-/// A configuration in a directory of root's, laid out further by a shell; `@` stands for the directory.
-struct Scene {
-    directory: Directory,
-    setup: Vec<String>,
-}
-
-impl Scene {
-    fn new(config: &str, script: &str) -> Self {
-        let directory = Directory::new();
-        directory.write("handfast.toml", config);
-        directory.shell(None, script);
-        Self { directory, setup: Vec::new() }
-    }
-
-    /// Mounts of the start alone.
-    fn mounts(mut self, script: &str) -> Self {
-        self.setup = vec!["--mountns".into(), "--setup".into(), script.replace('@', self.directory.text())];
-        self
-    }
-
-    fn run(&self, path: &str) -> Run {
-        Run::new().confine(&self.setup).arg("--config").arg(path.replace('@', self.directory.text()))
-    }
-
-    fn start(&self, path: &str) -> Outcome {
-        self.run(path).start()
-    }
-
-    fn says(&self, text: &str) -> String {
-        text.replace('@', self.directory.text())
-    }
-}
+use support::{Outcome, Scene, needs_root};
 
 const PLAIN: &str = "[app]\nuser = \"1000:1000\"\n";
 
