@@ -1,24 +1,22 @@
 //! handfast hands secrets to a process and lets go.
 //!
-//! `run.rs` has the stages in their order; `ARCHITECTURE.md` beside it has the reasons.
+//! `commands/run.rs` has the stages in their order; `ARCHITECTURE.md` beside it has the reasons.
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-pub mod check;
+pub mod cage;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod deliver;
 pub mod error;
 pub mod fetch;
 pub mod identity;
-pub mod install;
 pub mod launch;
 pub mod lockdown;
 pub mod plan;
-pub mod policy;
 pub mod registry;
 pub mod report;
-pub mod run;
 pub mod sys;
 pub mod worker;
 
@@ -28,6 +26,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::Invocation;
+use commands::{check, install, policy, run};
 use config::Environment;
 use error::{Class, Error, Phase};
 use nix::sys::signal::Signal;

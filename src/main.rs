@@ -1,4 +1,4 @@
-//! handfast: see `lib.rs` for the stages, and `run.rs` for their order.
+//! handfast: see `lib.rs` for the stages, and `commands/run.rs` for their order.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

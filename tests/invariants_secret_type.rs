@@ -43,7 +43,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("src/deliver/descriptors.rs", "into the memfd"),
     ("src/deliver/generation.rs", "into the file"),
     ("src/fetch/select.rs", "the picking of a field"),
-    ("src/worker/child.rs", "into the socketpair"),
+    ("src/worker/inside/mod.rs", "into the socketpair"),
 ];
 
 #[test]

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use handfast_core::SecretValue;
 
-use super::process::{self, Ends, Forked, system};
-use super::sandbox;
+use crate::cage::{self, Ends, Forked, system};
 use crate::config::Environment;
 use crate::error::{Result, reason};
 use crate::fetch;
@@ -71,7 +70,7 @@ impl Undo {
 }
 
 fn give_back(instances: Vec<Kept>, environment: Environment) -> Result<()> {
-    let (worker, mut socket) = match process::fork()? {
+    let (worker, mut socket) = match cage::fork()? {
         // The worker never returns from here.
         Forked::Worker(ends) => work(instances, environment, ends),
         Forked::Privileged(worker, socket) => (worker, socket),
@@ -88,7 +87,7 @@ fn work(instances: Vec<Kept>, environment: Environment, ends: Ends) -> ! {
         instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?))).unzip();
     // The socket closes with the process: that is all that it says.
     let Ends { socket, log, parent } = ends;
-    let code = match sandbox::enter(parent, &socket, log, sandbox::sockets(&instances)) {
+    let code = match cage::enter(parent, &socket, log, cage::sockets(&instances)) {
         Ok(_) => {
             let runtime = fetch::Runtime::new(&instances);
             let parts = instances.into_iter().zip(told).collect();

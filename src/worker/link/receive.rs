@@ -11,15 +11,14 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use super::LAST_WORDS;
 use super::failures::class;
-use super::frame::{self, HEADER, Header, Kind};
-use super::process::system;
-use super::sandbox::Cage;
-use super::undo::Undo;
 use super::watch::WorkerWatch;
+use crate::cage::{Cage, system};
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, Subject};
 use crate::fetch::Aim;
 use crate::plan::{Plan, Secret, Target, valid_name};
+use crate::worker::Undo;
+use crate::worker::frame::{self, HEADER, Header, Kind};
 
 /// No more values than this in one generation.
 const MAX_VALUES: usize = 4096;

@@ -2,6 +2,11 @@
 //! system calls that it can make (`seccomp`). Landlock is a second wall: no writing of files, no signals to others.
 #![forbid(unsafe_code)]
 
+mod log;
+mod process;
+mod processors;
+mod seccomp;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -19,11 +24,15 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::seccomp::{self, Profile};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Instance;
 use crate::sys::{self, capabilities};
 use crate::{lockdown, report};
+#[cfg(test)]
+pub use process::gone;
+pub use process::{End, Ends, Forked, Worker, ended, fork, system};
+pub use processors::Processors;
+use seccomp::Profile;
 
 /// The best-effort parts of a cage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use handfast_core::{ErrorKind, SecretValue};
 use nix::unistd::Pid;
 
 use super::frame::{self, Batch, FIRST_GENERATION, Kind};
-use super::process::Ends;
-use super::sandbox::{self, Cage};
+use crate::cage::{self, Cage, Ends};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{self, Aim, Fetched, Finding, Order, Outcome};
@@ -39,7 +38,7 @@ fn serve(
     socket: &mut UnixStream,
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
-    let cage = sandbox::enter(parent, socket, log, sandbox::sockets(&instances)).map_err(|error| {
+    let cage = cage::enter(parent, socket, log, cage::sockets(&instances)).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;

@@ -6,14 +6,15 @@ use std::time::Instant;
 use handfast_core::{Place, Problems, excerpt};
 use serde_json::{Value, json};
 
+use super::run;
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
-use crate::worker::{self, Tried, sandbox};
-use crate::{lockdown, run};
+use crate::worker::{self, Tried};
+use crate::{cage, lockdown};
 
 /// What a check says.
 pub struct Checked {
@@ -49,14 +50,14 @@ pub fn check(
     }
     let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     let mut inspection = deliver::inspect(&plan);
-    inspection.missing.extend(sandbox::missing());
+    inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
     match lockdown::Found::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
         Ok(shortcomings) => inspection.missing.extend(shortcomings),
         Err(error) => refusal = Some(error),
     }
-    let refusal = plan.refusal().or(refusal).or_else(|| sandbox::foresee(plan.isolation.strict).err());
+    let refusal = plan.refusal().or(refusal).or_else(|| cage::foresee(plan.isolation.strict).err());
     let warnings = environment
         .foreign_references()
         .into_iter()

@@ -9,8 +9,9 @@ use handfast_core::{MAX_SECRET, SecretRef};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::super::{Watch, process};
+use super::super::Watch;
 use super::*;
+use crate::cage;
 use crate::plan::{Deadline, Isolation, Purpose, Swap};
 use crate::sys::signals;
 
@@ -75,7 +76,7 @@ fn receive_from(aim: Aim, worker: impl FnOnce(UnixStream) + Send) -> Result<Rece
     let (ours, theirs) = UnixStream::pair().unwrap();
     let signals = signals::Watch::new(&[]).unwrap();
     let watch = Watch::new(&signals);
-    let mut gone = process::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
+    let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
@@ -327,7 +328,7 @@ fn random_frames_are_taken_or_refused() {
         }
         theirs.write_all(&bytes).unwrap();
         drop(theirs);
-        let mut gone = process::gone(WaitStatus::Exited(pid, 0));
+        let mut gone = cage::gone(WaitStatus::Exited(pid, 0));
         let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
         match generation(Aim::Use, &ours, &mut Undo::default(), &socket, &mut watch) {
             Ok(received) if received.failures.is_empty() => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::process::{Worker, ended, system};
+use crate::cage::{Worker, ended, system};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys::signals;
 

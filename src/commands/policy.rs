@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use handfast_core::{Place, Problems, nearest};
 
+use super::run;
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Purpose};
-use crate::{run, worker};
+use crate::worker;
 
 /// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
 pub fn policy(

@@ -1,0 +1,7 @@
+//! The commands, a file each: what each does, a line a stage.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod install;
+pub mod policy;
+pub mod run;
