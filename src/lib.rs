@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::Invocation;
-use commands::{check, install, policy, run};
+use commands::{check, init, install, policy, run};
 use config::Environment;
 use error::{Class, Error, Phase};
 use nix::sys::signal::Signal;
@@ -66,7 +66,7 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     }
     match invocation {
         Invocation::Run { options, command } => match run::run(&options, command, environment, started)? {},
-        Invocation::Init { options } => run::init(&options, environment, started),
+        Invocation::Init { options } => init::init(&options, environment, started),
         Invocation::Check { options, format, online } => {
             let checked = check::check(&options, &format, online, environment, started)?;
             print(&checked.text)?;

@@ -2,11 +2,9 @@
 
 mod support;
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use support::{Directory, Run, needs_program, needs_root};
 
@@ -19,19 +17,6 @@ fn run(directory: &Directory, value: &str, command: &str) -> Run {
     let toml = format!("[providers.mock]\nvalues = {{ {} }}\n{secrets}", values.join(", "));
     let run = Run::new().config(&toml).args(["--dir", directory.text(), "--user", "1000:1000", "--log-level", "error"]);
     run.app(["/bin/sh", "-c", command]).timeout(Duration::from_secs(60))
-}
-
-/// A start of this uid that has its turn, until the file is dropped.
-fn holder(directory: &Directory) -> File {
-    let private = directory.path().join("..handfast");
-    fs::create_dir(&private).expect("it is ours");
-    fs::set_permissions(&private, Permissions::from_mode(0o1755)).expect("it is ours");
-    let lock = private.join("lock");
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(lock).expect("it is ours");
-    let whole =
-        libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)).expect("nobody else has it");
-    file
 }
 
 #[test]
@@ -88,7 +73,7 @@ fn first_starts_at_once_that_fail_take_nobody_elses_turn() {
 fn a_start_waits_for_its_turn_until_its_deadline() {
     needs_root!();
     let directory = Directory::in_memory();
-    let holder = holder(&directory);
+    let holder = directory.taken();
     let outcome = run(&directory, "x", "echo ran").args(["--deadline", "1s"]).start();
     outcome.refused(73, "another start is at it, and did not end in time");
     outcome.says("hint: give each set of secrets a directory of its own");

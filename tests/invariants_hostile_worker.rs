@@ -117,8 +117,8 @@ fn a_lying_worker_delivers_nothing() {
     let cases: Vec<(&str, Vec<Vec<u8>>, i32, &str)> = vec![
         ("no frame", vec![vec![0xff; 64]], 70, nonsense),
         ("an unknown kind", with(0, &[frame(8, 0, b"")]), 70, nonsense),
-        ("nothing to undo", with(0, &[frame(7, 0, b"")]), 70, nonsense),
-        ("something to undo that was never done", with(0, &[frame(7, 0, b"x")]), 70, "what to undo twice, or of"),
+        ("an empty policy", with(0, &[frame(7, 0, b"")]), 70, nonsense),
+        ("a policy that nobody has asked for", with(0, &[frame(7, 0, b"x")]), 70, order),
         ("4 GiB", with(0, &[header(VALUE, 1, 0, u32::MAX, b"")]), 70, nonsense),
         ("one byte too much", with(0, &[header(VALUE, 1, 0, 2 + 255 + (1 << 20) + 1, b"")]), 70, nonsense),
         ("a name longer than its frame", with(0, &[frame(VALUE, 0, b"\xff\xff1")]), 70, nonsense),

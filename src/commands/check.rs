@@ -6,14 +6,14 @@ use std::time::Instant;
 use handfast_core::{Place, Problems, excerpt};
 use serde_json::{Value, json};
 
-use super::run;
+use super::start;
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Purpose, Secret, Target};
+use crate::plan::{Instance, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
-use crate::worker::{self, Tried};
+use crate::worker::{self, Tried, Watch};
 use crate::{cage, lockdown};
 
 /// What a check says.
@@ -46,9 +46,9 @@ pub fn check(
         }
     };
     if online {
-        run::begin()?;
+        start::begin()?;
     }
-    let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let mut plan = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
@@ -64,10 +64,11 @@ pub fn check(
         .chain(plan.warnings())
         .chain(inspection.warnings.iter().cloned())
         .collect();
-    let providers = plan.instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
+    let instances = std::mem::take(&mut plan.instances);
+    let providers = instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
     // Whatever else would end the start: what is wrong with the references is worth knowing at once.
     let (online, failure) = match online {
-        true => match run::ask(&mut plan, environment, worker::attempt) {
+        true => match attempt(&plan, instances, environment) {
             Ok(tried) => {
                 let failures: Vec<Error> = tried.iter().filter_map(Tried::failure).cloned().collect();
                 let failure = (!failures.is_empty()).then(|| worker::sum(failures, plan.secrets.len()));
@@ -81,6 +82,13 @@ pub fn check(
     let view = View { plan: &plan, providers, inspection: &inspection, warnings, online, refusal: refusal.as_ref() };
     let text = if as_json { view.json() } else { view.text() };
     Ok(Checked { text: text.into_bytes(), refusal })
+}
+
+/// Asks the stores as a start would.
+fn attempt(plan: &Plan, instances: Vec<Instance>, environment: Environment) -> Result<Vec<Tried>> {
+    lockdown::close_inherited(&[])?;
+    let signals = start::signals()?;
+    worker::attempt(plan, instances, environment, &Watch::new(&signals))
 }
 
 struct View<'a> {

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod init;
 pub mod install;
 pub mod policy;
 pub mod run;
+mod start;

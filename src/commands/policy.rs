@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use handfast_core::{Place, Problems, nearest};
 
-use super::run;
+use super::start;
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Error, Result};
+use crate::lockdown;
 use crate::plan::{Plan, Purpose};
-use crate::worker;
+use crate::worker::{self, Watch};
 
 /// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
 pub fn policy(
@@ -21,18 +22,20 @@ pub fn policy(
     started: Instant,
 ) -> Result<String> {
     if online {
-        run::begin()?;
+        start::begin()?;
     }
-    let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let mut plan = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     keep_only(choose(&plan, provider)?, &mut plan);
-    let nothing_known = vec![0; plan.secrets.len()];
     // Before the store is asked, so that what has no policies is not logged in to.
-    let offline = of(&plan, &nothing_known).ok_or_else(|| without_policies(&plan))?;
+    let offline = of(&plan).ok_or_else(|| without_policies(&plan))?;
     if !online {
         return Ok(offline);
     }
-    let places = run::ask(&mut plan, environment, worker::survey)?;
-    of(&plan, &places).ok_or_else(|| without_policies(&plan))
+    lockdown::close_inherited(&[])?;
+    let instances = std::mem::take(&mut plan.instances);
+    let signals = start::signals()?;
+    let told = worker::policy(0, &plan, instances, environment, &Watch::new(&signals))?;
+    Ok(told.unwrap_or(offline))
 }
 
 /// The instance that is meant, as an index into the plan's.
@@ -62,11 +65,10 @@ fn keep_only(chosen: usize, plan: &mut Plan) {
     plan.secrets.iter_mut().for_each(|secret| secret.instance = 0);
 }
 
-/// The policy of the only instance that is left, with what its store says of each secret's place.
-fn of(plan: &Plan, places: &[u128]) -> Option<String> {
-    let locators = plan.secrets.iter().map(|secret| &secret.reference.locator);
-    let wanted: Vec<_> = locators.zip(places.iter().copied()).collect();
-    plan.instances.first()?.configured.policy(&wanted)
+/// The policy of the only instance that is left, from the configuration alone.
+fn of(plan: &Plan) -> Option<String> {
+    let locators: Vec<_> = plan.secrets.iter().map(|secret| &secret.reference.locator).collect();
+    plan.instances.first()?.configured.policy(&locators)
 }
 
 fn without_policies(plan: &Plan) -> Error {

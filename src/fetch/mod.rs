@@ -1,11 +1,13 @@
-//! Fetches the secrets. Runs in the worker: nothing here has a privilege to lose.
+//! Fetches the secrets. Runs in the worker only: nothing here has a privilege to lose.
 //!
-//! One request for each distinct locator, or for as many as the store takes at once, bounded per provider instance, tried again while the failure may pass, all
-//! within one deadline. After a failure that will not pass nothing is tried again.
+//! [`Fetch::connect`] makes the clients, [`Fetch::round`] asks for every secret once more, [`Fetch::finish`] lets the stores go. A
+//! round sends one request for each distinct locator, or for as many as the store takes at once, bounded per provider instance,
+//! and tries again while a failure may pass, all within one deadline.
 #![forbid(unsafe_code)]
 
 mod context;
 mod retry;
+mod round;
 mod select;
 mod store;
 
@@ -18,43 +20,26 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
-use crate::plan::{Instance, Secret};
+use crate::plan::{Instance, Plan, Secret};
+use retry::Cutoff;
+use round::Round;
 use store::Store;
 
-/// What requests in flight still get after a failure that ends the start.
+/// How long requests in flight may still take after a failure that ends the round.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What the providers get for giving back what they were given, even where the deadline is over.
+/// How long the providers may take to give back what the stores issued, even after the deadline.
 const OVERTIME: Duration = Duration::from_millis(500);
 
-/// What the providers get for letting go: 2 s of their own, and the time to say that these are over.
+/// How long the providers may take to let go of their stores: 2 s of their own, and the time to say that these are over.
 const LETTING_GO: Duration = Duration::from_millis(2200);
 
-/// What became of one secret.
+/// What became of one secret in a round.
 pub struct Outcome {
     /// The secret, as an index into the plan's.
     pub secret: usize,
-    /// What was found, or why nothing was.
-    pub result: Result<Finding, Failure>,
-}
-
-/// What a fetch is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aim {
-    /// The secrets are used.
-    Use,
-    /// Each is fetched and given back, to say whether it can be had. None cuts the others short.
-    Try,
-    /// None is fetched: the stores are asked for their places.
-    Survey,
-}
-
-/// What was found of one secret.
-pub enum Finding {
-    /// Its value, or its values by name.
-    Values(Vec<Part>),
-    /// What the store says of its place.
-    Place(u128),
+    /// Its values, or why there are none.
+    pub result: Result<Vec<Part>, Failure>,
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
@@ -74,33 +59,20 @@ pub struct Failure {
     pub attempts: u32,
 }
 
-/// What to fetch, and how.
-pub struct Order<'p> {
-    /// What for.
-    pub aim: Aim,
-    /// The secrets.
-    pub secrets: &'p [Secret],
-    /// The provider instances in use.
-    pub instances: Vec<Instance>,
-    /// Requests in flight, per instance.
-    pub concurrency: usize,
-    /// When everything must be there.
-    pub deadline: Instant,
+/// Whether a failure that ends the start cuts the other requests short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Requests in flight get a short grace, and nothing is tried again.
+    CutShort,
+    /// Each secret is tried for itself.
+    GoOn,
 }
 
-/// What came of it all.
-pub struct Fetched {
-    /// What became of each secret.
-    pub outcomes: Vec<Outcome>,
-    /// What [`undo`] needs to give back what was given, should the start fail later: of instances, as indices into the order's.
-    pub undo: Vec<(usize, SecretValue)>,
-}
-
-/// What runs a fetch, on the one thread there is.
+/// The runtime that every fetch needs, on the worker's one thread.
 pub struct Runtime(tokio::runtime::Runtime);
 
 impl Runtime {
-    /// A runtime that these instances can be asked on.
+    /// A runtime on which these instances can be asked.
     pub fn new(instances: &[Instance]) -> std::io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         if instances.iter().any(|instance| instance.configured.sockets().any()) {
@@ -109,101 +81,164 @@ impl Runtime {
         runtime.enable_time().build().map(Self)
     }
 
-    /// Fetches everything. An optional secret that is not found has the failure too: what it means is the caller's business.
-    pub fn fetch(&self, order: Order<'_>, environment: Environment) -> Fetched {
-        self.run(fetch(order, environment))
-    }
-
-    /// Gives back what was given to a start that has failed after its fetch, as far as that goes in two seconds.
-    pub fn undo(&self, parts: Vec<(Instance, SecretValue)>, environment: Environment) {
-        self.run(store::undo(parts, context::context(environment), Instant::now() + GRACE));
-    }
-
-    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+    /// Runs a future, and the tasks that it starts.
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         LocalSet::new().block_on(&self.0, future)
     }
 }
 
-async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
-    let mut jobs: BTreeMap<(usize, &Locator), Vec<usize>> = BTreeMap::new();
-    for (index, secret) in order.secrets.iter().enumerate() {
-        jobs.entry((secret.instance, &secret.reference.locator)).or_default().push(index);
+/// The stores of a plan.
+pub struct Fetch<'p> {
+    plan: &'p Plan,
+    jobs: Vec<Job<'p>>,
+    /// By index of the instance; the error is told for each of its secrets, in each round.
+    stores: Vec<Result<Rc<Store>, ProviderError>>,
+}
+
+/// A request that a round makes, whatever the number of secrets that are parts of its answer.
+struct Job<'p> {
+    instance: usize,
+    locator: &'p Locator,
+    secrets: Vec<usize>,
+    is_list: bool,
+}
+
+impl<'p> Fetch<'p> {
+    /// Makes the clients. No store is asked for anything.
+    pub fn connect(plan: &'p Plan, instances: Vec<Instance>, environment: Environment) -> Self {
+        let jobs = jobs(plan);
+        let context = context::context(environment);
+        let connect = |(index, instance): (usize, Instance)| {
+            let max_retries = instance.configured.max_retries();
+            let mut own = jobs.iter().filter(|job| job.instance == index);
+            let several = own.next().is_some_and(|first| first.is_list) || own.next().is_some();
+            let provider = instance.configured.connect(Context { several, ..context.clone() })?;
+            Ok(Rc::new(Store::new(instance.name, provider, plan.concurrency, max_retries)))
+        };
+        let stores = instances.into_iter().enumerate().map(connect).collect();
+        Self { plan, jobs, stores }
     }
-    let is_list = |secrets: &[usize]| secrets.iter().any(|secret| order.secrets[*secret].is_list);
-    let context = context::context(environment);
-    let (ended, ends) = watch::channel(None::<Instant>);
-    let mut outcomes = Vec::new();
-    let mut stores = Vec::new();
-    let mut running = JoinSet::new();
-    let mut batches = JoinSet::new();
-    for (index, instance) in order.instances.into_iter().enumerate() {
-        let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
-        let max_retries = instance.configured.max_retries();
-        let jobs: Vec<_> = jobs.extract_if(.., |(of, _), _| *of == index).collect();
-        let several = jobs.len() > 1 || jobs.iter().any(|(_, secrets)| is_list(secrets));
-        let connected = instance.configured.connect(Context { several, ..context.clone() });
-        let store = connected
-            .map(|provider| Rc::new(Store::new(instance.name, provider, order.concurrency, max_retries, cutoff)));
-        if let (Ok(store), Aim::Use | Aim::Try) = (&store, order.aim) {
-            let locators: Vec<&Locator> = jobs.iter().map(|((_, locator), _)| *locator).collect();
-            store.start_batches(&locators, &mut batches);
+
+    /// Asks for every secret. An optional secret that is not found has a failure too: the caller judges it.
+    pub async fn round(&self, on_failure: OnFailure) -> Vec<Outcome> {
+        let (failed, fails) = watch::channel(None::<Instant>);
+        let fail = || {
+            if on_failure == OnFailure::CutShort {
+                failed.send_if_modified(|at| at.is_none() && at.replace(Instant::now() + GRACE).is_none());
+            }
+        };
+        let cutoff = Cutoff { deadline: self.plan.deadline.at(), failed: fails };
+        let begin = |store: &Rc<Store>| Rc::new(Round::new(store.clone(), cutoff.clone()));
+        let rounds: Vec<_> = self.stores.iter().map(|store| store.as_ref().map(begin)).collect();
+        let mut batches = JoinSet::new();
+        for (index, round) in rounds.iter().enumerate() {
+            let locators: Vec<&Locator> = self.jobs_of(index).map(|job| job.locator).collect();
+            if let Ok(round) = round {
+                round.start_batches(&locators, &mut batches);
+            }
         }
-        for ((_, locator), secrets) in jobs {
-            match &store {
-                Ok(store) => {
-                    let (store, locator) = (store.clone(), locator.clone());
-                    let is_list = is_list(&secrets);
-                    running.spawn_local(async move {
-                        let answer = match order.aim {
-                            Aim::Use | Aim::Try => store.answer(&locator, is_list).await,
-                            Aim::Survey => store.place(&locator).await,
-                        };
-                        (secrets, answer)
-                    });
+        let mut outcomes = Vec::new();
+        let mut running = JoinSet::new();
+        for (at, job) in self.jobs.iter().enumerate() {
+            match &rounds[job.instance] {
+                Ok(round) => {
+                    let (round, locator, is_list) = (round.clone(), job.locator.clone(), job.is_list);
+                    running.spawn_local(async move { (at, round.answer(&locator, is_list).await) });
                 }
                 Err(error) => {
-                    outcomes.extend(secrets.into_iter().map(|secret| failed(secret, error.once_more(), 1)));
-                    end(&ended, order.aim);
+                    let failed = job.failures(error, 1);
+                    outcomes.extend(failed.map(|(secret, failure)| Outcome { secret, result: Err(failure) }));
+                    fail();
                 }
             }
         }
-        stores.extend(store.ok().map(|store| (index, store)));
-    }
-    while let Some(joined) = running.join_next().await {
-        // A task ends by returning: it is never aborted, and a panic ends the whole process.
-        let Ok((secrets, answer)) = joined else { continue };
-        let selected = select::all(order.secrets, &secrets, &answer);
-        if selected.iter().any(|outcome| is_fatal(outcome, order.secrets)) {
-            end(&ended, order.aim);
+        while let Some(joined) = running.join_next().await {
+            // A task ends by returning: it is never aborted, and a panic ends the whole process.
+            let Ok((at, answer)) = joined else { continue };
+            let selected = select::all(&self.plan.secrets, &self.jobs[at].secrets, &answer);
+            if selected.iter().any(|outcome| self.is_fatal(outcome)) {
+                fail();
+            }
+            outcomes.extend(selected);
         }
-        outcomes.extend(selected);
+        outcomes
     }
-    let failed = outcomes.iter().any(|outcome| is_fatal(outcome, order.secrets));
-    let ending = if failed || order.aim != Aim::Use { Ending::Failed } else { Ending::Fetched };
-    let last = match ending {
-        Ending::Fetched => order.deadline,
-        Ending::Failed => order.deadline + OVERTIME,
+
+    /// Asks an instance's store for what its policy depends on, and renders the policy. `None` where the store has no policies.
+    pub async fn policy(&self, instance: usize) -> Result<Option<String>, Vec<(usize, Failure)>> {
+        let store = match &self.stores[instance] {
+            Ok(store) => store,
+            Err(error) => return Err(self.jobs_of(instance).flat_map(|job| job.failures(error, 1)).collect()),
+        };
+        let (_failed, fails) = watch::channel(None);
+        let round = Rc::new(Round::new(store.clone(), Cutoff { deadline: self.plan.deadline.at(), failed: fails }));
+        let mut running = JoinSet::new();
+        for (at, job) in self.jobs.iter().enumerate().filter(|(_, job)| job.instance == instance) {
+            let (round, locator) = (round.clone(), job.locator.clone());
+            running.spawn_local(async move { (at, round.survey(&locator).await) });
+        }
+        let mut failures = Vec::new();
+        while let Some(joined) = running.join_next().await {
+            if let Ok((at, Err(Failure { error, attempts }))) = joined {
+                failures.extend(self.jobs[at].failures(&error, attempts));
+            }
+        }
+        let locators: Vec<&Locator> = self.jobs_of(instance).map(|job| job.locator).collect();
+        if failures.is_empty() { Ok(store.provider.policy(&locators)) } else { Err(failures) }
+    }
+
+    /// Lets go of the stores, side by side, and tells what was asked of each. What was issued for a start that has failed is given back.
+    pub async fn finish(self, ending: Ending) {
+        let now = Instant::now();
+        let last = match ending {
+            Ending::Kept => self.plan.deadline.at(),
+            Ending::NotKept => self.plan.deadline.at() + OVERTIME,
+        };
+        let stores: Vec<Rc<Store>> = self.stores.into_iter().flatten().collect();
+        let mut running = JoinSet::new();
+        for store in &stores {
+            let provider = store.provider.clone();
+            running.spawn_local(async move { provider.finish(ending).await });
+        }
+        let all = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout_at((now + LETTING_GO).min(last.max(now)).into(), all).await.is_err() {
+            handfast_core::debug!("not every provider was let go in time");
+        }
+        stores.iter().for_each(|store| store.tell(ending));
+    }
+
+    /// Whether a failure ends the start.
+    pub fn is_fatal(&self, outcome: &Outcome) -> bool {
+        outcome.result.as_ref().is_err_and(|failure| !failure.is_absence(&self.plan.secrets[outcome.secret]))
+    }
+
+    fn jobs_of(&self, instance: usize) -> impl Iterator<Item = &Job<'p>> {
+        self.jobs.iter().filter(move |job| job.instance == instance)
+    }
+}
+
+impl Job<'_> {
+    /// The same failure for each of its secrets.
+    fn failures(&self, error: &ProviderError, attempts: u32) -> impl Iterator<Item = (usize, Failure)> {
+        self.secrets.iter().map(move |&secret| (secret, Failure { error: error.once_more(), attempts }))
+    }
+}
+
+impl Failure {
+    /// Whether it says that an optional secret does not exist.
+    pub fn is_absence(&self, secret: &Secret) -> bool {
+        secret.optional && self.error.kind == ErrorKind::NotFound
+    }
+}
+
+fn jobs(plan: &Plan) -> Vec<Job<'_>> {
+    let mut requests: BTreeMap<(usize, &Locator), Vec<usize>> = BTreeMap::new();
+    for (index, secret) in plan.secrets.iter().enumerate() {
+        requests.entry((secret.instance, &secret.reference.locator)).or_default().push(index);
+    }
+    let job = |((instance, locator), secrets): ((usize, _), Vec<usize>)| {
+        let is_list = secrets.iter().any(|secret| plan.secrets[*secret].is_list);
+        Job { instance, locator, secrets, is_list }
     };
-    let undo = store::finish(&stores, ending, (Instant::now() + LETTING_GO).min(last.max(Instant::now()))).await;
-    Fetched { outcomes, undo }
-}
-
-/// Whether a failure ends the start.
-fn is_fatal(outcome: &Outcome, plan: &[Secret]) -> bool {
-    match &outcome.result {
-        Ok(_) => false,
-        Err(failure) => failure.error.kind != ErrorKind::NotFound || !plan[outcome.secret].optional,
-    }
-}
-
-fn failed(secret: usize, error: ProviderError, attempts: u32) -> Outcome {
-    Outcome { secret, result: Err(Failure { error, attempts }) }
-}
-
-/// Marks the start as failed, once. Where each secret is tried for itself, the others go on.
-fn end(ended: &watch::Sender<Option<Instant>>, aim: Aim) {
-    if aim != Aim::Use {
-        return;
-    }
-    ended.send_if_modified(|at| at.is_none() && at.replace(Instant::now() + GRACE).is_none());
+    requests.into_iter().map(job).collect()
 }

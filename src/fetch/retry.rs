@@ -20,24 +20,29 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// What a store may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
-/// When the grace after a failure is over, once there was one.
-pub type Ended = watch::Receiver<Option<Instant>>;
+/// When the grace after a failure is over, once there was a failure.
+pub type Failed = watch::Receiver<Option<Instant>>;
 
 /// When to stop.
 #[derive(Clone)]
 pub struct Cutoff {
-    /// The deadline of the whole start.
+    /// The deadline of the round.
     pub deadline: Instant,
-    /// Set once the start has failed: until then requests in flight may still answer.
-    pub ended: Ended,
+    /// Set once the round has failed, to when requests in flight must have answered.
+    pub failed: Failed,
 }
 
 /// What is asked of a provider.
 pub type Request<T> = for<'a> fn(&'a dyn Provider, &'a Locator) -> BoxFuture<'a, Result<T, ProviderError>>;
 
 /// Asks until there is an answer, a failure that will not pass, or no time.
-pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T>) -> Result<T, Failure> {
-    let mut tries = Tries::new(store);
+pub async fn until_final<T>(
+    store: &Store,
+    cutoff: Cutoff,
+    locator: &Locator,
+    request: Request<T>,
+) -> Result<T, Failure> {
+    let mut tries = Tries::new(store, cutoff);
     let mut before = None;
     loop {
         let error = match tries.ask(|| request(&*store.provider, locator)).await {
@@ -61,8 +66,8 @@ pub async fn until_final<T>(store: &Store, locator: &Locator, request: Request<T
 pub type Waiting = (Locator, oneshot::Sender<Result<Fetched, Failure>>);
 
 /// The same for a batch. Each of its locators is answered as soon as it can be, and only the others are asked for again.
-pub async fn batch_until_final(store: &Store, waiting: Vec<Waiting>) {
-    let mut tries = Tries::new(store);
+pub async fn batch_until_final(store: &Store, cutoff: Cutoff, waiting: Vec<Waiting>) {
+    let mut tries = Tries::new(store, cutoff);
     let mut waiting: Vec<(Waiting, Option<ProviderError>)> =
         waiting.into_iter().map(|waiting| (waiting, None)).collect();
     while !waiting.is_empty() {
@@ -124,8 +129,7 @@ enum Tried<T> {
 }
 
 impl<'s> Tries<'s> {
-    fn new(store: &'s Store) -> Self {
-        let cutoff = store.cutoff.clone();
+    fn new(store: &'s Store, cutoff: Cutoff) -> Self {
         let came_late = Instant::now() >= cutoff.deadline;
         Self { store, cutoff, came_late, attempts: 0 }
     }
@@ -179,14 +183,14 @@ impl Cutoff {
         tokio::select! {
             biased;
             done = timeout_at(deadline.into(), &mut future) => return done.ok(),
-            () = failed(&mut self.ended) => {}
+            () = failed(&mut self.failed) => {}
         }
         timeout_at(self.end().into(), future).await.ok()
     }
 
     /// When also what is in flight must be there: the deadline, or the end of the grace after a failure.
     fn end(&self) -> Instant {
-        self.ended.borrow().map_or(self.deadline, |grace| grace.min(self.deadline))
+        self.failed.borrow().map_or(self.deadline, |grace| grace.min(self.deadline))
     }
 
     /// Waits before the next attempt; `false` where there will be none. The last wait is cut to the deadline.
@@ -194,17 +198,17 @@ impl Cutoff {
         let until = (Instant::now() + pause).min(self.deadline);
         tokio::select! {
             () = sleep_until(until.into()) => !self.is_over(),
-            () = failed(&mut self.ended) => false,
+            () = failed(&mut self.failed) => false,
         }
     }
 
     fn is_over(&self) -> bool {
-        self.ended.borrow().is_some() || Instant::now() >= self.deadline
+        self.failed.borrow().is_some() || Instant::now() >= self.deadline
     }
 
     /// `before` is what the attempt before came to: it tells more than that there was no time for another.
     fn no_answer(&self, before: Option<ProviderError>) -> ProviderError {
-        let message = if self.ended.borrow().is_some() && Instant::now() < self.deadline {
+        let message = if self.failed.borrow().is_some() && Instant::now() < self.deadline {
             "no answer within 2 s after another failure"
         } else {
             "no answer until the deadline"
@@ -217,8 +221,8 @@ impl Cutoff {
 }
 
 /// Resolves when the start has failed.
-async fn failed(ended: &mut Ended) {
-    if ended.wait_for(Option::is_some).await.is_err() {
+async fn failed(over: &mut Failed) {
+    if over.wait_for(Option::is_some).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

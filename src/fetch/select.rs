@@ -16,20 +16,16 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::store::{Answer, Asked, Listed};
-use super::{Failure, Finding, Outcome, Part};
+use super::round::{Answer, Asked, Listed};
+use super::{Failure, Outcome, Part};
 use crate::plan::Secret;
 
 /// Gives each secret its part of the answer that they share.
 pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> {
     let select = |secret: usize| match answer {
-        Answer::Place(Ok(place)) => Ok(Finding::Place(*place)),
-        Answer::Place(Err(failure)) => Err(once_more(failure)),
-        Answer::One(asked) => {
-            value(asked).and_then(|value| of_value(&plan[secret].reference, value)).map(Finding::Values)
-        }
+        Answer::One(asked) => value(asked).and_then(|value| of_value(&plan[secret].reference, value)),
         Answer::List(Err(failure)) => Err(once_more(failure)),
-        Answer::List(Ok(secrets)) => of_list(&plan[secret].reference, secrets).map(Finding::Values),
+        Answer::List(Ok(secrets)) => of_list(&plan[secret].reference, secrets),
     };
     secrets.iter().map(|&secret| Outcome { secret, result: select(secret) }).collect()
 }

@@ -1,7 +1,7 @@
-//! The frames between worker and privileged process: a fixed header, then as many bytes as it says.
+//! The frames that the worker sends to the privileged process: a fixed header, then as many bytes as the header says.
 //!
-//! A set of secrets is a generation: values, missing ones and failures in any order, then a commit. The start is generation 1; a
-//! worker that lives on sends its updates as further generations, in the same frames.
+//! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. The start is generation 1.
+//! In the other direction go single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -12,6 +12,15 @@ use handfast_core::{ErrorKind, MAX_SECRET};
 /// Bytes of a header.
 pub const HEADER: usize = 16;
 
+/// The worker may begin: until it has this byte, it asks no store for anything.
+pub const BEGIN: u8 = 0;
+
+/// The generation was delivered.
+pub const KEPT: u8 = 1;
+
+/// The generation was not delivered: the worker gives back what the stores issued for it.
+pub const NOT_KEPT: u8 = 2;
+
 /// The generation of a start.
 pub const FIRST_GENERATION: u32 = 1;
 
@@ -21,13 +30,13 @@ pub const MAX_NAME: usize = 255;
 /// The longest text of a failure.
 pub const MAX_TEXT: usize = 4096;
 
-/// The longest of what it takes to give something back: a token and thousands of leases' ids.
-pub const MAX_UNDO: usize = 1 << 20;
+/// The longest policy: thousands of paths.
+pub const MAX_POLICY: usize = 4 << 20;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The sandbox stands: the payload is a byte of [`Parts`](super::sandbox::Parts).
+    /// The cage stands: the payload is a [`Cage`](crate::cage::Cage) in a byte.
     Ready = 1,
     /// A value: the field's name (empty without `#*`), its length before it as two bytes, then the value.
     Value = 2,
@@ -39,11 +48,8 @@ pub enum Kind {
     Commit = 5,
     /// How many fields a `#*` has, as four bytes: so many values follow.
     Fields = 6,
-    /// What it takes to give back what a provider instance was given, in bytes that are the provider's own. In place of the
-    /// secret stands the instance.
-    GiveBack = 7,
-    /// What the store says of a secret's place, as sixteen bytes, where only that was asked.
-    Place = 8,
+    /// The text of a policy, where a policy was asked for and not the secrets.
+    Policy = 7,
 }
 
 /// A frame's header.
@@ -80,8 +86,7 @@ impl Header {
             [4, 0, 0, 0] => Kind::Failed,
             [5, 0, 0, 0] => Kind::Commit,
             [6, 0, 0, 0] => Kind::Fields,
-            [7, 0, 0, 0] => Kind::GiveBack,
-            [8, 0, 0, 0] => Kind::Place,
+            [7, 0, 0, 0] => Kind::Policy,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -90,9 +95,8 @@ impl Header {
             Kind::Value => (2, 2 + MAX_NAME + MAX_SECRET),
             Kind::Missing | Kind::Commit => (0, 0),
             Kind::Fields => (4, 4),
-            Kind::Place => (16, 16),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
-            Kind::GiveBack => (1, MAX_UNDO),
+            Kind::Policy => (1, MAX_POLICY),
         };
         (least..=most).contains(&(header.length as usize)).then_some(header)
     }
@@ -219,12 +223,11 @@ mod tests {
         assert!(header(2, 0, 2).is_some());
         for (kind, second, length) in [
             (0, 0, 0),
+            (8, 0, 0),
             (9, 0, 0),
             (7, 0, 0),
-            (7, 0, (1 << 20) + 1),
+            (7, 0, (4 << 20) + 1),
             (6, 0, 5),
-            (8, 0, 0),
-            (8, 0, 3),
             (2, 1, 2),
             (2, 0, 1),
             (2, 0, u32::MAX),

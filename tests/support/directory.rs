@@ -1,12 +1,13 @@
 //! Directories to test in; each is removed when it goes out of scope.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
@@ -77,6 +78,20 @@ impl Directory {
     /// The same as text, for configurations.
     pub fn text(&self) -> &str {
         self.path.to_str().expect("made of ASCII")
+    }
+
+    /// Takes the turn of a start of this uid in the directory, until the file is dropped.
+    pub fn taken(&self) -> File {
+        let private = self.path().join("..handfast");
+        fs::create_dir(&private).expect("it is ours");
+        fs::set_permissions(&private, Permissions::from_mode(0o1755)).expect("it is ours");
+        let lock = private.join("lock");
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(lock).expect("it is ours");
+        let whole =
+            libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)).expect("nobody else has it");
+        file
     }
 
     /// A file in it, of mode 0644; its path.

@@ -8,7 +8,7 @@ use crate::endpoints::partition;
 use crate::locator::{self, Arn, Parameter, REFERENCE, Secret, Wanted, without_suffix};
 
 /// What [`json`] shall know of a secret or a parameter: its account, what AWS has put to the end of its name, and whether its
-/// key is one of the account's own. A number, since it leaves the worker: each of its values is a text of ours.
+/// key is one of the account's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The account's number, of twelve digits.
@@ -17,42 +17,6 @@ pub struct Place {
     pub suffix: Option<[u8; 6]>,
     /// Whether the key is AWS' own, which everybody who may read the secret may use.
     pub is_default_key: bool,
-}
-
-/// Whether there is a number, and the number below it.
-const ACCOUNTS: u128 = 1_000_000_000_001;
-const SUFFIXES: u128 = 62_u128.pow(6) + 1;
-const CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-impl Place {
-    /// As a number.
-    pub fn encode(self) -> u128 {
-        let account = self.account.map_or(0, |account| u128::from(account) + 1);
-        let digit = |byte: u8| CHARACTERS.iter().position(|known| *known == byte);
-        let suffix = self.suffix.and_then(|suffix| {
-            suffix.iter().try_fold(0, |number: u128, byte| Some(number * 62 + u128::try_from(digit(*byte)?).ok()?))
-        });
-        ((account * SUFFIXES) + suffix.map_or(0, |suffix| suffix + 1)) * 2 + u128::from(self.is_default_key)
-    }
-
-    /// From a number; what cannot be one says nothing.
-    pub fn decode(number: u128) -> Self {
-        let (number, is_default_key) = (number / 2, number % 2 == 1);
-        let (account, suffix) = (number / SUFFIXES, number % SUFFIXES);
-        if account >= ACCOUNTS {
-            return Self::default();
-        }
-        let suffix = suffix.checked_sub(1).map(|mut number| {
-            let mut suffix = [b'0'; 6];
-            for byte in suffix.iter_mut().rev() {
-                *byte = CHARACTERS[usize::try_from(number % 62).unwrap_or_default()];
-                number /= 62;
-            }
-            suffix
-        });
-        let account = account.checked_sub(1).and_then(|account| u64::try_from(account).ok());
-        Self { account, suffix, is_default_key }
-    }
 }
 
 /// What a policy grants.
@@ -67,11 +31,11 @@ struct Grants {
     decrypting: BTreeSet<String>,
 }
 
-/// The policy that these locators need. What AWS said of each stands beside it.
-pub fn json(region: Option<&str>, wanted: &[(&Locator, u128)]) -> String {
+/// The policy that these locators need, with what `place` knows of each.
+pub fn json(region: Option<&str>, locators: &[&Locator], place: impl Fn(&Locator) -> Place) -> String {
     let mut grants = Grants::default();
-    for (locator, place) in wanted {
-        let place = Place::decode(*place);
+    for locator in locators {
+        let place = place(locator);
         match locator::parse(locator) {
             Ok(Wanted::Secret(secret)) => grants.secret(&secret, region, place),
             Ok(Wanted::Parameter(parameter)) => grants.parameter(&parameter, region, place),
@@ -188,26 +152,9 @@ mod tests {
     use super::*;
 
     fn policy(region: Option<&str>, references: &[(&str, Place)]) -> String {
-        let locators: Vec<(Locator, u128)> =
-            references.iter().map(|(text, place)| (SecretRef::parse(text).unwrap().locator, place.encode())).collect();
-        let wanted: Vec<(&Locator, u128)> = locators.iter().map(|(locator, place)| (locator, *place)).collect();
-        json(region, &wanted)
-    }
-
-    #[test]
-    fn every_place_is_a_number_and_every_number_a_place() {
-        for account in [None, Some(0), Some(123_456_789_012), Some(999_999_999_999)] {
-            for suffix in [None, Some(*b"000000"), Some(*b"AbCdEf"), Some(*b"zzzzzz")] {
-                for is_default_key in [false, true] {
-                    let place = Place { account, suffix, is_default_key };
-                    assert_eq!(Place::decode(place.encode()), place);
-                }
-            }
-        }
-        for number in [u128::MAX, u128::MAX - 1, 1 << 127] {
-            assert_eq!(Place::decode(number), Place::default());
-        }
-        assert_eq!(Place::default().encode(), 0);
+        let known: BTreeMap<Locator, Place> =
+            references.iter().map(|(text, place)| (SecretRef::parse(text).unwrap().locator, *place)).collect();
+        json(region, &known.keys().collect::<Vec<_>>(), |locator| known[locator])
     }
 
     #[test]

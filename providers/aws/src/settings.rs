@@ -92,8 +92,8 @@ impl Configured for Aws {
         locator::is_list(locator)
     }
 
-    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
-        Some(policy::json(self.credentials.region.as_deref(), wanted))
+    fn policy(&self, locators: &[&Locator]) -> Option<String> {
+        Some(policy::json(self.credentials.region.as_deref(), locators, |_| policy::Place::default()))
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

@@ -1,12 +1,13 @@
 //! From locators to calls, alone or in batches.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use handfast_core::{BoxFuture, ErrorKind, Fetched, Locator, Provider, ProviderError, Summary};
 
 use crate::locator::{self, Marks, Parameter, Secret, Wanted};
 use crate::parameters::{self, Parameters};
-use crate::policy::Place;
+use crate::policy::{self, Place};
 use crate::secrets::{self, Secrets};
 use crate::session::Session;
 
@@ -17,6 +18,8 @@ pub struct Store {
     parameters: Parameters,
     /// The region, as far as it is known without asking.
     region: Option<String>,
+    /// The results of the surveys.
+    places: RefCell<BTreeMap<Locator, Place>>,
 }
 
 /// What makes locators of one batch: the store, and the region, where an ARN or the configuration says it.
@@ -28,7 +31,8 @@ type Batch<'a> = Vec<(&'a Locator, Marks)>;
 impl Store {
     /// A connection that has asked nothing yet.
     pub fn new(session: Session, region: Option<String>) -> Self {
-        Self { session, secrets: Secrets::default(), parameters: Parameters::default(), region }
+        let (secrets, parameters) = (Secrets::default(), Parameters::default());
+        Self { session, secrets, parameters, region, places: RefCell::default() }
     }
 
     async fn region(&self, own: &Option<String>) -> Result<String, ProviderError> {
@@ -119,7 +123,7 @@ impl Provider for Store {
         })
     }
 
-    fn place<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
+    fn survey<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
             let mut place = match locator::parse(locator).map_err(unchecked)? {
                 Wanted::Secret(secret) => {
@@ -130,8 +134,15 @@ impl Provider for Store {
             if place.account.is_none() {
                 place.account = Some(self.session.credentials.account().await?);
             }
-            Ok(place.encode())
+            self.places.borrow_mut().insert(locator.clone(), place);
+            Ok(())
         })
+    }
+
+    fn policy(&self, locators: &[&Locator]) -> Option<String> {
+        let places = self.places.borrow();
+        let place = |locator: &Locator| places.get(locator).copied().unwrap_or_default();
+        Some(policy::json(self.region.as_deref(), locators, place))
     }
 
     fn summary(&self) -> Summary {

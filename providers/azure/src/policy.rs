@@ -8,9 +8,9 @@ use handfast_core::Locator;
 use crate::locator;
 
 /// The assignments that these locators need. `vault` is that of references that name none.
-pub fn assignments(vault: Option<&str>, wanted: &[(&Locator, u128)]) -> String {
+pub fn assignments(vault: Option<&str>, locators: &[&Locator]) -> String {
     let mut secrets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (locator, _) in wanted {
+    for locator in locators {
         let Ok(parts) = locator::parts(locator) else { continue };
         let Some(vault) = parts.vault.or(vault) else { continue };
         secrets.entry(vault.to_ascii_lowercase()).or_default().insert(parts.secret.to_ascii_lowercase());
@@ -84,7 +84,7 @@ mod tests {
 
     fn assigned(references: &[&str]) -> String {
         let locators: Vec<_> = references.iter().map(|text| SecretRef::parse(text).unwrap().locator).collect();
-        assignments(Some("main"), &locators.iter().map(|locator| (locator, 0)).collect::<Vec<_>>())
+        assignments(Some("main"), &locators.iter().collect::<Vec<_>>())
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl Configured for Azure {
         })
     }
 
-    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
-        Some(policy::assignments(self.vault.as_ref().map(|vault| vault.name.as_str()), wanted))
+    fn policy(&self, locators: &[&Locator]) -> Option<String> {
+        Some(policy::assignments(self.vault.as_ref().map(|vault| vault.name.as_str()), locators))
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

@@ -70,9 +70,9 @@ pub trait Configured {
         None
     }
 
-    /// The least-privilege policy that these locators need, in the store's own language; `None` where the store has none.
-    /// With each stands what [`Provider::place`] said of it, 0 where it was not asked. The text is the same each time.
-    fn policy(&self, _: &[(&Locator, u128)]) -> Option<String> {
+    /// The least-privilege policy that these locators need, in the store's own language, from the settings alone; `None` where the
+    /// store has no policies. The text is the same each time.
+    fn policy(&self, _: &[&Locator]) -> Option<String> {
         None
     }
 
@@ -126,26 +126,19 @@ pub trait Provider {
         Box::pin(async { locators.iter().map(|_| None).collect() })
     }
 
-    /// What the store says of a locator's place, for [`Configured::policy`]: a number that means something to this provider
-    /// alone, and 0 for nothing. A number, since it leaves the worker: the privileged process takes no text of a store.
-    fn place<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
-        Box::pin(async { Ok(0) })
+    /// Asks the store for what [`policy`](Provider::policy) depends on, such as the mount of a locator, and remembers it.
+    fn survey<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async { Ok(()) })
     }
 
-    /// Lets go of the store once everything is fetched, or the start has failed: gives back what would outlive it unused,
-    /// such as a login's token. Best effort, and within the time that the caller gives.
-    fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-
-    /// What it takes to give back later what [`finish`](Provider::finish) has left to the app, such as a lease: where the
-    /// start fails after the fetch, another process has the settings and these bytes, and nothing else.
-    fn undoable(&self) -> Option<SecretValue> {
+    /// As [`Configured::policy`], with what the surveys have found.
+    fn policy(&self, _: &[&Locator]) -> Option<String> {
         None
     }
 
-    /// Gives back what [`undoable`](Provider::undoable) has told. Best effort, and within the time that the caller gives.
-    fn undo<'a>(&'a self, _: &'a SecretValue) -> BoxFuture<'a, ()> {
+    /// Lets go of the store once the caller knows whether the secrets were delivered: gives back what would outlive the worker
+    /// unused, such as a login's token. Best effort, and within the time that the caller gives.
+    fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
@@ -155,13 +148,13 @@ pub trait Provider {
     }
 }
 
-/// How a fetch of all secrets ended.
+/// Whether the secrets were delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Everything is there and will be used.
-    Fetched,
-    /// Nothing will be used.
-    Failed,
+    /// Everything was delivered.
+    Kept,
+    /// Nothing was delivered.
+    NotKept,
 }
 
 /// What a provider has done.

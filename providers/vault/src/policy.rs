@@ -3,46 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use handfast_core::{ErrorKind, Locator, ProviderError};
+use handfast_core::Locator;
 
 use crate::locator::{UNWRAP, asked, is_list};
 use crate::mounts::{Kind, Mount, Mounts, below};
-
-/// What [`hcl`] shall know of a mount that was asked for. A token that may not know it is no failure: the policy is for one
-/// that may.
-pub fn place(mount: Result<Mount, ProviderError>) -> Result<u128, ProviderError> {
-    match mount {
-        Ok(mount) => Ok(encode(&mount)),
-        Err(error) if error.kind == ErrorKind::Denied => Ok(UNKNOWN),
-        Err(error) => Err(error),
-    }
-}
-
-/// Nothing is known of a mount.
-pub const UNKNOWN: u128 = 0;
-
-/// A mount in two bytes: how many parts of the locator's path it is, and its kind. Nothing where it is longer than any.
-fn encode(mount: &Mount) -> u128 {
-    let kind = match mount.kind {
-        Kind::Kv1 => 1,
-        Kind::Kv2 => 2,
-        Kind::Other => 3,
-    };
-    u8::try_from(mount.path.split('/').count()).map_or(UNKNOWN, |parts| u16::from_be_bytes([parts, kind]).into())
-}
-
-/// The mount of a locator, as [`encode`] has it; `None` where that is nothing, or cannot be.
-fn decode(place: u128, path: &str) -> Option<Mount> {
-    let [parts, kind] = u16::try_from(place).ok()?.to_be_bytes();
-    let kind = match kind {
-        1 => Kind::Kv1,
-        2 => Kind::Kv2,
-        3 => Kind::Other,
-        _ => return None,
-    };
-    let (end, _) = path.match_indices('/').nth(usize::from(parts).checked_sub(1)?)?;
-    Some(Mount { path: path[..end].to_owned(), kind })
-}
 
 /// What a policy grants, path by path.
 #[derive(Default)]
@@ -55,12 +19,11 @@ struct Rule {
     guess: Option<&'static str>,
 }
 
-/// The policy that these locators need. `said` are the mounts that the configuration names; what the store said of each
-/// locator's stands beside it.
-pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u128)]) -> String {
+/// The policy that these locators need, as far as their mounts are known.
+pub fn hcl(mounts: &Mounts, namespace: Option<&str>, locators: &[&Locator]) -> String {
     let mut rules = Rules::default();
-    for (locator, place) in wanted {
-        rules.add(locator, mount_of(said, asked(locator), *place));
+    for locator in locators {
+        rules.add(locator, mounts.find(asked(locator)));
     }
     let mut text = String::from("# What handfast's references need, and nothing else.\n");
     if let Some(namespace) = namespace {
@@ -83,11 +46,6 @@ pub fn hcl(said: &[Mount], namespace: Option<&str>, wanted: &[(&Locator, u128)])
         text += &format!("path {} {{\n  capabilities = [{}]\n}}\n", quoted(path), capabilities.join(", "));
     }
     text
-}
-
-/// The mount of a path: what the configuration says, else what the store has said.
-fn mount_of(said: &[Mount], path: &str, place: u128) -> Option<Mount> {
-    Mounts::new(said.to_vec()).find(path).or_else(|| decode(place, path))
 }
 
 impl Rules {

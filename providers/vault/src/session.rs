@@ -6,26 +6,15 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use handfast_core::{BoxFuture, Context, Ending, Expiry, Lease, ProviderError, SecretValue};
+use handfast_core::{BoxFuture, Context, Ending, Expiry, Lease, ProviderError};
 use handfast_http::Response;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
 use crate::api::{Api, endpoints};
 use crate::auth::{Login, Method};
 
 /// What giving back may take: the app waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What Vault gave, and takes back when it is told to.
-#[derive(Serialize, Deserialize)]
-struct Issued {
-    token: Option<Zeroizing<Vec<u8>>>,
-    /// Whether the token itself may be taken back.
-    is_own: bool,
-    leases: Vec<String>,
-}
 
 /// A session with Vault.
 pub struct Session {
@@ -84,50 +73,27 @@ impl Session {
         self.leases.borrow_mut().push((path.to_owned(), lease, self.context.clock.now()));
     }
 
-    /// Gives back what nobody needs: after a failure everything that was issued, else the token of our own login, unless
-    /// leases hang on it. A token that we were given stays. Best effort: what is left ends by itself.
+    /// Revokes what nobody needs: everything that was issued where nothing was delivered, else the token of our own login, unless
+    /// leases depend on it. A token that we were given stays. Best effort: what is left ends by itself.
     pub async fn finish(&self, ending: Ending) {
-        let Some(issued) = self.issued() else { return };
-        if ending == Ending::Failed || issued.leases.is_empty() {
-            self.take_back(&issued).await;
+        let logged_in = self.logged_in.borrow().as_ref().map(|(login, _)| login.clone());
+        let Some(login) = logged_in else { return };
+        let leases: Vec<String> = self.leases.borrow().iter().map(|(_, lease, _)| lease.id.clone()).collect();
+        if ending == Ending::Kept && !leases.is_empty() {
+            return;
         }
-    }
-
-    /// What another process needs to take back what [`finish`](Self::finish) leaves, should the start fail after it.
-    pub fn undoable(&self) -> Option<SecretValue> {
-        let issued = self.issued().filter(|issued| !issued.leases.is_empty())?;
-        serde_json::to_vec(&issued).map(SecretValue::from).ok()
-    }
-
-    /// Takes back what [`undoable`](Self::undoable) has told.
-    pub async fn undo(&self, told: &SecretValue) {
-        if let Ok(issued) = serde_json::from_slice(told.expose()) {
-            self.take_back(&issued).await;
-        }
-    }
-
-    fn issued(&self) -> Option<Issued> {
-        let logged_in = self.logged_in.borrow();
-        let (login, _) = logged_in.as_ref()?;
-        let token = login.token.as_ref().map(|token| Zeroizing::new(token.expose().to_vec()));
-        let leases = self.leases.borrow().iter().map(|(_, lease, _)| lease.id.clone()).collect();
-        Some(Issued { token, is_own: login.is_own, leases })
-    }
-
-    async fn take_back(&self, issued: &Issued) {
-        let token = issued.token.as_ref().map(|token| SecretValue::from(token.to_vec()));
-        let token = token.as_ref();
-        let taking_back = async {
-            if issued.is_own {
+        let token = login.token.as_ref();
+        let revoking = async {
+            if login.is_own {
                 // With the token, Vault revokes its leases.
                 return told("the login's token", self.api.send(&endpoints::RevokeSelf, token).await);
             }
             let revoke = |lease_id| async move {
                 told("a lease", self.api.send(&endpoints::RevokeLease { lease_id }, token).await);
             };
-            at_once(issued.leases.iter().map(|lease| Box::pin(revoke(lease)) as BoxFuture<'_, ()>).collect()).await;
+            at_once(leases.iter().map(|lease| Box::pin(revoke(lease)) as BoxFuture<'_, ()>).collect()).await;
         };
-        if tokio::time::timeout(PATIENCE, taking_back).await.is_err() {
+        if tokio::time::timeout(PATIENCE, revoking).await.is_err() {
             tracing::warn!(target: "handfast", "Vault did not take back in {PATIENCE:?} what this start does not need; it ends by itself");
         }
     }

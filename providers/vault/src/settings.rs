@@ -99,8 +99,8 @@ impl Configured for Vault {
         })
     }
 
-    fn policy(&self, wanted: &[(&Locator, u128)]) -> Option<String> {
-        Some(policy::hcl(&self.mounts, self.namespace.as_deref(), wanted))
+    fn policy(&self, locators: &[&Locator]) -> Option<String> {
+        Some(policy::hcl(&Mounts::new(self.mounts.clone()), self.namespace.as_deref(), locators))
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

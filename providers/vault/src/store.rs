@@ -50,26 +50,26 @@ impl Provider for Store {
         })
     }
 
-    fn place<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<u128, ProviderError>> {
+    fn survey<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
             if locator.path == UNWRAP {
-                return Ok(policy::UNKNOWN);
+                return Ok(());
             }
             let login = self.session.login().await?;
-            policy::place(self.mounts.of(asked(locator), &self.session.api, login.token.as_ref()).await)
+            match self.mounts.of(asked(locator), &self.session.api, login.token.as_ref()).await {
+                // The policy is for a token that may know the mount: this one need not.
+                Err(error) if error.kind != ErrorKind::Denied => Err(error),
+                _ => Ok(()),
+            }
         })
+    }
+
+    fn policy(&self, locators: &[&Locator]) -> Option<String> {
+        Some(policy::hcl(&self.mounts, self.session.api.namespace(), locators))
     }
 
     fn finish(&self, ending: Ending) -> BoxFuture<'_, ()> {
         Box::pin(self.session.finish(ending))
-    }
-
-    fn undoable(&self) -> Option<SecretValue> {
-        self.session.undoable()
-    }
-
-    fn undo<'a>(&'a self, told: &'a SecretValue) -> BoxFuture<'a, ()> {
-        Box::pin(self.session.undo(told))
     }
 
     fn summary(&self) -> Summary {

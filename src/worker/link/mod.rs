@@ -7,7 +7,7 @@ mod watch;
 
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
@@ -15,66 +15,141 @@ use nix::sys::socket::{MsgFlags, send};
 pub use failures::sum;
 pub use watch::Watch;
 
-use super::{Undo, inside};
+use super::frame::{BEGIN, KEPT, NOT_KEPT};
+use super::{Task, inside};
 use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Result};
-use crate::fetch::Aim;
-use crate::plan::Plan;
-use receive::Received;
+use crate::plan::{Instance, Plan};
+use receive::{Policy, Received, Socket};
+use watch::WorkerWatch;
 
-/// How long after the deadline, or after its failures, the worker may still take to say that it is over: more than it takes
-/// to give back what it was given.
+/// How long after the deadline the worker may still take to say that it is over.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 
-/// A worker that locks itself up and then waits for its beginning. One that is let go before has asked nobody for anything.
-pub struct Hired {
-    aim: Aim,
+/// How long a worker may take to let go of the stores: more than it gives itself.
+const LETTING_GO: Duration = Duration::from_millis(2500);
+
+/// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was kept.
+pub struct Link {
     /// Goes first: it ends the worker before the socket does.
     worker: Worker,
-    socket: UnixStream,
+    socket: Socket,
+    deadline: Instant,
+    /// It talks to stores, so that it may have something to give back: it waits for the verdict after its commit. Another worker
+    /// ends at its commit.
+    has_stores: bool,
+    awaits_verdict: bool,
 }
 
-/// Forks a worker, for all that it has to do before it may begin.
-///
-/// Takes the provider instances out of the plan, and the environment: what they hold of credentials and made-up secrets is
-/// gone from this process as soon as the worker has its copy; `undo` keeps what is needed of them where something must be given
-/// back.
-pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo) -> Result<Hired> {
-    let instances = std::mem::take(&mut plan.instances);
-    let processors = Processors::read();
-    let (worker, socket) = match cage::fork()? {
-        // The worker never returns from here.
-        Forked::Worker(ends) => {
-            processors.use_all();
-            inside::run(aim, plan, instances, environment, ends)
-        }
-        Forked::Privileged(worker, socket) => (worker, socket),
-    };
-    processors.start_elsewhere(worker.pid());
-    match aim {
-        Aim::Use => undo.keep(instances, environment),
-        Aim::Try => drop((instances, environment)),
-        Aim::Survey => {
-            drop(environment);
-            plan.instances = instances;
+impl Link {
+    /// Forks a worker, which locks itself up and waits. The instances and the environment go into it: what they hold of credentials
+    /// and made-up secrets is gone from this process as soon as the worker has its copy.
+    pub fn start(task: Task, plan: &Plan, instances: Vec<Instance>, environment: Environment) -> Result<Self> {
+        let has_stores = cage::sockets(&instances).any();
+        let processors = Processors::read();
+        let (worker, socket) = match cage::fork()? {
+            // The worker never returns from here.
+            Forked::Worker(ends) => {
+                processors.use_all();
+                inside::run(task, plan, instances, environment, ends)
+            }
+            Forked::Privileged(worker, socket) => (worker, socket),
+        };
+        processors.start_elsewhere(worker.pid());
+        Ok(Self {
+            worker,
+            socket: Socket::new(socket),
+            deadline: plan.deadline.at(),
+            has_stores,
+            awaits_verdict: false,
+        })
+    }
+
+    /// Lets the worker begin: until here it has asked no store for anything.
+    pub fn begin(&mut self) -> Result<()> {
+        match tell(self.socket.stream(), BEGIN) {
+            Ok(()) => Ok(()),
+            // It has ended by itself, and how says more.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(self.worker.end())),
+            Err(error) => Err(system("tell the worker to begin", error)),
         }
     }
-    Ok(Hired { aim, worker, socket })
+
+    /// The next set of secrets, whole, where every secret could be had.
+    pub fn next(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
+        let received = self.generation(plan, watch)?;
+        if !received.failures.is_empty() {
+            let failures = received.failures.into_iter().map(|(_, error)| error).collect();
+            return Err(sum(failures, plan.secrets.len()));
+        }
+        cage::report(received.cage, plan.isolation.strict)?;
+        Ok(received.arrived)
+    }
+
+    /// Tells the worker that its secrets were delivered, and waits for its end.
+    pub fn end(mut self, watch: &Watch<'_>) -> Result<()> {
+        if std::mem::take(&mut self.awaits_verdict) {
+            match tell(self.socket.stream(), KEPT) {
+                // That it is gone is found out below.
+                Ok(()) | Err(Errno::EPIPE) => {}
+                Err(error) => return Err(system("tell the worker that its secrets are kept", error)),
+            }
+            let backstop = self.backstop();
+            self.exchange(watch, backstop, receive::end)?;
+        }
+        self.worker.finish()
+    }
+
+    fn generation(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Received> {
+        let received =
+            self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::generation(plan, socket, watch))?;
+        self.awaits_verdict = self.has_stores;
+        // What the stores refused is told whatever becomes of the worker.
+        if !self.has_stores && received.failures.is_empty() {
+            self.exchange(watch, self.deadline + LAST_WORDS, receive::end)?;
+            self.worker.finish()?;
+        }
+        Ok(received)
+    }
+
+    fn policy(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Policy> {
+        let policy =
+            self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::policy(plan, socket, watch))?;
+        self.awaits_verdict = self.has_stores;
+        Ok(policy)
+    }
+
+    /// Does a part of the exchange; where that fails, the worker is ended at once.
+    fn exchange<T>(
+        &mut self,
+        watch: &Watch<'_>,
+        backstop: Instant,
+        part: impl FnOnce(&mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
+    ) -> Result<T> {
+        let done = part(&mut self.socket, &mut watch.with_worker(&mut self.worker, backstop));
+        done.map_err(|error| last_words(error, self.worker.end()))
+    }
+
+    /// When a worker that lets go of its stores is waited for no longer.
+    fn backstop(&self) -> Instant {
+        let now = Instant::now();
+        (now + LETTING_GO).min(self.deadline.max(now) + LAST_WORDS)
+    }
 }
 
-/// Lets a worker fetch every secret; it is reaped before this returns. `meanwhile` is what can be done while it is at it; its
-/// failure ends the worker too.
-pub fn fetch(
-    hired: Hired,
-    plan: &Plan,
-    watch: &Watch<'_>,
-    undo: &mut Undo,
-    meanwhile: impl FnOnce() -> Result<()>,
-) -> Result<Vec<Arrived>> {
-    let received = exchange(hired, plan, watch, undo, meanwhile)?;
-    Ok(received.arrived)
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.awaits_verdict || tell(self.socket.stream(), NOT_KEPT).is_err() {
+            return;
+        }
+        let backstop = self.backstop();
+        let given_back = receive::end(&mut self.socket, &mut Watch::default().with_worker(&mut self.worker, backstop));
+        if let Err(error) = given_back {
+            tracing::warn!(target: "handfast", "not everything that was issued was given back, and ends by itself: {}", error.message);
+        }
+    }
 }
 
 /// What became of a secret that was only tried.
@@ -97,67 +172,42 @@ impl Tried {
     }
 }
 
-/// Fetches every secret as [`fetch`] does and gives each back, in the plan's order. No value leaves the worker.
-pub fn attempt(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
-    let received = ask(Aim::Try, plan, environment, watch)?;
+/// Fetches every secret and gives each back, in the plan's order. No value leaves the worker.
+pub fn attempt(
+    plan: &Plan,
+    instances: Vec<Instance>,
+    environment: Environment,
+    watch: &Watch<'_>,
+) -> Result<Vec<Tried>> {
+    let mut link = Link::start(Task::Try, plan, instances, environment)?;
+    link.begin()?;
+    let received = link.generation(plan, watch)?;
+    cage::report(received.cage, plan.isolation.strict)?;
     let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
     received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
     received.failures.into_iter().for_each(|(secret, error)| tried[secret] = Tried::Failed(error));
     Ok(tried)
 }
 
-/// Asks the stores for the secrets' places, in the plan's order. The plan keeps its instances.
-pub fn survey(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<u128>> {
-    let received = ask(Aim::Survey, plan, environment, watch)?;
-    let mut places = vec![0; plan.secrets.len()];
-    received.places.into_iter().for_each(|(secret, place)| places[secret] = place);
-    Ok(places)
-}
-
-/// An exchange of which nothing is delivered, so that nothing is given back later.
-fn ask(aim: Aim, plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Received> {
-    let mut undo = Undo::default();
-    let hired = hire(aim, plan, environment, &mut undo)?;
-    exchange(hired, plan, watch, &mut undo, || Ok(()))
-}
-
-fn exchange(
-    hired: Hired,
+/// The policy of one provider instance, with what its store says of the secrets; `None` where the store says nothing more than the
+/// configuration.
+pub fn policy(
+    instance: usize,
     plan: &Plan,
+    instances: Vec<Instance>,
+    environment: Environment,
     watch: &Watch<'_>,
-    undo: &mut Undo,
-    meanwhile: impl FnOnce() -> Result<()>,
-) -> Result<Received> {
-    let Hired { aim, mut worker, socket } = hired;
-    begin(&socket, &mut worker)?;
-    meanwhile()?;
-    let backstop = plan.deadline.at() + LAST_WORDS;
-    let received = receive::generation(aim, plan, undo, &socket, &mut watch.with_worker(&mut worker, backstop));
-    let mut received = received.map_err(|error| last_words(error, worker.end()))?;
-    if !received.failures.is_empty() {
-        // Where each secret is tried for itself, so is its failure told. The worker is gone, or ends here.
-        let failures = std::mem::take(&mut received.failures);
-        if aim == Aim::Try {
-            return Ok(Received { failures, ..received });
-        }
-        return Err(sum(failures.into_iter().map(|(_, error)| error).collect(), plan.secrets.len()));
-    }
-    receive::end(&socket, &mut watch.with_worker(&mut worker, backstop))
-        .map_err(|error| last_words(error, worker.end()))?;
-    worker.finish()?;
-    undo.settle();
-    cage::report(received.cage, plan.isolation.strict)?;
-    Ok(received)
+) -> Result<Option<String>> {
+    let mut link = Link::start(Task::Policy(instance), plan, instances, environment)?;
+    link.begin()?;
+    let policy = link.policy(plan, watch)?;
+    cage::report(policy.cage, plan.isolation.strict)?;
+    if policy.failures.is_empty() { Ok(policy.text) } else { Err(sum(policy.failures, plan.secrets.len())) }
 }
 
-/// Sends the byte that the worker waits for.
-fn begin(socket: &UnixStream, worker: &mut Worker) -> Result<()> {
-    match send(socket.as_raw_fd(), &[0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
-        Ok(_) => Ok(()),
-        // It has ended by itself, and how says more.
-        Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(worker.end())),
-        Err(error) => Err(system("tell the worker to begin", error)),
-    }
+/// Sends the worker a byte.
+fn tell(socket: &UnixStream, byte: u8) -> nix::Result<()> {
+    send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
 /// Why an exchange failed, with what became of its worker. A deadline that passes since the worker cannot be ended is told as that.

@@ -9,16 +9,14 @@ use handfast_core::SecretValue;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::LAST_WORDS;
 use super::failures::class;
 use super::watch::WorkerWatch;
 use crate::cage::{Cage, system};
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, Subject};
-use crate::fetch::Aim;
 use crate::plan::{Plan, Secret, Target, valid_name};
-use crate::worker::Undo;
-use crate::worker::frame::{self, HEADER, Header, Kind};
+use crate::report::printable;
+use crate::worker::frame::{self, FIRST_GENERATION, HEADER, Header, Kind};
 
 /// No more values than this in one generation.
 const MAX_VALUES: usize = 4096;
@@ -27,32 +25,36 @@ const MAX_VALUES: usize = 4096;
 const MAX_BYTES: usize = 64 << 20;
 
 const AFTER_COMMIT: &str = "something after its commit";
+const OUT_OF_ORDER: &str = "a frame out of order";
+const NONSENSE: &str = "a frame that does not exist";
+const TWICE: &str = "a secret twice";
 
-/// What the worker sent, checked against the plan. Each secret is in one of these.
+/// A generation, checked against the plan. Each secret is in one of these.
 pub struct Received {
     /// The values.
     pub arrived: Vec<Arrived>,
     /// Optional secrets that do not exist.
     pub missing: Vec<usize>,
-    /// What the stores say of the secrets' places.
-    pub places: Vec<(usize, u128)>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
     /// What the worker's cage is made of.
     pub cage: Cage,
 }
 
-/// Receives one generation. Everything is held back until its commit, but for what goes into `undo`: that is needed where
-/// the rest cannot be used.
-pub fn generation(
-    aim: Aim,
-    plan: &Plan,
-    undo: &mut Undo,
-    socket: &UnixStream,
-    watch: &mut WorkerWatch<'_, '_>,
-) -> Result<Received> {
+/// A policy, where the worker was asked for one.
+pub struct Policy {
+    /// Its text, where the store told more than the configuration.
+    pub text: Option<String>,
+    /// Why what it depends on could not be had.
+    pub failures: Vec<Error>,
+    /// What the worker's cage is made of.
+    pub cage: Cage,
+}
+
+/// Receives one generation. Everything is held back until its commit.
+pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
+    let cage = ready(socket, watch)?;
     let mut receiver = Receiver {
-        aim,
         plan,
         answered: BTreeSet::new(),
         awaited: BTreeMap::new(),
@@ -60,77 +62,89 @@ pub fn generation(
         refused: BTreeSet::new(),
         arrived: Vec::new(),
         missing: Vec::new(),
-        places: Vec::new(),
         failures: Vec::new(),
         values: 0,
         bytes: 0,
-        cage: None,
     };
-    let mut socket = Reader::new(socket);
     loop {
-        let mut header = [0; HEADER];
-        socket.read(&mut header, watch)?;
-        let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
-        let about_none = matches!(header.kind, Kind::Ready | Kind::Commit);
-        let answers_another_question = match header.kind {
-            Kind::Place => aim != Aim::Survey,
-            Kind::Value | Kind::Fields | Kind::Missing => aim == Aim::Survey,
-            Kind::GiveBack => aim != Aim::Use,
-            Kind::Ready | Kind::Failed | Kind::Commit => false,
-        };
-        if header.generation != frame::FIRST_GENERATION
-            || (receiver.cage.is_none() && header.kind != Kind::Ready)
-            || (about_none && header.secret != 0)
-            || answers_another_question
-        {
-            return Err(lie("a frame out of order"));
-        }
+        let header = header(socket, watch)?;
         match header.kind {
-            Kind::Ready if receiver.cage.is_some() => return Err(lie("a frame out of order")),
-            Kind::Ready => {
-                let mut parts = [0];
-                socket.read(&mut parts, watch)?;
-                receiver.cage = Some(Cage::decode(parts[0]));
-            }
-            Kind::Fields => receiver.fields(header, &mut socket, watch)?,
-            Kind::Value => receiver.value(header, &mut socket, watch)?,
+            Kind::Fields => receiver.fields(header, socket, watch)?,
+            Kind::Value => receiver.value(header, socket, watch)?,
             Kind::Missing => receiver.missing(header)?,
-            Kind::Failed => receiver.failed(header, &mut socket, watch)?,
-            Kind::GiveBack => {
-                let bytes = SecretValue::filled(header.length as usize, |buffer| socket.read(buffer, watch))?;
-                if !undo.take(header.secret as usize, bytes) {
-                    return Err(lie("what to undo twice, or of an instance that is not in the plan"));
-                }
-            }
-            Kind::Place => receiver.place(header, &mut socket, watch)?,
-            Kind::Commit => {
-                let received = receiver.commit()?;
+            Kind::Failed => receiver.failed(header, socket, watch)?,
+            Kind::Commit if header.secret == 0 => {
+                let received = receiver.commit(cage)?;
                 if received.failures.is_empty() && !socket.is_empty() {
                     return Err(lie(AFTER_COMMIT));
                 }
-                // What the stores refused is told in any case. Till then the worker drops what the others gave, and so wipes it.
-                if !received.failures.is_empty() {
-                    watch.hurry(LAST_WORDS);
-                    if let Err(error) = end(socket.socket, watch) {
-                        handfast_core::debug!("after its failures: {}", error.message);
-                    }
-                }
                 return Ok(received);
             }
+            Kind::Ready | Kind::Policy | Kind::Commit => return Err(lie(OUT_OF_ORDER)),
         }
     }
 }
 
-/// Waits until a worker whose commit has arrived closes its socket: nothing may come any more.
-pub fn end(socket: &UnixStream, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    match receive(socket, &mut [0], watch)? {
-        0 => Ok(()),
-        _ => Err(lie(AFTER_COMMIT)),
+/// Receives a policy: a text of which no character does anything but be read.
+pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Policy> {
+    let mut policy = Policy { cage: ready(socket, watch)?, text: None, failures: Vec::new() };
+    let mut failed = BTreeSet::new();
+    loop {
+        let header = header(socket, watch)?;
+        match header.kind {
+            Kind::Failed if policy.text.is_none() => {
+                let (index, error) = failure(plan, header, socket, watch)?;
+                if !failed.insert(index) {
+                    return Err(lie(TWICE));
+                }
+                policy.failures.push(error);
+            }
+            Kind::Policy if policy.text.is_none() && failed.is_empty() && header.secret == 0 => {
+                let mut text = vec![0; header.length as usize];
+                socket.read(&mut text, watch)?;
+                let text = String::from_utf8(text).map_err(|_| lie("a policy that is not UTF-8"))?;
+                policy.text = Some(text.split_inclusive('\n').map(printable_line).collect());
+            }
+            Kind::Commit if header.secret == 0 => return Ok(policy),
+            _ => return Err(lie(OUT_OF_ORDER)),
+        }
     }
 }
 
+fn printable_line(line: &str) -> String {
+    match line.strip_suffix('\n') {
+        Some(line) => printable(line) + "\n",
+        None => printable(line),
+    }
+}
+
+/// Waits until a worker that has said all closes its socket: nothing may come any more.
+pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    if !socket.is_empty() || receive(&socket.stream, &mut [0], watch)? != 0 {
+        return Err(lie(AFTER_COMMIT));
+    }
+    Ok(())
+}
+
+/// The first frame: the cage stands.
+fn ready(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Cage> {
+    let header = header(socket, watch)?;
+    if header.kind != Kind::Ready || header.secret != 0 {
+        return Err(lie(OUT_OF_ORDER));
+    }
+    let mut parts = [0];
+    socket.read(&mut parts, watch)?;
+    Ok(Cage::decode(parts[0]))
+}
+
+fn header(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header> {
+    let mut header = [0; HEADER];
+    socket.read(&mut header, watch)?;
+    let header = Header::decode(header).ok_or_else(|| lie(NONSENSE))?;
+    if header.generation == FIRST_GENERATION { Ok(header) } else { Err(lie(OUT_OF_ORDER)) }
+}
+
 struct Receiver<'p> {
-    aim: Aim,
     plan: &'p Plan,
     /// Secrets that are answered, for `#*` by how many fields it has.
     answered: BTreeSet<usize>,
@@ -142,21 +156,19 @@ struct Receiver<'p> {
     refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
     missing: Vec<usize>,
-    places: Vec<(usize, u128)>,
     failures: Vec<(usize, Error)>,
     /// Values so far, also refused ones.
     values: usize,
     /// Their bytes.
     bytes: usize,
-    cage: Option<Cage>,
 }
 
 impl Receiver<'_> {
     /// How many fields a `#*` has: its values follow.
-    fn fields(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn fields(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.is_several() || !self.answered.insert(index) {
-            return Err(lie("a secret twice"));
+            return Err(lie(TWICE));
         }
         let mut count = [0; 4];
         socket.read(&mut count, watch)?;
@@ -164,7 +176,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn value(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn value(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         let every = secret.is_several();
         let expected = match self.awaited.get_mut(&index) {
@@ -175,16 +187,16 @@ impl Receiver<'_> {
             _ => !every && self.answered.insert(index),
         };
         if !expected {
-            return Err(lie("a secret twice"));
+            return Err(lie(TWICE));
         }
         let mut length = [0; 2];
         socket.read(&mut length, watch)?;
         let name_length = usize::from(u16::from_be_bytes(length));
         let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
-            return Err(lie("a frame that does not exist"));
+            return Err(lie(NONSENSE));
         };
-        if name_length > frame::MAX_NAME || value_length > self.longest_value() || (name_length > 0 && !every) {
-            return Err(lie("a frame that does not exist"));
+        if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0 && !every) {
+            return Err(lie(NONSENSE));
         }
         self.values += 1;
         self.bytes += value_length;
@@ -201,11 +213,6 @@ impl Receiver<'_> {
             Err(why) => self.refuse(index, secret, &why),
         }
         Ok(())
-    }
-
-    /// What is only tried stays in the worker.
-    fn longest_value(&self) -> usize {
-        if self.aim == Aim::Use { handfast_core::MAX_SECRET } else { 0 }
     }
 
     /// A field's name comes from the provider: with it, the file's name must still be one, and no other's. The error says
@@ -250,44 +257,43 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn place(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-        let (index, _) = secret(self.plan, header)?;
-        if !self.answered.insert(index) {
-            return Err(lie("a secret twice"));
+    fn failed(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let failed = failure(self.plan, header, socket, watch)?;
+        if !self.answered.insert(failed.0) {
+            return Err(lie(TWICE));
         }
-        let mut place = [0; 16];
-        socket.read(&mut place, watch)?;
-        self.places.push((index, u128::from_be_bytes(place)));
+        self.failures.push(failed);
         Ok(())
     }
 
-    fn failed(&mut self, header: Header, socket: &mut Reader<'_>, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-        let (index, secret) = secret(self.plan, header)?;
-        if !self.answered.insert(index) {
-            return Err(lie("a secret twice"));
-        }
-        let mut payload = vec![0; header.length as usize];
-        socket.read(&mut payload, watch)?;
-        let (kind, attempts, message, hint) =
-            frame::decode_failure(&payload).ok_or_else(|| lie("a frame that does not exist"))?;
-        let subject =
-            Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts };
-        let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-        let message = format!("cannot fetch `{}` from `{}`: {message}{tries}", secret.name, secret.reference);
-        let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
-        error.hint = hint;
-        self.failures.push((index, error));
-        Ok(())
-    }
-
-    fn commit(self) -> Result<Received> {
+    fn commit(self, cage: Cage) -> Result<Received> {
         let complete = self.answered.len() == self.plan.secrets.len() && self.awaited.values().all(|left| *left == 0);
         if !complete {
             return Err(lie("a commit before every answer"));
         }
-        let Self { arrived, missing, places, failures, cage, .. } = self;
-        Ok(Received { arrived, missing, places, failures, cage: cage.unwrap_or_default() })
+        let Self { arrived, missing, failures, .. } = self;
+        Ok(Received { arrived, missing, failures, cage })
     }
+}
+
+/// Why a secret could not be fetched.
+fn failure(
+    plan: &Plan,
+    header: Header,
+    socket: &mut Socket,
+    watch: &mut WorkerWatch<'_, '_>,
+) -> Result<(usize, Error)> {
+    let (index, secret) = secret(plan, header)?;
+    let mut payload = vec![0; header.length as usize];
+    socket.read(&mut payload, watch)?;
+    let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
+    let subject =
+        Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts };
+    let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+    let message = format!("cannot fetch `{}` from `{}`: {message}{tries}", secret.name, secret.reference);
+    let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
+    error.hint = hint;
+    Ok((index, error))
 }
 
 fn secret(plan: &Plan, header: Header) -> Result<(usize, &Secret)> {
@@ -305,21 +311,27 @@ fn lie(what: &str) -> Error {
     Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
 }
 
-/// Reads ahead, so that small frames do not cost several calls each.
-struct Reader<'s> {
-    socket: &'s UnixStream,
+/// Our end of the socketpair. Reads ahead, so that small frames do not cost several calls each.
+pub struct Socket {
+    stream: UnixStream,
     /// What has been read and not yet asked for, from `start` to `end`. The allocator wipes it in the end.
     ahead: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl<'s> Reader<'s> {
+impl Socket {
     /// Bytes that are read ahead, at most: enough for dozens of usual secrets.
     const AHEAD: usize = 2048;
 
-    fn new(socket: &'s UnixStream) -> Self {
-        Self { socket, ahead: vec![0; Self::AHEAD], start: 0, end: 0 }
+    /// Nothing has been read so far.
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, ahead: vec![0; Self::AHEAD], start: 0, end: 0 }
+    }
+
+    /// The end itself.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
     }
 
     /// Nothing has been read that nobody has asked for.
@@ -337,10 +349,10 @@ impl<'s> Reader<'s> {
                 self.start += count;
                 buffer = later;
             } else if buffer.len() >= Self::AHEAD {
-                let count = some(receive(self.socket, buffer, watch)?, watch)?;
+                let count = some(receive(&self.stream, buffer, watch)?, watch)?;
                 buffer = &mut buffer[count..];
             } else {
-                (self.start, self.end) = (0, some(receive(self.socket, &mut self.ahead, watch)?, watch)?);
+                (self.start, self.end) = (0, some(receive(&self.stream, &mut self.ahead, watch)?, watch)?);
             }
         }
         Ok(())

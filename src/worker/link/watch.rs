@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,19 +12,21 @@ use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys::signals;
 
 /// The watch of one start.
+#[derive(Default)]
 pub struct Watch<'s> {
-    signals: &'s signals::Watch,
+    /// None where no signal counts any more: the start has failed already.
+    signals: Option<&'s signals::Watch>,
 }
 
 impl<'s> Watch<'s> {
     /// A watch for the signals that end a start.
     pub fn new(signals: &'s signals::Watch) -> Self {
-        Self { signals }
+        Self { signals: Some(signals) }
     }
 
     /// The error that a pending signal ends the start with. Asked between stages, so that no stage is left half done.
     pub fn signal(&self, phase: Phase) -> Result<()> {
-        match self.signals.received() {
+        match self.signals.map_or(Ok(None), signals::Watch::received) {
             Ok(Some(number)) => Err(signalled(number, phase)),
             Ok(None) => Ok(()),
             Err(error) => Err(Error::new(phase, Class::Os, format!("cannot read pending signals: {}", reason(error)))),
@@ -58,27 +60,19 @@ impl WorkerWatch<'_, '_> {
             }
             let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-            let awaited = [Some(socket), Some(self.watch.signals.as_fd()), self.worker.log.pipe()];
+            let awaited = [Some(socket), self.worker.log.pipe(), self.watch.signals.map(AsFd::as_fd)];
             let mut awaited: Vec<PollFd<'_>> =
                 awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
             match poll(&mut awaited, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(system("wait for the worker", error)),
             }
-            let ready = |at: usize| awaited.get(at).is_some_and(|descriptor| descriptor.any().unwrap_or(true));
-            let (socket_ready, signal_ready, log_ready) = (ready(0), ready(1), ready(2));
-            if log_ready {
-                self.worker.log.copy();
-            }
-            if socket_ready && !signal_ready {
-                return Ok(());
+            let is_ready = awaited[0].any().unwrap_or(true);
+            self.worker.log.copy();
+            if is_ready {
+                return self.watch.signal(Phase::Fetch);
             }
         }
-    }
-
-    /// Gives the worker no more than this from now on.
-    pub fn hurry(&mut self, left: Duration) {
-        self.backstop = self.backstop.min(Instant::now() + left);
     }
 
     /// The error for a worker that has closed its end before it was done.

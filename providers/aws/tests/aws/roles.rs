@@ -1,6 +1,6 @@
 //! Roles, as STS gives them: what it is asked, and what becomes of its answers.
 
-use handfast_core::{ErrorKind, Table};
+use handfast_core::{ErrorKind, ProviderError, Table};
 use handfast_testkit::{run, table, text};
 use serde_json::json;
 
@@ -269,15 +269,20 @@ fn whose_account_it_is_comes_from_the_secret_or_from_sts() {
     let denied = || refusal("AccessDeniedException", "not authorized to perform: secretsmanager:DescribeSecret");
     let account =
         |text: &str| (200, format!("<GetCallerIdentityResult><Account>{text}</Account></GetCallerIdentityResult>"));
-    let place = |aws: &Aws| {
+    let policy = |aws: &Aws| {
         let locator = handfast_testkit::parse("aws:sm/web/db").locator;
-        run(async { aws.instance().provider().place(&locator).await })
+        run(async {
+            let instance = aws.instance();
+            instance.provider().survey(&locator).await?;
+            Ok::<_, ProviderError>(instance.provider().policy(&[&locator]).expect("AWS has policies"))
+        })
     };
+    let names = |policy: &str, suffix: &str| policy.contains(&format!(":123456789012:secret:web/db-{suffix}"));
     let aws = Aws::saying(vec![described("arn:aws:secretsmanager:us-east-1:123456789012:secret:web/db-AbCdEf")]);
-    assert!(place(&aws).is_ok_and(|number| number != 0));
+    assert!(policy(&aws).is_ok_and(|text| names(&text, "AbCdEf")));
     assert!(aws.asked_of_sts().is_empty());
     let aws = Aws::with_sts(vec![denied()], vec![account("123456789012")]);
-    assert!(place(&aws).is_ok_and(|number| number != 0));
+    assert!(policy(&aws).is_ok_and(|text| names(&text, "??????")));
     assert!(has(&aws.asked_of_sts()[0].1, "Action=GetCallerIdentity"));
     for (answer, told) in [
         (
@@ -290,6 +295,6 @@ fn whose_account_it_is_comes_from_the_secret_or_from_sts() {
         ),
     ] {
         let aws = Aws::with_sts(vec![denied()], vec![answer]);
-        assert_eq!(said(&place(&aws).expect_err("nobody says whose it is")), told);
+        assert_eq!(said(&policy(&aws).expect_err("nobody says whose it is")), told);
     }
 }

@@ -4,18 +4,17 @@ use handfast_core::SecretRef;
 
 use super::*;
 
-fn policy(said: &[(&str, Kind)], references: &[(&str, u128)]) -> String {
-    let said: Vec<Mount> = said.iter().map(|(path, kind)| Mount { path: (*path).to_owned(), kind: *kind }).collect();
-    let locators: Vec<(Locator, u128)> = references
+fn policy(known: &[(&str, Kind)], references: &[&str]) -> String {
+    let known = known.iter().map(|(path, kind)| Mount { path: (*path).to_owned(), kind: *kind }).collect();
+    let locators: Vec<Locator> = references
         .iter()
-        .map(|(text, place)| {
+        .map(|text| {
             let (text, params) = text.split_once(' ').map_or((*text, None), |(text, params)| (text, Some(params)));
             let locator = SecretRef::parse(&format!("vault:{text}")).unwrap().locator;
-            (Locator { params: params.map(str::to_owned), ..locator }, *place)
+            Locator { params: params.map(str::to_owned), ..locator }
         })
         .collect();
-    let wanted: Vec<(&Locator, u128)> = locators.iter().map(|(locator, place)| (locator, *place)).collect();
-    let text = hcl(&said, None, &wanted);
+    let text = hcl(&Mounts::new(known), None, &locators.iter().collect::<Vec<_>>());
     let body = text.strip_prefix("# What handfast's references need, and nothing else.\n").expect("it says what it is");
     // One line a rule, for the tables below.
     body.replace(" {\n  capabilities = ", " ").replace("\n}\n", "\n").replace("\n\n", "\n").trim_start().to_owned()
@@ -25,19 +24,19 @@ fn policy(said: &[(&str, Kind)], references: &[(&str, u128)]) -> String {
 fn each_kind_of_reference_gets_its_paths_and_nothing_else() {
     let kinds = [("v1", Kind::Kv1), ("team/v2", Kind::Kv2), ("db", Kind::Other), ("pki", Kind::Other)];
     let references = [
-        ("v1/web/db", 0),
-        ("v1/web/*#password", 0),
-        ("team/v2/web/db#password", 0),
-        ("team/v2/web/db?version=3", 0),
-        ("team/v2/*", 0),
-        ("team/v2/web/*", 0),
-        ("db/creds/web#username", 0),
-        ("db/creds/web#password", 0),
-        ("pki/issue/web {}", 0),
-        ("pki/cert/ca", 0),
-        ("cubbyhole/mine", 0),
-        ("cubbyhole/theirs {}", 0),
-        ("sys/wrapping/unwrap", 0),
+        "v1/web/db",
+        "v1/web/*#password",
+        "team/v2/web/db#password",
+        "team/v2/web/db?version=3",
+        "team/v2/*",
+        "team/v2/web/*",
+        "db/creds/web#username",
+        "db/creds/web#password",
+        "pki/issue/web {}",
+        "pki/cert/ca",
+        "cubbyhole/mine",
+        "cubbyhole/theirs {}",
+        "sys/wrapping/unwrap",
     ];
     let expected = r#"path "cubbyhole/mine" ["read"]
 path "cubbyhole/theirs" ["create", "update"]
@@ -61,7 +60,7 @@ path "v1/web/db" ["read"]
 
 #[test]
 fn a_mount_that_nobody_has_told_gets_both_paths() {
-    let text = policy(&[], &[("kv/web/db", 0), ("kv/web/*", 0), ("pki/issue/web {}", 0)]);
+    let text = policy(&[], &["kv/web/db", "kv/web/*", "pki/issue/web {}"]);
     let header = "# A mount whose kind is not known has two paths: `mounts` in the configuration tells it, or `handfast policy --online`.";
     assert_eq!(text.lines().next(), Some(header));
     for (comment, path) in [
@@ -77,42 +76,24 @@ fn a_mount_that_nobody_has_told_gets_both_paths() {
     // A write is refused on key/value mounts, whichever it is.
     assert!(text.ends_with("]\npath \"pki/issue/web\" [\"update\"]\n"), "{text}");
     // What is needed for certain is no guess.
-    let text = policy(&[("kv/data", Kind::Kv1)], &[("kv/data/db", 0), ("kv/db", 0)]);
+    let text = policy(&[("kv/data", Kind::Kv1)], &["kv/data/db", "kv/db"]);
     assert!(text.contains("`handfast policy --online`.\npath \"kv/data/db\" [\"read\"]\n# where"), "{text}");
-}
-
-#[test]
-fn what_the_store_said_counts_where_the_configuration_says_nothing() {
-    let place = |path: &str, kind| encode(&Mount { path: path.to_owned(), kind });
-    let kv2 = place("team/kv", Kind::Kv2);
-    assert_eq!(policy(&[], &[("team/kv/web/db", kv2)]), "path \"team/kv/data/web/db\" [\"read\"]\n");
-    assert_eq!(policy(&[("team/kv", Kind::Kv1)], &[("team/kv/web", kv2)]), "path \"team/kv/web\" [\"read\"]\n");
-    assert_eq!(policy(&[], &[("db/creds/web", place("db", Kind::Other))]), "path \"db/creds/web\" [\"read\"]\n");
-}
-
-#[test]
-fn a_number_that_makes_no_sense_is_nothing_known() {
-    for place in [0x0002, 0x0100, 0x0104, 0x01ff, 0x0302, 0xff02, 0xffff, 0x1_0102, u128::MAX] {
-        assert_eq!(decode(place, "kv/web/db"), None, "{place:x}");
-    }
-    assert_eq!(decode(0x0202, "kv/web/db"), Some(Mount { path: "kv/web".into(), kind: Kind::Kv2 }));
-    assert_eq!(encode(&Mount { path: "a/".repeat(300), kind: Kind::Kv2 }), UNKNOWN);
 }
 
 #[test]
 fn a_path_cannot_leave_its_quotes_and_says_where_it_grants_more() {
     let other = [("kv", Kind::Kv1)];
-    assert_eq!(policy(&other, &[(r#"kv/a"b\c"#, 0)]), "path \"kv/a\\\"b\\\\c\" [\"read\"]\n");
+    assert_eq!(policy(&other, &[r#"kv/a"b\c"#]), "path \"kv/a\\\"b\\\\c\" [\"read\"]\n");
     for path in ["kv/db*", "kv/+/db"] {
-        assert!(policy(&other, &[(path, 0)]).contains("this grants more than one.\npath"), "{path}");
+        assert!(policy(&other, &[path]).contains("this grants more than one.\npath"), "{path}");
     }
     for path in ["kv/*", "kv/a*b", "kv/a+b", "kv/+b"] {
-        assert!(!policy(&other, &[(path, 0)]).contains("grants more"), "{path}");
+        assert!(!policy(&other, &[path]).contains("grants more"), "{path}");
     }
 }
 
 #[test]
 fn a_namespace_is_where_to_write_it() {
-    let text = hcl(&[], Some("team-a"), &[]);
+    let text = hcl(&Mounts::new(Vec::new()), Some("team-a"), &[]);
     assert!(text.contains("\n# Write it in the namespace team-a: its paths are that namespace's.\n"), "{text}");
 }

@@ -62,27 +62,34 @@ fn plan() -> Plan {
 
 /// Receives from a worker that sends these bytes and ends.
 fn receive(bytes: &[u8]) -> Result<Received> {
-    receive_for(Aim::Use, bytes)
+    receive_from(super::generation, write(bytes))
 }
 
-fn receive_for(aim: Aim, bytes: &[u8]) -> Result<Received> {
-    receive_from(aim, |mut theirs| {
-        // The rest is of no use to a reader that has refused the beginning.
-        drop(theirs.write_all(bytes));
-    })
+/// The same for a policy.
+fn receive_policy(bytes: &[u8]) -> Result<Policy> {
+    receive_from(super::policy, write(bytes))
 }
 
-fn receive_from(aim: Aim, worker: impl FnOnce(UnixStream) + Send) -> Result<Received> {
+fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
+    // The rest is of no use to a reader that has refused the beginning.
+    move |mut theirs| drop(theirs.write_all(bytes))
+}
+
+fn receive_from<T>(
+    receive: impl FnOnce(&Plan, &mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
+    worker: impl FnOnce(UnixStream) + Send,
+) -> Result<T> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let signals = signals::Watch::new(&[]).unwrap();
     let watch = Watch::new(&signals);
     let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+    let mut ours = Socket::new(ours);
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
-        let received = generation(aim, &plan(), &mut Undo::default(), &ours, &mut watch)
-            .and_then(|received| end(&ours, &mut watch).map(|()| received));
-        ours.shutdown(Shutdown::Both).unwrap();
+        let received =
+            receive(&plan(), &mut ours, &mut watch).and_then(|received| end(&mut ours, &mut watch).map(|()| received));
+        ours.stream().shutdown(Shutdown::Both).unwrap();
         received
     })
 }
@@ -113,11 +120,7 @@ fn fields(count: u32) -> Vec<u8> {
 }
 
 fn refused(frames: &[Vec<u8>]) -> (u8, String) {
-    refused_for(Aim::Use, frames)
-}
-
-fn refused_for(aim: Aim, frames: &[Vec<u8>]) -> (u8, String) {
-    let error = match receive_for(aim, &frames.concat()) {
+    let error = match receive(&frames.concat()) {
         Err(error) => error,
         Ok(Received { mut failures, .. }) if failures.len() == 1 => failures.remove(0).1,
         Ok(_) => panic!("taken: {frames:?}"),
@@ -136,8 +139,8 @@ fn a_complete_generation_is_taken() {
         value(EVERY, b"", b""),
         commit(),
     ];
-    let Received { arrived, missing, places, failures, cage } = receive(&frames.concat()).unwrap();
-    assert_eq!((missing, places, failures.len()), (vec![OPTIONAL], Vec::new(), 0));
+    let Received { arrived, missing, failures, cage } = receive(&frames.concat()).unwrap();
+    assert_eq!((missing, failures.len()), (vec![OPTIONAL], 0));
     assert_eq!(cage, Cage::decode(3));
     let arrived: Vec<_> = arrived.iter().map(|one| (one.secret, one.file.as_deref(), one.value.expose())).collect();
     let expected: [(usize, Option<&str>, &[u8]); 3] =
@@ -145,44 +148,56 @@ fn a_complete_generation_is_taken() {
     assert_eq!(arrived, expected);
 }
 
+fn failed(secret: usize, text: &[u8]) -> Vec<u8> {
+    frame(Kind::Failed, secret, &[&[1, 0, 0, 0, 1, 0, 0, 0, 2][..], text].concat())
+}
+
 #[test]
-fn what_is_only_tried_comes_by_name_and_each_failure_stays_its_own() {
-    let failed = |secret, text: &[u8]| frame(Kind::Failed, secret, &[&[1, 0, 0, 0, 1, 0, 0, 0, 2][..], text].concat());
+fn each_failure_stays_its_own() {
     let frames =
         [ready(), fields(1), value(EVERY, b"a", b""), failed(NEEDED, b"nohint"), failed(OPTIONAL, b"no"), commit()];
-    let Received { arrived, missing, failures, .. } = receive_for(Aim::Try, &frames.concat()).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(&frames.concat()).unwrap();
+    let signals = signals::Watch::new(&[]).unwrap();
+    let watch = Watch::new(&signals);
+    let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
+    let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+    let Received { arrived, missing, failures, .. } = generation(&plan(), &mut Socket::new(ours), &mut watch).unwrap();
     assert_eq!((arrived.len(), arrived[0].value.len(), missing.len()), (1, 0, 0));
     let failures: Vec<_> =
         failures.iter().map(|(secret, error)| (*secret, &*error.message, error.hint.as_deref())).collect();
     let needed = "cannot fetch `needed` from `mock:needed`: no";
     let optional = "cannot fetch `optional` from `mock:optional`: no";
     assert_eq!(failures, [(NEEDED, needed, Some("hint")), (OPTIONAL, optional, None)]);
-    for (frame, expected) in [
-        (value(NEEDED, b"", b"x"), "the worker sent a frame that does not exist"),
-        (frame(Kind::Place, NEEDED, &[0; 16]), "the worker sent a frame out of order"),
-    ] {
-        assert_eq!(refused_for(Aim::Try, &[ready(), frame]), (70, expected.into()));
-    }
 }
 
 #[test]
-fn of_a_survey_nothing_but_numbers_is_taken() {
-    let place = |secret, number: u128| frame(Kind::Place, secret, &number.to_be_bytes());
-    let frames = [ready(), place(EVERY, 0x0102), place(NEEDED, 0), place(OPTIONAL, u128::MAX), commit()];
-    let received = receive_for(Aim::Survey, &frames.concat()).unwrap();
-    assert_eq!(received.places, [(EVERY, 0x0102), (NEEDED, 0), (OPTIONAL, u128::MAX)]);
+fn of_a_policy_nothing_but_printable_text_is_taken() {
+    let text = |bytes: &[u8]| frame(Kind::Policy, 0, bytes);
+    let received = receive_policy(&[ready(), text("a\n\u{1b}[2Jé\u{202e}".as_bytes()), commit()].concat()).unwrap();
+    assert_eq!(received.text.as_deref(), Some("a\n\\u{1b}[2Jé\\u{202e}"));
+    assert!(receive_policy(&[ready(), commit()].concat()).unwrap().text.is_none(), "a store that tells nothing");
+    let refused =
+        receive_policy(&[ready(), failed(OPTIONAL, b"no"), failed(NEEDED, b"no"), commit()].concat()).unwrap();
+    assert_eq!((refused.failures.len(), refused.text), (2, None));
     let out_of_order = "the worker sent a frame out of order";
     for (frames, expected) in [
         (vec![value(NEEDED, b"", b"x")], out_of_order),
         (vec![fields(0)], out_of_order),
         (vec![frame(Kind::Missing, OPTIONAL, b"")], out_of_order),
-        (vec![place(NEEDED, 0), place(NEEDED, 0)], "the worker sent a secret twice"),
-        (vec![place(3, 0)], "the worker sent a secret that is not in the plan"),
-        (vec![frame(Kind::Place, NEEDED, &[0; 15])], "the worker sent a frame that does not exist"),
-        (vec![place(NEEDED, 0), commit()], "the worker sent a commit before every answer"),
+        (vec![text(b"a"), text(b"a")], out_of_order),
+        (vec![text(b"a"), failed(NEEDED, b"no")], out_of_order),
+        (vec![failed(NEEDED, b"no"), text(b"a")], out_of_order),
+        (vec![frame(Kind::Policy, 1, b"a")], out_of_order),
+        (vec![failed(NEEDED, b"no"), failed(NEEDED, b"no")], "the worker sent a secret twice"),
+        (vec![failed(3, b"no")], "the worker sent a secret that is not in the plan"),
+        (vec![text(b"\xff")], "the worker sent a policy that is not UTF-8"),
+        (vec![text(b"")], "the worker sent a frame that does not exist"),
+        (vec![text(b"a"), commit(), b"x".to_vec()], "the worker sent something after its commit"),
     ] {
         let frames = [vec![ready()], frames].concat();
-        assert_eq!(refused_for(Aim::Survey, &frames), (70, expected.into()), "{frames:?}");
+        let error = receive_policy(&frames.concat()).err().unwrap();
+        assert_eq!((error.class.exit_code(), &*error.message), (70, expected), "{frames:?}");
     }
 }
 
@@ -198,7 +213,6 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
     let no_frame = "the worker sent a frame that does not exist";
     let out_of_order = "the worker sent a frame out of order";
     let twice = "the worker sent a secret twice";
-    let undo = "the worker sent what to undo twice, or of an instance that is not in the plan";
     let ended = "the worker ended early, with exit code 0";
     let missing = "the worker sent a secret twice, or a needed one as missing";
     let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
@@ -238,8 +252,7 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
         (missing, vec![ready(), frame(Kind::Missing, NEEDED, b"")]),
         (missing, vec![ready(), frame(Kind::Missing, EVERY, b"")]),
         (missing, vec![ready(), frame(Kind::Missing, OPTIONAL, b""), frame(Kind::Missing, OPTIONAL, b"")]),
-        (undo, vec![ready(), frame(Kind::GiveBack, 0, b"x")]),
-        (undo, vec![ready(), frame(Kind::GiveBack, usize::MAX >> 32, b"x")]),
+        (out_of_order, vec![ready(), frame(Kind::Policy, 0, b"x")]),
         ("the worker sent a commit before every answer", vec![ready(), commit()]),
         (
             "the worker sent a commit before every answer",
@@ -284,7 +297,7 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
 #[test]
 fn a_flood_is_cut_off() {
     let flood = |name: &'static [u8], bytes: usize, most: usize| {
-        let error = receive_from(Aim::Use, |mut theirs| {
+        let error = receive_from(super::generation, |mut theirs| {
             let begin = [ready(), fields(u32::MAX)].concat();
             theirs.write_all(&begin).unwrap();
             let one = value(EVERY, name, &vec![0; bytes]);
@@ -330,7 +343,7 @@ fn random_frames_are_taken_or_refused() {
         drop(theirs);
         let mut gone = cage::gone(WaitStatus::Exited(pid, 0));
         let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
-        match generation(Aim::Use, &ours, &mut Undo::default(), &socket, &mut watch) {
+        match generation(&ours, &mut Socket::new(socket), &mut watch) {
             Ok(received) if received.failures.is_empty() => {
                 assert!(received.arrived.len() <= MAX_VALUES);
                 assert!(received.arrived.iter().all(|one| one.file.as_deref().is_none_or(valid_name)));

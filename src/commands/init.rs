@@ -1,0 +1,34 @@
+//! `init`: delivers files for another process.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use super::start;
+use crate::cli::Options;
+use crate::config::Environment;
+use crate::error::{Phase, Result};
+use crate::plan::Purpose;
+use crate::worker::{Link, Task, Watch};
+use crate::{deliver, lockdown};
+
+/// Returns when the files are there.
+pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
+    start::begin()?;
+    let mut plan = start::make_plan(options, &mut environment, Purpose::Init, started)?;
+    let instances = std::mem::take(&mut plan.instances);
+    start::refuse(&plan)?;
+    start::warn(&environment, &plan);
+    lockdown::close_inherited(&[])?;
+    let reserved = deliver::reserve(&plan)?;
+    let mut link = Link::start(Task::Fetch, &plan, instances, environment)?;
+
+    let _mask = start::PrivateMask::set();
+    let destination = deliver::prepare(&plan, reserved)?;
+    let signals = start::signals()?;
+    let watch = Watch::new(&signals);
+
+    link.begin()?;
+    let secrets = link.next(&plan, &watch)?;
+    let _handover = deliver::deliver(destination, &plan, secrets, &|| watch.signal(Phase::Deliver))?;
+    link.end(&watch)
+}

@@ -1,0 +1,81 @@
+//! What the commands share that may start a worker: the beginning of a start, the plan, the questions to the stores.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use handfast_core::Problems;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+
+use crate::cli::Options;
+use crate::config::{self, Environment};
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::{Plan, Purpose};
+use crate::sys::signals;
+use crate::{lockdown, plan};
+
+/// The signals that end a start, unless they were ignored or blocked when it began.
+pub const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Comes before the configuration is read. From here on no other process of this uid can read this one, no core file can come
+/// of it, and the signals that end a start are held back and asked for between the stages, so that no stage is left half done.
+pub fn begin() -> Result<lockdown::CoreLimit> {
+    nix::sys::prctl::set_dumpable(false).map_err(|error| system("make this process unreadable for others", error))?;
+    let core_limit = lockdown::CoreLimit::suspend()?;
+    let hold = || {
+        signals::hold(&ENDING)?;
+        // Rust's own start handles these two, to tell of a stack that overflows; one that was sent would be lost the first time.
+        signals::set_default(Signal::SIGSEGV)?;
+        signals::set_default(Signal::SIGBUS)?;
+        // Ignored, the worker's end could not be waited for.
+        signals::set_default(Signal::SIGCHLD)?;
+        // Past RLIMIT_FSIZE, a write shall fail instead of killing us.
+        signals::block(&[Signal::SIGXFSZ])
+    };
+    hold().map_err(|error| system("hold signals back", error))?;
+    Ok(core_limit)
+}
+
+/// The plan of a start; every problem of the configuration at once.
+pub fn make_plan(options: &Options, environment: &mut Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
+    let mut problems = Problems::default();
+    let config = config::read(options, environment, &ENDING, started, &mut problems)?;
+    plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
+}
+
+/// What ends a start with this plan before it does anything.
+pub fn refuse(plan: &Plan) -> Result<()> {
+    plan.refusal().map_or(Ok(()), Err)
+}
+
+/// Each warning is a line of the log.
+pub fn warn(environment: &Environment, plan: &Plan) {
+    for warning in environment.foreign_references().into_iter().chain(plan.warnings()) {
+        tracing::warn!(target: "handfast", "{warning}");
+    }
+}
+
+/// The signals that end a start, to be minded while the worker works.
+pub fn signals() -> Result<signals::Watch> {
+    signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))
+}
+
+fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
+    Error::new(Phase::Plan, Class::Os, format!("cannot {what}: {}", reason(error)))
+}
+
+/// As long as it lives, whatever mask handfast was started with, new files have the modes that are asked for, or less.
+pub struct PrivateMask(Mode);
+
+impl PrivateMask {
+    /// Sets the mask.
+    pub fn set() -> Self {
+        Self(umask(Mode::S_IRWXG | Mode::S_IRWXO))
+    }
+}
+
+impl Drop for PrivateMask {
+    fn drop(&mut self) {
+        umask(self.0);
+    }
+}

@@ -1,0 +1,116 @@
+//! One provider instance in one round: each of its answers is asked for once, and kept for the round alone.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use handfast_core::{Content, Entry, Fetched, Found, Locator, SecretValue};
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::JoinSet;
+
+use super::Failure;
+use super::retry::{Cutoff, batch_until_final, until_final};
+use super::store::Store;
+
+/// A round of one instance.
+pub struct Round {
+    store: Rc<Store>,
+    cutoff: Cutoff,
+    answers: RefCell<BTreeMap<Locator, Rc<Asked>>>,
+    /// The answers that a batch is to bring, until somebody waits for them.
+    coming: RefCell<BTreeMap<Locator, oneshot::Receiver<Result<Fetched, Failure>>>>,
+}
+
+/// A request that is made once, by the first who asks.
+pub type Asked = OnceCell<Result<Fetched, Failure>>;
+
+/// The answer to a locator.
+pub enum Answer {
+    /// One value, or why there is none.
+    One(Rc<Asked>),
+    /// The secrets of a list, each with its name, or why there is no list.
+    List(Result<Vec<(String, Listed)>, Failure>),
+}
+
+/// A secret of a list.
+pub enum Listed {
+    /// It came with the list.
+    Value(SecretValue),
+    /// It was asked for by itself.
+    Asked(Rc<Asked>),
+}
+
+impl Round {
+    /// A round that has asked nothing so far.
+    pub fn new(store: Rc<Store>, cutoff: Cutoff) -> Self {
+        Self { store, cutoff, answers: RefCell::default(), coming: RefCell::default() }
+    }
+
+    /// Asks for as many of the locators together as the store takes: whoever asks for one of them then waits for its batch. To be
+    /// polled until all are answered.
+    pub fn start_batches(&self, locators: &[&Locator], running: &mut JoinSet<()>) {
+        for batch in self.store.provider.batches(locators).into_iter().filter(|batch| batch.len() > 1) {
+            let mut waiting = Vec::new();
+            for locator in batch {
+                let (sender, receiver) = oneshot::channel();
+                self.coming.borrow_mut().insert(locator.clone(), receiver);
+                waiting.push((locator.clone(), sender));
+            }
+            let (store, cutoff) = (self.store.clone(), self.cutoff.clone());
+            running.spawn_local(async move { batch_until_final(&store, cutoff, waiting).await });
+        }
+    }
+
+    /// Asks for a locator, and for each of its secrets where it is a list.
+    pub async fn answer(self: Rc<Self>, locator: &Locator, is_list: bool) -> Answer {
+        if is_list { Answer::List(self.list(locator).await) } else { Answer::One(self.ask(locator).await) }
+    }
+
+    /// Asks for what a policy for this locator depends on.
+    pub async fn survey(&self, locator: &Locator) -> Result<(), Failure> {
+        until_final(&self.store, self.cutoff.clone(), locator, |provider, locator| provider.survey(locator)).await
+    }
+
+    /// Asks once, however many want to know.
+    async fn ask(&self, locator: &Locator) -> Rc<Asked> {
+        let asked = self.answers.borrow_mut().entry(locator.clone()).or_default().clone();
+        asked.get_or_init(|| self.answered(locator)).await;
+        asked
+    }
+
+    async fn answered(&self, locator: &Locator) -> Result<Fetched, Failure> {
+        let coming = self.coming.borrow_mut().remove(locator);
+        // A batch that has no answer for this locator drops its sender.
+        if let Some(coming) = coming
+            && let Ok(answer) = coming.await
+        {
+            return answer;
+        }
+        self.fetch(locator).await
+    }
+
+    async fn fetch(&self, locator: &Locator) -> Result<Fetched, Failure> {
+        until_final(&self.store, self.cutoff.clone(), locator, |provider, locator| provider.fetch(locator)).await
+    }
+
+    async fn list(self: Rc<Self>, locator: &Locator) -> Result<Vec<(String, Listed)>, Failure> {
+        let Content::List(entries) = self.fetch(locator).await?.content else { return Ok(Vec::new()) };
+        let mut secrets = Vec::new();
+        let mut running = JoinSet::new();
+        for Entry { name, found } in entries {
+            match found {
+                Found::Value(value) => secrets.push((name, Listed::Value(value))),
+                Found::At(locator) => {
+                    let round = self.clone();
+                    running.spawn_local(async move { (name, Listed::Asked(round.ask(&locator).await)) });
+                }
+            }
+        }
+        while let Some(joined) = running.join_next().await {
+            // As in the loop over all secrets: a task ends by returning.
+            secrets.extend(joined);
+        }
+        Ok(secrets)
+    }
+}
