@@ -48,7 +48,7 @@ pub fn check(
     if online {
         run::begin()?;
     }
-    let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let (plan, instances) = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
@@ -64,10 +64,10 @@ pub fn check(
         .chain(plan.warnings())
         .chain(inspection.warnings.iter().cloned())
         .collect();
-    let providers = plan.instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
+    let providers = instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
     // Whatever else would end the start: what is wrong with the references is worth knowing at once.
     let (online, failure) = match online {
-        true => match run::ask(&mut plan, environment, worker::attempt) {
+        true => match run::ask(&plan, instances, environment, worker::attempt) {
             Ok(tried) => {
                 let failures: Vec<Error> = tried.iter().filter_map(Tried::failure).cloned().collect();
                 let failure = (!failures.is_empty()).then(|| worker::sum(failures, plan.secrets.len()));

@@ -9,7 +9,7 @@ use super::run;
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Purpose};
+use crate::plan::{Instances, Plan, Purpose};
 use crate::worker;
 
 /// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
@@ -23,23 +23,23 @@ pub fn policy(
     if online {
         run::begin()?;
     }
-    let mut plan = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
-    keep_only(choose(&plan, provider)?, &mut plan);
+    let (plan, instances) = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let (plan, instances) = only(choose(&instances, provider)?, plan, instances);
     let nothing_known = vec![0; plan.secrets.len()];
     // Before the store is asked, so that what has no policies is not logged in to.
-    let offline = of(&plan, &nothing_known).ok_or_else(|| without_policies(&plan))?;
+    let offline = of(&plan, &instances, &nothing_known).ok_or_else(|| without_policies(&instances))?;
     if !online {
         return Ok(offline);
     }
-    let places = run::ask(&mut plan, environment, worker::survey)?;
-    of(&plan, &places).ok_or_else(|| without_policies(&plan))
+    let (places, instances) = run::ask(&plan, instances, environment, worker::survey)?;
+    of(&plan, &instances, &places).ok_or_else(|| without_policies(&instances))
 }
 
 /// The instance that is meant, as an index into the plan's.
-fn choose(plan: &Plan, provider: Option<&str>) -> Result<usize> {
-    let names = || plan.instances.iter().map(|instance| instance.name.as_str());
+fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
+    let names = || instances.iter().map(|instance| instance.name.as_str());
     let in_use = || names().collect::<Vec<_>>().join(", ");
-    match (provider, plan.instances.len()) {
+    match (provider, instances.len()) {
         (_, 0) => Err(refused("no secret comes from a provider", "a policy grants what the references need")),
         (None, 1) => Ok(0),
         (None, several) => {
@@ -56,21 +56,20 @@ fn choose(plan: &Plan, provider: Option<&str>) -> Result<usize> {
     }
 }
 
-fn keep_only(chosen: usize, plan: &mut Plan) {
-    plan.instances = vec![plan.instances.swap_remove(chosen)];
+fn only(chosen: usize, mut plan: Plan, instances: Instances) -> (Plan, Instances) {
     plan.secrets.retain(|secret| secret.instance == chosen);
-    plan.secrets.iter_mut().for_each(|secret| secret.instance = 0);
+    (plan, instances.only(chosen))
 }
 
 /// The policy of the only instance that is left, with what its store says of each secret's place.
-fn of(plan: &Plan, places: &[u128]) -> Option<String> {
+fn of(plan: &Plan, instances: &Instances, places: &[u128]) -> Option<String> {
     let locators = plan.secrets.iter().map(|secret| &secret.reference.locator);
     let wanted: Vec<_> = locators.zip(places.iter().copied()).collect();
-    plan.instances.first()?.configured.policy(&wanted)
+    instances.first()?.configured.policy(&wanted)
 }
 
-fn without_policies(plan: &Plan) -> Error {
-    let kind = plan.instances.first().map_or("", |instance| instance.kind);
+fn without_policies(instances: &Instances) -> Error {
+    let kind = instances.first().map_or("", |instance| instance.kind);
     refused(&format!("`{kind}` has no policies"), "what it may read is not granted by a store")
 }
 

@@ -14,7 +14,7 @@ use crate::config::{self, Environment};
 use crate::deliver::Handover;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::fetch::Aim;
-use crate::plan::{Plan, Purpose};
+use crate::plan::{Instances, Plan, Purpose};
 use crate::worker::{Undo, Watch};
 use crate::{deliver, launch, lockdown, plan, sys, worker};
 
@@ -29,9 +29,9 @@ pub fn run(
     started: Instant,
 ) -> Result<Infallible> {
     let core_limit = begin()?;
-    let plan = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
+    let (plan, instances) = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     Undo::guard(|undo| {
-        let start = Start::new(plan, environment, undo);
+        let start = Start::new(plan, instances, environment, undo);
         // While the worker locks itself up. Before any other failure, so that one is told of a missing /proc as what it is.
         let mut found = lockdown::Found::read()?;
         let start = start?;
@@ -50,8 +50,8 @@ pub fn run(
 /// Delivers files for another process.
 pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
     begin()?;
-    let plan = make_plan(options, &mut environment, Purpose::Init, started)?;
-    Undo::guard(|undo| Start::new(plan, environment, undo)?.fetch_and_deliver(undo, |_| ()).map(drop))
+    let (plan, instances) = make_plan(options, &mut environment, Purpose::Init, started)?;
+    Undo::guard(|undo| Start::new(plan, instances, environment, undo)?.fetch_and_deliver(undo, |_| ()).map(drop))
 }
 
 /// The part that `run` and `init` share. From here on the worker locks itself up, while this process checks what it can.
@@ -63,13 +63,13 @@ struct Start {
 }
 
 impl Start {
-    fn new(mut plan: Plan, environment: Environment, undo: &mut Undo) -> Result<Self> {
+    fn new(plan: Plan, instances: Instances, environment: Environment, undo: &mut Undo) -> Result<Self> {
         plan.refusal().map_or(Ok(()), Err)?;
         let warnings = environment.foreign_references().into_iter().chain(plan.warnings()).collect();
         lockdown::close_inherited(&[])?;
         // First, so that nothing of ours can stand in the way of the app's descriptors.
         let reserved = deliver::reserve(&plan)?;
-        let worker = worker::hire(Aim::Use, &mut plan, environment, undo)?;
+        let worker = worker::hire(Aim::Use, &plan, instances, environment, undo)?;
         Ok(Self { plan, warnings, reserved, worker })
     }
 
@@ -97,13 +97,14 @@ impl Start {
 
 /// The part of a start that needs the stores, for commands that deliver nothing.
 pub fn ask<T>(
-    plan: &mut Plan,
+    plan: &Plan,
+    instances: Instances,
     environment: Environment,
-    ask: impl FnOnce(&mut Plan, Environment, &Watch<'_>) -> Result<T>,
+    ask: impl FnOnce(&Plan, Instances, Environment, &Watch<'_>) -> Result<T>,
 ) -> Result<T> {
     lockdown::close_inherited(&[])?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
-    ask(plan, environment, &Watch::new(&signals))
+    ask(plan, instances, environment, &Watch::new(&signals))
 }
 
 /// What comes before the configuration is read by a process that will fork a worker.
@@ -114,7 +115,12 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
 }
 
 /// The plan of a start; every problem of the configuration at once.
-pub fn make_plan(options: &Options, environment: &mut Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
+pub fn make_plan(
+    options: &Options,
+    environment: &mut Environment,
+    purpose: Purpose,
+    started: Instant,
+) -> Result<(Plan, Instances)> {
     let mut problems = Problems::default();
     let config = config::read(options, environment, &ENDING, started, &mut problems)?;
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
-use crate::plan::{Instance, Secret};
+use crate::plan::{Instance, Instances, Secret};
 use store::Store;
 
 /// What requests in flight still get after a failure that ends the start.
@@ -81,7 +81,7 @@ pub struct Order<'p> {
     /// The secrets.
     pub secrets: &'p [Secret],
     /// The provider instances in use.
-    pub instances: Vec<Instance>,
+    pub instances: Instances,
     /// Requests in flight, per instance.
     pub concurrency: usize,
     /// When everything must be there.
@@ -136,7 +136,8 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
     let mut stores = Vec::new();
     let mut running = JoinSet::new();
     let mut batches = JoinSet::new();
-    for (index, instance) in order.instances.into_iter().enumerate() {
+    for instance in order.instances {
+        let index = instance.index;
         let cutoff = retry::Cutoff { deadline: order.deadline, ended: ends.clone() };
         let max_retries = instance.configured.max_retries();
         let jobs: Vec<_> = jobs.extract_if(.., |(of, _), _| *of == index).collect();

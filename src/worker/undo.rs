@@ -11,7 +11,7 @@ use crate::cage::{self, Ends, Forked, system};
 use crate::config::Environment;
 use crate::error::{Result, reason};
 use crate::fetch;
-use crate::plan::Instance;
+use crate::plan::{Instance, Instances};
 use crate::sys;
 
 /// How long it is waited for: what it gives itself, and a moment.
@@ -24,25 +24,23 @@ pub struct Undo {
     environment: Option<Environment>,
 }
 
-/// A provider instance that talks to a store, under its index in the plan.
+/// A provider instance that talks to a store.
 struct Kept {
-    index: usize,
     instance: Instance,
     bytes: Option<SecretValue>,
 }
 
 impl Undo {
     /// Keeps what a second worker would need of the settings and the environment, without a credential.
-    pub(super) fn keep(&mut self, instances: Vec<Instance>, environment: Environment) {
-        let instances = instances.into_iter().enumerate();
-        let kept = instances.map(|(index, instance)| Kept { index, instance, bytes: None });
-        self.instances = kept.filter(|kept| kept.instance.configured.sockets().any()).collect();
+    pub(super) fn keep(&mut self, instances: Instances, environment: Environment) {
+        let remote = instances.into_iter().filter(|instance| instance.configured.sockets().any());
+        self.instances = remote.map(|instance| Kept { instance, bytes: None }).collect();
         self.environment = (!self.instances.is_empty()).then(|| environment.without_credentials());
     }
 
     /// Takes in what an instance has to give back; `false` where there is no such instance, or it has said so before.
     pub(super) fn take(&mut self, index: usize, bytes: SecretValue) -> bool {
-        let kept = self.instances.iter_mut().find(|kept| kept.index == index && kept.bytes.is_none());
+        let kept = self.instances.iter_mut().find(|kept| kept.instance.index == index && kept.bytes.is_none());
         kept.map(|kept| kept.bytes = Some(bytes)).is_some()
     }
 
@@ -85,9 +83,10 @@ fn give_back(instances: Vec<Kept>, environment: Environment) -> Result<()> {
 fn work(instances: Vec<Kept>, environment: Environment, ends: Ends) -> ! {
     let (instances, told): (Vec<_>, Vec<_>) =
         instances.into_iter().filter_map(|kept| Some((kept.instance, kept.bytes?))).unzip();
+    let instances = Instances::from_iter(instances);
     // The socket closes with the process: that is all that it says.
     let Ends { socket, log, parent } = ends;
-    let code = match cage::enter(parent, &socket, log, cage::sockets(&instances)) {
+    let code = match cage::enter(parent, &socket, log, instances.sockets()) {
         Ok(_) => {
             let runtime = fetch::Runtime::new(&instances);
             let parts = instances.into_iter().zip(told).collect();
@@ -125,10 +124,11 @@ mod tests {
     }
 
     fn kept() -> Undo {
-        let instance = |remote| Instance { name: "x".into(), kind: "x", configured: Box::new(Remote(remote)) };
+        let instance =
+            |(index, remote)| Instance { index, name: "x".into(), kind: "x", configured: Box::new(Remote(remote)) };
         let mut undo = Undo::default();
         let captured = Captured::of(&[("HTTPS_PROXY", "http://proxy:3128")], &[("VAULT_TOKEN", "hunter2")]);
-        undo.keep(vec![instance(false), instance(true), instance(true)], captured.into());
+        undo.keep([false, true, true].into_iter().enumerate().map(instance).collect(), captured.into());
         undo
     }
 

@@ -14,13 +14,13 @@ use crate::cage::{self, Cage, Ends};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{self, Aim, Fetched, Finding, Order, Outcome};
-use crate::plan::{Instance, Plan};
+use crate::plan::{Instances, Plan};
 use crate::sys;
 
 /// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
 ///
 /// The socket closes with the process: for the privileged one, its end means that the exit code is there.
-pub fn run(aim: Aim, plan: &Plan, instances: Vec<Instance>, environment: Environment, ends: Ends) -> ! {
+pub fn run(aim: Aim, plan: &Plan, instances: Instances, environment: Environment, ends: Ends) -> ! {
     let Ends { mut socket, log, parent } = ends;
     let code = match serve(aim, plan, instances, environment, &mut socket, (log, parent)) {
         Ok(()) => 0,
@@ -33,12 +33,12 @@ pub fn run(aim: Aim, plan: &Plan, instances: Vec<Instance>, environment: Environ
 fn serve(
     aim: Aim,
     plan: &Plan,
-    instances: Vec<Instance>,
+    instances: Instances,
     environment: Environment,
     socket: &mut UnixStream,
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
-    let cage = cage::enter(parent, socket, log, cage::sockets(&instances)).map_err(|error| {
+    let cage = cage::enter(parent, socket, log, instances.sockets()).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;

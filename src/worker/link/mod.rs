@@ -21,7 +21,7 @@ use crate::config::Environment;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Result};
 use crate::fetch::Aim;
-use crate::plan::Plan;
+use crate::plan::{Instances, Plan};
 use receive::Received;
 
 /// How long after the deadline, or after its failures, the worker may still take to say that it is over: more than it takes
@@ -34,15 +34,15 @@ pub struct Hired {
     /// Goes first: it ends the worker before the socket does.
     worker: Worker,
     socket: UnixStream,
+    /// The instances, which a survey's policy is made by.
+    surveyed: Instances,
 }
 
 /// Forks a worker, for all that it has to do before it may begin.
 ///
-/// Takes the provider instances out of the plan, and the environment: what they hold of credentials and made-up secrets is
-/// gone from this process as soon as the worker has its copy; `undo` keeps what is needed of them where something must be given
-/// back.
-pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo) -> Result<Hired> {
-    let instances = std::mem::take(&mut plan.instances);
+/// Takes the provider instances and the environment: what they hold of credentials and made-up secrets is gone from this process
+/// as soon as the worker has its copy; `undo` keeps what is needed of them where something must be given back.
+pub fn hire(aim: Aim, plan: &Plan, instances: Instances, environment: Environment, undo: &mut Undo) -> Result<Hired> {
     let processors = Processors::read();
     let (worker, socket) = match cage::fork()? {
         // The worker never returns from here.
@@ -53,15 +53,13 @@ pub fn hire(aim: Aim, plan: &mut Plan, environment: Environment, undo: &mut Undo
         Forked::Privileged(worker, socket) => (worker, socket),
     };
     processors.start_elsewhere(worker.pid());
+    let mut surveyed = Instances::default();
     match aim {
         Aim::Use => undo.keep(instances, environment),
         Aim::Try => drop((instances, environment)),
-        Aim::Survey => {
-            drop(environment);
-            plan.instances = instances;
-        }
+        Aim::Survey => surveyed = instances,
     }
-    Ok(Hired { aim, worker, socket })
+    Ok(Hired { aim, worker, socket, surveyed })
 }
 
 /// Lets a worker fetch every secret; it is reaped before this returns. `meanwhile` is what can be done while it is at it; its
@@ -73,7 +71,7 @@ pub fn fetch(
     undo: &mut Undo,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<Vec<Arrived>> {
-    let received = exchange(hired, plan, watch, undo, meanwhile)?;
+    let (received, _) = exchange(hired, plan, watch, undo, meanwhile)?;
     Ok(received.arrived)
 }
 
@@ -98,26 +96,37 @@ impl Tried {
 }
 
 /// Fetches every secret as [`fetch`] does and gives each back, in the plan's order. No value leaves the worker.
-pub fn attempt(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
-    let received = ask(Aim::Try, plan, environment, watch)?;
+pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
+    let (received, _) = ask(Aim::Try, plan, instances, environment, watch)?;
     let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
     received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
     received.failures.into_iter().for_each(|(secret, error)| tried[secret] = Tried::Failed(error));
     Ok(tried)
 }
 
-/// Asks the stores for the secrets' places, in the plan's order. The plan keeps its instances.
-pub fn survey(plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Vec<u128>> {
-    let received = ask(Aim::Survey, plan, environment, watch)?;
+/// Asks the stores for the secrets' places, in the plan's order. Hands the instances back.
+pub fn survey(
+    plan: &Plan,
+    instances: Instances,
+    environment: Environment,
+    watch: &Watch<'_>,
+) -> Result<(Vec<u128>, Instances)> {
+    let (received, instances) = ask(Aim::Survey, plan, instances, environment, watch)?;
     let mut places = vec![0; plan.secrets.len()];
     received.places.into_iter().for_each(|(secret, place)| places[secret] = place);
-    Ok(places)
+    Ok((places, instances))
 }
 
 /// An exchange of which nothing is delivered, so that nothing is given back later.
-fn ask(aim: Aim, plan: &mut Plan, environment: Environment, watch: &Watch<'_>) -> Result<Received> {
+fn ask(
+    aim: Aim,
+    plan: &Plan,
+    instances: Instances,
+    environment: Environment,
+    watch: &Watch<'_>,
+) -> Result<(Received, Instances)> {
     let mut undo = Undo::default();
-    let hired = hire(aim, plan, environment, &mut undo)?;
+    let hired = hire(aim, plan, instances, environment, &mut undo)?;
     exchange(hired, plan, watch, &mut undo, || Ok(()))
 }
 
@@ -127,8 +136,8 @@ fn exchange(
     watch: &Watch<'_>,
     undo: &mut Undo,
     meanwhile: impl FnOnce() -> Result<()>,
-) -> Result<Received> {
-    let Hired { aim, mut worker, socket } = hired;
+) -> Result<(Received, Instances)> {
+    let Hired { aim, mut worker, socket, surveyed } = hired;
     begin(&socket, &mut worker)?;
     meanwhile()?;
     let backstop = plan.deadline.at() + LAST_WORDS;
@@ -138,7 +147,7 @@ fn exchange(
         // Where each secret is tried for itself, so is its failure told. The worker is gone, or ends here.
         let failures = std::mem::take(&mut received.failures);
         if aim == Aim::Try {
-            return Ok(Received { failures, ..received });
+            return Ok((Received { failures, ..received }, surveyed));
         }
         return Err(sum(failures.into_iter().map(|(_, error)| error).collect(), plan.secrets.len()));
     }
@@ -147,7 +156,7 @@ fn exchange(
     worker.finish()?;
     undo.settle();
     cage::report(received.cage, plan.isolation.strict)?;
-    Ok(received)
+    Ok((received, surveyed))
 }
 
 /// Sends the byte that the worker waits for.
