@@ -67,7 +67,7 @@ pub fn check(
     let providers = instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
     // Whatever else would end the start: what is wrong with the references is worth knowing at once.
     let (online, failure) = match online {
-        true => match run::ask(&plan, instances, environment, worker::attempt) {
+        true => match run::ask(|watch| worker::attempt(&plan, instances, environment, watch)) {
             Ok(tried) => {
                 let failures: Vec<Error> = tried.iter().filter_map(Tried::failure).cloned().collect();
                 let failure = (!failures.is_empty()).then(|| worker::sum(failures, plan.secrets.len()));

@@ -24,18 +24,17 @@ pub fn policy(
         run::begin()?;
     }
     let (plan, instances) = run::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
-    let (plan, instances) = only(choose(&instances, provider)?, plan, instances);
-    let nothing_known = vec![0; plan.secrets.len()];
-    // Before the store is asked, so that what has no policies is not logged in to.
-    let offline = of(&plan, &instances, &nothing_known).ok_or_else(|| without_policies(&instances))?;
+    let chosen = choose(&instances, provider)?;
+    // Before the store is asked, so that handfast does not log in to a store that has no policies.
+    let offline = of(chosen, &plan, &instances, &vec![0; plan.secrets.len()])?;
     if !online {
         return Ok(offline);
     }
-    let (places, instances) = run::ask(&plan, instances, environment, worker::survey)?;
-    of(&plan, &instances, &places).ok_or_else(|| without_policies(&instances))
+    let (places, instances) = run::ask(|watch| worker::survey(&plan, chosen, instances, environment, watch))?;
+    of(chosen, &plan, &instances, &places)
 }
 
-/// The instance that is meant, as an index into the plan's.
+/// The number of the instance that is meant.
 fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
     let names = || instances.iter().map(|instance| instance.name.as_str());
     let in_use = || names().collect::<Vec<_>>().join(", ");
@@ -56,21 +55,15 @@ fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
     }
 }
 
-fn only(chosen: usize, mut plan: Plan, instances: Instances) -> (Plan, Instances) {
-    plan.secrets.retain(|secret| secret.instance == chosen);
-    (plan, instances.only(chosen))
-}
-
-/// The policy of the only instance that is left, with what its store says of each secret's place.
-fn of(plan: &Plan, instances: &Instances, places: &[u128]) -> Option<String> {
-    let locators = plan.secrets.iter().map(|secret| &secret.reference.locator);
-    let wanted: Vec<_> = locators.zip(places.iter().copied()).collect();
-    instances.first()?.configured.policy(&wanted)
-}
-
-fn without_policies(instances: &Instances) -> Error {
-    let kind = instances.first().map_or("", |instance| instance.kind);
-    refused(&format!("`{kind}` has no policies"), "what it may read is not granted by a store")
+/// The policy of an instance, with what its store says of each secret's place.
+fn of(chosen: usize, plan: &Plan, instances: &Instances, places: &[u128]) -> Result<String> {
+    let secrets = plan.secrets.iter().zip(places).filter(|(secret, _)| secret.instance == chosen);
+    let locators: Vec<_> = secrets.map(|(secret, place)| (&secret.reference.locator, *place)).collect();
+    let instance = instances.iter().find(|instance| instance.index == chosen);
+    instance.and_then(|instance| instance.configured.policy(&locators)).ok_or_else(|| {
+        let kind = instance.map_or("", |instance| instance.kind);
+        refused(&format!("`{kind}` has no policies"), "what it may read is not granted by a store")
+    })
 }
 
 fn refused(message: &str, hint: &str) -> Error {

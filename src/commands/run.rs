@@ -96,15 +96,10 @@ impl Start {
 }
 
 /// The part of a start that needs the stores, for commands that deliver nothing.
-pub fn ask<T>(
-    plan: &Plan,
-    instances: Instances,
-    environment: Environment,
-    ask: impl FnOnce(&Plan, Instances, Environment, &Watch<'_>) -> Result<T>,
-) -> Result<T> {
+pub fn ask<T>(ask: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
     lockdown::close_inherited(&[])?;
     let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
-    ask(plan, instances, environment, &Watch::new(&signals))
+    ask(&Watch::new(&signals))
 }
 
 /// What comes before the configuration is read by a process that will fork a worker.

@@ -45,8 +45,15 @@ pub enum Aim {
     Use,
     /// Each is fetched and given back, to say whether it can be had. None cuts the others short.
     Try,
-    /// None is fetched: the stores are asked for their places.
-    Survey,
+    /// None is fetched: the store of this instance is asked for the places of its secrets.
+    Survey(usize),
+}
+
+impl Aim {
+    /// Whether a secret is asked for.
+    pub fn asks(self, secret: &Secret) -> bool {
+        !matches!(self, Aim::Survey(instance) if instance != secret.instance)
+    }
 }
 
 /// What was found of one secret.
@@ -126,7 +133,7 @@ impl Runtime {
 
 async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
     let mut jobs: BTreeMap<(usize, &Locator), Vec<usize>> = BTreeMap::new();
-    for (index, secret) in order.secrets.iter().enumerate() {
+    for (index, secret) in order.secrets.iter().enumerate().filter(|(_, secret)| order.aim.asks(secret)) {
         jobs.entry((secret.instance, &secret.reference.locator)).or_default().push(index);
     }
     let is_list = |secrets: &[usize]| secrets.iter().any(|secret| order.secrets[*secret].is_list);
@@ -157,7 +164,7 @@ async fn fetch(order: Order<'_>, environment: Environment) -> Fetched {
                     running.spawn_local(async move {
                         let answer = match order.aim {
                             Aim::Use | Aim::Try => store.answer(&locator, is_list).await,
-                            Aim::Survey => store.place(&locator).await,
+                            Aim::Survey(_) => store.place(&locator).await,
                         };
                         (secrets, answer)
                     });

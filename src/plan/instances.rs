@@ -30,7 +30,7 @@ impl Instances {
         })
     }
 
-    /// This instance alone, under the number that it has.
+    /// The instance of this number alone. It keeps its number.
     pub fn only(self, index: usize) -> Self {
         self.into_iter().filter(|instance| instance.index == index).collect()
     }

@@ -57,7 +57,7 @@ pub fn hire(aim: Aim, plan: &Plan, instances: Instances, environment: Environmen
     match aim {
         Aim::Use => undo.keep(instances, environment),
         Aim::Try => drop((instances, environment)),
-        Aim::Survey => surveyed = instances,
+        Aim::Survey(_) => surveyed = instances,
     }
     Ok(Hired { aim, worker, socket, surveyed })
 }
@@ -104,14 +104,15 @@ pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watc
     Ok(tried)
 }
 
-/// Asks the stores for the secrets' places, in the plan's order. Hands the instances back.
+/// Asks the store of one instance for the places of its secrets, in the plan's order; 0 for the others. Hands this instance back.
 pub fn survey(
     plan: &Plan,
+    instance: usize,
     instances: Instances,
     environment: Environment,
     watch: &Watch<'_>,
 ) -> Result<(Vec<u128>, Instances)> {
-    let (received, instances) = ask(Aim::Survey, plan, instances, environment, watch)?;
+    let (received, instances) = ask(Aim::Survey(instance), plan, instances.only(instance), environment, watch)?;
     let mut places = vec![0; plan.secrets.len()];
     received.places.into_iter().for_each(|(secret, place)| places[secret] = place);
     Ok((places, instances))
@@ -149,7 +150,8 @@ fn exchange(
         if aim == Aim::Try {
             return Ok((Received { failures, ..received }, surveyed));
         }
-        return Err(sum(failures.into_iter().map(|(_, error)| error).collect(), plan.secrets.len()));
+        let asked = plan.secrets.iter().filter(|secret| aim.asks(secret)).count();
+        return Err(sum(failures.into_iter().map(|(_, error)| error).collect(), asked));
     }
     receive::end(&socket, &mut watch.with_worker(&mut worker, backstop))
         .map_err(|error| last_words(error, worker.end()))?;

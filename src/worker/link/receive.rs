@@ -73,8 +73,8 @@ pub fn generation(
         let header = Header::decode(header).ok_or_else(|| lie("a frame that does not exist"))?;
         let about_none = matches!(header.kind, Kind::Ready | Kind::Commit);
         let answers_another_question = match header.kind {
-            Kind::Place => aim != Aim::Survey,
-            Kind::Value | Kind::Fields | Kind::Missing => aim == Aim::Survey,
+            Kind::Place => !matches!(aim, Aim::Survey(_)),
+            Kind::Value | Kind::Fields | Kind::Missing => matches!(aim, Aim::Survey(_)),
             Kind::GiveBack => aim != Aim::Use,
             Kind::Ready | Kind::Failed | Kind::Commit => false,
         };
@@ -281,7 +281,9 @@ impl Receiver<'_> {
     }
 
     fn commit(self) -> Result<Received> {
-        let complete = self.answered.len() == self.plan.secrets.len() && self.awaited.values().all(|left| *left == 0);
+        let mut secrets = self.plan.secrets.iter().enumerate();
+        let complete = secrets.all(|(index, secret)| !self.aim.asks(secret) || self.answered.contains(&index))
+            && self.awaited.values().all(|left| *left == 0);
         if !complete {
             return Err(lie("a commit before every answer"));
         }

@@ -169,7 +169,7 @@ fn what_is_only_tried_comes_by_name_and_each_failure_stays_its_own() {
 fn of_a_survey_nothing_but_numbers_is_taken() {
     let place = |secret, number: u128| frame(Kind::Place, secret, &number.to_be_bytes());
     let frames = [ready(), place(EVERY, 0x0102), place(NEEDED, 0), place(OPTIONAL, u128::MAX), commit()];
-    let received = receive_for(Aim::Survey, &frames.concat()).unwrap();
+    let received = receive_for(Aim::Survey(0), &frames.concat()).unwrap();
     assert_eq!(received.places, [(EVERY, 0x0102), (NEEDED, 0), (OPTIONAL, u128::MAX)]);
     let out_of_order = "the worker sent a frame out of order";
     for (frames, expected) in [
@@ -182,8 +182,10 @@ fn of_a_survey_nothing_but_numbers_is_taken() {
         (vec![place(NEEDED, 0), commit()], "the worker sent a commit before every answer"),
     ] {
         let frames = [vec![ready()], frames].concat();
-        assert_eq!(refused_for(Aim::Survey, &frames), (70, expected.into()), "{frames:?}");
+        assert_eq!(refused_for(Aim::Survey(0), &frames), (70, expected.into()), "{frames:?}");
     }
+    let of_another_instance = receive_for(Aim::Survey(1), &[ready(), commit()].concat()).unwrap();
+    assert_eq!(of_another_instance.places, []);
 }
 
 #[test]
