@@ -150,7 +150,7 @@ fn problems(path: &std::path::Path, token: &str) -> Problems {
     let purpose = Purpose::Run { command: vec![OsString::from("true")] };
     let plan = make::make(config, &environment, purpose, Instant::now(), &mut problems);
     assert_eq!(plan.is_none(), !problems.is_empty(), "a plan, or problems");
-    if let Some(plan) = plan {
+    if let Some((plan, _)) = plan {
         assert!(plan.warnings().iter().all(|warning| !warning.contains(token)));
     }
     problems

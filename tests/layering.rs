@@ -43,13 +43,7 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
             ("config", "the environment, which goes to the child and is given up"),
         ],
     ),
-    (
-        "cage",
-        &[
-            ("plan", "the instances, whose sockets the filter lets through"),
-            ("lockdown", "closes every descriptor that a caged process must not have"),
-        ],
-    ),
+    ("cage", &[("lockdown", "closes every descriptor that a caged process must not have")]),
     ("deliver", &[("plan", "where the secrets go")]),
     ("lockdown", &[("plan", "`Isolation`: what the app shall be")]),
     ("launch", &[("plan", "`Isolation`: whose rights to look at"), ("lockdown", "`Locked`, which it spends")]),

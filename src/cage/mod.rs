@@ -25,7 +25,6 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::error::{Class, Error, Phase, Result, reason};
-use crate::plan::Instance;
 use crate::sys::{self, capabilities};
 use crate::{lockdown, report};
 #[cfg(test)]
@@ -81,14 +80,6 @@ impl Cage {
         let landlock = landlock.map(|(_, part, kernel)| (*part, Some(*kernel)));
         landlock.chain((!self.seccomp).then_some(("seccomp", None))).collect()
     }
-}
-
-/// The sockets that a worker with these instances needs.
-pub fn sockets(instances: &[Instance]) -> Sockets {
-    instances.iter().map(|instance| instance.configured.sockets()).fold(Sockets::default(), |all, some| Sockets {
-        internet: all.internet || some.internet,
-        unix: all.unix || some.unix,
-    })
 }
 
 /// Enters the cage and says which of its best-effort parts stand. What must succeed and does not is an error. Only the socket stays

@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
-use crate::plan::{Instance, Plan, Purpose, Secret, Target};
+use crate::plan::{Instances, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
 use crate::worker::{self, Tried, Watch};
 use crate::{cage, lockdown};
@@ -48,7 +48,7 @@ pub fn check(
     if online {
         start::begin()?;
     }
-    let mut plan = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
@@ -64,7 +64,6 @@ pub fn check(
         .chain(plan.warnings())
         .chain(inspection.warnings.iter().cloned())
         .collect();
-    let instances = std::mem::take(&mut plan.instances);
     let providers = instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
     // Whatever else would end the start: what is wrong with the references is worth knowing at once.
     let (online, failure) = match online {
@@ -85,7 +84,7 @@ pub fn check(
 }
 
 /// Asks the stores as a start would.
-fn attempt(plan: &Plan, instances: Vec<Instance>, environment: Environment) -> Result<Vec<Tried>> {
+fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Result<Vec<Tried>> {
     lockdown::close_inherited(&[])?;
     let signals = start::signals()?;
     worker::attempt(plan, instances, environment, &Watch::new(&signals))

@@ -14,8 +14,7 @@ use crate::{deliver, lockdown};
 /// Returns when the files are there.
 pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
     start::begin()?;
-    let mut plan = start::make_plan(options, &mut environment, Purpose::Init, started)?;
-    let instances = std::mem::take(&mut plan.instances);
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Init, started)?;
     start::refuse(&plan)?;
     start::warn(&environment, &plan);
     lockdown::close_inherited(&[])?;

@@ -10,7 +10,7 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Error, Result};
 use crate::lockdown;
-use crate::plan::{Plan, Purpose};
+use crate::plan::{Instances, Plan, Purpose};
 use crate::worker::{self, Watch};
 
 /// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
@@ -24,25 +24,24 @@ pub fn policy(
     if online {
         start::begin()?;
     }
-    let mut plan = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
-    keep_only(choose(&plan, provider)?, &mut plan);
-    // Before the store is asked, so that what has no policies is not logged in to.
-    let offline = of(&plan).ok_or_else(|| without_policies(&plan))?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let chosen = choose(&instances, provider)?;
+    // Before the store is asked, so that handfast does not log in to a store that has no policies.
+    let offline = of(chosen, &plan, &instances)?;
     if !online {
         return Ok(offline);
     }
     lockdown::close_inherited(&[])?;
-    let instances = std::mem::take(&mut plan.instances);
     let signals = start::signals()?;
-    let told = worker::policy(0, &plan, instances, environment, &Watch::new(&signals))?;
+    let told = worker::policy(chosen, &plan, instances, environment, &Watch::new(&signals))?;
     Ok(told.unwrap_or(offline))
 }
 
-/// The instance that is meant, as an index into the plan's.
-fn choose(plan: &Plan, provider: Option<&str>) -> Result<usize> {
-    let names = || plan.instances.iter().map(|instance| instance.name.as_str());
+/// The number of the instance that is meant.
+fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
+    let names = || instances.iter().map(|instance| instance.name.as_str());
     let in_use = || names().collect::<Vec<_>>().join(", ");
-    match (provider, plan.instances.len()) {
+    match (provider, instances.len()) {
         (_, 0) => Err(refused("no secret comes from a provider", "a policy grants what the references need")),
         (None, 1) => Ok(0),
         (None, several) => {
@@ -59,21 +58,14 @@ fn choose(plan: &Plan, provider: Option<&str>) -> Result<usize> {
     }
 }
 
-fn keep_only(chosen: usize, plan: &mut Plan) {
-    plan.instances = vec![plan.instances.swap_remove(chosen)];
-    plan.secrets.retain(|secret| secret.instance == chosen);
-    plan.secrets.iter_mut().for_each(|secret| secret.instance = 0);
-}
-
-/// The policy of the only instance that is left, from the configuration alone.
-fn of(plan: &Plan) -> Option<String> {
-    let locators: Vec<_> = plan.secrets.iter().map(|secret| &secret.reference.locator).collect();
-    plan.instances.first()?.configured.policy(&locators)
-}
-
-fn without_policies(plan: &Plan) -> Error {
-    let kind = plan.instances.first().map_or("", |instance| instance.kind);
-    refused(&format!("`{kind}` has no policies"), "what it may read is not granted by a store")
+/// The policy of an instance, from the configuration alone.
+fn of(chosen: usize, plan: &Plan, instances: &Instances) -> Result<String> {
+    let secrets = plan.secrets.iter().filter(|secret| secret.instance == chosen);
+    let locators: Vec<_> = secrets.map(|secret| &secret.reference.locator).collect();
+    let instance = &instances[chosen];
+    instance.configured.policy(&locators).ok_or_else(|| {
+        refused(&format!("`{}` has no policies", instance.kind), "what it may read is not granted by a store")
+    })
 }
 
 fn refused(message: &str, hint: &str) -> Error {

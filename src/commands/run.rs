@@ -21,8 +21,7 @@ pub fn run(
     started: Instant,
 ) -> Result<Infallible> {
     let core_limit = start::begin()?;
-    let mut plan = start::make_plan(options, &mut environment, Purpose::Run { command }, started)?;
-    let instances = std::mem::take(&mut plan.instances);
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     start::refuse(&plan)?;
     start::warn(&environment, &plan);
     lockdown::close_inherited(&[])?;

@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, umask};
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Class, Error, Phase, Result, reason};
-use crate::plan::{Plan, Purpose};
+use crate::plan::{Instances, Plan, Purpose};
 use crate::sys::signals;
 use crate::{lockdown, plan};
 
@@ -37,7 +37,12 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
 }
 
 /// The plan of a start; every problem of the configuration at once.
-pub fn make_plan(options: &Options, environment: &mut Environment, purpose: Purpose, started: Instant) -> Result<Plan> {
+pub fn make_plan(
+    options: &Options,
+    environment: &mut Environment,
+    purpose: Purpose,
+    started: Instant,
+) -> Result<(Plan, Instances)> {
     let mut problems = Problems::default();
     let config = config::read(options, environment, &ENDING, started, &mut problems)?;
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))

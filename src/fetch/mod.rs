@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
-use crate::plan::{Instance, Plan, Secret};
+use crate::plan::{Instance, Instances, Plan, Secret};
 use retry::Cutoff;
 use round::Round;
 use store::Store;
@@ -73,9 +73,9 @@ pub struct Runtime(tokio::runtime::Runtime);
 
 impl Runtime {
     /// A runtime on which these instances can be asked.
-    pub fn new(instances: &[Instance]) -> std::io::Result<Self> {
+    pub fn new(instances: &Instances) -> std::io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        if instances.iter().any(|instance| instance.configured.sockets().any()) {
+        if instances.sockets().any() {
             runtime.enable_io();
         }
         runtime.enable_time().build().map(Self)
@@ -105,7 +105,7 @@ struct Job<'p> {
 
 impl<'p> Fetch<'p> {
     /// Makes the clients. No store is asked for anything.
-    pub fn connect(plan: &'p Plan, instances: Vec<Instance>, environment: Environment) -> Self {
+    pub fn connect(plan: &'p Plan, instances: Instances, environment: Environment) -> Self {
         let jobs = jobs(plan);
         let context = context::context(environment);
         let connect = |(index, instance): (usize, Instance)| {

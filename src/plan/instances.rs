@@ -1,242 +1,53 @@
-//! The provider instances: one for each `[providers.NAME]`, and the built-in ones that need no table.
+//! The provider instances that the secrets come from: what goes into the worker.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::ops::Deref;
 
-use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys};
+use handfast_core::{Configured, Sockets};
 
-use super::Instance;
-use crate::config::{Environment, Named, PROVIDER_KEYS};
-use crate::registry::{self, Absence};
-
-/// Every instance, used or not.
-pub struct Instances<'a> {
-    entries: Vec<Entry>,
-    /// `[fetch]`.
-    fetch: &'a Table,
-    environment: &'a Environment,
+/// A provider instance in use.
+pub struct Instance {
+    /// Its name: the first part of a reference.
+    pub name: String,
+    /// The kind of provider.
+    pub kind: &'static str,
+    /// Its settings; the worker connects it.
+    pub configured: Box<dyn Configured>,
 }
 
-/// What an instance says of a reference to it.
-pub struct Resolved {
-    /// The instance, as an index into the plan's.
-    pub instance: usize,
-    /// Whether the reference names several secrets.
-    pub is_list: bool,
-}
+/// The instances in use: each stands under its number, [`Secret::instance`](super::Secret::instance).
+#[derive(Default)]
+pub struct Instances(Vec<Instance>);
 
-struct Entry {
-    name: String,
-    /// `None` where its table is wrong: a reference to it is then no further problem.
-    configured: Option<(&'static Definition, Box<dyn Configured>)>,
-    /// Its index in the plan, once a secret uses it.
-    used: Option<usize>,
-    /// Its type is in the contract and not here.
-    absent: Option<Absence>,
-}
-
-impl<'a> Instances<'a> {
-    /// Reads the settings of every instance.
-    pub fn configure(
-        providers: Vec<Named>,
-        fetch: &'a Table,
-        environment: &'a Environment,
-        problems: &mut Problems,
-    ) -> Self {
-        let mut instances = Self { entries: Vec::new(), fetch, environment };
-        instances.entries = providers.into_iter().map(|named| instances.entry(named, problems)).collect();
-        instances
-    }
-
-    /// The index in the plan of the instance that a reference names, after its provider has checked the rest of it.
-    pub fn resolve(&mut self, reference: &mut SecretRef, place: &Place, problems: &mut Problems) -> Option<Resolved> {
-        let at = self.find(reference, place, problems)?;
-        let quoted = excerpt(&reference.to_string());
-        let used = self.entries.iter().filter(|entry| entry.used.is_some()).count();
-        let entry = &mut self.entries[at];
-        let (definition, configured) = entry.configured.as_ref()?;
-        if entry.used.is_none() {
-            for (message, hint) in configured.missing() {
-                problems.add_with_hint(place, format!("`{quoted}`: {message}"), hint);
-            }
-            let other = configured.identity_of().filter(|other| registry::find(other).is_none());
-            if let Some((other, absence)) = other.and_then(|other| Some((other, registry::absence(other)?))) {
-                let what = format!("`{quoted}`: its login needs the provider `{other}`, which");
-                problems.push(absence.problem(place, &what));
-            }
-        }
-        for (key, _) in &reference.locator.parameters {
-            if !definition.parameters.contains(&key.as_str()) {
-                let known = definition.parameters.iter().copied().chain(["decode"]);
-                let hint = match handfast_core::nearest(key, known.clone()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", ")),
-                };
-                problems.add_with_hint(
-                    place,
-                    format!(
-                        "`{quoted}` has `{}` in its query, which `{}` does not take",
-                        excerpt(key),
-                        definition.name
-                    ),
-                    hint,
-                );
-            }
-        }
-        if let Err((message, hint)) = configured.check(&reference.locator) {
-            problems.add_with_hint(place, format!("`{quoted}`: {message}"), hint);
-        }
-        if reference.locator.params.is_some() && !definition.writes {
-            match place {
-                Place::File { .. } => {
-                    problems.add(place, format!("`{quoted}`: `{}` takes no `params`", definition.name));
-                }
-                // Another reference than the one that they were written for: `-s NAME=mock:x` tries any configuration.
-                Place::CommandLine | Place::Environment => reference.locator.params = None,
-            }
-        }
-        let is_list = configured.is_list(&reference.locator);
-        if is_list && reference.selection == Selection::Every {
-            let hint = "take `#*` out to get each secret as a file, or name one secret to get each of its fields";
-            problems.add_with_hint(place, format!("`{quoted}` is every field of every secret of a list"), hint);
-        }
-        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list })
-    }
-
-    /// Those that a secret uses, in order of their index.
-    pub fn in_use(self) -> Vec<Instance> {
-        let mut used: Vec<_> = self.entries.into_iter().filter(|entry| entry.used.is_some()).collect();
-        used.sort_by_key(|entry| entry.used);
-        used.into_iter()
-            .filter_map(|entry| {
-                let (definition, configured) = entry.configured?;
-                Some(Instance { name: entry.name, kind: definition.name, configured })
-            })
-            .collect()
-    }
-
-    fn find(&mut self, reference: &SecretRef, place: &Place, problems: &mut Problems) -> Option<usize> {
-        let name = &reference.provider;
-        let (quoted, quoted_name) = (excerpt(&reference.to_string()), excerpt(name));
-        if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
-            if let Some(absence) = self.entries[at].absent {
-                // What to do about it stands with its table.
-                let absence = Absence { hint: None, ..absence };
-                problems.push(absence.problem(place, &format!("`{quoted}`: the provider `{quoted_name}`")));
-            }
-            return Some(at);
-        }
-        if registry::find(name).is_some() {
-            let named = Named { name: name.clone(), place: place.clone(), table: Table::default() };
-            let entry = self.entry(named, problems);
-            self.entries.push(entry);
-            return Some(self.entries.len() - 1);
-        }
-        if let Some(absence) = registry::absence(name) {
-            problems.push(absence.problem(place, &format!("`{quoted}`: the provider `{quoted_name}`")));
-            return None;
-        }
-        problems.add_lazily(place, || {
-            let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
-            let known: BTreeSet<&str> = built_in.chain(self.entries.iter().map(|entry| entry.name.as_str())).collect();
-            let hint = match handfast_core::nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the providers here are: {}", excerpt(&Vec::from_iter(known).join(", "))),
-            };
-            (format!("`{quoted}`: unknown provider `{quoted_name}`"), Some(hint))
-        });
-        None
-    }
-
-    fn entry(&self, named: Named, problems: &mut Problems) -> Entry {
-        let Named { name, place, mut table } = named;
-        let broken = |name, absent| Entry { name, configured: None, used: None, absent };
-        // A longer one would be in each line about it.
-        if !(1..=128).contains(&name.len())
-            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        {
-            problems.add_with_hint(
-                &place,
-                format!("`{}` cannot be a provider's name", excerpt(&name)),
-                "letters, digits, `-` and `_`, 1 to 128",
-            );
-            return broken(name, None);
-        }
-        let kind = table.string("type").unwrap_or(&name).to_owned();
-        let type_place = table.place("type").unwrap_or(&place).clone();
-        let Some(definition) = registry::find(&kind) else {
-            let absent = registry::absence(&kind);
-            if let Some(absence) = absent {
-                problems.push(absence.problem(&type_place, &format!("the provider `{kind}`")));
-            } else {
-                let known = || registry::DEFINITIONS.iter().map(|definition| definition.name);
-                let hint = match handfast_core::nearest(&kind, known()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
-                };
-                problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
-            }
-            return broken(name, absent);
-        };
-        keys::check(&table, &format!("providers.{}", excerpt(&name)), &[PROVIDER_KEYS, definition.keys], problems);
-        check_ca_file(&table, problems);
-        table.remove("type");
-        let settings = Settings { instance: name.clone(), table, fetch: self.fetch, environment: self.environment };
-        let configured = (definition.configure)(settings, problems);
-        Entry { name, configured: Some((definition, configured)), used: None, absent: None }
+impl Instances {
+    /// The sockets that a worker with these instances needs.
+    pub fn sockets(&self) -> Sockets {
+        self.iter().map(|instance| instance.configured.sockets()).fold(Sockets::default(), |all, some| Sockets {
+            internet: all.internet || some.internet,
+            unix: all.unix || some.unix,
+        })
     }
 }
 
-/// Whether `ca_file` can be opened. Never waits: a named pipe could have no writer.
-pub fn check_ca_file(table: &Table, problems: &mut Problems) {
-    let Some((path, place)) = table.string("ca_file").zip(table.place("ca_file")) else { return };
-    if let Err(error) = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
-        problems.add(place, format!("cannot read `ca_file`, `{}`: {}", excerpt(path), crate::error::reason(error)));
+impl Deref for Instances {
+    type Target = [Instance];
+
+    fn deref(&self) -> &[Instance] {
+        &self.0
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::rc::Rc;
-
-    use handfast_core::{Context, Locator, Provider, ProviderError};
-
-    use super::*;
-    use crate::sys::environment::Captured;
-
-    /// Logs in as the identity of a provider that no handfast has.
-    struct Fake;
-
-    impl Configured for Fake {
-        fn check(&self, _: &Locator) -> Result<(), (String, String)> {
-            Ok(())
-        }
-
-        fn identity_of(&self) -> Option<&'static str> {
-            Some("exec")
-        }
-
-        fn connect(self: Box<Self>, _: Context) -> Result<Rc<dyn Provider>, ProviderError> {
-            Err(ProviderError::new(handfast_core::ErrorKind::Os, "never asked"))
-        }
+impl FromIterator<Instance> for Instances {
+    fn from_iter<I: IntoIterator<Item = Instance>>(instances: I) -> Self {
+        Self(instances.into_iter().collect())
     }
+}
 
-    #[test]
-    fn a_login_that_needs_a_provider_which_is_not_here_is_refused_once() {
-        let definition = registry::find("mock").expect("it is always here");
-        let (fetch, environment) = (Table::default(), Environment::from(Captured::default()));
-        let configured: Option<(_, Box<dyn Configured>)> = Some((definition, Box::new(Fake)));
-        let entry = Entry { name: "store".into(), configured, used: None, absent: None };
-        let mut instances = Instances { entries: vec![entry], fetch: &fetch, environment: &environment };
-        let mut problems = Problems::default();
-        for text in ["store:a", "store:b"] {
-            let mut reference = SecretRef::parse(text).expect("it is one");
-            assert!(instances.resolve(&mut reference, &Place::CommandLine, &mut problems).is_some());
-        }
-        let told = problems.into_sorted();
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert_eq!(told[0].message, "`store:a`: its login needs the provider `exec`, which is not in this version");
+impl IntoIterator for Instances {
+    type Item = Instance;
+    type IntoIter = std::vec::IntoIter<Instance>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }

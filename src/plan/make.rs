@@ -7,19 +7,19 @@ use std::time::Instant;
 
 use handfast_core::{Place, Problems, Table, excerpt};
 
+use super::catalog::{Catalog, check_ca_file};
 use super::environment::set;
-use super::instances::{Instances, check_ca_file};
-use super::{Deadline, Files, Plan, Purpose, Swap, isolation, secrets};
+use super::{Deadline, Files, Instances, Plan, Purpose, Swap, isolation, secrets};
 use crate::config::{Config, DEADLINE, Environment};
 
-/// Makes the plan; `None` where there are problems, its own or those that were there before.
+/// Makes the plan, and the provider instances that it needs; `None` where there are problems, its own or those that were there before.
 pub fn make(
     config: Config,
     environment: &Environment,
     purpose: Purpose,
     started: Instant,
     problems: &mut Problems,
-) -> Option<Plan> {
+) -> Option<(Plan, Instances)> {
     // First: of a configuration that is refused nothing else is told, and nothing that it names is opened.
     let isolation = match isolation::isolation(&config, problems) {
         Ok(isolation) => isolation,
@@ -29,14 +29,14 @@ pub fn make(
         }
     };
     let files = files(&config, &purpose, problems);
-    let mut instances = Instances::configure(config.providers, &config.fetch, environment, problems);
+    let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let settings = secrets::Settings {
         files: files.is_some(),
         only_files: matches!(purpose, Purpose::Init),
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
-    let secrets = secrets::secrets(config.secrets, settings, &mut instances, problems);
+    let secrets = secrets::secrets(config.secrets, settings, &mut catalog, problems);
     let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
     if limit.is_zero() {
         problems.add(
@@ -58,18 +58,28 @@ pub fn make(
     for name in app.taken.iter().filter(|_| matches!(purpose, Purpose::Run { .. })) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
-    Some(Plan {
+    let instances = catalog.in_use();
+    let plan = Plan {
         purpose,
         isolation,
         secrets,
         files,
         swap: if config.files.string("swap") == Some("refuse") { Swap::Refuse } else { Swap::Warn },
-        instances: instances.in_use(),
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
         deadline: Deadline { started, limit },
         environment: entries,
+        provider_warnings: provider_warnings(&instances),
         executable,
-    })
+    };
+    Some((plan, instances))
+}
+
+/// Each once, in order.
+fn provider_warnings(instances: &Instances) -> Vec<String> {
+    let mut warnings: Vec<String> = instances.iter().filter_map(|instance| instance.configured.warning()).collect();
+    warnings.sort();
+    warnings.dedup();
+    warnings
 }
 
 fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {

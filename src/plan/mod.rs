@@ -1,6 +1,7 @@
 //! What will be done: a plan cannot hold an invalid state, and making it changes nothing.
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod environment;
 mod instances;
 mod isolation;
@@ -13,10 +14,11 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Configured, SecretRef, Selection};
+use handfast_core::{SecretRef, Selection};
 
 use crate::config::Suspect;
 use crate::error::{Class, Error, Phase};
+pub use instances::{Instance, Instances};
 
 /// The app's variable that names its descriptors: `api-key:4,db-password:3`.
 pub const DESCRIPTORS_VARIABLE: &str = "HANDFAST_FDS";
@@ -36,14 +38,14 @@ pub struct Plan {
     pub files: Option<Files>,
     /// What a target that can be swapped out means.
     pub swap: Swap,
-    /// The provider instances that are in use.
-    pub instances: Vec<Instance>,
     /// How many requests may be in flight, per provider instance.
     pub concurrency: usize,
     /// When the whole start must be done.
     pub deadline: Deadline,
     /// The entries of the app's environment, without what depends on the secrets.
     pub environment: Vec<OsString>,
+    /// What the provider instances say at each start.
+    pub provider_warnings: Vec<String>,
     /// Who else may change the program that runs, with privileges: best effort, since it runs already.
     pub executable: Option<Suspect>,
 }
@@ -84,7 +86,7 @@ pub struct Secret {
     pub name: String,
     /// What to fetch.
     pub reference: SecretRef,
-    /// The provider instance, as an index into [`Plan::instances`].
+    /// The provider instance: [`Instance::index`].
     pub instance: usize,
     /// Where it goes.
     pub target: Target,
@@ -130,16 +132,6 @@ pub enum Swap {
     Warn,
     /// No start: 73.
     Refuse,
-}
-
-/// A provider instance in use.
-pub struct Instance {
-    /// Its name: the first part of a reference.
-    pub name: String,
-    /// The kind of provider.
-    pub kind: &'static str,
-    /// Its settings; the worker connects it.
-    pub configured: Box<dyn Configured>,
 }
 
 /// When the whole start must be done.
@@ -214,10 +206,7 @@ impl Plan {
 
     /// What every start with this plan says once.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            self.instances.iter().filter_map(|instance| instance.configured.warning()).collect();
-        warnings.sort();
-        warnings.dedup();
+        let mut warnings = self.provider_warnings.clone();
         if let Some(suspect) = self.executable.as_ref().filter(|_| !self.isolation.strict) {
             warnings.push(format!("{}: {}", executable(suspect), suspect.hint()));
         }

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use handfast_core::{Item, Problems, SecretRef, Selection, Table, Value, excerpt};
 use serde_json::Value as Json;
 
-use super::instances::Instances;
+use super::catalog::Catalog;
 use super::targets::{END, FIRST, Given};
 use super::{Secret, valid_name};
 use crate::config::{Declared, Gives};
@@ -30,7 +30,7 @@ pub struct Settings {
 pub fn secrets(
     mut declared: Vec<Declared>,
     settings: Settings,
-    instances: &mut Instances<'_>,
+    catalog: &mut Catalog<'_>,
     problems: &mut Problems,
 ) -> Vec<Secret> {
     declared.sort_by(|a, b| a.name.cmp(&b.name));
@@ -43,7 +43,7 @@ pub fn secrets(
         }
     }
     let mut secrets = Vec::with_capacity(declared.len());
-    let one = |(secret, wanted)| one(secret, wanted, settings, &mut given, instances, problems);
+    let one = |(secret, wanted)| one(secret, wanted, settings, &mut given, catalog, problems);
     secrets.extend(declared.iter().zip(wanted).filter_map(one));
     secrets
 }
@@ -54,13 +54,13 @@ fn one(
     wanted: Wanted,
     settings: Settings,
     given: &mut Given,
-    instances: &mut Instances<'_>,
+    catalog: &mut Catalog<'_>,
     problems: &mut Problems,
 ) -> Option<Secret> {
     check_name(declared, problems);
     let owner = owner(declared, problems);
     let mut reference = reference(declared, problems);
-    let resolved = reference.as_mut().and_then(|(reference, place)| instances.resolve(reference, place, problems));
+    let resolved = reference.as_mut().and_then(|(reference, place)| catalog.resolve(reference, place, problems));
     let is_list = resolved.as_ref().is_some_and(|resolved| resolved.is_list);
     let every = reference.as_ref().is_some_and(|(reference, _)| reference.selection == Selection::Every);
     let several = is_list || every;

@@ -95,10 +95,10 @@ fn plan(directory: Option<&Path>, secrets: Vec<Secret>) -> Plan {
         secrets,
         files: directory.map(|directory| Files { directory: directory.to_owned(), size: 1 << 20 }),
         swap: Swap::Warn,
-        instances: Vec::new(),
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         environment: Vec::new(),
+        provider_warnings: Vec::new(),
         executable: None,
     }
 }

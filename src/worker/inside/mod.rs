@@ -16,13 +16,13 @@ use crate::cage::{self, Ends};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{Fetch, OnFailure, Runtime};
-use crate::plan::{Instance, Plan};
+use crate::plan::{Instances, Plan};
 use crate::sys;
 
 /// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
 ///
 /// The socket closes with the process: for the privileged process, its end means that the exit code is there.
-pub fn run(task: Task, plan: &Plan, instances: Vec<Instance>, environment: Environment, ends: Ends) -> ! {
+pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environment, ends: Ends) -> ! {
     let Ends { mut socket, log, parent } = ends;
     let code = match serve(task, plan, instances, environment, &mut socket, (log, parent)) {
         Ok(()) => 0,
@@ -35,12 +35,12 @@ pub fn run(task: Task, plan: &Plan, instances: Vec<Instance>, environment: Envir
 fn serve(
     task: Task,
     plan: &Plan,
-    instances: Vec<Instance>,
+    instances: Instances,
     environment: Environment,
     socket: &mut UnixStream,
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
-    let sockets = cage::sockets(&instances);
+    let sockets = instances.sockets();
     let cage = cage::enter(parent, socket, log, sockets).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation

@@ -21,7 +21,7 @@ use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Result};
-use crate::plan::{Instance, Plan};
+use crate::plan::{Instances, Plan};
 use receive::{Policy, Received, Socket};
 use watch::WorkerWatch;
 
@@ -46,8 +46,8 @@ pub struct Link {
 impl Link {
     /// Forks a worker, which locks itself up and waits. The instances and the environment go into it: what they hold of credentials
     /// and made-up secrets is gone from this process as soon as the worker has its copy.
-    pub fn start(task: Task, plan: &Plan, instances: Vec<Instance>, environment: Environment) -> Result<Self> {
-        let has_stores = cage::sockets(&instances).any();
+    pub fn start(task: Task, plan: &Plan, instances: Instances, environment: Environment) -> Result<Self> {
+        let has_stores = instances.sockets().any();
         let processors = Processors::read();
         let (worker, socket) = match cage::fork()? {
             // The worker never returns from here.
@@ -173,12 +173,7 @@ impl Tried {
 }
 
 /// Fetches every secret and gives each back, in the plan's order. No value leaves the worker.
-pub fn attempt(
-    plan: &Plan,
-    instances: Vec<Instance>,
-    environment: Environment,
-    watch: &Watch<'_>,
-) -> Result<Vec<Tried>> {
+pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
     link.begin()?;
     let received = link.generation(plan, watch)?;
@@ -194,7 +189,7 @@ pub fn attempt(
 pub fn policy(
     instance: usize,
     plan: &Plan,
-    instances: Vec<Instance>,
+    instances: Instances,
     environment: Environment,
     watch: &Watch<'_>,
 ) -> Result<Option<String>> {

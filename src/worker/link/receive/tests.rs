@@ -52,10 +52,10 @@ fn plan() -> Plan {
         ],
         files: None,
         swap: Swap::Warn,
-        instances: Vec::new(),
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         environment: Vec::new(),
+        provider_warnings: Vec::new(),
         executable: None,
     }
 }
