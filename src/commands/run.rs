@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::cli::Options;
 use crate::config::{self, Environment};
-use crate::deliver::Handover;
+use crate::deliver::{Destination, Published};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::fetch::Aim;
 use crate::plan::{Plan, Purpose};
@@ -33,15 +33,14 @@ pub fn run(
     Undo::guard(|undo| {
         let start = Start::new(plan, environment, undo);
         // While the worker locks itself up. Before any other failure, so that one is told of a missing /proc as what it is.
-        let mut found = lockdown::Found::read()?;
+        let found = lockdown::Found::read()?;
         let start = start?;
         lockdown::refuse_impossible(&start.plan.isolation, &found)?;
         let program = launch::resolve(start.plan.command(), start.plan.path(), &start.plan.isolation)?;
-        let (plan, mut handover) =
-            start.fetch_and_deliver(undo, |plan| lockdown::begin(&plan.isolation, &mut found))?;
-        let prepared =
-            launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
-        handover.keep_turn();
+        let (plan, destination, published) = start.fetch_and_deliver(undo)?;
+        let environment = plan.app_environment(|secret| published.has(secret));
+        let prepared = launch::Prepared::new(&program, plan.command_line(), &environment)?;
+        let handover = destination.hand_over();
         let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
         Err(launch::exec(locked, &prepared, &ENDING))
     })
@@ -51,7 +50,7 @@ pub fn run(
 pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
     begin()?;
     let plan = make_plan(options, &mut environment, Purpose::Init, started)?;
-    Undo::guard(|undo| Start::new(plan, environment, undo)?.fetch_and_deliver(undo, |_| ()).map(drop))
+    Undo::guard(|undo| Start::new(plan, environment, undo)?.fetch_and_deliver(undo).map(drop))
 }
 
 /// The part that `run` and `init` share. From here on the worker locks itself up, while this process checks what it can.
@@ -73,8 +72,8 @@ impl Start {
         Ok(Self { plan, warnings, reserved, worker })
     }
 
-    /// Nothing is delivered before every secret is there. `meanwhile` is for the time in which they are fetched.
-    fn fetch_and_deliver(self, undo: &mut Undo, meanwhile: impl FnOnce(&Plan)) -> Result<(Plan, Handover)> {
+    /// Nothing is delivered before every secret is there.
+    fn fetch_and_deliver(self, undo: &mut Undo) -> Result<(Plan, Destination, Published)> {
         let Self { plan, warnings, reserved, worker } = self;
         for warning in warnings {
             tracing::warn!(target: "handfast", "{warning}");
@@ -84,14 +83,11 @@ impl Start {
         let mut destination = deliver::prepare(&plan, reserved)?;
         let signals = sys::signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))?;
         let watch = Watch::new(&signals);
-        let arrived = worker::fetch(worker, &plan, &watch, undo, || {
-            meanwhile(&plan);
-            deliver::make_ready(&mut destination, &plan)
-        })?;
+        let set = worker::fetch(worker, &plan, &watch, undo, || Ok(()))?;
         watch.signal(Phase::Deliver)?;
-        let handover = deliver::deliver(destination, &plan, arrived, &|| watch.signal(Phase::Deliver))?;
+        let published = destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
         umask(mask);
-        Ok((plan, handover))
+        Ok((plan, destination, published))
     }
 }
 

@@ -21,15 +21,15 @@ pub use possible::{bounding_after, refuse_impossible};
 
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, SETPCAP, Sets, bit, numbers};
+use crate::sys::capabilities::{self, Sets};
 use status::Status;
 
 /// The proof that this process has nothing left but what the plan says. Only [`lock`] makes it; `launch` spends it.
 #[derive(Debug)]
 pub struct Locked(());
 
-/// What this process has, read once: nothing that handfast does until [`lock`] changes any of it but [`begin`], which writes that
-/// down here. What a change has come to is read from the kernel again, at the end of `lock`.
+/// What this process has, read once: nothing that handfast does until [`lock`] changes any of it. What a change has come to is read
+/// from the kernel again, at the end of `lock`.
 #[derive(Clone, Debug)]
 pub struct Found {
     status: Status,
@@ -65,21 +65,6 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     descriptors::close_all_but(keep_open)?;
     verify::verify(isolation, identity::groups(isolation, &found), keep_open, core_limit, bounding, securebits)?;
     Ok(Locked(()))
-}
-
-/// Shrinks the bounding set ahead of [`lock`]: for the time in which the worker fetches. It changes nothing of what this
-/// process may do. What fails here is left to `lock`, which tries again and says so.
-pub fn begin(isolation: &Isolation, found: &mut Found) {
-    let status = &mut found.status;
-    if status.effective & bit(SETPCAP) == 0 {
-        return;
-    }
-    for number in numbers(status.bounding & !isolation.capabilities) {
-        if capabilities::drop_bounding(number).is_err() {
-            return;
-        }
-        status.bounding &= !bit(number);
-    }
 }
 
 /// Makes what is permitted effective: the steps below use it, and the last of them drops it.
