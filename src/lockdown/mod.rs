@@ -1,5 +1,5 @@
-//! The stage `lockdown`: takes everything from this process that the app shall not have, and proves it by reading the state
-//! back. It never sees a secret.
+//! The stage `lockdown`: takes everything from the calling process that the app shall not have, and proves it by reading the state
+//! back. The process is handfast's own or a child just forked. This stage never sees a secret.
 //!
 //! The steps run in the order in which each still has the privilege that it needs. A change that already holds is not
 //! attempted, so a process that was started with little needs little.
@@ -28,8 +28,7 @@ use status::Status;
 #[derive(Debug)]
 pub struct Locked(());
 
-/// What this process has, read once: nothing that handfast does until [`lock`] changes any of it. What a change has come to is read
-/// from the kernel again, at the end of `lock`.
+/// What the calling process has before [`lock`]; a child just forked has the same. The end of `lock` reads the kernel again.
 #[derive(Clone, Debug)]
 pub struct Found {
     status: Status,
@@ -47,7 +46,8 @@ impl Found {
 /// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
 /// reads the state back. After an error this process may only report it and exit.
 ///
-/// Whatever in this process owns one of the descriptors that are closed here must be dropped before.
+/// Whatever in this process owns one of the descriptors that are closed here must be dropped before. A child with such owners on its
+/// stack ends by exec or by [`exit::now`](crate::sys::exit::now).
 pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: Found) -> Result<Locked> {
     let Found { status: found, securebits } = found;
     // The read-back counts them again.
