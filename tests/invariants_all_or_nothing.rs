@@ -59,8 +59,10 @@ fn the_old_set_stays_whole_where_the_new_one_fails() {
 fn a_descriptor_that_cannot_be_made_takes_the_files_with_it() {
     needs_root!();
     let program = needs_program!("strace");
-    // Of the five memfds each in turn, as it is made, which is before the files are, and as it is read back, which is after.
-    for (call, number) in ["memfd_create", "lseek"].into_iter().flat_map(|call| (1..=5).map(move |nth| (call, nth))) {
+    // The memfd that is made before the fetch to see whether it works, then each of the five, as it is made and as it is read back:
+    // both are after the files are written.
+    let calls = (1..=6).map(|nth| ("memfd_create", nth)).chain((1..=5).map(|nth| ("lseek", nth)));
+    for (call, number) in calls {
         let directory = Directory::in_memory();
         let inject = format!("inject={call}:error=ENOMEM:when={number}");
         let run = Run::new().config(&ten(&directory, 0..10));

@@ -31,8 +31,6 @@ fn the_privileged_steps_run_in_the_documented_order() {
         ("openat", "/proc/swaps"),
         ("openat", &into_directory),
         ("sendto", "<socket:"),
-        // While the worker fetches.
-        ("prctl", "PR_CAPBSET_DROP"),
         ("wait4", "WIFEXITED(s)"),
         ("mkdirat", "\"..handfast\""),
         ("fcntl", "F_OFD_SETLK"),
@@ -45,6 +43,7 @@ fn the_privileged_steps_run_in_the_documented_order() {
         ("readlinkat", "\"..data\""),
         ("fchown", "<pipe:"),
         ("prlimit64", "RLIMIT_CORE, {rlim_cur=0, rlim_max=0}"),
+        ("prctl", "PR_CAPBSET_DROP"),
         ("prctl", "PR_CAP_AMBIENT_CLEAR_ALL"),
         ("setgroups", "1, [77]"),
         ("setresgid", "4321, 4321, 4321"),

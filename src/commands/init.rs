@@ -22,12 +22,12 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
     let mut link = Link::start(Task::Fetch, &plan, instances, environment)?;
 
     let _mask = start::PrivateMask::set();
-    let destination = deliver::prepare(&plan, reserved)?;
+    let mut destination = deliver::prepare(&plan, reserved)?;
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
 
     link.begin()?;
-    let secrets = link.next(&plan, &watch)?;
-    let _handover = deliver::deliver(destination, &plan, secrets, &|| watch.signal(Phase::Deliver))?;
+    let set = link.next(&plan, &watch)?;
+    destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
     link.end(&watch)
 }

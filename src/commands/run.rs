@@ -39,15 +39,14 @@ pub fn run(
     let watch = Watch::new(&signals);
 
     link.begin()?;
-    deliver::make_ready(&mut destination, &plan)?;
-    let secrets = link.next(&plan, &watch)?;
-    let mut handover = deliver::deliver(destination, &plan, secrets, &|| watch.signal(Phase::Deliver))?;
+    let set = link.next(&plan, &watch)?;
+    let published = destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
     drop(mask);
-    let environment = plan.app_environment(|secret| handover.has(secret));
+    let environment = plan.app_environment(|secret| published.has(secret));
     let prepared = launch::Prepared::new(&program, plan.command_line(), &environment)?;
     link.end(&watch)?;
 
-    handover.keep_turn();
+    let handover = destination.hand_over();
     let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
     Err(launch::exec(locked, &prepared, &ENDING))
 }

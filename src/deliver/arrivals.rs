@@ -13,7 +13,7 @@ use crate::error::{Class, Error, Phase, Result};
 pub type Sorted = (Vec<NewFile>, HashMap<usize, SecretValue>);
 
 /// Sorts by kind of target. That the names are files' names, each once, was checked where they came in.
-pub fn sort(files: Option<&files::Prepared>, arrived: Vec<Arrived>) -> Result<Sorted> {
+pub fn sort(files: Option<&files::FilesDirectory>, arrived: Vec<Arrived>) -> Result<Sorted> {
     let bug = |what: &str| Error::new(Phase::Deliver, Class::Internal, format!("cannot deliver: {what}"));
     let mut new_files: Vec<NewFile> = Vec::new();
     let mut values = HashMap::new();

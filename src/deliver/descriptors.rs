@@ -1,19 +1,19 @@
 //! Secrets in descriptors: each a sealed memfd, handed over read-only under the number that was planned.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl, open, openat};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat};
 use nix::unistd::{Gid, Whence, dup3, fchown, lseek};
 
 use handfast_core::SecretValue;
 
-use super::ownership::{can_give_group, with_group_at_once};
+use super::ownership::{can_give_group, with_group};
 use super::powers::{Power, Powers};
 use super::write_all;
 use crate::error::{Class, Error, Phase, Result, reason};
@@ -31,30 +31,24 @@ const SPARE: usize = 4;
 /// is read by.
 const SPARE_WITH_FILES: usize = 5;
 const MODE: u32 = 0o440;
-const READER: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC);
 
-/// A number that is kept free for a secret.
-pub struct Reserved {
+/// A descriptor number of the plan, which nothing but its secret may take.
+pub struct Descriptor {
     /// The secret, as an index into the plan.
-    pub secret: usize,
-    /// First a copy of stderr, then the memfd.
+    secret: usize,
+    /// The memfd of the secret, or a close-on-exec copy of stderr as a placeholder.
     held: OwnedFd,
-    made: Option<Made>,
+    is_filled: bool,
 }
 
-/// The memfd of a place, which is held read-only.
-struct Made {
-    sealing: Sealing,
-    /// What it is written by.
-    writer: File,
+/// A memfd that holds its secret for good, and its state as it was read back.
+struct Sealed {
+    memfd: OwnedFd,
+    status: FileStat,
 }
 
-/// By which a memfd is opened again: the list of our descriptors, and one number in it. The kernel makes an entry for each number that
-/// is looked for, which takes half of the time; so all go through the same.
-pub struct Reopener {
-    list: OwnedFd,
-    number: OwnedFd,
-}
+/// The memfds of a new generation whose numbers still hold those of the generation before.
+pub struct Replacements<'d>(Vec<(&'d mut Descriptor, Option<Sealed>)>);
 
 /// Whether this kernel can keep a memfd from being made executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +92,8 @@ pub fn check_limit(plan: &Plan) -> Result<()> {
     if needed > limit { Err(too_many(needed, limit)) } else { Ok(()) }
 }
 
-/// Takes every target number, so that nothing else gets it. The placeholder is a close-on-exec copy of stderr.
-pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
+/// Takes every target number, so that nothing else gets it.
+pub fn reserve(plan: &Plan) -> Result<Vec<Descriptor>> {
     check_limit(plan)?;
     let reserve = |(secret, number)| {
         let placeholder = sys::fs::duplicate_from(std::io::stderr().as_fd(), number)
@@ -108,7 +102,7 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Reserved>> {
             let message = format!("cannot reserve descriptor {number}: it is already open in handfast");
             return Err(Error::new(Phase::Deliver, Class::Internal, message));
         }
-        Ok(Reserved { secret, held: placeholder, made: None })
+        Ok(Descriptor { secret, held: placeholder, is_filled: false })
     };
     targets(plan).map(reserve).collect()
 }
@@ -145,125 +139,114 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
         .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
 }
 
-impl Reopener {
-    /// `None` where so many descriptors are not to be had that each memfd can be made, with a second one to write it by, before the
-    /// first is filled.
-    pub fn open(plan: &Plan) -> Option<Self> {
-        let count = targets(plan).count();
-        // The standard ones, two for each secret, the worker's socket and log, the signals, these two.
-        let needed = 3 + 2 * count + 5 + SPARE;
-        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-        if count == 0 || needed as u64 > limit {
-            return None;
+/// Makes a sealed memfd of each value, readable for `gid`. A number without a secret gets its memfd at once, because the limit on
+/// descriptors may not allow a second one for each number. The others keep the secrets of the generation before until
+/// [`Replacements::place`].
+pub fn fill<'d>(
+    descriptors: &'d mut [Descriptor],
+    mut values: HashMap<usize, SecretValue>,
+    gid: u32,
+    powers: &Powers,
+) -> Result<Replacements<'d>> {
+    let mut replacements = Vec::new();
+    for descriptor in descriptors {
+        let number = descriptor.held.as_raw_fd();
+        let value = values.remove(&descriptor.secret);
+        let sealed = value.map(|value| seal(number, &value, gid, powers)).transpose()?;
+        if descriptor.is_filled {
+            replacements.push((descriptor, sealed));
+        } else if sealed.is_some() {
+            descriptor.place(sealed)?;
         }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let list = open("/proc/self/fd", flags, Mode::empty()).ok()?;
-        let number = sys::fs::duplicate_from(std::io::stderr().as_fd(), 3).ok()?;
-        Some(Self { list, number })
     }
-
-    fn reopen(&mut self, memfd: &File) -> nix::Result<OwnedFd> {
-        dup3(memfd, &mut self.number, OFlag::O_CLOEXEC)?;
-        openat(&self.list, self.number.as_raw_fd().to_string().as_str(), READER, Mode::empty())
-    }
+    Ok(Replacements(replacements))
 }
 
-/// Puts an empty memfd under the first number, readable for `gid`, and says how far it can be sealed. There is a first.
-pub fn make_first(reserved: &mut [Reserved], gid: u32, powers: &Powers, reopener: &mut Reopener) -> Result<Sealing> {
-    make(&mut reserved[..1], gid, powers, reopener)?;
-    Ok(reserved[0].made.as_ref().map_or(Sealing::WithoutExec, |made| made.sealing))
-}
-
-/// Puts an empty memfd under each number that has none yet, readable for `gid`. They are closed by exec until they are filled.
-pub fn make(reserved: &mut [Reserved], gid: u32, powers: &Powers, reopener: &mut Reopener) -> Result<()> {
-    with_group_at_once(powers, gid, || {
-        reserved.iter_mut().filter(|place| place.made.is_none()).try_for_each(|place| {
-            place.made = Some(Made::new(&mut place.held, gid, |memfd| reopener.reopen(memfd))?);
-            Ok(())
-        })
-    })
-}
-
-impl Made {
-    fn new(held: &mut OwnedFd, gid: u32, reopen: impl FnOnce(&File) -> nix::Result<OwnedFd>) -> Result<Self> {
-        let number = held.as_raw_fd();
-        let at = |step: &str, error: Errno| explain(number, step, error);
-        let (writer, sealing) = create()?;
-        fchmod(&writer, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
-        if fstat(&writer).map_err(|error| at("look at", error))?.st_gid != gid {
-            fchown(&writer, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
-        }
-        // A description of its own: read-only, at offset 0.
-        let reader = reopen(&writer).map_err(|error| at("open again", error))?;
-        dup3(&reader, held, OFlag::O_CLOEXEC).map_err(|error| at("place", error))?;
-        Ok(Self { sealing, writer })
+impl Replacements<'_> {
+    /// Gives the new memfds their numbers.
+    pub fn place(self) -> Result<()> {
+        self.0.into_iter().try_for_each(|(descriptor, sealed)| descriptor.place(sealed))
     }
 }
 
-impl Reserved {
-    /// Puts the secret under the number, readable for `gid`, and checks that all is as planned.
-    pub fn fill(mut self, value: &SecretValue, gid: u32, powers: &Powers) -> Result<OwnedFd> {
-        let Made { sealing, writer } = match self.made {
-            Some(made) => made,
-            None => with_group_at_once(powers, gid, || Made::new(&mut self.held, gid, reopen))?,
-        };
+impl Descriptor {
+    /// Puts a memfd under the number, or the placeholder where the secret is missing, and looks that it is there.
+    fn place(&mut self, sealed: Option<Sealed>) -> Result<()> {
         let number = self.held.as_raw_fd();
-        let at = |step: &str, error: Errno| explain(number, step, error);
-        write_all(writer.as_fd(), value.expose()).map_err(|error| at("write", error))?;
-        let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
-        fcntl(&writer, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
-        drop(writer);
-        fcntl(&self.held, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| at("hand over", error))?;
-        let expected = if sealing == Sealing::Complete { seals | SEAL_EXEC } else { seals };
-        verify(self.held.as_fd(), expected, value.len(), gid, powers.uid)?;
-        Ok(self.held)
+        let at = |error| explain(number, "place", error);
+        self.is_filled = sealed.is_some();
+        let Some(Sealed { memfd, status }) = sealed else {
+            return dup3(std::io::stderr(), &mut self.held, OFlag::O_CLOEXEC).map_err(at);
+        };
+        dup3(&memfd, &mut self.held, OFlag::empty()).map_err(at)?;
+        let found = fstat(&self.held).map_err(at)?;
+        let flag = fcntl(&self.held, FcntlArg::F_GETFD).map_err(at)?;
+        check(number, [("inode", found.st_ino, status.st_ino), ("close-on-exec flag", flag as u64, 0)])
+    }
+
+    /// The memfd, where the secret was delivered.
+    pub fn hand_over(self) -> Option<OwnedFd> {
+        self.is_filled.then_some(self.held)
     }
 }
 
-fn reopen(memfd: &File) -> nix::Result<OwnedFd> {
-    open(format!("/proc/self/fd/{}", memfd.as_raw_fd()).as_str(), READER, Mode::empty())
+/// Makes a memfd that holds the value for good, opened read-only at offset 0, and reads its state back.
+fn seal(number: RawFd, value: &SecretValue, gid: u32, powers: &Powers) -> Result<Sealed> {
+    let at = |step: &str, error: Errno| explain(number, step, error);
+    let (writer, sealing) = with_group(powers, gid, create)?;
+    fchmod(&writer, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
+    if fstat(&writer).map_err(|error| at("look at", error))?.st_gid != gid {
+        fchown(&writer, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
+    }
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let memfd = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|error| at("open again", error))?;
+    write_all(writer.as_fd(), value.expose()).map_err(|error| at("write", error))?;
+    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    fcntl(&writer, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
+    drop(writer);
+    let expected = if sealing == Sealing::Complete { seals | SEAL_EXEC } else { seals };
+    let at = |error| at("read back", error);
+    let status = fstat(&memfd).map_err(at)?;
+    let access = fcntl(&memfd, FcntlArg::F_GETFL).map_err(at)? & OFlag::O_ACCMODE.bits();
+    check(
+        number,
+        [
+            ("seals", fcntl(&memfd, FcntlArg::F_GET_SEALS).map_err(at)? as u64, expected.bits() as u64),
+            ("mode", u64::from(status.st_mode & 0o7777), u64::from(MODE)),
+            ("owner", status.st_uid.into(), powers.uid.into()),
+            ("group", status.st_gid.into(), gid.into()),
+            ("size", status.st_size as u64, value.len() as u64),
+            ("offset", lseek(&memfd, 0, Whence::SeekCur).map_err(at)? as u64, 0),
+            ("access mode", access as u64, OFlag::O_RDONLY.bits() as u64),
+        ],
+    )?;
+    Ok(Sealed { memfd, status })
 }
 
-fn create() -> Result<(File, Sealing)> {
+/// Fails where a property of a memfd is not as expected.
+fn check<const COUNT: usize>(number: RawFd, properties: [(&str, u64, u64); COUNT]) -> Result<()> {
+    match properties.into_iter().find(|(_, found, expected)| found != expected) {
+        None => Ok(()),
+        Some((name, found, expected)) => Err(Error::new(
+            Phase::Deliver,
+            Class::Isolation,
+            format!("cannot hand over descriptor {number}: its {name} is {found:#o} instead of {expected:#o}"),
+        )),
+    }
+}
+
+fn create() -> Result<(OwnedFd, Sealing)> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let made = match memfd_create(NAME, flags | NOEXEC_SEAL) {
         Err(Errno::EINVAL) => memfd_create(NAME, flags).map(|memfd| (memfd, Sealing::WithoutExec)),
         made => made.map(|memfd| (memfd, Sealing::Complete)),
     };
-    made.map(|(memfd, sealing)| (File::from(memfd), sealing)).map_err(|error| match error {
+    made.map_err(|error| match error {
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => resource(format!("cannot create a memfd: {}", reason(error))),
         error => super::refusal(format!("cannot create a memfd: {}", reason(error)))
             .hint("allow memfd_create in the seccomp profile, or deliver into files"),
     })
-}
-
-/// Success is what reads back.
-fn verify(descriptor: BorrowedFd<'_>, seals: SealFlag, length: usize, gid: u32, uid: u32) -> Result<()> {
-    let number = descriptor.as_raw_fd();
-    let at = |error| explain(number, "read back", error);
-    let status = fstat(descriptor).map_err(at)?;
-    let checks = [
-        ("seals", i64::from(fcntl(descriptor, FcntlArg::F_GET_SEALS).map_err(at)?), i64::from(seals.bits())),
-        ("mode", i64::from(status.st_mode & 0o7777), i64::from(MODE)),
-        ("owner", i64::from(status.st_uid), i64::from(uid)),
-        ("group", i64::from(status.st_gid), i64::from(gid)),
-        ("size", status.st_size, length as i64),
-        ("offset", lseek(descriptor, 0, Whence::SeekCur).map_err(at)?, 0),
-        (
-            "access mode",
-            i64::from(fcntl(descriptor, FcntlArg::F_GETFL).map_err(at)? & OFlag::O_ACCMODE.bits()),
-            i64::from(OFlag::O_RDONLY.bits()),
-        ),
-        ("close-on-exec flag", i64::from(fcntl(descriptor, FcntlArg::F_GETFD).map_err(at)?), 0),
-    ];
-    match checks.into_iter().find(|(_, found, expected)| found != expected) {
-        None => Ok(()),
-        Some((what, found, expected)) => Err(Error::new(
-            Phase::Deliver,
-            Class::Isolation,
-            format!("cannot hand over descriptor {number}: its {what} is {found:#o} instead of {expected:#o}"),
-        )),
-    }
 }
 
 fn explain(number: RawFd, step: &str, error: Errno) -> Error {

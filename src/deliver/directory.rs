@@ -21,6 +21,8 @@ use crate::error::{Error, Result, reason};
 pub struct Survey {
     /// Where the files go.
     pub place: Place,
+    /// The device and inode of the directory, or of its parent where it is missing.
+    pub identity: (u64, u64),
     /// The directory's owner: ours, where we are going to make it.
     pub owner: u32,
     /// Its mode.
@@ -48,10 +50,7 @@ pub enum Place {
         medium: Medium,
     },
     /// Into a tmpfs of our own, mounted over this empty directory.
-    OwnMount {
-        /// Its device and inode, to find the same again.
-        identity: (u64, u64),
-    },
+    OwnMount,
 }
 
 /// Opens the directory's parent, looks at the directory, and decides. Changes nothing.
@@ -68,6 +67,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
         Err(error) => return Err(explain_open(path, &way.end, name, error)),
     };
     let status = fstat(&handle).map_err(at)?;
+    let identity = (status.st_dev, status.st_ino);
     way.mind(name, Owned::of(&status), powers.uid);
     let mount = mounts::mount_of(handle.as_fd())?;
     let facts = Facts {
@@ -88,7 +88,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
             way.arrive(handle, name, Owned::of(&status));
             way.check_readers(path)?;
             let place = Place::Accepted { handle: way.end, medium };
-            Ok(Survey { place, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
+            Ok(Survey { place, identity, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
             // Only the listing can tell whether something would be covered; one that cannot be read might be anything.
@@ -96,8 +96,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
             facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
             way.check(path, powers.uid)?;
             way.check_readers(path)?;
-            let place = Place::OwnMount { identity: (status.st_dev, status.st_ino) };
-            Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group: None })
+            Ok(Survey { place: Place::OwnMount, identity, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
 }
@@ -119,9 +118,9 @@ fn survey_missing(path: &Path, mut way: Way<'_>, name: &OsStr, own_mount: OwnMou
     way.mind(name, Owned { uid: powers.uid, gid: powers.gid, mode: 0o755 }, powers.uid);
     way.check(path, powers.uid)?;
     way.check_readers(path)?;
-    let setgid_group = setgid_group(&status);
+    let (identity, setgid_group) = ((status.st_dev, status.st_ino), setgid_group(&status));
     let place = Place::Missing { parent: way.end, name: name.to_owned(), medium };
-    Ok(Survey { place, owner: powers.uid, mode: 0o755, setgid_group })
+    Ok(Survey { place, identity, owner: powers.uid, mode: 0o755, setgid_group })
 }
 
 /// Makes the directory that a survey found missing. Nobody but root and us can put another in its place: the survey has looked.

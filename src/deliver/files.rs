@@ -30,17 +30,25 @@ pub struct Assessment {
     pub warnings: Vec<String>,
 }
 
-/// The same when the directory is there, or will be mounted.
-pub struct Prepared {
+/// The files directory of a start, to which it publishes one generation after the other.
+pub struct FilesDirectory {
     files: Files,
-    place: Ready,
+    path: String,
+    /// `None` until our own tmpfs is mounted.
+    handle: Option<OwnedFd>,
+    /// The device and inode of the directory, before our own tmpfs covers it.
+    identity: (u64, u64),
     accesses: BTreeMap<usize, Access>,
     names: Names,
+    turn: Option<Turn>,
 }
 
-enum Ready {
-    Opened(OwnedFd),
-    OwnMount { identity: (u64, u64) },
+/// Our turn to write, and what is published in it.
+struct Turn {
+    lock: Lock,
+    current: Option<Generation>,
+    /// The generation before, for readers that were on their way through the old `..data`.
+    before: Option<Generation>,
 }
 
 /// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
@@ -139,14 +147,14 @@ impl Assessment {
     pub fn medium(&self) -> Medium {
         match &self.survey.place {
             Place::Accepted { medium, .. } | Place::Missing { medium, .. } => *medium,
-            Place::OwnMount { .. } if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
-            Place::OwnMount { .. } => Medium::Tmpfs,
+            Place::OwnMount if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
+            Place::OwnMount => Medium::Tmpfs,
         }
     }
 
     /// Whether a tmpfs of our own is part of it.
     pub fn mounts(&self) -> bool {
-        matches!(self.survey.place, Place::OwnMount { .. })
+        matches!(self.survey.place, Place::OwnMount)
     }
 
     /// Where the files go and what that is.
@@ -156,7 +164,7 @@ impl Assessment {
         match self.survey.place {
             Place::Accepted { .. } => format!("{filesystem} at `{path}`"),
             Place::Missing { .. } => format!("{filesystem}, `{path}` will be created"),
-            Place::OwnMount { .. } => format!("{filesystem} of handfast's own, mounted on `{path}` for the app alone"),
+            Place::OwnMount => format!("{filesystem} of handfast's own, mounted on `{path}` for the app alone"),
         }
     }
 
@@ -185,11 +193,11 @@ impl Assessment {
     }
 
     /// Makes a missing directory, and looks again.
-    pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<Prepared> {
+    pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<FilesDirectory> {
         let Self { files, survey, accesses, names, .. } = self;
-        let place = match survey.place {
-            Place::Accepted { handle, .. } => Ready::Opened(handle),
-            Place::OwnMount { identity } => Ready::OwnMount { identity },
+        let handle = match survey.place {
+            Place::Accepted { handle, .. } => Some(handle),
+            Place::OwnMount => None,
             Place::Missing { parent, name, .. } => {
                 directory::create(&files.directory, &parent, &name, powers)?;
                 return match assess(plan, powers)? {
@@ -198,88 +206,86 @@ impl Assessment {
                 };
             }
         };
-        Ok(Prepared { files, place, accesses, names })
+        let path = files.directory.to_string_lossy().into_owned();
+        Ok(FilesDirectory { files, path, handle, identity: survey.identity, accesses, names, turn: None })
     }
 }
 
-impl Prepared {
+impl FilesDirectory {
     /// A file's access, by secret.
     pub fn access(&self, secret: usize) -> Option<Access> {
         self.accesses.get(&secret).copied()
     }
 
-    /// Mounts our own tmpfs where that was decided, waits for our turn there, and writes the set. It is not reachable before
-    /// `publish`.
-    pub fn write(
-        self,
+    /// Publishes a generation of files, after `others` has made the rest of the set. Before the first one, mounts our own tmpfs
+    /// where that was decided, and waits for our turn. After a failure the generation before is there as it was.
+    pub fn publish<T>(
+        &mut self,
         plan: &Plan,
         powers: &Powers,
         new_files: &[NewFile],
         patience: &Patience<'_>,
-    ) -> Result<Written> {
-        let Self { files, place, names, .. } = self;
-        let path = files.directory.to_string_lossy().into_owned();
-        let handle = match place {
-            Ready::Opened(handle) => handle,
-            Ready::OwnMount { identity } => {
-                let (handle, medium) = mount_own(&files.directory, identity, files.size, powers)?;
-                // Before the fetch it looked as if `noswap` could be had, so nothing was said about swap then.
-                if medium.can_be_swapped() && kernel_has_noswap() {
-                    let warning = super::judge_swap(plan.swap, swap::read(), &[format!("`{path}`")])?;
-                    warning.iter().for_each(|text| super::warn(text));
-                }
-                handle
-            }
+        others: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let handle = match &self.handle {
+            Some(handle) => handle,
+            None => self.handle.insert(mount(&self.files, self.identity, plan, powers)?),
         };
-        let place = lock::Place { directory: handle.as_fd(), path: &path, powers };
+        let directory = Directory::new(handle.as_fd(), &self.path, self.names, powers);
+        let place = lock::Place { directory: handle.as_fd(), path: &self.path, powers };
+        let mut turn = match self.turn.take() {
+            Some(turn) => turn,
+            None => Turn::begin(&directory, place, patience)?,
+        };
+        let published = turn.publish(&directory, new_files, others);
+        if published.is_err() && turn.current.is_none() {
+            turn.lock.abandon(place);
+        } else {
+            self.turn = Some(turn);
+        }
+        published
+    }
+
+    /// Leaves the end of our turn to what closes all of our descriptors.
+    pub fn keep_turn(self) {
+        self.turn.into_iter().for_each(|turn| turn.lock.keep());
+    }
+}
+
+fn mount(files: &Files, identity: (u64, u64), plan: &Plan, powers: &Powers) -> Result<OwnedFd> {
+    let (handle, medium) = mount_own(&files.directory, identity, files.size, powers)?;
+    // Before the fetch it looked as if `noswap` could be had, so nothing was said about swap then.
+    if medium.can_be_swapped() && kernel_has_noswap() {
+        let target = format!("`{}`", files.directory.display());
+        let warning = super::judge_swap(plan.swap, swap::read(), &[target])?;
+        warning.iter().for_each(|text| super::warn(text));
+    }
+    Ok(handle)
+}
+
+impl Turn {
+    fn begin(directory: &Directory<'_>, place: lock::Place<'_>, patience: &Patience<'_>) -> Result<Self> {
         let lock = place.take(patience)?;
         if lock.has_leftovers {
-            leftovers::clean_private(&path, lock.private(), powers);
+            leftovers::clean_private(directory, lock.private());
         }
-        let directory = Directory::new(handle.as_fd(), &path, names, powers);
-        match Generation::write(&directory, &lock, new_files) {
-            Ok(generation) => Ok(Written { handle, path, names, lock, generation }),
-            Err(error) => {
-                lock.abandon(place);
-                Err(error)
-            }
+        Ok(Self { lock, current: None, before: None })
+    }
+
+    fn publish<T>(
+        &mut self,
+        directory: &Directory<'_>,
+        new_files: &[NewFile],
+        others: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if let Some(before) = self.before.take() {
+            before.discard(directory, &self.lock);
         }
-    }
-}
-
-/// A set that is written and not yet reachable.
-pub struct Written {
-    handle: OwnedFd,
-    path: String,
-    names: Names,
-    lock: Lock,
-    generation: Generation,
-}
-
-impl Written {
-    /// Makes the set reachable. Our turn lasts as long as what comes back.
-    pub fn publish(self, powers: &Powers) -> Result<Lock> {
-        match self.generation.publish(&self.directory(powers), &self.lock) {
-            Ok(()) => Ok(self.lock),
-            Err(error) => {
-                self.end_turn(powers);
-                Err(error)
-            }
-        }
-    }
-
-    /// Removes the set.
-    pub fn discard(self, powers: &Powers) {
-        self.generation.discard(&self.directory(powers), &self.lock);
-        self.end_turn(powers);
-    }
-
-    fn end_turn(self, powers: &Powers) {
-        self.lock.abandon(lock::Place { directory: self.handle.as_fd(), path: &self.path, powers });
-    }
-
-    fn directory<'a>(&'a self, powers: &'a Powers) -> Directory<'a> {
-        Directory::new(self.handle.as_fd(), &self.path, self.names, powers)
+        let generation = Generation::write(directory, &self.lock, new_files)?;
+        let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
+        generation.publish(directory, &self.lock, self.current.as_ref())?;
+        self.before = self.current.replace(generation);
+        Ok(others)
     }
 }
 
@@ -299,10 +305,7 @@ mod tests {
 
     #[test]
     fn links_can_be_followed_by_their_reader() {
-        let survey = |owner, mode| {
-            let place = Place::OwnMount { identity: (0, 0) };
-            Survey { place, owner, mode, setgid_group: None }
-        };
+        let survey = |owner, mode| Survey { place: Place::OwnMount, identity: (0, 0), owner, mode, setgid_group: None };
         let uid = |uid| Powers { uid, ..Powers::default() };
         // Kubernetes' emptyDir and Docker's --tmpfs belong to root.
         assert_eq!(names(true, &survey(0, 0o1777), &uid(0), 1000), Names::Links { owner: 0 });

@@ -138,10 +138,10 @@ impl Generation {
         }
     }
 
-    /// Makes the set reachable, looks that it is, and removes what is not in it. Nothing is created here, so nothing can run out.
-    /// After a failure the old set is there as it was, but for hard links that already lead into the new one: the next start
-    /// replaces them.
-    pub fn publish(&self, directory: &Directory<'_>, lock: &Lock) -> Result<()> {
+    /// Makes the set reachable, looks that it is, and removes what is not in it, but for the generation `before`. Nothing is created
+    /// here, so nothing can run out. After a failure the old set is there as it was, but for hard links that already lead into the
+    /// new one: the next start replaces them.
+    pub fn publish(&self, directory: &Directory<'_>, lock: &Lock, before: Option<&Self>) -> Result<()> {
         let place_names = || self.links.iter().try_for_each(|link| self.place(directory, link));
         let switch = || self.place(directory, &self.data);
         match directory.names {
@@ -164,7 +164,8 @@ impl Generation {
         }
         self.drop_replaced(directory);
         let current: HashSet<&[u8]> = self.links.iter().map(|link| link.name.as_bytes()).collect();
-        leftovers::clean_up(directory, lock, (&self.name, self.handle.as_fd()), &current);
+        let kept: Vec<&str> = before.into_iter().chain([self]).map(|generation| generation.name.as_str()).collect();
+        leftovers::clean_up(directory, lock, self.handle.as_fd(), &kept, &current);
         Ok(())
     }
 
@@ -245,7 +246,7 @@ impl Generation {
         ((self.handle.as_fd(), OsStr::new(&link.staged)), (directory.handle, OsStr::new(&link.name)))
     }
 
-    /// Removes what was written, when it is not going to be published.
+    /// Removes the generation: it is not going to be published, or was replaced.
     pub fn discard(&self, directory: &Directory<'_>, lock: &Lock) {
         let (name, private) = (OsStr::new(&self.name), lock.private());
         let removed = if self.is_out.get() {

@@ -15,7 +15,6 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::entries::{self, DATA, Directory, MARK, is_generation, open_generation};
 use super::lock::{Lock, is_at, same};
-use super::powers::Powers;
 use super::warn;
 use crate::error::reason;
 use crate::plan::valid_name;
@@ -30,29 +29,31 @@ const STAGED: [&[u8]; 2] = [b"..link_", b"..taken_"];
 /// How many leftovers that cannot be removed are told one by one.
 const MOST_WARNINGS: usize = 8;
 
-/// Removes our links and generations that are not of this set, whose generation is opened. The set is published by now, so what
-/// cannot be removed is told, and is no failure.
+/// Removes our links and generations but these. The set is published by now, so what cannot be removed is told, and is no failure.
+/// `published` is its generation.
 pub fn clean_up(
     directory: &Directory<'_>,
     lock: &Lock,
-    (generation, opened): (&str, BorrowedFd<'_>),
+    published: BorrowedFd<'_>,
+    generations: &[&str],
     links: &HashSet<&[u8]>,
 ) {
     let names = match entries::names(directory.handle) {
         Ok(names) => names,
         Err(error) => return warn(&warning(directory.path, OsStr::new("..handfast_*"), error)),
     };
-    let (generations, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_generation(name.as_bytes()));
+    let (found, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_generation(name.as_bytes()));
     // Names first: what tells a hard link of ours is the generation that it leads to.
     let others = |name: &&OsString| !links.contains(name.as_bytes()) && name.as_os_str() != DATA;
     for name in names.iter().filter(others) {
         if directory.is_ours(name, (directory.handle, name))
-            && let Err(error) = remove_name(directory, opened, name)
+            && let Err(error) = remove_name(directory, published, name)
         {
             warn(&warning(directory.path, name, error));
         }
     }
-    let mut older = generations.iter().filter(|name| *name != generation).peekable();
+    let is_kept = |name: &OsString| generations.iter().any(|kept| name == kept);
+    let mut older = found.iter().filter(|name| !is_kept(name)).peekable();
     if lock.has_waited && older.peek().is_some() {
         std::thread::sleep(GRACE);
     }
@@ -65,9 +66,9 @@ pub fn clean_up(
 }
 
 /// Removes what a start left that was killed before it published its set, or while it removed another.
-pub fn clean_private(path: &str, private: BorrowedFd<'_>, powers: &Powers) {
+pub fn clean_private(directory: &Directory<'_>, private: BorrowedFd<'_>) {
     for name in entries::names(private).unwrap_or_default().iter().filter(|name| is_generation(name.as_bytes())) {
-        let remove = || match open_generation(private, name, powers)? {
+        let remove = || match open_generation(private, name, directory.powers)? {
             Some(handle) => remove_generation(private, name, &handle),
             // Made and not marked yet, or no more.
             None => match unlinkat(private, name.as_os_str(), UnlinkatFlags::RemoveDir) {
@@ -76,7 +77,7 @@ pub fn clean_private(path: &str, private: BorrowedFd<'_>, powers: &Powers) {
             },
         };
         if let Err(error) = remove() {
-            warn(&warning(path, name, error));
+            warn(&warning(directory.path, name, error));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Puts the secrets where the app finds them: files on a tmpfs, sealed memfds under planned numbers.
 //!
-//! [`prepare`] decides everything that can be decided before the fetch, and refuses what cannot work. [`deliver`] then
-//! writes all of it before any of it is reachable. [`inspect`] makes the same decisions and touches nothing.
+//! [`prepare`] decides everything that can be decided before the fetch, and refuses what cannot work. [`Destination::publish`]
+//! writes all of a set before any of it is reachable. [`inspect`] makes the same decisions and touches nothing.
 #![forbid(unsafe_code)]
 
 mod acceptance;
@@ -31,8 +31,8 @@ use handfast_core::SecretValue;
 
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Plan, Swap};
-use descriptors::{Reopener, Reserved, Sealing};
-use lock::{Lock, Patience};
+use descriptors::{Descriptor, Sealing};
+use lock::Patience;
 use powers::Powers;
 use swap::Swapping;
 
@@ -46,21 +46,22 @@ pub struct Arrived {
     pub value: SecretValue,
 }
 
-/// The places for the secrets: checked, opened, reserved.
+/// Where the secrets go: checked, opened, reserved. From the first set on, it keeps other starts out of the files directory.
 pub struct Destination {
     powers: Powers,
-    files: Option<files::Prepared>,
-    reserved: Vec<Reserved>,
-    /// Where the memfds are made before they are filled.
-    reopener: Option<Reopener>,
+    files: Option<files::FilesDirectory>,
+    descriptors: Vec<Descriptor>,
 }
 
-/// What was delivered. It holds the descriptors open until the app takes over, and other starts back from the files directory.
+/// The proof that a set of secrets is there. Only [`Destination::publish`] makes it.
+pub struct Published {
+    /// The secrets of the set, as indices into [`Plan::secrets`], sorted: an optional one may be missing.
+    secrets: Vec<usize>,
+}
+
+/// The descriptors of the secrets, open until the app takes over.
 pub struct Handover {
-    /// The secrets that are there, as indices into [`Plan::secrets`], sorted: an optional one may be missing.
-    pub delivered: Vec<usize>,
     descriptors: Vec<OwnedFd>,
-    turn: Option<Lock>,
 }
 
 /// What a start would do, for `check`.
@@ -88,7 +89,7 @@ pub struct Placement {
 }
 
 /// The descriptor numbers of the plan, kept free for its secrets.
-pub struct Reservation(Vec<Reserved>);
+pub struct Reservation(Vec<Descriptor>);
 
 /// Keeps the descriptor numbers of the plan free. Before anything else is opened, since nothing of ours may take one of them; those
 /// from 3 up that are not ours must be closed by now.
@@ -97,32 +98,19 @@ pub fn reserve(plan: &Plan) -> Result<Reservation> {
 }
 
 /// Decides everything before the fetch.
-pub fn prepare(plan: &Plan, Reservation(mut reserved): Reservation) -> Result<Destination> {
+pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation) -> Result<Destination> {
     let powers = Powers::read()?;
-    let mut reopener = Reopener::open(plan);
-    // The first shows what the others will be.
-    let probe = || match &mut reopener {
-        Some(reopener) => descriptors::make_first(&mut reserved, plan.isolation.gid, &powers, reopener),
-        None => descriptors::probe(),
-    };
-    let decided = decide(plan, &powers, probe, &mut Inspection::default())?;
+    let decided = decide(plan, &powers, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
     descriptors::check_spare(files.is_some())?;
     decided.warnings.iter().for_each(|text| warn(text));
-    Ok(Destination { powers, files, reserved, reopener })
-}
-
-/// Makes what will hold the descriptors' secrets, still empty. For the time in which the worker fetches them; [`deliver`] makes
-/// what is not made by then.
-pub fn make_ready(destination: &mut Destination, plan: &Plan) -> Result<()> {
-    let Destination { powers, reserved, reopener, .. } = destination;
-    reopener.as_mut().map_or(Ok(()), |reopener| descriptors::make(reserved, plan.isolation.gid, powers, reopener))
+    Ok(Destination { powers, files, descriptors })
 }
 
 /// Makes the decisions of [`prepare`] and touches nothing.
 pub fn inspect(plan: &Plan) -> Inspection {
     let mut inspection = Inspection::default();
-    let decided = Powers::read().and_then(|powers| decide(plan, &powers, descriptors::probe, &mut inspection));
+    let decided = Powers::read().and_then(|powers| decide(plan, &powers, &mut inspection));
     match decided {
         Ok(decided) => inspection.warnings.extend(decided.warnings),
         Err(error) => inspection.refusal = Some(error),
@@ -135,12 +123,7 @@ struct Decided {
     warnings: Vec<String>,
 }
 
-fn decide(
-    plan: &Plan,
-    powers: &Powers,
-    probe: impl FnOnce() -> Result<Sealing>,
-    inspection: &mut Inspection,
-) -> Result<Decided> {
+fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<Decided> {
     let swapping = swap::read();
     let mut swappable = Vec::new();
     let mut warnings = Vec::new();
@@ -148,8 +131,7 @@ fn decide(
     if !numbers.is_empty() {
         descriptors::check_limit(plan)?;
         descriptors::check_group(plan.isolation.gid, powers)?;
-        let sealing = probe()?;
-        if sealing == Sealing::WithoutExec {
+        if descriptors::probe()? == Sealing::WithoutExec {
             inspection.missing.push("MFD_NOEXEC_SEAL and F_SEAL_EXEC (Linux 6.3)".into());
         }
         let protection = protection(true, swapping);
@@ -199,37 +181,45 @@ fn judge_swap(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Opti
     }
 }
 
-/// Delivers what has arrived: all of it, or nothing. Waits while another start writes into the directory: until the plan's deadline,
-/// or until `interrupted` is a failure.
-pub fn deliver(
-    destination: Destination,
-    plan: &Plan,
-    arrived: Vec<Arrived>,
-    interrupted: &dyn Fn() -> Result<()>,
-) -> Result<Handover> {
-    let Destination { powers, files, reserved, .. } = destination;
-    let mut delivered: Vec<usize> = arrived.iter().map(|one| one.secret).collect();
-    delivered.sort_unstable();
-    delivered.dedup();
-    let (new_files, mut values) = arrivals::sort(files.as_ref(), arrived)?;
-    // Nothing of the files can be reached before the descriptors are there too.
-    let patience = Patience { deadline: plan.deadline.at(), interrupted };
-    let written = files.map(|files| files.write(plan, &powers, &new_files, &patience)).transpose()?;
-    let fill = |place: Reserved| {
-        let value = values.remove(&place.secret)?;
-        Some(place.fill(&value, plan.isolation.gid, &powers))
-    };
-    match (reserved.into_iter().filter_map(fill).collect::<Result<Vec<_>>>(), written) {
-        (Ok(descriptors), written) => {
-            let turn = written.map(|written| written.publish(&powers)).transpose()?;
-            Ok(Handover { delivered, descriptors, turn })
-        }
-        (Err(error), written) => {
-            if let Some(written) = written {
-                written.discard(&powers);
+impl Destination {
+    /// Delivers a set, all of it or nothing, in place of the one before, which stays whole after a failure. The first set waits while
+    /// another start writes into the directory: until the plan's deadline, or until `interrupted` is a failure.
+    pub fn publish(
+        &mut self,
+        plan: &Plan,
+        set: Vec<Arrived>,
+        interrupted: &dyn Fn() -> Result<()>,
+    ) -> Result<Published> {
+        let Self { powers, files, descriptors } = self;
+        let mut secrets: Vec<usize> = set.iter().map(|arrived| arrived.secret).collect();
+        secrets.sort_unstable();
+        secrets.dedup();
+        let (new_files, values) = arrivals::sort(files.as_ref(), set)?;
+        let fill = || descriptors::fill(descriptors, values, plan.isolation.gid, powers);
+        let replacements = match files {
+            // No file can be reached before the memfds are made too.
+            Some(files) => {
+                let patience = Patience { deadline: plan.deadline.at(), interrupted };
+                files.publish(plan, powers, &new_files, &patience, fill)?
             }
-            Err(error)
-        }
+            None => fill()?,
+        };
+        replacements.place()?;
+        Ok(Published { secrets })
+    }
+
+    /// Gives the descriptors to the app's start, and leaves the end of our turn in the files directory to what closes all of our
+    /// descriptors: lockdown, exec, or the end of this process.
+    pub fn hand_over(self) -> Handover {
+        self.files.into_iter().for_each(files::FilesDirectory::keep_turn);
+        Handover { descriptors: self.descriptors.into_iter().filter_map(Descriptor::hand_over).collect() }
+    }
+}
+
+impl Published {
+    /// Whether a secret was delivered.
+    pub fn has(&self, secret: usize) -> bool {
+        self.secrets.binary_search(&secret).is_ok()
     }
 }
 
@@ -237,16 +227,6 @@ impl Handover {
     /// The numbers that must stay open in the app; they are not close-on-exec.
     pub fn numbers(&self) -> Vec<RawFd> {
         self.descriptors.iter().map(AsRawFd::as_raw_fd).collect()
-    }
-
-    /// Leaves the end of our turn in the files directory to whatever closes all of our descriptors.
-    pub fn keep_turn(&mut self) {
-        self.turn.take().into_iter().for_each(Lock::keep);
-    }
-
-    /// Whether a secret was delivered.
-    pub fn has(&self, secret: usize) -> bool {
-        self.delivered.binary_search(&secret).is_ok()
     }
 }
 

@@ -76,43 +76,20 @@ pub fn can_give_group(powers: &Powers, gid: u32) -> bool {
 /// Runs `work` with `gid` as the group of what it makes, where it can be had in no other way, and puts the old one back. The
 /// state that is read back counts, since `setfsgid` reports no failure.
 pub fn with_group<T>(powers: &Powers, gid: u32, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    if can_give_later(powers, gid) || !powers.has(Power::Setgid) {
+    if powers.in_group(gid) || powers.has(Power::Chown) || !powers.has(Power::Setgid) {
         return work();
     }
-    as_group(gid, work)?.ok_or_else(|| {
-        super::refusal(format!("cannot make files with group {gid}: setfsgid was denied"))
-            .hint("allow setfsgid, or start handfast with this group")
-    })
-}
-
-/// The same for much that is made at once: also where the group could be given to each later, which takes longer.
-pub fn with_group_at_once<T>(powers: &Powers, gid: u32, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-    if gid != powers.gid
-        && can_give_later(powers, gid)
-        && powers.has(Power::Setgid)
-        && let Some(done) = as_group(gid, &mut work)?
-    {
-        return Ok(done);
-    }
-    with_group(powers, gid, work)
-}
-
-fn can_give_later(powers: &Powers, gid: u32) -> bool {
-    powers.in_group(gid) || powers.has(Power::Chown)
-}
-
-/// `None` where the group cannot be had, and nothing was done.
-fn as_group<T>(gid: u32, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
     let before = change_group(Gid::from_raw(gid))?;
     if current_group() != Gid::from_raw(gid) {
-        return Ok(None);
+        return Err(super::refusal(format!("cannot make files with group {gid}: setfsgid was denied"))
+            .hint("allow setfsgid, or start handfast with this group"));
     }
     let done = work();
     change_group(before)?;
     if current_group() != before {
         return Err(isolation(format!("cannot take back the group {before} for files: it stays {}", current_group())));
     }
-    done.map(Some)
+    done
 }
 
 /// The group before. Each change of credentials sets the dumpable flag to what `fs.suid_dumpable` says, so it is taken off anew:
@@ -273,12 +250,10 @@ mod tests {
         let inside = with_group(&powers, 54321, || Ok(current_group())).unwrap();
         assert_eq!(inside.as_raw(), 54321);
         assert_eq!(current_group().as_raw(), powers.gid);
-        // Who may give it later has it only where it is worth it.
+        // With CAP_CHOWN the group is given later.
         powers.capabilities |= CHOWN;
         let inside = with_group(&powers, 54321, || Ok(current_group())).unwrap();
         assert_eq!(inside.as_raw(), powers.gid);
-        let inside = with_group_at_once(&powers, 54321, || Ok(current_group())).unwrap();
-        assert_eq!(inside.as_raw(), 54321);
         assert_eq!(current_group().as_raw(), powers.gid);
     }
 }

@@ -1,5 +1,5 @@
-//! The stage `lockdown`: takes everything from this process that the app shall not have, and proves it by reading the state
-//! back. It never sees a secret.
+//! The stage `lockdown`: takes everything from the calling process that the app shall not have, and proves it by reading the state
+//! back. The process is handfast's own or a child just forked. This stage never sees a secret.
 //!
 //! The steps run in the order in which each still has the privilege that it needs. A change that already holds is not
 //! attempted, so a process that was started with little needs little.
@@ -21,15 +21,14 @@ pub use possible::{bounding_after, refuse_impossible};
 
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, SETPCAP, Sets, bit, numbers};
+use crate::sys::capabilities::{self, Sets};
 use status::Status;
 
 /// The proof that this process has nothing left but what the plan says. Only [`lock`] makes it; `launch` spends it.
 #[derive(Debug)]
 pub struct Locked(());
 
-/// What this process has, read once: nothing that handfast does until [`lock`] changes any of it but [`begin`], which writes that
-/// down here. What a change has come to is read from the kernel again, at the end of `lock`.
+/// What the calling process has before [`lock`]; a child just forked has the same. The end of `lock` reads the kernel again.
 #[derive(Clone, Debug)]
 pub struct Found {
     status: Status,
@@ -47,7 +46,8 @@ impl Found {
 /// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
 /// reads the state back. After an error this process may only report it and exit.
 ///
-/// Whatever in this process owns one of the descriptors that are closed here must be dropped before.
+/// Whatever in this process owns one of the descriptors that are closed here must be dropped before. A child with such owners on its
+/// stack ends by exec or by [`exit::now`](crate::sys::exit::now).
 pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: Found) -> Result<Locked> {
     let Found { status: found, securebits } = found;
     // The read-back counts them again.
@@ -65,21 +65,6 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     descriptors::close_all_but(keep_open)?;
     verify::verify(isolation, identity::groups(isolation, &found), keep_open, core_limit, bounding, securebits)?;
     Ok(Locked(()))
-}
-
-/// Shrinks the bounding set ahead of [`lock`]: for the time in which the worker fetches. It changes nothing of what this
-/// process may do. What fails here is left to `lock`, which tries again and says so.
-pub fn begin(isolation: &Isolation, found: &mut Found) {
-    let status = &mut found.status;
-    if status.effective & bit(SETPCAP) == 0 {
-        return;
-    }
-    for number in numbers(status.bounding & !isolation.capabilities) {
-        if capabilities::drop_bounding(number).is_err() {
-            return;
-        }
-        status.bounding &= !bit(number);
-    }
 }
 
 /// Makes what is permitted effective: the steps below use it, and the last of them drops it.

@@ -130,22 +130,30 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
     set_handler(number, libc::SIG_DFL)
 }
 
-/// Signals that arrive as data instead of taking their action: those among the given ones that were neither ignored nor
-/// blocked when the process started. What was, stays so.
+/// Signals and the ends of children, which arrive at one descriptor instead of taking their action: SIGCHLD, and those of the given
+/// signals that were neither ignored nor blocked when the process started.
 pub struct Watch {
     descriptor: SignalFd,
 }
 
 impl Watch {
-    /// Blocks the signals and opens the descriptor that they can be read from (non-blocking, closed by exec).
+    /// Blocks the signals and opens the descriptor (non-blocking, closed by exec).
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
-        let set: SigSet = hold(signals)?.into_iter().collect();
+        let mut set: SigSet = hold(signals)?.into_iter().collect();
+        set.add(Signal::SIGCHLD);
+        block(&[Signal::SIGCHLD])?;
         Ok(Self { descriptor: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
     }
 
-    /// The number of a signal that has arrived.
+    /// The number of a signal that has arrived. The end of a child only makes the descriptor readable: waitpid(2) tells which one
+    /// has ended, since one SIGCHLD may stand for several.
     pub fn received(&self) -> io::Result<Option<u8>> {
-        Ok(self.descriptor.read_signal()?.and_then(|information| u8::try_from(information.ssi_signo).ok()))
+        while let Some(information) = self.descriptor.read_signal()? {
+            if information.ssi_signo != Signal::SIGCHLD as u32 {
+                return Ok(u8::try_from(information.ssi_signo).ok());
+            }
+        }
+        Ok(None)
     }
 }
 

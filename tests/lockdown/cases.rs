@@ -331,7 +331,7 @@ fn process_state() -> Vec<Case> {
 }
 
 impl Case {
-    fn with(mut self, word: &str) -> Self {
+    pub fn with(mut self, word: &str) -> Self {
         self.plan = format!("{} {word}", self.plan);
         self
     }

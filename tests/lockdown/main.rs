@@ -2,7 +2,8 @@
 //!
 //! Ids, capabilities and dispositions belong to a process, and the standard harness's threads would share them, so this test
 //! has a `main` of its own and each case runs in processes of its own: a wrapper such as `setpriv` makes the start state, then
-//! this binary (called with `subject`) locks itself down and becomes this binary again (called with `probe`).
+//! this binary (called with `subject`) locks itself down and becomes this binary again (called with `probe`). Each case runs a second
+//! time with a child that is forked right before the lockdown.
 #![allow(missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -42,15 +43,21 @@ fn run_cases(filters: &[String]) -> ExitCode {
             skipped += 1;
             continue;
         }
-        match run_case(&case, &place.binary) {
+        let mut count = |name: &str, result| match result {
             Ok(()) => {
-                println!("test {} ... ok", case.name);
+                println!("test {name} ... ok");
                 passed += 1;
             }
             Err(why) => {
-                println!("test {} ... FAILED\n{why}", case.name);
+                println!("test {name} ... FAILED\n{why}");
                 failed += 1;
             }
+        };
+        count(&case.name, run_case(&case, &place.binary));
+        // A fork refuses more than one thread, and its child has no pending signals.
+        if !["thread", "terminated"].iter().any(|word| case.plan.contains(word)) {
+            let forked = case.with("forked");
+            count(&format!("{} in a child", forked.name), run_case(&forked, &place.binary));
         }
     }
     println!("\ntest result: {passed} passed; {failed} failed; {skipped} skipped");

@@ -1,15 +1,19 @@
 //! handfast itself, as far as these stages go: what it is told on its command line is the plan.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use handfast::error::{Error, Result};
 use handfast::launch::{self, Prepared};
 use handfast::lockdown::{self, CoreLimit};
 use handfast::plan::Isolation;
-use handfast::sys::signals::Watch;
+use handfast::sys::process;
+use handfast::sys::signals::{self, Watch};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
-use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setfsgid, setfsuid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, getegid, geteuid, getgroups, setfsgid, setfsuid};
 
 use crate::filter;
 
@@ -75,11 +79,32 @@ fn start(words: &Words) -> Result<Error> {
     }
     // Whatever owns a descriptor gives it up before the lockdown closes it.
     drop(watch);
+    let found = lockdown::Found::read()?;
+    if words.has("forked") {
+        signals::set_default(Signal::SIGCHLD).unwrap();
+        let children = Watch::new(&[]).unwrap();
+        if let ForkResult::Parent { child } = process::fork().unwrap() {
+            std::process::exit(end_of(child, &children));
+        }
+    }
     if let Some(denied) = words.value("deny") {
         filter::deny(denied);
     }
-    let locked = lockdown::lock(&isolation, &keep_open, core_limit, lockdown::Found::read()?)?;
+    let locked = lockdown::lock(&isolation, &keep_open, core_limit, found)?;
     Ok(launch::exec(locked, &prepared, &watched))
+}
+
+/// Waits for a child with the descriptor that signals are read from. The exit code is the child's.
+fn end_of(child: Pid, children: &Watch) -> i32 {
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            WaitStatus::Exited(_, code) => return code,
+            WaitStatus::StillAlive => {}
+            other => panic!("{other:?}"),
+        }
+        let ready = poll(&mut [PollFd::new(children.as_fd(), PollFlags::POLLIN)], 10_000_u16).unwrap();
+        assert_eq!((ready, children.received().unwrap()), (1, None), "a child's end is no signal that ends a start");
+    }
 }
 
 fn isolation(words: &Words) -> Isolation {

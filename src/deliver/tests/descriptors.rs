@@ -18,9 +18,10 @@ fn path(number: RawFd) -> String {
 #[test]
 fn a_secret_is_handed_over_sealed_and_read_only() {
     let wanted = run(plan(None, vec![descriptor("a", 400), descriptor("b", 401)]));
-    let destination = prepare(&wanted).unwrap();
+    let mut destination = prepare(&wanted).unwrap();
     assert!(fs::exists(path(400)).unwrap() && fs::exists(path(401)).unwrap());
-    let handover = deliver(destination, &wanted, vec![value(0, b"one\0\xff"), value(1, b"")]).unwrap();
+    publish(&mut destination, &wanted, vec![value(0, b"one\0\xff"), value(1, b"")]).unwrap();
+    let handover = destination.hand_over();
     assert_eq!(handover.numbers(), [400, 401]);
     let held = &handover.descriptors[0];
     let seals = fcntl(held, FcntlArg::F_GET_SEALS).unwrap();
@@ -43,8 +44,9 @@ fn a_secret_is_handed_over_sealed_and_read_only() {
 #[test]
 fn a_missing_optional_secret_leaves_its_number_closed() {
     let wanted = run(plan(None, vec![descriptor("a", 410), descriptor("b", 411)]));
-    let handover = start(&wanted, vec![value(1, b"x")]).unwrap();
-    assert_eq!((handover.numbers(), handover.has(0), handover.has(1)), (vec![411], false, true));
+    let (published, destination) = start(&wanted, vec![value(1, b"x")]).unwrap();
+    let handover = destination.hand_over();
+    assert_eq!((handover.numbers(), published.has(0), published.has(1)), (vec![411], false, true));
     assert!(!fs::exists(path(410)).unwrap());
     drop(handover);
     assert!(!fs::exists(path(411)).unwrap());

@@ -10,9 +10,10 @@ use super::*;
 fn the_layout_is_kubelets() {
     let memory = Memory::new();
     let secrets = vec![file("a"), secret("b", Target::File { name: "b".into(), mode: 0o440, owner: None })];
-    let handover = start(&plan(Some(&memory.0), secrets), vec![value(1, b"two"), value(0, b"one")]).unwrap();
+    let (published, destination) =
+        start(&plan(Some(&memory.0), secrets), vec![value(1, b"two"), value(0, b"one")]).unwrap();
     assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
-    assert_eq!((handover.delivered.as_slice(), handover.numbers()), ([0, 1].as_slice(), vec![]));
+    assert_eq!((published.secrets.as_slice(), destination.hand_over().numbers()), ([0, 1].as_slice(), vec![]));
     assert_eq!(fs::read_link(memory.join("a")).unwrap(), Path::new("..data/a"));
     let generation = fs::read_link(memory.join("..data")).unwrap();
     assert!(generation.to_str().unwrap().starts_with("..handfast_"));
@@ -44,8 +45,8 @@ fn a_start_replaces_the_whole_set_and_nothing_else() {
     fs::create_dir(memory.join("..2024_01_01")).unwrap();
     symlink("/", memory.join("..handfast_link")).unwrap();
     // `a` is optional and missing this time, `b` is not in the plan any more.
-    let handover = start(&plan(Some(&memory.0), vec![file("a"), file("c")]), vec![value(1, b"2")]).unwrap();
-    assert!(!handover.has(0) && handover.has(1));
+    let (published, _) = start(&plan(Some(&memory.0), vec![file("a"), file("c")]), vec![value(1, b"2")]).unwrap();
+    assert!(!published.has(0) && published.has(1));
     let expected =
         ["..2024_01_01", "..data", "..handfast", "..handfast_", "..handfast_link", "c", "their-link", "theirs"];
     assert_eq!(memory.entries(), expected);
@@ -135,6 +136,6 @@ fn a_link_on_the_way_is_followed() {
 #[test]
 fn without_files_the_directory_is_not_looked_at() {
     let plan = plan(Some(Path::new("/proc/none")), vec![descriptor("a", 300)]);
-    let handover = start(&run(plan), vec![value(0, b"1")]).unwrap();
-    assert_eq!(handover.numbers(), [300]);
+    let (_, destination) = start(&run(plan), vec![value(0, b"1")]).unwrap();
+    assert_eq!(destination.hand_over().numbers(), [300]);
 }

@@ -133,11 +133,11 @@ fn a_name_that_is_anothers_is_refused_before_the_fetch_and_untouched() {
 fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
     let (memory, _outside, wanted) = scene();
     start(&wanted, both()).unwrap();
-    let destination = prepare(&wanted).unwrap();
+    let mut destination = prepare(&wanted).unwrap();
     fs::remove_file(memory.join("a")).unwrap();
     fs::write(memory.join("a"), "theirs").unwrap();
     let generation = fs::read_link(memory.join("..data")).unwrap();
-    failure(deliver(destination, &wanted, vec![value(0, b"3"), value(1, b"4")]));
+    failure(super::publish(&mut destination, &wanted, vec![value(0, b"3"), value(1, b"4")]));
     assert_eq!(fs::read_link(memory.join("..data")).unwrap(), generation);
     assert_eq!(fs::read(memory.join("b")).unwrap(), b"2");
     assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
@@ -158,7 +158,7 @@ fn publish(memory: &Memory, names: entries::Names, files: &[(&str, &str)], meanw
     let lock = lock::Place { directory: handle.as_fd(), path: "/s", powers: &powers }.take(&patience())?;
     let generation = generation::Generation::write(&directory, &lock, &files)?;
     meanwhile();
-    generation.publish(&directory, &lock)
+    generation.publish(&directory, &lock, None)
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod descriptors;
 mod files;
+mod generations;
 mod leftovers;
 mod root;
 
@@ -150,13 +151,15 @@ fn prepare(plan: &Plan) -> Result<Destination> {
     super::prepare(plan, reserve(plan)?)
 }
 
-fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
-    deliver(prepare(plan)?, plan, arrived)
+fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<(Published, Destination)> {
+    let mut destination = prepare(plan)?;
+    let published = publish(&mut destination, plan, arrived)?;
+    Ok((published, destination))
 }
 
 /// As after a fetch.
-fn deliver(destination: Destination, plan: &Plan, arrived: Vec<Arrived>) -> Result<Handover> {
-    super::deliver(destination, plan, received(plan, arrived), &|| Ok(()))
+fn publish(destination: &mut Destination, plan: &Plan, arrived: Vec<Arrived>) -> Result<Published> {
+    destination.publish(plan, received(plan, arrived), &|| Ok(()))
 }
 
 /// For tests that deliver without a plan's deadline.

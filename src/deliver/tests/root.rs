@@ -19,9 +19,9 @@ fn ids(path: &Path) -> (u32, u32, u32) {
 
 /// Delivers files with these powers instead of all of root's.
 fn files_with(plan: &Plan, powers: &Powers, arrived: Vec<Arrived>) -> Result<()> {
-    let prepared = files::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
-    let (new_files, _) = arrivals::sort(Some(&prepared), received(plan, arrived))?;
-    prepared.write(plan, powers, &new_files, &patience())?.publish(powers).map(drop)
+    let mut directory = files::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
+    let (new_files, _) = arrivals::sort(Some(&directory), received(plan, arrived))?;
+    directory.publish(plan, powers, &new_files, &patience(), || Ok(()))
 }
 
 fn without(powers: &[Power]) -> Powers {
@@ -91,15 +91,16 @@ fn a_descriptor_gets_the_apps_group_and_keeps_our_uid() {
         return;
     }
     let wanted = for_app(run(plan(None, vec![descriptor("a", 500)])));
-    let handover = start(&wanted, vec![value(0, b"1")]).unwrap();
+    let started = start(&wanted, vec![value(0, b"1")]).unwrap();
     assert_eq!(ids(Path::new("/proc/self/fd/500")), (0, 2000, 0o440));
-    drop(handover);
+    drop(started);
 
     let powers = without(&[Power::Chown]);
-    let reserved = descriptors::reserve(&wanted).unwrap().pop().unwrap();
-    let held = reserved.fill(&SecretValue::from(b"1".to_vec()), 2000, &powers).unwrap();
+    let mut reserved = descriptors::reserve(&wanted).unwrap();
+    let values = [(0, SecretValue::from(b"1".to_vec()))].into();
+    descriptors::fill(&mut reserved, values, 2000, &powers).unwrap().place().unwrap();
     assert_eq!(ids(Path::new("/proc/self/fd/500")), (0, 2000, 0o440));
-    drop(held);
+    drop(reserved);
 
     let error = failure(descriptors::check_group(2000, &without(&[Power::Chown, Power::Setgid])));
     assert_eq!(error.message, "cannot give descriptors the group 2000: handfast is not in it and lacks CAP_SETGID");
@@ -158,7 +159,7 @@ fn links_can_be_given_to_the_directorys_owner() {
         let files = [generation::NewFile { name: "a".into(), value, access }];
         let lock = lock::Place { directory: handle.as_fd(), path: "/s", powers: &powers }.take(&patience()).unwrap();
         let generation = generation::Generation::write(&directory, &lock, &files).unwrap();
-        generation.publish(&directory, &lock).unwrap();
+        generation.publish(&directory, &lock, None).unwrap();
         assert_eq!((owner("a").uid(), owner("..data").uid(), ids(&memory.join("a")).0), (7, 7, 1000));
         // A link that is right already stays: readers never miss it.
         assert_eq!(*inode.get_or_insert(owner("a").ino()), owner("a").ino());

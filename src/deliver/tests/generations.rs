@@ -1,0 +1,148 @@
+//! One set after the other in the same process.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::Write;
+use std::sync::atomic::AtomicBool;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+
+use super::*;
+
+fn link(memory: &Memory) -> PathBuf {
+    fs::read_link(memory.join("..data")).unwrap()
+}
+
+#[test]
+fn each_set_replaces_the_one_before_which_stays_for_its_readers() {
+    let memory = Memory::new();
+    let wanted = plan(Some(&memory.0), vec![file("a"), file("b")]);
+    let mut destination = prepare(&wanted).unwrap();
+    let mut generations = Vec::new();
+    for word in ["1", "2", "3", "4"] {
+        let both = vec![value(0, word.as_bytes()), value(1, word.as_bytes())];
+        assert!(publish(&mut destination, &wanted, both).unwrap().has(1));
+        assert_eq!(["a", "b"].map(|name| fs::read_to_string(memory.join(name)).unwrap()), [word, word]);
+        generations.push(memory.join(link(&memory).to_str().unwrap()));
+        let there: Vec<bool> = generations.iter().rev().map(|generation| generation.join("a").exists()).collect();
+        assert_eq!(there, [true, true, false, false][..generations.len()], "this one and the one before");
+    }
+    // A name that is not in the set goes at once.
+    assert!(!publish(&mut destination, &wanted, vec![value(0, b"5")]).unwrap().has(1));
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "..handfast_", "a"]);
+    drop(destination);
+    start(&wanted, vec![value(0, b"6"), value(1, b"6")]).unwrap();
+    assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
+}
+
+#[test]
+fn our_turn_lasts_from_the_first_set_to_the_destinations_end() {
+    let memory = Memory::new();
+    let wanted = plan(Some(&memory.0), vec![file("a")]);
+    let mut destination = prepare(&wanted).unwrap();
+    for word in ["1", "2"] {
+        publish(&mut destination, &wanted, vec![value(0, word.as_bytes())]).unwrap();
+        let late = Plan { deadline: Deadline { started: Instant::now(), limit: Duration::ZERO }, ..prepared(&memory) };
+        let error = failure(start(&late, vec![value(0, b"other")]));
+        assert!(error.message.ends_with("another start is at it, and did not end in time"), "{}", error.message);
+        assert_eq!(fs::read_to_string(memory.join("a")).unwrap(), word);
+    }
+    drop(destination);
+    start(&wanted, vec![value(0, b"other")]).unwrap();
+}
+
+fn prepared(memory: &Memory) -> Plan {
+    plan(Some(&memory.0), vec![file("a")])
+}
+
+#[test]
+fn a_reader_finds_one_set_or_the_other_at_any_moment() {
+    let memory = Memory::new();
+    let wanted = prepared(&memory);
+    let mut destination = prepare(&wanted).unwrap();
+    let set = |number: u32| vec![value(0, number.to_string().repeat(9).as_bytes())];
+    publish(&mut destination, &wanted, set(0)).unwrap();
+    let (path, is_over) = (memory.join("a"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let text = fs::read_to_string(&path).expect("it is never missing");
+                assert!(text.chars().all(|digit| text.starts_with(digit)) && text.len() == 9, "{text}");
+                reads += 1;
+            }
+            reads
+        });
+        for number in 1..200 {
+            publish(&mut destination, &wanted, set(number % 10)).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+}
+
+#[test]
+fn memfds_are_made_again_under_the_same_numbers() {
+    let wanted = run(plan(None, vec![descriptor("a", 510), descriptor("b", 511)]));
+    let path = |number: RawFd| format!("/proc/self/fd/{number}");
+    let mut destination = prepare(&wanted).unwrap();
+    publish(&mut destination, &wanted, vec![value(0, b"old"), value(1, b"old")]).unwrap();
+    let app = fs::File::open(path(510)).unwrap();
+    publish(&mut destination, &wanted, vec![value(0, b"fresh")]).unwrap();
+    assert_eq!(fs::read(path(510)).unwrap(), b"fresh");
+    assert_eq!(std::io::read_to_string(app).unwrap(), "old", "who has the old memfd keeps its content");
+    assert!(fs::OpenOptions::new().append(true).open(path(510)).and_then(|mut file| file.write(b"x")).is_err());
+    // The second secret is missing now. Its number stays reserved, and the app does not get it.
+    assert!(fs::exists(path(511)).unwrap());
+    publish(&mut destination, &wanted, vec![value(0, b"fresh"), value(1, b"back")]).unwrap();
+    assert_eq!(fs::read(path(511)).unwrap(), b"back");
+    publish(&mut destination, &wanted, vec![value(0, b"last")]).unwrap();
+    let handover = destination.hand_over();
+    assert_eq!((handover.numbers(), fs::exists(path(511)).unwrap()), (vec![510], false));
+    let seals = fcntl(&handover.descriptors[0], FcntlArg::F_GET_SEALS).unwrap();
+    assert!(seals == 0x2f || seals == 0x0f, "{seals:#x}");
+    assert_eq!(fcntl(&handover.descriptors[0], FcntlArg::F_GETFD).unwrap(), 0);
+    assert_eq!(fs::read(path(510)).unwrap(), b"last");
+}
+
+#[test]
+fn a_set_that_fails_leaves_the_one_before_whole() {
+    in_child(module_path!(), "a_set_that_fails_leaves_the_one_before_whole", || {
+        let memory = Memory::new();
+        let wanted = run(plan(Some(&memory.0), vec![file("f"), descriptor("a", 520), descriptor("b", 521)]));
+        let set = |word: &[u8], last: &[u8]| vec![value(0, word), value(1, word), value(2, last)];
+        let mut destination = prepare(&wanted).unwrap();
+        let is_whole = |word: &[u8]| {
+            for path in [memory.join("f"), "/proc/self/fd/520".into(), "/proc/self/fd/521".into()] {
+                assert_eq!(fs::read(path).unwrap(), word);
+            }
+        };
+        publish(&mut destination, &wanted, set(b"1", b"1")).unwrap();
+        let (first, entries) = (link(&memory), memory.entries());
+
+        // The last of the memfds is too large.
+        SigSet::from(Signal::SIGXFSZ).thread_block().unwrap();
+        let (soft, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, 100, hard).unwrap();
+        let error = failure(publish(&mut destination, &wanted, set(b"2", &[b'x'; 200])));
+        assert_eq!(error.message, "cannot write the memfd for descriptor 521: file too large");
+        is_whole(b"1");
+
+        // The file cannot be written, then not be published.
+        let error = failure(publish(&mut destination, &wanted, vec![value(0, &[b'x'; 200]), value(1, b"2")]));
+        assert_eq!(error.message, format!("cannot write `f` in `{}`: file too large", memory.0.display()));
+        setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap();
+        fs::remove_file(memory.join("f")).unwrap();
+        fs::create_dir(memory.join("f")).unwrap();
+        failure(publish(&mut destination, &wanted, set(b"2", b"2")));
+        fs::remove_dir(memory.join("f")).unwrap();
+        std::os::unix::fs::symlink("..data/f", memory.join("f")).unwrap();
+        is_whole(b"1");
+        assert_eq!((link(&memory), memory.entries()), (first, entries));
+
+        publish(&mut destination, &wanted, set(b"3", b"3")).unwrap();
+        is_whole(b"3");
+    });
+}
