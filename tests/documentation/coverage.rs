@@ -49,7 +49,7 @@ fn each_text_of_the_source_is_tested() {
         let name = file.strip_prefix(root).expect("it is below").display().to_string();
         let (code, unit_tests) = match name.contains("/tests/") || name.ends_with("/tests.rs") {
             true => ("", &*source),
-            false => source.split_once("#[cfg(test)]").unwrap_or((&source, "")),
+            false => source.split_once("#[cfg(test)]\nmod tests").unwrap_or((&source, "")),
         };
         tests.push(unit_tests.to_owned());
         texts.extend(literals(code).into_iter().map(|literal| (name.clone(), literal)));

@@ -109,7 +109,7 @@ fn read(directory: &Path, lines: &mut Vec<String>) {
             let text = fs::read_to_string(&path).expect("it is text");
             let is_code = end == "rs" && !path.components().any(|part| part.as_os_str() == "tests");
             let text = match is_code {
-                true => text.split_once("#[cfg(test)]").map_or("", |(_, tests)| tests),
+                true => text.split_once("#[cfg(test)]\nmod tests").map_or("", |(_, tests)| tests),
                 false => &text,
             };
             lines.extend(join(text).lines().map(|line| line.replace("\\\"", "\"")));
