@@ -1,5 +1,5 @@
 //! A worker that somebody has taken over: its real cage, on this kernel, and with Landlock as older ones have it. The tool `inject` makes
-//! it execute system calls of an attacker's; tests/kernels does the same on real older kernels, and tests/worker_cage tries the cage alone.
+//! it execute system calls of an attacker's; tests/kernels does the same on real older kernels, and tests/processes/worker_cage tries the cage alone.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};

@@ -1,9 +1,7 @@
 //! The worker's cage from inside: what a worker could do that somebody else has taken over.
 //!
-//! The cage cannot be left, so this test has a `main` of its own: it runs itself again, and that process enters the cage as
-//! the worker does, tries everything, and reports.
-#![allow(missing_docs)]
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+//! The cage cannot be left, so this binary runs itself again, and that process enters the cage as the worker does, tries
+//! everything, and reports.
 
 mod attempts;
 
@@ -33,16 +31,8 @@ pub struct Place {
     pub landlock: bool,
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["caged", what, directory, port] => caged(what, Path::new(directory), port.parse().unwrap()),
-        _ => from_outside(&arguments),
-    }
-}
-
 /// Inside: as `worker::child` does it. What it finds goes to stderr: stdout is no longer its.
-fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
+pub fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     let (socket, other) = UnixStream::pair().unwrap();
     // The cage closes it, whoever owns it.
     std::mem::forget(other);
@@ -75,9 +65,9 @@ fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn from_outside(filters: &[String]) -> ExitCode {
-    if filters.iter().any(|filter| !filter.starts_with('-') && !"the_cage".contains(filter.as_str())) {
-        return ExitCode::SUCCESS;
+pub fn run(is_wanted: &dyn Fn(&str) -> bool) -> bool {
+    if !is_wanted("worker_cage::the_cage") {
+        return true;
     }
     let directory = PathBuf::from(format!("/tmp/handfast-cage-{}", std::process::id()));
     std::fs::create_dir(&directory).unwrap();
@@ -87,19 +77,19 @@ fn from_outside(filters: &[String]) -> ExitCode {
     let own = name(std::process::id().cast_signed());
     let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&own).unwrap()).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let run = |what: &str| -> Output {
+    let inside = |what: &str| -> Output {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["caged", what]).arg(&directory).arg(tcp.local_addr().unwrap().port().to_string());
         command.stdin(Stdio::null()).output().unwrap()
     };
     let mut failed = 0;
-    let output = run("attempts");
+    let output = inside("attempts");
     print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     failed += u32::from(!output.status.success());
     // Another architecture's calls end the process; a kernel without them ends it too, in its own way.
     #[cfg(target_arch = "x86_64")]
     for foreign in ["x32", "i386"] {
-        let output = run(foreign);
+        let output = inside(foreign);
         let ended = output.status.signal().is_some_and(|signal| [libc::SIGSYS, libc::SIGSEGV].contains(&signal));
         println!("test the_cage_and_a_call_of_{foreign} ... {}", if ended { "ok" } else { "FAILED" });
         failed += u32::from(!ended);
@@ -112,7 +102,7 @@ fn from_outside(filters: &[String]) -> ExitCode {
         failed += 1;
     }
     println!("\ntest result: {}", if failed == 0 { "ok" } else { "FAILED" });
-    ExitCode::from(u8::from(failed > 0))
+    failed == 0
 }
 
 fn name(process: i32) -> String {

@@ -12,7 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use nix::errno::Errno;
 
-use crate::{Place, outcome};
+use super::{Place, outcome};
 
 type Attempt = (&'static str, Option<Errno>, Result<(), Errno>);
 

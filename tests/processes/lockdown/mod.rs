@@ -1,10 +1,7 @@
 //! The stages `lockdown` and `launch` from every state that handfast can be started in: the app reports what it got.
 //!
-//! Ids, capabilities and dispositions belong to a process, and the standard harness's threads would share them, so this test
-//! has a `main` of its own and each case runs in processes of its own: a wrapper such as `setpriv` makes the start state, then
-//! this binary (called with `subject`) locks itself down and becomes this binary again (called with `probe`).
-#![allow(missing_docs)]
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+//! Each case runs in processes of its own: a wrapper such as `setpriv` makes the start state, then this binary (called with
+//! `subject`) locks itself down and becomes this binary again (called with `probe`).
 
 mod cases;
 mod commands;
@@ -15,26 +12,18 @@ mod subject;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use cases::{Case, Expected};
+pub use probe::run as probe;
+pub use subject::run as subject;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("subject") => subject::run(&arguments[1..]),
-        Some("probe") => probe::run(),
-        _ => run_cases(&arguments),
-    }
-}
-
-fn run_cases(filters: &[String]) -> ExitCode {
-    let filters: Vec<&String> = filters.iter().filter(|word| !word.starts_with('-')).collect();
+pub fn run(is_wanted: &dyn Fn(&str) -> bool) -> bool {
     let place = Place::new();
     let root = nix::unistd::geteuid().is_root();
     let (mut passed, mut skipped, mut failed) = (0, 0, 0);
     for case in cases::all(&place.directory) {
-        if !filters.is_empty() && !filters.iter().any(|filter| case.name.contains(*filter)) {
+        if !is_wanted(&format!("lockdown::{}", case.name)) {
             continue;
         }
         if case.needs_root && !root {
@@ -44,17 +33,17 @@ fn run_cases(filters: &[String]) -> ExitCode {
         }
         match run_case(&case, &place.binary) {
             Ok(()) => {
-                println!("test {} ... ok", case.name);
+                println!("test lockdown::{} ... ok", case.name);
                 passed += 1;
             }
             Err(why) => {
-                println!("test {} ... FAILED\n{why}", case.name);
+                println!("test lockdown::{} ... FAILED\n{why}", case.name);
                 failed += 1;
             }
         }
     }
     println!("\ntest result: {passed} passed; {failed} failed; {skipped} skipped");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    failed == 0
 }
 
 fn run_case(case: &Case, binary: &Path) -> Result<(), String> {

@@ -11,7 +11,7 @@ use handfast::sys::signals::Watch;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setfsgid, setfsuid};
 
-use crate::filter;
+use super::filter;
 
 /// `key=value` and single words.
 struct Words<'a>(&'a [String]);
