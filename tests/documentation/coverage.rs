@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::pages::{is_update, page, rewrite, root};
+use crate::transcripts;
+
 /// Where texts are looked for.
 const SOURCES: &[&str] = &[
     "src",
@@ -27,15 +30,17 @@ const TESTS: &[&str] = &[
 ];
 
 /// Texts that no test provokes: see there.
-const UNPROVOKED: &str = include_str!("../messages/unprovoked.list");
+const UNPROVOKED: &str = "tests/messages/unprovoked.list";
 
 #[test]
 fn each_text_of_the_source_is_tested() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    transcripts::update();
+    let unprovoked = page(UNPROVOKED).text;
+    let (header, listed) = unprovoked.split_once("\n\n").expect("a header, then the texts");
     let mut said: Vec<String> =
         vec![help(), text(handfast::config::schema::schema()).replace("\\\"", "\""), text(handfast::cli::manual())];
     let mut tests = Vec::new();
-    for file in TESTS.iter().flat_map(|directory| sources(&root.join(directory))) {
+    for file in TESTS.iter().flat_map(|directory| sources(&root().join(directory))) {
         let text = fs::read_to_string(&file).expect("it is ours");
         match file.extension().is_some_and(|end| end == "rs") {
             true if !file.ends_with("documentation/coverage.rs") => tests.push(text),
@@ -44,9 +49,9 @@ fn each_text_of_the_source_is_tested() {
         }
     }
     let mut texts = Vec::new();
-    for file in SOURCES.iter().flat_map(|directory| sources(&root.join(directory))) {
+    for file in SOURCES.iter().flat_map(|directory| sources(&root().join(directory))) {
         let source = fs::read_to_string(&file).expect("it is ours");
-        let name = file.strip_prefix(root).expect("it is below").display().to_string();
+        let name = file.strip_prefix(root()).expect("it is below").display().to_string();
         let (code, unit_tests) = match name.contains("/tests/") || name.ends_with("/tests.rs") {
             true => ("", &*source),
             false => source.split_once("#[cfg(test)]\nmod tests").unwrap_or((&source, "")),
@@ -58,7 +63,7 @@ fn each_text_of_the_source_is_tested() {
     let mut missing = Vec::new();
     for (file, literal) in &texts {
         let is_text = literal.contains(' ') && literal.contains(|c: char| c.is_ascii_lowercase());
-        if !is_text || UNPROVOKED.lines().any(|known| known == literal.trim()) {
+        if !is_text || listed.lines().any(|known| known == literal.trim()) {
             continue;
         }
         let is_tested = |line: &str| {
@@ -67,14 +72,22 @@ fn each_text_of_the_source_is_tested() {
             said.iter().any(|said| said.lines().any(|line| in_order(line, &pieces))) || tests.contains(&longest)
         };
         if !literal.lines().all(is_tested) {
-            missing.push(format!("{file}: {literal}"));
+            missing.push((file, literal.trim()));
         }
     }
+    // The list is a snapshot: a text that is reworded or gone is reworded or gone there too.
+    let is_text = |line: &&str| texts.iter().any(|(_, literal)| literal.trim() == *line);
+    let (known, stale): (Vec<&str>, Vec<&str>) = listed.lines().partition(is_text);
+    // A new text belongs into a transcript: what is written anew never grows.
+    if is_update() && missing.len() <= stale.len() {
+        let mut now: Vec<&str> = known.into_iter().chain(missing.into_iter().map(|(_, text)| text)).collect();
+        now.sort_unstable();
+        now.dedup();
+        rewrite(UNPROVOKED, |_| format!("{header}\n\n{}\n", now.join("\n")));
+        return;
+    }
+    let missing: Vec<String> = missing.iter().map(|(file, text)| format!("{file}: {text}")).collect();
     assert!(missing.is_empty(), "in no test:\n{}", missing.join("\n"));
-    // The list is a snapshot: a text that is reworded or gone must be reworded or gone there too.
-    let (_, listed) = UNPROVOKED.split_once("\n\n").expect("a header, then the texts");
-    let stale: Vec<&str> =
-        listed.lines().filter(|line| !texts.iter().any(|(_, literal)| literal.trim() == *line)).collect();
     assert!(stale.is_empty(), "listed, and not in the source:\n{}", stale.join("\n"));
 }
 

@@ -1,11 +1,14 @@
 //! Every message, as transcripts: what is written, what handfast says to it on stderr, the exit code.
 //!
-//! `HANDFAST_UPDATE_MESSAGES=1 cargo test --test documentation transcripts::` writes what it says now into the files, for a look at the difference.
+//! `HANDFAST_UPDATE=1 cargo test --test documentation` writes what it says now into the files, for a look at the difference.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 
+use crate::pages::is_update;
+use crate::quotes;
 use crate::support::{Directory, PATH, is_root, needs_root, program};
 
 /// One transcript. In the files: `|` starts a line of `handfast.toml`, `@` what root starts it with (options of `confine`; without
@@ -32,24 +35,44 @@ fn root_is_told_what_the_transcripts_say() {
 const FOR_ROOT: &str = "root.txt";
 
 fn compare(path: &Path) {
-    let (transcripts, rest) = parse(&fs::read_to_string(path).expect("it is ours"));
-    let (mut now, mut differences) = (String::new(), String::new());
-    for transcript in &transcripts {
-        let said = run(transcript);
-        let expected: Vec<String> = transcript.output.iter().map(|line| with_roots_ids(line)).collect();
-        let command = format!("$ {}", transcript.command);
+    update();
+    let mut differences = String::new();
+    for transcript in parse(&fs::read_to_string(path).expect("it is ours")).0 {
+        let (expected, said) = expected_and_said(&transcript);
         if said != expected {
             let [expected, said] = [&expected, &said].map(|lines| lines.join("\n"));
-            differences += &format!("{}:\n{command}\n--- expected\n{expected}\n--- said\n{said}\n\n", path.display());
+            let (path, command) = (path.display(), transcript.command);
+            differences += &format!("{path}:\n$ {command}\n--- expected\n{expected}\n--- said\n{said}\n\n");
         }
-        now += &[&transcript.before[..], &[command], &said].concat().join("\n");
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+/// Writes them all anew, once, where that is asked for; also what the pages quote of them.
+pub fn update() {
+    static ONCE: Once = Once::new();
+    if is_update() {
+        let possible = files().into_iter().filter(|path| is_root() || !path.ends_with(FOR_ROOT));
+        ONCE.call_once(|| possible.for_each(|path| write(&path)));
+    }
+}
+
+fn write(path: &Path) {
+    let (transcripts, rest) = parse(&fs::read_to_string(path).expect("it is ours"));
+    let mut now = String::new();
+    for transcript in &transcripts {
+        let (expected, said) = expected_and_said(transcript);
+        for (old, new) in expected.iter().zip(&said).filter(|(old, new)| old != new && expected.len() == said.len()) {
+            quotes::follow(old, new);
+        }
+        now += &[&transcript.before[..], &[format!("$ {}", transcript.command)], &said].concat().join("\n");
         now += "\n\n";
     }
-    if std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some() {
-        fs::write(path, now.trim_end().to_owned() + "\n" + &rest).expect("it is ours");
-    } else {
-        assert!(differences.is_empty(), "{differences}");
-    }
+    fs::write(path, now.trim_end().to_owned() + "\n" + &rest).expect("it is ours");
+}
+
+fn expected_and_said(transcript: &Transcript) -> (Vec<String>, Vec<String>) {
+    (transcript.output.iter().map(|line| with_roots_ids(line)).collect(), run(transcript))
 }
 
 #[test]

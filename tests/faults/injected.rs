@@ -90,13 +90,13 @@ impl Scene {
     }
 }
 
-/// Compares the lines with the transcript, which has more: other C libraries make other calls. `HANDFAST_UPDATE_MESSAGES=1`
+/// Compares the lines with the transcript, which has more: other C libraries make other calls. `HANDFAST_UPDATE=1`
 /// adds what is new to it.
 fn compare(said: BTreeSet<String>) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/injected.txt");
     let mut known: BTreeSet<String> = fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect();
     let new: Vec<String> = said.difference(&known).cloned().collect();
-    if std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some() {
+    if std::env::var_os("HANDFAST_UPDATE").is_some() {
         known.extend(new);
         let lines: Vec<String> = known.into_iter().collect();
         return fs::write(path, lines.join("\n") + "\n").expect("it is ours");

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::pages::{docs, page, root};
+use crate::pages::{docs, page, rewrite, root};
+use crate::transcripts;
 
 #[test]
 fn each_quoted_message_is_pinned() {
+    transcripts::update();
     let (mut quoted, mut wrong) = (0, Vec::new());
     for page in docs() {
         for block in page.blocks().iter().filter(|block| block.language == "text") {
@@ -44,6 +46,40 @@ fn a_message_that_is_not_handfasts_is_seen() {
     assert!(!is_pinned("handfast: error: cannot deliver files into `…`: it is a link, or not (deliver, exit 73)"));
     assert!(!is_pinned("handfast: error: … (deliver, exit 73)"));
     assert!(!is_pinned("handfast: error: cannot fetch `…` from `…`: nobody says so (denied, exit 77)"));
+}
+
+#[test]
+fn a_quote_follows_its_message() {
+    let (old, new) = ("error: cannot read `/a/b`: no such file (x, exit 1)", "error: `/a/b` is not there (x, exit 1)");
+    assert_eq!(
+        requoted("error: cannot read `…`: no such file (x, exit 1)", old, new).as_deref(),
+        Some("error: `…` is not there (x, exit 1)")
+    );
+    assert_eq!(requoted("error: cannot write `…`: no such file (x, exit 1)", old, new), None);
+    assert_eq!(requoted("error: cannot read `…`: no such", old, new), None);
+}
+
+/// Puts the new wording of a message where a page quotes the old one.
+pub fn follow(old: &str, new: &str) {
+    for quoting in docs() {
+        let follow = |line: &str| requoted(line, old, new).unwrap_or_else(|| line.to_owned()) + "\n";
+        if quoting.text.lines().any(|line| requoted(line, old, new).is_some()) {
+            rewrite(&quoting.name, |text| text.lines().map(follow).collect());
+        }
+    }
+}
+
+/// A quote of the old message, with the new wording: each `…` of it stays where its value stands now.
+fn requoted(quote: &str, old: &str, new: &str) -> Option<String> {
+    let mut pieces = quote.split('…');
+    let (mut old, mut new, mut text) = (old.strip_prefix(pieces.next()?)?, new, String::new());
+    for piece in pieces {
+        let end = if piece.is_empty() { old.len() } else { old.find(piece)? };
+        let (before, after) = new.split_once(&old[..end])?;
+        text += &format!("{before}…");
+        (old, new) = (&old[end + piece.len()..], after);
+    }
+    old.is_empty().then(|| text + new)
 }
 
 /// ` (class, exit N)` at the end of a start's last line: what stands before it, and N.
