@@ -9,6 +9,7 @@ use handfast::cli;
 
 use crate::pages::{Block, Page, docs, page};
 use crate::support::{Directory, PATH, Run, Yaml, needs_root, program, programs};
+use crate::transcripts;
 
 #[test]
 fn each_configuration_passes_its_check() {
@@ -38,6 +39,7 @@ fn each_configuration_passes_its_check() {
 #[test]
 fn each_command_prints_what_the_page_shows() {
     needs_root!();
+    transcripts::update();
     let mut seen = 0;
     for (page, block) in blocks("console") {
         let transcripts = transcripts(&block);

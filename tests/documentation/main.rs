@@ -1,6 +1,7 @@
 //! The pages of `docs/` and the README, checked against what they tell of: the schema, the exit codes, the messages, the program itself.
 //!
-//! `HANDFAST_UPDATE_DOCS=1 cargo test --test documentation` writes the tables that are made of the schema.
+//! `HANDFAST_UPDATE=1 cargo test --test documentation` writes what is made of the program: the tables of the schema's keys, the transcripts
+//! of the messages, the list of those that no test provokes, and the pages' quotes of a message that has changed in a transcript.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,7 +9,9 @@ mod support;
 mod codes;
 mod command_line;
 mod commands;
+mod coverage;
 mod links;
-mod messages;
 mod pages;
+mod quotes;
 mod reference;
+mod transcripts;

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// One page.
 pub struct Page {
@@ -35,6 +36,19 @@ pub fn root() -> &'static Path {
 pub fn page(name: &str) -> Page {
     let text = fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     Page { name: name.to_owned(), text }
+}
+
+/// Whether the files that are made of the program shall be written, and not compared with it.
+pub fn is_update() -> bool {
+    std::env::var_os("HANDFAST_UPDATE").is_some()
+}
+
+/// Writes a page anew; one after the other, since several tests may.
+pub fn rewrite(name: &str, change: impl FnOnce(&str) -> String) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().expect("nobody panics with it");
+    let now = change(&page(name).text);
+    fs::write(root().join(name), now).expect("it is ours");
 }
 
 /// The pages of `docs/`.

@@ -1,12 +1,11 @@
 //! The tables of docs/configuration.md are what the schema says.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use handfast::registry::DEFINITIONS;
 use serde_json::{Map, Value};
 
-use crate::pages::{page, root};
+use crate::pages::{is_update, page, rewrite};
 
 const PAGE: &str = "docs/configuration.md";
 
@@ -16,26 +15,14 @@ const END: &str = "<!-- end of keys -->";
 
 #[test]
 fn the_tables_of_the_configuration_page_are_the_schemas() {
-    let tables = tables();
-    let found = page(PAGE).text;
-    let (mut now, mut written) = (String::new(), BTreeSet::new());
-    let mut lines = found.lines();
-    while let Some(line) = lines.next() {
-        now += &format!("{line}\n");
-        let Some(name) = line.strip_prefix(START).and_then(|rest| rest.strip_suffix(" -->")) else { continue };
-        let (_, table) = tables.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no table `{name}`"));
-        assert!(written.insert(name), "{name} is there twice");
-        lines.by_ref().find(|line| *line == END).unwrap_or_else(|| panic!("the table of {name} has no end"));
-        now += &format!("\n{}\n{END}\n", rows(table));
+    if is_update() {
+        rewrite(PAGE, with_tables);
     }
-    let missing: Vec<_> =
-        tables.iter().filter(|(name, _)| !written.contains(name.as_str())).map(|one| &one.0).collect();
-    assert!(missing.is_empty(), "tables of the schema that are not on the page: {missing:?}");
-    if std::env::var_os("HANDFAST_UPDATE_DOCS").is_some() {
-        fs::write(root().join(PAGE), now).expect("it is ours");
-    } else if now != found {
+    let found = page(PAGE).text;
+    let now = with_tables(&found);
+    if now != found {
         let (line, (now, found)) = (1..).zip(now.lines().zip(found.lines())).find(|(_, (a, b))| a != b).expect("one");
-        panic!("{PAGE}:{line} is stale; HANDFAST_UPDATE_DOCS=1 writes it anew\n--- schema\n{now}\n--- page\n{found}");
+        panic!("{PAGE}:{line} is stale; HANDFAST_UPDATE=1 writes it anew\n--- schema\n{now}\n--- page\n{found}");
     }
 }
 
@@ -55,6 +42,25 @@ fn each_provider_and_each_option_of_a_reference_is_on_the_page() {
         let readme = format!("../providers/{}/README.md", definition.name);
         assert!(section.contains(&readme), "{heading} has no link to {readme}");
     }
+}
+
+/// The page with the tables as the schema says them.
+fn with_tables(found: &str) -> String {
+    let tables = tables();
+    let (mut now, mut written) = (String::new(), BTreeSet::new());
+    let mut lines = found.lines();
+    while let Some(line) = lines.next() {
+        now += &format!("{line}\n");
+        let Some(name) = line.strip_prefix(START).and_then(|rest| rest.strip_suffix(" -->")) else { continue };
+        let (_, table) = tables.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no table `{name}`"));
+        assert!(written.insert(name), "{name} is there twice");
+        lines.by_ref().find(|line| *line == END).unwrap_or_else(|| panic!("the table of {name} has no end"));
+        now += &format!("\n{}\n{END}\n", rows(table));
+    }
+    let missing: Vec<_> =
+        tables.iter().filter(|(name, _)| !written.contains(name.as_str())).map(|one| &one.0).collect();
+    assert!(missing.is_empty(), "tables of the schema that are not on the page: {missing:?}");
+    now
 }
 
 /// The schema's tables by the names that the page has for them.

@@ -5,7 +5,7 @@ use handfast_core::ProviderError;
 /// Asserts that all that an error says, its message and its hint behind a `|`, is a line of `list`, in which `~` stands for
 /// what is another each time: `cannot log in at `auth/~`: the role id is not valid | …`.
 ///
-/// With HANDFAST_UPDATE_MESSAGES in the environment, what is in no line is printed instead.
+/// With HANDFAST_UPDATE in the environment, what is in no line is printed instead.
 #[track_caller]
 #[allow(clippy::print_stderr)]
 pub fn assert_told(error: &ProviderError, list: &str) {
@@ -16,7 +16,7 @@ pub fn assert_told(error: &ProviderError, list: &str) {
     if list.lines().any(|line| fits(line, &told)) {
         return;
     }
-    assert!(std::env::var_os("HANDFAST_UPDATE_MESSAGES").is_some(), "in no line of the list: {told}");
+    assert!(std::env::var_os("HANDFAST_UPDATE").is_some(), "in no line of the list: {told}");
     eprintln!("in no line: {told}");
 }
 

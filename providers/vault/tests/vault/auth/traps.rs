@@ -63,7 +63,7 @@ fn a_credentials_file_that_is_missing_unreadable_empty_or_none() {
     let directory_as_file = directory.path().display().to_string();
     guarded.must_say([("method", "token"), ("token_file", &directory_as_file)], &["cannot read", "a directory"]);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).expect("it is ours");
-    // Root may read it; the worker, which has no capabilities, may not: tests/vault_logins.rs.
+    // Root may read it; the worker, which has no capabilities, may not: tests/stores/vault_logins.rs.
     if !handfast_testservers::is_root() {
         guarded.must_say(auth, &[&file, "permission denied: owned by ", "with mode 0000", "make it readable for uid"]);
     }

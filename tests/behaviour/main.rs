@@ -1,0 +1,30 @@
+//! What a user sees of a start, and of the other commands, without any store.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod configuration_bounds;
+mod configuration_executable;
+mod configuration_mutations;
+mod configuration_refusals;
+mod configuration_sample;
+mod configuration_schema;
+mod configuration_sources;
+mod configuration_trust;
+mod configuration_values;
+mod delivery_descriptors;
+mod delivery_files;
+mod delivery_leftovers;
+mod delivery_mount;
+mod delivery_others;
+mod delivery_places;
+mod delivery_planted;
+mod delivery_rights;
+mod delivery_turns;
+mod processors;
+mod real_programs;
+mod references_in_variables;
+mod references_to_targets;
+mod reports;
+mod thin_line;

@@ -1,0 +1,3 @@
+//! Azure on bad days: what `shared.rs` holds every store to.
+
+mod line;

@@ -1,0 +1,15 @@
+//! Bad days: of the system, of the worker, and of each store.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod aws;
+mod azure;
+mod command;
+mod fetch;
+mod injected;
+mod shared;
+mod signals;
+mod system;
+mod vault;
+mod worker;

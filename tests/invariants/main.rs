@@ -1,0 +1,17 @@
+//! The invariants of ARCHITECTURE.md, and how the source is laid out.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod all_or_nothing;
+mod bootstrap;
+mod environment;
+mod hostile_worker;
+mod layering;
+mod no_shell;
+mod privileged_process;
+mod read_back;
+mod secret_type;
+mod secrets;
+mod steps;
+mod worker_injection;

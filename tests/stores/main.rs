@@ -1,0 +1,18 @@
+//! Whatever asks a store, or a stand-in for one.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod aws_credentials;
+mod aws_networks;
+mod aws_secrets;
+mod azure_policy;
+mod azure_secrets;
+mod check_online;
+mod examples_aws;
+mod examples_vault;
+mod fields;
+mod policy;
+mod vault_leases;
+mod vault_logins;
+mod vault_secrets;
