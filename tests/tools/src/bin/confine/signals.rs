@@ -49,13 +49,13 @@ pub fn set(options: &Options) -> Result<(), String> {
         }
     }
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the call initializes the whole set.
+    // SAFETY: the call initialises the whole set.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     for number in &options.block {
-        // SAFETY: `set` was initialized above; an invalid signal number is an error.
+        // SAFETY: `set` was initialised above; an invalid signal number is an error.
         Errno::result(unsafe { libc::sigaddset(set.as_mut_ptr(), *number) }).step("--block")?;
     }
-    // SAFETY: `set` is initialized; the old mask is not requested.
+    // SAFETY: `set` is initialised; the old mask is not requested.
     Errno::result(unsafe { libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) }).step("--block")?;
     Ok(())
 }
