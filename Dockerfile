@@ -1,12 +1,12 @@
-# handfast alone: one static file in an empty image, to copy from or to run as an init container.
+# Builds an image that contains only handfast, one static file. Copy the file from this image, or run the image as an init container.
 #
 #   docker build -t handfast .
-#   DOCKER_BUILDKIT=1 docker build --target sbom --output . .     # handfast.cdx.json: what it is made of (CycloneDX)
+#   DOCKER_BUILDKIT=1 docker build --target sbom --output . .     # handfast.cdx.json: the list of dependencies (CycloneDX)
 #
-# The same sources give the same file and the same layer, wherever and whenever they are built, and with BuildKit 0.11 or later
-# and `--build-arg SOURCE_DATE_EPOCH=0` the same image. TARGET is for the other architecture than this machine's.
+# The build is reproducible: the same sources give the same file and the same layer on every machine and at any time; with BuildKit
+# 0.11 or later and `--build-arg SOURCE_DATE_EPOCH=0` they give the same image. Set TARGET to build for another architecture.
 #
-# BUILD_IMAGE needs cargo, and what apt-get and cargo install below where it has that already.
+# BUILD_IMAGE must contain cargo. If it also contains the packages and tools that are installed below, the build installs nothing.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95.0-bookworm
 
 FROM ${BUILD_IMAGE} AS sources
@@ -14,7 +14,7 @@ WORKDIR /src
 COPY . .
 RUN build/skeleton /skeleton
 
-# As long as no manifest changes, all up to the dependencies' build is taken from the builder's cache.
+# As long as no manifest changes, the builder takes every step up to the build of the dependencies from its cache.
 FROM ${BUILD_IMAGE} AS build
 ARG TARGET
 RUN if [ "${TARGET%%-*}" = aarch64 ] && [ "$(uname -m)" != aarch64 ]; then set -- gcc-aarch64-linux-gnu libc6-dev-arm64-cross; fi; \
@@ -24,7 +24,7 @@ COPY --from=sources /skeleton .
 RUN ! command -v rustup >/dev/null || rustup toolchain install --profile minimal --no-self-update
 RUN build/tools && build/release "${TARGET:-$(uname -m)-unknown-linux-musl}"
 COPY . .
-# Newer than what was built of their empty forms.
+# Make the sources newer than the build of their empty replacements, so that cargo builds them again.
 RUN find src providers -name '*.rs' -exec touch {} + && \
     install -m 0755 "$(build/release "${TARGET:-$(uname -m)-unknown-linux-musl}")" /handfast && \
     auditable2cdx /handfast >/handfast.cdx.json && \

@@ -1,4 +1,4 @@
-//! Who fetches the secrets and starts the no-op: the floor and handfast.
+//! The programs that fetch the secrets and start the no-op: the floor and handfast.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub use crate::contender::Contender;
 use crate::contender::show;
 use crate::programs::Programs;
 
-/// A moto with secrets, and where it is to be reached.
+/// A moto server with secrets, and its address.
 pub struct Setting<'a> {
     pub programs: &'a Programs,
     pub port: u16,
@@ -23,7 +23,7 @@ impl<'a> Setting<'a> {
         Ok(Self { programs, port, floor: programs.another("handfast-floor", "handfast-floor")?, moto })
     }
 
-    /// Everybody, with so many secrets; the floor first.
+    /// All contenders with this number of secrets, the floor first.
     pub fn contenders(&self, count: usize) -> Result<Vec<Contender>> {
         Ok(vec![self.floor(count)?, self.handfast(count)?])
     }
@@ -37,7 +37,7 @@ impl<'a> Setting<'a> {
         Contender::new("floor", &words, &[])
     }
 
-    /// With keys and a region in the environment.
+    /// handfast with keys and a region in the environment.
     pub fn handfast(&self, count: usize) -> Result<Contender> {
         let mut words = vec![show(&self.programs.handfast), "run".into()];
         for number in 0..count {

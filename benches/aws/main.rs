@@ -1,8 +1,8 @@
-//! What a start with secrets of AWS takes, over TLS, against moto: next to the same written by hand; its memory.
+//! Measures starts with secrets of AWS, over TLS, against moto: the time compared with hand-written code, and the memory.
 //!
-//! `cargo bench --bench aws [-- --rounds N | -- --instructions]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench aws [-- --rounds N | -- --instructions]`; `benches/README.md` has the method and the results.
 #![forbid(unsafe_code)]
-// As for the other benchmark.
+// A benchmark prints, unlike the product.
 #![allow(clippy::print_stdout)]
 
 #[path = "../vault/comparison.rs"]

@@ -1,4 +1,4 @@
-//! Who fetches the secrets and starts the no-op: the floor and handfast.
+//! The programs that fetch the secrets and start the no-op: the floor and handfast.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::contender::show;
 use crate::programs::Programs;
 use crate::scratch::Scratch;
 
-/// A Key Vault with secrets, and where it is to be reached.
+/// A Key Vault with secrets, and its address.
 pub struct Setting<'a> {
     pub programs: &'a Programs,
     pub port: u16,
@@ -27,7 +27,7 @@ impl<'a> Setting<'a> {
         Ok(Self { programs, port, floor: programs.another("handfast-floor", "handfast-floor")?, azure, scratch })
     }
 
-    /// Everybody, with so many secrets; the floor first.
+    /// All contenders with this number of secrets, the floor first.
     pub fn contenders(&self, count: usize) -> Result<Vec<Contender>> {
         Ok(vec![self.floor(count)?, self.handfast(count)?])
     }
@@ -41,7 +41,7 @@ impl<'a> Setting<'a> {
         Contender::new("floor", &words, &[])
     }
 
-    /// With a token in a file: only the challenge comes on top of a request for each secret.
+    /// handfast with a token in a file: besides one request for each secret, it sends only the challenge request.
     pub fn handfast(&self, count: usize) -> Result<Contender> {
         let configuration = self.scratch.path().join("handfast.toml");
         let text = format!(

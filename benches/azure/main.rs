@@ -1,9 +1,9 @@
-//! What a start with secrets of Azure Key Vault takes, over TLS, against Microsoft's fake server: next to the same written by
-//! hand; its memory.
+//! Measures starts with secrets of Azure Key Vault, over TLS, against Microsoft's fake server: the time compared with
+//! hand-written code, and the memory.
 //!
-//! `cargo bench --bench azure [-- --rounds N | -- --instructions]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench azure [-- --rounds N | -- --instructions]`; `benches/README.md` has the method and the results.
 #![forbid(unsafe_code)]
-// As for the other benchmark.
+// A benchmark prints, unlike the product.
 #![allow(clippy::print_stdout)]
 
 #[path = "../vault/comparison.rs"]

@@ -1,4 +1,4 @@
-//! What is started: containers of the no-op, in pairs without and with handfast.
+//! The started containers: containers of the no-op, in pairs without and with handfast.
 
 use std::ffi::CString;
 
@@ -13,7 +13,7 @@ pub struct Contender {
     pub environment: Vec<CString>,
 }
 
-/// Each pair differs in handfast alone: with a secret as a descriptor, and as a file.
+/// The two containers of a pair differ only in handfast: with a secret as a descriptor, and as a file.
 pub fn pairs(docker: &Docker) -> Result<[[Contender; 2]; 2]> {
     let descriptor: &[&str] = &["--env", "DB_FILE=handfast:mock:db"];
     let file: &[&str] = &["--env", "DB_FILE=handfast:mock:db", "--env", "HANDFAST_DIR=/secrets", "--tmpfs", "/secrets"];

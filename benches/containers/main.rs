@@ -1,9 +1,9 @@
-//! What handfast costs a container: the time that it adds to `docker run`, its image, and the memory that the container's control
-//! group is charged for it.
+//! Measures the cost of handfast for a container: the time that it adds to `docker run`, the image size, and the memory charged
+//! to the container's control group.
 //!
-//! `cargo bench --bench containers [-- --rounds N]`, as root; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench containers [-- --rounds N]`, as root; `benches/README.md` has the method and the results.
 #![forbid(unsafe_code)]
-// As for the other benchmarks.
+// A benchmark prints, unlike the product.
 #![allow(clippy::print_stdout)]
 
 mod contenders;
@@ -24,7 +24,7 @@ use handfast_testservers::{Directory, Docker, find_program};
 
 use programs::Programs;
 
-/// The no-op alone, and with handfast in front; busybox, to sleep.
+/// The images: the no-op alone, the no-op with handfast in front, and busybox, which sleeps.
 const IMAGES: [(&str, &str); 3] = [
     ("handfast", "FROM scratch\nCOPY handfast /handfast\nENTRYPOINT [\"/handfast\"]\n"),
     ("direct", "FROM scratch\nCOPY noop busybox /\n"),
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     compare(&docker, rounds)
 }
 
-/// How often each contender is started: `--rounds N`. Cargo itself passes `--bench`.
+/// The number of starts of each contender: `--rounds N`. Cargo itself passes `--bench`.
 fn rounds() -> Result<usize> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match (arguments.next().as_deref(), arguments.next()) {
@@ -64,7 +64,8 @@ fn rounds() -> Result<usize> {
     }
 }
 
-/// Starts each in turn, and prints for each with handfast the median of what it took over the same without, round by round.
+/// Starts each contender in turn. For each contender with handfast, prints the median of the differences to the same contender
+/// without handfast, round by round.
 fn compare(docker: &Docker, rounds: usize) -> Result<()> {
     let pairs = contenders::pairs(docker)?;
     let contenders: Vec<_> = pairs.into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! What the control groups of containers are charged.
+//! The memory that is charged to the control groups of containers.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,11 @@ use handfast_testservers::{Directory, Docker, Memory};
 
 use crate::Result;
 
-/// Long enough to look, in the fetch and in the app.
+/// The time that the fetch and the app last: enough to read the memory.
 const LOOK: &str = "60";
 
-/// Prints what the kernel has charged: to the app alone, to handfast while it fetches, and to the app that handfast has become.
+/// Prints the memory that the kernel has charged to the app alone, to handfast while it fetches, and to the app that handfast
+/// has become.
 pub fn print(docker: &Docker) -> Result<()> {
     let directory = Directory::new();
     let slow = directory.write("slow.toml", format!("[providers.mock]\nlatency = \"{LOOK}s\"\n"));
@@ -39,8 +40,8 @@ pub fn print(docker: &Docker) -> Result<()> {
     Ok(())
 }
 
-/// When the container's first process has been this program for a moment. The kernel counts in batches, and adds them up every
-/// two seconds.
+/// Waits until the container's first process has been this program for a moment. The kernel counts in batches, and adds them up
+/// every two seconds.
 fn settled(docker: &Docker, id: &str, program: &str) -> Result<Memory> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let is = || docker.must(&["top", id, "-o", "pid,comm"]).contains(program);

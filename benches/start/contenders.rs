@@ -1,5 +1,5 @@
-//! What is started: the no-op by itself, by tini, by gosu, by the least that a start with secrets can be, and by handfast, with more and
-//! more secrets.
+//! The started programs: the no-op alone, with tini, with gosu, with the least code that a start with secrets needs, and with
+//! handfast, with increasing numbers of secrets.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -14,20 +14,20 @@ use crate::{NONROOT, Result};
 pub const ONE_SECRET: &str = "handfast, 1 by fd";
 pub const TEN_SECRETS: &str = "handfast, 10 by fd";
 
-/// Below it, files are on a tmpfs on every usual machine.
+/// A directory on a tmpfs on every usual machine.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// One way of starting the no-op.
+/// A way to start the no-op.
 pub struct Contender {
     pub name: String,
     pub command: Vec<CString>,
-    /// Its environment, which for a start without a store is empty.
+    /// The environment, which is empty for a start without a store.
     pub environment: Vec<CString>,
-    /// Where its files go, as long as it is used.
+    /// The directory of the files, which exists as long as the contender.
     _files: Option<Scratch>,
 }
 
-/// As root: the app becomes another user, as it does with gosu.
+/// The contenders as root: the app becomes another user, as with gosu.
 pub fn as_root(programs: &Programs) -> Result<Vec<Contender>> {
     let user = format!("{NONROOT}:{NONROOT}");
     let mut all = vec![direct(programs)?];
@@ -38,7 +38,7 @@ pub fn as_root(programs: &Programs) -> Result<Vec<Contender>> {
     Ok(all)
 }
 
-/// As an ordinary user, who stays the same; gosu is for root only.
+/// The contenders as an ordinary user: the user does not change, and there is no gosu, which needs root.
 pub fn as_user(programs: &Programs) -> Result<Vec<Contender>> {
     let mut all = vec![direct(programs)?];
     all.extend(rival("tini", &["-s", "--"], programs)?);
@@ -62,7 +62,7 @@ fn rival(name: &str, options: &[&str], programs: &Programs) -> Result<Option<Con
     before_no_op(name, &words, programs, None).map(Some)
 }
 
-/// The system calls that are needed in any case, and nothing else.
+/// Makes only the system calls that every start needs.
 fn least(id: &[&str], programs: &Programs) -> Result<Vec<Contender>> {
     let program = programs.least.display().to_string();
     let start = |(name, secrets)| {
@@ -93,7 +93,7 @@ fn handfast(options: &[&str], programs: &Programs) -> Result<Vec<Contender>> {
     Ok(all)
 }
 
-/// `handfast run … --`
+/// The command `handfast run … --`.
 pub fn handfast_words(options: &[&str], secrets: usize, programs: &Programs) -> Vec<String> {
     let mut words = vec![programs.handfast.display().to_string(), "run".into()];
     words.extend(options.iter().map(ToString::to_string));
@@ -102,7 +102,7 @@ pub fn handfast_words(options: &[&str], secrets: usize, programs: &Programs) -> 
     words
 }
 
-/// `words… no-op`
+/// The command `words… no-op`.
 fn before_no_op(
     name: &str,
     words: &[impl AsRef<str>],

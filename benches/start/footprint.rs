@@ -1,4 +1,4 @@
-//! Size on disk and in memory.
+//! The size on disk and in memory.
 
 use std::ffi::CString;
 
@@ -6,7 +6,8 @@ use crate::contenders::handfast_words;
 use crate::programs::Programs;
 use crate::{Result, bound, peak};
 
-/// Bytes of the binary, and the peak memory of both processes, up to the worker's exit and the privileged one's execve.
+/// The bytes of the binary, and the peak memory of both processes: of the worker until its exit, and of the privileged process
+/// until its execve.
 pub fn print(programs: &Programs) -> Result<()> {
     let size = std::fs::metadata(&programs.handfast)?.len();
     println!("\nbinary: {size} bytes");

@@ -1,8 +1,9 @@
-//! What handfast costs: the time that it adds to a start, next to tini and gosu; its memory; its size. Says where a bound is crossed.
+//! Measures the cost of handfast: the time that it adds to a start, compared with tini and gosu; its memory; its size. Reports
+//! each crossed bound.
 //!
-//! `cargo bench --bench start [-- --rounds N]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench start [-- --rounds N]`; `benches/README.md` has the method and the results.
 #![forbid(unsafe_code)]
-// The product may neither print, nor read the environment, nor start programs wherever it likes; its benchmark may.
+// The lints forbid the product to print, to read the environment and to start programs anywhere. Its benchmark may do so.
 #![allow(clippy::print_stdout)]
 
 mod bound;
@@ -21,7 +22,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use contenders::Contender;
 use programs::Programs;
 
-/// The user that programs are started as where they are not started as root.
+/// The user as whom programs are started for the measurements of an ordinary user.
 const NONROOT: u32 = 65532;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
     compare("an ordinary user", &contenders::as_user(&programs)?, rounds)
 }
 
-/// How often each contender is started: `--rounds N`. Cargo itself passes `--bench`.
+/// The number of starts of each contender: `--rounds N`. Cargo itself passes `--bench`.
 fn rounds() -> Result<usize> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match (arguments.next().as_deref(), arguments.next()) {
@@ -56,7 +57,7 @@ fn rounds() -> Result<usize> {
     }
 }
 
-/// The machine, because the figures mean nothing without it.
+/// Describes the machine, because the figures mean nothing without it.
 fn machine() -> Result<String> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let information = std::fs::read_to_string("/proc/cpuinfo")?;
@@ -68,10 +69,11 @@ fn machine() -> Result<String> {
     Ok(format!("Linux {}, {count} x {processor}, load {load}", kernel.trim()))
 }
 
-/// Starts each of them in turn, and prints a line each. The first is the floor.
+/// Starts all contenders in turn, and prints a line for each. The first contender is the floor.
 fn compare(user: &str, contenders: &[Contender], rounds: usize) -> Result<()> {
     let samples = timing::interleaved(contenders, rounds)?;
-    // What each adds: by its best round, and by the median of what it took over the no-op's time in the same round.
+    // The added time of each contender: by the shortest times, and by the median of the differences to the no-op within a
+    // round.
     let added: Vec<(f64, f64)> =
         samples.iter().map(|one| (one.minimum() - samples[0].minimum(), one.over(&samples[0]).median())).collect();
     let added_by = |name: &str| contenders.iter().position(|contender| contender.name == name).map(|at| added[at]);

@@ -1,4 +1,4 @@
-//! The peak memory of both of handfast's processes, by `at-exec`.
+//! The peak memory of both processes of handfast, measured by `at-exec`.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::Result;
 use crate::programs::Programs;
 
-/// KiB of the privileged process as it enters execve, and of the worker as it exits. Variables are `NAME=VALUE`.
+/// The peak in KiB of the privileged process when it enters execve, and of the worker when it exits. Variables have the form
+/// `NAME=VALUE`.
 pub fn of(programs: &Programs, command: &[CString], environment: &[CString]) -> Result<(u64, u64)> {
     let mut at_exec = Command::new(&programs.at_exec);
     at_exec.arg("--").env_clear().stdin(Stdio::null()).stderr(Stdio::null());

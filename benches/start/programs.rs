@@ -1,4 +1,4 @@
-//! The programs that are measured and measure: given, or built as they are shipped.
+//! The measured programs and the measuring tools: given by variables, or built as they are shipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::Result;
 use crate::scratch::Scratch;
 
-/// Copies of the programs in a directory that every user may enter, which a checkout need not be.
+/// Copies of the programs in a directory that every user can enter. Not every user can enter a checkout.
 pub struct Programs {
     pub handfast: PathBuf,
     pub noop: PathBuf,
@@ -19,7 +19,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// HANDFAST_BIN and HANDFAST_TOOLS (a directory), else built now.
+    /// Uses HANDFAST_BIN and HANDFAST_TOOLS (a directory), or else builds the programs.
     pub fn find() -> Result<Self> {
         let built = target_directory()?.join(triple()).join("release");
         let handfast = match std::env::var_os("HANDFAST_BIN") {
@@ -52,7 +52,7 @@ impl Programs {
 }
 
 impl Programs {
-    /// One more program of the workspace: that in HANDFAST_TOOLS, where it is there, else built as they are.
+    /// Another program of the workspace: from HANDFAST_TOOLS, if it is there, or else built in the same way.
     #[allow(dead_code, reason = "not every benchmark needs one")]
     pub fn another(&self, package: &str, name: &str) -> Result<PathBuf> {
         let given = std::env::var_os("HANDFAST_TOOLS").map(|tools| Path::new(&tools).join(name));
@@ -68,14 +68,14 @@ impl Programs {
         Ok(to)
     }
 
-    /// Where a file of this name can be written.
+    /// The path of a new file with this name.
     #[allow(dead_code, reason = "not every benchmark writes one")]
     pub fn scratch(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 }
 
-/// The static target of this machine, which is what is shipped.
+/// The static target of this machine, for which handfast is shipped.
 fn triple() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
@@ -93,7 +93,7 @@ fn build(what: &[&str]) -> Result<()> {
     if cargo.status()?.success() { Ok(()) } else { Err("cannot build it".into()) }
 }
 
-/// The benchmark itself lies in `TARGET/release/deps`, or one level deeper where cargo was given a target.
+/// The benchmark itself is in `TARGET/release/deps`, or one level deeper if cargo was given a target.
 fn target_directory() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let above = own.ancestors().nth(3).ok_or("the benchmark is not in cargo's target directory")?;

@@ -1,4 +1,4 @@
-//! Directories of our own.
+//! Temporary directories.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// A directory that everybody may enter, removed at the end.
+/// A directory that everybody can enter. It is removed at the end.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Below `parent`, under a name that nobody else has.
+    /// Creates a directory below `parent` with a unique name.
     pub fn new(parent: &Path) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("handfast-bench-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
@@ -27,7 +27,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left over says only that a benchmark ran here.
+        // An error is ignored: leftovers only show that a benchmark ran here.
         drop(fs::remove_dir_all(&self.0));
     }
 }

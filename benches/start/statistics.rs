@@ -1,15 +1,16 @@
-//! Minimum, median and percentiles of durations. The minimum says what the work costs; the others what a busy machine adds.
+//! Minimum, median and percentiles of durations. The minimum shows the cost of the work; the others also show the load of a
+//! busy machine.
 
 use std::time::Duration;
 
-/// Durations of one contender, in the order of the rounds, in microseconds.
+/// The durations of one contender in microseconds, in the order of the rounds.
 pub struct Samples {
     by_round: Vec<f64>,
     sorted: Vec<f64>,
 }
 
 impl Samples {
-    /// At least one duration, in the order of the rounds.
+    /// Takes at least one duration, in the order of the rounds.
     pub fn new(durations: &[Duration]) -> Self {
         Self::from_microseconds(durations.iter().map(|duration| duration.as_secs_f64() * 1e6).collect())
     }
@@ -20,7 +21,7 @@ impl Samples {
         Self { by_round, sorted }
     }
 
-    /// Round by round, the time over `other`'s: what disturbs a round disturbs both.
+    /// The difference to `other` in each round: a disturbance in a round affects both.
     pub fn over(&self, other: &Self) -> Self {
         Self::from_microseconds(self.by_round.iter().zip(&other.by_round).map(|(own, other)| own - other).collect())
     }

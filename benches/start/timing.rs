@@ -1,4 +1,4 @@
-//! Starts programs and waits for their end, as cheaply as can be: the floor is part of every figure.
+//! Starts programs and waits for their end with as little overhead as possible, since every figure includes this overhead.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -11,10 +11,10 @@ use crate::Result;
 use crate::contenders::Contender;
 use crate::statistics::Samples;
 
-/// Rounds before those that count, which fill the caches.
+/// The uncounted first rounds, which fill the caches.
 const WARM_UP: usize = 20;
 
-/// Starts each contender once a round, one after the other, so that all of them meet the same disturbances.
+/// Starts each contender once in each round, one after the other, so that all contenders meet the same disturbances.
 pub fn interleaved(contenders: &[Contender], rounds: usize) -> Result<Vec<Samples>> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let mut actions = PosixSpawnFileActions::init()?;
@@ -35,7 +35,7 @@ pub fn interleaved(contenders: &[Contender], rounds: usize) -> Result<Vec<Sample
     Ok(durations.iter().map(|durations| Samples::new(durations)).collect())
 }
 
-/// From before the start until the end is known. stdin, stdout and stderr are /dev/null.
+/// Measures from before the start until the end is known. stdin, stdout and stderr are /dev/null.
 fn start(contender: &Contender, actions: &PosixSpawnFileActions, attributes: &PosixSpawnAttr) -> Result<Duration> {
     let Contender { command, environment, .. } = contender;
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! A store's contenders side by side.
+//! Compares the contenders of a store.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use handfast_testservers::Delay;
 use crate::contenders::Setting;
 use crate::{Result, footprint, instructions, timing};
 
-/// What is added to each round trip in the second table, and to each request in the third.
+/// The time that is added to each round trip in the second table, and to each request in the third table.
 const ADDED: Duration = Duration::from_millis(20);
 
-/// How many secrets are fetched.
+/// The numbers of secrets.
 pub const COUNTS: [usize; 3] = [1, 10, 100];
 
-/// What is measured.
+/// The requested measurement.
 pub enum Measured {
-    /// Memory, and the time of so many starts.
+    /// Memory, and the time of this number of starts.
     Starts { rounds: usize },
-    /// Instructions, of which each is a stop: it takes minutes.
+    /// Instructions. Each instruction is a stop, so this takes minutes.
     Instructions,
 }
 
-/// As the command line has it. Cargo itself passes `--bench`.
+/// Reads the command line. Cargo itself passes `--bench`.
 pub fn measured() -> Result<Measured> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match (arguments.next().as_deref(), arguments.next()) {
@@ -35,7 +35,7 @@ pub fn measured() -> Result<Measured> {
 }
 
 impl Measured {
-    /// Measures it, and prints what came of it.
+    /// Measures the store, and prints the results.
     pub fn print(&self, setting: &mut Setting<'_>) -> Result<()> {
         match self {
             Self::Starts { rounds } => {
@@ -47,7 +47,7 @@ impl Measured {
     }
 }
 
-/// All tables: with the store next door, at a distance, and where it takes its time for each request.
+/// Prints all tables: with the store on this machine, with a delay for each round trip, and with a delay for each request.
 fn tables(setting: &mut Setting<'_>, rounds: usize) -> Result<()> {
     let (port, fewer) = (setting.port, rounds.div_ceil(4));
     compare("nothing added", setting, rounds)?;
@@ -57,8 +57,8 @@ fn tables(setting: &mut Setting<'_>, rounds: usize) -> Result<()> {
     compare(&format!("{ADDED:?} added to each request, and nothing to TCP and TLS"), setting, fewer)
 }
 
-/// Starts each of them in turn, and prints a line each, with what it takes over the floor of as many secrets: by the
-/// best round as a ratio, and as the median of the differences within a round.
+/// Starts all contenders in turn, and prints a line for each, with its time compared with the floor for the same number of
+/// secrets: the ratio of the shortest times, and the median of the differences within a round.
 fn compare(title: &str, setting: &Setting<'_>, rounds: usize) -> Result<()> {
     println!("\n{title}, {rounds} rounds, milliseconds from start to the no-op's end:");
     println!("{:<28}{:>10}{:>10}{:>10}{:>12}{:>10}", "", "min", "median", "p90", "/ floor min", "over it");

@@ -1,11 +1,11 @@
-//! One way of starting the no-op with a store's secrets.
+//! A way to start the no-op with a store's secrets.
 
 use std::ffi::CString;
 use std::path::Path;
 
 use crate::Result;
 
-/// A command, and all of its environment.
+/// A command, and its whole environment.
 pub struct Contender {
     pub name: String,
     pub command: Vec<CString>,

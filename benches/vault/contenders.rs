@@ -1,4 +1,4 @@
-//! Who fetches the secrets and starts the no-op: the floor, handfast, and consul-template where it is installed.
+//! The programs that fetch the secrets and start the no-op: the floor, handfast, and consul-template if it is installed.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::contender::show;
 use crate::programs::Programs;
 use crate::scratch::Scratch;
 
-/// A Vault with secrets, and where it is to be reached.
+/// A Vault with secrets, and its address.
 pub struct Setting<'a> {
     pub programs: &'a Programs,
     pub port: u16,
@@ -31,7 +31,7 @@ impl<'a> Setting<'a> {
         Ok(Self { programs, port, floor, ca_file, token: vault.root_token().to_owned(), scratch })
     }
 
-    /// Everybody, with so many secrets; the floor first.
+    /// All contenders with this number of secrets, the floor first.
     pub fn contenders(&self, count: usize) -> Result<Vec<Contender>> {
         let mut all = vec![self.floor(count)?, self.handfast(count)?];
         all.extend(self.consul_template(count)?);
@@ -46,7 +46,7 @@ impl<'a> Setting<'a> {
         Contender::new("floor", &words, &[])
     }
 
-    /// With a token, and the mount's kind said: as a user who wants speed has it.
+    /// handfast with a token and with the kind of the mount in its configuration, which is the fastest configuration.
     pub fn handfast(&self, count: usize) -> Result<Contender> {
         let configuration = self.scratch.path().join("handfast.toml");
         std::fs::write(&configuration, "[providers.vault]\nmounts = { bench = \"kv-v2\" }\n")?;
@@ -58,7 +58,7 @@ impl<'a> Setting<'a> {
         Contender::new("handfast", &words, &self.environment())
     }
 
-    /// The rival that comes nearest with many secrets: it reads them side by side. Its output stands on a disk.
+    /// The rival that is closest with many secrets: it reads them concurrently. It writes its output to a disk.
     fn consul_template(&self, count: usize) -> Result<Option<Contender>> {
         let Some(program) = find_program("consul-template") else {
             println!("skipped: consul-template: not on PATH (go install github.com/hashicorp/consul-template@v0.41.1)");

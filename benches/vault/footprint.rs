@@ -1,4 +1,4 @@
-//! Size on disk and in memory, and how often the store is asked.
+//! The size on disk and in memory, and the number of requests.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,8 +8,8 @@ use crate::comparison::COUNTS;
 use crate::contenders::{Contender, Setting};
 use crate::{Result, peak};
 
-/// Bytes of the binary; requests of a start, and the peak memory of both processes, up to the worker's exit and the privileged
-/// one's execve.
+/// The bytes of the binary, the requests of a start, and the peak memory of both processes: of the worker until its exit, and
+/// of the privileged process until its execve.
 pub fn print(setting: &Setting<'_>) -> Result<()> {
     println!("\nbinary: {} bytes", std::fs::metadata(&setting.programs.handfast)?.len());
     let is_root = nix::unistd::geteuid().is_root();
@@ -32,7 +32,7 @@ pub fn print(setting: &Setting<'_>) -> Result<()> {
     Ok(())
 }
 
-/// How many requests a start sends, as its own log tells.
+/// The number of requests of a start, from its own log.
 fn requests(contender: &Contender) -> Result<u64> {
     let words: Vec<&OsStr> = contender.command.iter().map(|word| OsStr::from_bytes(word.as_bytes())).collect();
     let mut command = Command::new(words[0]);

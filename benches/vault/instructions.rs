@@ -1,4 +1,4 @@
-//! How many instructions a start runs until the app is executed, in user mode, by `steps`.
+//! The number of user-mode instructions of a start until the app is executed, counted by `steps`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,8 @@ use crate::contender::show;
 use crate::contenders::{Contender, Setting};
 use crate::programs::Programs;
 
-/// Those of the floor and of handfast with one secret, and of handfast with one that is made up: what any start of it runs.
+/// The instructions of the floor and of handfast with one secret, and of handfast with one made-up secret, which every start
+/// runs.
 pub fn print(setting: &Setting<'_>) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: instructions: needs root, because handfast makes itself unreadable for others");
@@ -41,7 +42,7 @@ fn count(steps: &Path, report: &Path, contender: &Contender) -> Result<Value> {
     let mut command = Command::new(steps);
     command.arg("--out").arg(report).arg("--").env_clear().stdin(Stdio::null());
     command.args(contender.command.iter().map(|word| OsStr::from_bytes(word.as_bytes())));
-    // Minutes, where a processor's stops are slow.
+    // This takes minutes if the processor's stops are slow.
     command.env("HANDFAST_DEADLINE", "1h");
     for variable in &contender.environment {
         let (name, value) = variable.to_str()?.split_once('=').ok_or("NAME=VALUE")?;

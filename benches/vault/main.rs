@@ -1,8 +1,8 @@
-//! What a start with Vault's secrets takes, over TLS: next to the same written by hand, and to a rival; its memory.
+//! Measures starts with secrets of Vault, over TLS: the time compared with hand-written code and with a rival, and the memory.
 //!
-//! `cargo bench --bench vault [-- --rounds N | -- --instructions]`; README.md in `benches` says what is measured and what came of it.
+//! `cargo bench --bench vault [-- --rounds N | -- --instructions]`; `benches/README.md` has the method and the results.
 #![forbid(unsafe_code)]
-// As for the other benchmark.
+// A benchmark prints, unlike the product.
 #![allow(clippy::print_stdout)]
 
 mod comparison;
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     measured.print(&mut setting)
 }
 
-/// In development mode it gives a handshake ten seconds.
+/// In development mode, Vault allows ten seconds for a handshake.
 fn start(measured: &Measured) -> Option<Vault> {
     let Measured::Instructions = measured else { return Vault::start() };
     let authority = Authority::new();

@@ -1,6 +1,7 @@
-//! The app of the demo: reads its two secrets the way any program reads a file, then shows what it got and what it is.
+//! The app of the demo. It reads its two secrets as any program reads a file, then prints its environment, its rights and its
+//! open descriptors.
 //!
-//! It knows nothing of handfast. It prints its secrets, which a real app never does: these are made up.
+//! The app contains no code for handfast. It prints its secrets, which a real app must never do; these secrets are made up.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "an app prints")]
 
@@ -38,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The descriptors in order of number, without the one that reading the list itself takes.
+/// The open descriptors in order of number, without the descriptor that is open only to read this list.
 fn descriptors() -> io::Result<Vec<(u32, String)>> {
     let numbers = fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let numbers: Vec<u32> = numbers.collect();

@@ -1,15 +1,15 @@
-//! What a machine printed, in sections.
+//! The console output of a machine, in sections.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// All of it.
+/// The whole output.
 pub struct Console {
     sections: BTreeMap<String, Section>,
     path: String,
 }
 
-/// What one start printed, and its exit code.
+/// The output of one start, and its exit code.
 #[derive(Clone)]
 pub struct Section {
     name: String,
@@ -18,7 +18,7 @@ pub struct Section {
 }
 
 impl Console {
-    /// Of the text, which is kept in that file.
+    /// Parses a console output. The failure message names the file at `path`, which keeps the output.
     pub fn parse(text: &str, path: String) -> Self {
         let mut sections = BTreeMap::new();
         let mut current: Option<Section> = None;
@@ -30,7 +30,7 @@ impl Console {
             } else if let Some(section) = &mut current {
                 match line.strip_prefix("code ").and_then(|code| code.parse().ok()) {
                     Some(code) => section.code = code,
-                    // A kernel may have something to say at any time.
+                    // The kernel can print a message at any time.
                     None if line.starts_with('[') => {}
                     None => section.text += &format!("{line}\n"),
                 }
@@ -40,7 +40,7 @@ impl Console {
         Self { sections, path }
     }
 
-    /// One section; one that is not there is empty, and has failed.
+    /// A section by its name. A missing section is empty and counts as failed.
     pub fn section(&self, name: &str) -> Section {
         let missing = || Section { name: name.into(), text: String::new(), code: -1 };
         self.sections.get(name).cloned().unwrap_or_else(missing)

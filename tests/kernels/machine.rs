@@ -1,4 +1,4 @@
-//! A machine of QEMU's: what it holds, and what it prints.
+//! A QEMU machine: its files and its console output.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex};
 use super::console::Console;
 use super::support::{Directory, find_program, require};
 
-/// As many run at once.
+/// The number of machines that run at once.
 const AT_ONCE: usize = 2;
 
 static RUNNING: Mutex<usize> = Mutex::new(0);
@@ -25,7 +25,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// As the kernel calls it.
+    /// The kernel's name of the architecture.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86 => "x86_64",
@@ -33,7 +33,8 @@ impl Architecture {
         }
     }
 
-    /// As Debian calls it; its QEMU; what removes symbols; the variables that name handfast and the directory of its tools.
+    /// Debian's name; the QEMU program; the program that removes symbols; the variables with the path of handfast and of the
+    /// directory of its tools.
     fn details(self) -> (&'static str, &'static str, &'static str, [&'static str; 2]) {
         match self {
             Self::X86 => ("amd64", "qemu-system-x86_64", "strip", ["HANDFAST_BIN", "HANDFAST_TOOLS"]),
@@ -55,7 +56,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// None where it can't be had, after a line that says so.
+    /// Prints a line and returns `None` if the machine cannot be built.
     pub fn new(architecture: Architecture, version: &'static str) -> Option<Self> {
         let (debian, qemu, _, variables) = architecture.details();
         let [handfast, tools] = variables.map(|name| std::env::var_os(name).map(PathBuf::from));
@@ -80,7 +81,7 @@ impl Machine {
         })
     }
 
-    /// Runs it to its end.
+    /// Runs the machine to its end.
     pub fn boot(&self) -> Console {
         let root = Directory::new();
         self.lay_out(root.path());
@@ -102,7 +103,7 @@ impl Machine {
         Console::parse(&text, path)
     }
 
-    /// What its memory holds besides busybox.
+    /// Writes the files of the machine's root file system, besides busybox.
     fn lay_out(&self, root: &Path) {
         fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("it is ours");
         for name in ["bin", "dev", "etc", "files", "own", "proc", "sys", "tmp"] {
@@ -127,7 +128,7 @@ impl Machine {
         }
     }
 
-    /// Without symbols, which only take time to unpack.
+    /// Copies a program without its symbols, which only take time to unpack.
     fn install(&self, from: &Path, to: &Path) {
         let (_, _, strip, _) = self.architecture.details();
         let stripped = Command::new(strip).arg("-o").args([to, from]).stderr(Stdio::null()).status();

@@ -1,9 +1,9 @@
-//! handfast on the kernels that people have: the oldest that it promises, and Debian's two since, on both architectures, as the shipped
-//! binaries. What a start does there, and what a worker that somebody has taken over can do there: on an old kernel its filter alone has
-//! to hold what Landlock holds on a newer one.
+//! Tests handfast on widely used kernels: the oldest kernel that it supports, and Debian's two later ones, on both
+//! architectures, with the shipped binaries. They test starts, and the limits of a compromised worker: on an old kernel, the
+//! seccomp filter alone must enforce what Landlock also enforces on a newer one.
 //!
-//! QEMU makes each machine, without KVM, in about half a minute; `init` is what happens there. The store of that machine is a fake, since
-//! Vault would not fit in.
+//! QEMU runs each machine without KVM in about half a minute; the script `init` runs in the machine. The store of the machine
+//! is a fake, since Vault would not fit in.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,18 +17,18 @@ use console::Console;
 use machine::{Architecture, Machine};
 use serde_json::Value;
 
-/// What a kernel has of what handfast uses where it can.
+/// The optional kernel features that handfast uses.
 struct Kernel {
     version: &'static str,
     /// tmpfs that is never swapped out, and memfds that nobody can execute.
     no_swap: bool,
-    /// All of Landlock that the worker's cage is made of.
+    /// Every part of Landlock that the worker's sandbox uses.
     landlock: bool,
 }
 
-/// Debian's has no Landlock.
+/// Debian's kernel 5.10 has no Landlock.
 const LINUX_5_10: Kernel = Kernel { version: "5.10", no_swap: false, landlock: false };
-/// Landlock is version 2, which knows neither truncation nor signals.
+/// This kernel has Landlock version 2, which covers neither truncation nor signals.
 const LINUX_6_1: Kernel = Kernel { version: "6.1", no_swap: false, landlock: false };
 const LINUX_6_12: Kernel = Kernel { version: "6.12", no_swap: true, landlock: true };
 
@@ -85,7 +85,7 @@ fn holds(architecture: Architecture, kernel: &Kernel) {
     );
 }
 
-/// All that is wrong: a machine is too dear to stop at the first.
+/// Collects all errors: a machine takes too long to stop at the first error.
 #[derive(Default)]
 struct Wrong(String);
 
@@ -97,7 +97,7 @@ impl Wrong {
     }
 }
 
-/// By descriptor, by file, and with a mount of its own.
+/// Delivery by descriptor, by file, and into handfast's own mount.
 fn starts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
     let start = console.section("descriptor");
     wrong.unless(start.code == 0, &start);
@@ -138,11 +138,11 @@ fn starts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
     let options = ["nosuid", "nodev", "noexec", "- tmpfs"].iter().all(|option| mount.contains(option));
     wrong.unless(start.code == 0 && delivered && options, &start);
     wrong.unless(mount.contains("noswap") == kernel.no_swap, &start);
-    // Nobody else sees it.
+    // The mount is not visible outside.
     wrong.unless(console.section("outside").lines().next().is_none(), "the mount is seen from outside");
 }
 
-/// What this kernel lacks is told, and `strict` does without nothing.
+/// handfast names the missing kernel features, and with `strict` it requires them.
 fn missing_parts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
     let check = console.section("check");
     wrong.unless(check.code == 0, &check);
@@ -165,7 +165,7 @@ fn missing_parts(console: &Console, kernel: &Kernel, wrong: &mut Wrong) {
     wrong.unless(console.section("strict").has("it has started") == kernel.landlock, "strict: the app");
 }
 
-/// Over the network, with a name; also where the worker is stopped on the way.
+/// Fetches over the network by name, also if the worker is stopped meanwhile.
 fn fetches(console: &Console, wrong: &mut Wrong) {
     for name in ["fetch", "stopped"] {
         let start = console.section(name);
@@ -174,7 +174,7 @@ fn fetches(console: &Console, wrong: &mut Wrong) {
     wrong.unless(console.section("stopped").has("T (stopped)"), "the worker was not stopped");
 }
 
-/// Everything is refused that must be, nothing has changed, what must work does, and the start goes on as if nothing had been.
+/// Every forbidden call is refused, nothing has changed, every required call works, and the start continues normally.
 fn attacks(console: &Console, attacker: &str, wrong: &mut Wrong) {
     let start = console.section(attacker);
     let bad = ["HOLE ", "BROKEN ", "CHANGED "];

@@ -1,4 +1,5 @@
-//! Secrets of Secrets Manager: twenty a request, all at once, each signed by hand (Signature Version 4).
+//! Secrets of Secrets Manager: twenty in each request, all requests at once, with a hand-written signature (Signature Version
+//! 4).
 
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -65,7 +66,7 @@ fn signed(host: &str, key: &str, target: &str, body: String) -> Result<Request<F
         .body(Full::from(body))?)
 }
 
-/// `20260102T030405Z` (Howard Hinnant's civil_from_days).
+/// The time as `20260102T030405Z` (Howard Hinnant's civil_from_days).
 fn moment(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);

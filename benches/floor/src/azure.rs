@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::single::Store;
 
-/// Reads with a token of Entra ID, and so without a challenge.
+/// Reads secrets with a token of Entra ID, so without a challenge request.
 pub struct KeyVault(pub String);
 
 impl Store for KeyVault {

@@ -1,4 +1,4 @@
-//! A connection by HTTP/1.1 over TLS.
+//! A connection of HTTP/1.1 over TLS.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::Result;
 
-/// A server, to be connected to.
+/// The server to which the program connects.
 pub struct Server {
     pub address: String,
     tls: TlsConnector,
@@ -50,7 +50,7 @@ impl Server {
 }
 
 impl Connection {
-    /// Sends a request; the answer as JSON.
+    /// Sends a request. Returns the answer as JSON.
     pub async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<serde_json::Value> {
         self.0.ready().await?;
         let answer = self.0.send_request(request).await?;

@@ -1,5 +1,5 @@
-//! Fetches secrets over TLS, hands each over in a memfd, and becomes the command: by hand on hyper and rustls, with no worker,
-//! no privilege drop, no configuration, no check and no message. It bounds from below what handfast can take.
+//! Fetches secrets over TLS, hands each secret over in a memfd, and becomes the command. It is hand-written code on hyper and
+//! rustls, without a worker, a drop of privileges, configuration, checks or messages. Its time is a lower bound for handfast's.
 //!
 //! `floor vault HOST:PORT CA_FILE TOKEN PATH... -- COMMAND`
 //! `floor aws HOST:PORT CA_FILE KEY_ID:KEY NAME... -- COMMAND`
@@ -46,12 +46,12 @@ fn main() -> Result<()> {
     match nix::unistd::execv(&command[0], &command)? {}
 }
 
-/// Hands a value over.
+/// Hands a value over in a memfd.
 fn deliver(value: &str) -> Result<()> {
     let memfd = memfd_create(c"secret", MFdFlags::empty())?;
     let mut file = std::fs::File::from(memfd.as_fd().try_clone_to_owned()?);
     file.write_all(value.as_bytes())?;
-    // The app's from now on.
+    // The app owns the descriptor from now on.
     let _number = memfd.into_raw_fd();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A store that gives one secret a request.
+//! A store that returns one secret for each request.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use crate::connection::Server;
 use crate::{Result, deliver};
 
-/// As many connections as handfast makes.
+/// The same number of connections as handfast uses.
 const CONNECTIONS: usize = 32;
 
-/// What its requests and answers look like.
+/// The form of the store's requests and answers.
 pub trait Store: 'static {
     fn request(&self, host: &str, name: &str) -> Result<Request<Full<Bytes>>>;
     fn value<'a>(&self, answer: &'a Value) -> Option<&'a str>;
@@ -42,7 +42,7 @@ pub async fn fetch(server: Server, store: impl Store, names: Vec<String>) -> Res
 }
 
 impl<S: Store> Fetch<S> {
-    /// One connection's share of them.
+    /// Sends the requests of one connection.
     async fn some(&self) -> Result<()> {
         let mut connection = self.server.connect().await?;
         loop {

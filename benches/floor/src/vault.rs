@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::single::Store;
 
-/// Reads with a token.
+/// Reads secrets with a token.
 pub struct Vault(pub String);
 
 impl Store for Vault {

@@ -1,4 +1,4 @@
-"""Reads its secret where handfast says that it is."""
+"""Reads its secret from the path that handfast has put into the variable."""
 
 import os
 

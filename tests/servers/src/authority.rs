@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, and what it certifies.
+//! A certificate authority of the tests, and the certificates that it issues.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 pub struct Identity {
     /// The certificate.
     pub certificate: String,
-    /// Its key, PKCS#8.
+    /// The private key, PKCS#8.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority.
     pub fn new() -> Self {
         Self::named("handfast test authority")
     }
 
-    /// A new one with a name of its own.
+    /// Creates an authority with this name.
     pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
@@ -37,23 +37,24 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).expect("the parameters are good"))
     }
 
-    /// Its certificate.
+    /// The authority's own certificate.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A server here: `127.0.0.1` and `localhost`.
+    /// Issues a certificate for a server on this machine: `127.0.0.1` and `localhost`.
     pub fn server(&self) -> Identity {
         self.server_for(&["127.0.0.1", "localhost"], (2020, 2099))
     }
 
-    /// A server of these names, whose certificate is valid from the beginning of the first year to that of the second.
+    /// Issues a certificate for a server with these names. It is valid from the beginning of the first year to the beginning of
+    /// the second year.
     pub fn server_for(&self, names: &[&str], years: (i32, i32)) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.certify(names, "handfast test server", years, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A client of this name.
+    /// Issues a certificate for a client with this name.
     pub fn client(&self, name: &str) -> Identity {
         self.certify(vec![name.to_owned()], name, (2020, 2099), ExtendedKeyUsagePurpose::ClientAuth)
     }
@@ -76,7 +77,7 @@ impl Default for Authority {
 }
 
 impl Identity {
-    /// Writes `NAME.pem` and `NAME.key`; their paths.
+    /// Writes `NAME.pem` and `NAME.key`. Returns their paths.
     pub fn write(&self, directory: &Directory, name: &str) -> (String, String) {
         let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
         directory.write(&certificate, &self.certificate);
@@ -84,7 +85,7 @@ impl Identity {
         (directory.file(&certificate), directory.file(&key))
     }
 
-    /// What a server of ours needs to be this.
+    /// The TLS configuration of a test server with this identity.
     pub fn tls(&self) -> ServerConfig {
         let (certificates, key) = self.parsed();
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -1,4 +1,5 @@
-//! An Azure: Key Vaults behind Microsoft's own fake server, Entra ID and managed identities (`azure/` beside this crate).
+//! A fake of Azure: Key Vaults behind Microsoft's own fake server, Entra ID and managed identities (`azure/` beside this
+//! crate).
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -13,8 +14,8 @@ use crate::process::{Process, free_port};
 use crate::random;
 use crate::requirements::{built, require};
 
-/// An Azure of its own, over TLS. Its vaults come to be when they are asked: `main` at the server's own address, and any other
-/// at a host that begins with its name, such as `web.kv.localhost`.
+/// A fake Azure server over TLS. A vault is created by its first request. The vault `main` has the server's own address; every
+/// other vault has a host name that begins with the vault's name, such as `web.kv.localhost`.
 pub struct Azure {
     process: Process,
     port: u16,
@@ -24,21 +25,21 @@ pub struct Azure {
     client: Client,
 }
 
-/// Names of Azure's own that it may answer to, where something else leads them here: those of Entra ID and of a vault `web`.
+/// Azure's own names that the server may answer to, if a test routes them to it: those of Entra ID and of a vault `web`.
 pub const AZURES_NAMES: [&str; 2] = ["login.microsoftonline.com", "web.vault.azure.net"];
 
-/// The tenant of each vault, application and identity of [`Azure`], where nothing else is said.
+/// The default tenant of each vault, application and identity of [`Azure`].
 pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
 impl Azure {
-    /// A server with nothing in it.
+    /// Starts a server without any content.
     pub fn start() -> Option<Self> {
         let port = free_port();
         Self::at(port, &format!("127.0.0.1:{}", port + 1))
     }
 
-    /// The same where the real ones are, in a network of the test's own ([`in_own_network`](crate::in_own_network)): vaults and
-    /// Entra ID at port 443, the metadata service at its address.
+    /// Starts a server at the addresses of the real services, in the test's own network
+    /// ([`in_own_network`](crate::in_own_network)): vaults and Entra ID at port 443, the metadata service at its own address.
     pub fn in_this_network() -> Option<Self> {
         Self::at(443, &format!("{LINK_LOCAL}:80"))
     }
@@ -81,17 +82,17 @@ impl Azure {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// The certificate of the authority that certified it.
+    /// The certificate of the server's authority.
     pub fn ca_file(&self) -> PathBuf {
         self.process.directory().join("ca.pem")
     }
 
-    /// Its directory.
+    /// The server's directory.
     pub fn directory(&self) -> &Path {
         self.process.directory()
     }
 
-    /// `http://127.0.0.1:PORT`, where its metadata service is (`AZURE_POD_IDENTITY_AUTHORITY_HOST`).
+    /// `http://127.0.0.1:PORT`, the address of the metadata service (`AZURE_POD_IDENTITY_AUTHORITY_HOST`).
     pub fn metadata(&self) -> &str {
         &self.metadata
     }
@@ -104,30 +105,30 @@ impl Azure {
         ]
     }
 
-    /// The token that may do everything.
+    /// The token with all rights.
     pub fn root(&self) -> &str {
         &self.root
     }
 
-    /// A new application with a client secret; its id and the secret.
+    /// Creates an application with a client secret. Returns the id and the secret.
     pub fn application(&self) -> (String, String) {
         let (id, secret) = (random("app-"), random("secret-"));
         self.set_up("application", json!({ "tenant": TENANT, "id": id, "secret": secret }));
         (id, secret)
     }
 
-    /// Says what the server's `/tests/` take: `application`, `identity`, `vault?name=NAME`.
+    /// Sends a request to the server's `/tests/`: `application`, `identity`, `vault?name=NAME`.
     pub fn set_up(&self, what: &str, said: Value) {
         let (status, answer) = self.api("POST", &format!("/tests/{what}"), &said);
         assert_eq!(status, 200, "{what}: {answer}");
     }
 
-    /// Writes a secret of the vault `main`; its version.
+    /// Writes a secret of the vault `main`. Returns its version.
     pub fn set(&self, name: &str, value: &str) -> String {
         self.set_with(name, json!({ "value": value }))
     }
 
-    /// The same with attributes or a content type, as Key Vault's own API has them.
+    /// Writes a secret with attributes or a content type, in the format of Key Vault's own API.
     pub fn set_with(&self, name: &str, body: Value) -> String {
         let (status, answer) = self.api("PUT", &format!("/secrets/{name}?api-version=7.6"), &body);
         assert_eq!(status, 200, "{name}: {answer}");
@@ -135,35 +136,35 @@ impl Azure {
         id.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
-    /// Writes a secret of another vault, which has this host.
+    /// Writes a secret of another vault with this host.
     pub fn set_at(&self, host: &str, name: &str, value: &str) {
         let body = json!({ "value": value });
         let (status, answer) = self.api_at(Some(host), "PUT", &format!("/secrets/{name}?api-version=7.6"), &body);
         assert_eq!(status, 200, "{name}: {answer}");
     }
 
-    /// Deletes a secret of the vault `main`, which can be recovered.
+    /// Deletes a secret of the vault `main`. It can be recovered.
     pub fn delete(&self, name: &str) {
         let (status, answer) = self.api("DELETE", &format!("/secrets/{name}?api-version=7.6"), &Value::Null);
         assert_eq!(status, 200, "{name}: {answer}");
     }
 
-    /// What came so far: method, path with its query, host, and whether it had a token.
+    /// The requests so far: method, path with query, host, and whether the request had a token.
     pub fn requests(&self) -> Vec<Value> {
         self.api("GET", "/tests/requests", &Value::Null).1["requests"].as_array().cloned().unwrap_or_default()
     }
 
-    /// How many requests for secrets it served at once, at most.
+    /// The largest number of requests for secrets that the server handled at the same time.
     pub fn most_in_flight(&self) -> u64 {
         self.api("GET", "/tests/requests", &Value::Null).1["mostInFlight"].as_u64().expect("it counts them")
     }
 
-    /// Forgets what came so far.
+    /// Forgets the requests so far.
     pub fn forget(&self) {
         self.api("DELETE", "/tests/requests", &Value::Null);
     }
 
-    /// A request with the token that may do everything.
+    /// Sends a request with the token that has all rights.
     pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         self.api_at(None, method, path, body)
     }

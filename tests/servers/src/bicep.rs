@@ -1,4 +1,4 @@
-//! Bicep, by a parser that is not ours.
+//! A parser of Bicep that is independent of this project.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::azure::microsofts_clients;
 
-/// The tree of a text of Bicep, or why it is none.
+/// The syntax tree of a Bicep text, or the parser's error.
 pub fn bicep(text: &str) -> Option<Result<Value, String>> {
     let mut parser = Command::new(microsofts_clients()?)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/azure/bicep.py"))
@@ -19,7 +19,7 @@ pub fn bicep(text: &str) -> Option<Result<Value, String>> {
     parser.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
     let output = parser.wait_with_output().expect("it ends");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    // Python's own failures have 1 too, and a traceback.
+    // A failure of Python itself has the exit code 1 too, but prints a traceback.
     assert!(!errors.contains("Traceback"), "{errors}");
     Some(match output.status.success() {
         true => Ok(serde_json::from_slice(&output.stdout).expect("it is JSON")),

@@ -1,4 +1,4 @@
-//! The tests' own HTTP client, for setting servers up. It shares nothing with the product's, and blocks.
+//! The tests' own blocking HTTP client, which sets servers up. It shares no code with the product's client.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::authority::{Identity, certificates};
 
-/// A client that trusts one authority. It makes a connection for each request.
+/// A client that trusts one authority. It opens a connection for each request.
 #[derive(Clone)]
 pub struct Client(Arc<ClientConfig>);
 
-/// What a server answered.
+/// An answer of a server.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
@@ -27,12 +27,12 @@ pub struct Answer {
 }
 
 impl Client {
-    /// A client that trusts what these authorities (PEM) certify.
+    /// Creates a client that trusts certificates of these authorities (PEM).
     pub fn trusting(pem: &str) -> Self {
         Self::new(pem, None)
     }
 
-    /// The same with a certificate of its own.
+    /// Creates a client with its own certificate.
     pub fn with_identity(pem: &str, identity: &Identity) -> Self {
         Self::new(pem, Some(identity))
     }
@@ -58,7 +58,7 @@ impl Client {
     pub fn send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
         let (scheme, rest) = url.split_once("://").ok_or(io::ErrorKind::InvalidInput)?;
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        // With HTTP/1.0 the end of the connection is the end of the body, and nothing is chunked.
+        // With HTTP/1.0, the body ends with the connection, and nothing is chunked.
         let mut request = format!("{method} {} HTTP/1.0\r\n", if path.is_empty() { "/" } else { path });
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             request += &format!("host: {authority}\r\n");
@@ -74,7 +74,7 @@ impl Client {
         exchange(&mut self.connect(authority)?, &request)
     }
 
-    /// A connection to `HOST:PORT` by TLS, for what is no whole exchange.
+    /// Opens a TLS connection to `HOST:PORT`, for tests that need less than a whole exchange.
     pub fn connect(&self, authority: &str) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let stream = TcpStream::connect(authority)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -91,7 +91,7 @@ fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> io::Result<Answ
     stream.flush()?;
     let mut bytes = Vec::new();
     if let Err(error) = stream.read_to_end(&mut bytes) {
-        // Many servers end the connection without a word of TLS; the length tells whether the answer is whole.
+        // Many servers end the connection without a TLS close. The length tells whether the answer is complete.
         if error.kind() != io::ErrorKind::UnexpectedEof {
             return Err(error);
         }
@@ -115,12 +115,12 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 }
 
 impl Answer {
-    /// A header's value.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; `null` where it is empty or something else.
+    /// The body as JSON; `null` if it is empty or not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }

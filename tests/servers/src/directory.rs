@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// In /tmp, of mode 0755: a server may run as another user.
+    /// Creates a directory in /tmp with mode 0755: a server may run as another user.
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let path = loop {
@@ -18,7 +18,7 @@ impl Directory {
             let path = PathBuf::from(format!("/tmp/handfast-servers-{}-{number}", std::process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => break path,
-                // Of a process that was killed, long ago, and had the same number.
+                // The directory is left from a process with the same number that was killed long ago.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => panic!("{}: {error}", path.display()),
             }
@@ -27,17 +27,17 @@ impl Directory {
         Self(path)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The path of a file in it, as text.
+    /// The path of a file in the directory, as text.
     pub fn file(&self, name: &str) -> String {
         self.0.join(name).into_os_string().into_string().expect("made of ASCII")
     }
 
-    /// Writes a file of mode 0644; its path.
+    /// Writes a file with mode 0644. Returns its path.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -45,7 +45,7 @@ impl Directory {
         path
     }
 
-    /// Leaves its removal to who keeps the path.
+    /// Keeps the directory. The caller removes it.
     pub(crate) fn keep(mut self) -> PathBuf {
         std::mem::take(&mut self.0)
     }

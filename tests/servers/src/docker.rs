@@ -1,4 +1,4 @@
-//! A Docker engine from Debian, with a socket, a data directory and containers of its own.
+//! A Docker engine from Debian with its own socket, data directory and containers.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,10 +11,10 @@ use crate::directory::Directory;
 use crate::process::Process;
 use crate::requirements::{find_program, is_root, require};
 
-/// The client that belongs to the engine: machines have others earlier in their PATH.
+/// The client that belongs to the engine. A machine may have another client earlier in its PATH.
 const CLIENT: &str = "/usr/bin/docker";
 
-/// What else it takes, with the Debian packages.
+/// The other programs that the engine needs, with their Debian packages.
 const PROGRAMS: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("containerd", "containerd"),
@@ -25,14 +25,14 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("flock", "util-linux"),
 ];
 
-/// No command takes longer, in seconds: the longest builds handfast.
+/// The longest time of a command in seconds: the longest command builds handfast.
 const PATIENCE: &str = "900";
 
-/// Where the engine finds its parts.
+/// The PATH on which the engine finds its parts.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Starts the engine in process and mount namespaces of its own: with the first process there, all others end, containers
-/// too, and so do all mounts. That process holds the lock, and is the last to go.
+/// Starts the engine in its own process and mount namespaces: when the first process ends, all other processes, the containers
+/// and all mounts end too. The first process holds the lock, and is the last to end.
 const START: &str = r#"
 exec 9>"$1/lock"
 flock 9
@@ -42,8 +42,8 @@ exec unshare --mount --pid --fork --kill-child --mount-proc tini -- dockerd \
     --add-runtime "here=$1/runtime" --default-runtime here --log-level warn
 "#;
 
-/// Removes the control groups of containers that had no time to end by themselves. The first process lets go of the lock a
-/// moment before the kernel ends the others, which is why it is tried again.
+/// Removes the control groups of containers that could not end by themselves. The first process releases the lock a moment
+/// before the kernel ends the other processes, so the script repeats the removal.
 const AT_END: &str = r#"
 flock "$1/lock" true
 for attempt in $(seq 100); do
@@ -53,8 +53,8 @@ for attempt in $(seq 100); do
 done
 "#;
 
-/// runc, but for the capabilities that root itself lacks on this machine: a privileged container, which shall have all, could
-/// not be started with them.
+/// runc without the capabilities that root itself lacks on this machine: with them, a privileged container, which gets all
+/// capabilities, could not start.
 const RUNTIME: &str = r#"#!/bin/sh
 previous=''
 for word; do
@@ -68,21 +68,21 @@ done
 exec runc "$@"
 "#;
 
-/// An engine.
+/// A Docker engine.
 pub struct Docker {
     process: Process,
     group: String,
 }
 
 impl Docker {
-    /// The one that all tests of this process share, each with containers of its own.
+    /// The engine that all tests of this process share. Each test uses its own containers.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Docker>> = OnceLock::new();
-        // The first for its message, which every test needs.
+        // Call it first for its message, which every test must print.
         can_start().then(|| SHARED.get_or_init(Self::start).as_ref()).flatten()
     }
 
-    /// An engine without networks other than `none` and `host`.
+    /// Starts an engine without networks other than `none` and `host`.
     pub fn start() -> Option<Self> {
         if !can_start() {
             return None;
@@ -100,27 +100,27 @@ impl Docker {
         Some(Self { process, group })
     }
 
-    /// Its directory: images, containers and their logs are in `data`.
+    /// The engine's directory: `data` contains images, containers and their logs.
     pub fn directory(&self) -> &Path {
         self.process.directory()
     }
 
-    /// What the control group of a running container is charged, by the container's full id.
+    /// The memory charged to the control group of a running container with this full id.
     pub fn memory(&self, id: &str) -> Memory {
         Memory::read(&format!("{}/{id}", self.group))
     }
 
-    /// `docker WORD…`, with nothing of our environment, and ended after a while.
+    /// The command `docker WORD…`, with an empty environment and a time limit.
     pub fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         client(self.directory(), words)
     }
 
-    /// What became of `docker WORD…`.
+    /// Runs `docker WORD…`. Returns its result.
     pub fn output<S: AsRef<OsStr>>(&self, words: &[S]) -> Output {
         self.command(words).output().expect("the client starts")
     }
 
-    /// What `docker WORD…` prints; panics where it fails.
+    /// Runs `docker WORD…`. Returns its output; panics if it fails.
     pub fn must<S: AsRef<OsStr>>(&self, words: &[S]) -> String {
         let output = self.output(words);
         let shown = || words.iter().map(|word| word.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -128,25 +128,25 @@ impl Docker {
         String::from_utf8(output.stdout).expect("the client prints text").trim_end().to_owned()
     }
 
-    /// Builds an image from a directory with a Dockerfile, with more options of `docker build`.
+    /// Builds an image from a directory with a Dockerfile, with additional options of `docker build`.
     pub fn build(&self, name: &str, context: &Path, options: &[&str]) {
         let context = context.to_str().expect("made of ASCII");
         self.must(&[&["build", "--quiet", "--network", "none", "--tag", name], options, &[context]].concat());
     }
 }
 
-/// What a control group is charged, in bytes.
+/// The memory charged to a control group, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Heaps, stacks, and what is written to of programs.
+    /// Heaps, stacks, and written pages of programs.
     pub anonymous: u64,
     /// tmpfs and memfd.
     pub shared: u64,
-    /// Files that were read, which the kernel takes back when it needs memory.
+    /// Page cache of files, which the kernel reclaims when it needs memory.
     pub file: u64,
-    /// What the kernel itself needs for it.
+    /// The kernel's own memory for the group.
     pub kernel: u64,
-    /// The most that it was, with all of these.
+    /// The peak of the sum.
     pub peak: u64,
 }
 
@@ -197,7 +197,7 @@ fn client<S: AsRef<OsStr>>(directory: &Path, words: &[S]) -> Command {
     command
 }
 
-/// `CAP_SYS_RESOURCE` and the like, between spaces.
+/// The capabilities as `CAP_SYS_RESOURCE` and so on, separated by spaces.
 fn missing_capabilities() -> String {
     let status = fs::read_to_string("/proc/self/status").expect("there is /proc");
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).expect("each process has one");

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server under the fakes and the fault proxy. It says whatever it is told to, good or bad.
+//! A small HTTP/1.1 server, on which the fakes and the fault proxy are built. It sends any answer, valid or not.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::authority::Identity;
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.
@@ -24,24 +24,24 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// It is HTTP/1.0: its client waits for the connection's end.
+    /// The request is HTTP/1.0: its client waits for the end of the connection.
     last: bool,
 }
 
-/// What becomes of the connection after an answer.
+/// The state of the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// It takes the next request.
+    /// The connection takes the next request.
     Keep,
-    /// It ends as TLS and TCP want it.
+    /// The connection ends properly for TLS and TCP.
     Close,
-    /// It ends in the middle of TLS, but properly for TCP.
+    /// The connection ends without a close of TLS, but properly for TCP.
     Cut,
-    /// It ends with a reset.
+    /// The connection ends with a reset.
     Reset,
 }
 
-/// A server of ours on a free port of 127.0.0.1.
+/// A server on a free port of 127.0.0.1.
 pub struct Server {
     scheme: &'static str,
     port: u16,
@@ -59,7 +59,7 @@ trait Handler: Fn(&Request, &mut dyn Write) -> io::Result<Then> + Send + Sync + 
 impl<F: Fn(&Request, &mut dyn Write) -> io::Result<Then> + Send + Sync + 'static> Handler for F {}
 
 impl Server {
-    /// A server that lets the handler write each answer. Without an identity it speaks plain HTTP.
+    /// Starts a server whose answers the handler writes. Without an identity, the server speaks plain HTTP.
     pub fn start(
         identity: Option<&Identity>,
         handler: impl Fn(&Request, &mut dyn Write) -> io::Result<Then> + Send + Sync + 'static,
@@ -68,7 +68,7 @@ impl Server {
         Self::serve(listener, identity, handler)
     }
 
-    /// The same on a listener of the caller's.
+    /// Starts a server on a listener of the caller.
     pub fn serve(
         listener: TcpListener,
         identity: Option<&Identity>,
@@ -87,7 +87,7 @@ impl Server {
                 let Ok(stream) = stream else { continue };
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let (shared, handler, tls) = (shared.clone(), handler.clone(), tls.clone());
-                // Connections break, which is the other side's business.
+                // A broken connection is not the server's error.
                 std::thread::spawn(move || match tls {
                     None => converse_plainly(stream, &shared, &*handler),
                     Some(tls) => {
@@ -100,7 +100,7 @@ impl Server {
         server
     }
 
-    /// A server that answers with a status and JSON.
+    /// Starts a server that answers with a status and JSON.
     pub fn json(
         listener: TcpListener,
         identity: Option<&Identity>,
@@ -117,22 +117,22 @@ impl Server {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
-    /// Its port.
+    /// The port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The requests so far, each as soon as it has come whole.
+    /// The requests so far; a request appears as soon as it has arrived completely.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().expect("nobody panics with it").clone()
     }
 
-    /// How many connections were made so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Forgets requests and connections so far.
+    /// Forgets the requests and connections so far.
     pub fn forget(&self) {
         self.shared.requests.lock().expect("nobody panics with it").clear();
         self.shared.connections.store(0, Ordering::SeqCst);
@@ -142,42 +142,42 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.ended.store(1, Ordering::SeqCst);
-        // Wakes the thread that waits for a connection.
+        // Wake the thread that waits for a connection.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
 impl Request {
-    /// A header's value.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// What it asks for: its path, or the operation that AWS' stores have in a header instead.
+    /// The subject of the request: its path, or for AWS' stores the operation in a header.
     pub fn place(&self) -> &str {
         self.header("x-amz-target").unwrap_or(&self.path)
     }
 
-    /// A value of the query, as it stands there.
+    /// A value of the query, undecoded.
     pub fn query(&self, name: &str) -> Option<&str> {
         let (_, query) = self.path.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// The body as JSON; `null` where it is something else.
+    /// The body as JSON; `null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
-/// Writes a whole answer.
+/// Writes a complete answer.
 pub fn write_answer(stream: &mut dyn Write, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Then> {
     write_head(stream, status, headers, Some(body.len() as u64))?;
     stream.write_all(body)?;
     Ok(Then::Keep)
 }
 
-/// Writes an answer's head; without a length its body ends with the connection.
+/// Writes the head of an answer. Without a length, the body ends with the connection.
 pub fn write_head(
     stream: &mut dyn Write,
     status: u16,
@@ -271,7 +271,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Request> {
 }
 
 fn reset(stream: &TcpStream) -> io::Result<()> {
-    // So that the bytes before it arrive before it.
+    // Wait, so that the bytes before the reset arrive before it.
     std::thread::sleep(Duration::from_millis(20));
     setsockopt(&stream.as_fd(), sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
     Ok(())

@@ -1,4 +1,4 @@
-//! slapd from Debian, with a directory of one user.
+//! slapd from Debian, with a directory that has one user.
 
 use std::fs;
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ pub struct Ldap {
 }
 
 impl Ldap {
-    /// A server with the user `web`, who is in no group.
+    /// Starts a server with the user `web`, who is in no group.
     pub fn start() -> Option<Self> {
         let (slapd, slapadd) = (find_program("slapd"), find_program("slapadd"));
         if !require(slapd.is_some() && slapadd.is_some(), "slapd") {
@@ -29,7 +29,7 @@ impl Ldap {
         let (directory, password, port) = (Directory::new(), random(""), free_port());
         fs::create_dir(directory.path().join("data")).expect("it is ours");
         let configuration = directory.file("slapd.conf");
-        // The user's password is not hashed: nobody but this test has the file.
+        // The password is not hashed: only this test can read the file.
         directory.write("slapd.conf", CONFIGURATION.replace("DIRECTORY", &directory.path().display().to_string()));
         directory.write("content.ldif", CONTENT.replace("PASSWORD", &password));
         let content = directory.file("content.ldif");
@@ -37,7 +37,7 @@ impl Ldap {
         let added = added.expect("slapadd starts");
         assert!(added.status.success(), "slapadd: {}", String::from_utf8_lossy(&added.stderr));
         let url = format!("ldap://127.0.0.1:{port}");
-        // With a debug level, even none, it stays in the foreground.
+        // With a debug level, even none, slapd stays in the foreground.
         let command = [&*text(slapd), "-f", &configuration, "-h", &url, "-d", "0"];
         let mut process = Process::start("slapd", directory, &command, &[]);
         process.wait_for(|| TcpStream::connect(("127.0.0.1", port)).ok());
@@ -49,17 +49,17 @@ impl Ldap {
         format!("ldap://127.0.0.1:{}", self.port)
     }
 
-    /// Where the users are.
+    /// The subtree with the users.
     pub fn user_dn(&self) -> &'static str {
         "ou=people,dc=example,dc=org"
     }
 
-    /// The user's name.
+    /// The name of the user.
     pub fn user(&self) -> &'static str {
         USER
     }
 
-    /// The user's password.
+    /// The password of the user.
     pub fn password(&self) -> &str {
         &self.password
     }

@@ -1,4 +1,4 @@
-//! The servers that the tests talk to: real ones wherever they can be had, and fakes of ours, which say so, for the rest.
+//! The servers of the tests: real servers wherever possible, and fakes for the others. Each fake says that it is a fake.
 //!
 //! ```no_run
 //! use handfast_testservers::Vault;
@@ -10,11 +10,12 @@
 //! assert_eq!(vault.must("GET", "my-test/data/db", json!(null))["data"]["data"]["password"], "hunter2");
 //! ```
 //!
-//! - A server that can't be had on this machine is `None`, after a line that `tests/run` counts; as root and in CI it is a
+//! - A server that this machine cannot run is `None`, and prints a line that `tests/run` counts; as root and in CI it is a
 //!   failed test instead.
-//! - No server outlives the process that started it, however that ends, and each has a directory of its own that goes with it.
-//! - Fixtures panic: a set-up that fails is a failed test.
-//! - All of it blocks and none of it needs a runtime, so that it can be called from any test.
+//! - No server outlives the process that started it, however this process ends. Each server has its own directory, which is
+//!   removed with it.
+//! - Fixtures panic: a failed set-up is a failed test.
+//! - Every call blocks and needs no async runtime, so any test can use it.
 
 mod authority;
 mod azure;
@@ -54,7 +55,7 @@ pub use process::{Process, free_port};
 pub use requirements::{find_program, is_root, require};
 pub use vault::{Agent, AppRole, Pair, ROLE, Vault};
 
-/// A value that is found nowhere else, and can thus be looked for: the prefix and 128 random bits in hexadecimal.
+/// A unique value that a test can search for: the prefix and 128 random bits in hexadecimal.
 pub fn random(prefix: &str) -> String {
     let mut bytes = [0; 16];
     ring::rand::SystemRandom::new().fill(&mut bytes).expect("the system has randomness");

@@ -1,7 +1,7 @@
-//! moto: AWS in memory. It is nobody's fake of ours, and it checks signatures and what policies allow.
+//! moto: AWS in memory. It is an independent project, and it checks signatures and policies.
 //!
-//! Two things it does not do as AWS does, and a relay of ours in front of it does instead: it refuses in XML what a JSON service
-//! of AWS refuses in JSON, and it closes the connection after each answer.
+//! A relay in front of moto corrects two differences from AWS: moto sends the refusals of a JSON service in XML, and closes the
+//! connection after each answer.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -18,16 +18,16 @@ use crate::process::{Process, free_port};
 use crate::random;
 use crate::requirements::{built, require};
 
-/// The user that may do everything.
+/// The user with all rights.
 const USER: &str = "web";
 
-/// The region that requests are for where nothing else is said.
+/// The default region of requests.
 pub const REGION: &str = "us-east-1";
 
-/// An AWS of its own.
+/// A moto server.
 pub struct Moto {
     _process: Process,
-    /// The relay that speaks TLS.
+    /// The relay that terminates TLS.
     _relay: Option<Server>,
     address: String,
     authority: Authority,
@@ -39,15 +39,15 @@ pub struct Moto {
 /// A user's access key: its id and its secret.
 #[derive(Clone)]
 pub struct AccessKey {
-    /// Its id.
+    /// The id of the key.
     pub id: String,
-    /// Its secret.
+    /// The secret of the key.
     pub secret: String,
 }
 
 impl Moto {
-    /// A server over plain HTTP with one IAM user, who has an access key and may do everything. From then on every request
-    /// has to be signed well, and allowed by a policy of the user's.
+    /// Starts a server over plain HTTP with one IAM user, who has an access key and all rights. From then on, every request
+    /// must have a valid signature, and a policy of the user must allow it.
     pub fn start() -> Option<Self> {
         Self::launch(true)
     }
@@ -72,23 +72,23 @@ impl Moto {
         Some(moto)
     }
 
-    /// One over TLS that all tests of this process share: it costs some seconds and 170 MiB.
+    /// A server over TLS that all tests of this process share: a server takes some seconds and 170 MiB.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
-        // The first for its message, which every test needs.
+        // Call it first for its message, which every test must print.
         program()?;
         SHARED.get_or_init(|| Self::start().map(Self::with_tls)).as_ref()
     }
 
-    /// One more that takes every request for well signed and allowed, since moto answers 500 to a role's login where it checks
-    /// them: for what is about becoming a role.
+    /// Starts a server that accepts every request as signed and allowed, for tests about assuming a role: with its checks on,
+    /// moto answers a role's login with 500.
     pub fn unchecked() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         program()?;
         SHARED.get_or_init(|| Self::launch(false).map(Self::with_tls)).as_ref()
     }
 
-    /// The same over TLS, certified by an authority of its own.
+    /// The same server over TLS, with a certificate of its own authority.
     pub fn with_tls(self) -> Self {
         let (client, address) = (self.client.clone(), self.address.clone());
         let relay = Server::start(Some(&self.authority.server()), move |request, stream| {
@@ -97,32 +97,32 @@ impl Moto {
         Self { address: relay.address(), _relay: Some(relay), ..self }
     }
 
-    /// `http://127.0.0.1:PORT` or `https://…`, the endpoint of each of its services.
+    /// `http://127.0.0.1:PORT` or `https://…`, the endpoint of every service.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The authority that certified it, and may certify more.
+    /// The server's authority, which can certify more servers.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// The path of that authority's certificate.
+    /// The path of the authority's certificate.
     pub fn ca_file(&self) -> String {
         self.files.file("ca.pem")
     }
 
-    /// The access key of the user that may do everything.
+    /// The access key of the user with all rights.
     pub fn access_key(&self) -> (&str, &str) {
         (&self.access_key.id, &self.access_key.secret)
     }
 
-    /// That user's name in AWS.
+    /// The AWS name of this user.
     pub fn user_arn(&self) -> String {
         format!("arn:aws:iam::123456789012:user/{USER}")
     }
 
-    /// The access key of a new user that may do what these statements say, and nothing else.
+    /// Creates a user whose only rights are these statements. Returns its access key.
     pub fn new_user(&self, name: &str, statements: &Value) -> AccessKey {
         let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
         self.iam(&[("Action", "CreateUser"), ("UserName", name)]);
@@ -133,7 +133,7 @@ impl Moto {
         AccessKey { id: element(&key, "AccessKeyId"), secret: element(&key, "SecretAccessKey") }
     }
 
-    /// A new role that anybody may become, and that may do everything with secrets: its ARN.
+    /// Creates a role that every user may assume, with all rights on secrets. Returns its ARN.
     pub fn new_role(&self) -> String {
         let name = random("role-");
         let document = |statement: Value| json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
@@ -146,7 +146,7 @@ impl Moto {
         format!("arn:aws:iam::123456789012:role/{name}")
     }
 
-    /// A request to IAM that must succeed; its answer, which is XML.
+    /// Sends a request to IAM that must succeed. Returns the answer, which is XML.
     pub fn iam(&self, parameters: &[(&str, &str)]) -> String {
         let escaped = |text: &str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
@@ -161,12 +161,13 @@ impl Moto {
         text
     }
 
-    /// A request that must succeed, as `secretsmanager.CreateSecret` or `AmazonSSM.PutParameter`; its answer.
+    /// Sends a request that must succeed, such as `secretsmanager.CreateSecret` or `AmazonSSM.PutParameter`. Returns the
+    /// answer.
     pub fn must(&self, target: &str, body: Value) -> Value {
         self.must_in(REGION, target, body)
     }
 
-    /// The same in another region.
+    /// Sends a request to another region.
     pub fn must_in(&self, region: &str, target: &str, body: Value) -> Value {
         let service = if target.starts_with("AmazonSSM.") { "ssm" } else { "secretsmanager" };
         let answer = self.send(service, region, ("x-amz-target", target), body.to_string().as_bytes());
@@ -174,9 +175,9 @@ impl Moto {
         answer.json()
     }
 
-    /// Signature Version 4, as a second opinion on the product's.
+    /// Signature Version 4, as an implementation that is independent of the product's.
     fn send(&self, service: &str, region: &str, (name, value): (&str, &str), body: &[u8]) -> Answer {
-        // Nobody compares it with a clock.
+        // No test compares it with a clock.
         let (date, time) = ("20240102", "20240102T030405Z");
         let sum = |text: &[u8]| hex(digest::digest(&digest::SHA256, text).as_ref());
         let mac = |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
@@ -197,7 +198,7 @@ impl Moto {
         );
         headers.push(("authorization", &authorization));
         let send = || self.client.send("POST", &format!("{}/", self.address), &headers, body).expect("it answers");
-        // It forgets at times that others change what it walks through.
+        // moto sometimes fails because it iterates over data that another thread changes.
         let mut answer = send();
         for _ in 0..5 {
             if answer.status >= 500 {
@@ -208,7 +209,7 @@ impl Moto {
     }
 }
 
-/// Passes a request on, and its answer back; a refusal of IAM's as a JSON service has it.
+/// Passes on a request and its answer, and gives a refusal of IAM the form of a JSON service.
 fn pass_on(client: &Client, address: &str, request: &Request, stream: &mut dyn Write) -> io::Result<Then> {
     let own = |name: &str| ["connection", "content-length", "transfer-encoding", "accept-encoding"].contains(&name);
     let others = |headers: &[(String, String)]| -> Vec<(String, String)> {

@@ -1,5 +1,4 @@
-//! A podman from Debian, as a service with a socket, a data directory and containers of its own. It plays the manifests of
-//! Kubernetes.
+//! podman from Debian, as a service with its own socket, data directory and containers. It runs Kubernetes manifests.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +10,7 @@ use crate::directory::Directory;
 use crate::process::Process;
 use crate::requirements::{find_program, is_root, require};
 
-/// What it takes, with the Debian packages.
+/// The programs that podman needs, with their Debian packages.
 const PROGRAMS: [(&str, &str); 7] = [
     ("podman", "podman"),
     ("conmon", "conmon"),
@@ -22,16 +21,16 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("busybox", "busybox-static"),
 ];
 
-/// No command takes longer, in seconds: they build small images, and start pods.
+/// The longest time of a command in seconds: commands build small images and start pods.
 const PATIENCE: &str = "60";
 
-/// Where it finds its parts.
+/// The PATH on which podman finds its parts.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The image of what holds a pod together, which is built first.
+/// The image of the container that holds a pod together. It is built first.
 const PAUSE: &str = "localhost/pause:1";
 
-/// In place of the machine's own: what works without systemd, and where root may have no higher limits.
+/// Replaces the machine's configuration with settings that work without systemd, and where root may not raise its limits.
 const CONFIGURATION: &str = r#"
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -46,8 +45,8 @@ runtime = "here"
 here = ["@DIRECTORY@/runtime"]
 "#;
 
-/// runc, with its state in the directory, and the control groups written down: podman has one for all its services' pods, and
-/// leaves those of pods that it removes where a machine has two versions of control groups.
+/// runc with its state in the directory. The script records the control groups: podman has one parent group for the pods of all
+/// services, and on a machine with two versions of control groups it leaves the groups of removed pods behind.
 const RUNTIME: &str = r#"#!/bin/sh
 previous=''
 for word; do
@@ -59,8 +58,8 @@ done
 exec runc --root @DIRECTORY@/runc "$@"
 "#;
 
-/// As for the Docker engine: with the first process of the namespaces, all of it ends. `/var/lib/containers` has a cache that
-/// no setting moves.
+/// As for the Docker engine, everything ends with the first process of the namespaces. `/var/lib/containers` contains a cache
+/// that no setting moves.
 const START: &str = r#"
 exec 9>"$1/lock"
 flock 9
@@ -91,18 +90,18 @@ for parent in /sys/fs/cgroup/libpod_parent /sys/fs/cgroup/*/libpod_parent; do
 done 2>/dev/null
 "#;
 
-/// A service of podman's.
+/// A podman service.
 pub struct Podman(Process);
 
 impl Podman {
-    /// Whether there can be one; where not, after the line that says so.
+    /// Whether podman can start; if not, prints a line that says why.
     pub fn can_start() -> bool {
         let missing = PROGRAMS.iter().find(|(name, _)| find_program(name).is_none());
         let what = missing.map(|(name, package)| format!("{name} (Debian: {package})"));
         require(is_root(), "root, for podman") && require(what.is_none(), &what.unwrap_or_default())
     }
 
-    /// A new one, which can start pods: without a network, or with the machine's.
+    /// Starts a service that can run pods without a network or with the machine's network.
     pub fn start() -> Option<Self> {
         if !Self::can_start() {
             return None;
@@ -122,24 +121,24 @@ impl Podman {
         let context = Directory::new();
         fs::copy(find_program("busybox").expect("it was there"), context.path().join("busybox"))
             .expect("it can be read");
-        // As the first process of its namespace, it would not hear a signal that it has no handler for.
+        // As the first process of its namespace, sleep ignores signals for which it has no handler, so stop it with SIGKILL.
         let lines = "FROM scratch\nCOPY busybox /\nENTRYPOINT [\"/busybox\", \"sleep\", \"inf\"]\nSTOPSIGNAL SIGKILL\n";
         context.write("Dockerfile", lines);
         podman.build(PAUSE, context.path());
         Some(podman)
     }
 
-    /// Its directory: images, containers and their logs are in `data`.
+    /// The service's directory: `data` contains images, containers and their logs.
     pub fn directory(&self) -> &Path {
         self.0.directory()
     }
 
-    /// What became of `podman WORD…`.
+    /// Runs `podman WORD…`. Returns its result.
     pub fn output<S: AsRef<OsStr>>(&self, words: &[S]) -> Output {
         client(self.directory(), words).output().expect("the client starts")
     }
 
-    /// What `podman WORD…` prints; panics where it fails.
+    /// Runs `podman WORD…`. Returns its output; panics if it fails.
     pub fn must<S: AsRef<OsStr>>(&self, words: &[S]) -> String {
         let output = self.output(words);
         let shown = || words.iter().map(|word| word.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -153,7 +152,7 @@ impl Podman {
         self.must(&["build", "--quiet", "--network", "none", "--tag", name, context]);
     }
 
-    /// A container that does nothing but have these volumes: what is in a tmpfs ends with the last container that has it.
+    /// Starts an idle container with these volumes, because the content of a tmpfs ends with the last container that uses it.
     pub fn hold(&self, container: &str, volumes: &[&str]) {
         let mounts = volumes.iter().flat_map(|volume| ["--volume".to_owned(), format!("{volume}:/{volume}")]);
         let words = ["run", "--detach", "--network", "none", "--name", container].map(str::to_owned);

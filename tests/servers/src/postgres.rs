@@ -1,4 +1,4 @@
-//! PostgreSQL from Debian, in a directory of its own.
+//! PostgreSQL from Debian, with its own directory.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use crate::process::{Process, free_port};
 use crate::random;
 use crate::requirements::{find_program, is_root, require};
 
-/// The one account besides root's that is everywhere: initdb refuses root, and who has no account.
+/// The only account besides root's that exists everywhere: initdb does not run as root or without an account.
 const NOBODY: u32 = 65534;
 
-/// The name of the first user, who may do everything.
+/// The name of the first user, who has all rights.
 const OWNER: &str = "owner";
 
 /// A database server.
@@ -24,7 +24,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A server on 127.0.0.1, where everybody needs a password.
+    /// Starts a server on 127.0.0.1 that requires a password from every user.
     pub fn start() -> Option<Self> {
         let found = ["initdb", "postgres", "psql"].map(find_program);
         if !require(found.iter().all(Option::is_some), "initdb (Debian: postgresql)") {
@@ -44,7 +44,7 @@ impl Postgres {
             if is_root() {
                 let user = NOBODY.to_string();
                 command.extend(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"].map(str::to_owned));
-                // Changing the user clears it, so that it is asked for again.
+                // The change of the user clears PDEATHSIG, so set it again.
                 command.extend(["setpriv", "--pdeathsig", "KILL"].map(str::to_owned));
             }
             command.push(program.display().to_string());
@@ -74,12 +74,12 @@ impl Postgres {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The user who may do everything, and the password.
+    /// The name and the password of the user with all rights.
     pub fn owner(&self) -> (&'static str, &str) {
         (OWNER, &self.password)
     }
 
-    /// What a query gives as a user, in psql's plain form; `None` when it fails.
+    /// The result of a query by a user, in psql's plain format; `None` if it fails.
     pub fn query(&self, user: &str, password: &str, query: &str) -> Option<String> {
         ask(&self.psql, self.port, user, password, query)
     }

@@ -1,4 +1,4 @@
-//! Server processes, which never outlive the one that started them.
+//! Server processes, which never outlive the process that started them.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 
 use crate::directory::Directory;
 
-/// How long a server may take until it answers, on a machine that has much else to do.
+/// The longest time until a server answers, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much of a server's log is shown.
+/// The shown part of a server's log.
 const LOG_SHOWN: usize = 16 << 10;
 
-/// Keeps one server: ends it when the pipe on its standard input ends, which it does with us even where we are killed, and
-/// then removes the server's directory, after the script `at-end` in it, for what a server leaves elsewhere. The server also
-/// dies with its keeper.
+/// The keeper of one server. It ends the server when the pipe on its standard input ends; this happens when the tests' process
+/// ends, even if it is killed. Then it runs the script `at-end` in the server's directory, which removes traces elsewhere, and
+/// removes the directory. The server also dies with its keeper.
 ///
-/// PDEATHSIG alone is not enough: it counts from the thread that started the child, and a test's thread ends with the test.
+/// PDEATHSIG alone is not enough: it refers to the thread that started the child, and a test's thread ends with the test.
 const KEEPER: &str = r#"
 directory=$1; shift
 exec 3<&0 </dev/null
@@ -36,18 +36,18 @@ kill "$watcher" 2>/dev/null
 rm -rf -- "$directory"
 "#;
 
-/// A server process with a directory of its own.
+/// A server process with its own directory.
 pub struct Process {
     name: String,
     keeper: Child,
     directory: PathBuf,
-    /// Open, so that it can be read when the directory is gone.
+    /// The open log, which stays readable after the directory is removed.
     log: File,
 }
 
 impl Process {
-    /// Starts a program, whose name is for messages, with nothing of our environment but PATH. Its output goes into the file
-    /// `log` of its directory.
+    /// Starts a program with no variable of our environment but PATH. The name is for messages. The output goes into the file
+    /// `log` of the directory.
     pub fn start(name: &str, directory: Directory, command: &[&str], environment: &[(&str, &str)]) -> Self {
         let path = directory.path().join("log");
         let written = File::create(&path).expect("it is ours");
@@ -66,19 +66,19 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(written.try_clone().expect("there are descriptors left"))
             .stderr(written)
-            // Keys that interrupt the tests are not for it: it ends when they have.
+            // Key presses that interrupt the tests must not reach the server: it ends after the tests.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         Self { name: name.to_owned(), keeper, directory, log }
     }
 
-    /// Its directory, which goes with it.
+    /// The server's directory, which is removed with the server.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Tries until there is an answer. Panics, with what the server wrote, when it ends or takes too long.
+    /// Repeats until there is an answer. Panics with the server's output if the server ends or takes too long.
     pub fn wait_for<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -92,14 +92,14 @@ impl Process {
         }
     }
 
-    /// What it has written last.
+    /// The end of the server's output.
     pub fn log(&self) -> String {
         let mut text = Vec::new();
         let mut part = [0; 8192];
         while let Ok(count @ 1..) = self.log.read_at(&mut part, text.len() as u64) {
             text.extend_from_slice(&part[..count]);
         }
-        // The end, where it has much to say: panics print it.
+        // Show only the end of a long log, since panics print it.
         String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_SHOWN)..]).into_owned()
     }
 }
@@ -111,10 +111,10 @@ impl Drop for Process {
     }
 }
 
-/// A free port of 127.0.0.1 whose successor is free too (Vault's cluster port). No two calls in one process give the same.
+/// A free port of 127.0.0.1 whose successor is free too (Vault's cluster port). Each call in a process returns another port.
 pub fn free_port() -> u16 {
-    // Below those that Linux gives to outgoing connections, which could take it before the server does. Each process begins
-    // elsewhere, since they do not see what the others have been given but not yet taken.
+    // Use ports below the range that Linux gives to outgoing connections, which could take a port before the server does. Each
+    // process starts at another port, since processes do not see each other's reserved ports.
     const PORTS: u32 = 10_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..PORTS {

@@ -1,5 +1,5 @@
-//! What a server needs from the machine. An ordinary user's run leaves out what can't be had, and says so; root's and CI's
-//! fail instead, so that nothing is left out unseen.
+//! The requirements of a server. If a requirement is missing, an ordinary user's run skips the test and says so; as root and in
+//! CI the test fails, so that no test is skipped unnoticed.
 
 use std::env;
 use std::fs;
@@ -7,25 +7,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Whether this is root.
+/// Whether the process runs as root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Whether a test can run: where not, one line that `tests/run` counts.
+/// Whether a test can run. If not, prints a line that `tests/run` counts.
 pub fn require(met: bool, what: &str) -> bool {
     if !met {
         let name = std::thread::current().name().unwrap_or("a test").to_owned();
         let strict = is_root() || env::var_os("CI").is_some_and(|ci| ci == "true");
         assert!(!strict, "{name} needs {what}, and nothing is skipped as root or in CI");
-        // Not by `eprintln!`, which the test harness keeps to itself.
+        // Do not use `eprintln!`, whose output the test harness captures.
         let _ = std::io::stderr().write_all(format!("skipped: {name}: needs {what}\n").as_bytes());
     }
     met
 }
 
-/// Where a program is: in PATH, where Debian keeps those of root, or where it keeps PostgreSQL's, past wrappers that are in
-/// some PATHs.
+/// The path of a program: in PATH, in Debian's directories for root, or in the directory of PostgreSQL's programs. Ignores
+/// wrappers that some machines have in PATH.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -34,8 +34,8 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     own.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// The path of a server that `tests/servers/build` builds, from the variable that `tests/run` sets, or else by building it
-/// now, which costs minutes the first time on a machine.
+/// The path of a server that `tests/servers/build` builds: from the variable that `tests/run` sets, or else built now, which
+/// takes minutes the first time on a machine.
 pub(crate) fn built(name: &str) -> Option<PathBuf> {
     if let Some(path) = env::var_os(format!("HANDFAST_{}", name.to_uppercase().replace('-', "_"))) {
         return Some(path.into());

@@ -1,4 +1,4 @@
-//! The Azure of the tests is what Microsoft's own clients take for one.
+//! Microsoft's own clients accept the fake of Azure.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Nothing of an engine outlives the process that started it, containers included.
+//! Nothing of an engine outlives the process that started it, including containers.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use handfast_testservers::{Directory, Docker, find_program, require};
 
-/// Says to the process that it is the one that is ended.
+/// Tells the process that it is the one to be ended.
 const VICTIM: &str = "HANDFAST_TEST_VICTIM";
 
 /// The directories of control groups with this name, at most one level below a hierarchy.
@@ -40,7 +40,7 @@ fn an_engine_ends_with_its_containers_where_the_process_is_killed() {
         drop(context);
         std::thread::sleep(Duration::from_secs(1000));
     }
-    // For its message.
+    // Call it for its message.
     let Some(docker) = Docker::start() else { return };
     let directory = docker.directory().to_owned();
     assert!(directory.join("data").is_dir());
@@ -61,7 +61,7 @@ fn an_engine_ends_with_its_containers_where_the_process_is_killed() {
     victim.kill().expect("it is our child");
     victim.wait().expect("it is our child");
     let deadline = Instant::now() + Duration::from_secs(30);
-    // A control group can only be removed when no process is in it.
+    // A control group can be removed only when it contains no process.
     while directory.exists() || !control_groups(name).is_empty() {
         assert!(Instant::now() < deadline, "still there: {} {:?}", directory.display(), control_groups(name));
         std::thread::sleep(Duration::from_millis(50));

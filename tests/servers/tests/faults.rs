@@ -1,4 +1,4 @@
-//! The fault proxy does what its faults say, and nothing where there is none.
+//! The fault proxy has the effect that each fault describes, and no effect without a fault.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -33,7 +33,7 @@ impl Line {
         Client::trusting(&self.authority.pem()).send("GET", &format!("{}{PATH}", self.proxy.address()), &headers, b"")
     }
 
-    /// What comes on a connection of its own, until it is enough; and the connection.
+    /// Reads from a separate connection until the data suffices. Returns the data and the connection.
     fn part(&self, fault: impl Into<Rule>, requests: usize, enough: impl Fn(&[u8]) -> bool) -> (String, Connection) {
         self.proxy.reset();
         self.proxy.add(fault);
@@ -129,7 +129,7 @@ fn broken_connections_break_each_in_its_own_way() {
     let kind = |fault: Fault| line.with(fault).expect_err("it is broken").kind();
     assert_eq!(kind(Fault::Reset), io::ErrorKind::ConnectionReset);
     assert_eq!(kind(Fault::ResetInBody), io::ErrorKind::ConnectionReset);
-    // Our client looks at the length alone.
+    // The tests' client checks only the length.
     assert_eq!(kind(Fault::Truncated), io::ErrorKind::InvalidData);
     assert_eq!(kind(Fault::Cut), io::ErrorKind::InvalidData);
 }
@@ -148,7 +148,7 @@ fn slow_answers_are_as_slow_as_they_say() {
     assert!(timed(Fault::ByteByByte(pause)) >= pause * 200);
 }
 
-/// Whether nothing comes for a while.
+/// Whether no data comes for a while.
 fn is_silent(mut stream: Connection) -> bool {
     stream.sock.set_read_timeout(Some(Duration::from_millis(300))).expect("it is no 0");
     stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -184,7 +184,7 @@ fn a_far_server_costs_its_round_trips() {
     let start = Instant::now();
     let answer = client.send("GET", &format!("{}/v1/sys/health", delay.address()), &[], b"").expect("it answers");
     assert_eq!(answer.json()["sealed"], Value::Bool(false));
-    // One for TCP, one for TLS 1.3, one for the request.
+    // One round trip for TCP, one for TLS 1.3, one for the request.
     assert!(start.elapsed() >= Duration::from_millis(120));
 }
 
@@ -211,7 +211,7 @@ fn a_request_can_take_its_time_where_the_connection_takes_none() {
             text += std::str::from_utf8(&part[..read]).expect("it is text");
         }
     };
-    // One after the other, and two side by side.
+    // First one after the other, then two at the same time.
     let start = Instant::now();
     ask(&mut connection);
     answers(&mut connection, 1);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use handfast_testservers::Podman;
 
-/// The control groups whose names have this in them.
+/// The control groups whose names contain this text.
 fn control_groups(name: &str) -> String {
     let output = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &format!("*{name}*")]).output();
     let output = output.expect("find starts");

@@ -1,4 +1,4 @@
-//! No server outlives the process that started it, however that ends.
+//! No server outlives the process that started it, however this process ends.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use handfast_testservers::{Directory, Process};
 
-/// Says to the process that it is one of those that are ended.
+/// Tells the process that it is one of those to be ended.
 const VICTIM: &str = "HANDFAST_TEST_VICTIM";
 
 fn until(what: &str, done: impl Fn() -> bool) {
@@ -19,12 +19,12 @@ fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process runs; one that nobody has waited for does not.
+/// Whether a process runs; a zombie does not.
 fn runs(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// A server that says its number.
+/// A server that prints its process id.
 fn start() -> (Process, String) {
     let process = Process::start("a server", Directory::new(), &["sh", "-c", "echo $$; exec sleep 1000"], &[]);
     until("it says its number", || process.log().ends_with('\n'));

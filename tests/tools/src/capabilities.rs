@@ -44,13 +44,13 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What Docker and containerd give a container that asks for nothing.
+/// The default capabilities of a container of Docker and containerd.
 const DOCKER: u64 = 0xa804_25fb;
 
-/// All that this kernel may know.
+/// Every capability that this kernel may know.
 pub const ALL: u64 = (1 << NAMES.len()) - 1;
 
-/// The bit of one capability, by its name with or without `CAP_`.
+/// The bit of a capability, by its name with or without `CAP_`.
 #[must_use]
 pub fn bit(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();
@@ -58,11 +58,11 @@ pub fn bit(name: &str) -> Option<u64> {
     NAMES.iter().position(|known| *known == short).map(|index| 1 << index)
 }
 
-/// A set from a list: names, `none`, `all` or `docker`, between commas.
+/// Parses a comma-separated list of names, `none`, `all` or `docker`.
 ///
 /// # Errors
 ///
-/// Where a name is unknown.
+/// If a name is unknown.
 pub fn set(list: &str) -> Result<u64, String> {
     list.split(',').try_fold(0, |set, name| match name {
         "none" => Ok(set),

@@ -1,4 +1,4 @@
-//! What the test programs share: how they start, and how they look for a value in memory.
+//! Shared code of the test programs: their start, and the search for a value in memory.
 
 pub mod capabilities;
 pub mod limits;

@@ -2,7 +2,7 @@
 
 use nix::sys::resource::Resource;
 
-/// Each without its `RLIMIT_`.
+/// The names without `RLIMIT_`.
 pub const LIMITS: [(&str, Resource); 16] = [
     ("AS", Resource::RLIMIT_AS),
     ("CORE", Resource::RLIMIT_CORE),

@@ -1,4 +1,4 @@
-//! All that can be read of a process: its memory, its initial environment, its command line.
+//! Everything that can be read of a process: its memory, its initial environment, its command line.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,14 +10,14 @@ use crate::search::{Hit, Search};
 
 const PIECE: usize = 1 << 20;
 
-/// What a scan found and how much it saw.
+/// The result of a scan, and how much memory it covered.
 #[derive(Default)]
 pub struct Report {
-    /// One entry per hit: needle, encoding, part, where, and for memory its address and mapping.
+    /// One entry for each hit: needle, encoding, part, place, and for memory the address and the mapping.
     pub hits: Vec<Value>,
-    /// Bytes that were searched.
+    /// The number of searched bytes.
     pub scanned: u64,
-    /// Bytes of readable mappings that could not be read all the same (such as memory of a device).
+    /// The bytes of readable mappings that nevertheless could not be read (such as memory of a device).
     pub unreadable: u64,
 }
 
@@ -33,11 +33,11 @@ impl Report {
     }
 }
 
-/// The most memory that process `process` has had in use so far, in KiB (`VmHWM`).
+/// The peak memory of process `process` so far, in KiB (`VmHWM`).
 ///
 /// # Errors
 ///
-/// Where the process is gone, or has no memory any more.
+/// If the process is gone, or has no memory any more.
 pub fn peak_kib(process: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
@@ -54,7 +54,7 @@ struct Mapping {
 ///
 /// # Errors
 ///
-/// Where the process is gone, or may not be looked into.
+/// If the process is gone, or may not be read.
 pub fn scan(process: &str, search: &Search) -> io::Result<Report> {
     let mut report = Report::default();
     for place in ["environ", "cmdline"] {
@@ -64,7 +64,7 @@ pub fn scan(process: &str, search: &Search) -> io::Result<Report> {
     }
     let memory = File::open(format!("/proc/{process}/mem"))?;
     let mappings = fs::read_to_string(format!("/proc/{process}/maps"))?;
-    // One buffer for all, so that a process which scans itself meets it in one place only.
+    // Use one buffer for all pieces, so that a process that scans itself finds its buffer in one place only.
     let mut piece = vec![0; PIECE + search.overlap()];
     for mapping in mappings.lines().filter_map(readable) {
         scan_mapping(&memory, &mapping, search, &mut piece, &mut report);
@@ -86,7 +86,8 @@ fn scan_mapping(memory: &File, mapping: &Mapping, search: &Search, piece: &mut [
         };
         let base = at - kept as u64;
         let mut hits = search.hits(&piece[..kept + length]);
-        // What lies wholly in the kept part was reported with the piece before; our own buffer only echoes others.
+        // A hit that lies completely in the kept part was reported with the piece before. Hits in this process' own buffer only
+        // repeat others.
         hits.retain(|hit| hit.end > kept && !own.contains(&(base + hit.offset as u64)));
         report.add("memory", hits, |hit| (base + hit.offset as u64, mapping.name.clone()));
         report.scanned += length as u64;
@@ -97,14 +98,14 @@ fn scan_mapping(memory: &File, mapping: &Mapping, search: &Search, piece: &mut [
     }
 }
 
-/// The mapping of one line of /proc/PID/maps, where its pages can be read.
+/// Parses a line of /proc/PID/maps, if its pages can be read.
 fn readable(line: &str) -> Option<Mapping> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let readable = words.next()?.starts_with('r');
     let name = words.skip(3).collect::<Vec<_>>().join(" ");
     let address = |text| u64::from_str_radix(text, 16).ok();
-    // The kernel's own pages: the same in each process, and some of them can't be read this way.
+    // Skip the kernel's own pages: they are the same in each process, and some of them cannot be read this way.
     let ours = !matches!(name.as_str(), "[vvar]" | "[vvar_vclock]" | "[vdso]" | "[vsyscall]");
     (readable && ours).then_some(Mapping { start: address(start)?, end: address(end)?, name })
 }

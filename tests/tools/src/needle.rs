@@ -1,39 +1,39 @@
-//! A value to look for, in each form in which it may have leaked.
+//! A value to search for, in each form in which it may have leaked.
 //!
-//! All patterns are kept inverted (each byte xor 0xff), so that a process which holds them can scan itself too and find
-//! only what it was given.
+//! All patterns are stored inverted (each byte xor 0xff), so that a process that holds them can scan itself and find only
+//! values that it was given.
 
-/// What each byte of a pattern is combined with.
+/// Each byte of a pattern is combined with this byte.
 pub(crate) const MASK: u8 = 0xff;
 const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
 const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The shortest half of a pattern that is looked for by itself: shorter ones turn up by chance.
+/// The shortest half of a pattern that is searched for alone: shorter halves occur by chance.
 pub(crate) const SHORTEST_HALF: usize = 8;
 
-/// A value to look for; it never holds that value in clear.
+/// A value to search for. It never holds the value in clear.
 pub struct Needle {
     masked: Vec<u8>,
 }
 
 impl Needle {
-    /// From hexadecimal digits.
+    /// Parses hexadecimal digits.
     ///
     /// # Errors
     ///
-    /// Where that is not pairs of hexadecimal digits, or too short to be told from chance.
+    /// If the text is not pairs of hexadecimal digits, or is so short that hits occur by chance.
     pub fn from_hex(digits: &str) -> Result<Self, String> {
         Self::parse(digits, MASK)
     }
 
-    /// From the hexadecimal digits of the *inverted* value: for a process that scans itself, whose arguments would else
-    /// be found.
+    /// Parses the hexadecimal digits of the *inverted* value. This is for a process that scans itself: otherwise the scan would
+    /// find its arguments.
     ///
     /// # Errors
     ///
-    /// As [`Needle::from_hex`].
+    /// The same as for [`Needle::from_hex`].
     pub fn from_masked_hex(digits: &str) -> Result<Self, String> {
         Self::parse(digits, 0)
     }
@@ -55,7 +55,7 @@ impl Needle {
         (0..self.masked.len()).flat_map(pair).map(|digit| digit ^ MASK).collect()
     }
 
-    /// The base64 characters that this value alone decides when `before` bytes of something else precede it in its group.
+    /// The base64 characters that depend only on this value, if `before` bytes of other data precede it in its group.
     fn base64(&self, before: usize, alphabet: &[u8; 64]) -> Vec<u8> {
         let first = (before * 8).div_ceil(6);
         let end = (before + self.masked.len()) * 8 / 6;
@@ -64,7 +64,7 @@ impl Needle {
         (first..end).map(|at| alphabet[usize::from(sextet(at))] ^ MASK).collect()
     }
 
-    /// All forms, by name, inverted.
+    /// All forms by name, inverted.
     pub(crate) fn patterns(&self) -> Vec<(&'static str, Vec<u8>)> {
         let mut all = vec![
             ("raw", self.masked.clone()),
@@ -77,7 +77,7 @@ impl Needle {
             ("base64url+1", self.base64(1, BASE64_URL)),
             ("base64url+2", self.base64(2, BASE64_URL)),
         ];
-        // Many values look the same in both alphabets or cases: one hit is then one line.
+        // Many values have the same form in both alphabets or cases; report one hit only once.
         let mut seen: Vec<Vec<u8>> = Vec::new();
         all.retain(|(_, pattern)| {
             !seen.contains(pattern) && {

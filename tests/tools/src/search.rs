@@ -2,19 +2,20 @@
 
 use crate::needle::{MASK, Needle, SHORTEST_HALF};
 
-/// How much of a pattern was found. A freed block has lost its first bytes to the allocator, so its end counts too.
+/// The part of a pattern that was found. The allocator overwrites the first bytes of a freed block, so the second half counts
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All of it.
+    /// The whole pattern.
     Whole,
-    /// Its first half only.
+    /// Only the first half.
     Head,
-    /// Its second half only.
+    /// Only the second half.
     Tail,
 }
 
 impl Part {
-    /// As reports name it.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -25,18 +26,18 @@ impl Part {
     }
 }
 
-/// One place where a needle was found.
+/// A place where a needle was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Which of the needles, counted from 0.
+    /// The index of the needle, counted from 0.
     pub needle: usize,
-    /// In which form: `raw`, `hex`, `hex-upper`, `base64`, `base64+1`, …
+    /// The form of the needle: `raw`, `hex`, `hex-upper`, `base64`, `base64+1`, …
     pub encoding: &'static str,
-    /// How much of it.
+    /// The part of the needle.
     pub part: Part,
-    /// Where in the searched bytes that part begins.
+    /// The start of this part in the searched bytes.
     pub offset: usize,
-    /// Where it ends.
+    /// The end of this part.
     pub end: usize,
 }
 
@@ -48,17 +49,17 @@ struct Pattern {
 
 struct Anchor {
     pattern: usize,
-    /// Where in the pattern this anchor begins.
+    /// The start of this anchor in the pattern.
     start: usize,
     end: usize,
 }
 
-/// Looks for any number of needles in one pass.
+/// Searches for any number of needles in one pass.
 pub struct Search {
     patterns: Vec<Pattern>,
-    /// In order of the pair of bytes that each begins with.
+    /// The anchors, ordered by their first two bytes.
     anchors: Vec<Anchor>,
-    /// For each pair of bytes (in clear): which anchors begin with it, the first and the one after the last.
+    /// For each pair of bytes (in clear), the range of the anchors that begin with it.
     begins: Vec<(u16, u16)>,
     longest: usize,
 }
@@ -94,13 +95,13 @@ impl Search {
         Self { patterns, anchors, begins, longest }
     }
 
-    /// How many bytes of one piece have to be searched again with the next, so that nothing is lost between them.
+    /// The number of bytes of one piece that must be searched again with the next piece, so that no hit is lost between them.
     #[must_use]
     pub fn overlap(&self) -> usize {
         self.longest.saturating_sub(1)
     }
 
-    /// Every place in `bytes` where a needle is, in any form; a whole one is one hit.
+    /// Every place in `bytes` that contains a needle in any form. A whole needle is one hit.
     #[must_use]
     pub fn hits(&self, bytes: &[u8]) -> Vec<Hit> {
         let mut hits = Vec::new();
@@ -119,7 +120,7 @@ impl Search {
         }
         let whole = at.checked_sub(anchor.start).is_some_and(|start| matches(bytes, start, masked));
         let (part, length) = match (whole, anchor.start) {
-            // The head has reported it.
+            // The first half has reported this hit already.
             (true, 1..) => return None,
             (true, 0) => (Part::Whole, masked.len()),
             (false, 0) => (Part::Head, anchor.end),
@@ -157,7 +158,7 @@ mod tests {
         search().hits(bytes).into_iter().map(|hit| (hit.encoding, hit.part, hit.offset)).collect()
     }
 
-    /// Base64 written once more, the plain way, to check the patterns against.
+    /// A second, simple implementation of base64, to check the patterns.
     fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> Vec<u8> {
         let group = |group: &[u8]| {
             let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));

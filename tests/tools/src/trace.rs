@@ -1,4 +1,4 @@
-//! Following other programs by ptrace.
+//! Follows other programs with ptrace.
 
 use std::ffi::{CString, c_int};
 use std::io::{self, Read};
@@ -8,10 +8,10 @@ use nix::errno::Errno;
 /// Forks a child that waits until it is traced with these options, and then becomes the command.
 ///
 /// # Errors
-/// Where it cannot be forked or traced. That it cannot be executed ends the child.
+/// If the child cannot be forked or traced. If the command cannot be executed, the child ends.
 pub fn start(command: &[CString], options: c_int) -> io::Result<libc::pid_t> {
     let (mut gate, opener) = io::pipe()?;
-    // SAFETY: this process has one thread, so the child may go on as it likes.
+    // SAFETY: this process has one thread, so the child may run any code.
     match Errno::result(unsafe { libc::fork() })? {
         0 => {
             drop(opener);
@@ -27,10 +27,10 @@ pub fn start(command: &[CString], options: c_int) -> io::Result<libc::pid_t> {
     }
 }
 
-/// The next stop or end of any process, and its status; `None` where there is none any more.
+/// The next stop or end of any process, and its status; `None` if no process is left.
 ///
 /// # Errors
-/// Of waitpid.
+/// The errors of waitpid.
 pub fn wait() -> io::Result<Option<(libc::pid_t, c_int)>> {
     loop {
         let mut status = 0;
@@ -44,25 +44,25 @@ pub fn wait() -> io::Result<Option<(libc::pid_t, c_int)>> {
     }
 }
 
-/// `struct ptrace_syscall_info`, which not every C library declares, as words: the first byte says what kind of stop this is, the
-/// second word is the address of the next instruction, and the others are of the system call, if it is at one.
+/// `struct ptrace_syscall_info` as words, since not every C library declares it. The first byte is the kind of the stop, the
+/// second word is the address of the next instruction, and the other words describe the system call, if there is one.
 ///
 /// # Errors
-/// Of ptrace.
+/// The errors of ptrace.
 pub fn system_call(process: libc::pid_t) -> io::Result<[u64; 11]> {
     const REQUEST: i64 = 0x420e;
     let mut information = [0u64; 11];
     let pointer = information.as_mut_ptr();
-    // SAFETY: the kernel writes at most that many bytes to the pointer, which is valid for them.
+    // SAFETY: the kernel writes at most this number of bytes to the pointer, which is valid for them.
     let result = unsafe { libc::ptrace(REQUEST as _, process, size_of_val(&information), pointer) };
     Errno::result(result)?;
     Ok(information)
 }
 
-/// Lets a stopped process go on; one that was killed meanwhile needs no letting go.
+/// Resumes a stopped process. A process that was killed meanwhile is ignored.
 ///
 /// # Errors
-/// Of ptrace.
+/// The errors of ptrace.
 pub fn resume(request: impl Into<i64>, process: libc::pid_t, signal: c_int) -> io::Result<()> {
     match ptrace(request, process, i64::from(signal)) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),

@@ -1,4 +1,4 @@
-//! Each start state that `confine` sets is one that `probe` sees. As an ordinary user, what needs root is left out.
+//! `probe` sees each start state that `confine` sets. For an ordinary user, tests that need root are left out.
 
 use std::process::{Command, Output};
 
@@ -13,10 +13,10 @@ fn confine(options: &[&str], command: &[&str]) -> Output {
     confine.env_clear().env("PATH", "/usr/bin:/bin").output().expect("confine starts")
 }
 
-/// A copy of the probe that another uid can execute too: the checkout may be closed to it.
+/// A copy of the probe that another uid can execute too: this uid may be unable to enter the checkout.
 ///
-/// By a program of its own: a file that a thread here writes could be held open by a child that another one starts at the
-/// same time, and would then be too busy to be executed.
+/// A separate program makes the copy: a child that another thread starts at the same time could inherit a file that this thread
+/// writes, and the copy would then be too busy to be executed.
 fn probe_for_all() -> String {
     let path = format!("/tmp/handfast-probe-{}-{:?}", std::process::id(), std::thread::current().id());
     let copied = Command::new("install").args(["-m", "0755", PROBE, &path]).status();
@@ -24,7 +24,7 @@ fn probe_for_all() -> String {
     path
 }
 
-/// What an app sees that is started this way.
+/// The report of an app that is started in this state.
 fn seen(options: &[&str]) -> Value {
     let probe = probe_for_all();
     let output = confine(options, &[&probe]);
@@ -37,7 +37,7 @@ fn root() -> bool {
     assert!(root || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI runs as root");
     if !root {
         let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        // Not by `println!`, which the test harness keeps to itself.
+        // Do not use `println!`, whose output the test harness captures.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {name}: needs root\n").as_bytes());
     }
     root

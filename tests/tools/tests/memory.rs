@@ -1,4 +1,4 @@
-//! The scanners find what is there: without that, a clean scan would prove nothing.
+//! The scanners find existing values. Without these tests, a clean scan would prove nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ const SCAN: &str = env!("CARGO_BIN_EXE_scan");
 const AT_EXEC: &str = env!("CARGO_BIN_EXE_at-exec");
 const PROBE: &str = env!("CARGO_BIN_EXE_probe");
 
-/// 32 random characters, and the same as `--needle` takes it.
+/// 32 random characters, and the same value as an argument for `--needle`.
 fn canary() -> (String, String) {
     let mut bytes = [0u8; 16];
     let mut random = fs::File::open("/dev/urandom").expect("/dev/urandom exists");
@@ -37,7 +37,7 @@ fn places(hits: &Value) -> Vec<String> {
     places
 }
 
-/// A shell that has read `line` from its input into a variable, and then waits.
+/// A shell that reads `line` from its input into a variable, and then waits.
 fn shell_holding(line: &str, variable: Option<&str>) -> std::process::Child {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "read kept; echo ready; read end"]).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -75,7 +75,7 @@ fn scan_finds_an_encoded_value_in_the_environment() {
     let found = scan(shell.id(), &needle);
     drop(shell.stdin.take());
     shell.wait().expect("it ends with its input");
-    // The initial environment lies on the stack, so it is memory too.
+    // The initial environment is on the stack, so it is also part of the memory.
     assert_eq!(places(&report(&found)["hits"]), ["environ hex", "memory hex"]);
 }
 
@@ -107,7 +107,7 @@ fn at_exec(script: &str, input: &str, needle: &str) -> (Option<i32>, Value) {
     (output.status.code(), report(&output))
 }
 
-/// Process, moment and whether anything was found there.
+/// Process, moment, and whether the scan found anything there.
 fn summary(report: &Value) -> Vec<(String, String, bool)> {
     let entries = report.as_array().expect("a list").iter();
     let found = |entry: &Value| entry["hits"].as_array().is_some_and(|hits| !hits.is_empty());

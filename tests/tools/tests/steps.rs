@@ -1,4 +1,4 @@
-//! What `steps` says of programs whose steps are known.
+//! The counts of `steps` for programs whose instructions are known.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-/// A file of this test's own, away at its end.
+/// A file of this test, removed at its end.
 struct Report(PathBuf);
 
 impl Report {
@@ -25,7 +25,7 @@ impl Drop for Report {
     }
 }
 
-/// How many the first process has run, and those that it has forked.
+/// The number of instructions of the first process, and of the processes that it has forked.
 fn counted(report: &Report) -> (u64, u64) {
     let counted: Value = serde_json::from_str(&report.text()).expect("it is JSON");
     let number = |process: &str| counted[process].as_u64().expect("a number");
@@ -39,7 +39,7 @@ fn what_each_process_runs_is_counted_the_same_each_time() {
         let mut steps = Command::new(env!("CARGO_BIN_EXE_steps"));
         steps.env_clear().arg("--out").arg(&report.0).arg("--");
         match name {
-            // The first process ends only after the one that it forks.
+            // The first process ends only after the process that it forks.
             "shell" => steps.args(["/bin/sh", "-c", "(exit 7); exit $?"]),
             _ => steps.arg(noop),
         };
@@ -49,12 +49,12 @@ fn what_each_process_runs_is_counted_the_same_each_time() {
     });
     assert!(noop.0 > 100, "{noop:?}");
     assert_eq!((noop.1, again.1), (0, 0));
-    // Where the loader puts things is random.
+    // The loader chooses random addresses.
     assert!(noop.0.abs_diff(again.0) * 20 < noop.0, "{noop:?} {again:?}");
     assert!(shell.0 > shell.1 && shell.1 > 100, "{shell:?}");
 }
 
-/// dd tells how long its thousands of reads and writes have taken.
+/// dd prints the time that its thousands of reads and writes have taken.
 #[test]
 fn the_clock_does_not_go_on_with_each_step() {
     let report = Report::new("clock");

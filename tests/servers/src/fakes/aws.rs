@@ -1,5 +1,5 @@
-//! A fake of ours: what gives AWS' keys to machines and containers, which moto has not: the metadata service of EC2 in its second
-//! version, and the agents of ECS and of EKS Pod Identity.
+//! A fake of the services that give AWS keys to machines and containers, which moto does not have: EC2's metadata service in
+//! version 2, and the agents of ECS and of EKS Pod Identity.
 
 use std::net::TcpListener;
 
@@ -8,22 +8,23 @@ use serde_json::json;
 use crate::http::{Request, Server, write_answer};
 use crate::random;
 
-/// The role that a machine has.
+/// The role of the machine.
 const ROLE: &str = "web-role";
 
-/// The services, over plain HTTP, all of one identity.
+/// The services, over plain HTTP, all with the same identity.
 pub struct AwsMetadata {
     server: Server,
     authorization: String,
 }
 
 impl AwsMetadata {
-    /// Services on a free port that hand out these keys.
+    /// Starts the services on a free port. They return these keys.
     pub fn start(id: &str, secret: &str) -> Self {
         Self::serve(TcpListener::bind("127.0.0.1:0").expect("there is a free port"), id, secret)
     }
 
-    /// The same on a listener of the caller's: 169.254.169.254:80 in a network of the test's own ([`crate::in_own_network`]).
+    /// Starts the services on a listener of the caller: 169.254.169.254:80 in the test's own network
+    /// ([`crate::in_own_network`]).
     pub fn serve(listener: TcpListener, id: &str, secret: &str) -> Self {
         let (authorization, session) = (random("pod-identity-"), random("session-"));
         let keys = json!({
@@ -43,17 +44,17 @@ impl AwsMetadata {
         self.server.address()
     }
 
-    /// Where containers are given keys: for AWS_CONTAINER_CREDENTIALS_FULL_URI. ECS' tasks are at `/v2/credentials/task`.
+    /// The address at which containers get keys: for AWS_CONTAINER_CREDENTIALS_FULL_URI. ECS tasks use `/v2/credentials/task`.
     pub fn container(&self) -> String {
         format!("{}/v1/credentials", self.server.address())
     }
 
-    /// The token that a container has to show.
+    /// The token that a container must send.
     pub fn authorization(&self) -> &str {
         &self.authorization
     }
 
-    /// What it was asked so far, as `METHOD PATH`.
+    /// The requests so far, as `METHOD PATH`.
     pub fn lines(&self) -> Vec<String> {
         self.server.requests().iter().map(|request| format!("{} {}", request.method, request.path)).collect()
     }
@@ -64,14 +65,14 @@ fn answer(request: &Request, session: &str, authorization: &str, keys: &str) -> 
     match (&*request.method, &*request.path) {
         ("GET", "/v1/credentials") if request.header("authorization") != Some(authorization) => (401, String::new()),
         ("GET", "/v1/credentials") => (200, keys.to_owned()),
-        // ECS' agent knows the task by this path, and asks for nothing else.
+        // The agent of ECS identifies the task by this path and needs nothing else.
         ("GET", "/v2/credentials/task") => (200, keys.to_owned()),
         ("GET", path) if path.starts_with("/v2/credentials/") => (404, String::new()),
         ("PUT", "/latest/api/token") if request.header("x-aws-ec2-metadata-token-ttl-seconds").is_none() => {
             (400, String::new())
         }
         ("PUT", "/latest/api/token") => (200, session.to_owned()),
-        // Its first version, which needs no token, is switched off.
+        // Version 1, which needs no token, is switched off.
         _ if request.header("x-aws-ec2-metadata-token") != Some(session) => (401, String::new()),
         ("GET", ROLES) => (200, ROLE.to_owned()),
         ("GET", path) if path == format!("{ROLES}{ROLE}") => (200, keys.to_owned()),

@@ -1,5 +1,5 @@
-//! A fake of ours: Azure's metadata service, as virtual machines (IMDS) and App Service have it. Vault's azure plugin cannot be
-//! told where its authority is, so nobody but a test looks at the tokens.
+//! A fake of Azure's metadata service, for virtual machines (IMDS) and App Service. Vault's azure plugin has a fixed authority,
+//! so only the tests check the tokens.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ pub struct AzureMetadata {
 }
 
 impl AzureMetadata {
-    /// A new one on a free port, for what can be told its address (`IDENTITY_ENDPOINT`).
+    /// Starts the service on a free port, for clients whose address can be set (`IDENTITY_ENDPOINT`).
     pub fn start() -> Self {
         Self::serve(TcpListener::bind("127.0.0.1:0").expect("there is a free port"))
     }
 
-    /// The same on a listener of the caller's: 169.254.169.254:80 in a network of the test's own ([`crate::network`]).
+    /// Starts the service on a listener of the caller: 169.254.169.254:80 in the test's own network ([`crate::network`]).
     pub fn serve(listener: TcpListener) -> Self {
         let issuer = Arc::new(Issuer::new("https://sts.windows.net/11111111-2222-3333-4444-555555555555/"));
         let header = random("");
@@ -41,12 +41,12 @@ impl AzureMetadata {
         ]
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.server.requests()
     }
 
-    /// The resource that a token of its is for.
+    /// The resource for which a token is valid.
     pub fn audience_of(&self, token: &str) -> Option<String> {
         self.issuer.verify(token).and_then(|claims| Some(claims["aud"][0].as_str()?.to_owned()))
     }
@@ -72,7 +72,7 @@ fn answer(request: &Request, issuer: &Issuer, header: &str) -> (u16, Value) {
                 return refused("Required query variable 'resource' is missing");
             };
             let token = issuer.token("66666666-7777-8888-9999-000000000000", &resource);
-            // Numbers as text, as the real ones have them.
+            // The real services also return numbers as text.
             let (valid, end) = ("600", (now() + 600).to_string());
             (
                 200,

@@ -1,7 +1,8 @@
-//! A fake of ours: what Vault's gcp method asks Google (`custom_endpoint`), and the metadata service that hands out the tokens.
+//! A fake of the Google endpoints that Vault's gcp method uses (`custom_endpoint`), and of the metadata service that issues
+//! tokens.
 //!
-//! Google's own libraries take the metadata service's address from `GCE_METADATA_HOST`, and so does Vault, which gets its own
-//! credentials there.
+//! Google's own libraries read the address of the metadata service from `GCE_METADATA_HOST`. Vault does too, and gets its own
+//! credentials from it.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,26 +12,26 @@ use serde_json::{Value, json};
 use super::issuer::{Issuer, now};
 use crate::http::{Request, Server, write_answer};
 
-/// The one project, instance and service account that there are.
+/// The only project, instance and service account.
 const PROJECT: &str = "handfast-tests";
 const ZONE: &str = "europe-west1-b";
 const INSTANCE: &str = "web-0";
 const ACCOUNT: &str = "web@handfast-tests.iam.gserviceaccount.com";
 const ACCOUNT_ID: &str = "104857600000000000001";
 
-/// Google, over plain HTTP.
+/// The fake, over plain HTTP.
 pub struct Google {
     issuer: Arc<Issuer>,
     server: Server,
 }
 
 impl Google {
-    /// A new one.
+    /// Starts the fake on a free port.
     pub fn start() -> Self {
         Self::serve(TcpListener::bind("127.0.0.1:0").expect("there is a free port"))
     }
 
-    /// The same on a listener of the caller's, such as the metadata service's own address in a network of the test's own.
+    /// Starts the fake on a listener of the caller, such as the metadata service's own address in the test's own network.
     pub fn serve(listener: TcpListener) -> Self {
         let issuer = Arc::new(Issuer::new("https://accounts.google.com"));
         let knows = issuer.clone();
@@ -47,27 +48,27 @@ impl Google {
         self.server.address()
     }
 
-    /// What `GCE_METADATA_HOST` has to be: `127.0.0.1:PORT`.
+    /// The value of `GCE_METADATA_HOST`: `127.0.0.1:PORT`.
     pub fn metadata_host(&self) -> String {
         format!("127.0.0.1:{}", self.server.port())
     }
 
-    /// The service account that tokens are for.
+    /// The service account in the tokens.
     pub fn account(&self) -> &'static str {
         ACCOUNT
     }
 
-    /// The project that it belongs to.
+    /// The project of the service account.
     pub fn project(&self) -> &'static str {
         PROJECT
     }
 
-    /// A token as the metadata service makes it, which is not asked for this one.
+    /// A token as the metadata service would issue it, without a request.
     pub fn token(&self, audience: &str) -> String {
         identity_token(&self.issuer, audience, true)
     }
 
-    /// What it was asked so far, by Vault too.
+    /// The requests so far, including those of Vault.
     pub fn requests(&self) -> Vec<Request> {
         self.server.requests()
     }
@@ -142,7 +143,7 @@ fn metadata(request: &Request, path: &str, issuer: &Issuer) -> (u16, String) {
     }
 }
 
-/// A query's value without its percents.
+/// Decodes the percent-encoding of a query's value.
 pub(super) fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().replace('+', " ").into_bytes();

@@ -1,4 +1,4 @@
-//! A fake of ours: an issuer of JSON web tokens. Its signatures are real ones, ES256.
+//! A fake of an issuer of JSON web tokens. Its signatures are real ES256 signatures.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-/// An issuer with a key of its own.
+/// An issuer with its own key.
 pub struct Issuer {
     name: String,
     pair: KeyPair,
@@ -17,7 +17,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// An issuer whose tokens say `iss: NAME`.
+    /// Creates an issuer whose tokens have `iss: NAME`.
     pub fn new(name: &str) -> Self {
         let pair = KeyPair::generate().expect("the system has randomness");
         let signer =
@@ -26,34 +26,34 @@ impl Issuer {
         Self { name: name.to_owned(), pair, signer }
     }
 
-    /// What its tokens say in `iss`.
+    /// The value of `iss` in its tokens.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The public key in PEM form, as `jwt_validation_pubkeys` takes it.
+    /// The public key in PEM form, for `jwt_validation_pubkeys`.
     pub fn public_key(&self) -> String {
         self.pair.public_key_pem()
     }
 
-    /// The name of the key: `kid` in its tokens.
+    /// The name of the key, `kid` in the tokens.
     pub fn key_id(&self) -> &'static str {
         "key-of-the-tests"
     }
 
-    /// A certificate of the key, signed by itself.
+    /// A self-signed certificate of the key.
     pub fn certificate(&self) -> String {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, &self.name);
         params.self_signed(&self.pair).expect("the parameters are good").pem()
     }
 
-    /// A token of this subject for this audience, which is valid for ten minutes.
+    /// A token with this subject and audience, valid for ten minutes.
     pub fn token(&self, subject: &str, audience: &str) -> String {
         self.token_with(subject, audience, json!({}))
     }
 
-    /// The same with more claims, or with others: `exp`, `iat`, `nbf`, …
+    /// A token with additional or changed claims: `exp`, `iat`, `nbf`, …
     pub fn token_with(&self, subject: &str, audience: &str, claims: Value) -> String {
         let now = now();
         let mut all =
@@ -68,7 +68,7 @@ impl Issuer {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// The claims of a token that this issuer signed and that has not expired.
+    /// The claims of a token, if this issuer signed it and it has not expired.
     pub fn verify(&self, token: &str) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;

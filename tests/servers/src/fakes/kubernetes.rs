@@ -1,5 +1,5 @@
-//! A fake of ours: the part of a Kubernetes API server that Vault's kubernetes method asks, the token review. It knows the
-//! service accounts whose tokens it made itself.
+//! A fake of the part of a Kubernetes API server that Vault's kubernetes method uses, the token review. It knows the service
+//! accounts for which it has issued tokens.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use super::issuer::Issuer;
 use crate::authority::Authority;
 use crate::http::{Request, Server};
 
-/// Where kubelet's own tokens are for when nobody says it.
+/// The default audience of kubelet's tokens.
 const DEFAULT_AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// A token reviewer over TLS.
@@ -22,7 +22,7 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// A new one, with an authority of its own.
+    /// Starts a reviewer with its own authority.
     pub fn start() -> Self {
         let (issuer, deleted) = (Arc::new(Issuer::new(DEFAULT_AUDIENCE)), Arc::<Mutex<Vec<String>>>::default());
         let authority = Authority::named("handfast test cluster");
@@ -37,17 +37,17 @@ impl Kubernetes {
         self.server.address()
     }
 
-    /// The certificate of its authority, Vault's `kubernetes_ca_cert`.
+    /// The certificate of the reviewer's authority, Vault's `kubernetes_ca_cert`.
     pub fn ca(&self) -> String {
         self.authority.pem()
     }
 
-    /// A token as kubelet projects it into a pod; `None` is the API server's own audience.
+    /// A token as kubelet projects it into a pod. `None` stands for the audience of the API server itself.
     pub fn token(&self, namespace: &str, account: &str, audience: Option<&str>) -> String {
         self.token_with(namespace, account, audience, json!({}))
     }
 
-    /// The same with other claims, such as an `exp` that is over.
+    /// A token with other claims, such as an `exp` in the past.
     pub fn token_with(&self, namespace: &str, account: &str, audience: Option<&str>, claims: Value) -> String {
         let own = json!({ "kubernetes.io": {
             "namespace": namespace,
@@ -61,12 +61,12 @@ impl Kubernetes {
         self.issuer.token_with(&subject(namespace, account), audience.unwrap_or(DEFAULT_AUDIENCE), all)
     }
 
-    /// Deletes a service account: its tokens are no longer good.
+    /// Deletes a service account: its tokens become invalid.
     pub fn delete(&self, namespace: &str, account: &str) {
         self.deleted.lock().expect("nobody panics with it").push(subject(namespace, account));
     }
 
-    /// How often it was asked.
+    /// The number of reviews so far.
     pub fn reviews(&self) -> usize {
         self.server.requests().len()
     }
@@ -76,7 +76,7 @@ fn subject(namespace: &str, account: &str) -> String {
     format!("system:serviceaccount:{namespace}:{account}")
 }
 
-/// The same each time, and shaped like one.
+/// A stable value in the form of a uid.
 fn uid(kind: &str, namespace: &str, account: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, format!("{kind}/{namespace}/{account}").as_bytes());
     let hex: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -99,7 +99,7 @@ fn review(request: &Request, issuer: &Issuer, deleted: &Mutex<Vec<String>>) -> (
         let subject = claims["sub"].as_str()?.to_owned();
         (!deleted.lock().expect("nobody panics with it").contains(&subject)).then_some(claims)
     };
-    // As a real one: whoever asks has to be someone, by a token for the API server itself. A pod's token for Vault is not.
+    // As in a real server, the caller must have a token for the API server itself. A pod's token for Vault does not suffice.
     let bearer = request.header("authorization").and_then(|header| header.strip_prefix("Bearer ")).and_then(good);
     if !bearer.is_some_and(|claims| is_for(&claims, DEFAULT_AUDIENCE)) {
         return failure(401, "Unauthorized");

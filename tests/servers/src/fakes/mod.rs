@@ -1,5 +1,5 @@
-//! Fakes of ours, for what no real server can be had for on a test machine: Kubernetes' token review, Google's endpoints, the
-//! clouds' metadata services, and an issuer of tokens.
+//! Fakes of services that cannot run on a test machine: Kubernetes' token review, Google's endpoints, the clouds' metadata
+//! services, and an issuer of tokens.
 
 mod aws;
 mod azure;

@@ -1,4 +1,4 @@
-//! What each fault does to an answer.
+//! The effect of each fault on an answer.
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -13,13 +13,13 @@ use crate::http::{Request, Then, write_answer, write_head};
 
 const GIB: u64 = 1 << 30;
 
-/// Longer than anyone may wait.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(120);
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const HTML: (&str, &str) = ("content-type", "text/html");
 
-/// Answers a request with this fault, or without.
+/// Answers a request, with this fault or without a fault.
 pub(super) fn answer(
     upstream: &Upstream,
     fault: Option<Fault>,
@@ -98,7 +98,7 @@ fn half(upstream: &Upstream, request: &Request, stream: &mut dyn Write, then: Th
     Ok(then)
 }
 
-/// A string without end in JSON, so that a reader that would take it as it comes gets no further.
+/// A JSON string without an end, so that a reader that parses the stream cannot stop early.
 fn huge(upstream: &Upstream, stream: &mut dyn Write, length: Option<u64>) -> io::Result<Then> {
     const PART: usize = 1 << 16;
     let part = upstream.canary.repeat(PART / upstream.canary.len() + 1);
@@ -122,7 +122,7 @@ fn huge(upstream: &Upstream, stream: &mut dyn Write, length: Option<u64>) -> io:
     Ok(Then::Close)
 }
 
-/// 1 GiB of spaces, by gzip itself, in four members that are the same; made once.
+/// 1 GiB of spaces, compressed by gzip itself, as four equal members. Made once.
 fn bomb() -> &'static [u8] {
     static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
     BOMB.get_or_init(|| {
@@ -145,7 +145,7 @@ fn bomb() -> &'static [u8] {
     })
 }
 
-/// The value as text, with this key twice wherever it is: first with the decoy.
+/// The value as text. Wherever this key occurs, it occurs twice, first with the decoy.
 fn with_duplicate(value: &Value, key: &str, decoy: &str) -> String {
     match value {
         Value::Object(members) => {

@@ -1,5 +1,5 @@
-//! A fake of ours: a line that takes its time. It passes bytes on as they are, TLS included, so that a handshake costs what it
-//! costs at this distance; or so that it costs nothing, and each request its time.
+//! A relay that simulates a slow line. It passes bytes on unchanged, including TLS, so that a handshake takes as long as at
+//! this distance. Alternatively it delays only requests, and no handshake.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,24 +12,24 @@ pub struct Delay {
     port: u16,
 }
 
-/// What takes how long.
+/// The events that are delayed, and their delay.
 #[derive(Clone, Copy)]
 enum Takes {
-    /// Each way, half of this; making the connection, as much.
+    /// Each direction takes half of this time, and a new connection takes all of it.
     RoundTrip(Duration),
-    /// What the client sends once the handshake is over.
+    /// Delays the data that the client sends after the handshake.
     Request(Duration),
 }
 
 impl Delay {
-    /// A relay to `127.0.0.1:PORT`, which must not need another host name, that adds this much to each round trip. It lasts as
-    /// long as the process.
+    /// Starts a relay to `127.0.0.1:PORT` that adds this time to each round trip. The server must accept the relay's host name.
+    /// The relay runs until the process ends.
     pub fn to(port: u16, round_trip: Duration) -> Self {
         Self::relay(port, Takes::RoundTrip(round_trip))
     }
 
-    /// The same that adds this much to each request over TLS 1.3, as a slow server does, and nothing to TCP and to the
-    /// handshake. Requests that are sent side by side wait side by side, on one connection too.
+    /// Starts a relay that adds this time to each request over TLS 1.3, like a slow server, and nothing to TCP and to the
+    /// handshake. Concurrent requests wait at the same time, also on one connection.
     pub fn of_requests(port: u16, each: Duration) -> Self {
         Self::relay(port, Takes::Request(each))
     }
@@ -46,7 +46,7 @@ impl Delay {
         Self { port: own }
     }
 
-    /// Its own port.
+    /// The port of the relay.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -63,7 +63,7 @@ fn relay(client: TcpStream, server: TcpStream, takes: Takes) -> io::Result<()> {
     let (to_server, to_client) = (server.try_clone()?, client.try_clone()?);
     match takes {
         Takes::RoundTrip(time) => {
-            // The kernel has accepted it at once: what making the connection would have cost is added to the first bytes.
+            // The kernel accepts a connection at once, so add the time of the connection to the first bytes.
             let established = Instant::now() + time;
             let due = move || Instant::now().max(established) + time / 2;
             pump(client, to_server, move |part| vec![(due(), part)]);
@@ -82,7 +82,7 @@ fn relay(client: TcpStream, server: TcpStream, takes: Takes) -> io::Result<()> {
     Ok(())
 }
 
-/// What a client sends by TLS 1.3, record by record: its first encrypted one ends the handshake.
+/// The client's side of TLS 1.3, split into records. The first encrypted record ends the handshake.
 #[derive(Default)]
 struct Records {
     begun: Vec<u8>,
@@ -90,7 +90,7 @@ struct Records {
 }
 
 impl Records {
-    /// The records that are whole with this part, each with whether it comes after the handshake.
+    /// The records that this part completes, each with whether it comes after the handshake.
     fn cut(&mut self, part: &[u8]) -> Vec<(bool, Vec<u8>)> {
         const HEADER: usize = 5;
         const ENCRYPTED: u8 = 23;
@@ -109,7 +109,7 @@ impl Records {
     }
 }
 
-/// Passes what comes on, each part when it is due: one thread reads, so that parts on their way do not hold up others.
+/// Passes data on, each part when it is due. A separate thread reads, so that waiting parts do not delay others.
 fn pump(mut from: TcpStream, to: TcpStream, mut due: impl FnMut(Vec<u8>) -> Vec<(Instant, Vec<u8>)> + Send + 'static) {
     let (sender, receiver) = channel();
     spawn(move || {

@@ -1,5 +1,5 @@
-//! A fake of ours: a proxy in front of a real server that answers as servers do on bad days. It ends TLS with a certificate of
-//! the tests' authority, passes requests on, and counts them.
+//! A proxy in front of a real server that answers as servers do on bad days. It terminates TLS with a certificate of the tests'
+//! authority, passes requests on, and counts them.
 
 mod answers;
 mod delay;
@@ -17,48 +17,48 @@ use crate::http::{Request, Server, Then, write_answer};
 use crate::random;
 use crate::vault::Vault;
 
-/// What goes wrong with one answer. Where a body is made up, it holds the proxy's [`canary`](FaultProxy::canary).
+/// A fault in one answer. An invented body contains the proxy's [`canary`](FaultProxy::canary).
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Nothing, but only after this long.
+    /// The answer is unchanged, but comes only after this time.
     Latency(Duration),
-    /// Nothing comes at all, on a connection that stays.
+    /// No byte comes, and the connection stays open.
     Silence,
-    /// The head comes, and then nothing.
+    /// The head comes, and then no more bytes.
     StallAfterHeaders,
-    /// The body comes byte by byte, each after this long.
+    /// The body comes byte by byte, each byte after this time.
     ByteByByte(Duration),
-    /// The connection is reset in place of an answer.
+    /// The connection is reset instead of an answer.
     Reset,
     /// The connection is reset in the middle of the body.
     ResetInBody,
-    /// Half of the body comes, then a proper end of TLS.
+    /// Half of the body comes, then a proper close of TLS.
     Truncated,
-    /// Half of the body comes, then an end that is none of TLS.
+    /// Half of the body comes, then the connection ends without a close of TLS.
     Cut,
-    /// 1 GiB of JSON, with its length.
+    /// 1 GiB of JSON, with a length.
     Huge,
     /// 1 GiB of JSON in chunks, without a length.
     HugeInChunks,
-    /// 1 GiB of spaces that are 5 MiB as gzip.
+    /// 1 GiB of spaces, which gzip compresses to 5 MiB.
     GzipBomb,
-    /// This status, with a body as gateways have it.
+    /// This status, with a body like a gateway's.
     Status(u16),
     /// This status with this `Retry-After`: `"1"`, or a date.
     RetryAfter(u16, String),
-    /// The real answer, said to be HTML.
+    /// The real answer with the content type of HTML.
     ContentType,
-    /// A page of HTML with the status 200, as captive portals have it.
+    /// An HTML page with status 200, like a captive portal's.
     Html,
-    /// The real answer with this key twice in its object, the first time with the canary.
+    /// The real answer with this key twice in its object, first with the canary.
     DuplicateKey(&'static str),
-    /// JSON that nests this deep in place of each `data`.
+    /// JSON of this depth in place of each `data`.
     Deep(usize),
-    /// A redirect (307) to this address, with the path kept.
+    /// A redirect (307) to this address with the same path.
     Redirect(String),
 }
 
-/// When a fault happens: always, unless it is narrowed.
+/// The conditions of a fault. Without conditions, it always happens.
 #[derive(Clone, Debug)]
 pub struct Rule {
     fault: Fault,
@@ -76,34 +76,34 @@ pub struct FaultProxy {
 }
 
 impl Fault {
-    /// Only for [places](Request::place) that begin so: `/v1/secret/`.
+    /// The fault happens only for [places](Request::place) with this beginning: `/v1/secret/`.
     pub fn on(self, place: &str) -> Rule {
         Rule { place: place.to_owned(), ..Rule::from(self) }
     }
 
-    /// Only so many times.
+    /// The fault happens only this number of times.
     pub fn times(self, times: usize) -> Rule {
         Rule { times, ..Rule::from(self) }
     }
 }
 
 impl Rule {
-    /// Only for places that begin so.
+    /// The fault happens only for places with this beginning.
     pub fn only(self, place: &str) -> Self {
         Self { place: place.to_owned(), ..self }
     }
 
-    /// Only for requests whose body has this in it.
+    /// The fault happens only for requests whose body contains this text.
     pub fn about(self, text: &str) -> Self {
         Self { body: text.to_owned(), ..self }
     }
 
-    /// Only so many times.
+    /// The fault happens only this number of times.
     pub fn times(self, times: usize) -> Self {
         Self { times, ..self }
     }
 
-    /// Only after so many requests that it would have been for.
+    /// The fault happens only after this number of matching requests.
     pub fn after(self, after: usize) -> Self {
         Self { after, ..self }
     }
@@ -116,13 +116,13 @@ impl From<Fault> for Rule {
 }
 
 impl FaultProxy {
-    /// A proxy without faults in front of a Vault, certified by this authority.
+    /// Starts a proxy without faults in front of a Vault, with a certificate of this authority.
     pub fn start(vault: &Vault, authority: &Authority) -> Self {
         let pem = fs::read_to_string(vault.ca_file()).expect("it is there");
         Self::in_front_of(vault.address(), &pem, authority)
     }
 
-    /// The same in front of any server (`https://HOST:PORT`), whose own authority is this one (PEM).
+    /// Starts a proxy in front of any server (`https://HOST:PORT`) that has this authority (PEM).
     pub fn in_front_of(address: &str, pem: &str, authority: &Authority) -> Self {
         let (rules, canary) = (Arc::<Mutex<Vec<Rule>>>::default(), random("canary"));
         let upstream = Upstream { address: address.to_owned(), client: Client::trusting(pem), canary: canary.clone() };
@@ -139,7 +139,7 @@ impl FaultProxy {
         self.server.address()
     }
 
-    /// Adds a fault. Of several that are for a request, the first one counts.
+    /// Adds a fault. The first fault that matches a request counts.
     pub fn add(&self, rule: impl Into<Rule>) -> &Self {
         self.rules.lock().expect("nobody panics with it").push(rule.into());
         self
@@ -156,24 +156,24 @@ impl FaultProxy {
         self.server.requests()
     }
 
-    /// The same as `METHOD PLACE`, for comparisons.
+    /// The requests as `METHOD PLACE`, for comparisons.
     pub fn lines(&self) -> Vec<String> {
         self.requests().iter().map(|request| format!("{} {}", request.method, request.place())).collect()
     }
 
-    /// How many connections were made so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.server.connections()
     }
 
-    /// What stands in every body that it makes up, and must be nowhere else.
+    /// The text in every invented body, which must occur nowhere else.
     pub fn canary(&self) -> &str {
         &self.canary
     }
 }
 
-/// A server of another origin, to be redirected to: certified by the same authority, it says 200 to all, and its
-/// [`requests`](Server::requests) tell what it was sent.
+/// A server of another origin, as a target of redirects. It is certified by the same authority and answers everything with 200;
+/// its [`requests`](Server::requests) show what it received.
 pub fn stranger(authority: &Authority) -> Server {
     Server::start(Some(&authority.server()), |_, stream| {
         let body = br#"{"data":{"data":{"password":"of a stranger"},"metadata":{"version":1}},"lease_id":""}"#;
@@ -202,7 +202,7 @@ struct Upstream {
 impl Upstream {
     /// The real answer.
     fn ask(&self, request: &Request) -> io::Result<Answer> {
-        // The host stays: AWS' signatures hold for it.
+        // Keep the host, because AWS' signatures cover it.
         const OWN: [&str; 3] = ["connection", "content-length", "accept-encoding"];
         let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Vec<(&str, &str)> = headers.filter(|(name, _)| !OWN.contains(name)).collect();
@@ -211,12 +211,12 @@ impl Upstream {
     }
 }
 
-/// Passes an answer on as it is.
+/// Passes an answer on unchanged.
 fn pass(stream: &mut dyn Write, answer: &Answer) -> io::Result<Then> {
     write_answer(stream, answer.status, &passed(answer), &answer.body)
 }
 
-/// The headers that are passed on.
+/// The headers that the proxy passes on.
 fn passed(answer: &Answer) -> Vec<(&str, &str)> {
     const OWN: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
     let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -1,4 +1,4 @@
-//! Vault's own agent: a socket that passes requests on, and a file with a token that it renews.
+//! Vault's own agent: a socket that passes requests on, and a file with a token that the agent renews.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,8 @@ pub struct Agent {
 }
 
 impl Vault {
-    /// An agent of this server's, logged in by `approle` at this mount. It adds its token to requests that have none.
+    /// Starts an agent for this server that logs in with `approle` at this mount. It adds its token to requests without a
+    /// token.
     pub fn agent(&self, mount: &str, role: &AppRole) -> Option<Agent> {
         let program = program()?;
         let directory = Directory::new();
@@ -51,12 +52,12 @@ impl Vault {
 }
 
 impl Agent {
-    /// The path of its socket, which speaks plain HTTP.
+    /// The path of the socket, which speaks plain HTTP.
     pub fn socket(&self) -> PathBuf {
         self.process.directory().join("agent.sock")
     }
 
-    /// The path of the file that it keeps its token in.
+    /// The path of the file with the agent's token.
     pub fn token_file(&self) -> PathBuf {
         self.process.directory().join("token")
     }

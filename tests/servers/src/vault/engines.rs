@@ -1,4 +1,4 @@
-//! Secrets engines, each set up by one call at a mount of the test's own.
+//! Secrets engines. One call sets up an engine at a mount of the test's own.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::Vault;
 use crate::postgres::Postgres;
 
 impl Vault {
-    /// KV of version 1 or 2 at this mount. Version 2 upgrades the mount for a moment, which is waited for.
+    /// Enables KV version 1 or 2 at this mount. Version 2 upgrades the mount for a moment; the call waits for that.
     pub fn enable_kv(&self, mount: &str, version: u8) {
         let options = json!({ "version": version.to_string() });
         self.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": "kv", "options": options }));
@@ -15,12 +15,13 @@ impl Vault {
         }
     }
 
-    /// Any other engine at this mount: `transit`, `pki`, `ssh`, …
+    /// Enables any other engine at this mount: `transit`, `pki`, `ssh`, …
     pub fn enable_engine(&self, mount: &str, kind: &str) {
         self.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": kind }));
     }
 
-    /// `database` at this mount with the role `web`, whose credentials are leased for this long: read `MOUNT/creds/web`.
+    /// Enables `database` at this mount with the role `web`. Its credentials have a lease of this length: read
+    /// `MOUNT/creds/web`.
     pub fn enable_database(&self, mount: &str, postgres: &Postgres, lease: &str) {
         self.enable_engine(mount, "database");
         let (owner, password) = postgres.owner();

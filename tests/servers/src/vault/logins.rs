@@ -1,4 +1,4 @@
-//! Ways into a server, each set up by one call. Tests share a server, so each chooses a mount of its own.
+//! Login methods. One call sets up a method. Tests share a server, so each test chooses its own mount.
 
 use serde_json::{Value, json};
 
@@ -9,15 +9,15 @@ use crate::ldap::Ldap;
 use crate::moto::Moto;
 use crate::random;
 
-/// What an AppRole login needs.
+/// The credentials of an AppRole login.
 pub struct AppRole {
-    /// The role's id, which is no secret.
+    /// The role id, which is not secret.
     pub role_id: String,
-    /// A secret id, which can be used any number of times.
+    /// A secret id that can be used any number of times.
     pub secret_id: String,
 }
 
-/// The role that each of these methods gets.
+/// The name of the role in each of these methods.
 pub const ROLE: &str = "web";
 
 impl Vault {
@@ -26,17 +26,17 @@ impl Vault {
         self.must("PUT", &format!("sys/policies/acl/{name}"), json!({ "policy": hcl }));
     }
 
-    /// A token of its own with these policies, for an hour.
+    /// A token with these policies, valid for an hour.
     pub fn token(&self, policies: &[&str]) -> String {
         self.token_with(json!({ "policies": policies, "ttl": "1h" }))
     }
 
-    /// A token as `auth/token/create` takes it (`num_uses`, `ttl`, `no_default_policy`, …).
+    /// A token with parameters of `auth/token/create` (`num_uses`, `ttl`, `no_default_policy`, …).
     pub fn token_with(&self, parameters: Value) -> String {
         text(&self.must("POST", "auth/token/create", parameters)["auth"]["client_token"])
     }
 
-    /// Wraps what a request answers; the wrapping token.
+    /// Wraps the answer to a request. Returns the wrapping token.
     pub fn wrapped(&self, method: &str, path: &str, body: Value) -> String {
         let headers = [("x-vault-token", self.root_token()), ("x-vault-wrap-ttl", "300")];
         let (status, answer) = self.api_with(&self.client, &headers, method, path, body);
@@ -44,7 +44,7 @@ impl Vault {
         text(&answer["wrap_info"]["token"])
     }
 
-    /// `approle` at this mount.
+    /// Enables `approle` at this mount.
     pub fn enable_approle(&self, mount: &str, policies: &[&str]) -> AppRole {
         self.enable(mount, "approle");
         let role = format!("auth/{mount}/role/{ROLE}");
@@ -53,13 +53,13 @@ impl Vault {
         AppRole { role_id, secret_id: self.secret_id(mount, json!({})) }
     }
 
-    /// Another secret id of [`enable_approle`](Self::enable_approle)'s role, with parameters of its own (`num_uses`, `ttl`).
-    /// For a wrapped one, `wrapped("POST", "auth/MOUNT/role/web/secret-id", json!({}))`.
+    /// Another secret id of the role of [`enable_approle`](Self::enable_approle), with its own parameters (`num_uses`, `ttl`).
+    /// For a wrapped secret id, use `wrapped("POST", "auth/MOUNT/role/web/secret-id", json!({}))`.
     pub fn secret_id(&self, mount: &str, parameters: Value) -> String {
         text(&self.must("POST", &format!("auth/{mount}/role/{ROLE}/secret-id"), parameters)["data"]["secret_id"])
     }
 
-    /// `userpass` at this mount with this user; the password.
+    /// Enables `userpass` at this mount with this user. Returns the password.
     pub fn enable_userpass(&self, mount: &str, user: &str, policies: &[&str]) -> String {
         self.enable(mount, "userpass");
         let password = random("");
@@ -68,7 +68,7 @@ impl Vault {
         password
     }
 
-    /// `cert` at this mount for clients that this authority certified; one of them.
+    /// Enables `cert` at this mount for clients with a certificate of this authority. Returns such a client.
     pub fn enable_cert(&self, mount: &str, authority: &Authority, policies: &[&str]) -> Identity {
         self.enable(mount, "cert");
         let parameters = json!({ "certificate": authority.pem(), "token_policies": policies });
@@ -76,7 +76,7 @@ impl Vault {
         authority.client("web.example.org")
     }
 
-    /// `jwt` at this mount for tokens of this issuer: `issuer.token("any", "vault")`.
+    /// Enables `jwt` at this mount for tokens of this issuer: `issuer.token("any", "vault")`.
     pub fn enable_jwt(&self, mount: &str, issuer: &Issuer, policies: &[&str]) {
         self.enable(mount, "jwt");
         let parameters = json!({
@@ -90,7 +90,7 @@ impl Vault {
         self.must("POST", &format!("auth/{mount}/role/{ROLE}"), role);
     }
 
-    /// `kubernetes` at this mount for the service account `web` of the namespace `shop`, whose tokens have to be for the
+    /// Enables `kubernetes` at this mount for the service account `web` of the namespace `shop`. Its tokens must have the
     /// audience `vault`: `kubernetes.token("shop", "web", Some("vault"))`.
     pub fn enable_kubernetes(&self, mount: &str, kubernetes: &Kubernetes, policies: &[&str]) {
         self.enable(mount, "kubernetes");
@@ -106,7 +106,7 @@ impl Vault {
         self.must("POST", &format!("auth/{mount}/role/{ROLE}"), role);
     }
 
-    /// `ldap` at this mount, for this directory's users.
+    /// Enables `ldap` at this mount for the users of this directory.
     pub fn enable_ldap(&self, mount: &str, ldap: &Ldap, policies: &[&str]) {
         self.enable(mount, "ldap");
         let parameters = json!({
@@ -115,7 +115,7 @@ impl Vault {
         self.must("POST", &format!("auth/{mount}/config"), parameters);
     }
 
-    /// `aws` at this mount for moto's user, whose signed request has to name this server: `X-Vault-AWS-IAM-Server-ID:
+    /// Enables `aws` at this mount for moto's user. The signed request must name this server: `X-Vault-AWS-IAM-Server-ID:
     /// vault.example.org`. The request is one for `https://sts.amazonaws.com/`.
     pub fn enable_aws(&self, mount: &str, moto: &Moto, policies: &[&str]) {
         self.enable(mount, "aws");
@@ -124,7 +124,7 @@ impl Vault {
             "iam_endpoint": moto.address(), "iam_server_id_header_value": "vault.example.org", "max_retries": 0,
         });
         self.must("POST", &format!("auth/{mount}/config/client"), parameters);
-        // The user's internal id would be asked of IAM, with credentials of Vault's own.
+        // Otherwise Vault would ask IAM for the user's internal id, with credentials of its own.
         let role = json!({
             "auth_type": "iam", "bound_iam_principal_arn": [moto.user_arn()], "resolve_aws_unique_ids": false,
             "token_policies": policies,
@@ -132,7 +132,7 @@ impl Vault {
         self.must("POST", &format!("auth/{mount}/role/{ROLE}"), role);
     }
 
-    /// `gcp` at this mount, for [`google`](Self::google)'s instance; the audience has to be `vault/web`.
+    /// Enables `gcp` at this mount for the instance of [`google`](Self::google). The audience must be `vault/web`.
     pub fn enable_gcp(&self, mount: &str, policies: &[&str]) {
         self.enable(mount, "gcp");
         let google = self.google();

@@ -1,4 +1,4 @@
-//! Vault itself: how it is started, and its API as root.
+//! Vault itself: its start, and its API as root.
 
 mod agent;
 mod engines;
@@ -22,7 +22,7 @@ use crate::process::{Process, free_port};
 use crate::random;
 use crate::requirements::{built, require};
 
-/// A Vault server of ours.
+/// A Vault server of the tests.
 pub struct Vault {
     process: Process,
     address: String,
@@ -34,7 +34,7 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// A server in development mode: unsealed, in memory, over TLS with an authority of its own, with KV 2 at `secret/`.
+    /// Starts a server in development mode: unsealed, in memory, over TLS with its own authority, with KV 2 at `secret/`.
     pub fn start() -> Option<Self> {
         let program = program()?;
         let directory = Directory::new();
@@ -44,7 +44,8 @@ impl Vault {
             (format!("-dev-listen-address=127.0.0.1:{port}"), format!("-dev-root-token-id={root_token}"));
         let certificates = format!("-dev-tls-cert-dir={}", directory.path().display());
         let command = [&*program, "server", "-dev", "-dev-tls", "-dev-no-store-token", &certificates, &listen, &token];
-        // Vault's gcp method takes its own credentials from the metadata service, whose address is its process'.
+        // Vault's gcp method gets its own credentials from the metadata service, and reads this service's address from the
+        // environment.
         let google = Google::start();
         let environment = [("GCE_METADATA_HOST", &*google.metadata_host())];
         let mut process = Process::start("vault", directory, &command, &environment);
@@ -53,18 +54,19 @@ impl Vault {
         let health = format!("{address}/v1/secret/config");
         let client = process.wait_for(|| {
             let client = Client::trusting(&fs::read_to_string(&ca_file).ok().filter(|pem| pem.ends_with("-----\n"))?);
-            // Not `sys/health`: KV 2 upgrades its mount for a moment after the server is up, and refuses requests meanwhile.
+            // Do not ask `sys/health`: KV 2 upgrades its mount for a moment after the server is up, and refuses requests
+            // meanwhile.
             let answer = client.send("GET", &health, &[("x-vault-token", &root_token)], b"").ok()?;
             (answer.status == 200).then_some(client)
         });
         Some(Self { process, address, ca_file, client, root_token, unseal_key: None, google })
     }
 
-    /// The one in development mode that all tests of this process share, each with mounts of its own: it costs a second and
-    /// 150 MiB.
+    /// The server in development mode that all tests of this process share, each with its own mounts: a server takes a second
+    /// and 150 MiB.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Vault>> = OnceLock::new();
-        // The first for its message, which every test needs.
+        // Call it first for its message, which every test must print.
         program()?;
         SHARED.get_or_init(Self::start).as_ref()
     }
@@ -74,17 +76,17 @@ impl Vault {
         &self.address
     }
 
-    /// The certificate of the authority that certified it.
+    /// The certificate of the server's authority.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
     }
 
-    /// The root token; empty before there is one.
+    /// The root token; empty before the initialisation.
     pub fn root_token(&self) -> &str {
         &self.root_token
     }
 
-    /// The Google that this server asks.
+    /// The fake of Google that this server uses.
     pub fn google(&self) -> &Google {
         &self.google
     }
@@ -94,18 +96,19 @@ impl Vault {
         self.process.log()
     }
 
-    /// A request as root: `vault.api("GET", "secret/data/db", json!(null))`. `null` sends no body, and stands for none.
+    /// Sends a request as root: `vault.api("GET", "secret/data/db", json!(null))`. `null` means no body, in the request and in
+    /// the answer.
     pub fn api(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         self.api_as(&self.root_token, method, path, body)
     }
 
-    /// The same with a token, or without one where that is empty.
+    /// Sends a request with a token, or without a token if it is empty.
     pub fn api_as(&self, token: &str, method: &str, path: &str, body: Value) -> (u16, Value) {
         let headers = [("x-vault-token", token)];
         self.api_with(&self.client, if token.is_empty() { &[] } else { &headers }, method, path, body)
     }
 
-    /// The same with headers and a client (`Client::with_identity`) of the test's own.
+    /// Sends a request with headers and a client (`Client::with_identity`) of the test.
     pub fn api_with(
         &self,
         client: &Client,
@@ -121,14 +124,14 @@ impl Vault {
         (answer.status, answer.json())
     }
 
-    /// A request as root that must succeed; the answer.
+    /// Sends a request as root that must succeed. Returns the answer.
     pub fn must(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, answer) = self.api(method, path, body);
         assert!(status < 300, "{method} {path}: {status} {answer}");
         answer
     }
 
-    /// A login by the plain API that must succeed: the whole answer, with `auth.client_token`.
+    /// Logs in with the plain API. The login must succeed. Returns the whole answer, with `auth.client_token`.
     pub fn must_log_in(&self, mount: &str, path: &str, body: Value) -> Value {
         let (status, answer) = self.api_as("", "POST", &format!("auth/{mount}/{path}"), body);
         assert!(status == 200 && answer["auth"]["client_token"].is_string(), "{mount}/{path}: {status} {answer}");

@@ -1,4 +1,4 @@
-//! Servers with a storage, which can be uninitialised, sealed, or another's standby.
+//! Servers with a storage, which can be uninitialised, sealed, or a standby of another server.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,23 +12,23 @@ use crate::directory::Directory;
 use crate::fakes::Google;
 use crate::process::{Process, free_port};
 
-/// Two servers of one store.
+/// Two servers with one storage.
 pub struct Pair {
-    /// The one that serves.
+    /// The active server.
     pub active: Vault,
-    /// The one that passes requests on, or redirects those that forbid it (`x-vault-no-request-forwarding: true`).
+    /// The standby. It passes requests on, or redirects requests that forbid this (`x-vault-no-request-forwarding: true`).
     pub standby: Vault,
 }
 
 impl Vault {
-    /// A server with files as its storage, uninitialised, that shows this certificate: `authority.server()`, or one that no
-    /// client should accept, with which only the product can talk.
+    /// Starts an uninitialised server with files as its storage and with this certificate: `authority.server()`, or a
+    /// certificate that clients must reject; then only the product talks to the server.
     pub fn with_file_storage(authority: &Authority, identity: &Identity) -> Option<Self> {
         let storage = |directory: &Directory| json!({ "file": { "path": directory.file("storage") } });
         Self::with_storage(authority, identity, storage)
     }
 
-    /// A server that can share its storage, active.
+    /// Starts an active server whose storage can be shared.
     pub fn with_raft(authority: &Authority) -> Option<Self> {
         let mut vault = Self::with_storage(authority, &authority.server(), raft)?;
         vault.initialise();
@@ -36,12 +36,13 @@ impl Vault {
         Some(vault)
     }
 
-    /// Makes one of [`with_raft`](Self::with_raft) a standby, for ten seconds, of nobody: it answers 500.
+    /// Makes a server of [`with_raft`](Self::with_raft) a standby without an active server for ten seconds: it answers 500.
     pub fn step_down(&self) {
         self.must("PUT", "sys/step-down", Value::Null);
     }
 
-    /// A server that is active, and a standby. Where the active one is dropped, the standby redirects to where nobody is.
+    /// Starts an active server and a standby. If the active server is dropped, the standby redirects to an address without a
+    /// server.
     pub fn pair(authority: &Authority) -> Option<Pair> {
         let active = Self::with_raft(authority)?;
         let mut standby = Self::with_storage(authority, &authority.server(), raft)?;
@@ -49,7 +50,7 @@ impl Vault {
         standby.must("POST", "sys/storage/raft/join", leader);
         standby.root_token = active.root_token.clone();
         standby.unseal_key = active.unseal_key.clone();
-        // The join goes on after its answer, and takes the key when it is through.
+        // The join continues after its answer, and accepts the key only after it is complete.
         standby.wait_until("it has joined", |vault| {
             let key = json!({ "key": vault.unseal_key });
             vault.api("POST", "sys/unseal", key);
@@ -68,19 +69,19 @@ impl Vault {
         let configuration = json!({
             "listener": { "tcp": {
                 "address": format!("127.0.0.1:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
-                // Who is followed step by step takes minutes for a handshake.
+                // A client that `steps` traces takes minutes for a handshake.
                 "http_read_header_timeout": "1h", "http_read_timeout": "1h",
             } },
             "storage": storage(&directory),
             "api_addr": address,
             "cluster_addr": format!("https://127.0.0.1:{}", port + 1),
-            // It needs a right that ordinary users have not, and keeps the secrets of tests alone.
+            // mlock needs a right that ordinary users do not have, and the server holds only secrets of tests.
             "disable_mlock": true,
         });
         directory.write("vault.json", configuration.to_string());
         let configuration = directory.file("vault.json");
         let mut process = Process::start("vault", directory, &[&program, "server", "-config", &configuration], &[]);
-        // Not by a request: the certificate may be one that we refuse too.
+        // Do not wait with a request: the certificate may be one that the tests' client rejects too.
         while !process.log().contains("Vault server started!") {
             process.wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok());
             sleep(Duration::from_millis(20));
@@ -97,7 +98,7 @@ impl Vault {
         })
     }
 
-    /// Gives the storage its keys, one share of them; the server is then sealed.
+    /// Initialises the storage with one key share. The server is then sealed.
     pub fn initialise(&mut self) {
         let made = self.must("POST", "sys/init", json!({ "secret_shares": 1, "secret_threshold": 1 }));
         let text = |value: &Value| value.as_str().expect("it is documented so").to_owned();
@@ -105,13 +106,13 @@ impl Vault {
         self.unseal_key = Some(text(&made["keys"][0]));
     }
 
-    /// Unseals it and waits until it is active.
+    /// Unseals the server and waits until it is active.
     pub fn unseal(&self) {
         self.must("POST", "sys/unseal", json!({ "key": self.unseal_key.as_ref().expect("it is initialised") }));
         self.wait_until("it is active", |vault| vault.api("GET", "sys/health", Value::Null).0 == 200);
     }
 
-    /// Seals it.
+    /// Seals the server.
     pub fn seal(&self) {
         self.must("POST", "sys/seal", Value::Null);
     }

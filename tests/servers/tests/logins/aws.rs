@@ -1,4 +1,5 @@
-//! The aws method: a signed GetCallerIdentity, which moto checks. The signature here is a second opinion on the product's.
+//! The aws method: a signed GetCallerIdentity, which moto checks. The signature comes from an implementation that is
+//! independent of the product's.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +26,7 @@ fn aws() {
 
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>
 fn login(id: &str, secret: &str, server: &str) -> Value {
-    // Nobody compares it with a clock.
+    // No test compares it with a clock.
     let (date, time) = ("20240102", "20240102T030405Z");
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let sum = |text: &str| hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());

@@ -1,4 +1,4 @@
-//! Every way into Vault works with these servers by the plain API, so that what fails later is the product's.
+//! Every login method of Vault works with these servers through the plain API, so that a later failure is the product's.
 
 mod aws;
 
@@ -26,8 +26,8 @@ fn approle_and_its_wrapped_secret_id() {
     assert_eq!(refusal(vault, "approle/login", stranger), (400, json!("invalid role ID")));
 }
 
-/// What a login is refused with. This Vault says some of it in ways that later ones do not, and that clients meet in the wild:
-/// <https://github.com/hashicorp/vault/pull/21282>.
+/// The messages with which this Vault refuses a login. Later versions use other messages for some of them, and clients meet
+/// both: <https://github.com/hashicorp/vault/pull/21282>.
 fn refusal(vault: &Vault, path: &str, login: Value) -> (u16, Value) {
     let (status, answer) = vault.api_as("", "POST", &format!("auth/{path}"), login);
     assert!(answer["auth"].is_null(), "{status} {answer}");
@@ -103,7 +103,7 @@ fn ldap() {
 fn gcp() {
     let Some(vault) = Vault::shared() else { return };
     vault.enable_gcp("gcp", &["default"]);
-    // As the product does: the token comes from the metadata service.
+    // As the product does it, the token comes from the metadata service.
     let token = |audience: &str| {
         let path = "computeMetadata/v1/instance/service-accounts/default/identity";
         let url = format!("{}/{path}?audience={audience}&format=full", vault.google().address());

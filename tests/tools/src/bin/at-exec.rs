@@ -1,13 +1,15 @@
-//! `at-exec [--out FILE] [--nth N] [--needle HEX…] -- COMMAND…`: what a launcher's processes hold in memory when each is done.
+//! `at-exec [--out FILE] [--nth N] [--needle HEX…] -- COMMAND…`: reports the memory of a launcher's processes at the end of
+//! their work.
 //!
-//! Runs COMMAND under ptrace and scans
-//! - its first process at the entry of the execve by which it becomes the app (its `--nth` successful one, 2 unless told;
-//!   the first is the start of COMMAND itself), or at its exit where it never gets there: `privileged`;
-//! - the same process just after that execve: `app`, which is then let go;
-//! - each process forked before, when it exits: `worker`.
+//! Runs COMMAND under ptrace and scans:
+//! - its first process at the entry of the execve that makes it the app (its `--nth` successful execve, by default the second;
+//!   the first starts COMMAND itself), or at its exit if it never becomes the app: `privileged`;
+//! - the same process just after this execve: `app`; the tool then detaches from it;
+//! - each process that was forked before, when it exits: `worker`.
 //!
-//! Prints one JSON array (to FILE, or else after the command's own output) of objects with `process`, `at`, `pid`,
-//! `peak_kib` (the most memory that it had in use so far, VmHWM), `bytes_scanned` and `hits`; without needles it scans nothing. Exits as COMMAND does, or 99. Needs root where COMMAND makes itself undumpable.
+//! Prints one JSON array (to FILE, or else after the command's own output) of objects with `process`, `at`, `pid`, `peak_kib`
+//! (the peak memory so far, VmHWM), `bytes_scanned` and `hits`. Without needles, it scans nothing. Exits with COMMAND's code,
+//! or with 99. Needs root if COMMAND makes itself undumpable.
 
 #![no_main]
 
@@ -93,16 +95,16 @@ struct Tracer {
     nth: usize,
     scans: bool,
     search: Search,
-    /// How many times the root has executed something.
+    /// The number of successful execves of the root process.
     executed: usize,
-    /// What the root held at the execve that it is in: whether that succeeds is known only afterwards.
+    /// The report on the root process at the entry of its current execve. Whether the execve succeeds is known only afterwards.
     at_entry: Option<Value>,
     reports: Vec<Value>,
     gone: HashSet<libc::pid_t>,
 }
 
 impl Tracer {
-    /// Until no process is left; the root's exit code.
+    /// Follows all processes until none is left. Returns the exit code of the root process.
     fn follow(&mut self) -> io::Result<c_int> {
         let mut code = 0;
         while let Some((process, status)) = trace::wait()? {
@@ -124,7 +126,7 @@ impl Tracer {
                 self.exiting(process)?;
                 0
             }
-            // A stop of the whole group stays one, until CONT.
+            // A group stop stays in effect until CONT.
             (libc::PTRACE_EVENT_STOP, libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU) => {
                 return resume(libc::PTRACE_LISTEN, process, 0);
             }
@@ -137,7 +139,7 @@ impl Tracer {
             (0, signal) => signal,
             _ => 0,
         };
-        // Only the root is stopped at each call; and that only once it has started, when it can be the launcher.
+        // Only the root process stops at each system call, and only from the start of COMMAND on, when it can be the launcher.
         let request = if root && self.executed > 0 { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
         resume(request, process, deliver)
     }
@@ -153,7 +155,8 @@ impl Tracer {
         resume(libc::PTRACE_DETACH, self.root, 0)
     }
 
-    /// A process about to exit, its memory still whole. Threads share it, so only the first of them counts.
+    /// Reports a process that is about to exit and still has its memory. Threads share the memory, so only the group leader
+    /// counts.
     fn exiting(&mut self, process: libc::pid_t) -> io::Result<()> {
         let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
         let leader =
@@ -167,7 +170,7 @@ impl Tracer {
     }
 
     fn report(&self, name: &str, at: &str, process: libc::pid_t) -> io::Result<Value> {
-        // Before the scan, which makes pages present that were not.
+        // Read the peak first: the scan itself makes more pages present.
         let peak = memory::peak_kib(&process.to_string())?;
         let found =
             if self.scans { memory::scan(&process.to_string(), &self.search)? } else { memory::Report::default() };
@@ -178,9 +181,9 @@ impl Tracer {
     }
 }
 
-/// Whether this stop at a system call is the entry of an execve.
+/// Whether this system-call stop is the entry of an execve.
 fn enters_execve(process: libc::pid_t) -> io::Result<bool> {
-    // The fourth word of an entry is the call's number.
+    // The fourth word of an entry stop is the number of the system call.
     const ENTRY: u8 = 1;
     let information = system_call(process)?;
     let entry = information[0].to_ne_bytes()[0] == ENTRY;

@@ -1,8 +1,8 @@
-//! `least SECRETS [ID] -- COMMAND…`: the least that a start with so many secrets as descriptors can cost.
+//! `least SECRETS [ID] -- COMMAND…`: the smallest possible start with this number of secrets as descriptors.
 //!
-//! Makes the system calls that a start cannot do without, and nothing else: a child that ends at once in place of the worker; a sealed
-//! memfd for each secret, opened again read-only; where it is given an ID, every privilege dropped for that user; then it becomes
-//! COMMAND. No configuration, no cage, no check but reading the status back once. Exits with 99 where something fails.
+//! Makes only the system calls that every start needs: a child that ends at once, in place of the worker; a sealed memfd for
+//! each secret, opened again read-only; with an ID, the drop of every privilege for this user; then it becomes COMMAND. It has
+//! no configuration and no sandbox, and its only check is one read-back of the status. Exits with 99 if a step fails.
 
 #![no_main]
 
@@ -74,14 +74,14 @@ fn deliver(secrets: u32, group: Option<u32>) -> nix::Result<()> {
         fcntl(&memfd, FcntlArg::F_ADD_SEALS(seals))?;
         let number = memfd.into_raw_fd();
         let reader = openat(&list, number.to_string().as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        // SAFETY: the number is the memfd's, which nothing owns any more: it is the app's.
+        // SAFETY: the number is the memfd's, which has no other owner any more: the app inherits it.
         Errno::result(unsafe { libc::dup3(reader.as_raw_fd(), number, 0) })?;
     }
     Ok(())
 }
 
 fn drop_everything(id: u32) -> nix::Result<()> {
-    // Each that there is; the first that there is not ends it.
+    // Drop every capability up to the first number that the kernel does not know.
     for capability in 0.. {
         // SAFETY: it takes numbers.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {

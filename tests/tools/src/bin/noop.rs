@@ -1,4 +1,4 @@
-//! `noop`: does nothing, successfully. What remains of its time is what starting any program costs.
+//! `noop`: does nothing and succeeds. Its run time is the cost of starting any program.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! `scan PID [--needle HEX]…`: looks for values in all readable memory, the environment and the arguments of a process.
+//! `scan PID [--needle HEX]…`: searches all readable memory, the environment and the arguments of a process for values.
 //!
-//! Prints one JSON object; exits 0 without a hit, 1 with one, 99 where it could not look.
+//! Prints one JSON object. Exits with 0 without a hit, with 1 if there is one, and with 99 if the search failed.
 
 #![no_main]
 

@@ -1,8 +1,10 @@
-//! `store [--slow ASKED GO]`: a fake of what a fetch from Vault needs on loopback, for machines that a real one does not fit into.
+//! `store [--slow ASKED GO]`: a fake of Vault and of a name server on loopback, for machines that are too small for a real
+//! Vault.
 //!
-//! Answers each question for a name with 127.0.0.1 (port 53), and on port 8200 what Vault answers for `vault:secret/web#password`, to
-//! whoever has the token `token`: the value `from-the-store`. With `--slow` it makes the file ASKED when it is first asked for the name
-//! `slow.test`, and does not answer that before the file GO is there. Goes to the background as soon as it can be asked.
+//! Answers each query for a name with 127.0.0.1 (port 53). On port 8200, answers requests for `vault:secret/web#password` like
+//! Vault, with the value `from-the-store`, if the request has the token `token`. With `--slow`, it creates the file ASKED at
+//! the first query for the name `slow.test`, and does not answer before the file GO exists. Goes to the background as soon as
+//! it accepts requests.
 
 #![no_main]
 
@@ -52,7 +54,8 @@ fn serve(arguments: &[OsString]) -> io::Result<c_int> {
     Ok(0)
 }
 
-/// A header of 12 bytes, the name in parts with their lengths, its type and its class: the answer repeats it all.
+/// The header has 12 bytes. The name follows in parts with their lengths, then its type and class. The answer repeats all of
+/// it.
 fn resolve(socket: &UdpSocket, slow: Option<&(OsString, OsString)>) -> io::Result<std::convert::Infallible> {
     const SLOW: &[u8] = b"\x04slow\x04test\0";
     loop {
@@ -68,20 +71,20 @@ fn resolve(socket: &UdpSocket, slow: Option<&(OsString, OsString)>) -> io::Resul
             }
         }
         let is_address = kind == [0, 1, 0, 1];
-        // An answer, with as many records; no error.
+        // The header of an answer with the same number of records, and without an error.
         let mut answer = message[..2].to_vec();
         answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
         answer.extend_from_slice(name);
         answer.extend_from_slice(kind);
         if is_address {
-            // The name at byte 12, an address, of the Internet, for a minute, of 4 bytes.
+            // The name at byte 12, type address, class Internet, valid for a minute, 4 bytes.
             answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
         }
         socket.send_to(&answer, from)?;
     }
 }
 
-/// One request on each connection.
+/// Serves one request on each connection.
 fn answer(mut stream: &TcpStream) -> io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;

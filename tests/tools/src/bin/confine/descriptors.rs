@@ -1,4 +1,4 @@
-//! Descriptors that a careless runtime leaves open, and those that it forgets to open.
+//! Descriptors that a careless runtime leaves open, and standard descriptors that it does not open.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +10,14 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::Step;
 
-/// Closes all but the standard ones.
+/// Closes all descriptors except the standard ones.
 pub fn close_inherited() -> Result<(), String> {
     // SAFETY: takes numbers only; nothing is open yet that anything here uses.
     Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) }).step("--clean").map(drop)
 }
 
-/// Leaves `count` descriptors of all kinds open over the execve, the first of them at the highest number that the limit
-/// allows; each other at the lowest that is free, as a leak has it.
+/// Leaves `count` descriptors of various kinds open across the execve: the first at the highest number that the limit allows,
+/// each other one at the lowest free number, as a leak does.
 pub fn open_junk(count: usize) -> Result<(), String> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).step("--open-junk")?;
     let highest = RawFd::try_from(limit.saturating_sub(1)).unwrap_or(RawFd::MAX);
@@ -47,15 +47,15 @@ fn move_to(number: RawFd, target: RawFd) -> io::Result<RawFd> {
     if moved < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: `number` came out of its owner just before, and is used no more.
+    // SAFETY: `number` was just released by its owner, and nothing else uses it.
     unsafe { libc::close(number) };
     Ok(moved)
 }
 
-/// Closes these; those that are not open count as closed.
+/// Closes these descriptors. A descriptor that is not open counts as closed.
 pub fn close(numbers: &[RawFd]) {
     for number in numbers {
-        // SAFETY: the execve follows at once: nothing here uses a descriptor any more.
+        // SAFETY: the execve follows at once; nothing in this process uses a descriptor any more.
         unsafe { libc::close(*number) };
     }
 }

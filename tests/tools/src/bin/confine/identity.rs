@@ -1,7 +1,7 @@
 //! Ids, the user namespace, capabilities and securebits.
 //!
-//! The ids change first and the permitted set is kept over that, so that all later steps can still be done; [`settle`]
-//! then leaves what was asked for.
+//! The ids change first. The permitted set is kept over this change, so that the later steps are still possible; [`settle`]
+//! then leaves only the requested state.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid};
 use crate::Step;
 use crate::options::Options;
 
-/// Supplementary groups, gid, uid.
+/// Sets the supplementary groups, the gid and the uid.
 pub fn switch(options: &Options) -> Result<(), String> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).step("cannot keep capabilities")?;
     if let Some(groups) = &options.groups {
@@ -26,12 +26,12 @@ pub fn switch(options: &Options) -> Result<(), String> {
     if let Some(uid) = options.uid.map(Uid::from_raw) {
         setresuid(uid, uid, uid).step("--uid")?;
     }
-    // The change of ids made our own /proc files root's, which the id maps are among.
+    // The change of ids has made our own /proc files root's, including the id maps.
     prctl(libc::PR_SET_DUMPABLE, 1, 0).step("cannot become dumpable")?;
     prctl(libc::PR_SET_KEEPCAPS, 0, 0).step("cannot stop keeping capabilities")
 }
 
-/// A user namespace that maps the present ids, and nothing else, to `inside`.
+/// Enters a user namespace that maps only the present ids, to `inside`.
 pub fn enter_user_namespace(inside: (u32, u32)) -> Result<(), String> {
     let outside = (getuid(), getgid());
     unshare(CloneFlags::CLONE_NEWUSER).step("--userns")?;
@@ -42,18 +42,18 @@ pub fn enter_user_namespace(inside: (u32, u32)) -> Result<(), String> {
     write("gid_map", format!("{} {} 1", inside.1, outside.1))
 }
 
-/// What needs capabilities to be set: the inheritable, bounding and ambient sets, and securebits.
+/// Sets the state that needs capabilities: the inheritable, bounding and ambient sets, and securebits.
 pub fn raise(options: &Options) -> Result<(), String> {
     let now = Sets::read().step("cannot read capabilities")?;
     let ambient = options.ambient.unwrap_or(0);
     let inheritable = options.inheritable.unwrap_or(now.inheritable) | ambient;
-    // The change of ids cleared the effective set, and took no permitted ones with it. Inheritable ones come before the
-    // bounding set, which they would else have to be in.
+    // The change of ids has cleared the effective set and kept the permitted set. Set the inheritable set before the bounding
+    // set, since a new inheritable capability must be in the bounding set.
     Sets { inheritable, effective: now.permitted, ..now }.write().step("--inheritable")?;
     for bit in (0..64).filter(|bit| ambient >> bit & 1 == 1) {
         prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong, bit).step("--ambient")?;
     }
-    // Started as root, a command gets all of its bounding set back: a `--caps` alone would change nothing.
+    // A command that is started as root regains its whole bounding set, so `--caps` must also reduce the bounding set.
     if let Some(bounding) = options.bounding.or(options.permitted) {
         let last = last_capability();
         for bit in (0..=last).filter(|bit| bounding >> bit & 1 == 0) {
@@ -69,9 +69,9 @@ pub fn raise(options: &Options) -> Result<(), String> {
     }
 }
 
-/// The permitted and effective sets, as they are to be when the command starts.
+/// The permitted and effective sets with which the command starts.
 pub fn settle(options: &Options) -> Result<(), String> {
-    // Changed ids lose all; in a namespace of one's own they are all there again.
+    // A change of ids clears these sets, but a new user namespace restores them.
     let none_left = options.uid.is_some_and(|uid| uid != 0) && options.user_namespace.is_none();
     let permitted = match options.permitted {
         Some(list) => list,
@@ -83,7 +83,7 @@ pub fn settle(options: &Options) -> Result<(), String> {
     Sets { permitted, effective: permitted, ..now }.write().step("--caps")
 }
 
-/// Whether this process may install a filter without giving up privileges for ever.
+/// Whether this process may install a filter without setting no_new_privs.
 pub fn may_filter() -> bool {
     let admin = set("SYS_ADMIN").unwrap_or(0);
     Sets::read().is_ok_and(|sets| sets.effective & admin != 0)
@@ -101,7 +101,7 @@ struct Header {
     pid: i32,
 }
 
-/// Version 3 of the interface: 64 bits in two halves, the lower first.
+/// Version 3 of the interface: 64 bits in two halves, the lower half first.
 static HEADER: Header = Header { version: 0x2008_0522, pid: 0 };
 
 impl Sets {
@@ -127,7 +127,7 @@ impl Sets {
     }
 }
 
-/// The last capability that this kernel knows.
+/// The last capability that this kernel supports.
 fn last_capability() -> libc::c_ulong {
     (0..64).take_while(|bit| prctl_value(libc::PR_CAPBSET_READ, *bit).is_ok()).last().unwrap_or(0)
 }

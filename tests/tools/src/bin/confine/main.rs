@@ -1,7 +1,7 @@
-//! Starts a command in a given state: what runtimes, and odd ones, start handfast with.
+//! Starts a command in a given state, as an ordinary or an odd runtime would start handfast.
 //!
-//! `confine [OPTION]… [--] COMMAND [ARGUMENT]…`, see `options.rs`. The order of the options does not matter; the order of
-//! the steps in [`prepare`] does. A step that fails is one line and exit 99.
+//! `confine [OPTION]… [--] COMMAND [ARGUMENT]…`, see `options.rs`. The order of the options does not matter; [`prepare`] has a
+//! fixed order of steps. A step that fails prints one line and exits with 99.
 
 #![no_main]
 
@@ -35,7 +35,7 @@ unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     }
 }
 
-/// Why a step failed, with what it was.
+/// Adds the name of the step to its error.
 trait Step<T> {
     fn step(self, what: &str) -> Result<T, String>;
 }
@@ -51,7 +51,7 @@ fn prepare(options: &Options) -> Result<(), String> {
         descriptors::close_inherited()?;
         signals::reset()?;
     }
-    // Root mounts before it stops being root; an ordinary user can only where its own namespace makes it root.
+    // Root mounts before it changes its uid. An ordinary user can mount only in a user namespace that makes it root.
     let early = nix::unistd::geteuid().is_root();
     if early {
         mounts::all(options)?;
@@ -88,12 +88,12 @@ fn prepare(options: &Options) -> Result<(), String> {
     identity::raise(options)?;
     seccomp::install(options, || identity::settle(options))?;
     signals::set(options)?;
-    // Last: from here on there may be no standard error to complain to.
+    // This is the last step: afterwards there may be no standard error to report an error on.
     descriptors::close(&options.close);
     Ok(())
 }
 
-/// Commands that lay out what the start needs, such as a killed run's leftovers on a private mount.
+/// Runs the commands that prepare the files for the start, such as a killed run's leftovers on a private mount.
 fn setup(options: &Options) -> Result<(), String> {
     for script in &options.setup {
         let status = Command::new("/bin/sh").args(["-euc", script]).status().step("--setup")?;
@@ -115,7 +115,7 @@ fn environment(options: &Options) {
     }
 }
 
-/// Found through PATH, as changed by `--setenv`.
+/// Finds the command through PATH, as changed by `--setenv`.
 fn become_command(options: &Options) -> Result<std::convert::Infallible, String> {
     let words: Result<Vec<CString>, _> = options.command.iter().map(|word| CString::new(word.as_bytes())).collect();
     let words = words.step("the command")?;

@@ -1,4 +1,4 @@
-//! A private mount namespace and what is mounted in it.
+//! A private mount namespace and its mounts.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::Step;
 use crate::options::{Mount, Options};
 
-/// Makes the namespace and all mounts, where any is asked for.
+/// Creates the namespace and all mounts, if any are requested.
 pub fn all(options: &Options) -> Result<(), String> {
     if !options.mount_namespace && options.mounts.is_empty() {
         return Ok(());
@@ -41,13 +41,13 @@ fn one(wanted: &Mount) -> Result<(), String> {
             if flags.is_empty() {
                 return Ok(());
             }
-            // A bind takes its flags in a second step only.
+            // A bind mount takes its flags only in a second step.
             mount(none, to.as_str(), none, flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT, none).step(&what)
         }
     }
 }
 
-/// The words that are flags of the mount, and the rest, which is the filesystem's.
+/// Splits mount options into the flags of the mount and the options of the file system.
 fn flags(options: &str) -> (MsFlags, String) {
     let mut flags = MsFlags::empty();
     let mut data = Vec::new();

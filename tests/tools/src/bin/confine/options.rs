@@ -10,16 +10,17 @@ use nix::sys::resource::{RLIM_INFINITY, Resource};
 use crate::seccomp::Denial;
 use crate::signals;
 
-/// A mount to make: `--tmpfs` or `--bind`.
+/// A requested mount: `--tmpfs` or `--bind`.
 pub enum Mount {
     Tmpfs { path: String, options: String },
     Bind { from: String, to: String, options: String },
 }
 
-/// What to start with. `None` and empty lists leave things as they are.
+/// The requested start state. `None` and empty lists change nothing.
 #[derive(Default)]
 pub struct Options {
-    /// `--clean`: nothing open but 0 to 2, no signal ignored or blocked; whatever started the tests left.
+    /// `--clean`: only descriptors 0 to 2 are open, and no signal is ignored or blocked, whatever the state of the tests' own
+    /// parent.
     pub clean: bool,
     /// `--close 0,1,2`
     pub close: Vec<i32>,
@@ -29,33 +30,33 @@ pub struct Options {
     pub block: Vec<i32>,
     /// `--deny NAME=ERRNO,…`: see `seccomp.rs` for the names.
     pub deny: Vec<Denial>,
-    /// `--bounding LIST`: exactly these; where only `--caps` is given, its list.
+    /// `--bounding LIST`: exactly these; with `--caps` alone, the list of `--caps`.
     pub bounding: Option<u64>,
     /// `--caps LIST`: permitted and effective.
     pub permitted: Option<u64>,
     /// `--inheritable LIST`
     pub inheritable: Option<u64>,
-    /// `--ambient LIST`: raised in the permitted and inheritable sets too.
+    /// `--ambient LIST`: also added to the permitted and inheritable sets.
     pub ambient: Option<u64>,
     /// `--securebits N`
     pub securebits: Option<i32>,
     /// `--groups 1,2|none`
     pub groups: Option<Vec<u32>>,
-    /// `--uid N`: with it, no capability stays but those of `--caps` and `--ambient`.
+    /// `--uid N`: only the capabilities of `--caps` and `--ambient` stay.
     pub uid: Option<u32>,
     /// `--gid N`
     pub gid: Option<u32>,
-    /// `--rlimit NOFILE=16[:HARD]`; one number sets both, `unlimited` is none.
+    /// `--rlimit NOFILE=16[:HARD]`: one number sets both limits; `unlimited` means no limit.
     pub limits: Vec<(Resource, u64, u64)>,
-    /// `--open-junk N`: that many inherited descriptors, one of them at the limit less one.
+    /// `--open-junk N`: this many inherited descriptors, one of them at the limit minus one.
     pub junk: usize,
-    /// `--userns[=UID:GID]`: a user namespace that knows the present ids only, as these (0:0).
+    /// `--userns[=UID:GID]`: a user namespace that maps only the present ids, to these (0:0).
     pub user_namespace: Option<(u32, u32)>,
     /// `--mountns`; `--tmpfs` and `--bind` imply it.
     pub mount_namespace: bool,
     /// `--tmpfs PATH[:OPTIONS]` and `--bind SOURCE:TARGET[:OPTIONS]`, in the order given; directories are created.
     pub mounts: Vec<Mount>,
-    /// `--setup SCRIPT`: run by `sh -eu` after the mounts, as root where this was started as root.
+    /// `--setup SCRIPT`: run by `sh -eu` after the mounts, as root if `confine` was started as root.
     pub setup: Vec<String>,
     /// `--umask OCTAL`
     pub umask: Option<u32>,
@@ -67,7 +68,7 @@ pub struct Options {
     pub variables: Vec<(String, Option<String>)>,
     /// `--chroot PATH`
     pub chroot: Option<String>,
-    /// All from the first word that is no option, or from `--`.
+    /// The command: all words from the first word that is not an option, or from `--`.
     pub command: Vec<OsString>,
 }
 

@@ -1,4 +1,4 @@
-//! A filter that makes chosen system calls fail, as a runtime's profile or an old kernel does.
+//! A filter that makes chosen system calls fail, like a runtime's profile or an old kernel.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::Step;
 use crate::identity::may_filter;
 use crate::options::Options;
 
-/// Each name that `--deny` knows, with its call and (for prctl) its first argument.
+/// Each name that `--deny` accepts, with its system call and (for prctl) the first argument.
 const CALLS: &[(&str, libc::c_long, Option<libc::c_int>)] = &[
     ("capset", libc::SYS_capset, None),
     ("clone3", libc::SYS_clone3, None),
@@ -41,7 +41,7 @@ const CALLS: &[(&str, libc::c_long, Option<libc::c_int>)] = &[
     ("prctl-securebits", libc::SYS_prctl, Some(libc::PR_SET_SECUREBITS)),
 ];
 
-/// One call that is to fail.
+/// A system call that must fail.
 pub struct Denial {
     call: libc::c_long,
     argument: Option<libc::c_int>,
@@ -49,13 +49,13 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// From `NAME=ERRNO`.
+    /// Parses `NAME=ERRNO`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (name, error) = text.split_once('=').ok_or("--deny NAME=ERRNO")?;
         let &(_, call, argument) =
             CALLS.iter().find(|(known, ..)| *known == name).ok_or_else(|| format!("--deny: unknown call {name}"))?;
         let error = match error {
-            // Says that it succeeded, and does nothing: what only a read-back finds out.
+            // The call reports success but does nothing. Only a read-back detects this.
             "0" => 0,
             "EPERM" => libc::EPERM,
             "ENOSYS" => libc::ENOSYS,
@@ -81,7 +81,7 @@ impl Denial {
                 statement(LOAD, FIRST_ARGUMENT),
                 jump(equal, argument.cast_unsigned(), 0, 1),
                 refuse,
-                // The accumulator holds the argument now: the next denial needs the number again.
+                // The accumulator now holds the argument, so load the number again for the next denial.
                 statement(LOAD, NUMBER),
             ],
         }
@@ -89,12 +89,12 @@ impl Denial {
 }
 
 const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-/// Offsets in `struct seccomp_data`; of the first argument the low half, on little-endian machines.
+/// Offsets in `struct seccomp_data`. For the first argument, this is the low half on little-endian machines.
 const NUMBER: u32 = 0;
 const FIRST_ARGUMENT: u32 = 16;
 
-/// Installs the filter, and calls `settle` as the last use of capabilities: after it where that is possible, since only
-/// with CAP_SYS_ADMIN does the filter not cost no_new_privs, which is part of the state to start with.
+/// Installs the filter. `settle` is the last step that uses capabilities. It runs after the installation if possible: without
+/// CAP_SYS_ADMIN, the installation requires no_new_privs, which is part of the start state.
 pub fn install(options: &Options, settle: impl Fn() -> Result<(), String>) -> Result<(), String> {
     if options.deny.is_empty() {
         return settle();

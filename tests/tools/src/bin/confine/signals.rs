@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use crate::Step;
 use crate::options::Options;
 
-/// The numbers of a list of names (without `SIG`) or numbers; real-time signals have numbers only.
+/// Parses a list of signal names (without `SIG`) or numbers. Real-time signals have only numbers.
 pub fn numbers(list: &str) -> Result<Vec<i32>, String> {
     let one = |name: &str| match name.parse() {
         Ok(number) => Ok(number),
@@ -18,13 +18,14 @@ pub fn numbers(list: &str) -> Result<Vec<i32>, String> {
     list.split(',').map(one).collect()
 }
 
-/// The kernel's `struct sigaction`, larger than on any machine we know; all zeroes is the default action, and no mask.
+/// At least as large as the kernel's `struct sigaction` on all supported machines. All zeroes mean the default action and an
+/// empty mask.
 const NOTHING: [u64; 8] = [0; 8];
-/// What the kernel wants to hear as the size of a signal mask.
+/// The size of a signal mask that the kernel expects.
 const MASK_SIZE: usize = 8;
 
-/// No signal ignored, none blocked. Straight to the kernel: C libraries keep some real-time signals to themselves, and
-/// programs that were written in other ways leave those ignored.
+/// Resets all signals: none is ignored, none is blocked. It calls the kernel directly, because C libraries reserve some
+/// real-time signals, and these may be ignored too.
 pub fn reset() -> Result<(), String> {
     for number in (1..=64).filter(|number| ![libc::SIGKILL, libc::SIGSTOP].contains(number)) {
         let old = std::ptr::null_mut::<u64>();
@@ -39,7 +40,7 @@ pub fn reset() -> Result<(), String> {
     Errno::result(result).step("--clean").map(drop)
 }
 
-/// Both survive the execve.
+/// Ignores and blocks signals. Both survive the execve.
 pub fn set(options: &Options) -> Result<(), String> {
     for number in &options.ignore {
         // SAFETY: SIG_IGN installs no handler.
@@ -48,13 +49,13 @@ pub fn set(options: &Options) -> Result<(), String> {
         }
     }
     let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the call initialises all of it.
+    // SAFETY: the call initialises the whole set.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     for number in &options.block {
-        // SAFETY: `set` was initialised above; a number that is no signal is an error.
+        // SAFETY: `set` was initialised above; an invalid signal number is an error.
         Errno::result(unsafe { libc::sigaddset(set.as_mut_ptr(), *number) }).step("--block")?;
     }
-    // SAFETY: `set` is initialised; the old mask is not asked for.
+    // SAFETY: `set` is initialised; the old mask is not requested.
     Errno::result(unsafe { libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) }).step("--block")?;
     Ok(())
 }

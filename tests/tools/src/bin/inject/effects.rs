@@ -1,4 +1,4 @@
-//! What an attack would have changed, whatever its calls say: looked at before and after.
+//! The state that an attack would have changed, read before and after the attack, whatever the results of its calls are.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,11 +9,11 @@ use std::path::Path;
 use crate::terminal::Terminal;
 use crate::worker::Worker;
 
-/// Each thing that was looked at, and how it was.
+/// The name and the state of each attacked object.
 pub struct State(Vec<(&'static str, String)>);
 
 impl State {
-    /// As it is now.
+    /// Reads the present state.
     pub fn now(worker: &Worker, victim: libc::pid_t, place: &str, terminal: Option<&Terminal>) -> io::Result<Self> {
         let mut all = vec![
             ("parent", process(worker.parent)),
@@ -27,13 +27,13 @@ impl State {
         Ok(Self(all))
     }
 
-    /// Each with how it was and is.
+    /// Yields the name of each object, its earlier state and its later state.
     pub fn compare<'a>(&'a self, later: &'a Self) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
         self.0.iter().zip(&later.0).map(|((name, before), (_, after))| (*name, &**before, &**after))
     }
 }
 
-/// Whether it lives, and how it is scheduled and limited.
+/// Whether the process is alive, and its scheduling and limits.
 fn process(process: libc::pid_t) -> String {
     let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).unwrap_or_default();
     let status = read("status");
@@ -42,7 +42,7 @@ fn process(process: libc::pid_t) -> String {
     // SAFETY: it takes numbers.
     let io = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, process) };
     let rest = read("stat");
-    // Behind the name, which may hold anything: of what follows, nice (19th of all) and the scheduling policy (41st).
+    // Parse after the process name, which may contain anything. nice is field 19, and the scheduling policy is field 41.
     let fields: Vec<&str> = rest.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
     let limits = read("limits").lines().filter(|line| line.contains("open files")).collect::<String>();
@@ -57,7 +57,7 @@ fn group(process: libc::pid_t) -> String {
     format!("group {group} session {session}")
 }
 
-/// Every entry, with all that is told of it but when it was read, and its content.
+/// Every entry with its content and all its attributes, except the access time.
 fn files(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(directory)? {

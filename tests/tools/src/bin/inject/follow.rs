@@ -1,4 +1,4 @@
-//! The command from its start to its end, with what is done to its worker on the way.
+//! Follows the command from its start to its end, and attacks its worker on the way.
 
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -22,17 +22,17 @@ const TRACED: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_EXITKILL;
 
-/// PTRACE_EVENT_STOP, which not every C library has.
+/// PTRACE_EVENT_STOP, which not every C library defines.
 const EVENT_STOP: c_int = 128;
 
-/// Where its worker is.
+/// The state of the command's worker.
 #[derive(PartialEq)]
 enum Stage {
-    /// Nowhere, or not in its cage yet.
+    /// It does not exist, or is not in its sandbox yet.
     Free,
-    /// In its cage.
+    /// It is in its sandbox.
     Caged(libc::pid_t),
-    /// Done with.
+    /// The attack is over.
     Over,
 }
 
@@ -42,15 +42,15 @@ struct Follower<'o> {
     report: &'o mut Report,
     root: libc::pid_t,
     stage: Stage,
-    /// The number and the arguments of the system call that a process is in.
+    /// The number and the arguments of the current system call of each process.
     calls: HashMap<libc::pid_t, [i64; 7]>,
 }
 
-/// Until no process is left; the first one's exit code.
+/// Follows all processes until none is left. Returns the exit code of the first process.
 pub fn follow(options: &Options, terminal: Option<&Terminal>, report: &mut Report) -> io::Result<c_int> {
     let start = || trace::start(&options.command, TRACED);
     let root = terminal.map_or_else(|| Ok(start()), |terminal| terminal.during(start))??;
-    // From here on there is a second thread, after the last fork that needs there to be none.
+    // This starts a second thread. The last fork that needs a single thread is done.
     terminal.map(Terminal::drain).transpose()?;
     let mut follower = Follower { options, terminal, report, root, stage: Stage::Free, calls: HashMap::new() };
     let mut code = 0;
@@ -70,12 +70,12 @@ impl Follower<'_> {
     fn stopped(&mut self, process: libc::pid_t, status: c_int) -> io::Result<()> {
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
         if signal == libc::SIGTRAP | 0x80 {
-            // One that was killed meanwhile is nowhere.
+            // The process was killed meanwhile.
             let Ok(information) = system_call(process) else { return Ok(()) };
             self.at_call(process, information)?;
         }
         if event == EVENT_STOP && signal != libc::SIGTRAP {
-            // Stopped by a signal, and it stays so.
+            // A signal has stopped the process; it stays stopped.
             return resume(libc::PTRACE_LISTEN, process, 0);
         }
         let deliver = if event == 0 && signal != libc::SIGTRAP | 0x80 && signal != libc::SIGTRAP { signal } else { 0 };
@@ -107,7 +107,7 @@ impl Follower<'_> {
                 self.stage = Stage::Caged(process);
                 Ok(())
             }
-            // The byte that tells it to begin.
+            // The worker has read the byte that tells it to begin.
             (libc::SYS_read | libc::SYS_recvfrom | libc::SYS_recvmsg, number)
                 if result == 1
                     && self.stage == Stage::Caged(process)
@@ -119,7 +119,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Landlock's version as it shall be, and none of the errata that newer ones can be asked for.
+    /// Answers with the configured version of Landlock, and with no errata, which newer kernels can report.
     fn answer(&self, process: libc::pid_t, flags: i64) -> io::Result<()> {
         let result = match (self.options.landlock, flags) {
             (None, _) | (_, 0) => return Ok(()),

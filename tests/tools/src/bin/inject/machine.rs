@@ -1,11 +1,11 @@
-//! The registers of a stopped process, as far as system calls use them.
+//! The registers of a stopped process that system calls use.
 
 use std::io;
 use std::mem::size_of_val;
 
 use nix::errno::Errno;
 
-/// General registers, as the kernel hands them out on this machine; this is the larger set, aarch64's.
+/// The general registers in the kernel's format. The array has the size of aarch64's set, which is the larger one.
 #[derive(Clone)]
 pub struct Registers {
     words: [i64; 34],
@@ -21,7 +21,7 @@ mod layout {
     pub const LENGTH: i64 = 2;
     /// rdi, rsi, rdx, r10, r8, r9.
     pub const ARGUMENTS: [usize; 6] = [14, 13, 12, 7, 9, 8];
-    /// The number of the call that the process is in, if any: it is in none.
+    /// The number of the current system call, if there is one. It is set to none.
     pub const CURRENT: Option<usize> = Some(15);
 }
 
@@ -40,7 +40,7 @@ mod layout {
 const GENERAL: usize = 1;
 
 impl Registers {
-    /// Of a process that stands behind a system call, at its end.
+    /// Reads the registers of a process that stands at the end of a system call.
     pub fn of(process: libc::pid_t) -> io::Result<Self> {
         let mut words = [0; 34];
         let mut part = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
@@ -48,14 +48,14 @@ impl Registers {
         Ok(Self { words, size: part.iov_len })
     }
 
-    /// Gives them to the process.
+    /// Writes the registers to the process.
     pub fn put(&self, process: libc::pid_t) -> io::Result<()> {
         let mut words = self.words;
         let mut part = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: self.size };
         set(process, libc::PTRACE_SETREGSET, &mut part)
     }
 
-    /// The same, about to execute the instruction of the last system call anew, with this number and these arguments.
+    /// A copy that executes the instruction of the last system call again, with this number and these arguments.
     pub fn calling(&self, number: i64, arguments: [i64; 6]) -> Self {
         let mut new = self.clone();
         new.words[layout::NEXT] -= layout::LENGTH;
@@ -69,7 +69,7 @@ impl Registers {
         new
     }
 
-    /// The same, with another result of the last call.
+    /// A copy with another result of the last system call.
     pub fn returning(&self, result: i64) -> Self {
         let mut new = self.clone();
         new.words[layout::RESULT] = result;
@@ -79,8 +79,8 @@ impl Registers {
 
 fn set(process: libc::pid_t, request: impl Into<i64>, part: &mut libc::iovec) -> io::Result<()> {
     let request = request.into();
-    // SAFETY: `part` says where and how long a buffer is that lives until the call returns. (The type of the request differs between
-    // C libraries.)
+    // SAFETY: `part` holds the address and the length of a buffer that lives until the call returns. (The type of the request
+    // differs between C libraries.)
     let result = unsafe { libc::ptrace(request as _, process, GENERAL, std::ptr::from_mut(part)) };
     Errno::result(result).map(drop).map_err(Into::into)
 }

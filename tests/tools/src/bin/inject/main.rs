@@ -1,16 +1,16 @@
-//! `inject [OPTION]… -- COMMAND…`: a handfast whose worker has been taken over.
+//! `inject [OPTION]… -- COMMAND…`: runs a handfast whose worker is compromised.
 //!
-//! Runs COMMAND under ptrace until a process that it forked stands in its cage and has been told to begin. That one is stopped there, and
-//! made to execute system calls of an attacker's: as if its own code made them, so that its filter and its rules judge them. Then it goes
-//! on where it was. Exits as COMMAND does, or 99. Needs root.
+//! Runs COMMAND under ptrace until a forked process is in its sandbox and has been told to begin. The tool stops this process
+//! there, and makes it execute an attacker's system calls as if its own code made them, so that its seccomp filter and its
+//! Landlock rules apply. Then the process continues where it was stopped. Exits with COMMAND's code, or with 99. Needs root.
 //!
-//! - `--out FILE`: what became of each attempt, a line each; see `report.rs`.
-//! - `--place DIRECTORY`: an empty directory for what is attacked.
+//! - `--out FILE`: the result of each attempt, one line for each; see `report.rs`.
+//! - `--place DIRECTORY`: an empty directory for the attacked files.
 //! - `--terminal`: standard error is a terminal, which is attacked too.
-//! - `--unix`: the plan has a `unix://` address and no other: the worker may open Unix sockets, and look no name up.
-//! - `--landlock VERSION`: each question for Landlock's version is answered so; 0: there is none.
+//! - `--unix`: the plan has a `unix://` address and no other address: the worker may open Unix sockets, but resolves no names.
+//! - `--landlock VERSION`: every query for Landlock's version returns this version; 0 means that there is no Landlock.
 //!
-//! Without `--place` the worker is left alone: `--landlock` may be all that is wanted.
+//! Without `--place`, the tool does not attack the worker; use this to set only `--landlock`.
 
 #![no_main]
 
@@ -37,7 +37,7 @@ unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     Options::parse(arguments).and_then(|options| run(&options)).unwrap_or_else(|why| fail("inject", &why))
 }
 
-/// What is asked for.
+/// The command line.
 #[derive(Default)]
 pub struct Options {
     out: Option<String>,

@@ -1,10 +1,10 @@
-//! What became of the attempts, a line each, its first word the verdict:
+//! The results of the attempts, one line for each. The first word is the verdict:
 //!
-//! - `held NAME ERROR`: it was refused, as it must be; `HOLE NAME RESULT`: it was not, or not by the cage.
-//! - `works NAME`: it works, as it must; `BROKEN NAME ERROR`: it does not.
-//! - `told NAME RESULT`: neither must be.
-//! - `same NAME`, `CHANGED NAME FROM -> TO`: what was attacked, before and after.
-//! - `count …`: how many there were of each.
+//! - `held NAME ERROR`: the call was refused, as required; `HOLE NAME RESULT`: it was not refused, or not by the sandbox.
+//! - `works NAME`: the call works, as required; `BROKEN NAME ERROR`: it fails.
+//! - `told NAME RESULT`: the call may work or fail.
+//! - `same NAME`, `CHANGED NAME FROM -> TO`: the state of an attacked object, before and after.
+//! - `count …`: the number of each verdict.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,7 +20,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// An attempt, and what the kernel said in the end.
+    /// Adds an attempt with the kernel's last answer.
     pub fn attempt(&mut self, name: &str, must: Must, result: i64) {
         let error = (result < 0).then(|| Errno::from_raw(i32::try_from(-result).unwrap_or(0)));
         let refused = matches!(error, Some(Errno::EPERM | Errno::EACCES | Errno::ENOSYS));
@@ -37,7 +37,7 @@ impl Report {
         self.lines.push((verdict, format!("{name} {result}")));
     }
 
-    /// What was attacked.
+    /// Adds the state of the attacked objects.
     pub fn effect(&mut self, name: &str, before: &str, after: &str) {
         if before == after {
             self.lines.push(("same", name.to_owned()));
@@ -46,7 +46,7 @@ impl Report {
         }
     }
 
-    /// All of it; nothing where nothing was attempted.
+    /// The whole report; empty if nothing was attempted.
     pub fn text(&self) -> String {
         if self.lines.is_empty() {
             return String::new();

@@ -1,4 +1,4 @@
-//! A terminal of our own, as the command's standard error.
+//! A pseudo-terminal as the command's standard error.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -9,27 +9,27 @@ use std::thread::JoinHandle;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// Both ends of it.
+/// Both ends of the terminal.
 pub struct Terminal {
     master: File,
     slave: File,
     drained: OnceCell<JoinHandle<()>>,
-    /// What it is called.
+    /// The path of the terminal.
     pub path: String,
 }
 
-/// As large as any machine's `struct termios`.
+/// At least as large as any machine's `struct termios`.
 type Settings = [u8; 64];
 
 impl Terminal {
-    /// A new one, which controls no process.
+    /// Opens a new terminal that controls no process.
     pub fn open() -> io::Result<Self> {
         let (mut master, mut slave) = (-1, -1);
         let none = std::ptr::null_mut();
-        // SAFETY: both numbers are valid for the call; no name and no settings are asked for or given.
+        // SAFETY: both numbers are valid for the call; it gets no name and no settings, and returns none.
         let result = unsafe { libc::openpty(&raw mut master, &raw mut slave, none, none.cast(), none.cast()) };
         Errno::result(result)?;
-        // SAFETY: the call has just opened it, and nobody else owns it.
+        // SAFETY: the call has just opened the descriptor, and nobody else owns it.
         let master = unsafe { OwnedFd::from_raw_fd(master) };
         // SAFETY: as above.
         let slave = unsafe { OwnedFd::from_raw_fd(slave) };
@@ -38,7 +38,7 @@ impl Terminal {
         Ok(Self { master: master.into(), slave: slave.into(), drained: OnceCell::new(), path })
     }
 
-    /// Makes it this process' standard error while `start` starts another one.
+    /// Makes the terminal this process' standard error while `start` starts another process.
     pub fn during<T>(&self, start: impl FnOnce() -> T) -> io::Result<T> {
         let own = nix::unistd::dup(io::stderr())?;
         nix::unistd::dup2_stderr(&self.slave)?;
@@ -47,12 +47,12 @@ impl Terminal {
         Ok(result)
     }
 
-    /// Passes on what is written to it, in a thread.
+    /// Starts a thread that passes on the terminal's output.
     pub fn drain(&self) -> io::Result<()> {
         let mut master = self.master.try_clone()?;
         let drain = move || {
             let mut buffer = [0; 4096];
-            // Its end is an error, EIO: nobody has it open any more.
+            // The end is reported as the error EIO: nobody has the terminal open any more.
             while let Ok(length @ 1..) = master.read(&mut buffer) {
                 let bytes: Vec<u8> = buffer[..length].iter().copied().filter(|byte| *byte != b'\r').collect();
                 let _ = io::stderr().write_all(&bytes);
@@ -61,12 +61,12 @@ impl Terminal {
         self.drained.set(std::thread::spawn(drain)).map_err(|_| io::Error::other("it is drained already"))
     }
 
-    /// Gives it to a user, as a terminal belongs to whoever sits at it.
+    /// Gives the terminal to a user, as a login does.
     pub fn belong_to(&self, uid: u32) -> io::Result<()> {
         std::os::unix::fs::fchown(&self.slave, Some(uid), None)
     }
 
-    /// What an attacker could have changed of it.
+    /// The state of the terminal that an attacker could have changed.
     pub fn state(&self) -> String {
         let mut settings: Settings = [0; 64];
         let (mut discipline, mut exclusive) = (-1, -1);
@@ -82,7 +82,7 @@ impl Terminal {
         format!("flags {flags:?} discipline {discipline} exclusive {exclusive} settings {settings}")
     }
 
-    /// Waits until all is passed on, once nobody else has it open.
+    /// Waits until all output is passed on, once no other process has the terminal open.
     pub fn close(self) {
         drop(self.slave);
         if let Some(drain) = self.drained.into_inner() {

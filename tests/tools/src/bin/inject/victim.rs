@@ -1,4 +1,4 @@
-//! A process, a socket and shared memory of others, to be attacked. All are gone when this is dropped.
+//! A process, sockets and shared memory of other owners, as targets of attacks. Drop removes all of them.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,13 +10,13 @@ use nix::errno::Errno;
 /// The name of the abstract socket.
 pub const ABSTRACT: &str = "handfast-inject";
 
-/// What there is.
+/// The targets.
 pub struct Victim {
-    /// A process with the worker's ids that does nothing.
+    /// An idle process with the worker's ids.
     pub process: libc::pid_t,
     /// The port of a server on 127.0.0.1.
     pub port: u16,
-    /// System V shared memory that everybody may read.
+    /// System V shared memory that everybody may read and write.
     pub memory: i32,
     _server: TcpListener,
     _socket: UnixListener,
@@ -24,7 +24,7 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// With a socket at this path.
+    /// Creates the targets, with a socket at this path.
     pub fn new(uid: u32, gid: u32, socket: &str) -> io::Result<Self> {
         let server = TcpListener::bind("127.0.0.1:0")?;
         let name = SocketAddr::from_abstract_name(format!("{ABSTRACT}-{}", std::process::id()))?;
@@ -43,27 +43,27 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // SAFETY: the process is a child that nobody has waited for yet, so the number is still its.
+        // SAFETY: the process is a child that nobody has waited for yet, so the number still names it.
         unsafe { libc::kill(self.process, libc::SIGKILL) };
-        // SAFETY: nothing is given with the request.
+        // SAFETY: the request takes no data.
         unsafe { libc::shmctl(self.memory, libc::IPC_RMID, std::ptr::null_mut()) };
     }
 }
 
 fn idle(uid: u32, gid: u32) -> io::Result<libc::pid_t> {
-    // SAFETY: the child only makes the system calls below, whatever other threads held when it was forked.
+    // SAFETY: the child makes only the system calls below, so locks that other threads held at the fork do not matter.
     match Errno::result(unsafe { libc::fork() })? {
         0 => {
             // SAFETY: it takes numbers.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            // SAFETY: no group is read from nowhere.
+            // SAFETY: the list of groups is empty, so nothing is read.
             unsafe { libc::setgroups(0, std::ptr::null()) };
             // SAFETY: it takes numbers.
             unsafe { libc::setresgid(gid, gid, gid) };
             // SAFETY: it takes numbers.
             unsafe { libc::setresuid(uid, uid, uid) };
             loop {
-                // SAFETY: it takes nothing.
+                // SAFETY: it takes no arguments.
                 unsafe { libc::pause() };
             }
         }

@@ -1,4 +1,4 @@
-//! A worker that is held at the end of a system call, and makes others in its place.
+//! A worker that is held at the end of a system call, and executes other system calls instead.
 
 use std::ffi::c_int;
 use std::fs::{self, File};
@@ -11,14 +11,14 @@ use nix::errno::Errno;
 
 use crate::machine::Registers;
 
-/// As the kernel names the stops of system calls.
+/// The kernel's names for system-call stops.
 pub const ENTRY: u64 = 1;
 pub const EXIT: u64 = 2;
 
-/// Results between these are no result yet: the kernel makes the call anew.
+/// These results are not final: the kernel restarts the call.
 const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
 
-/// One that is held.
+/// A worker that is held.
 pub struct Worker {
     pub process: libc::pid_t,
     pub parent: libc::pid_t,
@@ -28,7 +28,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Of a process that stands at the end of a system call.
+    /// Holds a process that stands at the end of a system call.
     pub fn hold(process: libc::pid_t) -> io::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let number = |name: &str| {
@@ -41,7 +41,7 @@ impl Worker {
         Ok(Self { process, parent, uid, gid, registers: Registers::of(process)? })
     }
 
-    /// Its socket to the privileged process, the only one that it has at first.
+    /// The worker's socket to the privileged process. At first, the worker has no other socket.
     pub fn socket(&self) -> io::Result<i64> {
         (3..1024)
             .find(|&number| is_socket(self.process, number))
@@ -49,14 +49,14 @@ impl Worker {
             .ok_or_else(|| io::Error::other("the worker has no socket"))
     }
 
-    /// Makes it execute one system call.
+    /// Makes the worker execute one system call.
     pub fn call(&self, number: i64, arguments: [i64; 6]) -> io::Result<i64> {
         self.begin(number, arguments)?;
         self.finish()
     }
 
-    /// The same, with a call that waits, and is interrupted meanwhile as by SIGSTOP and SIGCONT: the kernel goes on with it
-    /// in the name of another one, `restart_syscall`.
+    /// Makes the worker execute a waiting system call, and interrupts it as SIGSTOP and SIGCONT do. The kernel then continues
+    /// the call as `restart_syscall`.
     pub fn call_interrupted(&self, number: i64, arguments: [i64; 6]) -> io::Result<i64> {
         self.begin(number, arguments)?;
         resume(libc::PTRACE_SYSCALL, self.process, 0)?;
@@ -65,7 +65,7 @@ impl Worker {
         self.wait_for_end()
     }
 
-    /// For as long as a slow machine may take at most: where it does not sleep, it is not interrupted.
+    /// Waits at most as long as a slow machine needs. If the worker does not sleep by then, the call is not interrupted.
     fn wait_until_it_sleeps(&self) {
         let deadline = Instant::now() + Duration::from_millis(200);
         let sleeps =
@@ -101,7 +101,8 @@ impl Worker {
         }
     }
 
-    /// The next stop of its: which one of a system call, if it is one. What it forks ends here.
+    /// Waits for the worker's next stop, and returns the kind of a system-call stop. A child that the worker forks is killed
+    /// here.
     fn stop(&self) -> io::Result<Option<u64>> {
         let mut status: c_int = 0;
         // SAFETY: `status` is valid for the call.
@@ -126,17 +127,17 @@ impl Worker {
         let child = libc::pid_t::try_from(child).map_err(io::Error::other)?;
         // SAFETY: it takes numbers.
         Errno::result(unsafe { libc::kill(child, libc::SIGKILL) })?;
-        // Its end is taken in by whoever waits for all.
+        // The main loop, which waits for all processes, reaps the child.
         Ok(())
     }
 
-    /// Writes into its memory.
+    /// Writes into the worker's memory.
     pub fn write(&self, address: i64, bytes: &[u8]) -> io::Result<()> {
         let memory = File::options().write(true).open(format!("/proc/{}/mem", self.process))?;
         memory.write_all_at(bytes, address.cast_unsigned())
     }
 
-    /// Puts it back to where it was held.
+    /// Restores the registers that the worker had when it was held.
     pub fn restore(&self) -> io::Result<()> {
         self.registers.put(self.process)
     }

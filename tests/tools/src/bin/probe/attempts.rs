@@ -1,4 +1,4 @@
-//! What an app must not be able to do any more, tried.
+//! Attempts at actions that an app must not be able to do any more.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::descriptors::outcome;
 
-/// Each `ok`, or the error's name. Resets what this process does with SIGCHLD, so `status` has to be read before.
+/// Each result is `ok` or the name of the error. This resets the disposition of SIGCHLD, so read `status` before.
 pub fn all() -> Value {
-    // SAFETY: installs no handler. Where CHLD is ignored, the children below would leave no exit status.
+    // SAFETY: installs no handler. If CHLD were ignored, the children below would leave no exit status.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     json!({
         "setresuid": outcome(in_child(|| set_ids(libc::SYS_setresuid))),
@@ -21,15 +21,15 @@ pub fn all() -> Value {
     })
 }
 
-/// Runs `attempt` in a child, so that its success changes nothing here.
+/// Runs `attempt` in a child, so that its success changes nothing in this process.
 fn in_child(attempt: impl Fn() -> io::Result<()>) -> io::Result<()> {
-    // SAFETY: this process has one thread, so the child may do what it likes; it makes one system call and ends.
+    // SAFETY: this process has one thread, so the child may run any code; it makes one system call and ends.
     let child = unsafe { libc::fork() };
     match child {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             let code = attempt().err().map_or(0, |error| error.raw_os_error().unwrap_or(255));
-            // SAFETY: ends the child at once, without what was meant to run at the parent's end.
+            // SAFETY: ends the child at once, without the exit handlers of the parent.
             unsafe { libc::_exit(code) }
         }
         child => {
@@ -45,7 +45,7 @@ fn in_child(attempt: impl Fn() -> io::Result<()>) -> io::Result<()> {
 }
 
 fn set_ids(call: libc::c_long) -> io::Result<()> {
-    // SAFETY: both calls take three numbers; straight to the kernel, since C libraries do more than that.
+    // SAFETY: both calls take three numbers. They go directly to the kernel, since C libraries do more than the system call.
     match unsafe { libc::syscall(call, 0, 0, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

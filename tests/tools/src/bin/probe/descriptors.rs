@@ -1,4 +1,4 @@
-//! The open descriptors, each with all that an app could do with it. Reading them changes no offset.
+//! The open descriptors, each with everything that an app could do with it. Reading them changes no offset.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use crate::tree::hex;
 
-/// As much of a file as a report holds.
+/// The largest part of a file that a report holds.
 pub const MOST: u64 = 2 << 20;
 
-/// One entry per open descriptor, in order. Those of the probe itself are closed by the time that each is looked at.
+/// One entry for each open descriptor, in order. The probe's own descriptors are closed before the entries are examined.
 pub fn all() -> Vec<Value> {
     let name = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     let mut numbers: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.filter_map(name).collect(),
-        // Without /proc, or with a table that is full: as many as fit a usual limit.
+        // Without /proc, or with a full descriptor table, try all numbers up to a usual limit.
         Err(_) => (0..4096).collect(),
     };
     numbers.sort_unstable();
@@ -26,7 +26,7 @@ pub fn all() -> Vec<Value> {
 }
 
 fn one(number: RawFd) -> Value {
-    // SAFETY: the descriptor is open, and `ManuallyDrop` leaves it so.
+    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it open.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
     let flags = fcntl(number, libc::F_GETFL);
     let metadata = file.metadata().ok();
@@ -48,18 +48,18 @@ fn one(number: RawFd) -> Value {
         "content": if regular { content(&file) } else { None },
         "open_read": open(number, libc::O_RDONLY),
         "open_write": open(number, libc::O_RDWR),
-        // Nothing is written, so that a pipe's reader is not disturbed; files that can't be written say so all the same.
+        // Write no bytes, so that a pipe's reader is not disturbed. A descriptor that is not writable fails all the same.
         "write": if regular { outcome(write_at_end(&file)) } else { Value::Null },
     })
 }
 
 fn fcntl(number: RawFd, operation: libc::c_int) -> i32 {
-    // SAFETY: the operations used here take no pointer; a closed descriptor is an error, no hazard.
+    // SAFETY: the operations used here take no pointer; on a closed descriptor they only fail.
     unsafe { libc::fcntl(number, operation) }
 }
 
 fn offset(number: RawFd) -> Option<i64> {
-    // SAFETY: takes no pointer, and moves nothing.
+    // SAFETY: takes no pointer, and does not change the offset.
     let offset = unsafe { libc::lseek(number, 0, libc::SEEK_CUR) };
     (offset >= 0).then_some(offset)
 }
@@ -70,16 +70,17 @@ fn content(file: &File) -> Option<String> {
     file.read_exact_at(&mut bytes, 0).ok().map(|()| hex(&bytes))
 }
 
-/// Opening it once more, as an app does with `/dev/fd/N`: `ok`, or the error's name.
+/// Opens the descriptor again, as an app does with `/dev/fd/N`: `ok`, or the error's name.
 fn open(number: RawFd, access: libc::c_int) -> Value {
     let write = access == libc::O_RDWR;
     let mut options = fs::OpenOptions::new();
-    // Nonblocking, or a pipe without a writer would keep us; O_NOCTTY, or a terminal would become ours.
+    // Without O_NONBLOCK, a pipe without a writer would block; without O_NOCTTY, a terminal would become the controlling
+    // terminal.
     options.read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     outcome(options.open(format!("/dev/fd/{number}")).map(drop))
 }
 
-/// A zero byte behind the end of the file, which a sealed or read-only one refuses.
+/// Writes a zero byte behind the end of the file. A sealed or read-only file refuses this.
 fn write_at_end(file: &File) -> io::Result<()> {
     let length = file.metadata()?.len();
     file.write_at(&[0], length)?;

@@ -1,9 +1,9 @@
-//! An app that tells all it can see of itself, as one JSON object: what handfast's tests start in an app's place.
+//! An app that reports everything that it can see of itself, as one JSON object. handfast's tests start it in an app's place.
 //!
 //! `probe [--out FILE|FD] [--read PATH]… [--sleep SECONDS] [--exit CODE] [--canary-scan INVERTED-HEX]… [ARGUMENT]…`
 //!
-//! `--sleep` comes before anything is read, so that an observer finds the process as it was started. `--canary-scan` takes
-//! the value with each byte inverted: in clear it would find its own argument.
+//! `--sleep` waits before anything is read, so that an observer finds the process in its first state. `--canary-scan` takes the
+//! value with each byte inverted: otherwise the scan would find its own argument.
 
 #![no_main]
 
@@ -71,7 +71,7 @@ fn probe(options: &Options) -> Result<c_int, String> {
     if let Some(seconds) = options.sleep {
         std::thread::sleep(Duration::from_secs_f64(seconds));
     }
-    // Before anything is read: what this process holds now, it was given.
+    // Scan before anything else is read: what the memory holds now was given to the process.
     let canaries = canaries(&options.canaries);
     let descriptors = descriptors::all();
     let status = status::all();
@@ -103,7 +103,7 @@ fn canaries(needles: &[Needle]) -> Value {
     }
 }
 
-/// The environment as the kernel holds it; of a variable that is there twice, the last.
+/// The environment as the kernel holds it. For a variable that occurs twice, the last value counts.
 fn environment() -> Value {
     let pair = |entry: String| {
         let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
@@ -118,7 +118,7 @@ fn strings(path: &str) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Into a file, an inherited descriptor, or (without `--out`) standard output.
+/// Writes into a file, an inherited descriptor, or (without `--out`) standard output.
 fn write(out: Option<&str>, report: &str) -> Result<(), String> {
     let number = out.map_or(Ok(1), str::parse::<RawFd>);
     let written = match (number, out) {

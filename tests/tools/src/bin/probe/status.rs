@@ -1,4 +1,4 @@
-//! The process's credentials, limits and inherited attributes.
+//! The process' credentials, limits and inherited attributes.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use handfast_testtools::limits::LIMITS;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use serde_json::{Map, Value, json};
 
-/// Masks as hexadecimal text, just as the kernel prints them; ids as numbers, real, effective, saved and filesystem.
+/// Masks are hexadecimal text in the kernel's format; ids are numbers: real, effective, saved and file system id.
 pub fn all() -> Value {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let line = |name: &str| {
@@ -72,7 +72,7 @@ fn nice() -> i32 {
     unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
-/// `[soft, hard]`; null is no limit.
+/// `[soft, hard]`; null means no limit.
 fn limit(resource: Resource) -> Value {
     let number = |value| if value == RLIM_INFINITY { Value::Null } else { json!(value) };
     getrlimit(resource).map_or(Value::Null, |(soft, hard)| json!([number(soft), number(hard)]))

@@ -1,4 +1,4 @@
-//! A path and everything below it, with contents, as the app's uid may see them.
+//! A path and everything below it, with contents, as far as the app's uid may see them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::descriptors::{MOST, outcome};
 
-/// The filesystem that `path` is on, and one entry per name, by its path below `path` (which itself is `.`).
+/// The file system of `path`, and one entry for each name, by its path below `path` (`path` itself is `.`).
 pub fn listing(path: &str) -> Value {
     let mut entries = Map::new();
     walk(Path::new(path), Path::new(""), &mut entries);
@@ -57,7 +57,7 @@ fn entry(path: &Path) -> Value {
     if kind == "link" {
         entry["target"] = json!(fs::read_link(path).map(|target| target.to_string_lossy().into_owned()).ok());
     }
-    // Through a link too: that is how an app reads it.
+    // Follow links too, because an app reads its files through them.
     if matches!(kind, "file" | "link") {
         match content(path) {
             Ok(content) => entry["content"] = json!(content),
@@ -76,15 +76,14 @@ fn content(path: &Path) -> io::Result<String> {
     Ok(hex(&bytes))
 }
 
-/// The magic number of the filesystem and the flags of its mount (read-only 1, nosuid 2, nodev 4, noexec 8), in
-/// hexadecimal digits.
+/// The magic number of the file system and the flags of its mount (read-only 1, nosuid 2, nodev 4, noexec 8), in hexadecimal.
 fn filesystem(path: &str) -> (Option<String>, Option<String>) {
     let kind = statfs(path).map(|buffer| format!("{:x}", buffer.filesystem_type().0));
     let flags = statvfs(path).map(|buffer| format!("{:x}", buffer.flags().bits()));
     (kind.ok(), flags.ok())
 }
 
-/// Lower-case digits, two per byte.
+/// Lower-case digits, two for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);

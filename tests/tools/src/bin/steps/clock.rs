@@ -1,5 +1,5 @@
-//! A clock for those who are followed, which goes on in system calls alone: each other instruction takes many microseconds, and
-//! no deadline is meant to pass by that.
+//! A clock for traced processes. It advances only in system calls: tracing makes each other instruction take microseconds, and
+//! this slowness must not exceed a deadline.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,38 +9,38 @@ use std::time::{Duration, Instant};
 
 use handfast_testtools::trace::system_call;
 
-/// The instruction that calls the system.
+/// The instruction that makes a system call.
 #[cfg(target_arch = "x86_64")]
 const CALL: [u8; 2] = [0x0f, 0x05];
 #[cfg(target_arch = "aarch64")]
 const CALL: [u8; 4] = [0x01, 0x00, 0x00, 0xd4];
 
-/// What the kernel says a system call's stop is.
+/// The kernel's names for system-call stops.
 const ENTRY: u8 = 1;
 const EXIT: u8 = 2;
 
-/// What is known of the clocks and of those who read them.
+/// The state of the clocks, and of the processes that read them.
 #[derive(Default)]
 pub struct Clock {
-    /// Each clock as it was when somebody asked first.
+    /// The first value of each clock that a process has read.
     first: HashMap<u64, Duration>,
     processes: HashMap<libc::pid_t, Process>,
-    /// The instructions that were looked at: whether each is a system call.
+    /// For each examined instruction, whether it is a system call.
     calls: HashMap<u64, bool>,
 }
 
 #[derive(Default)]
 struct Process {
-    /// How long it has been in system calls.
+    /// The time that the process has spent in system calls.
     waited: Duration,
-    /// Since when it is in one.
+    /// The start of the current system call.
     since: Option<Instant>,
-    /// The clock that it asks for, and the address for the answer.
+    /// The clock that the process reads, and the address for the result.
     asks: Option<(u64, u64)>,
 }
 
 impl Clock {
-    /// Takes from a program that starts the page by which it would read the clock without a system call.
+    /// Hides the vDSO, through which a program reads the clock without a system call, from a program that starts.
     pub fn take_from(&self, process: libc::pid_t) -> io::Result<()> {
         const WORD: u64 = 8;
         let memory = memory(process)?;
@@ -48,7 +48,8 @@ impl Clock {
             let mut bytes = [0; WORD as usize];
             memory.read_exact_at(&mut bytes, at).map(|()| u64::from_ne_bytes(bytes))
         };
-        // The stack begins with the number of arguments, those, an empty one, the environment, an empty one, and pairs.
+        // The stack holds the number of arguments, the arguments, a null, the environment, a null, and the pairs of the
+        // auxiliary vector.
         let stack = system_call(process)?[2];
         let mut at = stack + WORD * (word(stack)? + 2);
         while word(at)? != 0 {
@@ -64,7 +65,7 @@ impl Clock {
         }
     }
 
-    /// Whether the instruction at this address, which is the same in every process here, is a system call.
+    /// Whether the instruction at this address is a system call. The code is the same in every traced process.
     pub fn is_call(&mut self, process: libc::pid_t, address: u64) -> bool {
         *self.calls.entry(address).or_insert_with(|| {
             let mut bytes = CALL;
@@ -72,7 +73,7 @@ impl Clock {
         })
     }
 
-    /// A process has stopped. A new one has waited as long as those before it.
+    /// Handles a stop. A new process starts with the longest time of the earlier processes.
     pub fn stopped(&mut self, process: libc::pid_t) {
         let so_far = self.processes.values().map(|process| process.waited).max().unwrap_or_default();
         let new = || Process { waited: so_far, ..Process::default() };
@@ -80,7 +81,7 @@ impl Clock {
         process.waited += process.since.take().map(|since| since.elapsed()).unwrap_or_default();
     }
 
-    /// What a stop at a system call comes to: whether its end is to be waited for.
+    /// Handles a system-call stop. Returns whether the end of the call must be traced.
     pub fn at_call(
         &mut self,
         process: libc::pid_t,
@@ -104,7 +105,7 @@ impl Clock {
         }
     }
 
-    /// Sets what the kernel has answered to the first such answer, and what was waited.
+    /// Replaces the kernel's answer by the first answer plus the time spent in system calls.
     fn set(&mut self, memory: &File, clock: u64, address: u64, waited: Duration) -> io::Result<()> {
         let mut bytes = [0; 16];
         memory.read_exact_at(&mut bytes, address)?;

@@ -1,9 +1,10 @@
-//! `steps --out FILE -- COMMAND…`: how many instructions a launcher runs until it becomes another program.
+//! `steps --out FILE -- COMMAND…`: counts the instructions that a launcher runs until it becomes another program.
 //!
-//! Runs COMMAND under ptrace, one instruction after the other, and those that it forks. Writes to FILE, as a JSON object, how many
-//! the `first` process ran, and how many those that were `forked`: those of the processor in user mode alone. One that repeats itself
-//! (`rep movsb`) is one, as a processor counts it. For COMMAND the clock goes on in system calls alone, so that no deadline passes
-//! because each step is slow. Exits as COMMAND does, or 99. Needs root where COMMAND makes itself undumpable.
+//! Runs COMMAND, and the processes that it forks, under ptrace, one instruction after the other. Writes a JSON object to FILE
+//! with the number of instructions that the `first` process ran, and the number that the `forked` processes ran, all in user
+//! mode. A repeated instruction (`rep movsb`) counts once, as in a processor's counter. For COMMAND, time passes only in system
+//! calls, so the slow steps exceed no deadline. Exits with COMMAND's code, or with 99. Needs root if COMMAND makes itself
+//! undumpable.
 
 #![no_main]
 
@@ -51,18 +52,18 @@ fn run(out: &str, command: &[CString]) -> Result<c_int, String> {
     Ok(code)
 }
 
-/// What was run.
+/// The counted instructions.
 #[derive(Default)]
 struct Counted {
     first: u64,
     forked: u64,
-    /// Where each process is.
+    /// The last address of each process.
     at: HashMap<libc::pid_t, u64>,
 }
 
 impl Counted {
-    /// A process is about to run the instruction at this address. Where it was there before, that one repeats itself, or the stop
-    /// was for something else.
+    /// Counts the instruction at this address, which the process is about to run. If the address is the same as before, the
+    /// instruction repeats itself, or the stop had another cause.
     fn step(&mut self, process: libc::pid_t, is_first: bool, address: u64) {
         if self.at.insert(process, address) != Some(address) {
             *(if is_first { &mut self.first } else { &mut self.forked }) += 1;
@@ -76,7 +77,7 @@ const TRACED: c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_EXITKILL;
 
-/// Until no process is left; the first one's exit code.
+/// Follows all processes until none is left. Returns the exit code of the first process.
 fn follow(command: &[CString], counted: &mut Counted) -> io::Result<c_int> {
     let root = trace::start(command, TRACED)?;
     let (mut code, mut executed, mut clock) = (0, 0, Clock::default());
@@ -95,11 +96,11 @@ fn follow(command: &[CString], counted: &mut Counted) -> io::Result<c_int> {
             }
         }
         match executed {
-            // Not the command yet.
+            // The process is not the command yet.
             0 => resume(libc::PTRACE_CONT, process, 0)?,
             2.. if process == root => resume(libc::PTRACE_DETACH, process, 0)?,
             _ => {
-                // One that was killed meanwhile is nowhere.
+                // The process was killed meanwhile.
                 let Ok(information) = system_call(process) else { continue };
                 clock.stopped(process);
                 let address = information[1];

@@ -1,9 +1,9 @@
-//! Files: nothing is written, made, moved, removed, truncated, locked or relabelled.
+//! Attacks on files: the worker cannot write, create, move, remove, truncate, lock or relabel a file.
 
 use super::{Call, FIRST, Must, Table, Targets};
 
 const HERE: i64 = libc::AT_FDCWD as i64;
-/// What the kernel does not look at in an argument that is an `int`.
+/// Bits that the kernel ignores in an argument of type `int`.
 const HIGH: i64 = 1 << 32;
 
 const FS_IOC_SETFLAGS: i64 = 0x4008_6602;
@@ -100,7 +100,7 @@ fn attributes(table: &mut Table, on: &Targets) {
     let value = table.text("x");
     let in_struct = table.words(&[value, 1]);
     let file: (i64, &[i64]) = (libc::SYS_openat, &[HERE, on.file, 0]);
-    // NOATIME, which its owner may set.
+    // NOATIME, which the owner of the file may set.
     let flags = table.words(&[0x80]);
     let times = table.words(&[1, 0, 1, 0]);
     table.refuse(&[
@@ -143,7 +143,7 @@ fn attributes(table: &mut Table, on: &Targets) {
 
 fn contents(table: &mut Table, on: &Targets) {
     let file: (i64, &[i64]) = (libc::SYS_openat, &[HERE, on.file, 0]);
-    // struct flock: a reader's lock of all of it.
+    // struct flock: a read lock on the whole file.
     let lock = table.words(&[0, 0, 0, 0]);
     table.refuse(&[
         ("truncate", libc::SYS_truncate, &[on.file, 0]),

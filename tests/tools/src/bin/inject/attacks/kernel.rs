@@ -1,10 +1,10 @@
-//! The rest of the machine: what would be left behind, wide interfaces into the kernel, and calls that nobody knows yet.
+//! Attacks on the machine: objects that outlive the process, wide kernel interfaces, and unknown system calls.
 
 use super::{Call, FIRST, Must, Table, Targets};
 
-/// mq_open's flags and SysV's are the same.
+/// mq_open and System V IPC use the same flags.
 const CREATE: i64 = 0o1000 | 0o600;
-/// Not in every C library's list.
+/// Not every C library has this number.
 const KEXEC_FILE_LOAD: i64 = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
 const QUEUE: &str = "handfast-inject";
 
@@ -12,13 +12,13 @@ pub fn add(table: &mut Table, on: &Targets) {
     objects(table, on);
     wide(table, on);
     of_the_machine(table, on);
-    // Numbers that no kernel knows, or none that there is: behind the last one, and far behind it.
+    // Numbers that no kernel knows yet, or that do not exist: just behind the last number, and far behind it.
     for number in [480, 500, 511, 548, 600, 1000, 4096, 0x3fff_ffff] {
         table.add(Must::BeUnknown, &format!("call_{number}"), vec![Call(number, vec![])]);
     }
 }
 
-/// What no process ends with.
+/// Calls that create or use objects that outlive their process.
 fn objects(table: &mut Table, on: &Targets) {
     let name = table.text(QUEUE);
     let flags = i64::from(libc::O_RDWR | libc::O_CREAT);
@@ -41,7 +41,7 @@ fn objects(table: &mut Table, on: &Targets) {
     ]);
 }
 
-/// Removes what such a call has made.
+/// Removes the object that a successful call has created.
 pub fn remove(number: i64, result: i64) {
     let name = format!("{QUEUE}\0");
     let (number, argument) = match number {
@@ -51,7 +51,8 @@ pub fn remove(number: i64, result: i64) {
         libc::SYS_mq_open => (libc::SYS_mq_unlink, [name.as_ptr() as i64, 0, 0, 0]),
         _ => return,
     };
-    // SAFETY: these calls take numbers, and a name that lives until they return. That there is nothing left to remove is as well.
+    // SAFETY: these calls take numbers, and a name that lives until they return. It is no error for them if nothing is left to
+    // remove.
     unsafe { libc::syscall(number, argument[0], argument[1], argument[2], argument[3]) };
 }
 
@@ -59,7 +60,7 @@ fn wide(table: &mut Table, on: &Targets) {
     let scratch = on.scratch;
     let kind = table.text("user");
     let description = table.text("handfast");
-    // keyctl: GET_KEYRING_ID of its session, and JOIN_SESSION_KEYRING; keys: into its process'.
+    // keyctl: GET_KEYRING_ID of the session keyring, and JOIN_SESSION_KEYRING; the new keys go into the process keyring.
     let (session, process) = (-3, -2);
     table.refuse(&[
         ("io_uring_setup", libc::SYS_io_uring_setup, &[1, scratch]),
@@ -96,7 +97,7 @@ fn wide(table: &mut Table, on: &Targets) {
     ]);
 }
 
-/// Most of these need capabilities that it has not: each is asked all the same.
+/// Most of these calls need capabilities that the worker does not have. The attack tries all of them.
 fn of_the_machine(table: &mut Table, on: &Targets) {
     let name = table.text("handfast");
     table.refuse(&[
@@ -107,7 +108,7 @@ fn of_the_machine(table: &mut Table, on: &Targets) {
         ("reboot", libc::SYS_reboot, &[0, 0, 0, 0]),
         ("sethostname", libc::SYS_sethostname, &[name, 8]),
         ("setdomainname", libc::SYS_setdomainname, &[name, 8]),
-        // EINVAL and EFAULT where they come as far as the kernel, for which nothing is to be set.
+        // EINVAL and EFAULT mean that the call reached the kernel. The attack prepares no valid arguments.
         ("settimeofday", libc::SYS_settimeofday, &[0, 0]),
         ("clock_settime", libc::SYS_clock_settime, &[99, on.scratch]),
         ("clock_adjtime", libc::SYS_clock_adjtime, &[99, on.scratch]),

@@ -1,4 +1,5 @@
-//! What is attempted, and what must come of it: section "The worker" of docs/security.md, as calls.
+//! All attacks and their required results: the section "What a compromised worker can still do" of docs/security.md, as system
+//! calls.
 
 mod files;
 mod kernel;
@@ -19,28 +20,28 @@ use crate::terminal::Terminal;
 use crate::victim::{ABSTRACT, Victim};
 use crate::worker::Worker;
 
-/// What must come of an attempt.
+/// The required result of an attempt.
 #[derive(Clone, Copy)]
 pub enum Must {
-    /// Refused by the cage: EPERM, EACCES or ENOSYS.
+    /// The sandbox refuses it: EPERM, EACCES or ENOSYS.
     Fail,
-    /// As if the kernel did not know it.
+    /// The result is the same as for a call that the kernel does not know.
     BeUnknown,
-    /// It is what a fetch does.
+    /// A fetch needs it, so it works.
     Work,
-    /// It is what a fetch does, and so it comes as far as this error of the kernel's.
+    /// A fetch needs it, so it reaches the kernel and fails there with this error.
     EndWith(Errno),
-    /// Nothing: it is only told.
+    /// Any result is allowed; it is only reported.
     Anything,
 }
 
-/// A system call: its number, and its arguments, of which those that are not there are 0.
+/// A system call: its number and its arguments. Missing arguments are 0.
 pub struct Call(pub i64, pub Vec<i64>);
 
-/// In the place of an argument: the result of the first call of the same attempt.
+/// Stands for the result of the first call of the same attempt.
 pub const FIRST: i64 = 0x5ec0_1001;
 
-/// One after the other, until one fails.
+/// Calls that run one after the other until one fails.
 struct Attempt {
     name: String,
     must: Must,
@@ -48,50 +49,50 @@ struct Attempt {
     interrupted: bool,
 }
 
-/// Addresses and numbers that attempts are made of.
+/// Addresses and numbers that the attempts use.
 pub struct Targets {
-    /// A file, and others; all may do with them what they like.
+    /// Existing files and directories, which everybody may read and write.
     pub file: i64,
     pub other: i64,
     pub directory: i64,
     pub program: i64,
-    /// Names in that place that are not there.
+    /// Names in `place` that do not exist.
     pub new: i64,
-    /// The place itself.
+    /// The directory of the attacked files.
     pub place: i64,
-    /// What sockets are connected to.
+    /// Addresses to which sockets connect.
     pub unix: (i64, i64),
     pub in_abstract: (i64, i64),
-    /// Where there is no socket yet.
+    /// An address at which no socket exists yet.
     pub own_unix: (i64, i64),
     pub server: (i64, i64),
     pub anywhere: (i64, i64),
-    /// Zeroes, of which the kernel may also write some.
+    /// A zeroed buffer, to which the kernel may also write.
     pub scratch: i64,
     pub parent: i64,
     pub victim: i64,
     pub own: i64,
-    /// Its socket to the privileged process.
+    /// The worker's socket to the privileged process.
     pub socket: i64,
     pub uid: i64,
     pub memory: i64,
-    /// 0 where there is none.
+    /// The path of the terminal; 0 if there is none.
     pub terminal: i64,
-    /// Whether the plan has a Unix socket, and nothing else.
+    /// Whether the plan has a Unix socket and no network address.
     pub has_unix: bool,
 }
 
-/// All attempts, and the memory that their arguments lie in.
+/// All attempts, and the memory with their arguments.
 pub struct Table {
     attempts: Vec<Attempt>,
     base: i64,
     bytes: Vec<u8>,
 }
 
-/// How much memory the worker is given for it.
+/// The size of the memory that is mapped into the worker.
 const SIZE: i64 = 64 * 1024;
 
-/// Memory in the worker that nothing else uses: its own call gives it.
+/// Maps memory that nothing else in the worker uses, with a call of the worker itself.
 pub fn memory(worker: &Worker) -> io::Result<i64> {
     let protection = i64::from(libc::PROT_READ | libc::PROT_WRITE);
     let kind = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -101,7 +102,7 @@ pub fn memory(worker: &Worker) -> io::Result<i64> {
     }
 }
 
-/// Fills the place with what is attacked, all of it the worker's own; where a socket shall be.
+/// Fills the directory with files for the attacks, all of them owned by the worker. Returns the path for a socket.
 pub fn lay_out(place: &str, worker: &Worker) -> io::Result<String> {
     let own = |name: &str, mode| {
         let path = format!("{place}/{name}");
@@ -122,7 +123,7 @@ pub fn lay_out(place: &str, worker: &Worker) -> io::Result<String> {
 }
 
 impl Table {
-    /// What this worker shall attempt.
+    /// Builds the attempts for this worker.
     pub fn make(
         worker: &Worker,
         victim: &Victim,
@@ -158,7 +159,7 @@ impl Table {
             terminal: terminal.map_or(0, |terminal| table.text(&terminal.path)),
             has_unix: options.unix,
         };
-        // First what must work: it shows that what follows fails for the right reason.
+        // The calls that must work come first: they show that later calls fail for the right reason.
         work::add(&mut table, &targets);
         network::add(&mut table, &targets);
         files::add(&mut table, &targets);
@@ -169,7 +170,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Makes the worker attempt it all.
+    /// Makes the worker execute all attempts.
     pub fn try_all(&self, worker: &Worker, report: &mut Report) -> io::Result<()> {
         for attempt in &self.attempts {
             let mut results = Vec::new();
@@ -190,7 +191,7 @@ impl Table {
                     break;
                 }
             }
-            // What it opened on the way is closed, and what it would leave behind on the machine is removed.
+            // Close the descriptors that the attempt opened, and remove the objects that it would leave behind on the machine.
             for (Call(number, _), result) in attempt.calls.iter().zip(&results) {
                 if *result >= 0 {
                     match *number {
@@ -211,19 +212,19 @@ impl Table {
         self.attempts.push(Attempt { name: name.into(), must, calls, interrupted: false });
     }
 
-    /// Adds one whose last call waits, and is interrupted.
+    /// Adds an attempt whose last call waits and is interrupted.
     pub fn add_interrupted(&mut self, must: Must, name: &str, call: Call) {
         self.attempts.push(Attempt { name: name.into(), must, calls: vec![call], interrupted: true });
     }
 
-    /// Adds attempts that are a call each, and must be refused.
+    /// Adds attempts of one call each that must be refused.
     pub fn refuse(&mut self, calls: &[(&str, i64, &[i64])]) {
         for (name, number, arguments) in calls {
             self.add(Must::Fail, name, vec![Call(*number, arguments.to_vec())]);
         }
     }
 
-    /// Adds attempts that are a call each behind the same others, and must be refused.
+    /// Adds attempts of one call each, after the same preparing calls, that must be refused.
     pub fn refuse_after(&mut self, first: &[(i64, &[i64])], calls: &[(&str, i64, &[i64])]) {
         for (name, number, arguments) in calls {
             let mut all: Vec<Call> = first.iter().map(|(number, given)| Call(*number, given.to_vec())).collect();
@@ -232,11 +233,11 @@ impl Table {
         }
     }
 
-    /// Bytes; where they will be in the worker.
+    /// Stores bytes and returns their address in the worker.
     pub fn put(&mut self, bytes: &[u8]) -> i64 {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        // What follows is aligned as anything may have to be.
+        // Align the following data for every type.
         self.bytes.resize(self.bytes.len().next_multiple_of(16), 0);
         assert!(self.bytes.len() < SIZE as usize, "the worker has as much memory for it");
         self.base + at as i64

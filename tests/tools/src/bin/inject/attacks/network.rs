@@ -1,4 +1,4 @@
-//! Sockets that no fetch needs, and what sockets can do to others.
+//! Attacks with sockets: sockets that no fetch needs, and effects of sockets on other processes.
 
 use super::{Call, FIRST, Must, Table, Targets};
 
@@ -7,10 +7,10 @@ const DATAGRAM: i64 = libc::SOCK_DGRAM as i64;
 const RAW: i64 = libc::SOCK_RAW as i64;
 const INET: i64 = libc::AF_INET as i64;
 const UNIX: i64 = libc::AF_UNIX as i64;
-/// What the kernel does not look at in an argument that is an `int`.
+/// Bits that the kernel ignores in an argument of type `int`.
 const HIGH: i64 = 1 << 32;
 
-/// Not in every C library's list.
+/// Not every C library has this number.
 const F_SETOWN_EX: i64 = 15;
 const F_SETSIG: i64 = 10;
 const FIOSETOWN: i64 = 0x8901;
@@ -33,7 +33,7 @@ const FAMILIES: [(&str, i64, i64); 11] = [
 
 pub fn add(table: &mut Table, on: &Targets) {
     let socket = |family: i64, kind: i64| Call(libc::SYS_socket, vec![family, kind, 0]);
-    // What a plan with a Unix socket opens to the worker, it can connect to whatever there is.
+    // If the plan allows Unix sockets, the worker can connect to any Unix socket.
     let unix = if on.has_unix { Must::Anything } else { Must::Fail };
     table.add(unix, "a_unix_socket", vec![socket(UNIX, STREAM)]);
     table.add(unix, "a_unix_socket_with_a_high_half", vec![socket(UNIX | HIGH, STREAM)]);
@@ -49,7 +49,7 @@ pub fn add(table: &mut Table, on: &Targets) {
         table.add(Must::Fail, name, vec![socket(family, kind)]);
     }
     table.add(Must::Fail, "af_netlink_with_a_high_half", vec![socket(16 | HIGH, RAW)]);
-    // Others than AF_UNIX have none, which is another answer than the cage's.
+    // Only AF_UNIX has socket pairs. Other families give an error that differs from the sandbox's.
     table.refuse(&[("a_pair_of_netlink_sockets", libc::SYS_socketpair, &[16, RAW, 0, on.scratch])]);
     for (name, kind, protocol) in
         [("a_raw_socket", RAW, libc::IPPROTO_ICMP), ("a_raw_socket_of_tcp", RAW, libc::IPPROTO_TCP)]
@@ -80,7 +80,7 @@ pub fn add(table: &mut Table, on: &Targets) {
     signals(table, on);
 }
 
-/// What the network is asked for is asked as usual.
+/// The calls that use the network in the ordinary way.
 fn options(table: &mut Table, on: &Targets) {
     let one = table.put(&1_i32.to_le_bytes());
     let stream: (i64, &[i64]) = (libc::SYS_socket, &[INET, STREAM, 0]);
@@ -105,7 +105,7 @@ fn options(table: &mut Table, on: &Targets) {
     )]);
 }
 
-/// Its end of the pair to the privileged process is neither named, which would make a file, nor doubled.
+/// Attacks on the worker's end of the socket pair: it cannot be named, which would create a file, and it cannot be duplicated.
 fn its_own(table: &mut Table, on: &Targets) {
     let unused = 900;
     table.refuse(&[
@@ -119,8 +119,8 @@ fn its_own(table: &mut Table, on: &Targets) {
     ]);
 }
 
-/// A socket that has something to say signals its owner, with the rights of whoever made him that: before Linux 6.12 Landlock does not
-/// see it.
+/// A socket with new data signals its owner, with the rights of the process that set this owner. Before Linux 6.12, Landlock
+/// does not check this.
 fn signals(table: &mut Table, on: &Targets) {
     let stream: (i64, &[i64]) = (libc::SYS_socket, &[INET, STREAM, 0]);
     let owner = table.put(&[&1_i32.to_le_bytes()[..], &(on.victim as i32).to_le_bytes()[..]].concat());
@@ -149,7 +149,7 @@ fn signals(table: &mut Table, on: &Targets) {
     let owned: (i64, &[i64]) = (libc::SYS_fcntl, &[FIRST, set_owner, on.victim]);
     let with_kill: (i64, &[i64]) = (libc::SYS_fcntl, &[FIRST, F_SETSIG, kill]);
     let flagged: (i64, &[i64]) = (libc::SYS_fcntl, &[FIRST, set_flags, asynchronous]);
-    // In this order it has all that it takes where none of the four is refused.
+    // In this order, the attack succeeds if none of the four calls is refused.
     table.add(
         Must::Fail,
         "killing_by_a_socket",

@@ -1,9 +1,10 @@
-//! Other processes: none is made, signalled, read, scheduled or limited; and it stays what it is itself, so that it ends with its parent.
+//! Attacks on processes: the worker cannot create, signal, read, schedule or limit another process, and cannot change its own
+//! attributes, so it ends with its parent.
 
 use super::{Call, FIRST, Must, Table, Targets};
 
 const HERE: i64 = libc::AT_FDCWD as i64;
-/// What the kernel does not look at in an argument that is an `int`.
+/// Bits that the kernel ignores in an argument of type `int`.
 const HIGH: i64 = 1 << 32;
 const TERM: i64 = libc::SIGTERM as i64;
 
@@ -14,7 +15,7 @@ pub fn add(table: &mut Table, on: &Targets) {
     itself(table, on);
 }
 
-/// Each with the parent and with a process that nobody traces; no signal that would end one.
+/// Tries each call on the parent and on a process that nobody traces. No signal ends its target.
 fn others(table: &mut Table, on: &Targets) {
     let local = table.words(&[on.scratch, 8]);
     let file: (i64, &[i64]) = (libc::SYS_openat, &[HERE, on.file, 0]);
@@ -40,7 +41,7 @@ fn others(table: &mut Table, on: &Targets) {
         }
     }
     table.refuse(&[("kill_of_all", libc::SYS_kill, &[-1, 0]), ("kill_of_its_group", libc::SYS_kill, &[0, 0])]);
-    // On a file they end with EBADF where they come as far as the kernel.
+    // On a file, these calls end with EBADF if they reach the kernel.
     table.refuse_after(
         &[file],
         &[
@@ -52,7 +53,7 @@ fn others(table: &mut Table, on: &Targets) {
     );
 }
 
-/// What a process of the same uid may do to another without any capability.
+/// Calls that a process may use on another process of the same uid without any capability.
 fn scheduling(table: &mut Table, on: &Targets) {
     // CPU 0; SCHED_BATCH at priority 0, twice; 64 descriptors.
     let cpus = table.words(&[1]);
@@ -80,7 +81,7 @@ fn scheduling(table: &mut Table, on: &Targets) {
         ("setpriority_of_its_group", libc::SYS_setpriority, &[1, 0, 5]),
         ("ioprio_set_of_its_group", libc::SYS_ioprio_set, &[2, 0, idle]),
         ("ioprio_set_of_its_user", libc::SYS_ioprio_set, &[3, on.uid, 2 << 13 | 4]),
-        // PR_SCHED_CORE: a cookie of its own for the parent.
+        // PR_SCHED_CORE: a separate cookie for the parent.
         ("a_core_of_the_parent", libc::SYS_prctl, &[cookie, 1, on.parent, 0, 0]),
     ]);
 }
@@ -130,7 +131,7 @@ fn itself(table: &mut Table, on: &Targets) {
     for (name, option, value) in options {
         table.refuse(&[(name, libc::SYS_prctl, &[option, value, 0, 0, 0])]);
     }
-    // Version 3, this process; no capability.
+    // Version 3, this process, no capability.
     let header = table.words(&[0x2008_0522]);
     table.refuse(&[
         ("setsid", libc::SYS_setsid, &[]),
@@ -150,7 +151,7 @@ fn itself(table: &mut Table, on: &Targets) {
     memory(table);
 }
 
-/// No new code: what it executes is handfast's.
+/// Attacks that run new code: the worker executes only handfast's code.
 fn memory(table: &mut Table) {
     let executable = i64::from(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
     let anonymous = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);

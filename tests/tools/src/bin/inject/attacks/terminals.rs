@@ -1,4 +1,4 @@
-//! The terminal that it may share with whoever started it, by its standard error and by its name.
+//! Attacks on a terminal that the worker may share with the user who started handfast: through its standard error, and by name.
 
 use super::{FIRST, Table, Targets};
 
@@ -28,7 +28,7 @@ pub fn add(table: &mut Table, on: &Targets) {
         let call = [2, request, argument];
         table.refuse(&[(&format!("{name}_on_its_stderr"), libc::SYS_ioctl, &call)]);
     }
-    // TIOCSTI is one of old, and the one with a high half, which the kernel does not look at.
+    // The original TIOCSTI, and the same number with a high half, which the kernel ignores.
     table.refuse(&[("tiocsti_with_a_high_half", libc::SYS_ioctl, &[2, 0x5412 | 1 << 32, on.scratch])]);
     if on.terminal == 0 {
         return;

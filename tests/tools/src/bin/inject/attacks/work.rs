@@ -1,4 +1,4 @@
-//! What fetching does.
+//! The calls that a fetch makes.
 
 use nix::errno::Errno;
 
@@ -51,7 +51,7 @@ pub fn add(table: &mut Table, on: &Targets) {
         ("waiting_for_descriptors", one(libc::SYS_ppoll, &[scratch, 0, no_time, 0, 8])),
         ("a_wake_up_call", one(libc::SYS_futex, &[scratch, i64::from(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG), 1])),
         ("the_signal_mask", one(libc::SYS_rt_sigprocmask, &[0, 0, scratch, 8])),
-        // What no trace shows where there is a vDSO.
+        // Calls that no trace shows if there is a vDSO.
         ("clock_gettime", one(libc::SYS_clock_gettime, &[libc::CLOCK_MONOTONIC.into(), scratch])),
         ("gettimeofday", one(libc::SYS_gettimeofday, &[scratch, 0])),
         ("getcpu", one(libc::SYS_getcpu, &[scratch, 0, 0])),
@@ -60,22 +60,22 @@ pub fn add(table: &mut Table, on: &Targets) {
     for (name, calls) in works {
         table.add(Must::Work, name, calls);
     }
-    // As the C library's resolver does it. Nothing else needs it.
+    // The C library's resolver does this, and nothing else needs it.
     let bound = vec![socket(DATAGRAM), Call(libc::SYS_bind, vec![FIRST, on.anywhere.0, on.anywhere.1])];
     table.add(if on.has_unix { Must::Fail } else { Must::Work }, "a_bound_datagram", bound);
-    // With nothing to restart it says so.
+    // Without a call to restart, it fails with EINTR.
     table.add(Must::EndWith(Errno::EINTR), "restart_syscall", one(libc::SYS_restart_syscall, &[]));
     interrupted(table);
     told(table, on);
 }
 
-/// What goes on behind a stop only because the kernel may restart it.
+/// Calls that continue after a stop only because the kernel may restart them.
 fn interrupted(table: &mut Table) {
     let a_moment = table.words(&[0, 300_000_000]);
     let monotonic = libc::CLOCK_MONOTONIC.into();
     let sleep = Call(libc::SYS_clock_nanosleep, vec![monotonic, 0, a_moment, 0]);
     table.add_interrupted(Must::Work, "a_sleep_that_is_stopped", sleep);
-    // aarch64 has only ppoll, which begins anew by itself.
+    // aarch64 has only ppoll, which restarts by itself.
     #[cfg(target_arch = "x86_64")]
     table.add_interrupted(Must::Work, "a_poll_that_is_stopped", Call(libc::SYS_poll, vec![0, 0, 300]));
     let wait = i64::from(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
@@ -84,7 +84,7 @@ fn interrupted(table: &mut Table) {
     table.add_interrupted(Must::EndWith(Errno::ETIMEDOUT), "a_futex_that_is_stopped", futex);
 }
 
-/// What may work or not: it is nobody else's business.
+/// Calls that may work or fail: they affect only the worker.
 fn told(table: &mut Table, on: &Targets) {
     let name = table.text("worker");
     let socket = |kind| Call(libc::SYS_socket, vec![INET, kind, 0]);
@@ -93,7 +93,7 @@ fn told(table: &mut Table, on: &Targets) {
     let list = i64::from(libc::O_RDONLY | libc::O_DIRECTORY);
     let tells: Vec<(&str, Vec<Call>)> = vec![
         ("its_own_name", one(libc::SYS_prctl, &[libc::PR_SET_NAME.into(), name])),
-        // Its stderr is a pipe of its own: what the app's is like is looked at besides.
+        // Its stderr is a pipe of its own. Another test checks that the app's stderr does not change.
         ("not_to_wait_for_its_stderr", one(libc::SYS_fcntl, &[2, libc::F_SETFL.into(), nonblocking])),
         ("inotify_init1", one(libc::SYS_inotify_init1, &[0])),
         ("membarrier", one(libc::SYS_membarrier, &[0, 0, 0])),
@@ -112,7 +112,7 @@ fn told(table: &mut Table, on: &Targets) {
     for (name, calls) in tells {
         table.add(Must::Anything, name, calls);
     }
-    // A terminal is a file that its uid may read.
+    // A terminal is a file that the worker's uid may read.
     if on.terminal != 0 {
         let flags = i64::from(libc::O_RDONLY | libc::O_NOCTTY);
         table.add(Must::Anything, "reading_a_terminal", one(libc::SYS_openat, &[HERE, on.terminal, flags]));
