@@ -46,6 +46,8 @@ pub fn run(
     let prepared = launch::Prepared::new(&program, plan.command_line(), &environment)?;
     link.end(&watch)?;
 
+    // Nothing may own a descriptor that lockdown closes.
+    drop(signals);
     let handover = destination.hand_over();
     let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
     Err(launch::exec(locked, &prepared, &ENDING))

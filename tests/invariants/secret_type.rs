@@ -34,14 +34,13 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/vault/src/auth/gcp.rs", "the machine's identity token, for the login"),
     ("providers/vault/src/auth/wrapping.rs", "a copy of what a wrapping token held, for a login that is tried again"),
     ("providers/vault/src/explain.rs", "the `errors` of a refusal, which select a text of ours"),
-    ("providers/vault/src/session.rs", "the token, for who gives leases back in our place"),
     ("providers/vault/src/store.rs", "the JSON of an answer"),
     ("src/config/source.rs", "a configuration file's text, which may hold credentials"),
     ("src/config/environment.rs", "a credential that `env_keep` names, for the app"),
     ("src/deliver/descriptors.rs", "into the memfd"),
     ("src/deliver/generation.rs", "into the file"),
     ("src/fetch/select.rs", "the picking of a field"),
-    ("src/worker/inside/mod.rs", "into the socketpair"),
+    ("src/worker/inside/say.rs", "into the socketpair"),
 ];
 
 #[test]

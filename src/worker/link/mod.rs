@@ -40,7 +40,8 @@ pub struct Link {
     /// It talks to stores, so that it may have something to give back: it waits for the verdict after its commit. Another worker
     /// ends at its commit.
     has_stores: bool,
-    awaits_verdict: bool,
+    /// It has said all, and its end is still to be waited for.
+    is_ending: bool,
 }
 
 impl Link {
@@ -58,13 +59,7 @@ impl Link {
             Forked::Privileged(worker, socket) => (worker, socket),
         };
         processors.start_elsewhere(worker.pid());
-        Ok(Self {
-            worker,
-            socket: Socket::new(socket),
-            deadline: plan.deadline.at(),
-            has_stores,
-            awaits_verdict: false,
-        })
+        Ok(Self { worker, socket: Socket::new(socket), deadline: plan.deadline.at(), has_stores, is_ending: false })
     }
 
     /// Lets the worker begin: until here it has asked no store for anything.
@@ -90,7 +85,7 @@ impl Link {
 
     /// Tells the worker that its secrets were delivered, and waits for its end.
     pub fn end(mut self, watch: &Watch<'_>) -> Result<()> {
-        if std::mem::take(&mut self.awaits_verdict) {
+        if std::mem::take(&mut self.is_ending) && self.has_stores {
             match tell(self.socket.stream(), KEPT) {
                 // That it is gone is found out below.
                 Ok(()) | Err(Errno::EPIPE) => {}
@@ -105,9 +100,9 @@ impl Link {
     fn generation(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Received> {
         let received =
             self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::generation(plan, socket, watch))?;
-        self.awaits_verdict = self.has_stores;
         // What the stores refused is told whatever becomes of the worker.
-        if !self.has_stores && received.failures.is_empty() {
+        self.is_ending = self.has_stores || !received.failures.is_empty();
+        if !self.is_ending {
             self.exchange(watch, self.deadline + LAST_WORDS, receive::end)?;
             self.worker.finish()?;
         }
@@ -117,7 +112,7 @@ impl Link {
     fn policy(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Policy> {
         let policy =
             self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::policy(plan, socket, watch))?;
-        self.awaits_verdict = self.has_stores;
+        self.is_ending = true;
         Ok(policy)
     }
 
@@ -141,12 +136,13 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if !self.awaits_verdict || tell(self.socket.stream(), NOT_KEPT).is_err() {
+        if !self.is_ending || (self.has_stores && tell(self.socket.stream(), NOT_KEPT).is_err()) {
             return;
         }
+        // Until its end, the worker also wipes what it holds.
         let backstop = self.backstop();
-        let given_back = receive::end(&mut self.socket, &mut Watch::default().with_worker(&mut self.worker, backstop));
-        if let Err(error) = given_back {
+        let ended = receive::end(&mut self.socket, &mut Watch::default().with_worker(&mut self.worker, backstop));
+        if let (Err(error), true) = (ended, self.has_stores) {
             tracing::warn!(target: "handfast", "not everything that was issued was given back, and ends by itself: {}", error.message);
         }
     }
