@@ -6,19 +6,30 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 
+use handfast_core::Sockets;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 
-/// What the filter depends on.
+/// What a caged process may do beyond the lists below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// The worker's end of the socketpair. It is never bound to an address or duplicated: that would make a file.
+    /// Its end of the socketpair. It is never bound to an address or duplicated: that would make a file.
     pub socket: RawFd,
-    /// Whether a provider has a `unix://` address.
+    /// Whether it may make Unix sockets: a provider has a `unix://` address.
     pub unix_sockets: bool,
-    /// Whether host names are looked up: the C library's resolver binds its UDP socket.
+    /// Whether it looks up host names: the C library's resolver binds its UDP socket.
     pub host_names: bool,
+}
+
+impl Profile {
+    /// The worker's, whose providers need these sockets.
+    pub fn of_worker(socket: &UnixStream, needed: Sockets) -> Self {
+        // Only a store behind a Unix socket needs no host name. A Unix socket that is bound would be a file.
+        let host_names = needed.internet || !needed.unix;
+        Self { socket: socket.as_raw_fd(), unix_sockets: needed.unix, host_names }
+    }
 }
 
 /// The newest call that this list knows of: `listns`, Linux 6.19. The same number on every architecture.

@@ -27,10 +27,11 @@ pub fn run(
     lockdown::close_inherited(&[])?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
     let reserved = deliver::reserve(&plan)?;
-    let mut link = Link::start(Task::Fetch, &plan, instances, environment)?;
+    let link = Link::start(Task::Fetch, &plan, instances, environment);
 
-    // While the worker locks itself up: all that can be refused before a store is asked for anything.
+    // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
     let found = lockdown::Found::read()?;
+    let mut link = link?;
     lockdown::refuse_impossible(&plan.isolation, &found)?;
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
     let mask = start::PrivateMask::set();

@@ -29,7 +29,7 @@ const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
 const SPARE: usize = 4;
 /// The same with files: the directory that only we write, its lock, a generation, and an older one with its list, or a memfd and what it
 /// is read by.
-const SPARE_WITH_FILES: usize = 5;
+const SPARE_WITH_FILES: usize = 6;
 const MODE: u32 = 0o440;
 
 /// A descriptor number of the plan, which nothing but its secret may take.
@@ -107,8 +107,9 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Descriptor>> {
     targets(plan).map(reserve).collect()
 }
 
-/// Makes sure that delivery has descriptors to work with, the worker's socket and its log, which will be closed by then, among them.
+/// Makes sure that delivery has descriptors to work with.
 pub fn check_spare(with_files: bool) -> Result<()> {
+    // The worker's socket and its log are open already.
     const OF_THE_WORKER: usize = 2;
     let needed = if with_files { SPARE_WITH_FILES } else { SPARE };
     let mut spare = Vec::with_capacity(needed);

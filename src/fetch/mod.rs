@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod outcome;
 mod retry;
 mod round;
 mod select;
@@ -15,12 +16,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Context, Ending, ErrorKind, Locator, ProviderError, SecretValue};
+use handfast_core::{Context, Ending, Locator, ProviderError};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
-use crate::plan::{Instance, Instances, Plan, Secret};
+use crate::plan::{Instance, Instances, Plan};
+pub use outcome::{Failure, Outcome, Part};
 use retry::Cutoff;
 use round::Round;
 use store::Store;
@@ -33,31 +35,6 @@ const OVERTIME: Duration = Duration::from_millis(500);
 
 /// How long the providers may take to let go of their stores: 2 s of their own, and the time to say that these are over.
 const LETTING_GO: Duration = Duration::from_millis(2200);
-
-/// What became of one secret in a round.
-pub struct Outcome {
-    /// The secret, as an index into the plan's.
-    pub secret: usize,
-    /// Its values, or why there are none.
-    pub result: Result<Vec<Part>, Failure>,
-}
-
-/// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
-pub struct Part {
-    /// Its name, where there are several.
-    pub name: Option<String>,
-    /// The value.
-    pub value: SecretValue,
-}
-
-/// Why a secret could not be fetched.
-#[derive(Debug)]
-pub struct Failure {
-    /// The provider's error, or that of the selection.
-    pub error: ProviderError,
-    /// How often it was tried.
-    pub attempts: u32,
-}
 
 /// Whether a failure that ends the start cuts the other requests short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,13 +198,6 @@ impl Job<'_> {
     /// The same failure for each of its secrets.
     fn failures(&self, error: &ProviderError, attempts: u32) -> impl Iterator<Item = (usize, Failure)> {
         self.secrets.iter().map(move |&secret| (secret, Failure { error: error.once_more(), attempts }))
-    }
-}
-
-impl Failure {
-    /// Whether it says that an optional secret does not exist.
-    pub fn is_absence(&self, secret: &Secret) -> bool {
-        secret.optional && self.error.kind == ErrorKind::NotFound
     }
 }
 

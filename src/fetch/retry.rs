@@ -7,7 +7,7 @@ use handfast_core::{BoxFuture, ErrorKind, Fetched, Locator, Provider, ProviderEr
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::Failure;
+use super::outcome::Failure;
 use super::store::Store;
 
 /// The first wait is a random part of this, the next of twice this, and so on

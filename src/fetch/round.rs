@@ -9,7 +9,7 @@ use handfast_core::{Content, Entry, Fetched, Found, Locator, SecretValue};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
-use super::Failure;
+use super::outcome::Failure;
 use super::retry::{Cutoff, batch_until_final, until_final};
 use super::store::Store;
 

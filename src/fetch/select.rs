@@ -16,8 +16,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::outcome::{Failure, Outcome, Part};
 use super::round::{Answer, Asked, Listed};
-use super::{Failure, Outcome, Part};
 use crate::plan::Secret;
 
 /// Gives each secret its part of the answer that they share.

@@ -147,6 +147,8 @@ fn whichever_call_fails_the_app_starts_right_or_not_at_all() {
             0 => scene.assert_right(&outcome.probe(), &what),
             // Before `main`, where nothing is told yet what to do without memory: the counts differ from run to run.
             134 if outcome.stderr.starts_with("memory allocation of ") => assert!(!outcome.app_ran(), "{what}"),
+            // Frames come in one piece or in several, so that the numbers of calls differ too: this fault met the app's loader.
+            127 if outcome.stderr.contains("error while loading shared libraries") => {}
             code => {
                 assert!([71, 73, 78, 125, 126].contains(&code), "{what}: {outcome:?}");
                 assert!(!outcome.app_ran(), "{what}: {outcome:?}");

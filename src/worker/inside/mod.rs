@@ -10,14 +10,24 @@ use std::os::unix::net::UnixStream;
 use handfast_core::Ending;
 use nix::unistd::Pid;
 
-use super::Task;
 use super::frame::KEPT;
-use crate::cage::{self, Ends};
+use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{Fetch, OnFailure, Runtime};
 use crate::plan::{Instances, Plan};
 use crate::sys;
+
+/// What a worker is forked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// To fetch every secret.
+    Fetch,
+    /// To fetch each secret, say whether it can be had, and give back what was issued for it. No value leaves the worker.
+    Try,
+    /// To render the policy for the secrets of this provider instance, by its number in the plan.
+    Policy(usize),
+}
 
 /// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
 ///
@@ -41,7 +51,7 @@ fn serve(
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
     let sockets = instances.sockets();
-    let cage = cage::enter(parent, socket, log, sockets).map_err(|error| {
+    let cage = cage::enter(parent, Profile::of_worker(socket, sockets), log).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;

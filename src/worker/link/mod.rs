@@ -16,7 +16,7 @@ pub use failures::sum;
 pub use watch::Watch;
 
 use super::frame::{BEGIN, KEPT, NOT_KEPT};
-use super::{Task, inside};
+use super::inside::{self, Task};
 use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
 use crate::deliver::Arrived;

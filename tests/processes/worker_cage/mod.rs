@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
-use handfast::cage;
+use handfast::cage::{self, Profile};
 use handfast_core::Sockets;
 use nix::errno::Errno;
 
@@ -43,7 +43,7 @@ pub fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
         Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw(), landlock };
     let log = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
     let possible = cage::Cage::possible();
-    let cage = cage::enter(parent, &socket, log, Sockets::INTERNET).unwrap();
+    let cage = cage::enter(parent, Profile::of_worker(&socket, Sockets::INTERNET), log).unwrap();
     assert_eq!(cage, possible, "each part stands where the kernel has it");
     match what {
         "x32" => attempts::foreign_number(),

@@ -1,0 +1,38 @@
+//! What becomes of a secret in a round.
+#![forbid(unsafe_code)]
+
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
+
+use crate::plan::Secret;
+
+/// What became of one secret in a round.
+pub struct Outcome {
+    /// The secret, as an index into the plan's.
+    pub secret: usize,
+    /// Its values, or why there are none.
+    pub result: Result<Vec<Part>, Failure>,
+}
+
+/// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
+pub struct Part {
+    /// Its name, where there are several.
+    pub name: Option<String>,
+    /// The value.
+    pub value: SecretValue,
+}
+
+/// Why a secret could not be fetched.
+#[derive(Debug)]
+pub struct Failure {
+    /// The provider's error, or that of the selection.
+    pub error: ProviderError,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl Failure {
+    /// Whether it says that an optional secret does not exist.
+    pub fn is_absence(&self, secret: &Secret) -> bool {
+        secret.optional && self.error.kind == ErrorKind::NotFound
+    }
+}
