@@ -16,11 +16,12 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
     start::begin()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Init, started)?;
     start::refuse(&plan)?;
-    start::warn(&environment, &plan);
+    let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
     let reserved = deliver::reserve(&plan)?;
     let mut link = Link::start(Task::Fetch, &plan, instances, environment)?;
 
+    start::warn(warnings);
     let _mask = start::PrivateMask::set();
     let mut destination = deliver::prepare(&plan, reserved)?;
     let signals = start::signals()?;

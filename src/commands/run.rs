@@ -23,7 +23,7 @@ pub fn run(
     let core_limit = start::begin()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command }, started)?;
     start::refuse(&plan)?;
-    start::warn(&environment, &plan);
+    let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
     let reserved = deliver::reserve(&plan)?;
@@ -34,6 +34,7 @@ pub fn run(
     let mut link = link?;
     lockdown::refuse_impossible(&plan.isolation, &found)?;
     let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
+    start::warn(warnings);
     let mask = start::PrivateMask::set();
     let mut destination = deliver::prepare(&plan, reserved)?;
     let signals = start::signals()?;

@@ -53,9 +53,14 @@ pub fn refuse(plan: &Plan) -> Result<()> {
     plan.refusal().map_or(Ok(()), Err)
 }
 
+/// What every start with this environment and this plan says once.
+pub fn warnings(environment: &Environment, plan: &Plan) -> Vec<String> {
+    environment.foreign_references().into_iter().chain(plan.warnings()).collect()
+}
+
 /// Each warning is a line of the log.
-pub fn warn(environment: &Environment, plan: &Plan) {
-    for warning in environment.foreign_references().into_iter().chain(plan.warnings()) {
+pub fn warn(warnings: Vec<String>) {
+    for warning in warnings {
         tracing::warn!(target: "handfast", "{warning}");
     }
 }
