@@ -35,10 +35,10 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// The path of a server that `tests/servers/build` builds, from the variable that `tests/run` sets, or else by building it
-/// now, which costs minutes the first time on a machine.
+/// now, which costs minutes the first time on a machine. Where the variable is empty, there is none.
 pub(crate) fn built(name: &str) -> Option<PathBuf> {
     if let Some(path) = env::var_os(format!("HANDFAST_{}", name.to_uppercase().replace('-', "_"))) {
-        return Some(path.into());
+        return (!path.is_empty()).then(|| path.into());
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build");
     let output = Command::new(script).arg(name).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
