@@ -258,6 +258,41 @@ fn no_file_is_longer_than_can_be_read_at_once() {
     assert!(count > 100, "{count}");
 }
 
+/// A file that no `mod` names would be left out of every run, unseen; one beside the subjects would be a crate of its own.
+#[test]
+fn each_file_of_tests_is_a_module_of_its_subject() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let is_subject = |path: &Path| path.join("main.rs").exists() && !path.join("Cargo.toml").exists();
+    let mut count = 0;
+    for entry in fs::read_dir(&tests).expect("it is there").flatten() {
+        assert!(entry.path().extension().is_none_or(|end| end != "rs"), "{:?} is in no subject", entry.path());
+        if is_subject(&entry.path()) {
+            count += modules(&entry.path(), "main");
+        }
+    }
+    assert!(count > 80, "{count}");
+}
+
+/// How many files are modules of this one, directly or not.
+fn modules(directory: &Path, parent: &str) -> usize {
+    let parent = directory.join(parent).with_extension("rs");
+    let text = fs::read_to_string(&parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+    let (mut count, mut named) = (0, Vec::new());
+    for path in fs::read_dir(directory).expect("it is there").flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            count += modules(&path, "mod");
+        } else if path == parent || path.extension().is_none_or(|end| end != "rs") {
+            continue;
+        }
+        named.push(path);
+    }
+    for path in &named {
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        assert!(text.lines().any(|line| line == format!("mod {name};")), "{} is in no `mod`", path.display());
+    }
+    count + named.len()
+}
+
 #[test]
 fn each_test_that_the_architecture_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

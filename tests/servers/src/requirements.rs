@@ -36,9 +36,10 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 
 /// The path of a server that `tests/servers/build` builds: from the variable that `tests/run` sets, or else built now, which
 /// takes minutes the first time on a machine.
+/// If the variable is empty, there is no server.
 pub(crate) fn built(name: &str) -> Option<PathBuf> {
     if let Some(path) = env::var_os(format!("HANDFAST_{}", name.to_uppercase().replace('-', "_"))) {
-        return Some(path.into());
+        return (!path.is_empty()).then(|| path.into());
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build");
     let output = Command::new(script).arg(name).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
