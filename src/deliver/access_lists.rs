@@ -14,17 +14,20 @@ const DEFAULT: &CStr = c"system.posix_acl_default";
 /// Takes both lists off a directory of ours, and looks that they are gone: what is made in it then inherits none. Whether there was
 /// one: what its mode gave the group was the list's mask, and is now the group's.
 pub fn strip(directory: BorrowedFd<'_>) -> nix::Result<bool> {
-    let mut had_one = false;
-    for list in [DEFAULT, ACCESS] {
-        if has(directory, list)? {
-            attributes::remove(directory, list).map_err(errno)?;
-            if has(directory, list)? {
-                return Err(Errno::EPERM);
-            }
-            had_one = true;
-        }
+    Ok(remove(directory, DEFAULT)? | remove(directory, ACCESS)?)
+}
+
+/// The same of the default list alone. Unlike the other, it can be taken off without a change of the mode.
+pub fn strip_default(directory: BorrowedFd<'_>) -> nix::Result<bool> {
+    remove(directory, DEFAULT)
+}
+
+fn remove(directory: BorrowedFd<'_>, list: &CStr) -> nix::Result<bool> {
+    if !has(directory, list)? {
+        return Ok(false);
     }
-    Ok(had_one)
+    attributes::remove(directory, list).map_err(errno)?;
+    if has(directory, list)? { Err(Errno::EPERM) } else { Ok(true) }
 }
 
 /// Whether an opened file has a list besides its mode.

@@ -85,8 +85,7 @@ pub fn clean_private(directory: &Directory<'_>, private: BorrowedFd<'_>) {
 /// Removes a name of ours, or leaves what has taken its place meanwhile. It is moved into the generation first: what an end at any
 /// moment leaves there goes with it.
 pub fn remove_name(directory: &Directory<'_>, generation: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
-    // No file's name starts with a dot, and what could not be put back keeps its own.
-    let moved = format!("..taken_{:016x}", fastrand::u64(..));
+    let moved = taken_name();
     let (here, there) = ((generation, OsStr::new(&moved)), (directory.handle, name));
     renameat(there.0, there.1, here.0, here.1)?;
     if directory.is_ours(name, here) {
@@ -169,13 +168,52 @@ fn is_staged(generation: BorrowedFd<'_>, name: &OsStr) -> bool {
     }
 }
 
-/// Puts back what was taken out and is not ours. Nothing is said of it: it was never handfast's.
+/// Puts back what was taken out and is not ours, under another name where its own was taken meanwhile: nothing of others stays in a
+/// directory of ours. Nothing is said of it: it was never handfast's.
 fn put_back((private, at): (BorrowedFd<'_>, &OsStr), (to, name): (BorrowedFd<'_>, &OsStr)) -> nix::Result<()> {
-    rename((private, at), (to, name), Taken::Refuse)
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+    let put = |name| {
+        rename((private, at), (to, name), Taken::Refuse)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+    };
+    match put(name) {
+        Err(Errno::EEXIST) => put(OsStr::new(&taken_name())),
+        put => put,
+    }
+}
+
+/// No file's name starts with a dot.
+fn taken_name() -> String {
+    format!("..taken_{:016x}", fastrand::u64(..))
 }
 
 /// The warning for what an earlier start left and this one cannot remove.
 pub fn warning(path: &str, name: &OsStr, error: Errno) -> String {
     format!("cannot remove the leftover `{}` in `{path}`: {}", name.display(), reason(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_ours_leaves_our_directory_also_where_its_name_was_taken() {
+        let place = std::env::temp_dir().join(format!("handfast-leftovers-{}", std::process::id()));
+        let (private, outside) = (place.join("private"), place.join("outside"));
+        for directory in [private.join("..taken_1"), private.join("..handfast_1"), outside.join("a")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let (from, to) = (File::open(&private).unwrap(), File::open(&outside).unwrap());
+        for moved in ["..taken_1", "..handfast_1"] {
+            put_back((from.as_fd(), moved.as_ref()), (to.as_fd(), "a".as_ref())).unwrap();
+        }
+        put_back((to.as_fd(), "a".as_ref()), (to.as_fd(), "b".as_ref())).unwrap();
+        assert_eq!(fs::read_dir(&private).unwrap().count(), 0);
+        let mut names = entries::names(to.as_fd()).unwrap();
+        names.sort();
+        assert_eq!((names.len(), &names[2]), (3, &OsString::from("b")));
+        assert!(names[..2].iter().all(|name| name.as_bytes().starts_with(b"..taken_")), "{names:?}");
+        fs::remove_dir_all(&place).unwrap();
+    }
 }

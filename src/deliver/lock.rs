@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, uma
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::entries::{self, kind, open_directory};
-use super::powers::Powers;
+use super::powers::{Power, Powers};
 use super::{access_lists, refusal};
 use crate::error::{Error, Result, reason};
 
@@ -163,11 +163,21 @@ impl Place<'_> {
         }
     }
 
-    /// What is made in the new directory shall inherit no ACL. A default ACL may also have left less than others need to enter.
+    /// Takes the inherited ACLs off the new directory. They may also have left it a mode by which others cannot enter it.
     fn make_plain(&self, private: BorrowedFd<'_>, status: &FileStat) -> Result<()> {
+        let is_right = status.st_mode & 0o777 == MODE & 0o777;
+        let setgid = status.st_mode & Mode::S_ISGID.bits();
+        let keeps_setgid = self.powers.in_group(status.st_gid) || self.powers.has(Power::Fsetid);
+        if is_right && setgid != 0 && !keeps_setgid {
+            // Each change of the mode would take the setgid bit off, and with it the directory's group from the files. The ACL that stays
+            // lets nobody write, because the mode is its mask.
+            return access_lists::strip_default(private)
+                .map(drop)
+                .map_err(|error| self.failed("take the ACL off", error));
+        }
         let had_list = access_lists::strip(private).map_err(|error| self.failed("take the ACL off", error))?;
-        if had_list || status.st_mode & 0o777 != MODE & 0o777 {
-            let mode = Mode::from_bits_truncate(MODE | status.st_mode & Mode::S_ISGID.bits());
+        if had_list || !is_right {
+            let mode = Mode::from_bits_truncate(MODE | setgid);
             fchmod(private, mode).map_err(|error| self.failed("set the mode of", error))?;
         }
         Ok(())

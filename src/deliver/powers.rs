@@ -25,6 +25,7 @@ pub enum Power {
     DacOverride = 1,
     DacReadSearch = 2,
     Fowner = 3,
+    Fsetid = 4,
     Setgid = 6,
     SysAdmin = 21,
 }

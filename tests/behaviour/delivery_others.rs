@@ -77,6 +77,25 @@ fn a_default_acl_leaks_nothing() {
     }
 }
 
+#[test]
+fn a_default_acl_takes_no_group_from_who_is_not_in_it() {
+    needs_root!();
+    let volume = Directory::tmpfs("mode=3777,gid=2000");
+    allow(volume.path(), DEFAULT, STRANGER, 7);
+    for _ in 0..2 {
+        delivers(init(volume.path()).confine(&["--uid", "1005", "--gid", "1000", "--groups", "1000"]));
+        let file = volume.path().join("..data/db").canonicalize().expect("it is there");
+        let found = fs::metadata(&file).expect("it is there");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (1005, 2000, 0o440));
+        for entry in file.ancestors().take(2) {
+            assert!(!has(entry, ACCESS) && !has(entry, DEFAULT), "{}", entry.display());
+        }
+        // In the directory that only handfast writes, nothing inherits a list, and nobody gets the right to write.
+        let private = volume.path().join("..handfast");
+        assert!(!has(&private, DEFAULT) && fs::metadata(&private).expect("it is there").mode() & 0o022 == 0);
+    }
+}
+
 fn is_file(file: &fs::File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file())
 }
