@@ -29,18 +29,18 @@ pub fn run(
     started: Instant,
 ) -> Result<Infallible> {
     let core_limit = begin()?;
-    let (plan, instances) = make_plan(options, &mut environment, Purpose::Run { command }, started)?;
+    let name = command.first().cloned().unwrap_or_default();
+    let (plan, instances) = make_plan(options, &mut environment, Purpose::Run, started)?;
     Undo::guard(|undo| {
         let start = Start::new(plan, instances, environment, undo);
         // While the worker locks itself up. Before any other failure, so that one is told of a missing /proc as what it is.
         let mut found = lockdown::Found::read()?;
         let start = start?;
         lockdown::refuse_impossible(&start.plan.isolation, &found)?;
-        let program = launch::resolve(start.plan.command(), start.plan.path(), &start.plan.isolation)?;
+        let program = launch::resolve(&name, start.plan.path(), &start.plan.isolation)?;
         let (plan, mut handover) =
             start.fetch_and_deliver(undo, |plan| lockdown::begin(&plan.isolation, &mut found))?;
-        let prepared =
-            launch::Prepared::new(&program, plan.command_line(), &plan.app_environment(|secret| handover.has(secret)))?;
+        let prepared = launch::Prepared::new(&program, &command, &plan.app_environment(|secret| handover.has(secret)))?;
         handover.keep_turn();
         let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
         Err(launch::exec(locked, &prepared, &ENDING))
