@@ -167,8 +167,7 @@ impl View<'_> {
                     lines.push(format!("{reference}: not found, which is fine: `{}` is optional", secret.name))
                 }
                 Tried::Failed(error) => {
-                    let prefix = format!("cannot fetch `{}` from `{reference}`: ", secret.name);
-                    let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
+                    let why = error.subject.as_ref().map_or(&error.message, |subject| &subject.reason);
                     let (class, exit) = (error.class.name(), error.class.exit_code());
                     lines.push(format!("{reference}: {class}, exit {exit}: {why}"));
                     lines.extend(error.hint.as_ref().map(|hint| format!("  hint: {hint}")));
