@@ -50,6 +50,9 @@ pub enum Invocation {
     Check {
         #[command(flatten)]
         options: Options,
+        /// The command whose start is meant: run or init
+        #[arg(long = "for", value_name = "COMMAND", default_value = "run")]
+        purpose: String,
         /// Log in and fetch everything as a start would, say of each reference whether it is fine, and give it back
         #[arg(long)]
         online: bool,

@@ -61,6 +61,8 @@ pub struct Subject {
     pub reference: String,
     /// How often it was tried.
     pub attempts: u32,
+    /// Why it failed, without the secret's name: the end of the message.
+    pub reason: String,
 }
 
 /// A failure that ends the start.

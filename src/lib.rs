@@ -65,10 +65,10 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         check_descriptors()?;
     }
     match invocation {
-        Invocation::Run { options, command } => match run::run(&options, command, environment, started)? {},
+        Invocation::Run { options, command } => match run::run(&options, &command, environment, started)? {},
         Invocation::Init { options } => init::init(&options, environment, started),
-        Invocation::Check { options, format, online } => {
-            let checked = check::check(&options, &format, online, environment, started)?;
+        Invocation::Check { options, purpose, format, online } => {
+            let checked = check::check(&options, &purpose, &format, online, environment, started)?;
             print(&checked.text)?;
             checked.refusal.map_or(Ok(()), Err)
         }

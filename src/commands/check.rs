@@ -24,38 +24,30 @@ pub struct Checked {
     pub refusal: Option<Error>,
 }
 
-/// Plans a start of `run` and looks at what it would find; touches nothing. `online`, it also logs in and fetches every
-/// secret as the start would, and gives back what was issued for it.
+/// Plans a start and looks at what it would find; touches nothing. `online`, it also logs in and fetches every secret as the start
+/// would, and gives back what was issued for it.
 pub fn check(
     options: &Options,
+    purpose: &str,
     format: &str,
     online: bool,
     mut environment: Environment,
     started: Instant,
 ) -> Result<Checked> {
-    let as_json = match format {
-        "text" => false,
-        "json" => true,
-        other => {
-            let mut problems = Problems::default();
-            problems.add(
-                &Place::CommandLine,
-                format!("`--format` is \"{}\", expected text or json", excerpt(&other.escape_debug().to_string())),
-            );
-            return Err(config::error(problems));
-        }
-    };
+    let (purpose, as_json) = read(purpose, format).map_err(config::error)?;
     if online {
         start::begin()?;
     }
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, purpose, started)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
-    match lockdown::Found::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
-        Ok(shortcomings) => inspection.missing.extend(shortcomings),
-        Err(error) => refusal = Some(error),
+    if purpose == Purpose::Run {
+        match lockdown::Found::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
+            Ok(shortcomings) => inspection.missing.extend(shortcomings),
+            Err(error) => refusal = Some(error),
+        }
     }
     let refusal = plan.refusal().or(refusal).or_else(|| cage::foresee(plan.isolation.strict).err());
     let warnings = environment
@@ -90,6 +82,29 @@ fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Resul
     worker::attempt(plan, instances, environment, &Watch::new(&signals))
 }
 
+/// What `--for` and `--format` say.
+fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Problems> {
+    let mut problems = Problems::default();
+    let mut wrong = |message| problems.add(&Place::CommandLine, message);
+    let quoted = |text: &str| excerpt(&text.escape_debug().to_string());
+    let purpose = match purpose {
+        "run" => Some(Purpose::Run),
+        "init" => Some(Purpose::Init),
+        "supervise" | "watch" => {
+            wrong(format!("`--for {purpose}` is not in this version"));
+            None
+        }
+        other => {
+            wrong(format!("`--for` is \"{}\", expected run or init", quoted(other)));
+            None
+        }
+    };
+    if !matches!(format, "text" | "json") {
+        wrong(format!("`--format` is \"{}\", expected text or json", quoted(format)));
+    }
+    purpose.filter(|_| problems.is_empty()).map(|purpose| (purpose, format == "json")).ok_or(problems)
+}
+
 struct View<'a> {
     plan: &'a Plan,
     /// Name and kind of each instance: the worker has taken the instances themselves.
@@ -107,8 +122,10 @@ impl View<'_> {
         let isolation = &self.plan.isolation;
         let groups = if isolation.groups.is_empty() { "none".to_owned() } else { join(&isolation.groups) };
         line(&mut text, "app", &format!("uid {}, gid {}, groups {groups}", isolation.uid, isolation.gid));
-        line(&mut text, "capabilities", &self.capabilities());
-        line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
+        if self.plan.purpose == Purpose::Run {
+            line(&mut text, "capabilities", &self.capabilities());
+            line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
+        }
         line(&mut text, "deadline", &humantime::format_duration(self.plan.deadline.limit).to_string());
         for (title, placement) in [("files", &self.inspection.files), ("descriptors", &self.inspection.descriptors)] {
             if let Some(Placement { medium, protection }) = placement {
@@ -157,8 +174,7 @@ impl View<'_> {
                     lines.push(format!("{reference}: not found, which is fine: `{}` is optional", secret.name))
                 }
                 Tried::Failed(error) => {
-                    let prefix = format!("cannot fetch `{}` from `{reference}`: ", secret.name);
-                    let why = error.message.strip_prefix(&prefix).unwrap_or(&error.message);
+                    let why = error.subject.as_ref().map_or(&error.message, |subject| &subject.reason);
                     let (class, exit) = (error.class.name(), error.class.exit_code());
                     lines.push(format!("{reference}: {class}, exit {exit}: {why}"));
                     lines.extend(error.hint.as_ref().map(|hint| format!("  hint: {hint}")));

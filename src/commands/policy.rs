@@ -24,7 +24,7 @@ pub fn policy(
     if online {
         start::begin()?;
     }
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command: Vec::new() }, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started)?;
     let chosen = choose(&instances, provider)?;
     // Before the store is asked, so that handfast does not log in to a store that has no policies.
     let offline = of(chosen, &plan, &instances)?;

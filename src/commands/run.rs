@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
 use super::start::{self, ENDING};
@@ -16,12 +16,12 @@ use crate::{deliver, launch, lockdown};
 /// Becomes the app: returns only where that failed.
 pub fn run(
     options: &Options,
-    command: Vec<OsString>,
+    command: &[OsString],
     mut environment: Environment,
     started: Instant,
 ) -> Result<Infallible> {
     let core_limit = start::begin()?;
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run { command }, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
@@ -33,7 +33,8 @@ pub fn run(
     let found = lockdown::Found::read()?;
     let mut link = link?;
     lockdown::refuse_impossible(&plan.isolation, &found)?;
-    let program = launch::resolve(plan.command(), plan.path(), &plan.isolation)?;
+    let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
+    let program = launch::resolve(name, plan.path(), &plan.isolation)?;
     start::warn(warnings);
     let mask = start::PrivateMask::set();
     let mut destination = deliver::prepare(&plan, reserved)?;
@@ -45,7 +46,7 @@ pub fn run(
     let published = destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
-    let prepared = launch::Prepared::new(&program, plan.command_line(), &environment)?;
+    let prepared = launch::Prepared::new(&program, command, &environment)?;
     link.end(&watch)?;
 
     // Nothing may own a descriptor that lockdown closes.

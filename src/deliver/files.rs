@@ -56,8 +56,8 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let targets = || plan.secrets.iter().enumerate().filter(|(_, secret)| matches!(secret.target, Target::File { .. }));
     let Some(files) = plan.files.clone().filter(|_| targets().next().is_some()) else { return Ok(None) };
     let own_mount = match plan.purpose {
-        Purpose::Run { .. } if powers.has(Power::SysAdmin) => OwnMount::Possible,
-        Purpose::Run { .. } => OwnMount::Denied,
+        Purpose::Run if powers.has(Power::SysAdmin) => OwnMount::Possible,
+        Purpose::Run => OwnMount::Denied,
         Purpose::Init => OwnMount::Invisible,
     };
     let survey = directory::survey(&files.directory, own_mount, powers, &readers(plan))?;
@@ -81,7 +81,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
 /// The app's groups, where they are known: under `init`, the runtime may give the app more than the configuration says.
 fn reader(plan: &Plan) -> Option<Vec<u32>> {
     match plan.purpose {
-        Purpose::Run { .. } => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
+        Purpose::Run => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
         Purpose::Init => None,
     }
 }

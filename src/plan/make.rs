@@ -28,12 +28,12 @@ pub fn make(
             return None;
         }
     };
-    let files = files(&config, &purpose, problems);
+    let files = files(&config, purpose, problems);
     let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let settings = secrets::Settings {
         files: files.is_some(),
-        only_files: matches!(purpose, Purpose::Init),
+        only_files: purpose == Purpose::Init,
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
     let secrets = secrets::secrets(config.secrets, settings, &mut catalog, problems);
@@ -55,7 +55,7 @@ pub fn make(
         set(&mut entries, "HOME", Some(&home));
     }
     // Under `init` there is no app.
-    for name in app.taken.iter().filter(|_| matches!(purpose, Purpose::Run { .. })) {
+    for name in app.taken.iter().filter(|_| purpose == Purpose::Run) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
     let instances = catalog.in_use();
@@ -82,9 +82,9 @@ fn provider_warnings(instances: &Instances) -> Vec<String> {
     warnings
 }
 
-fn files(config: &Config, purpose: &Purpose, problems: &mut Problems) -> Option<Files> {
+fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<Files> {
     let Some(item) = config.files.item("dir") else {
-        if matches!(purpose, Purpose::Init) {
+        if purpose == Purpose::Init {
             let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
             problems.add_with_hint(&Place::CommandLine, "`init` delivers files, and no files directory is set", hint);
         }

@@ -28,7 +28,7 @@ pub const DIRECTORY_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// Everything that a start will do.
 pub struct Plan {
-    /// What the start ends in.
+    /// What the start is for.
     pub purpose: Purpose,
     /// What the app may and may not do.
     pub isolation: Isolation,
@@ -50,14 +50,12 @@ pub struct Plan {
     pub executable: Option<Suspect>,
 }
 
-/// What the start ends in.
+/// What a start is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Becoming the app.
-    Run {
-        /// The command and its arguments, as given.
-        command: Vec<OsString>,
-    },
-    /// Exit 0 when the files are there.
+    /// The process becomes the app.
+    Run,
+    /// The process delivers files for others, and ends.
     Init,
 }
 
@@ -180,19 +178,6 @@ pub fn valid_name(name: &str) -> bool {
 }
 
 impl Plan {
-    /// The command and its arguments; empty under `init`.
-    pub fn command_line(&self) -> &[OsString] {
-        match &self.purpose {
-            Purpose::Run { command } => command,
-            Purpose::Init => &[],
-        }
-    }
-
-    /// The command.
-    pub fn command(&self) -> &OsStr {
-        self.command_line().first().map_or(OsStr::new(""), OsString::as_os_str)
-    }
-
     /// The app's PATH.
     pub fn path(&self) -> Option<&OsStr> {
         self.environment.iter().find_map(|entry| environment::value(entry, "PATH"))
@@ -213,7 +198,7 @@ impl Plan {
         if self.isolation.defaulted {
             let Isolation { uid, gid, .. } = self.isolation;
             let what = match self.purpose {
-                Purpose::Run { .. } => "the app runs as",
+                Purpose::Run => "the app runs as",
                 Purpose::Init => "the files belong to",
             };
             warnings.push(format!("started as root without `user`: {what} {uid}:{gid}"));

@@ -171,7 +171,7 @@ fn problems(directory: &Directory, table: &str, key: &str, value: &str) -> Vec<S
     let options = Options { config: vec![path], directory: Some(Path::new("/x").into()), ..Options::default() };
     let mut problems = Problems::default();
     let config = config::read(&options, &mut environment, &[], Instant::now(), &mut problems).expect("nothing ends it");
-    make::make(config, &environment, Purpose::Run { command: vec!["true".into()] }, Instant::now(), &mut problems);
+    make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     problems.into_sorted().into_iter().map(|problem| problem.message).collect()
 }
 

@@ -105,7 +105,7 @@ fn plan(directory: Option<&Path>, secrets: Vec<Secret>) -> Plan {
 }
 
 fn run(plan: Plan) -> Plan {
-    Plan { purpose: Purpose::Run { command: vec!["app".into()] }, ..plan }
+    Plan { purpose: Purpose::Run, ..plan }
 }
 
 fn file(name: &str) -> Secret {

@@ -239,6 +239,7 @@ impl Receiver<'_> {
             provider: secret.reference.provider.clone(),
             reference: secret.reference.to_string(),
             attempts: 1,
+            reason: why.to_owned(),
         };
         let message = format!("cannot deliver `{}` from `{}`: {why}", secret.name, secret.reference);
         let hint = "a file's name has 1 to 128 of `A-Z a-z 0-9 . _ -` and does not start with a dot; `file = \"db-*\"` gives \
@@ -287,10 +288,11 @@ fn failure(
     let mut payload = vec![0; header.length as usize];
     socket.read(&mut payload, watch)?;
     let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
-    let subject =
-        Subject { provider: secret.reference.provider.clone(), reference: secret.reference.to_string(), attempts };
     let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-    let message = format!("cannot fetch `{}` from `{}`: {message}{tries}", secret.name, secret.reference);
+    let (provider, reference) = (secret.reference.provider.clone(), secret.reference.to_string());
+    let reason = format!("{message}{tries}");
+    let message = format!("cannot fetch `{}` from `{reference}`: {reason}", secret.name);
+    let subject = Subject { provider, reference, attempts, reason };
     let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
     error.hint = hint;
     Ok((index, error))
