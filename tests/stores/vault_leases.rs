@@ -198,7 +198,8 @@ fn what_cannot_be_given_back_is_told_and_keeps_nobody_waiting() {
     let outcome = world.reach(Run::new()).config(&config).env("VAULT_TOKEN", &token).start();
     failed(&outcome, 73);
     assert!(outcome.stderr.contains("cannot give a lease back to Vault"), "{outcome:?}");
-    assert!(outcome.stderr.lines().last().expect("a line").contains("hint"), "the last lines say it all: {outcome:?}");
+    let last = outcome.stderr.lines().last().expect("a line");
+    assert!(last.contains("error: cannot write `large`"), "the last line says it all: {outcome:?}");
     assert!(!outcome.stderr.contains(&token), "{outcome:?}");
     assert_eq!(world.leases(), 1);
 }
