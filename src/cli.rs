@@ -32,15 +32,7 @@ const EXIT_CODES: &str = "Exit codes: 64 usage, 65 bad data, 66 not found, 69 un
 // clap allows no text for options that are shared.
 #[allow(missing_docs)]
 pub enum Invocation {
-    /// Fetch the secrets, deliver them, drop every privilege and become COMMAND
-    #[command(override_usage = "handfast run [OPTIONS] [--] COMMAND [ARG]...")]
-    Run {
-        #[command(flatten)]
-        options: Options,
-        /// The app and its arguments
-        #[arg(value_name = "COMMAND", required = true, num_args = 1.., trailing_var_arg = true)]
-        command: Vec<OsString>,
-    },
+    Run(Run),
     /// Deliver files and exit 0: a Kubernetes init container
     Init {
         #[command(flatten)]
@@ -92,6 +84,20 @@ pub enum Invocation {
     Print(String),
 }
 
+/// Fetch the secrets, deliver them, drop every privilege and become COMMAND
+#[derive(Debug, Parser)]
+#[command(name = RUN, override_usage = "handfast run [OPTIONS] [--] COMMAND [ARG]...")]
+#[allow(missing_docs)]
+pub struct Run {
+    #[command(flatten)]
+    pub options: Options,
+    /// The app and its arguments
+    #[arg(value_name = "COMMAND", required = true, num_args = 1.., trailing_var_arg = true)]
+    pub command: Vec<OsString>,
+}
+
+const RUN: &str = "run";
+
 /// The options that `run`, `init`, `check` and `policy` share, as given.
 #[derive(Args, Debug, Default)]
 pub struct Options {
@@ -125,8 +131,13 @@ const LATER_OPTIONS: &[&str] = &["--supervise"];
 /// Reads the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    match CommandLine::try_parse_from(&arguments) {
-        Ok(line) => Ok(line.invocation),
+    let parsed = match arguments.get(1) {
+        // Every start: clap need not build the other commands, which would take longer than the rest of the parsing.
+        Some(command) if command == RUN => Run::try_parse_from(&arguments[1..]).map(Invocation::Run),
+        _ => CommandLine::try_parse_from(&arguments).map(|line| line.invocation),
+    };
+    match parsed {
+        Ok(invocation) => Ok(invocation),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Invocation::Print(error.to_string()))
         }
@@ -204,7 +215,7 @@ impl Invocation {
     /// The options, where it has them.
     pub fn options(&self) -> Option<&Options> {
         match self {
-            Invocation::Run { options, .. }
+            Invocation::Run(Run { options, .. })
             | Invocation::Init { options }
             | Invocation::Check { options, .. }
             | Invocation::Policy { options, .. } => Some(options),
@@ -265,13 +276,13 @@ mod tests {
     #[test]
     fn everything_after_the_command_is_the_apps() {
         let line = "handfast run -c a --config=b -s x=mock:x -sy=mock:y --dir /run -u -1 app -c --help -- y";
-        let Ok(Invocation::Run { options, command }) = parse(words(line)) else { panic!("not read: {line}") };
+        let Ok(Invocation::Run(Run { options, command })) = parse(words(line)) else { panic!("not read: {line}") };
         assert_eq!(options.config, [PathBuf::from("a"), "b".into()]);
         assert_eq!(options.secrets, ["x=mock:x", "y=mock:y"]);
         assert_eq!((options.directory, options.user.as_deref()), (Some("/run".into()), Some("-1")));
         assert_eq!(command, words("app -c --help -- y"));
         let line = "handfast run --deadline 1s -- -app --log-level";
-        let Ok(Invocation::Run { command, .. }) = parse(words(line)) else { panic!("not read: {line}") };
+        let Ok(Invocation::Run(Run { command, .. })) = parse(words(line)) else { panic!("not read: {line}") };
         assert_eq!(command, words("-app --log-level"));
     }
 

@@ -25,7 +25,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use cli::Invocation;
+use cli::{Invocation, Run};
 use commands::{check, init, install, policy, run};
 use config::Environment;
 use error::{Class, Error, Phase};
@@ -65,7 +65,7 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         check_descriptors()?;
     }
     match invocation {
-        Invocation::Run { options, command } => match run::run(&options, &command, environment, started)? {},
+        Invocation::Run(Run { options, command }) => match run::run(&options, &command, environment, started)? {},
         Invocation::Init { options } => init::init(&options, environment, started),
         Invocation::Check { options, purpose, format, online } => {
             let checked = check::check(&options, &purpose, &format, online, environment, started)?;
