@@ -1,6 +1,7 @@
 //! The second layer: Landlock (landlock(7)), which denies the worker every writing and executing of files.
 #![forbid(unsafe_code)]
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -38,10 +39,12 @@ pub fn restrict() -> bool {
     }
 }
 
-/// Each entry of the root directory whose files may be read; all of it, where it cannot be listed.
+/// Each entry of the root directory whose files may be read, or the root directory if it cannot be listed. Links are left out: their
+/// targets are other entries, or must not be read.
 fn readable() -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir("/") else { return vec!["/".into()] };
-    let paths = entries.flatten().map(|entry| entry.path());
+    let is_link = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
+    let paths = entries.flatten().filter(|entry| !is_link(entry)).map(|entry| entry.path());
     let read = paths.filter(|path| !NOT_READ.iter().any(|other| path == Path::new(other)));
     read.chain([READ_ALL_THE_SAME.into()]).collect()
 }
