@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod file_capabilities;
+mod format;
 mod search;
 mod walk;
 

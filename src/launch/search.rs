@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use super::format::{self, Format, Needed};
 use super::walk::{End, Inode, walk};
 use super::{Program, failure, file_capabilities};
 use crate::error::{Class, Error, Result, reason};
@@ -73,10 +74,11 @@ fn examine(path: &Path, isolation: &Isolation) -> Candidate {
         End::Unseen => Candidate::Unseen,
         End::Failed(error) => Candidate::Refused(refused(path, &reason(error))),
         End::Reached { closed: Some(directory), .. } => Candidate::Refused(cannot_enter(path, &directory, isolation)),
-        End::Reached { inode, closed: None } => match examine_inode(path, &inode, isolation) {
-            Ok(()) => Candidate::Executable,
-            Err(error) => Candidate::Refused(error),
-        },
+        End::Reached { inode, closed: None } => {
+            let examined =
+                examine_inode(path, &inode, isolation).and_then(|()| examine_format(path, &inode, isolation));
+            examined.map_or_else(Candidate::Refused, |()| Candidate::Executable)
+        }
     }
 }
 
@@ -96,6 +98,37 @@ fn examine_inode(path: &Path, inode: &Inode, isolation: &Isolation) -> Result<()
             .hint("mount it without noexec, or put the program elsewhere"));
     }
     file_capabilities::refuse_unbounded(&inode.path, &mount, isolation)
+}
+
+/// The program and its interpreter, as the kernel would find them; an interpreter may be a script itself, up to the kernel's limit.
+fn examine_format(path: &Path, inode: &Inode, isolation: &Isolation) -> Result<()> {
+    const DEEPEST: usize = 4;
+    let mut file = inode.path.clone();
+    for _ in 0..DEEPEST {
+        let (needed, program) = match format::of(&file) {
+            Format::Plain => return Ok(()),
+            Format::Refused(why, hint) => return Err(refused(path, &format!("exec format error: {why}")).hint(hint)),
+            Format::Needs(needed, program) => (needed, program),
+        };
+        let (name, shown) = (needed.name(), program.display().to_string());
+        file = match walk(&program, isolation) {
+            End::Reached { inode, closed: None } if inode.is_regular() && inode.executable_for(isolation) => inode.path,
+            // What cannot be seen from here is left to the kernel.
+            End::Unseen | End::Failed(_) => return Ok(()),
+            End::Missing => {
+                let hint = "the file exists: its `#!` interpreter or its ELF loader does not, in this image";
+                return Err(refused(path, &format!("its {name} `{shown}` does not exist")).hint(hint));
+            }
+            End::Reached { .. } => {
+                let why = format!("uid {} may not execute its {name} `{shown}`", isolation.uid);
+                return Err(refused(path, &why).hint("set its mode, and those of its directories, in the image"));
+            }
+        };
+        if needed == Needed::Loader {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn cannot_enter(path: &Path, directory: &Inode, isolation: &Isolation) -> Error {

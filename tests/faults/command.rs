@@ -45,15 +45,60 @@ fn a_command_is_looked_for_in_the_apps_path_and_nowhere_else() {
 #[test]
 fn what_cannot_be_executed_is_126() {
     let (secrets, programs) = (Directory::in_memory(), Directory::new());
+    // A fetch would take an hour: each is found out before it.
+    let start = |path: &str| {
+        let run = Run::new().config("[providers.mock]\nlatency = \"1h\"\n[secrets.db]\nfrom = \"mock:db\"\n");
+        run.args(["--dir", secrets.text()]).app([path]).start()
+    };
+    let (sparc, missing) = (program(43, "/lib/ld.so"), program(MACHINE, "/no/such/loader.so"));
     for (path, text) in [
+        (file(&programs, "crlf", "#!/bin/sh\r\nexit 0\r\n", 0o755), "carriage return"),
+        (file(&programs, "bom", "\u{feff}#!/bin/sh\nexit 0\n", 0o755), "byte order mark"),
+        (file(&programs, "nameless", "#! \nexit 0\n", 0o755), "names no interpreter"),
+        (file(&programs, "chain", &format!("#!{}/crlf\n", programs.text()), 0o755), "carriage return"),
+        (file(&programs, "closed", &format!("#!{}/no-x\n", programs.text()), 0o755), "may not execute its interpreter"),
+        (binary(&programs, "sparc", &sparc), "another machine (ELF machine 43"),
+        (binary(&programs, "loader", &missing), "its ELF loader `/no/such/loader.so` does not exist"),
         (file(&programs, "no-x", "#!/bin/sh\nexit 0\n", 0o644), "no-x"),
         (file(&programs, "no-line", "echo never by a shell\n", 0o755), "exec format error"),
-        (file(&programs, "empty", "", 0o755), "exec format error"),
         (programs.text().to_owned(), "cannot execute"),
         ("/dev/null".to_owned(), "cannot execute"),
     ] {
-        start(&secrets, &[&path]).refused(126, text);
+        start(&path).refused(126, text);
+        assert!(secrets.names().is_empty(), "{path}: {:?}", secrets.names());
     }
+}
+
+#[test]
+fn what_only_the_kernel_can_refuse_is_126_too() {
+    let (secrets, programs) = (Directory::in_memory(), Directory::new());
+    let empty = file(&programs, "empty", "", 0o755);
+    start(&secrets, &[&empty]).refused(126, "exec format error");
+}
+
+#[cfg(target_arch = "x86_64")]
+const MACHINE: u16 = libc::EM_X86_64;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: u16 = libc::EM_AARCH64;
+
+/// An ELF header for a machine, and a program header that names a loader.
+fn program(machine: u16, loader: &str) -> Vec<u8> {
+    let mut head = vec![0; 64 + 56];
+    head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    head[18..20].copy_from_slice(&machine.to_le_bytes());
+    head[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    head[54..58].copy_from_slice(&[56, 0, 1, 0]);
+    head[64..68].copy_from_slice(&libc::PT_INTERP.to_le_bytes());
+    head[72..80].copy_from_slice(&120_u64.to_le_bytes());
+    head[96..104].copy_from_slice(&(loader.len() as u64 + 1).to_le_bytes());
+    head.extend([loader.as_bytes(), b"\0"].concat());
+    head
+}
+
+fn binary(directory: &Directory, name: &str, content: &[u8]) -> String {
+    let path = directory.write(name, content);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    path.display().to_string()
 }
 
 #[test]
