@@ -111,7 +111,7 @@ mod tests {
     struct Remote(bool);
 
     impl Configured for Remote {
-        fn check(&self, _: &Locator) -> std::result::Result<(), (String, String)> {
+        fn check(&self, _: &Locator) -> std::result::Result<(), handfast_core::Complaint> {
             Ok(())
         }
 

@@ -37,8 +37,8 @@ impl Identity {
                 let options = options(&[], environment, &mut problems);
                 let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
                 let settings = Settings::read(&table, environment, &mut problems);
-                if let Some((message, hint)) = missing.into_iter().next() {
-                    return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));
+                if let Some(complaint) = missing.into_iter().next() {
+                    return Err(complaint.into_error(ErrorKind::Denied));
                 }
                 let client = Arc::new(Client::new(options, &self.context)?);
                 Ok(Credentials::new(settings, endpoints, self.context.clone(), client))

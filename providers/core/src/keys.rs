@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::complaint::Complaint;
 use crate::problem::{Problems, excerpt, nearest};
 use crate::settings::{Item, Table, Value};
 
@@ -92,7 +93,7 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
                     };
-                    (format!("unknown key `{}` in [{table_name}]", excerpt(name)), Some(hint))
+                    Complaint::new(format!("unknown key `{}` in [{table_name}]", excerpt(name))).hint(hint)
                 });
             }
         }

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod aws;
+mod complaint;
 mod context;
 mod credential;
 mod error;
@@ -20,6 +21,7 @@ mod secret;
 pub mod settings;
 
 pub use aws::{AwsIdentity, NoAwsIdentity, SignedRequest};
+pub use complaint::Complaint;
 pub use context::{Clock, Context, Environment};
 pub use credential::Credential;
 pub use error::{ErrorKind, ProviderError, reason};

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::complaint::Complaint;
 use crate::context::Context;
 use crate::error::ProviderError;
 use crate::keys::Key;
@@ -36,14 +37,14 @@ pub struct Definition {
 
 /// A provider instance that knows its settings and has not touched anything yet.
 pub trait Configured {
-    /// What is missing or wrong outside its own settings, such as a variable: each with a hint. Asked once, and only of an
-    /// instance that a reference names: a configuration can be tried where its stores' variables are not set.
-    fn missing(&self) -> Vec<(String, String)> {
+    /// What is missing or wrong outside its own settings, such as a variable. Asked once, and only of an instance that a
+    /// reference names: a configuration can be tried where its stores' variables are not set.
+    fn missing(&self) -> Vec<Complaint> {
         Vec::new()
     }
 
-    /// Whether a locator can be asked for at all. The error says what is wrong, and what is expected instead.
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)>;
+    /// Whether a locator can be asked for at all.
+    fn check(&self, locator: &Locator) -> Result<(), Complaint>;
 
     /// Which sockets it needs to talk to its store: the worker is made ready for these, and can open no others.
     fn sockets(&self) -> Sockets {

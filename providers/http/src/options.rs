@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handfast_core::{Environment, Problems, Table};
+use handfast_core::{Complaint, Environment, Problems, Table};
 
 use crate::address::Plaintext;
 use crate::authorities::CaSource;
@@ -125,11 +125,11 @@ impl Options {
         options
     }
 
-    /// What is wrong with the variables that these options lead to, each with a hint: what a client could not be made with.
-    pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = (String, String)> {
+    /// What is wrong with the variables that these options lead to: what a client could not be made with.
+    pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
         let route = Route::new(&self.proxy, environment).err();
         let alias = self.server_name.as_ref().and_then(|names| Alias::new(names).err());
-        route.into_iter().chain(alias).map(|error| (error.message, error.hint.unwrap_or_default()))
+        route.into_iter().chain(alias).map(|error| Complaint { message: error.message, hint: error.hint })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
+    BoxFuture, Complaint, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
     ProviderError, SecretValue, Settings, Value, nearest,
 };
 
@@ -77,7 +77,7 @@ fn configure(settings: Settings<'_>, _: &mut Problems) -> Box<dyn Configured> {
 }
 
 impl Configured for Mock {
-    fn check(&self, _: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, _: &Locator) -> Result<(), Complaint> {
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use handfast_http::{Client, Options, Plaintext, Request, Url};
 
-use super::{Found, Outside, because, denied, issued, token_file};
+use super::{Found, Outside, denied, issued, token_file};
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -28,7 +28,7 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     };
     let mut request = Request::get(url.clone());
     if let Some(token) = token(outside)? {
-        request = request.secret_header("authorization", token).map_err(|error| because(ATTEMPTED, error))?;
+        request = request.secret_header("authorization", token).map_err(|error| error.context(ATTEMPTED))?;
     }
     let answer = match url.scheme() {
         "https" => outside.send(&outside.client, request).await,
@@ -40,7 +40,7 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
             outside.send(&Client::new(options, &outside.context)?, request).await
         }
     };
-    let response = answer.map_err(|error| because(ATTEMPTED, error))?;
+    let response = answer.map_err(|error| error.context(ATTEMPTED))?;
     if !response.is_success() {
         return Err(issued::refused(&response, ATTEMPTED)
             .hint("the task needs a role (ECS), the service account an association (EKS Pod Identity)"));
@@ -71,7 +71,7 @@ fn url(variable: &str, text: &str) -> Result<Url, ProviderError> {
 /// What the agent asks for; the file is read anew at each use, since its content changes.
 fn token(outside: &Outside) -> Result<Option<SecretValue>, ProviderError> {
     if let Some(file) = outside.variable(TOKEN_FILE) {
-        return token_file(file, &outside.context).map(Some).map_err(|error| because(ATTEMPTED, error));
+        return token_file(file, &outside.context).map(Some).map_err(|error| error.context(ATTEMPTED));
     }
     let token = outside.context.environment.credential(TOKEN);
     let copy = |token: &SecretValue| SecretValue::from(token.expose().trim_ascii_end().to_vec());

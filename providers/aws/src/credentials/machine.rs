@@ -6,7 +6,7 @@ use std::time::Duration;
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::{Client, Method, Options, Plaintext, Request, Response, Url};
 
-use super::{Found, Outside, because, denied, issued};
+use super::{Found, Outside, denied, issued};
 
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -95,7 +95,7 @@ impl<'o> Imds<'o> {
     async fn ask(&self, path: &str) -> Result<Response, ProviderError> {
         let token = SecretValue::from(self.token.expose().trim_ascii().to_vec());
         let request = Request::get(url(&self.origin, path)?).secret_header("x-aws-ec2-metadata-token", token)?;
-        self.outside.send(&self.client, request).await.map_err(|error| because(ATTEMPTED, error))
+        self.outside.send(&self.client, request).await.map_err(|error| error.context(ATTEMPTED))
     }
 }
 

@@ -189,11 +189,6 @@ impl Outside {
     }
 }
 
-/// A failure to get credentials, with what was attempted before it: nobody is somebody else for it.
-fn because(attempted: &str, error: ProviderError) -> ProviderError {
-    ProviderError { message: format!("{attempted}: {}", error.message), ..error }
-}
-
 fn denied(message: impl Into<String>) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, message.into())
 }

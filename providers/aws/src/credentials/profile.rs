@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
+use handfast_core::{Complaint, ErrorKind, ProviderError, SecretValue, excerpt};
 use zeroize::Zeroizing;
 
 use super::sts::{self, Role};
@@ -56,7 +56,7 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
         let value = |key: &str| profile.get(key).map(|value| value.as_str());
         let is_source_of_itself = roles.last().is_some_and(|(last, _)| *last == name);
         let Some(arn) = value("role_arn").filter(|_| !is_source_of_itself) else {
-            match own(profile).map_err(|(why, hint)| failed(why.to_owned()).hint(hint))? {
+            match own(profile).map_err(|why| ProviderError { hint: why.hint, ..failed(why.message) })? {
                 Some(keys) => break Found::Keys(keys),
                 None if roles.is_empty() => {
                     return Ok(Found::Passed(format!("the profile `{}` has neither keys nor a role", excerpt(&name))));
@@ -122,27 +122,25 @@ impl Named {
 /// What to do without a program, a browser or somebody who types.
 const INSTEAD: &str = "use a role of the machine, the task or the pod; or `aws configure export-credentials --format env` where there is one who can log in, for keys in the environment";
 
-/// The keys that stand in a profile; else what is wrong with it, and what to do about it.
-fn own(profile: &Profile) -> Result<Option<Keys>, (&'static str, &'static str)> {
+/// The keys that stand in a profile.
+fn own(profile: &Profile) -> Result<Option<Keys>, Complaint> {
     if let (Some(id), Some(secret)) = (profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")) {
         let secret_value = |text: &Zeroizing<String>| SecretValue::from(text.as_bytes().to_vec());
         let session_token = profile.get("aws_session_token").map(secret_value);
         return Ok(Some(Keys { id: id.to_string(), secret: secret_value(secret), session_token, expires: None }));
     }
     if profile.contains_key("aws_access_key_id") || profile.contains_key("aws_secret_access_key") {
-        return Err((
-            "of `aws_access_key_id` and `aws_secret_access_key` one is missing",
-            "a profile has both, or neither",
-        ));
+        return Err(Complaint::new("of `aws_access_key_id` and `aws_secret_access_key` one is missing")
+            .hint("a profile has both, or neither"));
     }
     if profile.contains_key("credential_process") {
-        return Err(("`credential_process` is a program, and handfast starts none", INSTEAD));
+        return Err(Complaint::new("`credential_process` is a program, and handfast starts none").hint(INSTEAD));
     }
     if profile.keys().any(|key| key.starts_with("sso_")) {
-        return Err(("it is one of IAM Identity Center (SSO), whose login needs a browser", INSTEAD));
+        return Err(Complaint::new("it is one of IAM Identity Center (SSO), whose login needs a browser").hint(INSTEAD));
     }
     if profile.contains_key("login_session") {
-        return Err(("it is one of `aws login`, which needs a browser", INSTEAD));
+        return Err(Complaint::new("it is one of `aws login`, which needs a browser").hint(INSTEAD));
     }
     Ok(None)
 }
@@ -166,8 +164,8 @@ impl Profiles {
                 Ok(text) => parse(&String::from_utf8_lossy(text.expose()), prefix, &mut all),
                 Err(error) if error.kind == ErrorKind::NotFound => {}
                 Err(error) => {
-                    let message = format!("cannot read AWS' profiles: {}", error.message);
-                    return Err(ProviderError { kind: ErrorKind::Denied, message, ..error });
+                    let error = error.context("cannot read AWS' profiles");
+                    return Err(ProviderError { kind: ErrorKind::Denied, ..error });
                 }
             }
         }

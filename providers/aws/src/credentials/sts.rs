@@ -8,7 +8,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::{Request, Response, Url};
 
-use super::{ANY_REGION, Keys, Outside, because, denied, token_file};
+use super::{ANY_REGION, Keys, Outside, denied, token_file};
 use crate::refusal;
 use crate::signature::{self, Moment, Post};
 
@@ -31,14 +31,14 @@ pub async fn assume(outside: &Outside, keys: &Keys, role: &Role<'_>) -> Result<K
     let mut fields = vec![("Action", "AssumeRole"), VERSION];
     fields.extend([("RoleArn", role.arn), ("RoleSessionName", role.session_name)]);
     fields.extend(role.external_id.map(|id| ("ExternalId", id)));
-    let response = send_signed(outside, keys, &fields).await.map_err(|error| because(&attempted, error))?;
+    let response = send_signed(outside, keys, &fields).await.map_err(|error| error.context(&attempted))?;
     assumed(&response, &attempted)
 }
 
 /// Becomes a role with the token of an identity provider that it trusts.
 pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -> Result<Keys, ProviderError> {
     let attempted = format!("cannot assume the role `{}` with a web identity", excerpt(role.arn));
-    let token = token_file(file, &outside.context).map_err(|error| because(&attempted, error))?;
+    let token = token_file(file, &outside.context).map_err(|error| error.context(&attempted))?;
     let token = std::str::from_utf8(token.expose())
         .map_err(|_| denied(format!("{attempted}: the token in `{}` is not text", excerpt(file))))?;
     let fields = [
@@ -50,7 +50,7 @@ pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -
     ];
     let (url, _) = place(outside)?;
     let request = Request::post(url, FORM, SecretValue::from(form(&fields).into_bytes()));
-    let response = outside.send(&outside.client, request).await.map_err(|error| because(&attempted, error))?;
+    let response = outside.send(&outside.client, request).await.map_err(|error| error.context(&attempted))?;
     assumed(&response, &attempted)
 }
 
@@ -59,7 +59,7 @@ pub async fn account(outside: &Outside, keys: &Keys) -> Result<u64, ProviderErro
     let attempted = "cannot ask which account this is";
     let response = send_signed(outside, keys, &[("Action", "GetCallerIdentity"), VERSION])
         .await
-        .map_err(|error| because(attempted, error))?;
+        .map_err(|error| error.context(attempted))?;
     if !response.is_success() {
         return Err(refused(&response, attempted));
     }
@@ -138,7 +138,7 @@ fn refused(response: &Response, attempted: &str) -> ProviderError {
         code => code,
     };
     if let Some(error) = refusal::of_another(code, response.peer(), response.status()) {
-        return because(attempted, error);
+        return error.context(attempted);
     }
     let (kind, why, hint) = match code {
         "AccessDenied" => (

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use handfast_core::{Clock, Context, ErrorKind, ProviderError, SecretValue};
+use handfast_core::{Clock, Complaint, Context, ErrorKind, ProviderError, SecretValue};
 use handfast_http::Url;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -46,18 +46,16 @@ pub fn is_pfx(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfx") || end.eq_ignore_ascii_case("p12"))
 }
 
-/// What to say of such a file: a message, and a hint.
-pub fn no_pfx(what: &str) -> (String, String) {
-    (
-        format!("{what}: a PFX file cannot be read"),
-        format!("{CONVERT}; or use `workload-identity` or `managed-identity`"),
-    )
+/// What to say of such a file.
+pub fn no_pfx() -> Complaint {
+    Complaint::new("a PFX file cannot be read")
+        .hint(format!("{CONVERT}; or use `workload-identity` or `managed-identity`"))
 }
 
-/// What to say of a key that is encrypted: a message, and a hint.
-pub fn no_password() -> (String, String) {
-    let message = "`AZURE_CLIENT_CERTIFICATE_PASSWORD` is set: an encrypted key cannot be read";
-    (message.into(), format!("{CONVERT}, and unset the password"))
+/// What to say of a key that is encrypted.
+pub fn no_password() -> Complaint {
+    Complaint::new("`AZURE_CLIENT_CERTIFICATE_PASSWORD` is set: an encrypted key cannot be read")
+        .hint(format!("{CONVERT}, and unset the password"))
 }
 
 const CONVERT: &str =

@@ -156,11 +156,7 @@ impl Service {
         url.query_pairs_mut().extend_pairs(query);
         let (name, value) = &self.header;
         let request = Request::get(url).secret_header(name, SecretValue::from(value.secret().as_bytes().to_vec()))?;
-        let response = self
-            .wire
-            .send(request)
-            .await
-            .map_err(|error| ProviderError { message: format!("{attempted}: {}", error.message), ..error })?;
+        let response = self.wire.send(request).await.map_err(|error| error.context(&attempted))?;
         match response.status() {
             200 => self.read(&response, &attempted),
             _ => Err(self.refused(&response, &attempted)),

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use handfast_core::{Context, Credential, ErrorKind, ProviderError};
+use handfast_core::{Complaint, Context, Credential, ErrorKind, ProviderError};
 use handfast_http::{Client, Options, Plaintext, Url};
 
 use crate::wire::Wire;
@@ -35,8 +35,8 @@ pub enum Method {
     Machine(managed::Machine, managed::Identity, Option<Vec<String>>),
     /// A token that something else has put into a file.
     TokenFile(Credential),
-    /// None: what there is lacks something. A message, and a hint.
-    Nothing(String, String),
+    /// None: what there is lacks something.
+    Nothing(Complaint),
 }
 
 /// An application of Entra ID.
@@ -92,6 +92,6 @@ pub fn credential(method: Method, outside: Outside<'_>) -> Result<Arc<dyn TokenC
         Method::AppService(endpoint, identity) => managed::app_service(endpoint, identity, outside),
         Method::Machine(machine, identity, passed_over) => managed::machine(machine, identity, passed_over, outside),
         Method::TokenFile(file) => token_file::token(&file, outside.context),
-        Method::Nothing(message, hint) => Err(ProviderError::new(ErrorKind::Denied, message).hint(hint)),
+        Method::Nothing(complaint) => Err(complaint.into_error(ErrorKind::Denied)),
     }
 }

@@ -1,6 +1,6 @@
 //! What a user has said of the login: `auth` in the configuration, else the environment.
 
-use handfast_core::{Credential, Environment, Problems, Table, excerpt, nearest};
+use handfast_core::{Complaint, Credential, Environment, Problems, Table, excerpt, nearest};
 
 use super::{Agent, Definition, METHODS, Method, Need, Nothing};
 
@@ -13,13 +13,13 @@ pub struct Given<'a> {
 }
 
 /// The method that is asked for: by `auth`, else by a token in the environment, else by VAULT_AUTH_METHOD. What is wrong in
-/// the environment comes in `missing`, each with a hint.
+/// the environment comes in `missing`.
 pub fn read(
     auth: Option<&Table>,
     environment: &dyn Environment,
     behind_socket: bool,
     problems: &mut Problems,
-    missing: &mut Vec<(String, String)>,
+    missing: &mut Vec<Complaint>,
 ) -> Box<dyn Method> {
     if let Some(auth) = auth {
         return match written(auth, problems) {
@@ -39,8 +39,7 @@ pub fn read(
             (definition.read)(&Given { definition, auth: None, environment })
         }
         None => {
-            let (message, hint) = unknown("`VAULT_AUTH_METHOD`", wanted);
-            missing.push((message, hint));
+            missing.push(unknown("`VAULT_AUTH_METHOD`", wanted));
             Box::new(Nothing)
         }
     }
@@ -57,8 +56,7 @@ fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition>
     };
     let name = auth.string("method")?;
     let Some(definition) = METHODS.iter().find(|definition| definition.name == name) else {
-        let (message, hint) = unknown("`method`", name);
-        problems.add_with_hint(&item.place, message, hint);
+        problems.add(&item.place, unknown("`method`", name));
         return None;
     };
     for (key, place) in auth.keys().filter(|(key, _)| *key != "method") {
@@ -112,30 +110,32 @@ const SAME: &[&[&str]] = &[
     &["password_file", "password_env"],
 ];
 
-/// What a method needs that no variable says, where VAULT_AUTH_METHOD has named it; each with a hint.
-fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<(String, String)> {
+/// What a method needs that no variable says, where VAULT_AUTH_METHOD has named it.
+fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<Complaint> {
     let name = definition.name;
     let unsaid = definition.needs.iter().filter_map(|Need { keys, variable }| match variable {
         Some(variable) if environment.variable(variable).is_some() => None,
-        Some(variable) => Some((
-            format!("`VAULT_AUTH_METHOD` is \"{name}\", and `{variable}` is not set"),
-            format!("set `{variable}`, or write `auth` in [providers.vault]"),
-        )),
-        None => Some((
-            format!("`VAULT_AUTH_METHOD` is \"{name}\", and no variable says its `{}`", keys.join("` or `")),
-            format!("write `auth = {{ method = \"{name}\", … }}` in [providers.vault]"),
-        )),
+        Some(variable) => Some(
+            Complaint::new(format!("`VAULT_AUTH_METHOD` is \"{name}\", and `{variable}` is not set"))
+                .hint(format!("set `{variable}`, or write `auth` in [providers.vault]")),
+        ),
+        None => {
+            let keys = keys.join("` or `");
+            let message = format!("`VAULT_AUTH_METHOD` is \"{name}\", and no variable says its `{keys}`");
+            let hint = format!("write `auth = {{ method = \"{name}\", … }}` in [providers.vault]");
+            Some(Complaint::new(message).hint(hint))
+        }
     });
     unsaid.collect()
 }
 
-fn unknown(place: &str, name: &str) -> (String, String) {
+fn unknown(place: &str, name: &str) -> Complaint {
     let known = METHODS.iter().map(|definition| definition.name);
     let hint = match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the login methods are: {}", names()),
     };
-    (format!("{place} is \"{}\", which is no login method", excerpt(name)), hint)
+    Complaint::new(format!("{place} is \"{}\", which is no login method", excerpt(name))).hint(hint)
 }
 
 fn names() -> String {

@@ -35,11 +35,7 @@ impl Metadata {
         })?;
         let (name, value) = self.header;
         let request = Request::get(url).header(name, value)?;
-        let response = self
-            .client
-            .send(request)
-            .await
-            .map_err(|error| ProviderError { message: format!("{attempted}: {}", error.message), ..error })?;
+        let response = self.client.send(request).await.map_err(|error| error.context(attempted))?;
         match response.status() {
             200 => Ok(response),
             // Also a machine that is given an identity a moment from now: Azure answers 404, then 200.
