@@ -14,7 +14,6 @@ use handfast_core::{
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "file",
-    locator: "/absolute/path",
     keys: &[Key::new(
         "root",
         Kind::String,
@@ -24,6 +23,7 @@ pub const DEFINITION: Definition = Definition {
     parameters: &[],
     writes: false,
     bootstrap: &[],
+    identity: None,
     configure,
 };
 

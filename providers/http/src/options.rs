@@ -6,7 +6,7 @@ use std::time::Duration;
 use handfast_core::{Complaint, Environment, Problems, Table};
 
 use crate::address::Plaintext;
-use crate::authorities::CaSource;
+use crate::authorities::{CaSource, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT, Roots};
 use crate::identity::ClientCertificate;
 use crate::proxy::{Proxy, ProxyUrl, Route};
 use crate::server_name::{Alias, ServerName};
@@ -42,16 +42,6 @@ pub struct Options {
     pub total_timeout: Duration,
     /// The largest answer, in bytes. Default: 8 MiB, eight of the largest secret.
     pub response_limit: usize,
-}
-
-/// Which certificates are trusted besides those of `ca`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Roots {
-    /// Mozilla's, as of the build.
-    #[default]
-    Builtin,
-    /// None.
-    None,
 }
 
 impl Default for Options {
@@ -132,9 +122,6 @@ impl Options {
         route.into_iter().chain(alias).map(|error| Complaint { message: error.message, hint: error.hint })
     }
 }
-
-pub(crate) const NOTHING_TRUSTED: &str = "`roots` is \"none\" and there is no `ca_file`: no server could be trusted";
-pub(crate) const NOTHING_TRUSTED_HINT: &str = "name the file of your certificate authority in `ca_file`";
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,6 @@ use handfast_core::{
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "mock",
-    locator: "any-name",
     keys: &[
         Key::new(
             "values",
@@ -39,6 +38,7 @@ pub const DEFINITION: Definition = Definition {
     parameters: &[],
     writes: false,
     bootstrap: &[],
+    identity: None,
     configure,
 };
 

@@ -9,10 +9,8 @@ use crate::fixture::{Fixture, configure, parse, possible, table, text};
 
 /// The documentation, the schema and the messages are made from it.
 pub fn the_definition_is_complete<F: Fixture>() {
-    let Definition { name, locator, keys, parameters, bootstrap, .. } = F::DEFINITION;
+    let Definition { name, keys, parameters, bootstrap, .. } = F::DEFINITION;
     assert!(is_name(name, '-'), "`{name}` is no name for a provider");
-    assert!(!locator.is_empty() && !locator.contains(['?', '#', ':']), "`{locator}` does not show a locator");
-    assert!(parse(&format!("{name}:{locator}")).locator.path == *locator, "`{locator}` is not read as it stands there");
     for key in *keys {
         is_documented(key);
     }

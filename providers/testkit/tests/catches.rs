@@ -51,11 +51,11 @@ struct Store<const FAULT: Fault>(Rc<Contents>);
 impl<const FAULT: Fault> Fixture for Store<FAULT> {
     const DEFINITION: &'static Definition = &Definition {
         name: "faulty",
-        locator: "name",
         keys: &[Key::new("token", Kind::String, if FAULT == UNDOCUMENTED { "token" } else { "The credential." })],
         parameters: &[],
         writes: false,
         bootstrap: &["FAULTY_TOKEN"],
+        identity: None,
         configure: |settings, _: &mut Problems| Box::new(Faulty::<FAULT>(STORE.with_borrow(Rc::clone), settings.table)),
     };
 

@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Client, Options, Plaintext, Request, Url};
+use handfast_http::metadata::{self, Patience};
+use handfast_http::{Plaintext, Request, Url};
 
-use super::{Found, Outside, denied, issued, token_file};
+use super::issued;
+use super::keys::Found;
+use super::outside::{Outside, denied, token_file};
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -34,15 +37,13 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
         "https" => outside.send(&outside.client, request).await,
         _ => {
             // An agent on the same machine: where there is none, nobody refuses the connection.
-            let (connect_timeout, total_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
-            let plaintext = Plaintext::Metadata;
-            let options = Options { plaintext, connect_timeout, total_timeout, ..Options::default() };
-            outside.send(&Client::new(options, &outside.context)?, request).await
+            let patience = Patience { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
+            outside.send(&metadata::client(patience, Plaintext::Metadata, &outside.context)?, request).await
         }
     };
     let response = answer.map_err(|error| error.context(ATTEMPTED))?;
     if !response.is_success() {
-        return Err(issued::refused(&response, ATTEMPTED)
+        return Err(metadata::refusal(&response, ATTEMPTED)
             .hint("the task needs a role (ECS), the service account an association (EKS Pod Identity)"));
     }
     issued::keys(&response, ATTEMPTED).map(Found::Keys)

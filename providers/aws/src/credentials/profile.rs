@@ -1,26 +1,17 @@
-//! The shared files and their profiles (docs.aws.amazon.com/sdkref/latest/guide/file-format.html).
+//! The keys of a profile of the shared files: its own, or those of a role
+//! (docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use handfast_core::{Complaint, ErrorKind, ProviderError, SecretValue, excerpt};
+use handfast_core::{Complaint, ProviderError, SecretValue, excerpt};
 use zeroize::Zeroizing;
 
-use super::sts::{self, Role};
-use super::{Found, Keys, Outside, container, denied, environment, machine};
+use super::keys::{Found, Keys};
+use super::outside::{Outside, denied};
+use super::settings::Role;
+use super::shared_files::{Profile, Profiles};
+use super::{container, environment, machine, sts};
 
 /// No chain of roles is longer than this.
 const LONGEST: usize = 8;
-
-/// A profile's settings. Values may be credentials.
-type Profile = BTreeMap<String, Zeroizing<String>>;
-
-/// The profiles of both files, by name.
-struct Profiles {
-    all: BTreeMap<String, Profile>,
-    /// The files, for a message.
-    places: String,
-}
 
 pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     let name = outside.settings.profile(&*outside.context.environment);
@@ -36,14 +27,6 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
         .hint("set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' own names"));
     }
     keys(outside, &profiles, name).await
-}
-
-/// The profile's region.
-pub fn region(outside: &Outside) -> Result<Option<String>, ProviderError> {
-    let name = outside.settings.profile(&*outside.context.environment);
-    let profiles = Profiles::read(outside)?;
-    let region = profiles.all.get(name).and_then(|profile| profile.get("region"));
-    Ok(region.map(|region| region.to_string()))
 }
 
 /// The keys of a profile: its own, or those of the role that it names, which another profile or another way may be the source of.
@@ -143,91 +126,4 @@ fn own(profile: &Profile) -> Result<Option<Keys>, Complaint> {
         return Err(Complaint::new("it is one of `aws login`, which needs a browser").hint(INSTEAD));
     }
     Ok(None)
-}
-
-impl Profiles {
-    /// The key of a profile that says where AWS is, where nothing that is read does: the SDKs would ask there.
-    fn elsewhere(&self, outside: &Outside, name: &str) -> Option<&'static str> {
-        let profile = self.all.get(name).filter(|_| !outside.endpoints.is_settled())?;
-        ["endpoint_url", "services"].into_iter().find(|key| profile.contains_key(*key))
-    }
-
-    fn read(outside: &Outside) -> Result<Self, ProviderError> {
-        let mut all = BTreeMap::new();
-        let mut places = Vec::new();
-        // The second wins, key by key.
-        let files = [("AWS_CONFIG_FILE", "config", "profile "), ("AWS_SHARED_CREDENTIALS_FILE", "credentials", "")];
-        for (variable, file, prefix) in files {
-            let Some(path) = path(outside, variable, file) else { continue };
-            places.push(format!("`{}`", path.display()));
-            match outside.context.files.read(&path, None, 1 << 20) {
-                Ok(text) => parse(&String::from_utf8_lossy(text.expose()), prefix, &mut all),
-                Err(error) if error.kind == ErrorKind::NotFound => {}
-                Err(error) => {
-                    let error = error.context("cannot read AWS' profiles");
-                    return Err(ProviderError { kind: ErrorKind::Denied, ..error });
-                }
-            }
-        }
-        let places = if places.is_empty() { "any file: `HOME` is not set".to_owned() } else { places.join(" and ") };
-        Ok(Self { all, places })
-    }
-}
-
-fn path(outside: &Outside, variable: &str, file: &str) -> Option<PathBuf> {
-    let home = outside.variable("HOME");
-    if let Some(path) = outside.variable(variable) {
-        return Some(match (path.strip_prefix("~/"), home) {
-            (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
-            _ => path.into(),
-        });
-    }
-    home.map(|home| PathBuf::from(home).join(".aws").join(file))
-}
-
-/// Adds a file's profiles. A name stands alone or, in the configuration's file, behind `profile `; sections of other kinds are
-/// nobody's, and so are the indented lines of a nested setting.
-fn parse(text: &str, prefix: &str, all: &mut BTreeMap<String, Profile>) {
-    let mut section: Option<String> = None;
-    for line in text.lines() {
-        let is_nested = line.starts_with([' ', '\t']);
-        let line = line.trim();
-        if line.is_empty() || line.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(header) = line.strip_prefix('[') {
-            let header = header.split(']').next().unwrap_or_default().trim();
-            let name = match header.strip_prefix(prefix) {
-                Some(name) => Some(name.trim()),
-                None => (header == "default").then_some(header),
-            };
-            section = name.map(str::to_owned);
-            continue;
-        }
-        let (Some(section), Some((key, value)), false) = (&section, line.split_once('='), is_nested) else { continue };
-        // A comment within a line begins behind white space.
-        let value =
-            [" #", " ;", "\t#", "\t;"].iter().fold(value, |value, mark| value.split(mark).next().unwrap_or(value));
-        let profile = all.entry(section.clone()).or_default();
-        profile.insert(key.trim().to_ascii_lowercase(), Zeroizing::new(value.trim().to_owned()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_files_are_read_as_aws_own_tools_read_them() {
-        let mut all = BTreeMap::new();
-        let config = "# a comment\n[default]\nregion = eu-west-1 # mine\ns3 =\n  region = none\n[profile web]\nrole_arn=arn\n\
-            [sso-session x]\nregion = none\n[web]\nregion = none\n";
-        parse(config, "profile ", &mut all);
-        parse("[web]\nAWS_ACCESS_KEY_ID = id\naws_secret_access_key = a=b/c+d#e\n[default]\n", "", &mut all);
-        let value = |profile: &str, key: &str| all[profile].get(key).map(|value| value.as_str());
-        assert_eq!(all.keys().collect::<Vec<_>>(), ["default", "web"]);
-        assert_eq!((value("default", "region"), value("web", "region")), (Some("eu-west-1"), None));
-        assert_eq!((value("web", "role_arn"), value("web", "aws_access_key_id")), (Some("arn"), Some("id")));
-        assert_eq!(value("web", "aws_secret_access_key"), Some("a=b/c+d#e"));
-    }
 }

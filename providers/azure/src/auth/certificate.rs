@@ -16,8 +16,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
-use super::Application;
-
 /// Where the certificate and its key are; both may be in one file.
 pub struct Files {
     /// The certificate, in PEM form.
@@ -61,13 +59,8 @@ pub fn no_password() -> Complaint {
 const CONVERT: &str =
     "`openssl pkcs12 -in app.pfx -nodes -out app.pem` writes what can be read, the certificate and its key in PEM form";
 
-/// Reads the files of an application's certificate.
-pub fn signer(
-    files: &Files,
-    application: &Application,
-    endpoint: Url,
-    context: &Context,
-) -> Result<Signer, ProviderError> {
+/// Reads the files of the certificate of an application, whose id is `client`.
+pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> Result<Signer, ProviderError> {
     let certificate = read(&files.certificate, context)?;
     let certificate = CertificateDer::from_pem_slice(certificate.expose())
         .map_err(|_| unusable("certificate", &files.certificate, "there is none in PEM form in it"))?;
@@ -89,7 +82,7 @@ pub fn signer(
     Ok(Signer {
         key,
         header: URL_SAFE_NO_PAD.encode(header.to_string()),
-        client: application.client.clone(),
+        client: client.to_owned(),
         endpoint,
         clock: context.clock.clone(),
     })

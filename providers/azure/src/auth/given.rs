@@ -7,9 +7,10 @@ use std::path::Path;
 use handfast_core::{Complaint, Credential, Environment, Problems, Table, excerpt};
 use handfast_http::{Address, Plaintext, Url};
 
-use super::keys::{SAME, taken_by};
+use super::certificate;
+use super::keys::{KEYS, METHODS, SAME, taken_by};
 use super::managed::{Identity, Machine};
-use super::{Application, Method, certificate};
+use super::method::{Application, Method};
 
 /// What `auth` and the environment say.
 struct Given<'a> {
@@ -74,15 +75,15 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
     let Some(item) = auth.item("method") else {
         // Where it is none of a string, that has been reported.
         if let Some((_, place)) = auth.keys().next() {
-            let hint = format!("`method` is one of: {}", super::keys::METHODS.join(", "));
+            let hint = format!("`method` is one of: {}", METHODS.join(", "));
             problems.add_with_hint(place, "`auth` has no `method`", hint);
         }
         return None;
     };
-    let name = auth.string("method").filter(|name| super::keys::METHODS.contains(name))?;
+    let name = auth.string("method").filter(|name| METHODS.contains(name))?;
     let taken = taken_by(name);
     for (key, place) in auth.keys().filter(|(key, _)| *key != "method") {
-        if super::KEYS.iter().any(|known| known.name == key) && !taken.contains(&key) {
+        if KEYS.iter().any(|known| known.name == key) && !taken.contains(&key) {
             let hint = format!("`{name}` takes: {}", taken.join(", "));
             problems.add_with_hint(place, format!("the login method `{name}` takes no `{key}`"), hint);
         }
