@@ -1,10 +1,7 @@
 //! The providers that are compiled in. No other file names a provider crate, or asks which there are.
 #![forbid(unsafe_code)]
 
-use std::rc::Rc;
-use std::sync::Arc;
-
-use handfast_core::{AwsIdentity, Clock, Definition, Environment, Files, Place, Problem};
+use handfast_core::{Context, Definition, Identities, Place, Problem};
 
 /// The providers, by name.
 pub const DEFINITIONS: &[&Definition] = &[
@@ -51,20 +48,9 @@ pub fn absence(name: &str) -> Option<Absence> {
     }
 }
 
-/// Who signs as an AWS identity, for providers that log in with one.
-#[cfg(feature = "aws")]
-pub fn aws_identity(
-    environment: Rc<dyn Environment>,
-    files: Rc<dyn Files>,
-    clock: Arc<dyn Clock>,
-) -> Rc<dyn AwsIdentity> {
-    Rc::new(handfast_aws::Identity::new(environment, files, clock))
-}
-
-/// Nobody, without the provider: a plan that needs it is refused.
-#[cfg(not(feature = "aws"))]
-pub fn aws_identity(_: Rc<dyn Environment>, _: Rc<dyn Files>, _: Arc<dyn Clock>) -> Rc<dyn AwsIdentity> {
-    Rc::new(handfast_core::NoAwsIdentity)
+/// The identities that providers have, for those that log in with another's.
+pub fn identities(context: &Context) -> Identities {
+    DEFINITIONS.iter().filter_map(|definition| Some((definition.name, definition.identity?(context.clone())))).collect()
 }
 
 #[cfg(test)]

@@ -57,3 +57,22 @@ pub fn named(settings: &Table) -> impl Iterator<Item = &str> {
 pub fn is_credential(name: &[u8]) -> bool {
     CREDENTIALS.iter().any(|known| known.as_bytes() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::DEFINITIONS;
+
+    #[test]
+    fn each_providers_own_part_is_in_the_list() {
+        for definition in DEFINITIONS {
+            for variable in definition.bootstrap {
+                assert!(
+                    is_credential(variable.as_bytes()),
+                    "`{variable}` of `{}` would reach the app",
+                    definition.name
+                );
+            }
+        }
+    }
+}

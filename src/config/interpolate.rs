@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in settings; `$$` is `$`.
 #![forbid(unsafe_code)]
 
-use handfast_core::{Item, Place, Problems, Table, Value, excerpt};
+use handfast_core::{Complaint, Item, Place, Problems, Table, Value, excerpt};
 use zeroize::Zeroizing;
 
 use crate::config::environment::{Environment, NotText};
@@ -22,7 +22,7 @@ pub struct Interpolation {
 
 /// Why a string could not be made.
 enum Refusal {
-    Wrong(String, String),
+    Wrong(Complaint),
     TooLong,
     NothingLeft,
 }
@@ -62,7 +62,7 @@ impl Interpolation {
 
     fn tell(&mut self, refusal: Refusal, place: &Place, problems: &mut Problems) {
         match refusal {
-            Refusal::Wrong(message, hint) => problems.add_with_hint(place, message, hint),
+            Refusal::Wrong(complaint) => problems.add(place, complaint),
             Refusal::TooLong => {
                 let message = format!("its variables make it longer by more than {} KiB", MAX_STRING >> 10);
                 problems.add_with_hint(place, message, "variables are for the short parts of a setting");
@@ -88,10 +88,9 @@ impl Interpolation {
                 replaced.push('$');
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('{') {
-                let unclosed = || Refusal::Wrong("`${` without `}`".into(), "`$$` stands for a dollar sign".into());
-                let end = after.find('}').ok_or_else(unclosed)?;
-                let value =
-                    variable(&after[..end], environment).map_err(|(message, hint)| Refusal::Wrong(message, hint))?;
+                let unclosed = || Complaint::new("`${` without `}`").hint("`$$` stands for a dollar sign");
+                let end = after.find('}').ok_or_else(unclosed).map_err(Refusal::Wrong)?;
+                let value = variable(&after[..end], environment).map_err(Refusal::Wrong)?;
                 put += value.len();
                 if put > MAX_STRING {
                     return Err(Refusal::TooLong);
@@ -107,7 +106,7 @@ impl Interpolation {
     }
 }
 
-fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a str, (String, String)> {
+fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a str, Complaint> {
     let (name, default) = match expression.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (expression, None),
@@ -115,21 +114,21 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
     if !handfast_core::keys::is_variable(name) {
         // Not quoted: between the braces stands a part of the value, which is a secret where it is one of `mock`'s.
         let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign";
-        return Err(("what stands between `${` and `}` is no variable's name".into(), hint.into()));
+        return Err(Complaint::new("what stands between `${` and `}` is no variable's name").hint(hint));
     }
     let quoted = excerpt(name);
     if environment.is_credential(name) {
         let hint = "bootstrap credentials are read by their provider and go nowhere else";
-        return Err((format!("`${{{quoted}}}` is a bootstrap credential"), hint.into()));
+        return Err(Complaint::new(format!("`${{{quoted}}}` is a bootstrap credential")).hint(hint));
     }
     match environment.text(name) {
-        Err(NotText) => Err((format!("the variable `{quoted}` is not UTF-8"), "give it a value that is text".into())),
+        Err(NotText) => {
+            Err(Complaint::new(format!("the variable `{quoted}` is not UTF-8")).hint("give it a value that is text"))
+        }
         Ok(Some(value)) => Ok(value),
         Ok(None) => default.ok_or_else(|| {
-            (
-                format!("the variable `{quoted}` is not set, and has no default"),
-                format!("set it, or write `${{{quoted}:-default}}`"),
-            )
+            Complaint::new(format!("the variable `{quoted}` is not set, and has no default"))
+                .hint(format!("set it, or write `${{{quoted}:-default}}`"))
         }),
     }
 }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Item, Place, Problem, Problems, Table, Value, excerpt};
+use handfast_core::{Complaint, Item, Place, Problem, Problems, Table, Value, excerpt};
 use nix::sys::signal::Signal;
 
 pub use bootstrap::is_credential;
@@ -217,7 +217,7 @@ impl Config {
                             Some(near) => format!("did you mean [{near}]?"),
                             None => format!("the tables are: {}", keys::TABLES.join(", ")),
                         };
-                        (format!("unknown table or key `{}`", excerpt(key)), Some(hint))
+                        Complaint::new(format!("unknown table or key `{}`", excerpt(key))).hint(hint)
                     });
                 }
             }

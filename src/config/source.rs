@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use handfast_core::files::read_up_to;
-use handfast_core::{Item, Place, Problems, TOLD, Table, Value};
+use handfast_core::{Complaint, Item, Place, Problems, TOLD, Table, Value};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::ParseError;
@@ -139,7 +139,7 @@ fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
         problems.add_lazily(&places.at(offset), || {
             let message = format!("not TOML: {}", error.message().replace('\n', ", "));
             let is_mode = error.message().starts_with("unexpected leading zero");
-            (message, is_mode.then(|| "a file mode is a string: `mode = \"0400\"`".into()))
+            Complaint { message, hint: is_mode.then(|| "a file mode is a string: `mode = \"0400\"`".into()) }
         });
         // A second key of one name is TOML to the parser, and nothing about it is a guess.
         if error.message() != "duplicate key" {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use handfast_core::{BoxFuture, Clock, Context};
+use handfast_core::{BoxFuture, Clock, Context, Identities};
 
 use crate::config::Environment;
 use crate::registry;
@@ -27,6 +27,6 @@ pub fn context(environment: Environment) -> Context {
     let environment = Rc::new(environment);
     let files = Rc::new(handfast_core::files::System);
     let clock = Arc::new(SystemClock);
-    let aws = registry::aws_identity(environment.clone(), files.clone(), clock.clone());
-    Context { environment, files, clock, aws, several: false }
+    let context = Context { environment, files, clock, identities: Identities::default(), several: false };
+    Context { identities: registry::identities(&context), ..context }
 }

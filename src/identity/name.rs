@@ -1,7 +1,7 @@
 //! How people write users and groups: a name or a number, strictly one of them.
 #![forbid(unsafe_code)]
 
-use handfast_core::excerpt;
+use handfast_core::{Complaint, excerpt};
 
 const EXPECTED: &str = "write a name, a uid, or both ids as uid:gid";
 
@@ -24,9 +24,9 @@ pub struct UserName {
 }
 
 impl UserName {
-    /// Reads `USER[:GROUP]`; the error is what is wrong, and what to write instead.
-    pub fn parse(text: &str) -> Result<Self, (String, String)> {
-        let wrong = |why: String| (format!("`{}` is no user: {why}", excerpt(text)), EXPECTED.to_owned());
+    /// Reads `USER[:GROUP]`.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
+        let wrong = |why: String| Complaint::new(format!("`{}` is no user: {why}", excerpt(text))).hint(EXPECTED);
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
@@ -37,10 +37,11 @@ impl UserName {
 }
 
 impl Name {
-    /// Reads one group; the error is what is wrong, and what to write instead.
-    pub fn parse(text: &str) -> Result<Self, (String, String)> {
-        parse(text)
-            .map_err(|why| (format!("`{}` is no group: it {why}", excerpt(text)), "write a name or a gid".to_owned()))
+    /// Reads one group.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
+        parse(text).map_err(|why| {
+            Complaint::new(format!("`{}` is no group: it {why}", excerpt(text))).hint("write a name or a gid")
+        })
     }
 }
 
@@ -132,9 +133,9 @@ mod tests {
             ("\u{2003}5", "the user holds '\\u{2003}'"),
         ] {
             let expected = format!("`{}` is no user: {why}", excerpt(written));
-            assert_eq!(UserName::parse(written).unwrap_err().0, expected);
+            assert_eq!(UserName::parse(written).unwrap_err().message, expected);
         }
-        assert_eq!(Name::parse("").unwrap_err().0, "`` is no group: it is empty");
+        assert_eq!(Name::parse("").unwrap_err().message, "`` is no group: it is empty");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 
-use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys};
+use handfast_core::{
+    Complaint, Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys,
+};
 
 use super::{Instance, Instances};
 use crate::config::{Environment, Named, PROVIDER_KEYS};
@@ -58,8 +60,8 @@ impl<'a> Catalog<'a> {
         let entry = &mut self.entries[at];
         let (definition, configured) = entry.configured.as_ref()?;
         if entry.used.is_none() {
-            for (message, hint) in configured.missing() {
-                problems.add_with_hint(place, format!("`{quoted}`: {message}"), hint);
+            for complaint in configured.missing() {
+                problems.add(place, complaint.context(format!("`{quoted}`")));
             }
             let other = configured.identity_of().filter(|other| registry::find(other).is_none());
             if let Some((other, absence)) = other.and_then(|other| Some((other, registry::absence(other)?))) {
@@ -85,8 +87,8 @@ impl<'a> Catalog<'a> {
                 );
             }
         }
-        if let Err((message, hint)) = configured.check(&reference.locator) {
-            problems.add_with_hint(place, format!("`{quoted}`: {message}"), hint);
+        if let Err(complaint) = configured.check(&reference.locator) {
+            problems.add(place, complaint.context(format!("`{quoted}`")));
         }
         if reference.locator.params.is_some() && !definition.writes {
             match place {
@@ -145,7 +147,7 @@ impl<'a> Catalog<'a> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the providers here are: {}", excerpt(&Vec::from_iter(known).join(", "))),
             };
-            (format!("`{quoted}`: unknown provider `{quoted_name}`"), Some(hint))
+            Complaint::new(format!("`{quoted}`: unknown provider `{quoted_name}`")).hint(hint)
         });
         None
     }
@@ -210,7 +212,7 @@ mod tests {
     struct Fake;
 
     impl Configured for Fake {
-        fn check(&self, _: &Locator) -> Result<(), (String, String)> {
+        fn check(&self, _: &Locator) -> Result<(), Complaint> {
             Ok(())
         }
 

@@ -28,16 +28,16 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Result<Option<Deci
     let capabilities = keep_capabilities(app, problems);
     let user = app.string("user").and_then(|text| match UserName::parse(text) {
         Ok(user) => Some(user),
-        Err((message, hint)) => {
-            problems.add_with_hint(app.place("user").unwrap_or(&Place::CommandLine), message, hint);
+        Err(complaint) => {
+            problems.add(app.place("user").unwrap_or(&Place::CommandLine), complaint);
             None
         }
     });
     let groups = app.strings("groups").map(|groups| {
         let parse = |(text, place): (&str, &Place)| match Name::parse(text) {
             Ok(name) => Some(name),
-            Err((message, hint)) => {
-                problems.add_with_hint(place, message, hint);
+            Err(complaint) => {
+                problems.add(place, complaint);
                 None
             }
         };

@@ -119,8 +119,8 @@ fn reference<'d>(declared: &'d Declared, problems: &mut Problems) -> Option<(Sec
             reference.locator.params = declared.table.table("params").map(|params| json(params).to_string());
             Some((reference, &from.place))
         }
-        Err((message, hint)) => {
-            problems.add_with_hint(&from.place, message, hint);
+        Err(complaint) => {
+            problems.add(&from.place, complaint);
             None
         }
     }

@@ -13,9 +13,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
-use bytes::Bytes;
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Client, Request, Response, Url};
+use handfast_http::{Client, Request, Response, Url, wiped};
 use http_body_util::Full;
 
 /// Hands the SDK's requests to the HTTP client, and counts them.
@@ -80,19 +79,12 @@ fn adapted(request: HttpRequest) -> Result<Request, ProviderError> {
 
 /// The client's answer as the SDK takes it.
 fn answered(response: Response) -> Result<HttpResponse, ProviderError> {
-    /// Wiped when the last of those who read it lets go.
-    struct Wiped(SecretValue);
-    impl AsRef<[u8]> for Wiped {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose()
-        }
-    }
     let told = Told { peer: response.peer().to_owned(), retry_after: response.retry_after() };
     let unfit =
         || ProviderError::new(ErrorKind::Malformed, format!("cannot ask {}: the answer is not HTTP", told.peer));
     let (status, headers, body) = response.into_parts();
     // As a stream: of a body that is bytes in memory, the SDK writes every one into its log at TRACE.
-    let body = SdkBody::from_body_1_x(Full::new(Bytes::from_owner(Wiped(body))));
+    let body = SdkBody::from_body_1_x(Full::new(wiped(body)));
     let mut answer = HttpResponse::new(StatusCode::try_from(status.as_u16()).map_err(|_| unfit())?, body);
     for (name, value) in &headers {
         // A header that is not text says nothing that is read here.

@@ -3,7 +3,7 @@
 //!
 //! Those names are the SDKs' business, but for STS, which has no SDK here.
 
-use handfast_core::{Environment, Problems, Table, excerpt};
+use handfast_core::{Complaint, Environment, Problems, Table, excerpt};
 use handfast_http::{Address, Plaintext};
 
 /// A service that is asked.
@@ -46,18 +46,16 @@ const PARTITIONS: &str = "SMITHY_CLIENT_SDK_CUSTOM_PARTITION";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
 impl Endpoints {
-    /// Reads `endpoint` and the variables. What is wrong with the variables goes to `missing`, each with a hint.
+    /// Reads `endpoint` and the variables. What is wrong with the variables goes to `missing`.
     pub fn read(
         table: &Table,
         environment: &dyn Environment,
         problems: &mut Problems,
-        missing: &mut Vec<(String, String)>,
+        missing: &mut Vec<Complaint>,
     ) -> Self {
         if environment.variable(PARTITIONS).is_some() {
-            missing.push((
-                format!("`{PARTITIONS}` is set: the SDK would read AWS' regions from a file"),
-                "unset it".into(),
-            ));
+            let message = format!("`{PARTITIONS}` is set: the SDK would read AWS' regions from a file");
+            missing.push(Complaint::new(message).hint("unset it"));
         }
         let mut endpoints = Self {
             fips: boolean(environment, FIPS, missing),
@@ -67,7 +65,7 @@ impl Endpoints {
         if let Some((text, place)) = table.string("endpoint").zip(table.place("endpoint")) {
             match parse(text) {
                 Ok(url) => endpoints.any = Some(url),
-                Err((message, hint)) => problems.add_with_hint(place, format!("`endpoint`: {message}"), hint),
+                Err(complaint) => problems.add(place, complaint.context("`endpoint`")),
             }
             return endpoints;
         }
@@ -77,8 +75,8 @@ impl Endpoints {
         }
         let mut variable = |name: &str| match parse(environment.variable(name)?) {
             Ok(url) => Some(url),
-            Err((message, hint)) => {
-                missing.push((format!("`{name}`: {message}"), hint));
+            Err(complaint) => {
+                missing.push(complaint.context(format!("`{name}`")));
                 None
             }
         };
@@ -140,25 +138,27 @@ pub fn partition(region: &str) -> Partition {
 }
 
 /// An endpoint's URL, without the slash at its end.
-fn parse(text: &str) -> Result<String, (String, String)> {
-    let expected = || "an endpoint is `https://host` or `https://host:port`".to_owned();
-    let address = Address::parse(text, Plaintext::Local)
-        .map_err(|(message, hint)| (message, if hint.contains("unix://") { expected() } else { hint }))?;
+fn parse(text: &str) -> Result<String, Complaint> {
+    let expected = "an endpoint is `https://host` or `https://host:port`";
+    let address = Address::parse(text, Plaintext::Local).map_err(|complaint| {
+        let offers_a_socket = complaint.hint.as_ref().is_some_and(|hint| hint.contains("unix://"));
+        if offers_a_socket { complaint.hint(expected) } else { complaint }
+    })?;
     if address.unix_socket.is_some() {
-        return Err(("AWS is not behind a Unix socket".into(), expected()));
+        return Err(Complaint::new("AWS is not behind a Unix socket").hint(expected));
     }
     Ok(address.url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// A boolean as AWS' variables have it.
-fn boolean(environment: &dyn Environment, name: &str, missing: &mut Vec<(String, String)>) -> bool {
+fn boolean(environment: &dyn Environment, name: &str, missing: &mut Vec<Complaint>) -> bool {
     let Some(text) = environment.variable(name) else { return false };
     match text.to_ascii_lowercase().as_str() {
         "true" => true,
         "false" => false,
         _ => {
             let message = format!("`{name}` is \"{}\", expected true or false", excerpt(text));
-            missing.push((message, "unset it, or set it to \"true\"".into()));
+            missing.push(Complaint::new(message).hint("unset it, or set it to \"true\""));
             false
         }
     }

@@ -23,10 +23,7 @@ impl Attempt<'_> {
     /// What a failed call means for what was attempted.
     pub fn explain(&self, failed: &Failed) -> ProviderError {
         match failed {
-            Failed::Unanswered(error) => {
-                let error = error.once_more();
-                ProviderError { message: format!("{}: {}", self.what, error.message), ..error }
-            }
+            Failed::Unanswered(error) => error.once_more().context(&self.what),
             Failed::Refused(refusal) => self.refused(refusal),
         }
     }

@@ -3,69 +3,61 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handfast_core::{
-    AwsIdentity, BoxFuture, Clock, Context, Environment, ErrorKind, Files, NoAwsIdentity, Problems, ProviderError,
-    SecretValue, SignedRequest, Table, excerpt,
-};
-use handfast_http::Client;
-use tokio::sync::OnceCell;
+use handfast_core::{BoxFuture, Context, ErrorKind, Problems, ProviderError, SignedRequest, Table, excerpt};
+use handfast_http::{Client, Once};
 
 use crate::credentials::{Credentials, Settings};
 use crate::endpoints::{Endpoints, partition};
 use crate::settings::options;
-use crate::signature::{Keys, Moment, Post};
+use crate::signature::Post;
 
 /// Signs as the identity that the environment, the shared files or the metadata services give.
 pub struct Identity {
     context: Context,
-    credentials: OnceCell<Credentials>,
+    credentials: Once<Rc<Credentials>>,
 }
 
 impl Identity {
     /// The identity of this outside. Nothing is read before it is asked for.
-    pub fn new(environment: Rc<dyn Environment>, files: Rc<dyn Files>, clock: Arc<dyn Clock>) -> Self {
-        // It does not ask another for who it is.
-        let aws = Rc::new(NoAwsIdentity);
-        Self { context: Context { environment, files, clock, aws, several: false }, credentials: OnceCell::new() }
+    pub fn new(context: Context) -> Self {
+        Self { context, credentials: Once::default() }
     }
 
-    async fn credentials(&self) -> Result<&Credentials, ProviderError> {
-        self.credentials
-            .get_or_try_init(|| async {
-                let (table, environment) = (Table::default(), &*self.context.environment);
-                let (mut problems, mut missing) = (Problems::default(), Vec::new());
-                let options = options(&[], environment, &mut problems);
-                let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
-                let settings = Settings::read(&table, environment, &mut problems);
-                if let Some((message, hint)) = missing.into_iter().next() {
-                    return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));
-                }
-                let client = Arc::new(Client::new(options, &self.context)?);
-                Ok(Credentials::new(settings, endpoints, self.context.clone(), client))
-            })
-            .await
+    async fn credentials(&self) -> Result<Rc<Credentials>, ProviderError> {
+        self.credentials.get(|_| true, async { self.read().map(Rc::new) }).await
+    }
+
+    fn read(&self) -> Result<Credentials, ProviderError> {
+        let (table, environment) = (Table::default(), &*self.context.environment);
+        let (mut problems, mut missing) = (Problems::default(), Vec::new());
+        let options = options(&[], environment, &mut problems);
+        let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
+        let settings = Settings::read(&table, environment, &mut problems);
+        if let Some(complaint) = missing.into_iter().next() {
+            return Err(complaint.into_error(ErrorKind::Denied));
+        }
+        let client = Arc::new(Client::new(options, &self.context)?);
+        Ok(Credentials::new(settings, endpoints, self.context.clone(), client))
     }
 }
 
-impl AwsIdentity for Identity {
-    fn sign_caller_identity<'a>(
+impl handfast_core::Identity for Identity {
+    /// A request for STS' `GetCallerIdentity` (docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
+    fn sign_request<'a>(
         &'a self,
         region: Option<&'a str>,
         headers: &'a [(&'a str, &'a str)],
     ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>> {
         Box::pin(async move {
             let (host, region) = endpoint(region)?;
-            let body = "Action=GetCallerIdentity&Version=2011-06-15";
+            let (url, body) = (format!("https://{host}/"), "Action=GetCallerIdentity&Version=2011-06-15");
             let keys = self.credentials().await?.keys().await?;
-            let moment = Moment::of(self.context.clock.now());
-            let mut all = vec![
-                ("content-type".to_owned(), "application/x-www-form-urlencoded; charset=utf-8".to_owned()),
-                ("host".to_owned(), host.clone()),
-            ];
-            all.extend(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())));
-            let post = Post { headers: all, body, region, service: "sts" };
-            let headers = post.sign(&Keys::of(&keys)?, &moment);
-            Ok(SignedRequest { url: format!("https://{host}/"), headers, body: body.to_owned() })
+            let lower: Vec<_> = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), *value)).collect();
+            let mut all = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+            all.extend(lower.iter().map(|(name, value)| (name.as_str(), *value)));
+            let post = Post { url: &url, headers: &all, body, region, service: "sts" };
+            let headers = post.sign(&keys.for_sdk()?, self.context.clock.now())?;
+            Ok(SignedRequest { url, headers, body: body.to_owned() })
         })
     }
 }
@@ -83,13 +75,9 @@ fn endpoint(region: Option<&str>) -> Result<(String, &str), ProviderError> {
     Ok((format!("sts.{region}.{domain}"), region))
 }
 
-/// A header of a signed request.
-pub fn header(name: &str, value: impl Into<String>) -> (String, SecretValue) {
-    (name.to_owned(), SecretValue::from(value.into().into_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
+    use handfast_core::Identity as _;
     use handfast_testkit::{Outside, Variables, run};
 
     use super::*;
@@ -97,8 +85,7 @@ mod tests {
     fn signed(variables: Variables, region: Option<&str>) -> Result<SignedRequest, ProviderError> {
         let variables = variables.with("AWS_EC2_METADATA_DISABLED", "true");
         let context = Outside { variables, ..Outside::default() }.context();
-        let identity = Identity::new(context.environment, context.files, context.clock);
-        run(async { identity.sign_caller_identity(region, &[]).await })
+        run(async { Identity::new(context).sign_request(region, &[]).await })
     }
 
     fn keys() -> Variables {

@@ -4,7 +4,7 @@
 //! asks for), [`store`] (alone or in batches), [`secrets`] and [`parameters`] (the calls), [`session`] (one call),
 //! [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`refusal`] and [`explain`] (what a
 //! refusal is, and means). [`policy`] says what all of it must be allowed.
-//! [`identity`] signs for other providers.
+//! [`identity`] proves who we are to other providers' stores.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -23,15 +23,16 @@ mod settings;
 mod signature;
 mod store;
 
+use std::rc::Rc;
+
 use handfast_core::Definition;
 use handfast_core::keys::{Key, Kind};
 
-pub use identity::Identity;
+use identity::Identity;
 
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "aws",
-    locator: "sm/<name or ARN>, ssm/<parameter> or ssm/<path>/*",
     keys: &[
         Key::new(
             "region",
@@ -68,5 +69,6 @@ pub const DEFINITION: Definition = Definition {
         "AWS_ACCESS_KEY",
         "AWS_SECRET_KEY",
     ],
+    identity: Some(|context| Rc::new(Identity::new(context))),
     configure: settings::configure,
 };

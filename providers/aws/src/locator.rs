@@ -1,6 +1,6 @@
 //! What a reference asks AWS for.
 
-use handfast_core::Locator;
+use handfast_core::{Complaint, Locator};
 
 /// A secret, a parameter, or every parameter below a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,13 +65,11 @@ pub struct Arn<'a> {
     pub resource: &'a str,
 }
 
-type Refused = (String, String);
-
 /// Under this name, Parameter Store reads from Secrets Manager.
 pub const REFERENCE: &str = "/aws/reference/secretsmanager/";
 
-/// Reads a locator. The error says what is wrong, and what is expected instead.
-pub fn parse(locator: &Locator) -> Result<Wanted, Refused> {
+/// Reads a locator.
+pub fn parse(locator: &Locator) -> Result<Wanted, Complaint> {
     match locator.path.split_once('/') {
         Some(("sm", id)) => secret(id, locator).map(Wanted::Secret),
         Some(("ssm", "*")) => below("/", locator),
@@ -163,7 +161,7 @@ pub fn is_region(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-fn secret(id: &str, locator: &Locator) -> Result<Secret, Refused> {
+fn secret(id: &str, locator: &Locator) -> Result<Secret, Complaint> {
     let (name, region) = match id.starts_with("arn:") {
         true => {
             let arn = arn(id, "secretsmanager", "secret:")?;
@@ -195,7 +193,7 @@ fn secret(id: &str, locator: &Locator) -> Result<Secret, Refused> {
     Ok(Secret { id: id.to_owned(), region, version, stage })
 }
 
-fn parameter(name: &str, locator: &Locator) -> Result<Parameter, Refused> {
+fn parameter(name: &str, locator: &Locator) -> Result<Parameter, Complaint> {
     if name.starts_with("arn:") {
         let arn = arn(name, "ssm", "parameter/")?;
         named(&arn.resource["parameter/".len()..], 1011, "_.-/", "a parameter's name")?;
@@ -218,7 +216,7 @@ fn parameter(name: &str, locator: &Locator) -> Result<Parameter, Refused> {
     Ok(Parameter { region: None, selector: selector(locator, false)?, name })
 }
 
-fn below(path: &str, locator: &Locator) -> Result<Wanted, Refused> {
+fn below(path: &str, locator: &Locator) -> Result<Wanted, Complaint> {
     if !locator.parameters.is_empty() {
         return refuse("a list takes no query", "name one parameter, or leave the query out".into());
     }
@@ -240,7 +238,7 @@ fn slashed(name: &str) -> String {
 }
 
 /// A version, a label, or neither.
-fn selector(locator: &Locator, of_secret: bool) -> Result<Option<String>, Refused> {
+fn selector(locator: &Locator, of_secret: bool) -> Result<Option<String>, Complaint> {
     if let Some(stage) = locator.parameter("stage") {
         return refuse("`stage` is of a secret", format!("a parameter's version has labels: `?label={stage}`"));
     }
@@ -261,13 +259,12 @@ fn selector(locator: &Locator, of_secret: bool) -> Result<Option<String>, Refuse
 }
 
 /// An ARN of this service, whose resource starts like this.
-fn arn<'a>(text: &'a str, service: &str, resource: &str) -> Result<Arn<'a>, Refused> {
+fn arn<'a>(text: &'a str, service: &str, resource: &str) -> Result<Arn<'a>, Complaint> {
     let shape = format!("an ARN is `arn:aws:{service}:<region>:<account>:{resource}<name>`");
     let Some(arn) = Arn::parse(text) else { return refuse("the ARN has too few parts", shape) };
     let other = text.split(':').nth(2).filter(|other| *other != service);
     if let Some(other) = other {
-        let of = format!("the ARN is of `{}`, not of `{service}`", handfast_core::excerpt(other));
-        return Err((of, shape));
+        return refuse(&format!("the ARN is of `{}`, not of `{service}`", handfast_core::excerpt(other)), shape);
     }
     let is_account = arn.account.len() == 12 && arn.account.bytes().all(|byte| byte.is_ascii_digit());
     match () {
@@ -280,7 +277,7 @@ fn arn<'a>(text: &'a str, service: &str, resource: &str) -> Result<Arn<'a>, Refu
 }
 
 /// Whether a name is made of letters, digits and these.
-fn named(name: &str, longest: usize, others: &str, what: &str) -> Result<(), Refused> {
+fn named(name: &str, longest: usize, others: &str, what: &str) -> Result<(), Complaint> {
     let spaced = || others.chars().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(" ");
     let expected = || format!("{what} has 1 to {longest} letters, digits and {}", spaced());
     if name.is_empty() || name.len() > longest {
@@ -292,8 +289,8 @@ fn named(name: &str, longest: usize, others: &str, what: &str) -> Result<(), Ref
     }
 }
 
-fn refuse<T>(message: &str, hint: String) -> Result<T, Refused> {
-    Err((message.to_owned(), hint))
+fn refuse<T>(message: &str, hint: String) -> Result<T, Complaint> {
+    Err(Complaint::new(message).hint(hint))
 }
 
 #[cfg(test)]

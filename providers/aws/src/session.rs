@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_credential_types::Credentials as Signer;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::config::{BehaviorVersion, IdentityCache, StalledStreamProtectionConfig, retry, timeout};
 use aws_smithy_async::time::TimeSource;
@@ -17,7 +16,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use handfast_core::{Clock, Context, ErrorKind, ProviderError};
+use handfast_core::{Clock, Context};
 use handfast_http::Client;
 
 use crate::connector::Connector;
@@ -124,7 +123,7 @@ impl Session {
             .http_client(self.connector.clone())
             .time_source(Time(self.clock.clone()))
             .region(Region::new(region.to_owned()))
-            .credentials_provider(SharedCredentialsProvider::new(signer(keys)?))
+            .credentials_provider(SharedCredentialsProvider::new(keys.for_sdk().map_err(Failed::Unanswered)?))
             // Ours are shared by all calls, and renewed when AWS says so.
             .identity_cache(IdentityCache::no_cache())
             // Trying again is the scheduler's, and the limits are the client's.
@@ -133,19 +132,6 @@ impl Session {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build())
     }
-}
-
-fn signer(keys: &Keys) -> Result<Signer, Failed> {
-    let text = |value: &handfast_core::SecretValue, what: &str| {
-        std::str::from_utf8(value.expose()).map(str::to_owned).map_err(|_| {
-            Failed::Unanswered(ProviderError::new(
-                ErrorKind::Denied,
-                format!("cannot sign a request: the {what} is not text"),
-            ))
-        })
-    };
-    let token = keys.session_token.as_ref().map(|token| text(token, "session token")).transpose()?;
-    Ok(Signer::new(keys.id.clone(), text(&keys.secret, "secret access key")?, token, keys.expires, "handfast"))
 }
 
 /// The context's clock, as the SDK takes one.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use handfast_core::{
-    Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
+    Complaint, Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
 };
 use handfast_http::{CaSource, Client, Options};
 
@@ -21,7 +21,7 @@ struct Aws {
     credentials: credentials::Settings,
     endpoints: Endpoints,
     options: Options,
-    missing: Vec<(String, String)>,
+    missing: Vec<Complaint>,
 }
 
 /// Reads the settings.
@@ -70,17 +70,19 @@ const VARIABLES: &[&str] = &[
 ];
 
 /// Those of them that are no text, which would count as unset.
-fn unreadable(environment: &dyn Environment) -> Vec<(String, String)> {
+fn unreadable(environment: &dyn Environment) -> Vec<Complaint> {
     let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
-    unreadable.map(|name| (format!("`{name}` is not UTF-8"), "set it to text, or unset it".to_owned())).collect()
+    unreadable
+        .map(|name| Complaint::new(format!("`{name}` is not UTF-8")).hint("set it to text, or unset it"))
+        .collect()
 }
 
 impl Configured for Aws {
-    fn missing(&self) -> Vec<(String, String)> {
+    fn missing(&self) -> Vec<Complaint> {
         self.missing.clone()
     }
 
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, locator: &Locator) -> Result<(), Complaint> {
         locator::parse(locator).map(|_| ())
     }
 

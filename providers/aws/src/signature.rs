@@ -1,43 +1,19 @@
-//! Signature Version 4 of a `POST` to `/` without a query, which is what AWS' query interface takes
+//! Signature Version 4 of a `POST` without a query, which is what AWS' query interface takes, by the SDK's own signer
 //! (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 
-use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use ring::{digest, hmac};
-use zeroize::Zeroizing;
-
-use crate::identity::header;
-
-/// An access key.
-pub struct Keys<'k> {
-    pub id: &'k str,
-    pub secret: &'k str,
-    /// Of keys that end.
-    pub session_token: Option<&'k str>,
-}
-
-impl<'k> Keys<'k> {
-    /// Keys as text.
-    pub fn of(keys: &'k crate::credentials::Keys) -> Result<Self, ProviderError> {
-        let text = |value: &'k SecretValue, what: &str| {
-            std::str::from_utf8(value.expose()).map_err(|_| {
-                ProviderError::new(ErrorKind::Denied, format!("cannot sign a request: the {what} is not text"))
-            })
-        };
-        let session_token = keys.session_token.as_ref().map(|token| text(token, "session token")).transpose()?;
-        Ok(Self { id: &keys.id, secret: text(&keys.secret, "secret access key")?, session_token })
-    }
-}
-
-/// A time of day, as AWS writes it: `20150830T123600Z`.
-pub struct Moment(String);
+use handfast_http::Url;
 
 /// A request.
 pub struct Post<'p> {
-    /// Its headers, names in lower case, `host` among them.
-    pub headers: Vec<(String, String)>,
+    pub url: &'p str,
+    /// Its headers but for `host`, names in lower case.
+    pub headers: &'p [(&'p str, &'p str)],
     pub body: &'p str,
     /// Whom it is for.
     pub region: &'p str,
@@ -46,100 +22,45 @@ pub struct Post<'p> {
 
 impl Post<'_> {
     /// All headers that it is sent with, in order of name.
-    pub fn sign(self, keys: &Keys<'_>, moment: &Moment) -> Vec<(String, SecretValue)> {
-        let Self { headers, body, region, service } = self;
-        let day = &moment.0[..8];
-        let mut all: Vec<(String, SecretValue)> =
-            headers.iter().map(|(name, value)| header(name, one_spaced(value))).collect();
-        all.push(header("x-amz-date", &*moment.0));
-        all.extend(keys.session_token.map(|token| header("x-amz-security-token", token)));
+    pub fn sign(self, keys: &Credentials, time: SystemTime) -> Result<Vec<(String, SecretValue)>, ProviderError> {
+        let unfit = || ProviderError::new(ErrorKind::Malformed, "cannot sign a request: it cannot be written as HTTP");
+        let url = Url::parse(self.url).map_err(|_| unfit())?;
+        let host = url.host_str().unwrap_or_default();
+        let host = url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        let headers = || self.headers.iter().copied().chain([("host", host.as_str())]);
+        let identity = keys.clone().into();
+        let parameters = SigningParams::builder()
+            .identity(&identity)
+            .region(self.region)
+            .name(self.service)
+            .time(time)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|_| unfit())?;
+        let body = SignableBody::Bytes(self.body.as_bytes());
+        let request = SignableRequest::new("POST", self.url, headers(), body).map_err(|_| unfit())?;
+        let (signed, _) = sign(request, &parameters.into()).map_err(|_| unfit())?.into_parts();
+        let header = |(name, value): (&str, &str)| (name.to_owned(), SecretValue::from(value.as_bytes().to_vec()));
+        let mut all: Vec<_> = headers().chain(signed.headers()).map(header).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let names = all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
-
-        // Wiped, for the session token in it.
-        let mut canonical = Zeroizing::new(b"POST\n/\n\n".to_vec());
-        for (name, value) in &all {
-            for part in [name.as_bytes(), b":", value.expose(), b"\n"] {
-                canonical.extend_from_slice(part);
-            }
-        }
-        canonical.extend_from_slice(format!("\n{names}\n{}", sha256(body.as_bytes())).as_bytes());
-
-        let scope = format!("{day}/{region}/{service}/aws4_request");
-        let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", moment.0, sha256(&canonical));
-        let secret = Zeroizing::new([b"AWS4", keys.secret.as_bytes()].concat());
-        let key = [day, region, service, "aws4_request"].iter().fold(hmac_key(&secret), |key, part| {
-            // ring keeps the key where it is freed, which handfast's allocator wipes.
-            hmac_key(hmac::sign(&key, part.as_bytes()).as_ref())
-        });
-        let signature = hex(hmac::sign(&key, text.as_bytes()).as_ref());
-        let id = keys.id;
-        let authorization =
-            format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}");
-        all.insert(0, header("authorization", authorization));
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        all
+        Ok(all)
     }
-}
-
-impl Moment {
-    pub fn of(time: SystemTime) -> Self {
-        let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (year, month, day) = date(seconds / 86_400);
-        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        Self(format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z"))
-    }
-}
-
-/// The date of a day after 1970-01-01: the civil calendar counted from a March, so that the leap day comes last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, year) = (if month < 10 { month + 3 } else { month - 9 }, era * 400 + year_of_era);
-    (year + u64::from(month <= 2), month, day)
-}
-
-/// Without white space around it, and with one space wherever there was more.
-fn one_spaced(value: &str) -> String {
-    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn hmac_key(bytes: &[u8]) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA256, bytes)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A `String` takes every write.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 
     /// AWS' published test suite: its keys, its moment, its host.
     fn authorization(headers: &[(&str, &str)], body: &str, session_token: Option<&str>) -> String {
-        let keys = Keys { id: "AKIDEXAMPLE", secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", session_token };
-        let host = [("host", "example.amazonaws.com")];
-        let headers = host.iter().chain(headers).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let post = Post { headers: headers.collect(), body, region: "us-east-1", service: "service" };
+        let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+        let keys = Credentials::new("AKIDEXAMPLE", secret, session_token.map(str::to_owned), None, "test");
+        let url = "https://example.amazonaws.com/";
+        let post = Post { url, headers, body, region: "us-east-1", service: "service" };
         // 2015-08-30T12:36:00Z
-        let moment = Moment::of(UNIX_EPOCH + Duration::from_secs(1_440_938_160));
-        let signed = post.sign(&keys, &moment);
+        let signed = post.sign(&keys, UNIX_EPOCH + Duration::from_secs(1_440_938_160)).unwrap();
         assert!(signed.is_sorted_by_key(|(name, _)| name.clone()));
         String::from_utf8(signed[0].1.expose().to_vec()).unwrap()
     }
@@ -193,21 +114,5 @@ mod tests {
         }
         // White space in a value counts once.
         assert_eq!(authorization(&[("x", " a   b ")], "", None), authorization(&[("x", "a b")], "", None));
-    }
-
-    #[test]
-    fn moments() {
-        for (seconds, text) in [
-            (0, "19700101T000000Z"),
-            (951_782_399, "20000228T235959Z"),
-            (951_827_696, "20000229T123456Z"),
-            (1_440_938_160, "20150830T123600Z"),
-            (1_709_164_800, "20240229T000000Z"),
-            (1_709_251_199, "20240229T235959Z"),
-            (1_735_689_599, "20241231T235959Z"),
-            (4_107_542_400, "21000301T000000Z"),
-        ] {
-            assert_eq!(Moment::of(UNIX_EPOCH + Duration::from_secs(seconds)).0, text);
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use handfast_core::{BoxFuture, ErrorKind, Fetched, Locator, Provider, ProviderError, Summary};
+use handfast_core::{BoxFuture, Complaint, ErrorKind, Fetched, Locator, Provider, ProviderError, Summary};
 
 use crate::locator::{self, Marks, Parameter, Secret, Wanted};
 use crate::parameters::{self, Parameters};
@@ -151,6 +151,6 @@ impl Provider for Store {
 }
 
 /// A locator that [`check`](handfast_core::Configured::check) would have refused.
-fn unchecked((message, hint): (String, String)) -> ProviderError {
-    ProviderError::new(ErrorKind::Malformed, message).hint(hint)
+fn unchecked(complaint: Complaint) -> ProviderError {
+    complaint.into_error(ErrorKind::Malformed)
 }

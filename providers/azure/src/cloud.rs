@@ -1,7 +1,7 @@
 //! Azure's clouds, and the addresses of vaults in them
 //! (learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers).
 
-use handfast_core::excerpt;
+use handfast_core::{Complaint, excerpt};
 use handfast_http::Url;
 
 /// A cloud.
@@ -31,7 +31,7 @@ const CLOUDS: [(&str, &str, &str); 3] = [
 
 impl Cloud {
     /// The cloud of this name, or a private one with this domain.
-    pub fn named(name: &str) -> Result<Self, (String, String)> {
+    pub fn named(name: &str) -> Result<Self, Complaint> {
         if let Some((_, suffix, authority)) = CLOUDS.iter().find(|(known, ..)| *known == name) {
             return Ok(Self { suffix: (*suffix).to_owned(), authority: Some(*authority) });
         }
@@ -41,10 +41,8 @@ impl Cloud {
                 .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         match is_domain {
             true => Ok(Self { suffix: name.to_ascii_lowercase(), authority: None }),
-            false => Err((
-                format!("`cloud` is \"{}\", which is no cloud", excerpt(name)),
-                "it is \"public\", \"usgov\", \"china\", or the domain of a private cloud's vaults".into(),
-            )),
+            false => Err(Complaint::new(format!("`cloud` is \"{}\", which is no cloud", excerpt(name)))
+                .hint("it is \"public\", \"usgov\", \"china\", or the domain of a private cloud's vaults")),
         }
     }
 
@@ -54,17 +52,15 @@ impl Cloud {
     }
 
     /// The vault of this name.
-    pub fn vault(&self, name: &str) -> Result<Address, (String, String)> {
+    pub fn vault(&self, name: &str) -> Result<Address, Complaint> {
         let fits = (3..=24).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !name.ends_with('-')
             && !name.contains("--");
         let wrong = || {
-            (
-                format!("`{}` is not a vault's name", excerpt(name)),
-                "3 to 24 letters, digits and single hyphens, a letter first: the part before the domain of its address"
-                    .into(),
+            Complaint::new(format!("`{}` is not a vault's name", excerpt(name))).hint(
+                "3 to 24 letters, digits and single hyphens, a letter first: the part before the domain of its address",
             )
         };
         if !fits {
@@ -76,34 +72,35 @@ impl Cloud {
     }
 
     /// The vault that is meant by a name or an address. `anywhere` is for one that need not be under the cloud's domain.
-    pub fn vault_at(&self, text: &str, anywhere: bool) -> Result<Address, (String, String)> {
+    pub fn vault_at(&self, text: &str, anywhere: bool) -> Result<Address, Complaint> {
         if !text.contains("://") {
             return self.vault(text);
         }
-        let expected = || format!("a vault's address is `https://<name>.{}`", self.suffix);
-        let url = Url::parse(text).map_err(|error| (format!("the address is not a URL: {error}"), expected()))?;
+        let wrong = |message: String| {
+            Complaint::new(message).hint(format!("a vault's address is `https://<name>.{}`", self.suffix))
+        };
+        let url = Url::parse(text).map_err(|error| wrong(format!("the address is not a URL: {error}")))?;
         let Some(host) = url.host_str().map(str::to_owned) else {
-            return Err(("the address has no host".into(), expected()));
+            return Err(wrong("the address has no host".into()));
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err((format!("the address of {host} has a user name or a password in it"), expected()));
+            return Err(wrong(format!("the address of {host} has a user name or a password in it")));
         }
         if url.scheme() != "https" {
             // Whoever is on the way would have the token, which is good for every vault.
-            return Err((format!("the address of {host} does not start with `https://`"), expected()));
+            return Err(wrong(format!("the address of {host} does not start with `https://`")));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err((format!("the address of {host} goes on after the host"), expected()));
+            return Err(wrong(format!("the address of {host} goes on after the host")));
         }
         if is_hsm(&host) {
-            return Err((
-                format!("{host} is a Managed HSM, which holds keys and no secrets"),
-                "name a Key Vault: secrets are kept in vaults alone".into(),
-            ));
+            return Err(Complaint::new(format!("{host} is a Managed HSM, which holds keys and no secrets"))
+                .hint("name a Key Vault: secrets are kept in vaults alone"));
         }
         if !anywhere && !is_below(&host, &self.suffix) {
             let hint = "look at the name and at `cloud`; `endpoint_suffix_check = false` is for an address that is meant to be elsewhere";
-            return Err((format!("{host} is not under the cloud's domain, `{}`", self.suffix), hint.into()));
+            let message = format!("{host} is not under the cloud's domain, `{}`", self.suffix);
+            return Err(Complaint::new(message).hint(hint));
         }
         let name = host.split('.').next().unwrap_or(&host).to_owned();
         Ok(Address { name, url })
@@ -159,8 +156,8 @@ mod tests {
             "https://web.vault.azure.net.example",
             "https://hsm.managedhsm.azure.net",
         ] {
-            let (message, hint) = public().vault_at(text, false).expect_err(text);
-            assert!(!message.contains("pa55") && !hint.contains("pa55"), "{message}");
+            let complaint = public().vault_at(text, false).expect_err(text);
+            assert!(!format!("{complaint:?}").contains("pa55"), "{complaint:?}");
         }
         assert!(public().vault_at("https://127.0.0.1:8443", true).is_ok());
         assert!(public().vault_at("https://hsm.managedhsm.azure.net", true).is_err());

@@ -27,7 +27,6 @@ use handfast_core::keys::{Key, Kind};
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "azure",
-    locator: "secret, or vault/secret",
     keys: &[
         Key::new(
             "vault",
@@ -56,5 +55,6 @@ pub const DEFINITION: Definition = Definition {
     parameters: &["version"],
     writes: false,
     bootstrap: &["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "IDENTITY_HEADER"],
+    identity: None,
     configure: settings::configure,
 };

@@ -1,6 +1,6 @@
 //! What a reference names: `<secret>`, or `<vault>/<secret>`.
 
-use handfast_core::{Locator, excerpt};
+use handfast_core::{Complaint, Locator, excerpt};
 
 /// The parts of a locator.
 pub struct Parts<'a> {
@@ -12,33 +12,31 @@ pub struct Parts<'a> {
     pub version: Option<&'a str>,
 }
 
-/// Takes a locator apart. The error says what is wrong, and what is expected instead.
-pub fn parts(locator: &Locator) -> Result<Parts<'_>, (String, String)> {
+/// Takes a locator apart.
+pub fn parts(locator: &Locator) -> Result<Parts<'_>, Complaint> {
     let path = &locator.path;
     if path.contains("://") {
-        return Err(("an address names no secret here".into(), from_identifier(path)));
+        return Err(Complaint::new("an address names no secret here").hint(from_identifier(path)));
     }
     let (vault, secret) = match path.split('/').collect::<Vec<_>>()[..] {
         [secret] => (None, secret),
         [vault, secret] => (Some(vault), secret),
         [_, _, version] if is_version(version) => {
-            return Err((
-                "a version stands in a query".into(),
-                format!("write `?version={version}` instead of `/{version}`"),
-            ));
+            return Err(Complaint::new("a version stands in a query")
+                .hint(format!("write `?version={version}` instead of `/{version}`")));
         }
-        _ => return Err((format!("`{}` has too many parts", excerpt(path)), EXPECTED.into())),
+        _ => return Err(Complaint::new(format!("`{}` has too many parts", excerpt(path))).hint(EXPECTED)),
     };
     // learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#objects-identifiers-and-versioning
     if !(1..=127).contains(&secret.len()) || !secret.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         let hint = "1 to 127 letters, digits and hyphens; a vault keeps no other names";
-        return Err((format!("`{}` is not a secret's name", excerpt(secret)), hint.into()));
+        return Err(Complaint::new(format!("`{}` is not a secret's name", excerpt(secret))).hint(hint));
     }
     let version = locator.parameter("version");
     if version.is_some_and(|version| !is_version(version)) {
         let hint =
             "32 hexadecimal digits, the last part of the secret's identifier; without `?version=` it is the newest";
-        return Err(("`version` is not a version".into(), hint.into()));
+        return Err(Complaint::new("`version` is not a version").hint(hint));
     }
     Ok(Parts { vault, secret, version })
 }
@@ -92,7 +90,8 @@ mod tests {
     #[test]
     fn an_identifier_is_told_as_a_reference() {
         let hint = |path: &str| {
-            parts(&Locator { path: path.into(), parameters: Vec::new(), params: None }).map(|_| ()).unwrap_err().1
+            let locator = Locator { path: path.into(), parameters: Vec::new(), params: None };
+            parts(&locator).map(|_| ()).unwrap_err().hint.unwrap()
         };
         assert_eq!(
             hint(&format!("https://web.vault.azure.net/secrets/db/{VERSION}")),

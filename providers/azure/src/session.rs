@@ -2,58 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use handfast_core::{Clock, ErrorKind, ProviderError};
+use handfast_http::Once;
 
 use crate::wire;
-
-/// Something that is asked for once, by the first who needs it. A failure is everybody's who waited for it; who asks later
-/// tries again.
-pub struct Once<T> {
-    made: tokio::sync::Mutex<Option<Result<T, ProviderError>>>,
-    /// How often it has been tried.
-    tries: AtomicU64,
-}
-
-impl<T> Default for Once<T> {
-    fn default() -> Self {
-        Self { made: tokio::sync::Mutex::new(None), tries: AtomicU64::new(0) }
-    }
-}
-
-impl<T: Clone> Once<T> {
-    /// What was made, where it still `serves`; else what `make` makes.
-    pub async fn get(
-        &self,
-        serves: impl Fn(&T) -> bool,
-        make: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
-        let before = self.tries.load(Ordering::Relaxed);
-        let mut made = self.made.lock().await;
-        match &*made {
-            Some(Ok(value)) if serves(value) => return Ok(value.clone()),
-            Some(Err(error)) if self.tries.load(Ordering::Relaxed) != before => return Err(error.once_more()),
-            _ => {}
-        }
-        let result = make.await;
-        self.tries.fetch_add(1, Ordering::Relaxed);
-        *made = Some(match &result {
-            Ok(value) => Ok(value.clone()),
-            Err(error) => Err(error.once_more()),
-        });
-        result
-    }
-
-    /// What was made, if it was.
-    pub async fn known(&self) -> Option<T> {
-        self.made.lock().await.as_ref()?.as_ref().ok().cloned()
-    }
-}
 
 /// A credential and what it has been given.
 pub struct Session {

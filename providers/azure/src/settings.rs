@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use handfast_core::{
-    Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table, excerpt,
+    Complaint, Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
+    excerpt,
 };
 use handfast_http::{Options, Url};
 
@@ -26,7 +27,7 @@ struct Azure {
     check: bool,
     method: Method,
     options: Options,
-    missing: Vec<(String, String)>,
+    missing: Vec<Complaint>,
 }
 
 /// Reads the settings.
@@ -45,20 +46,18 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
 }
 
 impl Configured for Azure {
-    fn missing(&self) -> Vec<(String, String)> {
+    fn missing(&self) -> Vec<Complaint> {
         self.missing.clone()
     }
 
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, locator: &Locator) -> Result<(), Complaint> {
         let parts = locator::parts(locator)?;
         match parts.vault {
             Some(name) => self.cloud.vault(name).map(|_| ()),
             // One that is wrong has been told already.
             None if self.says_vault => Ok(()),
-            None => Err((
-                "no vault is named".into(),
-                "set `vault` in [providers.azure], or write `azure:<vault>/<secret>`".into(),
-            )),
+            None => Err(Complaint::new("no vault is named")
+                .hint("set `vault` in [providers.azure], or write `azure:<vault>/<secret>`")),
         }
     }
 
@@ -101,13 +100,13 @@ impl Configured for Azure {
     }
 }
 
-const NO_AUTHORITY: &str = "where Entra ID is, is not said";
+const NO_AUTHORITY: &str = "no address of Entra ID";
 
 fn cloud(table: &Table, problems: &mut Problems) -> Cloud {
     let named = Cloud::named(table.string("cloud").unwrap_or("public"));
-    named.unwrap_or_else(|(message, hint)| {
+    named.unwrap_or_else(|complaint| {
         if let Some(place) = table.place("cloud") {
-            problems.add_with_hint(place, message, hint);
+            problems.add(place, complaint);
         }
         Cloud { suffix: "vault.azure.net".into(), authority: None }
     })
@@ -116,7 +115,7 @@ fn cloud(table: &Table, problems: &mut Problems) -> Cloud {
 fn vault(table: &Table, cloud: &Cloud, check: bool, problems: &mut Problems) -> Option<Address> {
     let (text, place) = table.string("vault").zip(table.place("vault"))?;
     let address = cloud.vault_at(text, !check);
-    address.map_err(|(message, hint)| problems.add_with_hint(place, format!("`vault`: {message}"), hint)).ok()
+    address.map_err(|complaint| problems.add(place, complaint.context("`vault`"))).ok()
 }
 
 /// Where Entra ID is. By https alone: what is sent there is who we are.
@@ -125,7 +124,7 @@ fn authority(
     cloud: &Cloud,
     environment: &dyn Environment,
     problems: &mut Problems,
-    missing: &mut Vec<(String, String)>,
+    missing: &mut Vec<Complaint>,
 ) -> Option<Url> {
     let hint = "it is `https://` and a host, such as https://login.microsoftonline.com";
     let parse = |text: &str| {
@@ -140,23 +139,23 @@ fn authority(
         return url;
     }
     if environment.is_unreadable("AZURE_AUTHORITY_HOST") {
-        missing.push(("`AZURE_AUTHORITY_HOST` is not UTF-8".into(), "set it to text, or unset it".into()));
+        missing.push(Complaint::new("`AZURE_AUTHORITY_HOST` is not UTF-8").hint("set it to text, or unset it"));
         return None;
     }
     if let Some(text) = environment.variable("AZURE_AUTHORITY_HOST") {
         // Microsoft's tools take a host alone too.
         let url = if text.contains("://") { parse(text) } else { parse(&format!("https://{text}")) };
         if url.is_none() {
-            missing.push(("`AZURE_AUTHORITY_HOST` is no address of Entra ID".into(), hint.into()));
+            missing.push(Complaint::new("`AZURE_AUTHORITY_HOST` is no address of Entra ID").hint(hint));
         }
         return url;
     }
     if cloud.authority.is_none() {
         let domain = excerpt(&cloud.suffix);
-        missing.push((
-            NO_AUTHORITY.into(),
-            format!("set `authority`, or AZURE_AUTHORITY_HOST, for the private cloud `{domain}`"),
-        ));
+        missing.push(
+            Complaint::new(NO_AUTHORITY)
+                .hint(format!("set `authority`, or AZURE_AUTHORITY_HOST, for the private cloud `{domain}`")),
+        );
     }
     cloud.authority.and_then(parse)
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use azure_security_keyvault_secrets::models::SecretAttributes;
-use handfast_core::{BoxFuture, Context, ErrorKind, Fetched, Locator, Provider, ProviderError, SecretValue, Summary};
+use handfast_core::{
+    BoxFuture, Complaint, Context, ErrorKind, Fetched, Locator, Provider, ProviderError, SecretValue, Summary,
+};
 use handfast_http::{Client, Options};
 
 use crate::cloud::{Address, Cloud};
@@ -40,7 +42,7 @@ pub struct Store {
 impl Provider for Store {
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>> {
         Box::pin(async move {
-            let parts = locator::parts(locator).map_err(|(message, hint)| wrong(message).hint(hint))?;
+            let parts = locator::parts(locator).map_err(unchecked)?;
             let vault = self.vault(parts.vault)?;
             let attempt = Attempt { vault: vault.name(), secret: parts.secret, versioned: parts.version.is_some() };
             // Who we are comes first: without it a vault that does not answer would be waited for in vain. Where the challenge
@@ -69,11 +71,9 @@ impl Provider for Store {
 impl Store {
     /// The vault of a reference, made when it is first asked for.
     fn vault(&self, name: Option<&str>) -> Result<Rc<Vault>, ProviderError> {
-        let named = name.map(|name| self.cloud.vault(name));
-        let address = match named {
-            Some(Ok(address)) => address,
-            Some(Err((message, hint))) => return Err(wrong(message).hint(hint)),
-            None => self.vault.clone().ok_or_else(|| wrong("no vault is named".into()))?,
+        let address = match name {
+            Some(name) => self.cloud.vault(name).map_err(unchecked)?,
+            None => self.vault.clone().ok_or_else(|| unchecked("no vault is named".into()))?,
         };
         let mut vaults = self.vaults.borrow_mut();
         if let Some(vault) = vaults.get(address.url.as_str()) {
@@ -105,7 +105,7 @@ impl Store {
     }
 }
 
-/// What `check` has refused before.
-fn wrong(message: String) -> ProviderError {
-    ProviderError::new(ErrorKind::Malformed, message)
+/// A locator that [`check`](handfast_core::Configured::check) would have refused.
+fn unchecked(complaint: Complaint) -> ProviderError {
+    complaint.into_error(ErrorKind::Malformed)
 }

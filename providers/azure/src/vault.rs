@@ -9,10 +9,11 @@ use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use azure_security_keyvault_secrets::models::{DeletedSecret, Secret, SecretClientGetSecretOptions};
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 use handfast_core::{ErrorKind, ProviderError};
+use handfast_http::Once;
 
 use crate::cloud::Address;
 use crate::explain::{self, Attempt, Refusal};
-use crate::session::{Elsewhere, Guarded, Once, Session};
+use crate::session::{Elsewhere, Guarded, Session};
 use crate::wire::{self, Wire};
 
 /// A vault.

@@ -9,7 +9,7 @@ use azure_core::http::{
 };
 use bytes::Bytes;
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Client, HeaderMap, Request, Response};
+use handfast_http::{Client, HeaderMap, Request, Response, wiped};
 
 /// A client that counts.
 #[derive(Clone)]
@@ -60,15 +60,8 @@ fn adapted(request: &azure_core::http::Request) -> Result<Request, ProviderError
 
 /// The client's answer as the SDK takes it, with none of its headers: it reads none of a success.
 pub fn answered(response: Response) -> AsyncRawResponse {
-    /// Wiped when the last of those who read it lets go.
-    struct Wiped(SecretValue);
-    impl AsRef<[u8]> for Wiped {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose()
-        }
-    }
     let status = StatusCode::from(response.status());
-    AsyncRawResponse::from_bytes(status, Headers::new(), Bytes::from_owner(Wiped(response.into_body())))
+    AsyncRawResponse::from_bytes(status, Headers::new(), wiped(response.into_body()))
 }
 
 /// A vault's refusal of a request without a token, as the SDK takes it.

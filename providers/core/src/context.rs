@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::aws::AwsIdentity;
 use crate::files::Files;
-use crate::provider::BoxFuture;
+use crate::future::BoxFuture;
+use crate::identity::Identities;
 use crate::secret::SecretValue;
 
 /// A provider's view of the outside.
@@ -18,8 +18,8 @@ pub struct Context {
     pub files: Rc<dyn Files>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Who signs as an AWS identity.
-    pub aws: Rc<dyn AwsIdentity>,
+    /// The identities that other providers have.
+    pub identities: Identities,
     /// Whether more than one secret is wanted, so that requests for them can be under way at once.
     pub several: bool,
 }

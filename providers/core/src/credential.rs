@@ -94,11 +94,11 @@ const WRITTEN_BEFORE: &str =
     "whatever writes it must have written it before this start: its pod's volumes, or an init container";
 
 fn unread(what: &str, error: ProviderError) -> ProviderError {
-    let message = format!("cannot read the {what}: {}", error.message);
+    let error = error.context(format!("cannot read the {what}"));
     match error.kind {
         // Not `NotFound`: that would be a missing secret, which may be optional.
-        ErrorKind::NotFound => ProviderError::new(ErrorKind::Denied, message).hint(WRITTEN_BEFORE),
-        ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, message, ..error },
-        _ => ProviderError { message, ..error },
+        ErrorKind::NotFound => ProviderError { kind: ErrorKind::Denied, ..error }.hint(WRITTEN_BEFORE),
+        ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, ..error },
+        _ => error,
     }
 }

@@ -54,6 +54,12 @@ impl ProviderError {
         self
     }
 
+    /// The same with what was attempted, before the message: `cannot read the token: …`.
+    pub fn context(mut self, attempted: impl fmt::Display) -> Self {
+        self.message = format!("{attempted}: {}", self.message);
+        self
+    }
+
     /// The same with the wait that the store asked for.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);

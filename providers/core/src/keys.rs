@@ -1,9 +1,11 @@
 //! Keys as data: one table of keys gives the checks, the messages, the JSON schema and the documentation.
 
-use std::time::Duration;
-
+use crate::complaint::Complaint;
 use crate::problem::{Problems, excerpt, nearest};
 use crate::settings::{Item, Table, Value};
+use crate::units::{MAX_STRINGS, SIZES};
+
+pub use crate::units::{parse_duration, parse_mode, parse_size};
 
 /// One key of a table.
 pub struct Key {
@@ -92,7 +94,7 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
                     };
-                    (format!("unknown key `{}` in [{table_name}]", excerpt(name)), Some(hint))
+                    Complaint::new(format!("unknown key `{}` in [{table_name}]", excerpt(name))).hint(hint)
                 });
             }
         }
@@ -197,70 +199,4 @@ fn check_json(name: &str, item: &Item, problems: &mut Problems) {
 pub fn is_variable(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Reads a duration: numbers with units, such as `1m 30s`; not zero-length text, not a bare number.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
-}
-
-/// As many strings as an array has at most: what is asked of each costs something.
-pub(crate) const MAX_STRINGS: usize = 1024;
-
-/// The sizes that make sense: more is a slip of the keyboard.
-pub(crate) const SIZES: std::ops::RangeInclusive<u64> = 1..=1 << 40;
-
-/// Reads a size: a number of bytes, or one with `KiB`, `MiB` or `GiB`. Nothing else: `1MB` is two different numbers to two people.
-pub fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let scale: u64 = match unit.trim_start() {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| SIZES.contains(bytes))
-}
-
-/// Reads a file mode: three or four octal digits. A secret's file is nothing to run, and never everybody's to write.
-pub fn parse_mode(text: &str) -> Option<u32> {
-    if !(3..=4).contains(&text.len()) || !text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
-        return None;
-    }
-    u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o664 == 0 && mode & 0o444 != 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("1MiB"), Some(1 << 20));
-        assert_eq!(parse_size("64 KiB"), Some(64 << 10));
-        assert_eq!(parse_size("4096"), Some(4096));
-        for text in ["", "MiB", "1MB", "1k", "-1", "0", "1.5MiB", "99999999999GiB"] {
-            assert_eq!(parse_size(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn modes() {
-        assert_eq!(parse_mode("0400"), Some(0o400));
-        assert_eq!(parse_mode("444"), Some(0o444));
-        assert_eq!(parse_mode("0660"), Some(0o660));
-        for text in ["", "4", "0200", "0666", "0500", "4400", "0o400", "0000", "00400", "-400", "+400"] {
-            assert_eq!(parse_mode(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(parse_duration("1m 30s"), Some(Duration::from_secs(90)));
-        for text in ["", "10", "-1s", "1x", "9999999999999999years"] {
-            assert_eq!(parse_duration(text), None, "{text:?}");
-        }
-    }
 }

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-mod aws;
+mod complaint;
 mod context;
 mod credential;
 mod error;
 pub mod files;
+mod future;
+mod identity;
 mod json;
 pub mod keys;
 mod log;
@@ -18,18 +20,20 @@ mod provider;
 mod reference;
 mod secret;
 pub mod settings;
+mod units;
 
-pub use aws::{AwsIdentity, NoAwsIdentity, SignedRequest};
+pub use complaint::Complaint;
 pub use context::{Clock, Context, Environment};
 pub use credential::Credential;
 pub use error::{ErrorKind, ProviderError, reason};
 pub use files::Files;
+pub use future::BoxFuture;
+pub use identity::{Identities, Identity, SignedRequest};
 pub use json::compact_json;
 pub use log::DEBUG;
 pub use problem::{Place, Problem, Problems, TOLD, excerpt, nearest};
 pub use provider::{
-    BoxFuture, Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Lease, Provider, Sockets,
-    Summary,
+    Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Provider, Sockets, Summary,
 };
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::complaint::Complaint;
+
 /// Where a setting was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -55,23 +57,23 @@ pub struct Problems {
 pub const TOLD: usize = 100;
 
 impl Problems {
-    /// Adds a problem without a hint.
-    pub fn add(&mut self, place: &Place, message: impl Into<String>) {
-        self.add_lazily(place, || (message.into(), None));
+    /// Adds a complaint about what stands at a place; a text alone is a complaint without a hint.
+    pub fn add(&mut self, place: &Place, complaint: impl Into<Complaint>) {
+        self.add_lazily(place, || complaint.into());
     }
 
     /// Adds a problem with a hint.
     pub fn add_with_hint(&mut self, place: &Place, message: impl Into<String>, hint: impl Into<String>) {
-        self.add_lazily(place, || (message.into(), Some(hint.into())));
+        self.add_lazily(place, || Complaint::new(message).hint(hint));
     }
 
-    /// Adds a problem whose message and hint cost something: they are made only where it will be told.
-    pub fn add_lazily(&mut self, place: &Place, text: impl FnOnce() -> (String, Option<String>)) {
+    /// Adds a complaint that costs something to make: it is made only where it will be told.
+    pub fn add_lazily(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
         if self.first.len() >= TOLD && self.first.last().is_some_and(|last| last.place < *place) {
             self.count += 1;
             return;
         }
-        let (message, hint) = text();
+        let Complaint { message, hint } = complaint();
         self.push(Problem { place: place.clone(), message, hint });
     }
 

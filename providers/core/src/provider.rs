@@ -1,49 +1,47 @@
 //! What a provider is: a [`Definition`], which makes a [`Configured`] instance from settings, which connects to a [`Provider`].
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::complaint::Complaint;
 use crate::context::Context;
 use crate::error::ProviderError;
+use crate::future::BoxFuture;
+use crate::identity::Identity;
 use crate::keys::Key;
 use crate::problem::Problems;
 use crate::reference::Locator;
 use crate::secret::SecretValue;
 use crate::settings::Settings;
 
-/// A future that needs no other thread: the worker has one.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
-
 /// A kind of provider, as a list of its parts. Each provider crate exports one as `DEFINITION`.
 pub struct Definition {
     /// Its name: `type` in `[providers.NAME]`, and the first part of a reference to an instance without settings.
     pub name: &'static str,
-    /// What stands between `:` and `?` in its references, for a message: `/absolute/path`.
-    pub locator: &'static str,
     /// Its own keys in `[providers.NAME]`.
     pub keys: &'static [Key],
     /// The keys that its references' queries take, besides `decode`.
     pub parameters: &'static [&'static str],
     /// Whether `params` in `[secrets.NAME]` makes its reference a write.
     pub writes: bool,
-    /// The variables that hold its bootstrap credentials; they never reach the app.
+    /// The variables that hold its bootstrap credentials: its part of the list of those that never reach the app.
     pub bootstrap: &'static [&'static str],
+    /// Makes the identity that it can prove to other providers' stores, if it has one.
+    pub identity: Option<fn(Context) -> Rc<dyn Identity>>,
     /// Reads the settings, whose keys and types are already checked. Runs before the fork: it opens nothing.
     pub configure: fn(Settings<'_>, &mut Problems) -> Box<dyn Configured>,
 }
 
 /// A provider instance that knows its settings and has not touched anything yet.
 pub trait Configured {
-    /// What is missing or wrong outside its own settings, such as a variable: each with a hint. Asked once, and only of an
-    /// instance that a reference names: a configuration can be tried where its stores' variables are not set.
-    fn missing(&self) -> Vec<(String, String)> {
+    /// What is missing or wrong outside its own settings, such as a variable. Asked once, and only of an instance that a
+    /// reference names: a configuration can be tried where its stores' variables are not set.
+    fn missing(&self) -> Vec<Complaint> {
         Vec::new()
     }
 
-    /// Whether a locator can be asked for at all. The error says what is wrong, and what is expected instead.
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)>;
+    /// Whether a locator can be asked for at all.
+    fn check(&self, locator: &Locator) -> Result<(), Complaint>;
 
     /// Which sockets it needs to talk to its store: the worker is made ready for these, and can open no others.
     fn sockets(&self) -> Sockets {
@@ -180,8 +178,6 @@ pub struct Expiry {
 pub struct Fetched {
     /// What it gave.
     pub content: Content,
-    /// The lease of a dynamic secret.
-    pub lease: Option<Lease>,
 }
 
 /// What a locator stood for.
@@ -208,33 +204,14 @@ pub enum Found {
     At(Locator),
 }
 
-/// What a store says of how long a dynamic secret lives.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// What renews or revokes it.
-    pub id: String,
-    /// How long it lives from now.
-    pub duration: Duration,
-    /// Whether it can be renewed.
-    pub renewable: bool,
-}
-
-impl Fetched {
-    /// The same with a lease.
-    pub fn leased(mut self, lease: Lease) -> Self {
-        self.lease = Some(lease);
-        self
-    }
-}
-
 impl From<SecretValue> for Fetched {
     fn from(value: SecretValue) -> Self {
-        Self { content: Content::Value(value), lease: None }
+        Self { content: Content::Value(value) }
     }
 }
 
 impl From<Vec<Entry>> for Fetched {
     fn from(entries: Vec<Entry>) -> Self {
-        Self { content: Content::List(entries), lease: None }
+        Self { content: Content::List(entries) }
     }
 }

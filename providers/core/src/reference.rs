@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::complaint::Complaint;
 use crate::problem::excerpt;
 
 /// A reference has at most as many bytes: messages quote it, and no store has longer names.
@@ -58,23 +59,27 @@ pub enum Decode {
 }
 
 impl SecretRef {
-    /// Reads a reference. The error says what is wrong, and what is expected instead.
-    pub fn parse(text: &str) -> Result<Self, (String, String)> {
+    /// Reads a reference.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
         let expected =
             || "a reference is `<provider>:<locator>[?key=value][#field]`, such as `mock:db#password`".to_owned();
         if text.len() > MAX_REFERENCE {
             let message =
                 format!("`{}` is a reference of {} bytes, more than {MAX_REFERENCE}", excerpt(text), text.len());
-            return Err((message, expected()));
+            return Err(Complaint::new(message).hint(expected()));
         }
         if let Some(control) = text.chars().find(|c| c.is_control()) {
-            return Err((format!("`{}` has a control character, {control:?}", excerpt(text)), expected()));
+            return Err(
+                Complaint::new(format!("`{}` has a control character, {control:?}", excerpt(text))).hint(expected())
+            );
         }
         let Some((provider, rest)) = text.split_once(':') else {
-            return Err((format!("`{}` is not a reference: it has no `:`", excerpt(text)), expected()));
+            return Err(
+                Complaint::new(format!("`{}` is not a reference: it has no `:`", excerpt(text))).hint(expected())
+            );
         };
         if provider.is_empty() || !provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return Err((format!("`{}` is not a provider's name", excerpt(provider)), expected()));
+            return Err(Complaint::new(format!("`{}` is not a provider's name", excerpt(provider))).hint(expected()));
         }
         let (rest, field) = match rest.split_once('#') {
             Some((rest, field)) => (rest, Some(field)),
@@ -85,16 +90,15 @@ impl SecretRef {
             None => (rest, None),
         };
         if path.is_empty() {
-            return Err((format!("`{text}` names no secret: nothing stands between `:` and its end"), expected()));
+            return Err(Complaint::new(format!("`{text}` names no secret: nothing stands between `:` and its end"))
+                .hint(expected()));
         }
         let (parameters, decode) = parse_query(text, query)?;
         let selection = match field {
             None => Selection::Whole,
             Some("") => {
-                return Err((
-                    format!("`{text}` has an empty field"),
-                    "`#field` is a key, `#/a/b` a JSON pointer, `#*` every key".into(),
-                ));
+                return Err(Complaint::new(format!("`{text}` has an empty field"))
+                    .hint("`#field` is a key, `#/a/b` a JSON pointer, `#*` every key"));
             }
             Some("*") => Selection::Every,
             Some(pointer) if pointer.starts_with('/') => Selection::Pointer(pointer.into()),
@@ -126,25 +130,30 @@ impl Locator {
 
 type Query = (Vec<(String, String)>, Decode);
 
-fn parse_query(text: &str, query: Option<&str>) -> Result<Query, (String, String)> {
+fn parse_query(text: &str, query: Option<&str>) -> Result<Query, Complaint> {
     let mut parameters: Vec<(String, String)> = Vec::new();
     let mut decode = Decode::AsIs;
     let expected = || "a query is `?key=value`, several are joined with `&`".to_owned();
     for pair in query.into_iter().flat_map(|query| query.split('&')) {
         let Some((key, value)) = pair.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
         else {
-            return Err((format!("`{text}` has `{pair}` in its query, which is not `key=value`"), expected()));
+            return Err(Complaint::new(format!("`{text}` has `{pair}` in its query, which is not `key=value`"))
+                .hint(expected()));
         };
         if parameters.len() >= MAX_PARAMETERS {
-            return Err((format!("`{text}` has more than {MAX_PARAMETERS} keys in its query"), expected()));
+            return Err(
+                Complaint::new(format!("`{text}` has more than {MAX_PARAMETERS} keys in its query")).hint(expected())
+            );
         }
         if parameters.iter().any(|(known, _)| known == key) || (key == "decode" && decode != Decode::AsIs) {
-            return Err((format!("`{text}` gives `{key}` twice"), expected()));
+            return Err(Complaint::new(format!("`{text}` gives `{key}` twice")).hint(expected()));
         }
         match (key, value) {
             ("decode", "base64") => decode = Decode::Base64,
             ("decode", other) => {
-                return Err((format!("`{text}` asks for `decode={other}`"), "only `decode=base64` exists".into()));
+                return Err(
+                    Complaint::new(format!("`{text}` asks for `decode={other}`")).hint("only `decode=base64` exists")
+                );
             }
             _ => parameters.push((key.into(), value.into())),
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::context::Environment;
-use crate::keys;
 use crate::problem::Place;
+use crate::units;
 
 /// A table of settings, in the order of the file.
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Value {
     }
 }
 
-/// The typed readers answer `None` for a missing key, and for one that [`keys::check`] has already refused.
+/// The typed readers answer `None` for a missing key, and for one that [`keys::check`](crate::keys::check) has already refused.
 impl Table {
     /// The item under a key.
     pub fn item(&self, key: &str) -> Option<&Item> {
@@ -159,14 +159,14 @@ impl Table {
 
     /// A duration, written as `"10s"`.
     pub fn duration(&self, key: &str) -> Option<Duration> {
-        keys::parse_duration(self.string(key)?)
+        units::parse_duration(self.string(key)?)
     }
 
     /// A number of bytes, written as `"1MiB"` or as an integer.
     pub fn size(&self, key: &str) -> Option<u64> {
         match &self.item(key)?.value {
-            Value::String(text) => keys::parse_size(text),
-            Value::Integer(bytes) => u64::try_from(*bytes).ok().filter(|bytes| keys::SIZES.contains(bytes)),
+            Value::String(text) => units::parse_size(text),
+            Value::Integer(bytes) => u64::try_from(*bytes).ok().filter(|bytes| units::SIZES.contains(bytes)),
             _ => None,
         }
     }
@@ -174,7 +174,7 @@ impl Table {
     /// The strings of an array.
     pub fn strings(&self, key: &str) -> Option<Vec<(&str, &Place)>> {
         match &self.item(key)?.value {
-            Value::Array(items) if items.len() <= keys::MAX_STRINGS => items
+            Value::Array(items) if items.len() <= units::MAX_STRINGS => items
                 .iter()
                 .map(|item| match &item.value {
                     Value::String(text) => Some((text.as_str(), &item.place)),

@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    BoxFuture, Configured, Context, Definition, Fetched, Locator, MAX_SECRET, Problems, Provider, ProviderError,
-    Settings, excerpt,
+    BoxFuture, Complaint, Configured, Context, Definition, Fetched, Locator, MAX_SECRET, Problems, Provider,
+    ProviderError, Settings, excerpt,
 };
 
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "file",
-    locator: "/absolute/path",
     keys: &[Key::new(
         "root",
         Kind::String,
@@ -24,6 +23,7 @@ pub const DEFINITION: Definition = Definition {
     parameters: &[],
     writes: false,
     bootstrap: &[],
+    identity: None,
     configure,
 };
 
@@ -54,29 +54,31 @@ fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configu
 }
 
 impl Configured for FileProvider {
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, locator: &Locator) -> Result<(), Complaint> {
         let path = Path::new(&locator.path);
         if !path.is_absolute() {
-            return Err((
-                format!("`{}` is not an absolute path", locator.path),
-                format!("write `{}:/{}`", self.instance, locator.path.trim_start_matches("./")),
-            ));
+            return Err(Complaint::new(format!("`{}` is not an absolute path", locator.path)).hint(format!(
+                "write `{}:/{}`",
+                self.instance,
+                locator.path.trim_start_matches("./")
+            )));
         }
         if climbs(path) {
-            return Err((format!("`{}` has `..` in it", locator.path), "write the path without `..`".into()));
+            return Err(
+                Complaint::new(format!("`{}` has `..` in it", locator.path)).hint("write the path without `..`")
+            );
         }
         if locator.path.ends_with('/') {
-            return Err((format!("`{}` names a directory", locator.path), "write the path of one file".into()));
+            return Err(
+                Complaint::new(format!("`{}` names a directory", locator.path)).hint("write the path of one file")
+            );
         }
         match &self.root {
-            Some(root) if below(path, root).is_none() => Err((
-                format!(
-                    "`{}` is not below `{}`, the provider's `root`",
-                    locator.path,
-                    excerpt(&root.to_string_lossy())
-                ),
-                "use another instance of the provider, or change its `root`".into(),
-            )),
+            Some(root) if below(path, root).is_none() => {
+                let root = excerpt(&root.to_string_lossy());
+                Err(Complaint::new(format!("`{}` is not below `{root}`, the provider's `root`", locator.path))
+                    .hint("use another instance of the provider, or change its `root`"))
+            }
             _ => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
+use handfast_core::Complaint;
 use reqwest::Url;
 
 /// Where a store is: what a provider's `address` says.
@@ -38,38 +39,43 @@ pub(crate) enum Distance {
 }
 
 impl Address {
-    /// Reads `https://…`, `http://…` or `unix:///path`. The error says what is wrong, and what is expected instead; it
-    /// never repeats a user name or a password.
-    pub fn parse(text: &str, plaintext: Plaintext) -> Result<Self, (String, String)> {
+    /// Reads `https://…`, `http://…` or `unix:///path`. The complaint never repeats a user name or a password.
+    pub fn parse(text: &str, plaintext: Plaintext) -> Result<Self, Complaint> {
         let expected = || "an address is `https://host`, `https://host:port` or `unix:///path/of/socket`".to_owned();
         if let Some(path) = text.strip_prefix("unix://") {
             if !path.starts_with('/') || path.contains('\0') {
-                return Err(("a Unix socket's address has no absolute path".into(), expected()));
+                return Err(Complaint::new("a Unix socket's address has no absolute path").hint(expected()));
             }
             // `sun_path` has 108 bytes, the last of them zero.
             if path.len() > 107 {
                 let message = format!("a Unix socket's path has at most 107 bytes, and this one {}", path.len());
-                return Err((message, "move the socket, or reach it through a shorter link".into()));
+                return Err(Complaint::new(message).hint("move the socket, or reach it through a shorter link"));
             }
             // A constant, but parsed here so that no `expect` is needed.
-            let url = Url::parse("http://localhost/").map_err(|error| (error.to_string(), expected()))?;
+            let url =
+                Url::parse("http://localhost/").map_err(|error| Complaint::new(error.to_string()).hint(expected()))?;
             return Ok(Self { url, unix_socket: Some(path.into()) });
         }
         let url = Url::parse(text).map_err(|error| {
             // No tables of Unicode here: Cargo.toml.
             let hint = || "a host's name beyond ASCII is written in Punycode, as `xn--…`".to_owned();
-            (format!("the address is not a URL: {error}"), if text.is_ascii() { expected() } else { hint() })
+            Complaint::new(format!("the address is not a URL: {error}")).hint(if text.is_ascii() {
+                expected()
+            } else {
+                hint()
+            })
         })?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err((
-                format!("the address of {} has a user name or a password in it", origin(&url)),
-                "write the address without it: credentials have keys of their own".into(),
-            ));
+            let message = format!("the address of {} has a user name or a password in it", origin(&url));
+            return Err(
+                Complaint::new(message).hint("write the address without it: credentials have keys of their own")
+            );
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err((format!("the address of {} has a `?` or a `#` in it", origin(&url)), expected()));
+            let message = format!("the address of {} has a `?` or a `#` in it", origin(&url));
+            return Err(Complaint::new(message).hint(expected()));
         }
-        allow(&url, plaintext).map_err(|message| (message, expected()))?;
+        allow(&url, plaintext).map_err(|message| Complaint::new(message).hint(expected()))?;
         Ok(Self { url, unix_socket: None })
     }
 }
@@ -180,9 +186,9 @@ mod tests {
 
     #[test]
     fn a_host_beyond_ascii_is_written_in_punycode() {
-        let (message, hint) = Address::parse("https://bücher.example", Plaintext::Local).unwrap_err();
-        assert_eq!(message, "the address is not a URL: invalid international domain name");
-        assert_eq!(hint, "a host's name beyond ASCII is written in Punycode, as `xn--…`");
+        let complaint = Address::parse("https://bücher.example", Plaintext::Local).unwrap_err();
+        assert_eq!(complaint.message, "the address is not a URL: invalid international domain name");
+        assert_eq!(complaint.hint.unwrap(), "a host's name beyond ASCII is written in Punycode, as `xn--…`");
         let address = Address::parse("https://XN--bcher-kva.example", Plaintext::Local).unwrap();
         assert_eq!(address.url.as_str(), "https://xn--bcher-kva.example/");
     }
@@ -191,8 +197,8 @@ mod tests {
     fn a_refused_address_shows_no_credential() {
         for text in ["https://user:pa55@vault.internal", "https://pa55@vault", "https://x:pa55@", "http://pa55@h:99999"]
         {
-            let (message, hint) = Address::parse(text, Plaintext::Anywhere).unwrap_err();
-            assert!(!message.contains("pa55") && !hint.contains("pa55"), "{message}");
+            let complaint = Address::parse(text, Plaintext::Anywhere).unwrap_err();
+            assert!(!format!("{complaint:?}").contains("pa55"), "{complaint:?}");
         }
     }
 

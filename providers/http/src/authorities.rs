@@ -8,8 +8,6 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::options::{NOTHING_TRUSTED, NOTHING_TRUSTED_HINT, Options, Roots};
-
 /// Far above any real bundle: all of the web's certificate authorities are about 250 KiB.
 const LARGEST_CA_FILE: usize = 8 << 20;
 
@@ -29,6 +27,19 @@ pub enum CaSource {
     },
 }
 
+/// Which certificates are trusted besides those of `ca`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Roots {
+    /// Mozilla's, as of the build.
+    #[default]
+    Builtin,
+    /// None.
+    None,
+}
+
+pub(crate) const NOTHING_TRUSTED: &str = "`roots` is \"none\" and there is no `ca_file`: no server could be trusted";
+pub(crate) const NOTHING_TRUSTED_HINT: &str = "name the file of your certificate authority in `ca_file`";
+
 impl fmt::Debug for CaSource {
     /// Not the text: where a certificate should be, a key may be.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,18 +50,18 @@ impl fmt::Debug for CaSource {
     }
 }
 
-/// The roots that options ask for. A source that cannot be used is an error: an authority that silently does not count would
+/// The roots to trust: the built-in ones or none, and those of `ca`. A source that cannot be used is an error: an authority that silently does not count would
 /// be looked for in vain.
-pub(crate) fn roots(options: &Options, context: &Context) -> Result<RootCertStore, ProviderError> {
+pub(crate) fn roots(builtin: Roots, ca: &[CaSource], context: &Context) -> Result<RootCertStore, ProviderError> {
     let mut roots = RootCertStore::empty();
-    match options.roots {
+    match builtin {
         Roots::Builtin => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Roots::None if options.ca.is_empty() => {
+        Roots::None if ca.is_empty() => {
             return Err(ProviderError::new(ErrorKind::Untrusted, NOTHING_TRUSTED).hint(NOTHING_TRUSTED_HINT));
         }
         Roots::None => {}
     }
-    for source in &options.ca {
+    for source in ca {
         match source {
             CaSource::File(path) => add_file(&mut roots, path, context)?,
             CaSource::Directory(path) => {

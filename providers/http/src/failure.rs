@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use handfast_core::{ErrorKind, ProviderError};
+use handfast_core::{Complaint, ErrorKind, ProviderError};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::options::Options;
@@ -37,12 +37,8 @@ impl Peer<'_> {
     /// is not known is taken for the network's fault, which trying again may mend.
     pub(crate) fn explain(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
         if let Some(tls) = find::<rustls::Error>(error) {
-            let (kind, why, hint) = self.distrust(tls);
-            let failure = self.failure(kind, &why);
-            return match hint {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            };
+            let (kind, why) = self.distrust(tls);
+            return ProviderError { hint: why.hint, ..self.failure(kind, &why.message) };
         }
         if let Some(failure) = system_error(error).and_then(|error| self.exhausted(error)) {
             return failure;
@@ -154,35 +150,41 @@ impl Peer<'_> {
 
     /// Why TLS failed. Each of these is final: a peer that could not be trusted, or that does not trust us, is not asked
     /// again.
-    fn distrust(&self, error: &rustls::Error) -> (ErrorKind, String, Option<&'static str>) {
+    fn distrust(&self, error: &rustls::Error) -> (ErrorKind, Complaint) {
         use rustls::Error as Tls;
-        let (why, hint) = match error {
+        let why = match error {
             Tls::InvalidCertificate(certificate) => self.invalid(certificate),
             Tls::AlertReceived(alert) => return self.alert(*alert),
-            Tls::InvalidMessage(_) => ("it answers the TLS handshake with something else than TLS".into(), Some(PORT)),
-            Tls::PeerIncompatible(_) => ("it takes no TLS version, cipher or key exchange that is safe".into(), None),
-            Tls::UnsupportedNameType => ("TLS cannot check a name like this".into(), Some(NAME)),
-            _ => ("TLS failed".into(), None),
+            Tls::InvalidMessage(_) => {
+                Complaint::new("it answers the TLS handshake with something else than TLS").hint(PORT)
+            }
+            Tls::PeerIncompatible(_) => Complaint::new("it takes no TLS version, cipher or key exchange that is safe"),
+            Tls::UnsupportedNameType => Complaint::new("TLS cannot check a name like this").hint(NAME),
+            _ => Complaint::new("TLS failed"),
         };
-        (ErrorKind::Untrusted, why, hint)
+        (ErrorKind::Untrusted, why)
     }
 
-    fn invalid(&self, certificate: &CertificateError) -> (String, Option<&'static str>) {
+    fn invalid(&self, certificate: &CertificateError) -> Complaint {
         let (why, hint) = match certificate {
             CertificateError::ExpiredContext { time, not_after } => {
                 let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
-                return (format!("its certificate expired {ago} ago, by this machine's clock"), Some(CLOCK));
+                return Complaint::new(format!("its certificate expired {ago} ago, by this machine's clock"))
+                    .hint(CLOCK);
             }
             CertificateError::NotValidYetContext { time, not_before } => {
                 let ahead = about(not_before.as_secs().saturating_sub(time.as_secs()));
-                return (format!("its certificate is valid only in {ahead}, by this machine's clock"), Some(CLOCK));
+                let why = format!("its certificate is valid only in {ahead}, by this machine's clock");
+                return Complaint::new(why).hint(CLOCK);
             }
             CertificateError::Expired => ("its certificate has expired", Some(CLOCK)),
             CertificateError::NotValidYet => ("its certificate is not valid yet", Some(CLOCK)),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 return match &self.options.server_name {
-                    Some(names) => (format!("its certificate is not for `{}`", names.name.escape_debug()), None),
-                    None => ("its certificate is for another name".into(), Some(NAME)),
+                    Some(names) => {
+                        Complaint::new(format!("its certificate is not for `{}`", names.name.escape_debug()))
+                    }
+                    None => Complaint::new("its certificate is for another name").hint(NAME),
                 };
             }
             CertificateError::BadSignature if self.options.danger_skip_verification => {
@@ -195,11 +197,11 @@ impl Peer<'_> {
             CertificateError::Revoked => ("its certificate is revoked", None),
             _ => ("its certificate is not valid for a server", None),
         };
-        (why.to_owned(), hint)
+        Complaint { message: why.to_owned(), hint: hint.map(str::to_owned) }
     }
 
     /// What it says when it ends TLS. Of a certificate it says it only of ours.
-    fn alert(&self, alert: AlertDescription) -> (ErrorKind, String, Option<&'static str>) {
+    fn alert(&self, alert: AlertDescription) -> (ErrorKind, Complaint) {
         use AlertDescription as Alert;
         let shown = self.options.client_certificate.is_some();
         let (why, hint) = match alert {
@@ -214,9 +216,9 @@ impl Peer<'_> {
             {
                 ("it refuses our client certificate", None)
             }
-            _ => return (ErrorKind::Untrusted, format!("it ended TLS with the alert {alert:?}"), None),
+            _ => return (ErrorKind::Untrusted, format!("it ended TLS with the alert {alert:?}").into()),
         };
-        (ErrorKind::Denied, why.to_owned(), hint)
+        (ErrorKind::Denied, Complaint { message: why.to_owned(), hint: hint.map(str::to_owned) })
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handfast_core::{Environment, Problems, Table};
+use handfast_core::{Complaint, Environment, Problems, Table};
 
 use crate::address::Plaintext;
-use crate::authorities::CaSource;
+use crate::authorities::{CaSource, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT, Roots};
 use crate::identity::ClientCertificate;
 use crate::proxy::{Proxy, ProxyUrl, Route};
 use crate::server_name::{Alias, ServerName};
@@ -42,16 +42,6 @@ pub struct Options {
     pub total_timeout: Duration,
     /// The largest answer, in bytes. Default: 8 MiB, eight of the largest secret.
     pub response_limit: usize,
-}
-
-/// Which certificates are trusted besides those of `ca`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Roots {
-    /// Mozilla's, as of the build.
-    #[default]
-    Builtin,
-    /// None.
-    None,
 }
 
 impl Default for Options {
@@ -125,16 +115,13 @@ impl Options {
         options
     }
 
-    /// What is wrong with the variables that these options lead to, each with a hint: what a client could not be made with.
-    pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = (String, String)> {
+    /// What is wrong with the variables that these options lead to: what a client could not be made with.
+    pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
         let route = Route::new(&self.proxy, environment).err();
         let alias = self.server_name.as_ref().and_then(|names| Alias::new(names).err());
-        route.into_iter().chain(alias).map(|error| (error.message, error.hint.unwrap_or_default()))
+        route.into_iter().chain(alias).map(|error| Complaint { message: error.message, hint: error.hint })
     }
 }
-
-pub(crate) const NOTHING_TRUSTED: &str = "`roots` is \"none\" and there is no `ca_file`: no server could be trusted";
-pub(crate) const NOTHING_TRUSTED_HINT: &str = "name the file of your certificate authority in `ca_file`";
 
 #[cfg(test)]
 mod tests {

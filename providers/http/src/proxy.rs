@@ -35,7 +35,8 @@ pub(crate) struct Route {
     except: Vec<Exception>,
 }
 
-/// One entry of NO_PROXY.
+/// One entry of NO_PROXY. hyper-util's own matcher reads no port, no `*.` before a name and no dot behind it, which other
+/// tools' lists have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exception {
     host: Host,

@@ -5,6 +5,8 @@ use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
+use crate::wiped::wiped;
+
 /// A request. It has no `Debug`: a header or the body may be a credential.
 pub struct Request {
     pub(crate) method: Method,
@@ -12,15 +14,6 @@ pub struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Bytes>,
     pub(crate) standby_redirects: bool,
-}
-
-/// Wiped when the last of those who send it lets go.
-struct Wiped(SecretValue);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
-    }
 }
 
 impl Request {
@@ -33,7 +26,7 @@ impl Request {
     /// `Debug`; their bytes are the library's to wipe. A body without bytes is none.
     pub fn from_parts(method: Method, url: Url, mut headers: HeaderMap, body: SecretValue) -> Self {
         headers.values_mut().for_each(|value| value.set_sensitive(true));
-        let body = (!body.is_empty()).then(|| Bytes::from_owner(Wiped(body)));
+        let body = (!body.is_empty()).then(|| wiped(body));
         Self { method, url, headers, body, standby_redirects: false }
     }
 
@@ -53,7 +46,7 @@ impl Request {
         if let Ok(value) = HeaderValue::from_str(content_type) {
             self.headers.insert(CONTENT_TYPE, value);
         }
-        self.body = Some(Bytes::from_owner(Wiped(body)));
+        self.body = Some(wiped(body));
         self
     }
 
@@ -66,7 +59,7 @@ impl Request {
 
     /// The same with a header that holds a credential: never shown by any `Debug`, and wiped after its last use.
     pub fn secret_header(mut self, name: &str, value: SecretValue) -> Result<Self, ProviderError> {
-        let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(value))).map_err(|_| {
+        let mut value = HeaderValue::from_maybe_shared(wiped(value)).map_err(|_| {
             unfit(ErrorKind::Denied, name, "the credential").hint("look for a line break at the end of the credential")
         })?;
         value.set_sensitive(true);

@@ -26,11 +26,12 @@ pub(crate) fn configuration(
             let verifier = Unverified(ring.signature_verification_algorithms);
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
-        None => builder.with_root_certificates(roots(options, context)?),
+        None => builder.with_root_certificates(roots(options.roots, &options.ca, context)?),
         Some(alias) => {
-            let usual = WebPkiServerVerifier::builder_with_provider(roots(options, context)?.into(), ring)
-                .build()
-                .map_err(|_| ProviderError::new(ErrorKind::Untrusted, "cannot set up TLS: nothing is trusted"))?;
+            let usual =
+                WebPkiServerVerifier::builder_with_provider(roots(options.roots, &options.ca, context)?.into(), ring)
+                    .build()
+                    .map_err(|_| ProviderError::new(ErrorKind::Untrusted, "cannot set up TLS: nothing is trusted"))?;
             let verifier = Renamed { usual, host: alias.host.clone(), name: alias.name.clone() };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }

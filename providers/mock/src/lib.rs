@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
+    BoxFuture, Complaint, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
     ProviderError, SecretValue, Settings, Value, nearest,
 };
 
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "mock",
-    locator: "any-name",
     keys: &[
         Key::new(
             "values",
@@ -39,6 +38,7 @@ pub const DEFINITION: Definition = Definition {
     parameters: &[],
     writes: false,
     bootstrap: &[],
+    identity: None,
     configure,
 };
 
@@ -77,7 +77,7 @@ fn configure(settings: Settings<'_>, _: &mut Problems) -> Box<dyn Configured> {
 }
 
 impl Configured for Mock {
-    fn check(&self, _: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, _: &Locator) -> Result<(), Complaint> {
         Ok(())
     }
 

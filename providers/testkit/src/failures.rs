@@ -1,6 +1,6 @@
 //! A failure has the right kind and is told in one sentence; it passes, where it can.
 
-use handfast_core::ErrorKind;
+use handfast_core::{Complaint, ErrorKind};
 
 use crate::fixture::{Answer, Fixture, Instance, configure, parse, possible};
 
@@ -97,8 +97,8 @@ pub(crate) fn everything_that_fails<F: Fixture>(canary: &[u8]) -> Vec<Told> {
     }
     let configured = configure(F::DEFINITION, fixture.settings(), &fixture.outside());
     for reference in fixture.bad_references().unwrap_or_default() {
-        if let Err((message, hint)) = configured.check(&parse(reference).locator) {
-            told.push(Told { message, hint: Some(hint), debug: String::new(), canaries: fixture.canaries() });
+        if let Err(Complaint { message, hint }) = configured.check(&parse(reference).locator) {
+            told.push(Told { message, hint, debug: String::new(), canaries: fixture.canaries() });
         }
     }
     told

@@ -181,7 +181,7 @@ pub fn configure(definition: &Definition, table: Table, outside: &Outside) -> Bo
 
 /// Reads a reference, which must be one.
 pub fn parse(reference: &str) -> SecretRef {
-    SecretRef::parse(reference).unwrap_or_else(|(message, hint)| panic!("{message}: {hint}"))
+    SecretRef::parse(reference).unwrap_or_else(|complaint| panic!("{complaint:?}"))
 }
 
 /// What the fixture has made, or nothing where it cannot, with a line that says why.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use handfast_core::{AwsIdentity, BoxFuture, Clock, Context, Environment, Files, NoAwsIdentity, SecretValue, files};
+use handfast_core::{BoxFuture, Clock, Context, Environment, Files, Identities, SecretValue, files};
 
 /// What a provider sees of the outside. By default: no variable, the real files, a clock that starts in 2026.
 pub struct Outside {
@@ -16,8 +16,8 @@ pub struct Outside {
     pub files: Rc<dyn Files>,
     /// The clock.
     pub clock: TestClock,
-    /// Who signs as an AWS identity.
-    pub aws: Rc<dyn AwsIdentity>,
+    /// The identities that other providers have.
+    pub identities: Identities,
 }
 
 impl Default for Outside {
@@ -26,7 +26,7 @@ impl Default for Outside {
             variables: Variables::default(),
             files: Rc::new(files::System),
             clock: TestClock::default(),
-            aws: Rc::new(NoAwsIdentity),
+            identities: Identities::default(),
         }
     }
 }
@@ -38,7 +38,7 @@ impl Outside {
             environment: Rc::new(self.variables),
             files: self.files,
             clock: Arc::new(self.clock),
-            aws: self.aws,
+            identities: self.identities,
             several: true,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
-    BoxFuture, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
+    BoxFuture, Complaint, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
     ProviderError, SecretValue, Table,
 };
 use handfast_testkit::{Answer, Cannot, Fixture, definition, failures, secrecy, table, text, time, values};
@@ -51,11 +51,11 @@ struct Store<const FAULT: Fault>(Rc<Contents>);
 impl<const FAULT: Fault> Fixture for Store<FAULT> {
     const DEFINITION: &'static Definition = &Definition {
         name: "faulty",
-        locator: "name",
         keys: &[Key::new("token", Kind::String, if FAULT == UNDOCUMENTED { "token" } else { "The credential." })],
         parameters: &[],
         writes: false,
         bootstrap: &["FAULTY_TOKEN"],
+        identity: None,
         configure: |settings, _: &mut Problems| Box::new(Faulty::<FAULT>(STORE.with_borrow(Rc::clone), settings.table)),
     };
 
@@ -108,9 +108,9 @@ impl<const FAULT: Fault> Fixture for Store<FAULT> {
 struct Faulty<const FAULT: Fault>(Rc<Contents>, Table);
 
 impl<const FAULT: Fault> Configured for Faulty<FAULT> {
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, locator: &Locator) -> Result<(), Complaint> {
         if FAULT != CHECKS_NOTHING && locator.path.contains(char::is_uppercase) {
-            return Err(("names are lower case".into(), "write it in lower case".into()));
+            return Err(Complaint::new("names are lower case").hint("write it in lower case"));
         }
         Ok(())
     }

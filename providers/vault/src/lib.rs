@@ -23,7 +23,6 @@ use handfast_core::keys::{Key, Kind};
 /// The parts of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "vault",
-    locator: "path, such as kv/web/db or database/creds/web",
     keys: &[
         Key::new(
             "address",
@@ -54,5 +53,6 @@ pub const DEFINITION: Definition = Definition {
     parameters: &["version"],
     writes: true,
     bootstrap: &["VAULT_TOKEN", "VAULT_SECRET_ID", "VAULT_JWT"],
+    identity: None,
     configure: settings::configure,
 };

@@ -1,6 +1,6 @@
 //! What a reference asks Vault for.
 
-use handfast_core::Locator;
+use handfast_core::{Complaint, Locator};
 
 /// The path whose answer is what the session's own token wraps.
 pub const UNWRAP: &str = "sys/wrapping/unwrap";
@@ -15,9 +15,9 @@ pub fn asked(locator: &Locator) -> &str {
     locator.path.strip_suffix('*').filter(|_| is_list(locator)).unwrap_or(&locator.path)
 }
 
-/// Whether a locator can be asked for. The error says what is wrong, and what is expected instead.
-pub fn check(locator: &Locator) -> Result<(), (String, String)> {
-    let fail = |message: &str, hint: &str| Err((message.to_owned(), hint.to_owned()));
+/// Whether a locator can be asked for.
+pub fn check(locator: &Locator) -> Result<(), Complaint> {
+    let fail = |message: &str, hint: &str| Err(Complaint::new(message).hint(hint));
     let list = locator.path.strip_suffix("/*");
     let path = list.unwrap_or(&locator.path);
     let expected = "write the path as `vault kv get` or `vault read` takes it: `kv/web/db`";
@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    fn checked(reference: &str) -> Result<(), (String, String)> {
+    fn checked(reference: &str) -> Result<(), Complaint> {
         check(&SecretRef::parse(reference).unwrap().locator)
     }
 

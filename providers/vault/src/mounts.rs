@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
+use handfast_http::Once;
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use crate::api::{self, Answer, Api, endpoints};
 use crate::explain;
@@ -40,17 +40,8 @@ const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 /// The mounts that are known.
 pub struct Mounts {
     known: RefCell<Vec<Mount>>,
-    /// Who asks for a mount whose path starts with this name: the others wait for the answer.
-    asking: RefCell<BTreeMap<String, Rc<Turn>>>,
-}
-
-/// The turn to ask.
-#[derive(Default)]
-struct Turn {
-    /// Why whoever had it last was told nothing.
-    failed: Mutex<Option<ProviderError>>,
-    /// How many have had it: whoever waited for one takes what came of it.
-    taken: Cell<u64>,
+    /// By the first name of a path: one asks, and the others wait until the mount is known.
+    asking: RefCell<BTreeMap<String, Rc<Once<()>>>>,
 }
 
 impl Mounts {
@@ -66,30 +57,23 @@ impl Mounts {
             return Ok(mount);
         }
         let turn = self.asking.borrow_mut().entry(first(path).to_owned()).or_default().clone();
-        let before = turn.taken.get();
-        let mut failed = turn.failed.lock().await;
-        // Whoever asked before may have been told of this path's mount.
-        if let Some(mount) = self.find(path) {
-            return Ok(mount);
-        }
-        if let Some(error) = failed.as_ref().filter(|_| turn.taken.get() != before) {
-            if error.kind != ErrorKind::Denied {
-                return Err(error.once_more());
-            }
+        let asks = Cell::new(false);
+        let learn = async {
+            asks.set(true);
+            self.learn(path, api, token).await
+        };
+        match turn.get(|()| self.find(path).is_some(), learn).await {
             // What is not told of one path may be told of another: each asks for itself, and all at once.
-            drop(failed);
-            return self.learn(path, api, token).await;
+            Err(error) if error.kind == ErrorKind::Denied && !asks.get() => self.learn(path, api, token).await?,
+            asked => asked?,
         }
-        let learnt = self.learn(path, api, token).await;
-        turn.taken.set(turn.taken.get() + 1);
-        *failed = learnt.as_ref().err().map(ProviderError::once_more);
-        learnt
+        self.find(path).ok_or_else(|| ProviderError::new(ErrorKind::Malformed, format!("`{path}` is in no mount")))
     }
 
-    async fn learn(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
+    async fn learn(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<(), ProviderError> {
         let mount = ask(path, api, token).await?;
-        self.known.borrow_mut().push(mount.clone());
-        Ok(mount)
+        self.known.borrow_mut().push(mount);
+        Ok(())
     }
 
     /// The mount of a path: the longest that is known.

@@ -1,16 +1,15 @@
 //! Who we are to Vault: one login, its token, the leases that hang on it, and what is given back at the end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use handfast_core::{BoxFuture, Context, Ending, Expiry, Lease, ProviderError};
-use handfast_http::Response;
-use tokio::sync::Mutex;
+use handfast_core::{BoxFuture, Context, Ending, Expiry, ProviderError};
+use handfast_http::{Once, Response};
 
-use crate::api::{Api, endpoints};
+use crate::api::{Api, Lease, endpoints};
 use crate::auth::{Login, Method};
 
 /// What giving back may take: the app waits for it.
@@ -22,9 +21,7 @@ pub struct Session {
     pub api: Api,
     method: Box<dyn Method>,
     context: Context,
-    login: Mutex<Option<Result<Rc<Login>, ProviderError>>>,
-    /// How many logins have been tried: whoever waited for one takes what came of it.
-    tries: Cell<u64>,
+    login: Once<Rc<Login>>,
     /// The leases so far: of what, the lease, when it was given.
     leases: RefCell<Vec<(String, Lease, SystemTime)>>,
     logged_in: RefCell<Option<(Rc<Login>, SystemTime)>>,
@@ -33,39 +30,17 @@ pub struct Session {
 impl Session {
     /// A session that has not logged in yet.
     pub fn new(api: Api, method: Box<dyn Method>, context: Context) -> Self {
-        Self {
-            api,
-            method,
-            context,
-            login: Mutex::new(None),
-            tries: Cell::new(0),
-            leases: RefCell::default(),
-            logged_in: RefCell::default(),
-        }
+        Self { api, method, context, login: Once::default(), leases: RefCell::default(), logged_in: RefCell::default() }
     }
 
-    /// The login, made by the first who asks. A failure is everybody's who waited for it; who asks later tries again.
+    /// The login, made by the first who asks.
     pub async fn login(&self) -> Result<Rc<Login>, ProviderError> {
-        let before = self.tries.get();
-        let mut login = self.login.lock().await;
-        match &*login {
-            Some(Ok(login)) => return Ok(login.clone()),
-            Some(Err(error)) if self.tries.get() != before => return Err(error.once_more()),
-            _ => {}
-        }
-        let made = self.method.login(&self.api, &self.context).await.map(Rc::new);
-        self.tries.set(self.tries.get() + 1);
-        match made {
-            Ok(made) => {
-                *self.logged_in.borrow_mut() = Some((made.clone(), self.context.clock.now()));
-                *login = Some(Ok(made.clone()));
-                Ok(made)
-            }
-            Err(error) => {
-                *login = Some(Err(error.once_more()));
-                Err(error)
-            }
-        }
+        let log_in = async {
+            let login = Rc::new(self.method.login(&self.api, &self.context).await?);
+            *self.logged_in.borrow_mut() = Some((login.clone(), self.context.clock.now()));
+            Ok(login)
+        };
+        self.login.get(|_| true, log_in).await
     }
 
     /// Keeps in mind that a lease was given.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use handfast_core::{
-    Configured, Context, Environment, Item, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
-    Value, excerpt,
+    Complaint, Configured, Context, Environment, Item, Locator, Problems, Provider, ProviderError, Settings, Sockets,
+    Table, Value, excerpt,
 };
 use handfast_http::{Address, Client, Options, Plaintext};
 
@@ -28,7 +28,7 @@ struct Vault {
     options: Options,
     max_retries: Option<u32>,
     skips_verification: bool,
-    missing: Vec<(String, String)>,
+    missing: Vec<Complaint>,
 }
 
 /// Reads the settings.
@@ -67,11 +67,11 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
 }
 
 impl Configured for Vault {
-    fn missing(&self) -> Vec<(String, String)> {
+    fn missing(&self) -> Vec<Complaint> {
         self.missing.clone()
     }
 
-    fn check(&self, locator: &Locator) -> Result<(), (String, String)> {
+    fn check(&self, locator: &Locator) -> Result<(), Complaint> {
         locator::check(locator)
     }
 
@@ -137,9 +137,9 @@ const VARIABLES: &[&str] = &[
 
 /// Those that are not text. vaultrs panics on one and takes others for unset; without VAULT_CAPATH, say, other authorities
 /// would be trusted than the user has named.
-fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = (String, String)> {
+fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
     let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
-    unreadable.map(|name| (format!("`{name}` is not UTF-8"), "set it to text, or unset it".to_owned()))
+    unreadable.map(|name| Complaint::new(format!("`{name}` is not UTF-8")).hint("set it to text, or unset it"))
 }
 
 const NO_ADDRESS: &str = "no Vault address: set `address` or VAULT_ADDR";
@@ -149,24 +149,22 @@ fn address(
     environment: &dyn Environment,
     plaintext: Plaintext,
     problems: &mut Problems,
-    missing: &mut Vec<(String, String)>,
+    missing: &mut Vec<Complaint>,
 ) -> Option<Address> {
     let parse = |text: &str| match Address::parse(text, plaintext)? {
         address if address.url.path().trim_end_matches('/').ends_with("/v1") => {
-            Err(("the address ends with `/v1`".to_owned(), "leave `/v1` out: it is put in for each request".to_owned()))
+            Err(Complaint::new("the address ends with `/v1`").hint("leave `/v1` out: it is put in for each request"))
         }
         address => Ok(address),
     };
     if let Some((text, place)) = table.string("address").zip(table.place("address")) {
-        return parse(text)
-            .map_err(|(message, hint)| problems.add_with_hint(place, format!("`address`: {message}"), hint))
-            .ok();
+        return parse(text).map_err(|complaint| problems.add(place, complaint.context("`address`"))).ok();
     }
     let Some(text) = environment.variable("VAULT_ADDR") else {
-        missing.push((NO_ADDRESS.into(), "it is a URL, such as https://vault.internal:8200".into()));
+        missing.push(Complaint::new(NO_ADDRESS).hint("it is a URL, such as https://vault.internal:8200"));
         return None;
     };
-    parse(text).map_err(|(message, hint)| missing.push((format!("`VAULT_ADDR`: {message}"), hint))).ok()
+    parse(text).map_err(|complaint| missing.push(complaint.context("`VAULT_ADDR`"))).ok()
 }
 
 fn mounts(table: &Table, problems: &mut Problems) -> Vec<Mount> {
@@ -192,22 +190,23 @@ fn text(table: &Table, key: &str, environment: &dyn Environment, variable: &str)
 }
 
 /// VAULT_CLIENT_TIMEOUT: seconds, or a duration as Go writes it.
-fn client_timeout(environment: &dyn Environment, missing: &mut Vec<(String, String)>) -> Option<Duration> {
+fn client_timeout(environment: &dyn Environment, missing: &mut Vec<Complaint>) -> Option<Duration> {
     let text = environment.variable("VAULT_CLIENT_TIMEOUT")?;
     let seconds = text.parse().map(Duration::from_secs).ok();
     let timeout = seconds.or_else(|| handfast_core::keys::parse_duration(text)).filter(|timeout| !timeout.is_zero());
     if timeout.is_none() {
         let message = format!("`VAULT_CLIENT_TIMEOUT` is \"{}\", expected a time above 0", excerpt(text));
-        missing.push((message, "such as \"30\", in seconds, or \"1m30s\"".into()));
+        missing.push(Complaint::new(message).hint("such as \"30\", in seconds, or \"1m30s\""));
     }
     timeout
 }
 
-fn number(environment: &dyn Environment, variable: &str, missing: &mut Vec<(String, String)>) -> Option<u32> {
+fn number(environment: &dyn Environment, variable: &str, missing: &mut Vec<Complaint>) -> Option<u32> {
     let text = environment.variable(variable)?;
     let number = text.parse().ok();
     if number.is_none() {
-        missing.push((format!("`{variable}` is \"{}\", expected a number", excerpt(text)), "such as \"2\"".into()));
+        let message = format!("`{variable}` is \"{}\", expected a number", excerpt(text));
+        missing.push(Complaint::new(message).hint("such as \"2\""));
     }
     number
 }

@@ -246,14 +246,10 @@ impl Store {
                 None => error,
             });
         };
-        let fetched = Fetched::from(compact(data));
-        Ok(match answer.lease() {
-            Some(lease) => {
-                self.session.leased(path, lease.clone());
-                fetched.leased(lease)
-            }
-            None => fetched,
-        })
+        if let Some(lease) = answer.lease() {
+            self.session.leased(path, lease);
+        }
+        Ok(Fetched::from(compact(data)))
     }
 
     fn attempt<'a>(

@@ -1,16 +1,16 @@
 //! What Vault's own variables say of TLS (developer.hashicorp.com/vault/docs/commands#environment-variables). The keys of
 //! `[providers.vault]` win over them.
 
-use handfast_core::{Environment, Table, excerpt};
+use handfast_core::{Complaint, Environment, Table, excerpt};
 use handfast_http::{Address, CaSource, ClientCertificate, Options, ServerName};
 
-/// Sets in `options` what the variables say; what is wrong with them goes to `missing`, each with a hint.
+/// Sets in `options` what the variables say; what is wrong with them goes to `missing`.
 pub fn read(
     table: &Table,
     environment: &dyn Environment,
     address: Option<&Address>,
     options: &mut Options,
-    missing: &mut Vec<(String, String)>,
+    missing: &mut Vec<Complaint>,
 ) {
     options.client_certificate =
         match (environment.variable("VAULT_CLIENT_CERT"), environment.variable("VAULT_CLIENT_KEY")) {
@@ -24,7 +24,7 @@ pub fn read(
                     None => ("VAULT_CLIENT_KEY", "VAULT_CLIENT_CERT"),
                 };
                 let message = format!("`{is}` is set and `{lacks}` is not");
-                missing.push((message, "a client certificate needs both files".into()));
+                missing.push(Complaint::new(message).hint("a client certificate needs both files"));
                 None
             }
         };
@@ -36,10 +36,10 @@ pub fn read(
     let skip = skips(environment, missing);
     options.danger_skip_verification = table.boolean("danger_skip_tls_verify").unwrap_or(false);
     if skip && !options.danger_skip_verification {
-        missing.push((
-            "`VAULT_SKIP_VERIFY` is set: any server would be taken for Vault".into(),
-            "unset it and name the authority's file in VAULT_CACERT; or set `danger_skip_tls_verify = true`".into(),
-        ));
+        missing
+            .push(Complaint::new("`VAULT_SKIP_VERIFY` is set: any server would be taken for Vault").hint(
+                "unset it and name the authority's file in VAULT_CACERT; or set `danger_skip_tls_verify = true`",
+            ));
     }
 }
 
@@ -55,13 +55,13 @@ pub fn authorities(environment: &dyn Environment) -> Option<CaSource> {
 }
 
 /// A boolean as Go's `strconv.ParseBool` reads it; vaultrs takes everything but `0` and `false` for true, also nothing.
-fn skips(environment: &dyn Environment, missing: &mut Vec<(String, String)>) -> bool {
+fn skips(environment: &dyn Environment, missing: &mut Vec<Complaint>) -> bool {
     match environment.variable("VAULT_SKIP_VERIFY") {
         None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
         Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
         Some(other) => {
             let message = format!("`VAULT_SKIP_VERIFY` is \"{}\", expected a boolean", excerpt(other));
-            missing.push((message, "unset it".into()));
+            missing.push(Complaint::new(message).hint("unset it"));
             false
         }
     }

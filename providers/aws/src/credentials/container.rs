@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Client, Options, Plaintext, Request, Url};
+use handfast_http::metadata::{self, Patience};
+use handfast_http::{Plaintext, Request, Url};
 
-use super::{Found, Outside, because, denied, issued, token_file};
+use super::issued;
+use super::keys::Found;
+use super::outside::{Outside, denied, token_file};
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -28,21 +31,19 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     };
     let mut request = Request::get(url.clone());
     if let Some(token) = token(outside)? {
-        request = request.secret_header("authorization", token).map_err(|error| because(ATTEMPTED, error))?;
+        request = request.secret_header("authorization", token).map_err(|error| error.context(ATTEMPTED))?;
     }
     let answer = match url.scheme() {
         "https" => outside.send(&outside.client, request).await,
         _ => {
             // An agent on the same machine: where there is none, nobody refuses the connection.
-            let (connect_timeout, total_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
-            let plaintext = Plaintext::Metadata;
-            let options = Options { plaintext, connect_timeout, total_timeout, ..Options::default() };
-            outside.send(&Client::new(options, &outside.context)?, request).await
+            let patience = Patience { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
+            outside.send(&metadata::client(patience, Plaintext::Metadata, &outside.context)?, request).await
         }
     };
-    let response = answer.map_err(|error| because(ATTEMPTED, error))?;
+    let response = answer.map_err(|error| error.context(ATTEMPTED))?;
     if !response.is_success() {
-        return Err(issued::refused(&response, ATTEMPTED)
+        return Err(metadata::refusal(&response, ATTEMPTED)
             .hint("the task needs a role (ECS), the service account an association (EKS Pod Identity)"));
     }
     issued::keys(&response, ATTEMPTED).map(Found::Keys)
@@ -71,7 +72,7 @@ fn url(variable: &str, text: &str) -> Result<Url, ProviderError> {
 /// What the agent asks for; the file is read anew at each use, since its content changes.
 fn token(outside: &Outside) -> Result<Option<SecretValue>, ProviderError> {
     if let Some(file) = outside.variable(TOKEN_FILE) {
-        return token_file(file, &outside.context).map(Some).map_err(|error| because(ATTEMPTED, error));
+        return token_file(file, &outside.context).map(Some).map_err(|error| error.context(ATTEMPTED));
     }
     let token = outside.context.environment.credential(TOKEN);
     let copy = |token: &SecretValue| SecretValue::from(token.expose().trim_ascii_end().to_vec());

@@ -2,7 +2,8 @@
 
 use handfast_core::{ProviderError, SecretValue};
 
-use super::{Found, Keys, Outside, denied};
+use super::keys::{Found, Keys};
+use super::outside::{Outside, denied};
 
 pub fn find(outside: &Outside) -> Result<Found, ProviderError> {
     let value = |name: &str| {

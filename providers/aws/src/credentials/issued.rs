@@ -5,7 +5,8 @@ use handfast_http::Response;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Keys, sts};
+use super::keys::Keys;
+use super::sts;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -47,13 +48,4 @@ pub fn keys(response: &Response, attempted: &str) -> Result<Keys, ProviderError>
         session_token: (!issued.token.is_empty()).then(|| secret(&issued.token)),
         expires: issued.expiration.as_deref().and_then(sts::time),
     })
-}
-
-/// What a refusal of such a service is: one that may pass, or one that will not.
-pub fn refused(response: &Response, attempted: &str) -> ProviderError {
-    let kind = match response.status() {
-        408 | 429 | 500.. => ErrorKind::Unavailable,
-        _ => ErrorKind::Denied,
-    };
-    ProviderError { kind, ..response.failure(attempted) }
 }

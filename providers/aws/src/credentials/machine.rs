@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
-use handfast_http::{Client, Method, Options, Plaintext, Request, Response, Url};
+use handfast_http::metadata::{self, Patience};
+use handfast_http::{Client, Method, Plaintext, Request, Response, Url};
 
-use super::{Found, Outside, because, denied, issued};
+use super::issued;
+use super::keys::Found;
+use super::outside::{Outside, denied};
 
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -39,7 +42,7 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     let response = service.ask(&format!("{ROLES}{}", role.lines().next().unwrap_or_default())).await?;
     match response.is_success() {
         true => issued::keys(&response, ATTEMPTED).map(Found::Keys),
-        false => Err(issued::refused(&response, ATTEMPTED)),
+        false => Err(metadata::refusal(&response, ATTEMPTED)),
     }
 }
 
@@ -60,15 +63,7 @@ impl<'o> Imds<'o> {
             return Ok(Err(format!("`{DISABLED}` is true")));
         }
         let origin = origin(outside)?;
-        let options = Options {
-            // It speaks nothing else, and the link to it does not leave the machine's host.
-            plaintext: Plaintext::Metadata,
-            connect_timeout: PATIENCE,
-            idle_timeout: PATIENCE,
-            total_timeout: PATIENCE,
-            ..Options::default()
-        };
-        let client = Client::new(options, &outside.context)?;
+        let client = metadata::client(Patience::of(PATIENCE), Plaintext::Metadata, &outside.context)?;
         let request = Request::new(Method::PUT, url(&origin, "/latest/api/token")?)
             .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
         let response = match outside.send(&client, request).await {
@@ -95,7 +90,7 @@ impl<'o> Imds<'o> {
     async fn ask(&self, path: &str) -> Result<Response, ProviderError> {
         let token = SecretValue::from(self.token.expose().trim_ascii().to_vec());
         let request = Request::get(url(&self.origin, path)?).secret_header("x-aws-ec2-metadata-token", token)?;
-        self.outside.send(&self.client, request).await.map_err(|error| because(ATTEMPTED, error))
+        self.outside.send(&self.client, request).await.map_err(|error| error.context(ATTEMPTED))
     }
 }
 
@@ -120,7 +115,7 @@ fn url(origin: &str, path: &str) -> Result<Url, ProviderError> {
 /// A name: an answer in one line of plain characters.
 fn text(response: &Response, attempted: &str) -> Result<String, ProviderError> {
     if !response.is_success() {
-        return Err(issued::refused(response, attempted));
+        return Err(metadata::refusal(response, attempted));
     }
     let text = std::str::from_utf8(response.body().expose().trim_ascii()).unwrap_or_default();
     let is_name = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b'\n');

@@ -6,74 +6,44 @@
 mod container;
 mod environment;
 mod issued;
+mod keys;
 mod machine;
+mod outside;
 mod profile;
 mod settings;
+mod shared_files;
 mod sts;
 mod web_identity;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use handfast_core::{Context, Credential, ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Client, Request, Response};
-use tokio::sync::Mutex;
+use handfast_core::{Context, ErrorKind, ProviderError};
+use handfast_http::{Client, Once};
 
+pub use keys::Keys;
 pub use settings::{AUTH_KEYS, Settings, Way};
 
 use crate::endpoints::Endpoints;
+use keys::Found;
+use outside::Outside;
 
 /// The ways, in the order in which they are tried: that of AWS' SDKs for Go and Java
 /// (docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html).
 const WAYS: [Way; 5] = [Way::Environment, Way::WebIdentity, Way::Profile, Way::Container, Way::Machine];
 
-/// The region of what has none: STS is everywhere, and this one is never switched off.
-const ANY_REGION: &str = "us-east-1";
-
-/// The keys of an identity.
-pub struct Keys {
-    /// The access key's id, which is no secret.
-    pub id: String,
-    /// The access key.
-    pub secret: SecretValue,
-    /// What goes with keys that end.
-    pub session_token: Option<SecretValue>,
-    /// When they end.
-    pub expires: Option<SystemTime>,
-}
-
-/// What a way has come to.
-enum Found {
-    /// Keys.
-    Keys(Keys),
-    /// It is not set up here: why.
-    Passed(String),
-}
-
 /// Where keys come from.
 pub struct Credentials {
     outside: Outside,
-    keys: Mutex<Option<Result<Rc<Keys>, ProviderError>>>,
-    /// How often keys were asked for: whoever waited takes what came of it.
-    tries: Cell<u64>,
-}
-
-/// What every way may know and use.
-struct Outside {
-    settings: Settings,
-    endpoints: Endpoints,
-    context: Context,
-    client: Arc<Client>,
-    requests: Cell<u64>,
+    keys: Once<Rc<Keys>>,
 }
 
 impl Credentials {
     /// Nothing is asked for yet.
     pub fn new(settings: Settings, endpoints: Endpoints, context: Context, client: Arc<Client>) -> Self {
         let outside = Outside { settings, endpoints, context, client, requests: Cell::new(0) };
-        Self { outside, keys: Mutex::new(None), tries: Cell::new(0) }
+        Self { outside, keys: Once::default() }
     }
 
     /// How many requests have been sent for them.
@@ -81,32 +51,18 @@ impl Credentials {
         self.outside.requests.get()
     }
 
-    /// The keys, asked for by the first who needs them. A failure is everybody's who waited; who asks later tries again.
+    /// The keys, asked for by the first who needs them.
     pub async fn keys(&self) -> Result<Rc<Keys>, ProviderError> {
-        let before = self.tries.get();
-        let mut keys = self.keys.lock().await;
-        match &*keys {
-            Some(Ok(keys)) => return Ok(keys.clone()),
-            Some(Err(error)) if self.tries.get() != before => return Err(error.once_more()),
-            _ => {}
-        }
-        self.renew(&mut keys).await
+        self.keys.get(|_| true, self.ask()).await
     }
 
     /// Other keys than those that AWS takes no more: asked for once, however many hold the stale ones.
     pub async fn refresh(&self, stale: &Rc<Keys>) -> Result<Rc<Keys>, ProviderError> {
-        let mut keys = self.keys.lock().await;
-        match &*keys {
-            Some(Ok(keys)) if !Rc::ptr_eq(keys, stale) => Ok(keys.clone()),
-            _ => self.renew(&mut keys).await,
-        }
+        self.keys.get(|keys| !Rc::ptr_eq(keys, stale), self.ask()).await
     }
 
-    async fn renew(&self, keys: &mut Option<Result<Rc<Keys>, ProviderError>>) -> Result<Rc<Keys>, ProviderError> {
-        let made = self.outside.keys().await.map(Rc::new);
-        self.tries.set(self.tries.get() + 1);
-        *keys = Some(made.as_ref().map(Rc::clone).map_err(ProviderError::once_more));
-        made
+    async fn ask(&self) -> Result<Rc<Keys>, ProviderError> {
+        ask(&self.outside).await.map(Rc::new)
     }
 
     /// The number of the account that the keys are of.
@@ -117,7 +73,7 @@ impl Credentials {
 
     /// The region for what does not say its own: configured, a variable's, the profile's, the machine's.
     pub async fn region(&self) -> Result<String, ProviderError> {
-        if let Some(region) = self.outside.known_region()? {
+        if let Some(region) = shared_files::known_region(&self.outside)? {
             return Ok(region);
         }
         // Without them a region is no use, and that there are none says more.
@@ -135,70 +91,38 @@ impl Credentials {
     }
 }
 
-impl Outside {
-    async fn keys(&self) -> Result<Keys, ProviderError> {
-        let keys = self.own_keys().await?;
-        match &self.settings.role_arn {
-            Some(role) => sts::assume(self, &keys, &self.settings.role(role)).await,
-            None => Ok(keys),
-        }
-    }
-
-    /// The keys before any role that the configuration names.
-    async fn own_keys(&self) -> Result<Keys, ProviderError> {
-        let ways = self.settings.way.as_ref().map_or(&WAYS[..], std::slice::from_ref);
-        let mut passed = Vec::new();
-        for way in ways {
-            match self.find(*way).await? {
-                Found::Keys(keys) => return Ok(keys),
-                Found::Passed(why) => passed.push(format!("{}: {why}", way.title())),
-            }
-        }
-        let hint = match ways {
-            [_] => "this one way is pinned: set it up, or take `auth` and `profile` out of [providers.aws]",
-            _ => "set up one of these; which one is to be taken can be pinned by `auth = { method = … }`",
-        };
-        Err(ProviderError::new(ErrorKind::Denied, format!("no AWS credentials: {}", passed.join("; "))).hint(hint))
-    }
-
-    async fn find(&self, way: Way) -> Result<Found, ProviderError> {
-        match way {
-            Way::Environment => environment::find(self),
-            Way::WebIdentity => web_identity::find(self).await,
-            Way::Profile => profile::find(self).await,
-            Way::Container => container::find(self).await,
-            Way::Machine => machine::find(self).await,
-        }
-    }
-
-    /// The region as far as it is known without asking anybody.
-    fn known_region(&self) -> Result<Option<String>, ProviderError> {
-        match &self.settings.region {
-            Some(region) => Ok(Some(region.clone())),
-            None => profile::region(self),
-        }
-    }
-
-    async fn send(&self, client: &Client, request: Request) -> Result<Response, ProviderError> {
-        self.requests.set(self.requests.get() + 1);
-        client.send(request).await
-    }
-
-    fn variable(&self, name: &str) -> Option<&str> {
-        self.context.environment.variable(name)
+/// The keys, asked for anew.
+async fn ask(outside: &Outside) -> Result<Keys, ProviderError> {
+    let keys = own_keys(outside).await?;
+    match &outside.settings.role_arn {
+        Some(role) => sts::assume(outside, &keys, &outside.settings.role(role)).await,
+        None => Ok(keys),
     }
 }
 
-/// A failure to get credentials, with what was attempted before it: nobody is somebody else for it.
-fn because(attempted: &str, error: ProviderError) -> ProviderError {
-    ProviderError { message: format!("{attempted}: {}", error.message), ..error }
+/// The keys before any role that the configuration names.
+async fn own_keys(outside: &Outside) -> Result<Keys, ProviderError> {
+    let ways = outside.settings.way.as_ref().map_or(&WAYS[..], std::slice::from_ref);
+    let mut passed = Vec::new();
+    for way in ways {
+        match find(outside, *way).await? {
+            Found::Keys(keys) => return Ok(keys),
+            Found::Passed(why) => passed.push(format!("{}: {why}", way.title())),
+        }
+    }
+    let hint = match ways {
+        [_] => "this one way is pinned: set it up, or take `auth` and `profile` out of [providers.aws]",
+        _ => "set up one of these; which one is to be taken can be pinned by `auth = { method = … }`",
+    };
+    Err(ProviderError::new(ErrorKind::Denied, format!("no AWS credentials: {}", passed.join("; "))).hint(hint))
 }
 
-fn denied(message: impl Into<String>) -> ProviderError {
-    ProviderError::new(ErrorKind::Denied, message.into())
-}
-
-/// Reads a token's file, which its keeper changes: anew at each use.
-fn token_file(path: &str, context: &Context) -> Result<SecretValue, ProviderError> {
-    Credential::File(path.into()).read("token", context)
+async fn find(outside: &Outside, way: Way) -> Result<Found, ProviderError> {
+    match way {
+        Way::Environment => environment::find(outside),
+        Way::WebIdentity => web_identity::find(outside).await,
+        Way::Profile => profile::find(outside).await,
+        Way::Container => container::find(outside).await,
+        Way::Machine => machine::find(outside).await,
+    }
 }

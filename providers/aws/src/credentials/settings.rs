@@ -3,8 +3,6 @@
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{Environment, Problems, Table};
 
-use super::sts::Role;
-
 /// The keys of `auth` in `[providers.NAME]`.
 pub const AUTH_KEYS: &[Key] = &[Key::new(
     "method",
@@ -49,6 +47,16 @@ impl Way {
             Self::Machine => "machine",
         }
     }
+}
+
+/// A role to become.
+pub struct Role<'r> {
+    /// Which.
+    pub arn: &'r str,
+    /// What its owner asks for besides.
+    pub external_id: Option<&'r str>,
+    /// What its logs call us.
+    pub session_name: &'r str,
 }
 
 /// What the settings say of it.

@@ -8,22 +8,18 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::{Request, Response, Url};
 
-use super::{ANY_REGION, Keys, Outside, because, denied, token_file};
+use super::keys::Keys;
+use super::outside::{Outside, denied, token_file};
+use super::settings::Role;
+use super::shared_files::known_region;
 use crate::refusal;
-use crate::signature::{self, Moment, Post};
+use crate::signature::Post;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const VERSION: (&str, &str) = ("Version", "2011-06-15");
 
-/// A role to become.
-pub struct Role<'r> {
-    /// Which.
-    pub arn: &'r str,
-    /// What its owner asks for besides.
-    pub external_id: Option<&'r str>,
-    /// What its logs call us.
-    pub session_name: &'r str,
-}
+/// The region of what has none: STS is everywhere, and this one is never switched off.
+const ANY_REGION: &str = "us-east-1";
 
 /// Becomes a role with the keys of another identity.
 pub async fn assume(outside: &Outside, keys: &Keys, role: &Role<'_>) -> Result<Keys, ProviderError> {
@@ -31,14 +27,14 @@ pub async fn assume(outside: &Outside, keys: &Keys, role: &Role<'_>) -> Result<K
     let mut fields = vec![("Action", "AssumeRole"), VERSION];
     fields.extend([("RoleArn", role.arn), ("RoleSessionName", role.session_name)]);
     fields.extend(role.external_id.map(|id| ("ExternalId", id)));
-    let response = send_signed(outside, keys, &fields).await.map_err(|error| because(&attempted, error))?;
+    let response = send_signed(outside, keys, &fields).await.map_err(|error| error.context(&attempted))?;
     assumed(&response, &attempted)
 }
 
 /// Becomes a role with the token of an identity provider that it trusts.
 pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -> Result<Keys, ProviderError> {
     let attempted = format!("cannot assume the role `{}` with a web identity", excerpt(role.arn));
-    let token = token_file(file, &outside.context).map_err(|error| because(&attempted, error))?;
+    let token = token_file(file, &outside.context).map_err(|error| error.context(&attempted))?;
     let token = std::str::from_utf8(token.expose())
         .map_err(|_| denied(format!("{attempted}: the token in `{}` is not text", excerpt(file))))?;
     let fields = [
@@ -50,7 +46,7 @@ pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -
     ];
     let (url, _) = place(outside)?;
     let request = Request::post(url, FORM, SecretValue::from(form(&fields).into_bytes()));
-    let response = outside.send(&outside.client, request).await.map_err(|error| because(&attempted, error))?;
+    let response = outside.send(&outside.client, request).await.map_err(|error| error.context(&attempted))?;
     assumed(&response, &attempted)
 }
 
@@ -59,7 +55,7 @@ pub async fn account(outside: &Outside, keys: &Keys) -> Result<u64, ProviderErro
     let attempted = "cannot ask which account this is";
     let response = send_signed(outside, keys, &[("Action", "GetCallerIdentity"), VERSION])
         .await
-        .map_err(|error| because(attempted, error))?;
+        .map_err(|error| error.context(attempted))?;
     if !response.is_success() {
         return Err(refused(&response, attempted));
     }
@@ -75,11 +71,9 @@ pub fn time(text: &str) -> Option<SystemTime> {
 async fn send_signed(outside: &Outside, keys: &Keys, fields: &[(&str, &str)]) -> Result<Response, ProviderError> {
     let (url, region) = place(outside)?;
     let body = form(fields);
-    let host = url.host_str().unwrap_or_default();
-    let host = url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-    let headers = vec![("content-type".to_owned(), FORM.to_owned()), ("host".to_owned(), host)];
-    let post = Post { headers, body: &body, region: &region, service: "sts" };
-    let signed = post.sign(&signature::Keys::of(keys)?, &Moment::of(outside.context.clock.now()));
+    let post =
+        Post { url: url.as_str(), headers: &[("content-type", FORM)], body: &body, region: &region, service: "sts" };
+    let signed = post.sign(&keys.for_sdk()?, outside.context.clock.now())?;
     let mut request = Request::post(url, FORM, SecretValue::from(body.clone().into_bytes()));
     // What is sent anyway is signed as it is sent.
     for (name, value) in signed.into_iter().filter(|(name, _)| name != "host" && name != "content-type") {
@@ -90,7 +84,7 @@ async fn send_signed(outside: &Outside, keys: &Keys, fields: &[(&str, &str)]) ->
 
 /// Where STS is, and for which region that signs.
 fn place(outside: &Outside) -> Result<(Url, String), ProviderError> {
-    let region = outside.known_region()?.unwrap_or_else(|| ANY_REGION.to_owned());
+    let region = known_region(outside)?.unwrap_or_else(|| ANY_REGION.to_owned());
     let url = Url::parse(&outside.endpoints.sts(&region))
         .map_err(|_| denied(format!("cannot ask STS: \"{}\" is no region", excerpt(&region))))?;
     Ok((url, region))
@@ -138,7 +132,7 @@ fn refused(response: &Response, attempted: &str) -> ProviderError {
         code => code,
     };
     if let Some(error) = refusal::of_another(code, response.peer(), response.status()) {
-        return because(attempted, error);
+        return error.context(attempted);
     }
     let (kind, why, hint) = match code {
         "AccessDenied" => (

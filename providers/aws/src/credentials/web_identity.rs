@@ -3,8 +3,10 @@
 
 use handfast_core::ProviderError;
 
-use super::sts::{self, Role};
-use super::{Found, Outside, denied};
+use super::keys::Found;
+use super::outside::{Outside, denied};
+use super::settings::Role;
+use super::sts;
 
 pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     let (Some(file), role) = (outside.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), outside.variable("AWS_ROLE_ARN")) else {

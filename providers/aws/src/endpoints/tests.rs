@@ -25,7 +25,7 @@ fn read(settings: Table, variables: &Variables) -> (Endpoints, Vec<String>) {
     let (mut problems, mut missing) = (Problems::default(), Vec::new());
     let endpoints = Endpoints::read(&settings, variables, &mut problems, &mut missing);
     let problems = problems.into_sorted().into_iter().map(|problem| problem.message);
-    (endpoints, problems.chain(missing.into_iter().map(|(message, _)| message)).collect())
+    (endpoints, problems.chain(missing.into_iter().map(|complaint| complaint.message)).collect())
 }
 
 #[test]

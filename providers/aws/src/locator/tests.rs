@@ -4,7 +4,7 @@ use handfast_core::SecretRef;
 
 use super::*;
 
-fn wanted(reference: &str) -> Result<Wanted, Refused> {
+fn wanted(reference: &str) -> Result<Wanted, Complaint> {
     parse(&SecretRef::parse(reference).unwrap().locator)
 }
 
@@ -113,7 +113,7 @@ fn what_cannot_be_asked_for_is_refused() {
         ("aws:ssm/prod/*?version=3", "takes no query"),
         ("aws:ssm/arn:aws:ssm:eu-west-1:123456789012:parameter/a/*", "not of an ARN"),
     ] {
-        let (message, _) = wanted(reference).expect_err(reference);
+        let Complaint { message, .. } = wanted(reference).expect_err(reference);
         assert!(message.contains(why), "{reference}: {message}");
     }
 }
@@ -121,6 +121,7 @@ fn what_cannot_be_asked_for_is_refused() {
 #[test]
 fn a_stage_has_an_end() {
     let reference = format!("aws:sm/web?stage={}", "s".repeat(257));
-    let (message, hint) = wanted(&reference).expect_err("it is too long");
-    assert_eq!((&*message, &*hint), ("`stage` has more than 256 characters", "such as `?stage=AWSPREVIOUS`"));
+    let Complaint { message, hint } = wanted(&reference).expect_err("it is too long");
+    assert_eq!(message, "`stage` has more than 256 characters");
+    assert_eq!(hint.as_deref(), Some("such as `?stage=AWSPREVIOUS`"));
 }

@@ -19,8 +19,9 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::certificate::{self, Files, Signer};
+use super::method::Application;
+use super::outside::Outside;
 use super::refused;
-use super::{Application, Outside};
 use crate::wire::{self, Wire};
 
 /// Entra ID behind the SDK's credentials. What it refuses is told here, where its answer still is one.
@@ -69,7 +70,7 @@ pub fn by_certificate(
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     let endpoint = outside.authority.join(&format!("/{}/oauth2/v2.0/token", application.tenant));
     let endpoint = endpoint.map_err(|_| unfit(application))?;
-    let signer = certificate::signer(files, application, endpoint, outside.context)?;
+    let signer = certificate::signer(files, &application.client, endpoint, outside.context)?;
     by_assertion(
         application,
         Assertion::Signed(Box::new(signer)),

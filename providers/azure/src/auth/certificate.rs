@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use handfast_core::{Clock, Context, ErrorKind, ProviderError, SecretValue};
+use handfast_core::{Clock, Complaint, Context, ErrorKind, ProviderError, SecretValue};
 use handfast_http::Url;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -15,8 +15,6 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
-
-use super::Application;
 
 /// Where the certificate and its key are; both may be in one file.
 pub struct Files {
@@ -46,30 +44,23 @@ pub fn is_pfx(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfx") || end.eq_ignore_ascii_case("p12"))
 }
 
-/// What to say of such a file: a message, and a hint.
-pub fn no_pfx(what: &str) -> (String, String) {
-    (
-        format!("{what}: a PFX file cannot be read"),
-        format!("{CONVERT}; or use `workload-identity` or `managed-identity`"),
-    )
+/// What to say of such a file.
+pub fn no_pfx() -> Complaint {
+    Complaint::new("a PFX file cannot be read")
+        .hint(format!("{CONVERT}; or use `workload-identity` or `managed-identity`"))
 }
 
-/// What to say of a key that is encrypted: a message, and a hint.
-pub fn no_password() -> (String, String) {
-    let message = "`AZURE_CLIENT_CERTIFICATE_PASSWORD` is set: an encrypted key cannot be read";
-    (message.into(), format!("{CONVERT}, and unset the password"))
+/// What to say of a key that is encrypted.
+pub fn no_password() -> Complaint {
+    Complaint::new("`AZURE_CLIENT_CERTIFICATE_PASSWORD` is set: an encrypted key cannot be read")
+        .hint(format!("{CONVERT}, and unset the password"))
 }
 
 const CONVERT: &str =
     "`openssl pkcs12 -in app.pfx -nodes -out app.pem` writes what can be read, the certificate and its key in PEM form";
 
-/// Reads the files of an application's certificate.
-pub fn signer(
-    files: &Files,
-    application: &Application,
-    endpoint: Url,
-    context: &Context,
-) -> Result<Signer, ProviderError> {
+/// Reads the files of the certificate of an application, whose id is `client`.
+pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> Result<Signer, ProviderError> {
     let certificate = read(&files.certificate, context)?;
     let certificate = CertificateDer::from_pem_slice(certificate.expose())
         .map_err(|_| unusable("certificate", &files.certificate, "there is none in PEM form in it"))?;
@@ -91,7 +82,7 @@ pub fn signer(
     Ok(Signer {
         key,
         header: URL_SAFE_NO_PAD.encode(header.to_string()),
-        client: application.client.clone(),
+        client: client.to_owned(),
         endpoint,
         clock: context.clock.clone(),
     })

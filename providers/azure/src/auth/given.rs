@@ -4,12 +4,13 @@
 
 use std::path::Path;
 
-use handfast_core::{Credential, Environment, Problems, Table, excerpt};
+use handfast_core::{Complaint, Credential, Environment, Problems, Table, excerpt};
 use handfast_http::{Address, Plaintext, Url};
 
-use super::keys::{SAME, taken_by};
+use super::certificate;
+use super::keys::{KEYS, METHODS, SAME, taken_by};
 use super::managed::{Identity, Machine};
-use super::{Application, Method, certificate};
+use super::method::{Application, Method};
 
 /// What `auth` and the environment say.
 struct Given<'a> {
@@ -20,13 +21,13 @@ struct Given<'a> {
 /// What a way lacks: the settings that do not say it.
 type Lacks = String;
 
-/// What is wrong in the environment, each with a hint.
-type Missing = Vec<(String, String)>;
+/// What is wrong in the environment.
+type Missing = Vec<Complaint>;
 
 /// A way, which looks at the environment when it is called.
 type Way<'w> = &'w dyn Fn(&mut Missing) -> Result<Method, Lacks>;
 
-/// The way that is asked for. What is wrong in the environment comes in `missing`, each with a hint.
+/// The way that is asked for. What is wrong in the environment comes in `missing`.
 pub fn read(
     auth: Option<&Table>,
     environment: &dyn Environment,
@@ -38,7 +39,7 @@ pub fn read(
         ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_CERTIFICATE_PATH"]
     {
         if environment.is_unreadable(variable) {
-            missing.push((format!("`{variable}` is not UTF-8"), "set it to text, or unset it".to_owned()));
+            missing.push(Complaint::new(format!("`{variable}` is not UTF-8")).hint("set it to text, or unset it"));
         }
     }
     let Some(auth) = auth else { return given.first_that_is_there(missing) };
@@ -55,18 +56,17 @@ pub fn read(
     };
     check_tenant(auth, environment, problems, missing);
     method.unwrap_or_else(|lacks| match name {
-        "workload-identity" => Method::Nothing(
-            format!("cannot get a token by `{name}`: {lacks}"),
-            "the pod needs the label `azure.workload.identity/use: \"true\"` and a service account with the annotation `azure.workload.identity/client-id`".into(),
-        ),
+        "workload-identity" => Method::Nothing(Complaint::new(format!("cannot get a token by `{name}`: {lacks}")).hint(
+            "the pod needs the label `azure.workload.identity/use: \"true\"` and a service account with the annotation `azure.workload.identity/client-id`",
+        )),
         _ => nothing(format!("cannot get a token by `{name}`: {lacks}")),
     })
 }
 
 fn nothing(message: String) -> Method {
     Method::Nothing(
-        message,
-        "each is a key of `auth` in [providers.azure], or a variable that Microsoft's tools read too".into(),
+        Complaint::new(message)
+            .hint("each is a key of `auth` in [providers.azure], or a variable that Microsoft's tools read too"),
     )
 }
 
@@ -75,15 +75,15 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
     let Some(item) = auth.item("method") else {
         // Where it is none of a string, that has been reported.
         if let Some((_, place)) = auth.keys().next() {
-            let hint = format!("`method` is one of: {}", super::keys::METHODS.join(", "));
+            let hint = format!("`method` is one of: {}", METHODS.join(", "));
             problems.add_with_hint(place, "`auth` has no `method`", hint);
         }
         return None;
     };
-    let name = auth.string("method").filter(|name| super::keys::METHODS.contains(name))?;
+    let name = auth.string("method").filter(|name| METHODS.contains(name))?;
     let taken = taken_by(name);
     for (key, place) in auth.keys().filter(|(key, _)| *key != "method") {
-        if super::KEYS.iter().any(|known| known.name == key) && !taken.contains(&key) {
+        if KEYS.iter().any(|known| known.name == key) && !taken.contains(&key) {
             let hint = format!("`{name}` takes: {}", taken.join(", "));
             problems.add_with_hint(place, format!("the login method `{name}` takes no `{key}`"), hint);
         }
@@ -100,8 +100,7 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
     if let (Some(place), Some(file)) = (auth.place("cert_file"), auth.string("cert_file"))
         && certificate::is_pfx(Path::new(file))
     {
-        let (message, hint) = certificate::no_pfx(&format!("`cert_file` is \"{}\"", excerpt(file)));
-        problems.add_with_hint(place, message, hint);
+        problems.add(place, certificate::no_pfx().context(format!("`cert_file` is \"{}\"", excerpt(file))));
     }
     if name == "token-file" && auth.item("token_file").is_none() {
         problems.add(&item.place, "the login method `token-file` needs `token_file`");
@@ -121,10 +120,10 @@ fn check_tenant(auth: &Table, environment: &dyn Environment, problems: &mut Prob
     }
 }
 
-fn wrong_tenant(environment: &dyn Environment) -> Option<(String, String)> {
+fn wrong_tenant(environment: &dyn Environment) -> Option<Complaint> {
     let tenant = environment.variable("AZURE_TENANT_ID").filter(|tenant| !is_tenant(tenant))?;
     let hint = "it is the id of a directory, or one of its domains";
-    Some((format!("`AZURE_TENANT_ID` is \"{}\", which is no tenant", excerpt(tenant)), hint.to_owned()))
+    Some(Complaint::new(format!("`AZURE_TENANT_ID` is \"{}\", which is no tenant", excerpt(tenant))).hint(hint))
 }
 
 fn is_tenant(text: &str) -> bool {
@@ -174,7 +173,8 @@ impl Given<'_> {
         let key = self.auth.and_then(|auth| auth.string("key_file"));
         let application = self.application()?;
         if self.auth.is_none_or(|auth| auth.item("cert_file").is_none()) && certificate::is_pfx(Path::new(&file)) {
-            missing.push(certificate::no_pfx(&format!("`AZURE_CLIENT_CERTIFICATE_PATH` is \"{}\"", excerpt(&file))));
+            let place = format!("`AZURE_CLIENT_CERTIFICATE_PATH` is \"{}\"", excerpt(&file));
+            missing.push(certificate::no_pfx().context(place));
         } else if self.environment.credential("AZURE_CLIENT_CERTIFICATE_PASSWORD").is_some() {
             missing.push(certificate::no_password());
         }
@@ -228,8 +228,9 @@ impl Given<'_> {
         match Address::parse(text, Plaintext::Metadata) {
             Ok(address) if address.unix_socket.is_none() => Ok(address.url),
             Ok(_) => Err(format!("{variable} is a Unix socket")),
-            Err((message, _)) => {
-                missing.push((format!("`{variable}`: {message}"), "unset it, or look at who has set it".to_owned()));
+            Err(complaint) => {
+                let complaint = complaint.context(format!("`{variable}`"));
+                missing.push(complaint.hint("unset it, or look at who has set it"));
                 Err(format!("{variable} is no address of a metadata service"))
             }
         }

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
 use handfast_core::{Clock, ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Request, Response, Url};
+use handfast_http::{Request, Response, Url, metadata};
 use serde::Deserialize;
 
-use super::Outside;
+use super::outside::Outside;
 use crate::wire::{self, Wire};
 
 /// Which identity, where there are several.
@@ -156,11 +156,7 @@ impl Service {
         url.query_pairs_mut().extend_pairs(query);
         let (name, value) = &self.header;
         let request = Request::get(url).secret_header(name, SecretValue::from(value.secret().as_bytes().to_vec()))?;
-        let response = self
-            .wire
-            .send(request)
-            .await
-            .map_err(|error| ProviderError { message: format!("{attempted}: {}", error.message), ..error })?;
+        let response = self.wire.send(request).await.map_err(|error| error.context(&attempted))?;
         match response.status() {
             200 => self.read(&response, &attempted),
             _ => Err(self.refused(&response, &attempted)),
@@ -171,8 +167,8 @@ impl Service {
         let error = match response.status() {
             // Where nobody has said that there is one, what answers may be anything.
             404 if self.guess.is_some() => ProviderError { kind: ErrorKind::Denied, ..response.failure(attempted) },
-            // A machine that is given an identity a moment from now has 404 and 410 first.
-            404 | 410 | 429 | 500.. => ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) },
+            // A machine that is given an identity a moment from now has 404 first, then 410.
+            404 => ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) },
             400 => {
                 let which = match self.identity {
                     Some(_) => "this one is not assigned to what this runs on",
@@ -182,7 +178,7 @@ impl Service {
                     "assign one; of several, `client_id`, `object_id` or `resource_id` of `auth` or AZURE_CLIENT_ID says which",
                 )
             }
-            _ => ProviderError { kind: ErrorKind::Denied, ..response.failure(attempted) },
+            _ => metadata::refusal(response, attempted),
         };
         match &self.guess {
             Some((passed_over, _)) if error.kind == ErrorKind::Denied => nothing(passed_over, &error.message),

@@ -5,83 +5,20 @@ mod certificate;
 mod given;
 mod keys;
 mod managed;
+mod method;
+mod outside;
 mod refused;
 mod token_file;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use handfast_core::{Context, Credential, ErrorKind, ProviderError};
-use handfast_http::{Client, Options, Plaintext, Url};
-
-use crate::wire::Wire;
+use handfast_core::{ErrorKind, ProviderError};
 
 pub use given::read;
 pub use keys::KEYS;
-
-/// A way to get a token, with its settings.
-pub enum Method {
-    /// A client secret of an application.
-    Secret(Application, Credential),
-    /// A client certificate of an application.
-    Certificate(Application, certificate::Files),
-    /// A token of the cluster, which Entra ID takes for an application's.
-    Workload(Application, Credential),
-    /// A managed identity of App Service or Container Apps.
-    AppService(Url, managed::Identity),
-    /// A managed identity of a virtual machine. With it stands what was passed over, where nobody has said that there is one.
-    Machine(managed::Machine, managed::Identity, Option<Vec<String>>),
-    /// A token that something else has put into a file.
-    TokenFile(Credential),
-    /// None: what there is lacks something. A message, and a hint.
-    Nothing(String, String),
-}
-
-/// An application of Entra ID.
-pub struct Application {
-    /// Its tenant: an id or a domain.
-    pub tenant: String,
-    /// Its id.
-    pub client: String,
-}
-
-/// What getting a token takes from the outside.
-pub struct Outside<'a> {
-    /// Where Entra ID is.
-    pub authority: &'a Url,
-    /// How it is asked.
-    pub options: &'a Options,
-    /// Files, variables, the clock.
-    pub context: &'a Context,
-    /// Counts what is sent.
-    pub requests: &'a Arc<AtomicU64>,
-}
-
-impl Outside<'_> {
-    /// A way to Entra ID.
-    fn entra(&self) -> Result<Wire, ProviderError> {
-        self.wire(self.options.clone())
-    }
-
-    /// A way to a metadata service, which speaks clear text and is reached without a proxy.
-    fn metadata(&self) -> Result<Wire, ProviderError> {
-        let connect_timeout = Duration::from_secs(2);
-        self.wire(Options { plaintext: Plaintext::Metadata, connect_timeout, ..Options::default() })
-    }
-
-    /// The same to learn whether there is one: where there is none, often nobody refuses the connection.
-    fn probe(&self) -> Result<Wire, ProviderError> {
-        const PATIENCE: Duration = Duration::from_secs(1);
-        let options = Options { total_timeout: PATIENCE, ..Options::default() };
-        self.wire(Options { plaintext: Plaintext::Metadata, connect_timeout: PATIENCE, ..options })
-    }
-
-    fn wire(&self, options: Options) -> Result<Wire, ProviderError> {
-        Ok(Wire::new(Client::new(options, self.context)?, self.requests.clone()))
-    }
-}
+pub use method::Method;
+pub use outside::Outside;
 
 /// Makes the credential. What it needs of files and variables is read now, since the SDK may ask from anywhere.
 pub fn credential(method: Method, outside: Outside<'_>) -> Result<Arc<dyn TokenCredential>, ProviderError> {
@@ -92,6 +29,6 @@ pub fn credential(method: Method, outside: Outside<'_>) -> Result<Arc<dyn TokenC
         Method::AppService(endpoint, identity) => managed::app_service(endpoint, identity, outside),
         Method::Machine(machine, identity, passed_over) => managed::machine(machine, identity, passed_over, outside),
         Method::TokenFile(file) => token_file::token(&file, outside.context),
-        Method::Nothing(message, hint) => Err(ProviderError::new(ErrorKind::Denied, message).hint(hint)),
+        Method::Nothing(complaint) => Err(complaint.into_error(ErrorKind::Denied)),
     }
 }

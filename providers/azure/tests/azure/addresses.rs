@@ -1,7 +1,7 @@
 //! Where vaults and Entra ID are, by the settings alone.
 
 use handfast_azure::DEFINITION;
-use handfast_core::{Problems, Settings, Table, Value};
+use handfast_core::{Complaint, Problems, Settings, Table, Value};
 use handfast_testkit::{Variables, configure, parse, table, text};
 
 fn problems(settings: Table, variables: &Variables) -> (Vec<String>, Vec<String>) {
@@ -10,7 +10,7 @@ fn problems(settings: Table, variables: &Variables) -> (Vec<String>, Vec<String>
     let configured =
         (DEFINITION.configure)(Settings { instance, table: settings, fetch, environment: variables }, &mut problems);
     let problems = problems.into_sorted().into_iter().map(|problem| problem.message).collect();
-    (problems, configured.missing().into_iter().map(|(message, _)| message).collect())
+    (problems, configured.missing().into_iter().map(|complaint| complaint.message).collect())
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn wrong_settings_are_told_before_anything_is_fetched() {
             Variables::default().with("AZURE_AUTHORITY_HOST", "http://login.example"),
             "`AZURE_AUTHORITY_HOST`",
         ),
-        (table([("cloud", text("vault.private.example"))]), Variables::default(), "where Entra ID is, is not said"),
+        (table([("cloud", text("vault.private.example"))]), Variables::default(), "no address of Entra ID"),
     ] {
         let (problems, missing) = problems(settings, &variables);
         assert!(problems.is_empty() && missing.len() == 1 && missing[0].contains(expected), "{problems:?} {missing:?}");
@@ -53,7 +53,8 @@ fn a_reference_names_its_vault_or_the_settings_do() {
     let check =
         |settings: Table, reference: &str| configure(&DEFINITION, settings, &outside).check(&parse(reference).locator);
     assert!(check(Table::default(), "azure:web/db").is_ok());
-    let (message, hint) = check(Table::default(), "azure:db").expect_err("no vault");
+    let Complaint { message, hint } = check(Table::default(), "azure:db").expect_err("no vault");
+    let hint = hint.expect("there is one");
     assert!(message.contains("no vault is named") && hint.contains("`vault`"), "{message} {hint}");
     assert!(check(table([("vault", text("web"))]), "azure:db").is_ok());
 }

@@ -150,7 +150,8 @@ fn a_certificate_that_needs_openssl_is_a_configuration_error_that_says_what_to_d
     };
     let missing = handfast_testkit::configure(&handfast_azure::DEFINITION, Default::default(), &outside).missing();
     assert!(
-        missing[0].0.contains("a PFX file cannot be read") && missing[0].1.contains("openssl pkcs12"),
+        missing[0].message.contains("a PFX file cannot be read")
+            && missing[0].hint.as_ref().is_some_and(|hint| hint.contains("openssl pkcs12")),
         "{missing:?}"
     );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, Lease, ProviderError, SecretValue};
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use handfast_http::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,11 +19,17 @@ pub struct Answer<'a> {
     lease_id: String,
     #[serde(default)]
     lease_duration: u64,
-    #[serde(default)]
-    renewable: bool,
     /// The token of a login.
     #[serde(default)]
     pub auth: Option<Auth>,
+}
+
+/// How long a dynamic secret lives.
+pub struct Lease {
+    /// What revokes it.
+    pub id: String,
+    /// How long it lives from now.
+    pub duration: Duration,
 }
 
 /// What a login gives.
@@ -41,11 +47,8 @@ pub struct Auth {
 impl Answer<'_> {
     /// The lease, where there is one.
     pub fn lease(&self) -> Option<Lease> {
-        (!self.lease_id.is_empty()).then(|| Lease {
-            id: self.lease_id.clone(),
-            duration: Duration::from_secs(self.lease_duration),
-            renewable: self.renewable,
-        })
+        (!self.lease_id.is_empty())
+            .then(|| Lease { id: self.lease_id.clone(), duration: Duration::from_secs(self.lease_duration) })
     }
 }
 

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::explain;
 
-pub use answer::{Answer, of, read};
+pub use answer::{Answer, Lease, of, read};
 pub use stranger::ELSEWHERE;
 
 /// A Vault that answers.

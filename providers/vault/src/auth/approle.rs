@@ -5,9 +5,10 @@ use serde::Deserialize;
 use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
 use zeroize::Zeroizing;
 
+use super::exchange::exchange;
 use super::given::Given;
+use super::method::{Definition, Login, Method};
 use super::wrapping::{Kept, Wrapped};
-use super::{Definition, Login, Method, exchange};
 use crate::api::{self, Answer, Api};
 
 pub const DEFINITION: Definition = Definition {

@@ -7,8 +7,9 @@ use handfast_core::{BoxFuture, Context, Environment, ErrorKind, ProviderError, S
 use vaultrs::api::auth::aws::requests::IamLoginRequest;
 use zeroize::Zeroizing;
 
+use super::exchange::{attempt, exchange};
 use super::given::Given;
-use super::{Definition, Login, Method, attempt, exchange};
+use super::method::{Definition, Login, Method};
 use crate::api::Api;
 
 // Without a role, Vault takes the one with the identity's own name.
@@ -24,6 +25,9 @@ struct Aws {
 }
 
 const HEADER: &str = "X-Vault-AWS-IAM-Server-ID";
+
+/// The provider whose identity is shown.
+const IDENTITY: &str = "aws";
 
 fn read(given: &Given<'_>) -> Box<dyn Method> {
     Box::new(Aws {
@@ -49,13 +53,14 @@ impl Method for Aws {
     }
 
     fn identity_of(&self) -> Option<&'static str> {
-        Some("aws")
+        Some(IDENTITY)
     }
 
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
             let header = self.header_value.as_deref().map(|value| (HEADER, value));
-            let signed = context.aws.sign_caller_identity(self.region.as_deref(), header.as_slice()).await?;
+            let identity = context.identities.of(IDENTITY)?;
+            let signed = identity.sign_request(self.region.as_deref(), header.as_slice()).await?;
             let attempted = attempt(DEFINITION.name, &self.mount);
             let login = IamLoginRequest {
                 mount: self.mount.clone(),

@@ -5,9 +5,10 @@ use handfast_http::Response;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::exchange::exchange;
 use super::given::Given;
-use super::metadata::Metadata;
-use super::{Definition, Login, Method, ROLE, exchange};
+use super::metadata::Service;
+use super::method::{Definition, Login, Method, ROLE};
 use crate::api::endpoints::{CloudLogin, Machine};
 use crate::api::{self, Api};
 
@@ -47,7 +48,7 @@ impl Method for Azure {
             let (jwt, machine) = match &self.token {
                 Some(token) => (token.text("identity token", context)?, None),
                 None => {
-                    let metadata = Metadata::new(HOST, ("metadata", "true"), context)?;
+                    let metadata = Service::new(HOST, ("metadata", "true"), context)?;
                     (self.token_of_the_machine(&metadata).await?, Some(machine(&metadata).await?))
                 }
             };
@@ -59,7 +60,7 @@ impl Method for Azure {
 
 impl Azure {
     /// learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
-    async fn token_of_the_machine(&self, metadata: &Metadata) -> Result<Zeroizing<String>, ProviderError> {
+    async fn token_of_the_machine(&self, metadata: &Service) -> Result<Zeroizing<String>, ProviderError> {
         #[derive(Deserialize)]
         struct Token {
             access_token: Zeroizing<String>,
@@ -74,7 +75,7 @@ impl Azure {
 }
 
 /// Where the machine is, for roles that are bound to that.
-async fn machine(metadata: &Metadata) -> Result<Machine, ProviderError> {
+async fn machine(metadata: &Service) -> Result<Machine, ProviderError> {
     #[derive(Deserialize)]
     struct Instance {
         compute: Compute,

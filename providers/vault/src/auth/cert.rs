@@ -3,8 +3,9 @@
 use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError};
 use handfast_http::ClientCertificate;
 
+use super::exchange::{attempt, exchange};
 use super::given::Given;
-use super::{Definition, Login, Method, attempt, exchange};
+use super::method::{Definition, Login, Method};
 use crate::api::{Api, endpoints};
 
 // Without a role, Vault takes the first that the certificate fits.

@@ -3,9 +3,10 @@
 use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 use zeroize::Zeroizing;
 
+use super::exchange::exchange;
 use super::given::Given;
-use super::metadata::Metadata;
-use super::{Definition, Login, Method, ROLE, exchange};
+use super::metadata::Service;
+use super::method::{Definition, Login, Method, ROLE};
 use crate::api::{Api, endpoints};
 
 pub const DEFINITION: Definition =
@@ -51,7 +52,7 @@ impl Method for Gcp {
 impl Gcp {
     async fn of_the_machine(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
         let attempted = "cannot get an identity token of this machine";
-        let metadata = Metadata::new(&self.metadata_host, ("metadata-flavor", "Google"), context)?;
+        let metadata = Service::new(&self.metadata_host, ("metadata-flavor", "Google"), context)?;
         // Vault takes no token for another role, nor one without the machine in it, which is what `full` adds.
         let audience = format!("http://vault/{}", self.role);
         let response = metadata.ask(PATH, &[("audience", &audience), ("format", "full")], attempted).await?;

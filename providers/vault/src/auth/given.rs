@@ -1,156 +1,29 @@
 //! What a user has said of the login: `auth` in the configuration, else the environment.
 
-use handfast_core::{Credential, Environment, Problems, Table, excerpt, nearest};
-
-use super::{Agent, Definition, METHODS, Method, Need, Nothing};
+use handfast_core::{Credential, Environment, Table};
 
 /// What is said of a login.
 pub struct Given<'a> {
-    definition: &'static Definition,
+    method: &'static str,
     /// `auth`; none where the environment says how to log in.
     auth: Option<&'a Table>,
     environment: &'a dyn Environment,
 }
 
-/// The method that is asked for: by `auth`, else by a token in the environment, else by VAULT_AUTH_METHOD. What is wrong in
-/// the environment comes in `missing`, each with a hint.
-pub fn read(
-    auth: Option<&Table>,
-    environment: &dyn Environment,
-    behind_socket: bool,
-    problems: &mut Problems,
-    missing: &mut Vec<(String, String)>,
-) -> Box<dyn Method> {
-    if let Some(auth) = auth {
-        return match written(auth, problems) {
-            Some(definition) => (definition.read)(&Given { definition, auth: Some(auth), environment }),
-            None => Box::new(Nothing),
-        };
+impl<'a> Given<'a> {
+    /// What `auth` says of a login by this method; without it, what the environment says.
+    pub fn new(method: &'static str, auth: Option<&'a Table>, environment: &'a dyn Environment) -> Self {
+        Self { method, auth, environment }
     }
-    let wanted = match environment.variable("VAULT_AUTH_METHOD") {
-        _ if environment.credential("VAULT_TOKEN").is_some() => "token",
-        Some(method) => method,
-        None if behind_socket => return Box::new(Agent),
-        None => return Box::new(Nothing),
-    };
-    match METHODS.iter().find(|definition| definition.name == wanted) {
-        Some(definition) => {
-            missing.extend(unsaid(definition, environment));
-            (definition.read)(&Given { definition, auth: None, environment })
-        }
-        None => {
-            let (message, hint) = unknown("`VAULT_AUTH_METHOD`", wanted);
-            missing.push((message, hint));
-            Box::new(Nothing)
-        }
-    }
-}
 
-/// The method that `auth` names, and whether its other keys are that method's.
-fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition> {
-    let Some(item) = auth.item("method") else {
-        // Where it is none of a string, that has been reported.
-        if let Some((_, place)) = auth.keys().next() {
-            problems.add_with_hint(place, "`auth` has no `method`", format!("`method` is one of: {}", names()));
-        }
-        return None;
-    };
-    let name = auth.string("method")?;
-    let Some(definition) = METHODS.iter().find(|definition| definition.name == name) else {
-        let (message, hint) = unknown("`method`", name);
-        problems.add_with_hint(&item.place, message, hint);
-        return None;
-    };
-    for (key, place) in auth.keys().filter(|(key, _)| *key != "method") {
-        if super::KEYS.iter().any(|known| known.name == key) && !definition.keys.contains(&key) {
-            let hint = format!("`{name}` takes: {}", definition.keys.join(", "));
-            problems.add_with_hint(place, format!("the login method `{name}` takes no `{key}`"), hint);
-        }
-    }
-    for Need { keys, .. } in definition.needs {
-        if !keys.iter().any(|key| auth.item(key).is_some()) {
-            problems.add(&item.place, format!("the login method `{name}` needs `{}`", keys.join("` or `")));
-        }
-    }
-    let taken = |key: &&str| definition.keys.contains(key) && auth.item(key).is_some();
-    for same in SAME {
-        let mut said = same.iter().copied().filter(taken);
-        if let Some(first) = said.next() {
-            for second in said {
-                let place = auth.place(second).unwrap_or(&item.place);
-                problems.add(place, format!("`auth` has both `{first}` and `{second}`"));
-            }
-        }
-    }
-    for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
-        if let (Some(place), None) = (auth.place(one).filter(|_| taken(&one)), auth.item(other)) {
-            problems.add(place, format!("`auth` has `{one}` and no `{other}`"));
-        }
-    }
-    for key in ["mount", "username"] {
-        let (Some(text), Some(place)) = (auth.string(key), auth.place(key)) else { continue };
-        // Of a URL's path these would change the meaning.
-        if text.trim_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
-            problems.add(place, format!("`{key}` is \"{}\", which has an empty part, `.` or `..`", excerpt(text)));
-        }
-    }
-    // It is signed, and signatures see spaces at the ends, or several in a row, as one or none.
-    if let Some((text, place)) = auth.string("header_value").zip(auth.place("header_value"))
-        && (text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
-        let message = format!("`header_value` is \"{}\", expected visible ASCII characters", excerpt(text));
-        problems.add(place, message);
-    }
-    Some(definition)
-}
-
-/// Keys that say the same: `auth` has one of them.
-const SAME: &[&[&str]] = &[
-    &["token_file", "token_env", "jwt_file", "jwt_env"],
-    &["role_id", "role_id_file", "role_id_env"],
-    &["secret_id_file", "secret_id_env"],
-    &["password_file", "password_env"],
-];
-
-/// What a method needs that no variable says, where VAULT_AUTH_METHOD has named it; each with a hint.
-fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<(String, String)> {
-    let name = definition.name;
-    let unsaid = definition.needs.iter().filter_map(|Need { keys, variable }| match variable {
-        Some(variable) if environment.variable(variable).is_some() => None,
-        Some(variable) => Some((
-            format!("`VAULT_AUTH_METHOD` is \"{name}\", and `{variable}` is not set"),
-            format!("set `{variable}`, or write `auth` in [providers.vault]"),
-        )),
-        None => Some((
-            format!("`VAULT_AUTH_METHOD` is \"{name}\", and no variable says its `{}`", keys.join("` or `")),
-            format!("write `auth = {{ method = \"{name}\", … }}` in [providers.vault]"),
-        )),
-    });
-    unsaid.collect()
-}
-
-fn unknown(place: &str, name: &str) -> (String, String) {
-    let known = METHODS.iter().map(|definition| definition.name);
-    let hint = match nearest(name, known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the login methods are: {}", names()),
-    };
-    (format!("{place} is \"{}\", which is no login method", excerpt(name)), hint)
-}
-
-fn names() -> String {
-    METHODS.iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ")
-}
-
-impl Given<'_> {
     /// The method's name.
     pub fn method(&self) -> &'static str {
-        self.definition.name
+        self.method
     }
 
     /// Where the method is mounted, below `auth/`.
     pub fn mount(&self) -> String {
-        let mount = self.text("mount", "VAULT_PATH").unwrap_or_else(|| self.definition.name.to_owned());
+        let mount = self.text("mount", "VAULT_PATH").unwrap_or_else(|| self.method.to_owned());
         // Vault's own tools show it with and without.
         let mount = mount.trim_matches('/');
         mount.strip_prefix("auth/").unwrap_or(mount).to_owned()

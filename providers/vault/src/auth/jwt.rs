@@ -3,8 +3,9 @@
 use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
 
+use super::exchange::exchange;
 use super::given::Given;
-use super::{Definition, Login, Method, exchange};
+use super::method::{Definition, Login, Method};
 use crate::api::Api;
 
 // A mount can have a role of its own for logins that name none.

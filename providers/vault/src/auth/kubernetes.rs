@@ -3,8 +3,9 @@
 use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
 
+use super::exchange::exchange;
 use super::given::Given;
-use super::{Definition, Login, Method, ROLE, exchange};
+use super::method::{Definition, Login, Method, ROLE};
 use crate::api::Api;
 
 pub const DEFINITION: Definition =

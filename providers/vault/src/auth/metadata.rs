@@ -3,28 +3,24 @@
 use std::time::Duration;
 
 use handfast_core::{Context, ErrorKind, ProviderError};
-use handfast_http::{Client, Options, Plaintext, Request, Response, Url};
+use handfast_http::metadata::{self, Patience};
+use handfast_http::{Client, Plaintext, Request, Response, Url};
 
-/// A metadata service.
-pub struct Metadata {
+/// A metadata service at one address.
+pub struct Service {
     client: Client,
     /// Where it is: `http://169.254.169.254`.
     origin: String,
     header: (&'static str, &'static str),
 }
 
-impl Metadata {
+impl Service {
     /// The service at `host`, which answers whoever sends this header: a page of a browser, or a server that was talked
     /// into a request, does not.
     pub fn new(host: &str, header: (&'static str, &'static str), context: &Context) -> Result<Self, ProviderError> {
-        let options = Options {
-            // None speaks anything else, and the link to it does not leave the machine's host.
-            plaintext: Plaintext::Anywhere,
-            // Where there is none, nobody refuses the connection.
-            connect_timeout: Duration::from_secs(2),
-            ..Options::default()
-        };
-        Ok(Self { client: Client::new(options, context)?, origin: format!("http://{host}"), header })
+        // A user may name any host for it.
+        let client = metadata::client(Patience::connecting(Duration::from_secs(2)), Plaintext::Anywhere, context)?;
+        Ok(Self { client, origin: format!("http://{host}"), header })
     }
 
     /// What it answers at a path. `attempted` is what it is asked for: "cannot get an identity token".
@@ -35,17 +31,18 @@ impl Metadata {
         })?;
         let (name, value) = self.header;
         let request = Request::get(url).header(name, value)?;
-        let response = self
-            .client
-            .send(request)
-            .await
-            .map_err(|error| ProviderError { message: format!("{attempted}: {}", error.message), ..error })?;
+        let response = self.client.send(request).await.map_err(|error| error.context(attempted))?;
         match response.status() {
             200 => Ok(response),
-            // Also a machine that is given an identity a moment from now: Azure answers 404, then 200.
-            410 | 429 | 500.. => Err(ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) }),
-            _ => Err(ProviderError { kind: ErrorKind::Denied, ..response.failure(attempted) }
-                .hint("give this machine an identity of its own, or name a token's file in `jwt_file`")),
+            _ => {
+                let error = metadata::refusal(&response, attempted);
+                Err(match error.kind {
+                    ErrorKind::Denied => {
+                        error.hint("give this machine an identity of its own, or name a token's file in `jwt_file`")
+                    }
+                    _ => error,
+                })
+            }
         }
     }
 }

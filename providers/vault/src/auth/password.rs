@@ -3,8 +3,9 @@
 use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::userpass::requests::LoginRequest;
 
+use super::exchange::exchange;
 use super::given::Given;
-use super::{Definition, Login, Method, PASSWORD, USERNAME, exchange};
+use super::method::{Definition, Login, Method, PASSWORD, USERNAME};
 use crate::api::Api;
 
 pub const USERPASS: Definition = Definition { name: "userpass", keys: KEYS, needs: &[USERNAME, PASSWORD], read };

@@ -3,8 +3,8 @@
 use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 
 use super::given::Given;
+use super::method::{Definition, Login, Method};
 use super::wrapping::{Kept, Wrapped};
-use super::{Definition, Login, Method};
 use crate::api::{self, Answer, Api};
 
 pub const DEFINITION: Definition =

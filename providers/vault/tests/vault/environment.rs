@@ -1,6 +1,6 @@
 //! The environment as Vault's own tools read it.
 
-use handfast_core::{ErrorKind, Problems, Settings, Table, Value as Setting};
+use handfast_core::{Complaint, ErrorKind, Problems, Settings, Table, Value as Setting};
 use handfast_testkit::{Outside, Variables, configure, run, table, text};
 use handfast_testservers::{Authority, Directory, FaultProxy, Vault, random};
 use handfast_vault::DEFINITION;
@@ -23,8 +23,8 @@ fn untrusting(vault: &Vault) -> Variables {
     Variables::default().with("VAULT_ADDR", vault.address()).with_credential("VAULT_TOKEN", vault.root_token())
 }
 
-/// What is wrong with variables, each with its hint.
-fn missing(settings: Table, variables: Variables) -> Vec<(String, String)> {
+/// What is wrong with variables.
+fn missing(settings: Table, variables: Variables) -> Vec<Complaint> {
     configure(&DEFINITION, settings, &Outside { variables, ..Outside::default() }).missing()
 }
 
@@ -231,7 +231,7 @@ fn a_server_that_cannot_prove_itself_needs_permission_in_the_file() {
     let danger = || table([("danger_skip_tls_verify", Setting::Boolean(true))]);
     for yes in ["1", "t", "T", "true", "TRUE", "True"] {
         let problems = missing(Table::default(), skipping(yes));
-        assert!(problems[0].1.contains("danger_skip_tls_verify = true"), "{yes}: {problems:?}");
+        assert!(problems[0].hint.as_ref().unwrap().contains("danger_skip_tls_verify = true"), "{yes}: {problems:?}");
         assert!(missing(danger(), skipping(yes)).is_empty());
     }
     for no in ["", "0", "false", "F"] {
@@ -253,8 +253,8 @@ fn what_is_wrong_with_variables_is_told_with_what_is_right() {
         let base = Variables::default().with("VAULT_ADDR", "https://vault.example.org:8200");
         let problems = missing(Table::default(), base.with(name, value));
         assert_eq!(problems.len(), 1, "{name}: {problems:?}");
-        let (message, hint) = problems.into_iter().next().unwrap();
-        assert!(message.contains(name) && !hint.is_empty(), "{name}: {message}: {hint}");
+        let Complaint { message, hint } = problems.into_iter().next().unwrap();
+        assert!(message.contains(name) && hint.is_some_and(|hint| !hint.is_empty()), "{name}: {message}");
     };
     with("VAULT_ADDR", "vault.example.org");
     with("VAULT_ADDR", "http://vault.example.org:8200");

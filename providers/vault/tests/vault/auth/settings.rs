@@ -1,11 +1,11 @@
 //! What is wrong with `auth`, each with the place where it stands, and with the variables instead of it.
 
-use handfast_core::{Item, Place, Problems, Settings, Table, Value};
+use handfast_core::{Complaint, Item, Place, Problems, Settings, Table, Value};
 use handfast_testkit::{Variables, text};
 use handfast_vault::DEFINITION;
 
 /// `auth` in a file: each key in a line of its own.
-fn read(auth: &[(&str, &str)], variables: &Variables) -> (Vec<String>, Vec<(String, String)>) {
+fn read(auth: &[(&str, &str)], variables: &Variables) -> (Vec<String>, Vec<Complaint>) {
     let place = |line: usize, column: usize| Place::File { path: "handfast.toml".into(), line, column };
     let mut inner = Table::default();
     for (line, (key, value)) in auth.iter().enumerate() {
@@ -174,10 +174,8 @@ fn what_the_environment_lacks_for_its_method() {
         missing
     };
     for method in ["kubernetes", "azure", "gcp"] {
-        let expected = (
-            format!("`VAULT_AUTH_METHOD` is \"{method}\", and `VAULT_ROLE` is not set"),
-            "set `VAULT_ROLE`, or write `auth` in [providers.vault]".to_owned(),
-        );
+        let expected = Complaint::new(format!("`VAULT_AUTH_METHOD` is \"{method}\", and `VAULT_ROLE` is not set"))
+            .hint("set `VAULT_ROLE`, or write `auth` in [providers.vault]");
         assert_eq!(missing(&[("VAULT_AUTH_METHOD", method)]), [expected]);
         assert_eq!(missing(&[("VAULT_AUTH_METHOD", method), ("VAULT_ROLE", "web")]), []);
     }
@@ -187,9 +185,9 @@ fn what_the_environment_lacks_for_its_method() {
     for method in ["userpass", "ldap"] {
         let told = missing(&[("VAULT_AUTH_METHOD", method), ("VAULT_ROLE", "web")]);
         assert_eq!(told.len(), 2);
-        assert!(told.iter().all(|(message, _)| message.contains("no variable says its")), "{told:?}");
+        assert!(told.iter().all(|complaint| complaint.message.contains("no variable says its")), "{told:?}");
     }
     let told = missing(&[("VAULT_AUTH_METHOD", "kubernets")]);
-    assert_eq!(told[0].0, "`VAULT_AUTH_METHOD` is \"kubernets\", which is no login method");
-    assert_eq!(told[0].1, "did you mean `kubernetes`?");
+    assert_eq!(told[0].message, "`VAULT_AUTH_METHOD` is \"kubernets\", which is no login method");
+    assert_eq!(told[0].hint.as_deref(), Some("did you mean `kubernetes`?"));
 }

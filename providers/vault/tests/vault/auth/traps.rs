@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use handfast_core::{ErrorKind, Problems, Settings, Table};
+use handfast_core::{Complaint, ErrorKind, Problems, Settings, Table};
 use handfast_testkit::{Outside, Variables, run, table, text};
 use handfast_testservers::{Authority, Directory, Server, write_answer};
 use handfast_vault::DEFINITION;
@@ -13,7 +13,7 @@ use super::{Guarded, fetch, said, settings};
 use crate::support::variables;
 
 /// What is missing or wrong in the environment, as the start's plan would tell it.
-fn missing(variables: Variables) -> Vec<(String, String)> {
+fn missing(variables: Variables) -> Vec<Complaint> {
     let (table, fetch) = (Table::default(), Table::default());
     let settings = Settings { instance: "vault".into(), table, fetch: &fetch, environment: &variables };
     let mut problems = Problems::default();
@@ -88,10 +88,10 @@ fn vault_skip_verify_set_to_nothing_skips_nothing() {
         assert_eq!(with(no), [], "{no}");
     }
     for yes in ["1", "t", "T", "true", "TRUE", "True"] {
-        assert!(with(yes)[0].0.contains("any server would be taken for Vault"), "{yes}");
+        assert!(with(yes)[0].message.contains("any server would be taken for Vault"), "{yes}");
     }
     for neither in ["yes", "no", " ", "2", "tRuE"] {
-        assert!(with(neither)[0].0.contains("expected a boolean"), "{neither}");
+        assert!(with(neither)[0].message.contains("expected a boolean"), "{neither}");
     }
 }
 

@@ -1,0 +1,47 @@
+//! What every way to keys may know and use.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use handfast_core::{Context, Credential, ErrorKind, ProviderError, SecretValue};
+use handfast_http::{Client, Request, Response};
+
+use super::settings::Settings;
+use crate::endpoints::Endpoints;
+
+/// What every way may know and use.
+pub struct Outside {
+    /// What the configuration and AWS' variables say of who we are.
+    pub settings: Settings,
+    /// Where AWS' services are.
+    pub endpoints: Endpoints,
+    /// Files, variables, the clock.
+    pub context: Context,
+    /// The way to AWS.
+    pub client: Arc<Client>,
+    /// How many requests have been sent.
+    pub requests: Cell<u64>,
+}
+
+impl Outside {
+    /// Sends a request, and counts it.
+    pub async fn send(&self, client: &Client, request: Request) -> Result<Response, ProviderError> {
+        self.requests.set(self.requests.get() + 1);
+        client.send(request).await
+    }
+
+    /// A variable that holds no credential.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.context.environment.variable(name)
+    }
+}
+
+/// Nobody is somebody else for it: the next way is not tried.
+pub fn denied(message: impl Into<String>) -> ProviderError {
+    ProviderError::new(ErrorKind::Denied, message.into())
+}
+
+/// Reads a token's file, which its keeper changes: anew at each use.
+pub fn token_file(path: &str, context: &Context) -> Result<SecretValue, ProviderError> {
+    Credential::File(path.into()).read("token", context)
+}

@@ -1,0 +1,45 @@
+//! What the ways to a token take from the outside.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use handfast_core::{Context, ProviderError};
+use handfast_http::metadata::{self, Patience};
+use handfast_http::{Client, Options, Plaintext, Url};
+
+use crate::wire::Wire;
+
+/// What getting a token takes from the outside.
+pub struct Outside<'a> {
+    /// Where Entra ID is.
+    pub authority: &'a Url,
+    /// How it is asked.
+    pub options: &'a Options,
+    /// Files, variables, the clock.
+    pub context: &'a Context,
+    /// Counts what is sent.
+    pub requests: &'a Arc<AtomicU64>,
+}
+
+impl Outside<'_> {
+    /// A way to Entra ID.
+    pub fn entra(&self) -> Result<Wire, ProviderError> {
+        Ok(Wire::new(Client::new(self.options.clone(), self.context)?, self.requests.clone()))
+    }
+
+    /// A way to a metadata service.
+    pub fn metadata(&self) -> Result<Wire, ProviderError> {
+        self.metadata_within(Patience::connecting(Duration::from_secs(2)))
+    }
+
+    /// The same to learn whether there is one: where there is none, often nobody refuses the connection.
+    pub fn probe(&self) -> Result<Wire, ProviderError> {
+        self.metadata_within(Patience::of(Duration::from_secs(1)))
+    }
+
+    fn metadata_within(&self, patience: Patience) -> Result<Wire, ProviderError> {
+        let client = metadata::client(patience, Plaintext::Metadata, self.context)?;
+        Ok(Wire::new(client, self.requests.clone()))
+    }
+}
