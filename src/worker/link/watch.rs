@@ -52,7 +52,6 @@ impl WorkerWatch<'_, '_> {
     /// Waits until the worker has sent something, or has ended.
     pub fn until_readable(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
         loop {
-            self.watch.signal(Phase::Fetch)?;
             let left = self.backstop.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let message = "the worker did not answer until the deadline";
@@ -60,17 +59,23 @@ impl WorkerWatch<'_, '_> {
             }
             let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-            let awaited = [Some(socket), self.worker.log.pipe(), self.watch.signals.map(AsFd::as_fd)];
-            let mut awaited: Vec<PollFd<'_>> =
-                awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+            let awaited = [Some(socket), self.watch.signals.map(AsFd::as_fd), self.worker.log.pipe()];
+            let nothing = || PollFd::new(socket, PollFlags::empty());
+            let mut awaited = awaited.map(|one| one.map_or_else(nothing, |one| PollFd::new(one, PollFlags::POLLIN)));
             match poll(&mut awaited, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(system("wait for the worker", error)),
             }
-            let is_ready = awaited[0].any().unwrap_or(true);
-            self.worker.log.copy();
-            if is_ready {
-                return self.watch.signal(Phase::Fetch);
+            let [socket_ready, signal_ready, log_ready] = awaited.map(|one| one.any().unwrap_or(true));
+            if log_ready {
+                self.worker.log.copy();
+            }
+            // The end of the worker makes this ready too, and is no failure by itself.
+            if signal_ready {
+                self.watch.signal(Phase::Fetch)?;
+            }
+            if socket_ready {
+                return Ok(());
             }
         }
     }
