@@ -29,6 +29,7 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
 
     link.begin()?;
     let set = link.next(&plan, &watch)?;
+    watch.signal(Phase::Deliver)?;
     destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
     link.end(&watch)
 }

@@ -43,6 +43,7 @@ pub fn run(
 
     link.begin()?;
     let set = link.next(&plan, &watch)?;
+    watch.signal(Phase::Deliver)?;
     let published = destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
