@@ -2,15 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::{call, failed};
 use crate::error::{Result, reason};
-use crate::sys::descriptors::{close_range, closes_on_exec, each_name, keep_over_exec};
+use crate::sys::descriptors::{close_range, closes_on_exec, keep_over_exec};
 
 /// Since Linux 6.2 its size is how many descriptors are open (Documentation/filesystems/proc.rst).
 const LIST: &str = "/proc/self/fd";
@@ -104,21 +105,18 @@ fn close_one_by_one(allowed: &[RawFd]) -> Result<()> {
 fn open() -> Result<Vec<RawFd>> {
     let unreadable = |why: String| failed(format!("cannot read `{LIST}`: {why}"));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = nix::fcntl::open(LIST, flags, Mode::empty()).map_err(|error| unreadable(reason(error)))?;
+    let failed_to_read = |error: Errno| unreadable(reason(error));
+    let mut directory = Dir::open(LIST, flags, Mode::empty()).map_err(failed_to_read)?;
+    let own = directory.as_raw_fd();
     let mut open: Vec<RawFd> = Vec::new();
-    let mut strange = false;
-    each_name(directory.as_fd(), |name| {
-        match (name, std::str::from_utf8(name).ok().and_then(|name| name.parse().ok())) {
-            (b"." | b"..", _) => {}
-            (_, Some(number)) => open.push(number),
-            (_, None) => strange = true,
+    for entry in directory.iter() {
+        match entry.map_err(failed_to_read)?.file_name().to_str() {
+            Ok("." | "..") => {}
+            Ok(name) => open.push(name.parse().map_err(|_| unreadable("an entry that is no number".into()))?),
+            Err(_) => return Err(unreadable("an entry that is no number".into())),
         }
-    })
-    .map_err(|error| unreadable(reason(error)))?;
-    if strange {
-        return Err(unreadable("an entry that is no number".into()));
     }
-    open.retain(|descriptor| *descriptor != directory.as_raw_fd());
+    open.retain(|descriptor| *descriptor != own);
     open.sort_unstable();
     Ok(open)
 }
