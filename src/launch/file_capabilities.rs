@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::statvfs::{FsFlags, Statvfs};
 
-use super::failure;
+use super::failure::failure;
 use crate::error::{Class, Error, reason};
 use crate::lockdown;
 use crate::plan::Isolation;

@@ -1,6 +1,7 @@
 //! The stage `launch`: finds the command before anything is fetched, and becomes it at the end. It never sees a secret.
 #![forbid(unsafe_code)]
 
+mod failure;
 mod file_capabilities;
 mod format;
 mod search;
@@ -8,22 +9,17 @@ mod walk;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-pub use search::resolve;
+use failure::failure;
+pub use search::{Program, resolve};
 
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Class, Error, Result, reason};
 use crate::lockdown::Locked;
 use crate::sys::signals;
-
-/// A command that was found, and that the app's identity may execute as far as can be seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    path: PathBuf,
-}
 
 /// Everything that execve(2) takes, made before the last privilege is dropped.
 #[derive(Debug)]
@@ -31,13 +27,6 @@ pub struct Prepared {
     path: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
-}
-
-impl Program {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Prepared {
@@ -50,7 +39,7 @@ impl Prepared {
             })
         };
         Ok(Self {
-            path: CString::new(program.path.as_os_str().as_bytes()).map_err(|_| nul_in("the command's path"))?,
+            path: CString::new(program.path().as_os_str().as_bytes()).map_err(|_| nul_in("the command's path"))?,
             arguments: command
                 .iter()
                 .map(|argument| CString::new(argument.as_bytes()).map_err(|_| nul_in("an argument")))
@@ -114,8 +103,4 @@ fn interrupted(signal: Signal) -> Error {
 
 fn nul_in(what: &str) -> Error {
     failure(Class::Config, format!("cannot hand over {what}: it holds a NUL byte"))
-}
-
-fn failure(class: Class, message: String) -> Error {
-    Error::new(Phase::Launch, class, message)
 }

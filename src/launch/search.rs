@@ -7,14 +7,28 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use super::failure::failure;
+use super::file_capabilities;
 use super::format::{self, Format, Needed};
 use super::walk::{End, Inode, walk};
-use super::{Program, failure, file_capabilities};
 use crate::error::{Class, Error, Result, reason};
 use crate::plan::Isolation;
 
 /// Where an app without PATH looks, as in Docker.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A command that was found, and that the app's identity may execute as far as can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    path: PathBuf,
+}
+
+impl Program {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// What a candidate turned out to be.
 enum Candidate {

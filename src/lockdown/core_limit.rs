@@ -3,7 +3,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-use super::{call, failed};
+use super::failure::{call, failed};
 use crate::error::Result;
 
 /// RLIMIT_CORE as found at the start.

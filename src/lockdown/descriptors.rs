@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::{call, failed};
+use super::failure::{call, failed};
 use crate::error::{Result, reason};
 use crate::sys::descriptors::{close_range, closes_on_exec, keep_over_exec};
 

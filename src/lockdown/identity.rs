@@ -4,8 +4,8 @@
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
+use super::failure::{call, fell_short};
 use super::status::Status;
-use super::{call, fell_short};
 use crate::error::Result;
 use crate::plan::Isolation;
 use crate::sys::capabilities::{self, NO_SETUID_FIXUP, SETGID, SETPCAP, Sets, bit, names, numbers};

@@ -7,6 +7,8 @@
 
 mod core_limit;
 mod descriptors;
+mod failure;
+mod found;
 mod identity;
 mod possible;
 mod status;
@@ -17,31 +19,18 @@ use std::os::fd::RawFd;
 
 pub use core_limit::CoreLimit;
 pub use descriptors::close_inherited;
+pub use found::Found;
 pub use possible::{bounding_after, refuse_impossible};
 
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::Result;
 use crate::plan::Isolation;
 use crate::sys::capabilities::{self, Sets};
+use failure::{call, failed};
 use status::Status;
 
 /// The proof that this process has nothing left but what the plan says. Only [`lock`] makes it; `launch` spends it.
 #[derive(Debug)]
 pub struct Locked(());
-
-/// What the calling process has before [`lock`]; a child just forked has the same. The end of `lock` reads the kernel again.
-#[derive(Clone, Debug)]
-pub struct Found {
-    status: Status,
-    securebits: u32,
-}
-
-impl Found {
-    /// Reads it.
-    pub fn read() -> Result<Self> {
-        let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
-        Ok(Self { status: Status::read()?, securebits })
-    }
-}
 
 /// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
 /// reads the state back. After an error this process may only report it and exit.
@@ -74,25 +63,4 @@ fn make_effective(found: &Status) -> Result<()> {
     }
     capabilities::set(Sets { effective: found.permitted, permitted: found.permitted, inheritable: found.inheritable })
         .map_err(|error| call("make the permitted capabilities effective", error))
-}
-
-/// Something that is best effort did not work: a warning, or the end where the plan is strict.
-fn fell_short(isolation: &Isolation, shortcoming: &str) -> Result<()> {
-    if isolation.strict {
-        return Err(failed(shortcoming).hint("[app] strict = true makes this a failure"));
-    }
-    tracing::warn!(target: "handfast", "{shortcoming}");
-    Ok(())
-}
-
-/// A failure of this stage: the app would be less isolated than asked.
-fn failed(message: impl Into<String>) -> Error {
-    Error::new(Phase::Lockdown, Class::Isolation, message)
-}
-
-/// A step that the kernel refused.
-fn call(what: &str, error: impl Into<std::io::Error>) -> Error {
-    failed(format!("cannot {what}: {}", reason(error))).hint(
-        "a seccomp profile, a security module or a user namespace may forbid it: see the container's security settings",
-    )
 }

@@ -5,9 +5,11 @@ use std::cell::LazyCell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use super::failure::failed;
+use super::found::Found;
 use super::identity::{self, WITHOUT_SETPCAP, needs_keep};
 use super::status::Status;
-use super::{Found, failed, stdio};
+use super::stdio;
 use crate::error::{Error, Result, reason};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID, SETPCAP, SETUID, bit, names};

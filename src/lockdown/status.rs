@@ -6,7 +6,7 @@ use std::io::Read;
 
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::failed;
+use super::failure::failed;
 use crate::error::{Error, reason};
 
 const PATH: &str = "/proc/thread-self/status";

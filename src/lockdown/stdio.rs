@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{Uid, fchown, isatty};
 
+use super::failure::{call, fell_short};
 use super::status::Status;
-use super::{call, fell_short};
 use crate::error::{Result, reason};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{CHOWN, bit};

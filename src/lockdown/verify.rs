@@ -7,9 +7,10 @@ use std::os::fd::RawFd;
 use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
 use super::core_limit::CoreLimit;
+use super::descriptors;
+use super::failure::{call, failed};
 use super::identity::Bounding;
 use super::status::Status;
-use super::{call, descriptors, failed};
 use crate::error::{Error, Result};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{self, KEEP_CAPS, SETGID, SETUID, bit, names};

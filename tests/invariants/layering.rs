@@ -124,6 +124,8 @@ const ONE_WAY: &[(&str, &[&str])] = &[
     ("src/cage", &["cage"]),
     ("src/commands", &["commands"]),
     ("src/fetch", &["fetch"]),
+    ("src/launch", &["launch"]),
+    ("src/lockdown", &["lockdown"]),
     ("src/sys", &["sys"]),
     ("src/worker", &["worker"]),
 ];
