@@ -144,7 +144,8 @@ fn files_import_in_one_direction() {
         ("use super::B;", "use crate::a::A;", "mod a; mod b;\n\npub use b::B;"),
     ] {
         let files = [source("x/lib.rs", root), source("x/a.rs", one), source("x/b.rs", other)];
-        assert_eq!(Imports::new("x", &[], &files).circle(), Some(vec!["x/a.rs", "x/b.rs", "x/a.rs"]), "{one}");
+        let circle = Imports::new("x", &[], &files).circle().map(|files| files.len());
+        assert_eq!(circle, Some(3), "{one}");
     }
     let files =
         [source("x/lib.rs", "mod a; mod b; use a::A;"), source("x/a.rs", "use super::b::B;"), source("x/b.rs", "")];
