@@ -2,9 +2,6 @@
 //! Whatever the network does, the exit code is right and in time, neither process takes much memory, the app starts exactly
 //! right or not at all, and nothing that is secret, nor anything that a server has said, is in what is printed.
 
-// Each test is a crate of its own, and uses a part of this.
-#![allow(dead_code)]
-
 use std::process::Command;
 use std::thread;
 use std::time::Duration;

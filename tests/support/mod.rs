@@ -7,7 +7,7 @@
 //! assert_eq!(outcome.probe()["status"]["NoNewPrivs"], 1);
 //! ```
 
-// Each test file is a crate of its own, and uses a part of this.
+// Each subject is a crate of its own, and uses a part of this.
 #![allow(dead_code, unused_imports, unused_macros)]
 // The product may neither read the environment nor start programs wherever it likes; its tests may.
 
@@ -30,7 +30,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use directory::Directory;
 pub use imports::Imports;
@@ -185,12 +185,13 @@ impl Run {
         command.current_dir("/");
         // A group of its own, so that all of it can be ended when it takes too long.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let started = Instant::now();
         let mut child = command.spawn().expect("the tools can be started");
         let mut input = child.stdin.take().expect("piped");
         let bytes = self.stdin;
         // A program that ends without reading its input is no failure of the test.
         std::thread::spawn(move || input.write_all(&bytes));
-        Running::new(child, self.directory, self.traced, self.timeout)
+        Running::new(child, started, self.directory, self.traced, self.timeout)
     }
 
     /// `[at-exec …] [THROUGH …] confine … -- handfast COMMAND … [-- APP …]`

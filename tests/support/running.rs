@@ -27,11 +27,17 @@ pub struct Running {
 }
 
 impl Running {
-    /// Begins to read what the child writes.
-    pub(super) fn new(mut child: Child, directory: Directory, traced: bool, timeout: Duration) -> Self {
+    /// Begins to read what the child writes. Its time runs from before its start: a deadline of its own cannot end it earlier.
+    pub(super) fn new(
+        mut child: Child,
+        started: Instant,
+        directory: Directory,
+        traced: bool,
+        timeout: Duration,
+    ) -> Self {
         let stdout = collect(child.stdout.take().expect("piped"));
         let stderr = collect(child.stderr.take().expect("piped"));
-        Self { directory, traced, child, stdout, stderr, started: Instant::now(), timeout }
+        Self { directory, traced, child, stdout, stderr, started, timeout }
     }
 
     /// The process: confine's at first, then handfast's, then the app's (the tracer's where it is traced).
