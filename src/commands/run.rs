@@ -33,7 +33,7 @@ pub fn run(
     Undo::guard(|undo| {
         let start = Start::new(plan, environment, undo);
         // While the worker locks itself up. Before any other failure, so that one is told of a missing /proc as what it is.
-        let found = lockdown::Found::read()?;
+        let found = lockdown::ProcessState::read()?;
         let start = start?;
         lockdown::refuse_impossible(&start.plan.isolation, &found)?;
         let program = launch::resolve(start.plan.command(), start.plan.path(), &start.plan.isolation)?;

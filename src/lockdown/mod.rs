@@ -30,12 +30,12 @@ pub struct Locked(());
 
 /// What the calling process has before [`lock`]; a child just forked has the same. The end of `lock` reads the kernel again.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct ProcessState {
     status: Status,
     securebits: u32,
 }
 
-impl Found {
+impl ProcessState {
     /// Reads it.
     pub fn read() -> Result<Self> {
         let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
@@ -48,8 +48,8 @@ impl Found {
 ///
 /// Whatever in this process owns one of the descriptors that are closed here must be dropped before. A child with such owners on its
 /// stack ends by exec or by [`exit::now`](crate::sys::exit::now).
-pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: Found) -> Result<Locked> {
-    let Found { status: found, securebits } = found;
+pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: ProcessState) -> Result<Locked> {
+    let ProcessState { status: found, securebits } = found;
     // The read-back counts them again.
     if found.threads != 1 {
         return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));

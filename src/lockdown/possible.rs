@@ -7,15 +7,15 @@ use std::os::unix::fs::MetadataExt;
 
 use super::identity::{self, WITHOUT_SETPCAP, needs_keep};
 use super::status::Status;
-use super::{Found, failed, stdio};
+use super::{ProcessState, failed, stdio};
 use crate::error::{Error, Result, reason};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID, SETPCAP, SETUID, bit, names};
 
 /// Refuses a plan that [`lock`](super::lock) could not carry out from the present state, and returns what is best effort and
 /// will fall short: a sentence each.
-pub fn refuse_impossible(isolation: &Isolation, found: &Found) -> Result<Vec<String>> {
-    let Found { status: found, securebits } = found;
+pub fn refuse_impossible(isolation: &Isolation, found: &ProcessState) -> Result<Vec<String>> {
+    let ProcessState { status: found, securebits } = found;
     refuse_ids(isolation, found)?;
     refuse_capabilities(isolation, found, *securebits)?;
     let mut shortcomings = Vec::new();
