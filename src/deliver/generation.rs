@@ -224,7 +224,7 @@ impl Generation {
         }
     }
 
-    /// Removes the links that ours have taken the names of.
+    /// Removes the links that our new links have replaced.
     fn drop_replaced(&self, directory: &Directory<'_>) {
         for link in std::iter::once(&self.data).chain(&self.links).filter(|link| self.has_replaced(link)) {
             if let Err(error) = unlinkat(&self.handle, link.staged.as_str(), UnlinkatFlags::NoRemoveDir) {

@@ -36,7 +36,7 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    /// Reads it.
+    /// Reads the state of the calling process.
     pub fn read() -> Result<Self> {
         let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
         Ok(Self { status: Status::read()?, securebits })

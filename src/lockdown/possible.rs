@@ -39,7 +39,7 @@ pub fn bounding_after(isolation: &Isolation) -> Result<u64> {
 
 fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
     let (uid, gid) = (isolation.uid, isolation.gid);
-    // One look in place of two or three files, on most machines.
+    // On most machines this one stat replaces the reading of two or three files.
     let everything_goes = LazyCell::new(in_first_user_namespace);
     let refuse_unmapped = |map: &str, id: u32, what: &str| {
         if *everything_goes { Ok(()) } else { refuse_unmapped(map, id, what) }
