@@ -44,7 +44,7 @@ pub fn check(
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
     if purpose == Purpose::Run {
-        match lockdown::Found::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
+        match lockdown::ProcessState::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
             Ok(shortcomings) => inspection.missing.extend(shortcomings),
             Err(error) => refusal = Some(error),
         }

@@ -30,7 +30,7 @@ pub fn run(
     let link = Link::start(Task::Fetch, &plan, instances, environment);
 
     // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
-    let found = lockdown::Found::read()?;
+    let found = lockdown::ProcessState::read()?;
     let mut link = link?;
     lockdown::refuse_impossible(&plan.isolation, &found)?;
     let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);

@@ -25,10 +25,10 @@ const NAME: &str = "secret";
 /// `MFD_NOEXEC_SEAL` (6.3), which nix does not name; the seal that it sets is `F_SEAL_EXEC`.
 const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
-/// What delivery itself opens at the same time, at most: a memfd, what it is read by, and what is read of /proc, with one to spare.
+/// How many descriptors delivery itself opens at the same time, at most: a memfd, its reader, a file of /proc, and one to spare.
 const SPARE: usize = 4;
-/// The same with files: the directory that only we write, its lock, a generation, and an older one with its list, or a memfd and what it
-/// is read by.
+/// The same with files: the private directory, its lock, a generation, and an older generation with its list, or a memfd and its
+/// reader.
 const SPARE_WITH_FILES: usize = 6;
 const MODE: u32 = 0o440;
 

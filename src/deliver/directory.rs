@@ -20,7 +20,7 @@ use crate::error::{Error, Result, reason};
 /// The files directory before the fetch.
 pub struct Survey {
     /// Where the files go.
-    pub place: Place,
+    pub place: Choice,
     /// The device and inode of the directory, or of its parent where it is missing.
     pub identity: (u64, u64),
     /// The directory's owner: ours, where we are going to make it.
@@ -32,7 +32,7 @@ pub struct Survey {
 }
 
 /// Where the files go.
-pub enum Place {
+pub enum Choice {
     /// Into an accepted directory.
     Accepted {
         /// The directory, opened.
@@ -87,7 +87,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
             }
             way.arrive(handle, name, Owned::of(&status));
             way.check_readers(path)?;
-            let place = Place::Accepted { handle: way.end, medium };
+            let place = Choice::Accepted { handle: way.end, medium };
             Ok(Survey { place, identity, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
@@ -96,7 +96,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
             facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
             way.check(path, powers.uid)?;
             way.check_readers(path)?;
-            Ok(Survey { place: Place::OwnMount, identity, owner: powers.uid, mode: 0o755, setgid_group: None })
+            Ok(Survey { place: Choice::OwnMount, identity, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
 }
@@ -119,7 +119,7 @@ fn survey_missing(path: &Path, mut way: Way<'_>, name: &OsStr, own_mount: OwnMou
     way.check(path, powers.uid)?;
     way.check_readers(path)?;
     let (identity, setgid_group) = ((status.st_dev, status.st_ino), setgid_group(&status));
-    let place = Place::Missing { parent: way.end, name: name.to_owned(), medium };
+    let place = Choice::Missing { parent: way.end, name: name.to_owned(), medium };
     Ok(Survey { place, identity, owner: powers.uid, mode: 0o755, setgid_group })
 }
 

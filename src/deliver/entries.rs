@@ -29,7 +29,7 @@ pub const MARK: &str = "..handfast";
 
 /// What stands at a name that we need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum NameState {
     /// Nothing.
     Nothing,
     /// Our link, with the right target and owner.
@@ -41,21 +41,21 @@ pub enum Found {
 /// What stands at each name that we need.
 pub struct Examined {
     /// At `..data`.
-    pub data: Found,
+    pub data: NameState,
     /// At the others, in their order.
-    pub names: Vec<Found>,
+    pub names: Vec<NameState>,
 }
 
 /// How a name in the directory leads to its file in the current set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum LinkKind {
     /// By a link to `..data/NAME`, as kubelet's: all names change at once, with `..data`.
-    Links {
+    Symbolic {
         /// Who owns the links.
         owner: u32,
     },
     /// By a hard link, where the reader could not follow a link of ours (`fs.protected_symlinks`): each name changes by itself.
-    HardLinks,
+    Hard,
 }
 
 /// The files directory as the checks see it.
@@ -65,7 +65,7 @@ pub struct Directory<'a> {
     /// Its path, for messages.
     pub path: &'a str,
     /// How names lead to files.
-    pub names: Names,
+    pub names: LinkKind,
     /// Who we are.
     pub powers: &'a Powers,
     /// The files of the generations of ours, once somebody has asked for them.
@@ -74,7 +74,7 @@ pub struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     /// An opened directory.
-    pub fn new(handle: BorrowedFd<'a>, path: &'a str, names: Names, powers: &'a Powers) -> Self {
+    pub fn new(handle: BorrowedFd<'a>, path: &'a str, names: LinkKind, powers: &'a Powers) -> Self {
         Self { handle, path, names, powers, files: OnceCell::new() }
     }
 
@@ -85,21 +85,21 @@ impl<'a> Directory<'a> {
         Ok(Examined { data: one(DATA)?, names: names.map(one).collect::<Result<_>>()? })
     }
 
-    fn examine_one(&self, directory: &FileStat, name: &str, ours: impl Fn(&OsStr) -> bool) -> Result<Found> {
+    fn examine_one(&self, directory: &FileStat, name: &str, ours: impl Fn(&OsStr) -> bool) -> Result<NameState> {
         let status = match fstatat(self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => return Ok(Found::Nothing),
+            Err(Errno::ENOENT) => return Ok(NameState::Nothing),
             status => status.map_err(|error| self.cannot_look(name, error))?,
         };
         let link = kind(&status) == SFlag::S_IFLNK && readlinkat(self.handle, name).is_ok_and(|target| ours(&target));
         if !link && !self.is_hard_link(OsStr::new(name), &status) {
             return Err(in_the_way(self.path, name, &status));
         }
-        let is_right = link && self.names == (Names::Links { owner: status.st_uid });
+        let is_right = link && self.names == (LinkKind::Symbolic { owner: status.st_uid });
         // `..data` is replaced by each start.
         if (!is_right || name == DATA) && !may_remove(directory, status.st_uid, self.powers) {
             return Err(cannot_remove(self.path, name, status.st_uid));
         }
-        Ok(if is_right { Found::Right } else { Found::Stale })
+        Ok(if is_right { NameState::Right } else { NameState::Stale })
     }
 
     /// Whether the entry `at` of an opened directory is one of ours for a name in this one: a link of our shape, or a hard link to

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::acceptance::{Medium, OwnMount};
-use super::directory::{self, Place, Survey};
-use super::entries::{Directory, Names};
+use super::directory::{self, Choice, Survey};
+use super::entries::{Directory, LinkKind};
 use super::generation::{Generation, NewFile};
-use super::lock::{self, Lock, Patience};
+use super::lock::{Lock, Patience};
 use super::own_mount::mount_own;
-use super::ownership::{self, Access, Compromise, Wanted};
+use super::ownership::{self, Access, Compromise, RequestedAccess};
 use super::powers::{Power, Powers};
 use super::way::Reader;
 use super::{leftovers, refusal, swap};
@@ -25,7 +25,7 @@ pub struct Assessment {
     files: Files,
     survey: Survey,
     accesses: BTreeMap<usize, Access>,
-    names: Names,
+    names: LinkKind,
     /// What the user should be told.
     pub warnings: Vec<String>,
 }
@@ -39,7 +39,7 @@ pub struct FilesDirectory {
     /// The device and inode of the directory, before our own tmpfs covers it.
     identity: (u64, u64),
     accesses: BTreeMap<usize, Access>,
-    names: Names,
+    names: LinkKind,
     turn: Option<Turn>,
 }
 
@@ -67,7 +67,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     for (index, secret) in targets() {
         let Target::File { mode, owner, .. } = secret.target else { continue };
         let (uid, gid) = owner.unwrap_or((plan.isolation.uid, plan.isolation.gid));
-        let wanted = Wanted { uid, gid, mode, named: owner.is_some() };
+        let wanted = RequestedAccess { uid, gid, mode, named: owner.is_some() };
         let access = ownership::decide(powers, wanted, survey.setgid_group, reader.as_deref())
             .ok_or_else(|| ownership::impossible(&secret.name, wanted, powers))?;
         accesses.insert(index, access);
@@ -109,15 +109,15 @@ fn readers(plan: &Plan) -> Vec<Reader> {
 
 /// In a sticky directory that all can write, the kernel lets a link be followed only by its owner, or when the directory's
 /// owner made it. Where the reader could not follow ours, names are hard links.
-fn names(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> Names {
+fn names(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> LinkKind {
     const STICKY_AND_WRITABLE: u32 = 0o1002;
     let open_to_all = survey.mode & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE;
     if !protected || !open_to_all || [survey.owner, reader].contains(&powers.uid) {
-        return Names::Links { owner: powers.uid };
+        return LinkKind::Symbolic { owner: powers.uid };
     }
     // The directory's owner may replace every entry in it anyway, so the links can as well be theirs. Without CAP_FOWNER the next
     // start cannot replace them, and says so before its fetch.
-    if powers.has(Power::Chown) { Names::Links { owner: survey.owner } } else { Names::HardLinks }
+    if powers.has(Power::Chown) { LinkKind::Symbolic { owner: survey.owner } } else { LinkKind::Hard }
 }
 
 /// What cannot be read counts as protected.
@@ -146,15 +146,15 @@ impl Assessment {
     /// The file system that the files will be in.
     pub fn medium(&self) -> Medium {
         match &self.survey.place {
-            Place::Accepted { medium, .. } | Place::Missing { medium, .. } => *medium,
-            Place::OwnMount if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
-            Place::OwnMount => Medium::Tmpfs,
+            Choice::Accepted { medium, .. } | Choice::Missing { medium, .. } => *medium,
+            Choice::OwnMount if kernel_has_noswap() => Medium::TmpfsWithoutSwap,
+            Choice::OwnMount => Medium::Tmpfs,
         }
     }
 
     /// Whether a tmpfs of our own is part of it.
     pub fn mounts(&self) -> bool {
-        matches!(self.survey.place, Place::OwnMount)
+        matches!(self.survey.place, Choice::OwnMount)
     }
 
     /// Where the files go and what that is.
@@ -162,9 +162,9 @@ impl Assessment {
         let path = self.files.directory.display();
         let filesystem = self.medium().describe();
         match self.survey.place {
-            Place::Accepted { .. } => format!("{filesystem} at `{path}`"),
-            Place::Missing { .. } => format!("{filesystem}, `{path}` will be created"),
-            Place::OwnMount => format!("{filesystem} of handfast's own, mounted on `{path}` for the app alone"),
+            Choice::Accepted { .. } => format!("{filesystem} at `{path}`"),
+            Choice::Missing { .. } => format!("{filesystem}, `{path}` will be created"),
+            Choice::OwnMount => format!("{filesystem} of handfast's own, mounted on `{path}` for the app alone"),
         }
     }
 
@@ -175,7 +175,7 @@ impl Assessment {
 
     /// Refuses now what is in the way of the names that are known before the fetch.
     fn check_names(&self, plan: &Plan, powers: &Powers) -> Result<()> {
-        let Place::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
+        let Choice::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
         let needed: Vec<&str> = self
             .accesses
             .keys()
@@ -185,8 +185,8 @@ impl Assessment {
             })
             .collect();
         let path = self.files.directory.to_string_lossy();
-        lock::Place { directory: handle.as_fd(), path: &path, powers }.look()?;
         let directory = || Directory::new(handle.as_fd(), &path, self.names, powers);
+        directory().check_private()?;
         let look = || directory().examine(needed.iter().copied()).map(drop);
         // Another start may be replacing hard links right now: what cannot be told then can be told a moment later.
         (0..HASTY_LOOKS).find_map(|_| look().ok()).map_or_else(look, Ok)
@@ -196,12 +196,12 @@ impl Assessment {
     pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<FilesDirectory> {
         let Self { files, survey, accesses, names, .. } = self;
         let handle = match survey.place {
-            Place::Accepted { handle, .. } => Some(handle),
-            Place::OwnMount => None,
-            Place::Missing { parent, name, .. } => {
+            Choice::Accepted { handle, .. } => Some(handle),
+            Choice::OwnMount => None,
+            Choice::Missing { parent, name, .. } => {
                 directory::create(&files.directory, &parent, &name, powers)?;
                 return match assess(plan, powers)? {
-                    Some(again) if !matches!(again.survey.place, Place::Missing { .. }) => again.prepare(plan, powers),
+                    Some(again) if !matches!(again.survey.place, Choice::Missing { .. }) => again.prepare(plan, powers),
                     _ => Err(refusal(format!("cannot create `{}`: it was removed at once", files.directory.display()))),
                 };
             }
@@ -232,14 +232,13 @@ impl FilesDirectory {
             None => self.handle.insert(mount(&self.files, self.identity, plan, powers)?),
         };
         let directory = Directory::new(handle.as_fd(), &self.path, self.names, powers);
-        let place = lock::Place { directory: handle.as_fd(), path: &self.path, powers };
         let mut turn = match self.turn.take() {
             Some(turn) => turn,
-            None => Turn::begin(&directory, place, patience)?,
+            None => Turn::begin(&directory, patience)?,
         };
         let published = turn.publish(&directory, new_files, others);
         if published.is_err() && turn.current.is_none() {
-            turn.lock.abandon(place);
+            turn.lock.abandon(&directory);
         } else {
             self.turn = Some(turn);
         }
@@ -264,8 +263,8 @@ fn mount(files: &Files, identity: (u64, u64), plan: &Plan, powers: &Powers) -> R
 }
 
 impl Turn {
-    fn begin(directory: &Directory<'_>, place: lock::Place<'_>, patience: &Patience<'_>) -> Result<Self> {
-        let lock = place.take(patience)?;
+    fn begin(directory: &Directory<'_>, patience: &Patience<'_>) -> Result<Self> {
+        let lock = directory.take_turn(patience)?;
         if lock.has_leftovers {
             leftovers::clean_private(directory, lock.private());
         }
@@ -305,20 +304,21 @@ mod tests {
 
     #[test]
     fn links_can_be_followed_by_their_reader() {
-        let survey = |owner, mode| Survey { place: Place::OwnMount, identity: (0, 0), owner, mode, setgid_group: None };
+        let survey =
+            |owner, mode| Survey { place: Choice::OwnMount, identity: (0, 0), owner, mode, setgid_group: None };
         let uid = |uid| Powers { uid, ..Powers::default() };
         // Kubernetes' emptyDir and Docker's --tmpfs belong to root.
-        assert_eq!(names(true, &survey(0, 0o1777), &uid(0), 1000), Names::Links { owner: 0 });
-        assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 1000), Names::Links { owner: 1000 });
-        assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 2000), Names::HardLinks);
-        assert_eq!(names(true, &survey(0, 0o3777), &uid(1000), 2000), Names::HardLinks);
-        assert_eq!(names(true, &survey(7, 0o1777), &uid(0), 1000), Names::HardLinks);
+        assert_eq!(names(true, &survey(0, 0o1777), &uid(0), 1000), LinkKind::Symbolic { owner: 0 });
+        assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 1000), LinkKind::Symbolic { owner: 1000 });
+        assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 2000), LinkKind::Hard);
+        assert_eq!(names(true, &survey(0, 0o3777), &uid(1000), 2000), LinkKind::Hard);
+        assert_eq!(names(true, &survey(7, 0o1777), &uid(0), 1000), LinkKind::Hard);
         let root = Powers { capabilities: 1 << Power::Chown as u32, ..uid(0) };
-        assert_eq!(names(true, &survey(7, 0o1777), &root, 1000), Names::Links { owner: 7 });
+        assert_eq!(names(true, &survey(7, 0o1777), &root, 1000), LinkKind::Symbolic { owner: 7 });
         // Not sticky, not writable by all, or not protected: the kernel does not ask.
-        assert_eq!(names(true, &survey(0, 0o777), &uid(1000), 2000), Names::Links { owner: 1000 });
-        assert_eq!(names(true, &survey(0, 0o1770), &uid(1000), 2000), Names::Links { owner: 1000 });
-        assert_eq!(names(false, &survey(0, 0o1777), &uid(1000), 2000), Names::Links { owner: 1000 });
+        assert_eq!(names(true, &survey(0, 0o777), &uid(1000), 2000), LinkKind::Symbolic { owner: 1000 });
+        assert_eq!(names(true, &survey(0, 0o1770), &uid(1000), 2000), LinkKind::Symbolic { owner: 1000 });
+        assert_eq!(names(false, &survey(0, 0o1777), &uid(1000), 2000), LinkKind::Symbolic { owner: 1000 });
     }
 
     #[test]

@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, 
 
 use handfast_core::SecretValue;
 
-use super::entries::{self, DATA, Directory, Examined, Found, GENERATION, MARK, Names, open_directory};
+use super::entries::{self, DATA, Directory, Examined, GENERATION, LinkKind, MARK, NameState, open_directory};
 use super::lock::{Lock, same};
 use super::ownership::{Access, with_group};
 use super::{access_lists, leftovers, refusal, warn, write_all};
@@ -49,7 +49,7 @@ pub struct Generation {
 struct Link {
     name: String,
     staged: String,
-    found: Found,
+    found: NameState,
     placed: Cell<bool>,
 }
 
@@ -62,7 +62,7 @@ impl Generation {
         // No file's name starts with a dot.
         let links = files.iter().zip(names).enumerate();
         let links = links.map(|(index, (file, found))| link(&file.name, format!("..link_{index}"), found)).collect();
-        let data = link(DATA, DATA.into(), if data == Found::Nothing { data } else { Found::Stale });
+        let data = link(DATA, DATA.into(), if data == NameState::Nothing { data } else { NameState::Stale });
         let (name, handle) = create(directory, lock.private())?;
         let mut generation = Self { name, handle, is_out: Cell::new(false), data, links, files: Vec::new() };
         match generation.fill(directory, files) {
@@ -78,13 +78,11 @@ impl Generation {
         mark(directory, &self.handle)?;
         self.files = files.iter().map(|file| self.write_file(directory, file)).collect::<Result<_>>()?;
         self.stage_link(directory, DATA, &self.name)?;
-        for Link { name, staged, .. } in self.links.iter().filter(|link| link.found != Found::Right) {
+        for Link { name, staged, .. } in self.links.iter().filter(|link| link.found != NameState::Right) {
             match directory.names {
-                Names::Links { .. } => self.stage_link(directory, staged, &entries::link_target(name))?,
-                Names::HardLinks => {
-                    linkat(&self.handle, name.as_str(), &self.handle, staged.as_str(), AtFlags::empty())
-                        .map_err(|error| cannot_write(directory.path, name, error))?
-                }
+                LinkKind::Symbolic { .. } => self.stage_link(directory, staged, &entries::link_target(name))?,
+                LinkKind::Hard => linkat(&self.handle, name.as_str(), &self.handle, staged.as_str(), AtFlags::empty())
+                    .map_err(|error| cannot_write(directory.path, name, error))?,
             }
         }
         Ok(())
@@ -130,7 +128,7 @@ impl Generation {
         let failed = |error| cannot_write(directory.path, target, error);
         symlinkat(target, &self.handle, at).map_err(failed)?;
         match directory.names {
-            Names::Links { owner } if owner != directory.powers.uid => {
+            LinkKind::Symbolic { owner } if owner != directory.powers.uid => {
                 fchownat(&self.handle, at, Some(Uid::from_raw(owner)), None, AtFlags::AT_SYMLINK_NOFOLLOW)
                     .map_err(failed)
             }
@@ -145,8 +143,8 @@ impl Generation {
         let place_names = || self.links.iter().try_for_each(|link| self.place(directory, link));
         let switch = || self.place(directory, &self.data);
         match directory.names {
-            // Names first: until `..data` is switched they lead into the old set, or nowhere.
-            Names::Links { .. } => {
+            // LinkKind first: until `..data` is switched they lead into the old set, or nowhere.
+            LinkKind::Symbolic { .. } => {
                 let published =
                     self.bring_out(directory, lock.private()).and_then(|()| place_names()).and_then(|()| switch());
                 published.and_then(|()| self.read_back(directory)).inspect_err(|_| {
@@ -154,8 +152,8 @@ impl Generation {
                     self.discard(directory, lock);
                 })?;
             }
-            // Names last: what tells a hard link of ours is the generation that it leads to, which has to stay from then on.
-            Names::HardLinks => {
+            // LinkKind last: what tells a hard link of ours is the generation that it leads to, which has to stay from then on.
+            LinkKind::Hard => {
                 self.bring_out(directory, lock.private())
                     .and_then(|()| switch())
                     .inspect_err(|_| self.discard(directory, lock))?;
@@ -184,9 +182,9 @@ impl Generation {
         let at = |error| cannot_write(directory.path, &link.name, error);
         let (staged, name) = self.ends(directory, link);
         match link.found {
-            Found::Right => return Ok(()),
-            Found::Nothing => put(staged, name, Taken::Refuse).map_err(at)?,
-            Found::Stale => put(staged, name, Taken::Exchange).map_err(at)?,
+            NameState::Right => return Ok(()),
+            NameState::Nothing => put(staged, name, Taken::Refuse).map_err(at)?,
+            NameState::Stale => put(staged, name, Taken::Exchange).map_err(at)?,
         }
         link.placed.set(true);
         // What had the name is here now, unless the kernel cannot exchange.
@@ -216,7 +214,7 @@ impl Generation {
         for link in std::iter::once(&self.data).chain(&self.links).filter(|link| link.placed.get()) {
             let (staged, name) = self.ends(directory, link);
             let withdrawn = match link.found {
-                Found::Nothing => leftovers::remove_name(directory, self.handle.as_fd(), name.1),
+                NameState::Nothing => leftovers::remove_name(directory, self.handle.as_fd(), name.1),
                 _ if self.has_replaced(link) => put(staged, name, Taken::Exchange),
                 _ => Ok(()),
             };
@@ -226,7 +224,7 @@ impl Generation {
         }
     }
 
-    /// Removes the links that ours have taken the names of.
+    /// Removes the links that our new links have replaced.
     fn drop_replaced(&self, directory: &Directory<'_>) {
         for link in std::iter::once(&self.data).chain(&self.links).filter(|link| self.has_replaced(link)) {
             if let Err(error) = unlinkat(&self.handle, link.staged.as_str(), UnlinkatFlags::NoRemoveDir) {
@@ -237,7 +235,7 @@ impl Generation {
 
     fn has_replaced(&self, link: &Link) -> bool {
         link.placed.get()
-            && link.found == Found::Stale
+            && link.found == NameState::Stale
             && fstatat(&self.handle, link.staged.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 

@@ -15,8 +15,8 @@ use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::entries::{self, kind, open_directory};
-use super::powers::{Power, Powers};
+use super::entries::{self, Directory, kind, open_directory};
+use super::powers::Power;
 use super::{access_lists, refusal};
 use crate::error::{Error, Result, reason};
 
@@ -47,21 +47,10 @@ pub struct Patience<'a> {
     pub interrupted: &'a dyn Fn() -> Result<()>,
 }
 
-/// The files directory, as this module sees it.
-#[derive(Clone, Copy)]
-pub struct Place<'a> {
-    /// The opened directory.
-    pub directory: BorrowedFd<'a>,
-    /// Its path, for messages.
-    pub path: &'a str,
-    /// Who we are.
-    pub powers: &'a Powers,
-}
-
-impl Place<'_> {
+impl Directory<'_> {
     /// Refuses what has our name and is not ours. Changes nothing.
-    pub fn look(&self) -> Result<()> {
-        match fstatat(self.directory, PRIVATE, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    pub fn check_private(&self) -> Result<()> {
+        match fstatat(self.handle, PRIVATE, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(self.failed("look at", error)),
             Ok(status) => self.check(&status),
@@ -69,7 +58,7 @@ impl Place<'_> {
     }
 
     /// Waits for our turn.
-    pub fn take(&self, patience: &Patience<'_>) -> Result<Lock> {
+    pub fn take_turn(&self, patience: &Patience<'_>) -> Result<Lock> {
         let shortest = Duration::from_millis(1);
         let mut pause = shortest;
         loop {
@@ -98,7 +87,7 @@ impl Place<'_> {
             return Ok(None);
         }
         // What is locked must still be what others find, since the directory goes where a first start fails.
-        let Ok(found) = fstatat(self.directory, PRIVATE, AtFlags::AT_SYMLINK_NOFOLLOW) else { return Ok(None) };
+        let Ok(found) = fstatat(self.handle, PRIVATE, AtFlags::AT_SYMLINK_NOFOLLOW) else { return Ok(None) };
         if !same(&found, &status) || !fstat(&locked).is_ok_and(|lock| is_at(private.as_fd(), LOCK, &lock)) {
             return Ok(None);
         }
@@ -109,12 +98,12 @@ impl Place<'_> {
 
     /// Opens the directory, and makes it where it is missing; whether it did.
     fn open(&self) -> Result<Option<(OwnedFd, bool)>> {
-        let made = match fstatat(self.directory, PRIVATE, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let made = match fstatat(self.handle, PRIVATE, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(status) => self.check(&status).map(|()| false)?,
             Err(Errno::ENOENT) => self.make()?,
             Err(error) => return Err(self.failed("look at", error)),
         };
-        match open_directory(self.directory, OsStr::new(PRIVATE)) {
+        match open_directory(self.handle, OsStr::new(PRIVATE)) {
             Ok(private) => Ok(Some((private, made))),
             // Whoever failed has taken it away.
             Err(Errno::ENOENT) => Ok(None),
@@ -125,7 +114,7 @@ impl Place<'_> {
     /// With the right mode at once: changing it later could take the setgid bit off.
     fn make(&self) -> Result<bool> {
         let mask = umask(Mode::S_IWGRP | Mode::S_IWOTH);
-        let made = mkdirat(self.directory, PRIVATE, Mode::from_bits_truncate(MODE));
+        let made = mkdirat(self.handle, PRIVATE, Mode::from_bits_truncate(MODE));
         umask(mask);
         match made {
             Ok(()) => Ok(true),
@@ -219,18 +208,18 @@ impl Lock {
     }
 
     /// Ends the turn of a start that failed, and takes away what it alone has made.
-    pub fn abandon(self, place: Place<'_>) {
+    pub fn abandon(self, directory: &Directory<'_>) {
         // In a directory where others rename what is not theirs, the name may lead to another's by now.
-        let keeps_names = fstat(place.directory)
+        let keeps_names = fstat(directory.handle)
             .is_ok_and(|status| status.st_mode & 0o022 == 0 || status.st_mode & Mode::S_ISVTX.bits() != 0);
         let empty = entries::names(self.private()).is_ok_and(|names| names.iter().all(|name| name == LOCK));
         if !self.made || !keeps_names || !empty {
             return;
         }
         let removed = unlinkat(self.private(), LOCK, UnlinkatFlags::NoRemoveDir)
-            .and_then(|()| unlinkat(place.directory, PRIVATE, UnlinkatFlags::RemoveDir));
+            .and_then(|()| unlinkat(directory.handle, PRIVATE, UnlinkatFlags::RemoveDir));
         if let Err(error) = removed {
-            super::warn(&super::leftovers::warning(place.path, OsStr::new(PRIVATE), error));
+            super::warn(&super::leftovers::warning(directory.path, OsStr::new(PRIVATE), error));
         }
     }
 }

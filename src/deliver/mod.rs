@@ -230,7 +230,7 @@ impl Handover {
     }
 }
 
-/// Writes all of it, whatever the kernel takes at a time.
+/// Writes all bytes, however few the kernel takes at a time.
 fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
         match nix::unistd::write(descriptor, bytes) {

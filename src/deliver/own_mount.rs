@@ -20,7 +20,7 @@ use crate::error::{Result, reason};
 pub const WITHOUT_NOSWAP: &str =
     "this kernel mounts no tmpfs with `noswap`: the files can be swapped out where swap is on";
 
-/// Mounts it and opens it. `identity` is the directory that was accepted: none other is covered.
+/// Mounts the tmpfs and opens it. `identity` is the accepted directory: no other directory is covered.
 pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) -> Result<(OwnedFd, Medium)> {
     let failed = |step: &str, error: Errno| {
         refusal(format!("cannot {step} for `{}`: {}", path.display(), reason(error)))

@@ -31,7 +31,7 @@ pub enum Compromise {
 
 /// What a file should be.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct RequestedAccess {
     /// The owner.
     pub uid: u32,
     /// The group.
@@ -46,13 +46,18 @@ pub struct Wanted {
 /// and groups where they are known (an init container's app may have more groups than the configuration says).
 ///
 /// `None` when neither the owner nor the group can be had.
-pub fn decide(powers: &Powers, wanted: Wanted, inherited: Option<u32>, reader: Option<&[u32]>) -> Option<Access> {
+pub fn decide(
+    powers: &Powers,
+    wanted: RequestedAccess,
+    inherited: Option<u32>,
+    reader: Option<&[u32]>,
+) -> Option<Access> {
     let preferred = if wanted.named { [Some(wanted.gid), inherited] } else { [inherited, Some(wanted.gid)] };
     let mut groups = preferred
         .into_iter()
         .flatten()
         .filter(|gid| inherited == Some(*gid) || can_give_group(powers, *gid) || powers.has(Power::Chown));
-    let Wanted { uid, mode, named, .. } = wanted;
+    let RequestedAccess { uid, mode, named, .. } = wanted;
     if uid == powers.uid || powers.has(Power::Chown) {
         return Some(match groups.next() {
             Some(gid) => Access { uid, gid, mode, compromise: None },
@@ -130,7 +135,7 @@ pub fn without_group_warning(gid: u32, names: &[&str]) -> String {
 }
 
 /// The refusal when neither owner nor group can be had.
-pub fn impossible(name: &str, wanted: Wanted, powers: &Powers) -> Error {
+pub fn impossible(name: &str, wanted: RequestedAccess, powers: &Powers) -> Error {
     super::refusal(format!(
         "cannot make `{name}` readable for {}:{}: handfast is {}:{} without CAP_CHOWN and CAP_SETGID, and not in that group",
         wanted.uid, wanted.gid, powers.uid, powers.gid
@@ -141,7 +146,7 @@ pub fn impossible(name: &str, wanted: Wanted, powers: &Powers) -> Error {
     ))
 }
 
-/// Names for a message: `a`, `b`.
+/// LinkKind for a message: `a`, `b`.
 pub fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -157,11 +162,15 @@ mod tests {
         Powers { uid, gid, groups: groups.to_vec(), capabilities }
     }
 
-    fn app(uid: u32, gid: u32, mode: u32) -> Wanted {
-        Wanted { uid, gid, mode, named: false }
+    fn app(uid: u32, gid: u32, mode: u32) -> RequestedAccess {
+        RequestedAccess { uid, gid, mode, named: false }
     }
 
-    fn decided(powers: Powers, wanted: Wanted, inherited: Option<u32>) -> Option<(u32, u32, u32, Option<Compromise>)> {
+    fn decided(
+        powers: Powers,
+        wanted: RequestedAccess,
+        inherited: Option<u32>,
+    ) -> Option<(u32, u32, u32, Option<Compromise>)> {
         decide(&powers, wanted, inherited, Some(&[wanted.gid]))
             .map(|access| (access.uid, access.gid, access.mode, access.compromise))
     }
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_named_owner_is_above_the_setgid_directory() {
-        let named = Wanted { named: true, ..app(5, 6, 0o440) };
+        let named = RequestedAccess { named: true, ..app(5, 6, 0o440) };
         assert_eq!(decided(powers(0, 0, &[], CHOWN), named, Some(3000)), Some((5, 6, 0o440, None)));
         assert_eq!(decided(powers(5, 5, &[], 0), named, Some(3000)), Some((5, 3000, 0o440, None)));
     }

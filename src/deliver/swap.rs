@@ -12,7 +12,7 @@ use crate::error::Error;
 pub enum Swapping {
     /// There is no swap, or our control group may not use it.
     Off,
-    /// It may.
+    /// The kernel may swap.
     On,
     /// The list of swap areas cannot be read.
     Unknown,
@@ -26,7 +26,7 @@ const AREAS: &str = "/proc/swaps";
 /// Every kernel has this file; a procfs that shows processes alone (`subset=pid`) does not.
 const WHOLE: &str = "/proc/filesystems";
 
-/// Reads it.
+/// Reads whether the kernel may swap.
 pub fn read() -> Swapping {
     let areas = match read_list() {
         Ok(areas) => has_areas(&areas),

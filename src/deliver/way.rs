@@ -10,9 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::entries::{kind, open_directory};
-use super::{access_lists, refusal};
+use super::entries::kind;
+use super::refusal;
 use crate::error::Error;
+use crate::sys::access_list::{AccessList, EXECUTE, Holder};
 
 /// As many links as the kernel follows on one way.
 const MOST_LINKS: usize = 40;
@@ -112,13 +113,10 @@ impl<'r> Way<'r> {
         self.reach(end, self.path.join(name), owned);
     }
 
-    /// Looks at who can enter the directory that the way has reached. An ACL may say otherwise than the mode.
+    /// Looks at who can enter the directory that the way has reached.
     fn enter(&mut self) {
-        let kept_out = self.readers.iter().find(|reader| !reader.may_enter(self.owned));
-        if self.barrier.is_none()
-            && let Some(reader) = kept_out
-            && !has_list(&self.end)
-        {
+        let kept_out = self.readers.iter().find(|reader| !reader.may_enter(self.owned, || access_list(&self.end)));
+        if let (None, Some(reader)) = (&self.barrier, kept_out) {
             self.barrier = Some((reader.uid, self.path.clone(), self.owned));
         }
     }
@@ -144,7 +142,8 @@ impl<'r> Way<'r> {
         {
             self.weakness = Some(match weak {
                 Weak::Directory => {
-                    Weakness { path: self.path.clone(), owned: self.owned, has_list: has_list(&self.end) }
+                    let has_list = access_list(&self.end).is_some();
+                    Weakness { path: self.path.clone(), owned: self.owned, has_list }
                 }
                 Weak::Entry => Weakness { path: self.path.join(name), owned: entry, has_list: false },
             });
@@ -171,15 +170,35 @@ impl<'r> Way<'r> {
 }
 
 impl Reader {
-    fn may_enter(&self, directory: Owned) -> bool {
+    /// By the mode, or by the access list where the mode alone keeps the reader out: as the kernel's `posix_acl_permission`, which
+    /// asks no list whose mask is empty.
+    fn may_enter(&self, directory: Owned, list: impl FnOnce() -> Option<AccessList>) -> bool {
         let may = |bits: u32| directory.mode & bits != 0;
-        match &self.groups {
+        let is_in = |gid: u32| self.groups.as_ref().is_none_or(|groups| groups.contains(&gid));
+        let by_mode = match &self.groups {
             _ if self.is_let_in => true,
-            _ if directory.uid == self.uid => may(0o100),
-            Some(groups) if groups.contains(&directory.gid) => may(0o010),
+            _ if directory.uid == self.uid => return may(0o100),
+            Some(_) if is_in(directory.gid) => may(0o010),
             Some(_) => may(0o001),
             None => may(0o011),
+        };
+        by_mode || may(0o070) && list().is_some_and(|list| self.is_listed(directory, is_in, &list))
+    }
+
+    fn is_listed(&self, directory: Owned, is_in: impl Fn(u32) -> bool, list: &AccessList) -> bool {
+        let is_user = |holder| holder == Holder::User(self.uid);
+        let is_group = |holder| match holder {
+            Holder::GroupOfFile => is_in(directory.gid),
+            Holder::Group(gid) => is_in(gid),
+            _ => false,
+        };
+        let grants = |is_meant: &dyn Fn(Holder) -> bool| list.holders(EXECUTE).any(is_meant);
+        if list.names(is_user) {
+            return grants(&is_user);
         }
+        // A group that may be the reader's keeps it out only where it is known to be.
+        let is_known = self.groups.is_some() && list.names(is_group);
+        grants(&is_group) || !is_known && grants(&|holder| holder == Holder::Others)
     }
 }
 
@@ -206,9 +225,9 @@ fn weak(directory: Owned, entry: Owned, uid: u32) -> Option<Weak> {
     }
 }
 
-fn has_list(directory: &OwnedFd) -> bool {
-    open_directory(directory.as_fd(), OsStr::new("."))
-        .is_ok_and(|opened| access_lists::has_one(opened.as_fd()).unwrap_or(false))
+/// The access list of a directory, where it has one and it can be read.
+fn access_list(directory: &OwnedFd) -> Option<AccessList> {
+    AccessList::read(directory.as_fd()).unwrap_or_default()
 }
 
 /// Where `/` or `..` leads.
@@ -227,6 +246,7 @@ fn push(rest: &mut Vec<OsString>, path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::access_list;
 
     fn owned(uid: u32, mode: u32) -> Owned {
         Owned { uid, gid: 0, mode }
@@ -252,14 +272,34 @@ mod tests {
     fn who_enters_is_told_by_owner_groups_and_mode() {
         let directory = |mode| Owned { uid: 5, gid: 50, mode };
         let enters = |uid, groups: Option<&[u32]>, mode| {
-            Reader { uid, groups: groups.map(<[u32]>::to_vec), is_let_in: false }.may_enter(directory(mode))
+            Reader { uid, groups: groups.map(<[u32]>::to_vec), is_let_in: false }.may_enter(directory(mode), || None)
         };
         assert!(enters(5, Some(&[]), 0o700) && !enters(5, Some(&[50]), 0o077));
         assert!(enters(6, Some(&[1, 50]), 0o710) && !enters(6, Some(&[50]), 0o701));
         assert!(enters(6, Some(&[1]), 0o701) && !enters(6, Some(&[1]), 0o750));
         // An init container's app may be in any group.
         assert!(enters(6, None, 0o710) && enters(6, None, 0o701) && !enters(6, None, 0o700));
-        assert!(Reader { uid: 6, groups: None, is_let_in: true }.may_enter(directory(0)));
+        assert!(Reader { uid: 6, groups: None, is_let_in: true }.may_enter(directory(0), || None));
+    }
+
+    #[test]
+    fn an_access_list_lets_in_whom_the_mode_keeps_out() {
+        const NOBODY: u32 = u32::MAX;
+        let enters = |uid, groups: Option<&[u32]>, mode, entries: &[(u16, u16, u32)]| {
+            let base = [(1, 7, NOBODY), (4, 0, NOBODY), (16, 1, NOBODY), (32, 0, NOBODY)];
+            let list = access_list::list(&[&base[..], entries].concat());
+            Reader { uid, groups: groups.map(<[u32]>::to_vec), is_let_in: false }
+                .may_enter(Owned { uid: 5, gid: 50, mode }, || Some(list))
+        };
+        let (user, group) = ((2, 7, 6), (8, 7, 60));
+        assert!(enters(6, Some(&[]), 0o710, &[user]) && !enters(7, Some(&[]), 0o710, &[user]));
+        assert!(enters(6, Some(&[60]), 0o710, &[group]) && !enters(6, Some(&[61]), 0o710, &[group]));
+        assert!(enters(6, None, 0o710, &[group]), "an init container's app may be in any group");
+        // The user's own entry counts before those of its groups, and an empty mask leaves nothing of the list.
+        assert!(!enters(6, Some(&[60]), 0o710, &[(2, 0, 6), group]));
+        assert!(!enters(6, Some(&[]), 0o700, &[user]));
+        // The owner has the owner's bits alone.
+        assert!(!enters(5, Some(&[60]), 0o010, &[group]));
     }
 
     #[test]

@@ -8,9 +8,9 @@
 mod core_limit;
 mod descriptors;
 mod failure;
-mod found;
 mod identity;
 mod possible;
+mod state;
 mod status;
 mod stdio;
 mod verify;
@@ -19,8 +19,8 @@ use std::os::fd::RawFd;
 
 pub use core_limit::CoreLimit;
 pub use descriptors::close_inherited;
-pub use found::Found;
 pub use possible::{bounding_after, refuse_impossible};
+pub use state::ProcessState;
 
 use crate::error::Result;
 use crate::plan::Isolation;
@@ -37,8 +37,8 @@ pub struct Locked(());
 ///
 /// Whatever in this process owns one of the descriptors that are closed here must be dropped before. A child with such owners on its
 /// stack ends by exec or by [`exit::now`](crate::sys::exit::now).
-pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: Found) -> Result<Locked> {
-    let Found { status: found, securebits } = found;
+pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: ProcessState) -> Result<Locked> {
+    let ProcessState { status: found, securebits } = found;
     // The read-back counts them again.
     if found.threads != 1 {
         return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::failure::failed;
-use super::found::Found;
 use super::identity::{self, WITHOUT_SETPCAP, needs_keep};
+use super::state::ProcessState;
 use super::status::Status;
 use super::stdio;
 use crate::error::{Error, Result, reason};
@@ -16,8 +16,8 @@ use crate::sys::capabilities::{CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID
 
 /// Refuses a plan that [`lock`](super::lock) could not carry out from the present state, and returns what is best effort and
 /// will fall short: a sentence each.
-pub fn refuse_impossible(isolation: &Isolation, found: &Found) -> Result<Vec<String>> {
-    let Found { status: found, securebits } = found;
+pub fn refuse_impossible(isolation: &Isolation, found: &ProcessState) -> Result<Vec<String>> {
+    let ProcessState { status: found, securebits } = found;
     refuse_ids(isolation, found)?;
     refuse_capabilities(isolation, found, *securebits)?;
     let mut shortcomings = Vec::new();

@@ -39,7 +39,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Reads it.
+    /// Reads the status of the calling thread.
     pub fn read() -> Result<Self, Error> {
         let unreadable = |why: String| {
             failed(format!("cannot read `{PATH}`: {why}")).hint("mount procfs on /proc: isolation is verified there")

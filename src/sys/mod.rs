@@ -3,6 +3,7 @@
 //! Each wrapper turns -1 into an [`std::io::Error`] once; every unsafe block says why it is sound.
 #![allow(unsafe_code)]
 
+pub mod access_list;
 pub mod allocator;
 pub mod attributes;
 pub mod capabilities;

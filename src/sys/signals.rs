@@ -24,7 +24,7 @@ static IGNORED: AtomicU64 = AtomicU64::new(0);
 
 /// What exec hands on of signals. A bit per signal: bit 0 is signal 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Inherited {
     /// The ignored ones; all others have their default action.
     pub ignored: u64,
     /// The blocked ones.
@@ -55,14 +55,14 @@ static RECORD: extern "C" fn() = {
 };
 
 /// As it was when the process started.
-pub fn found() -> io::Result<Found> {
+pub fn found() -> io::Result<Inherited> {
     let mut ignored = 0;
     for signal in 1..=LAST {
         if was_ignored(signal)? {
             ignored |= bit(signal);
         }
     }
-    Ok(Found { ignored, blocked: BLOCKED.load(Relaxed) })
+    Ok(Inherited { ignored, blocked: BLOCKED.load(Relaxed) })
 }
 
 fn was_ignored(signal: c_int) -> io::Result<bool> {

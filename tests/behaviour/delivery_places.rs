@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::support::{Directory, Outcome, Run, needs_root, tree};
+use crate::support::{Directory, Outcome, Run, needs_root, others, tree};
 
 /// One secret as a file there.
 fn into(command: &'static str, path: &Path) -> Run {
@@ -267,4 +267,16 @@ fn a_directory_that_its_reader_cannot_enter_is_73_before_the_fetch() {
     crate::support::others::allow(&closed, crate::support::others::ACCESS, 1000, 5);
     chmod(0o750);
     app_reads(&into("run", &closed.join("set")).args(["-u", "1000:1000"]).start());
+    // The ACL is for that uid alone.
+    refused(into("run", &closed.join("set")).args(["-u", "1002:1002"]), 1002, &closed);
+    // The ACL lets handfast and the app enter. Neither may list the directory.
+    std::os::unix::fs::chown(&closed, None, Some(1000)).expect("this is root");
+    chmod(0o710);
+    others::allow(&closed, others::ACCESS, 1007, 1);
+    chmod(0o710);
+    fs::create_dir(closed.join("own")).expect("it is ours");
+    std::os::unix::fs::chown(closed.join("own"), Some(1000), Some(1000)).expect("this is root");
+    let init = into("init", &closed.join("own")).args(["-u", "1007:1007"]);
+    let outcome = init.confine(&["--uid", "1000", "--gid", "1000", "--groups", "1007"]).start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
 }

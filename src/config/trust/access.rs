@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use nix::sys::stat::{FileStat, Mode};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, Statfs, fstatfs};
@@ -11,10 +11,8 @@ use nix::sys::statvfs::FsFlags;
 
 use super::suspect::{Fault, Kind, Suspect};
 use super::{Refusal, Trust};
-use crate::sys::{self, attributes};
-
-/// As many bytes as an attribute can have (`XATTR_SIZE_MAX`).
-const LARGEST: usize = 1 << 16;
+use crate::sys;
+use crate::sys::access_list::{AccessList, Holder, WRITE};
 
 /// Why nothing at all on this file system is believed.
 pub fn no_file_at_all(descriptor: BorrowedFd<'_>, trust: Trust) -> Result<Option<Fault>, Refusal> {
@@ -65,7 +63,7 @@ fn fault(descriptor: BorrowedFd<'_>, status: &FileStat, kind: Kind, system: &Sta
     if status.st_mode & 0o002 != 0 {
         return Some(Fault::Everybody);
     }
-    match access_list(descriptor) {
+    match AccessList::read(descriptor) {
         Ok(None) => Some(Fault::Group),
         Ok(Some(list)) => writer(&list, status, trust),
         Err(error) => Some(Fault::Unseen(crate::error::reason(error))),
@@ -82,48 +80,13 @@ fn is_read_only(system: &Statfs) -> bool {
     system.flags().contains(FsFlags::ST_RDONLY)
 }
 
-/// The access list of an open file or directory, if it has one beside its mode.
-fn access_list(descriptor: BorrowedFd<'_>) -> io::Result<Option<Vec<u8>>> {
-    const NAME: &std::ffi::CStr = c"system.posix_acl_access";
-    let mut buffer = vec![0; LARGEST];
-    let read = match attributes::read_open(descriptor, NAME, &mut buffer) {
-        // A descriptor that names a place and opens nothing has no attributes: the same place by its other name.
-        Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
-            let path = PathBuf::from(format!("/proc/self/fd/{}", descriptor.as_raw_fd()));
-            attributes::read(&path, NAME, &mut buffer)
-        }
-        read => read,
-    };
-    Ok(read?.map(<[u8]>::to_vec))
-}
-
-/// Who may write by this access list, of those that are not believed: `struct posix_acl_xattr_header`, then entries of tag,
-/// permissions and id, all little-endian.
-fn writer(list: &[u8], status: &FileStat, trust: Trust) -> Option<Fault> {
-    const VERSION: u32 = 2;
-    const WRITE: u16 = 2;
-    const USER: u16 = 2;
-    const GROUP_OF_FILE: u16 = 4;
-    const GROUP: u16 = 8;
-    const MASK: u16 = 16;
-    let malformed = || Some(Fault::Unseen("its access list is malformed".into()));
-    let Some((version, entries)) = list.split_first_chunk::<4>() else { return malformed() };
-    let (entries, rest) = entries.as_chunks::<8>();
-    if u32::from_le_bytes(*version) != VERSION || !rest.is_empty() {
-        return malformed();
-    }
-    let entries = || {
-        entries.iter().map(|[a, b, c, d, id @ ..]| {
-            (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]), u32::from_le_bytes(*id))
-        })
-    };
-    let mask = entries().find(|(tag, ..)| *tag == MASK).map_or(u16::MAX, |(_, permissions, _)| permissions);
-    let writing = entries().filter(|(_, permissions, _)| permissions & mask & WRITE != 0);
-    let mut faults = writing.filter_map(|(tag, _, id)| match tag {
-        USER if !trust.believes(id) => Some((Fault::ListedUser(id), false)),
-        GROUP_OF_FILE => Some((Fault::Group, status.st_gid == 0)),
-        GROUP => Some((Fault::ListedGroup(id), id == 0)),
-        _ => None,
+/// Who may write by this access list, of those that are not believed.
+fn writer(list: &AccessList, status: &FileStat, trust: Trust) -> Option<Fault> {
+    let mut faults = list.holders(WRITE).filter_map(|holder| match holder {
+        Holder::User(id) if !trust.believes(id) => Some((Fault::ListedUser(id), false)),
+        Holder::GroupOfFile => Some((Fault::Group, status.st_gid == 0)),
+        Holder::Group(id) => Some((Fault::ListedGroup(id), id == 0)),
+        Holder::Owner | Holder::User(_) | Holder::Others => None,
     });
     // Group 0 counts only where the app is in it: whoever counts in any case comes first.
     let first = faults.next()?;
@@ -153,18 +116,12 @@ fn mounting_user(table: &[u8], id: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
-        let entry = |(tag, permissions, id): &(u16, u16, u32)| {
-            [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
-        };
-        [&2u32.to_le_bytes()[..], &entries.iter().flat_map(entry).collect::<Vec<_>>()].concat()
-    }
+    use crate::sys::access_list;
 
     fn writer_of(gid: u32, owner: u32, entries: &[(u16, u16, u32)]) -> Option<Fault> {
         let mut status = nix::sys::stat::stat("/").expect("it is there");
         status.st_gid = gid;
-        writer(&list(entries), &status, Trust { owner })
+        writer(&access_list::list(entries), &status, Trust { owner })
     }
 
     const NOBODY: u32 = u32::MAX;
@@ -192,15 +149,6 @@ mod tests {
         assert_eq!(writer_of(0, 0, &entries), Some(Fault::ListedGroup(77)));
         assert_eq!(writer_of(0, 0, &entries[..2]), Some(Fault::Group));
         assert_eq!(writer_of(5, 0, &[(8, 6, 0)]), Some(Fault::ListedGroup(0)));
-    }
-
-    #[test]
-    fn a_list_that_is_none_is_not_believed() {
-        let status = nix::sys::stat::stat("/").expect("it is there");
-        let whole = list(&BASE);
-        for wrong in [&b""[..], b"\x02\0\0", b"\x01\0\0\0", &whole[..whole.len() - 1]] {
-            assert!(matches!(writer(wrong, &status, Trust { owner: 0 }), Some(Fault::Unseen(_))), "{wrong:?}");
-        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn what_is_planted_during_the_fetch_is_refused_too_and_nothing_stays() {
 }
 
 /// Writes a set with names of this kind; `meanwhile` comes between the writing and the publishing.
-fn publish(memory: &Memory, names: entries::Names, files: &[(&str, &str)], meanwhile: impl FnOnce()) -> Result<()> {
+fn publish(memory: &Memory, names: entries::LinkKind, files: &[(&str, &str)], meanwhile: impl FnOnce()) -> Result<()> {
     let powers = Powers::read().unwrap();
     let handle = fs::File::open(&memory.0).unwrap();
     let (uid, gid) = our_ids();
@@ -155,7 +155,7 @@ fn publish(memory: &Memory, names: entries::Names, files: &[(&str, &str)], meanw
         generation::NewFile { name: (*name).to_owned(), value, access }
     };
     let files: Vec<_> = files.iter().map(file).collect();
-    let lock = lock::Place { directory: handle.as_fd(), path: "/s", powers: &powers }.take(&patience())?;
+    let lock = directory.take_turn(&patience())?;
     let generation = generation::Generation::write(&directory, &lock, &files)?;
     meanwhile();
     generation.publish(&directory, &lock, None)
@@ -169,32 +169,32 @@ fn names_are_hard_links_where_the_reader_could_follow_no_link() {
     let kind = |name| fs::symlink_metadata(memory.join(name)).unwrap().file_type();
     let read = |name| fs::read_to_string(memory.join(name)).unwrap();
 
-    publish(entries::Names::HardLinks, &[("a", "1"), ("b", "1")]).unwrap();
-    publish(entries::Names::HardLinks, &[("a", "2")]).unwrap();
+    publish(entries::LinkKind::Hard, &[("a", "1"), ("b", "1")]).unwrap();
+    publish(entries::LinkKind::Hard, &[("a", "2")]).unwrap();
     assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a"], "names that are not in the set go");
     assert!(kind("a").is_file());
     assert_eq!((read("a"), read("..data/a")), ("2".into(), "2".into()));
 
     // A start that could use links takes over, and back.
-    publish(entries::Names::Links { owner: uid }, &[("a", "3")]).unwrap();
+    publish(entries::LinkKind::Symbolic { owner: uid }, &[("a", "3")]).unwrap();
     assert!(kind("a").is_symlink());
-    publish(entries::Names::HardLinks, &[("a", "4")]).unwrap();
+    publish(entries::LinkKind::Hard, &[("a", "4")]).unwrap();
     assert_eq!((kind("a").is_file(), read("a")), (true, "4".into()));
 
     // A file of another's is not ours, also where it has a second name.
     fs::write(memory.join("c"), "theirs").unwrap();
     fs::hard_link(memory.join("c"), memory.join("d")).unwrap();
-    assert!(publish(entries::Names::HardLinks, &[("c", "5")]).is_err());
-    publish(entries::Names::HardLinks, &[("a", "6")]).unwrap();
+    assert!(publish(entries::LinkKind::Hard, &[("c", "5")]).is_err());
+    publish(entries::LinkKind::Hard, &[("a", "6")]).unwrap();
     assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "c", "d"]);
     assert_eq!((read("c"), read("a")), ("theirs".into(), "6".into()));
 }
 
 #[test]
 fn a_name_that_cannot_be_placed_leaves_the_old_set_or_what_the_next_start_repairs() {
-    let links = entries::Names::Links { owner: our_ids().0 };
+    let links = entries::LinkKind::Symbolic { owner: our_ids().0 };
     let set = |value| [("a", value), ("b", value), ("c", value)];
-    for names in [links, entries::Names::HardLinks] {
+    for names in [links, entries::LinkKind::Hard] {
         let memory = Memory::new();
         let read = |name| fs::read_to_string(memory.join(name)).ok();
         publish(&memory, names, &[("a", "old"), ("gone", "old")], || ()).unwrap();

@@ -149,7 +149,7 @@ fn links_can_be_given_to_the_directorys_owner() {
     let memory = Memory::new();
     let powers = Powers::read().unwrap();
     let handle = fs::File::open(&memory.0).unwrap();
-    let names = entries::Names::Links { owner: 7 };
+    let names = entries::LinkKind::Symbolic { owner: 7 };
     let directory = entries::Directory::new(handle.as_fd(), "/s", names, &powers);
     let access = ownership::Access { uid: 1000, gid: 2000, mode: 0o400, compromise: None };
     let owner = |name| fs::symlink_metadata(memory.join(name)).unwrap();
@@ -157,7 +157,7 @@ fn links_can_be_given_to_the_directorys_owner() {
     for _ in 0..2 {
         let value = SecretValue::from(b"1".to_vec());
         let files = [generation::NewFile { name: "a".into(), value, access }];
-        let lock = lock::Place { directory: handle.as_fd(), path: "/s", powers: &powers }.take(&patience()).unwrap();
+        let lock = directory.take_turn(&patience()).unwrap();
         let generation = generation::Generation::write(&directory, &lock, &files).unwrap();
         generation.publish(&directory, &lock, None).unwrap();
         assert_eq!((owner("a").uid(), owner("..data").uid(), ids(&memory.join("a")).0), (7, 7, 1000));

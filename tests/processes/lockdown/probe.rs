@@ -14,7 +14,7 @@ pub fn run() -> ExitCode {
         println!("{}", words.join(" "));
     }
     // Before Rust's runtime changed anything.
-    let signals::Found { ignored, blocked } = signals::found().expect("signals can be read");
+    let signals::Inherited { ignored, blocked } = signals::found().expect("signals can be read");
     // No wrapper sets 32 and 33, which libc uses itself, to their default.
     println!("ignored {:x} blocked {blocked:x}", ignored & !(3 << 31));
     let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:")).unwrap();

@@ -56,7 +56,7 @@ fn start(words: &Words) -> Result<Error> {
     }
     let core_limit = CoreLimit::suspend()?;
     if !words.has("unchecked") {
-        lockdown::refuse_impossible(&isolation, &lockdown::Found::read()?)?;
+        lockdown::refuse_impossible(&isolation, &lockdown::ProcessState::read()?)?;
     }
     let program = launch::resolve(&command[0], words.value("path").map(AsRef::as_ref), &isolation)?;
     let environment = ["A=1".into(), "B=x=y".into()];
@@ -79,7 +79,7 @@ fn start(words: &Words) -> Result<Error> {
     }
     // Whatever owns a descriptor gives it up before the lockdown closes it.
     drop(watch);
-    let found = lockdown::Found::read()?;
+    let found = lockdown::ProcessState::read()?;
     if words.has("forked") {
         signals::set_default(Signal::SIGCHLD).unwrap();
         let children = Watch::new(&[]).unwrap();

@@ -8,12 +8,12 @@ use crate::sys::capabilities;
 
 /// What the calling process has before [`lock`](super::lock); a child just forked has the same. The end of `lock` reads the kernel again.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct ProcessState {
     pub(super) status: Status,
     pub(super) securebits: u32,
 }
 
-impl Found {
+impl ProcessState {
     /// Reads it.
     pub fn read() -> Result<Self> {
         let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
