@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use handfast_core::{Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys};
 
-use super::{Instance, Instances};
+use super::instances::{Instance, Instances};
 use crate::config::{Environment, Named, PROVIDER_KEYS};
 use crate::registry::{self, Absence};
 

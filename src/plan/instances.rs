@@ -7,7 +7,7 @@ use handfast_core::{Configured, Sockets};
 
 /// A provider instance in use.
 pub struct Instance {
-    /// Its number in the plan: [`Secret::instance`](super::Secret::instance).
+    /// Its number in the plan: `Secret::instance`.
     pub index: usize,
     /// Its name: the first part of a reference.
     pub name: String,

@@ -6,10 +6,28 @@ use std::ffi::OsString;
 
 use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
 
-use super::Isolation;
 use crate::config::{self, App, Config, Environment, Said, Suspect, Trust};
 use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, Wanted};
 use crate::sys::capabilities;
+
+/// What the app may and may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// The app's uid: real, effective, saved and file system. Under `init` it only names the reader.
+    pub uid: u32,
+    /// The app's gid, likewise.
+    pub gid: u32,
+    /// The app's supplementary groups, sorted, each once.
+    pub groups: Vec<u32>,
+    /// Whether nobody chose the ids: started as root without a user, which one warning says.
+    pub defaulted: bool,
+    /// The capabilities that stay, in all five sets: a bit per number.
+    pub capabilities: u64,
+    /// Whether the app may dump core.
+    pub core_dumps: bool,
+    /// Whether what is best effort must succeed too.
+    pub strict: bool,
+}
 
 /// What follows from who the app is.
 pub struct Decided {

@@ -6,8 +6,7 @@ use std::os::fd::RawFd;
 
 use handfast_core::{Place, Problems, excerpt};
 
-use super::secrets::NAMES;
-use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Target, valid_name};
+use super::delivery::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, NAMES, Target, valid_name};
 use crate::config::{Declared, Gives};
 
 /// The first number that a descriptor can have: 0, 1 and 2 are the app's own.
@@ -18,7 +17,7 @@ pub const END: RawFd = 1 << 20;
 
 /// Each with the secret that has it, as messages quote it.
 #[derive(Default)]
-pub struct Given {
+pub struct Claims {
     numbers: BTreeMap<RawFd, String>,
     files: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
@@ -26,7 +25,7 @@ pub struct Given {
     taken: RawFd,
 }
 
-impl Given {
+impl Claims {
     /// Gives a secret the number that it asks for.
     pub fn number(&mut self, secret: &Declared, number: RawFd, problems: &mut Problems) {
         if let Some(other) = self.numbers.insert(number, excerpt(&secret.name)) {
