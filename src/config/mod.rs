@@ -1,4 +1,4 @@
-//! What was written: files, environment and command line, merged key by key; checked for form, not yet for sense.
+//! The stage `config`: reads files, environment and command line, and checks their form. The plan checks whether they make sense.
 //!
 //! A wrong key or value never stops the reading: every problem is collected with its place.
 #![forbid(unsafe_code)]

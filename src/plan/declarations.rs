@@ -129,7 +129,7 @@ fn reference<'d>(declared: &'d Declared, problems: &mut Problems) -> Option<(Sec
     }
 }
 
-/// A table as JSON, keys in order. What it cannot hold has been reported.
+/// A table as JSON, keys in order. Values that JSON does not have were reported before.
 fn json(table: &Table) -> Json {
     fn value(item: &Item) -> Json {
         match &item.value {
@@ -155,7 +155,7 @@ fn owner(declared: &Declared, problems: &mut Problems) -> Option<(u32, u32)> {
     None
 }
 
-/// What a declaration asks for, before numbers are given out.
+/// The target that a declaration asks for, before numbers are given out.
 enum Request {
     Number(RawFd),
     AnyNumber,

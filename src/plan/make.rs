@@ -1,4 +1,4 @@
-//! From what was written to what will be done. Every problem is found before anything is changed.
+//! From the configuration to the plan. Every problem is found before anything is changed.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! What the secrets have been given so far: numbers, file names, the app's variables. Nothing is given twice.
+//! Descriptor numbers, file names and variables that secrets have claimed. Nobody gets one that another has.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ pub const FIRST: RawFd = 3;
 /// The first number that no descriptor can have (`fs.nr_open`'s default).
 pub const END: RawFd = 1 << 20;
 
-/// Each with the secret that has it, as messages quote it.
+/// The claims so far, each with the name of its secret as messages quote it.
 #[derive(Default)]
 pub struct Claims {
     numbers: BTreeMap<RawFd, String>,
     files: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
-    /// How many numbers from [`FIRST`] on are known to be taken: none is ever given back.
+    /// How many numbers from [`FIRST`] on are known to be taken. No number becomes free again.
     taken: RawFd,
 }
 
@@ -62,7 +62,7 @@ impl Claims {
         } else if !is_own && !valid_name(&if several { name.replacen('*', "x", 1) } else { name.clone() }) {
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
         }
-        // What two patterns make of their names is known when those are: the delivery refuses a name that comes twice.
+        // The names that a pattern makes are known after the fetch: a name that comes twice is refused then.
         if !several && let Some(other) = self.files.insert(name.clone(), excerpt(&secret.name)) {
             problems.add(
                 place,
