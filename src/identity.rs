@@ -16,7 +16,7 @@ pub const NONROOT: u32 = 65532;
 
 /// What the configuration says.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct UserSettings {
     /// `[app] user`.
     pub user: Option<UserName>,
     /// `[app] groups`.
@@ -88,7 +88,7 @@ pub fn known_groups(groups: &[Name], accounts: impl FnOnce(bool) -> Result<Accou
 
 /// Says who the app is. `accounts` are asked for only where they are needed, and told whether groups are: an image may have none.
 pub fn resolve(
-    wanted: &Wanted,
+    wanted: &UserSettings,
     current: &Current,
     accounts: impl FnOnce(bool) -> Result<Accounts, String>,
 ) -> Result<Identity, Vec<Problem>> {
@@ -156,7 +156,7 @@ mod tests {
     fn ask(user: &str, groups: Option<&[&str]>, current: &Current, allow_root: bool) -> Result<Identity, Vec<Problem>> {
         let user = if user.is_empty() { None } else { Some(UserName::parse(user).unwrap()) };
         let groups = groups.map(|groups| groups.iter().map(|group| Name::parse(group).unwrap()).collect());
-        resolve(&Wanted { user, groups, allow_root }, current, |_| Ok(Accounts::parse(PASSWD, GROUP)))
+        resolve(&UserSettings { user, groups, allow_root }, current, |_| Ok(Accounts::parse(PASSWD, GROUP)))
     }
 
     fn root() -> Current {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn another_user_without_configuration_stays_as_found_and_asks_for_no_accounts() {
-        let found = resolve(&Wanted::default(), &person(), |_| Err("must not be read".into()));
+        let found = resolve(&UserSettings::default(), &person(), |_| Err("must not be read".into()));
         assert_eq!(found, Ok(identity(1000, 0, &[7, 2000], None)));
     }
 
@@ -251,7 +251,8 @@ mod tests {
             [("1000:5", &["7"][..], false), ("app", &[], true), ("1000:wheel", &[], true), ("1000", &["wheel"], true)]
         {
             let groups = groups.iter().map(|group| Name::parse(group).unwrap()).collect();
-            let wanted = Wanted { user: Some(UserName::parse(user).unwrap()), groups: Some(groups), allow_root: false };
+            let wanted =
+                UserSettings { user: Some(UserName::parse(user).unwrap()), groups: Some(groups), allow_root: false };
             let mut asked = None;
             resolve(&wanted, &root(), |with_groups| {
                 asked = Some(with_groups);
@@ -265,7 +266,7 @@ mod tests {
     #[test]
     fn the_own_ids_by_number_ask_for_no_accounts() {
         let ask = |user: &str| {
-            let wanted = Wanted { user: Some(UserName::parse(user).unwrap()), ..Wanted::default() };
+            let wanted = UserSettings { user: Some(UserName::parse(user).unwrap()), ..UserSettings::default() };
             resolve(&wanted, &person(), |_| Err("cannot read `/etc/passwd`: x".into()))
         };
         assert_eq!(ask("1000:0"), Ok(identity(1000, 0, &[7, 2000], None)));
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn accounts_that_cannot_be_read_are_a_problem_where_they_are_needed() {
-        let wanted = Wanted { user: Some(UserName::parse("1000").unwrap()), ..Wanted::default() };
+        let wanted = UserSettings { user: Some(UserName::parse("1000").unwrap()), ..UserSettings::default() };
         let problems = resolve(&wanted, &root(), |_| Err("cannot read `/etc/passwd`: x".into())).unwrap_err();
         assert_eq!(problems[0].message, "cannot read `/etc/passwd`: x");
     }

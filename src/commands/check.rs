@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
-use crate::plan::{Instances, Plan, Purpose, Secret, Target};
+use crate::plan::{Delivery, Instances, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
 use crate::worker::{self, Tried, Watch};
 use crate::{cage, lockdown};
@@ -146,16 +146,18 @@ impl View<'_> {
         text
     }
 
+    fn deliveries(&self) -> impl Iterator<Item = (&Delivery, &Secret)> {
+        self.plan.deliveries.iter().map(|delivery| (delivery, &self.plan.secrets[delivery.secret]))
+    }
+
     fn secrets(&self) -> Vec<String> {
         let width = self.plan.secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0);
-        self.plan
-            .secrets
-            .iter()
-            .map(|secret| {
+        self.deliveries()
+            .map(|(delivery, secret)| {
                 let optional = if secret.optional { ", optional" } else { "" };
-                let (target, _) = self.target(&secret.target);
+                let (target, _) = self.target(&delivery.target);
                 let variables: Vec<&str> =
-                    secret.path_variables.iter().chain(&secret.number_variables).map(String::as_str).collect();
+                    delivery.path_variables.iter().chain(&delivery.number_variables).map(String::as_str).collect();
                 let told =
                     if variables.is_empty() { String::new() } else { format!(", told by {}", variables.join(" and ")) };
                 format!("{:width$}  {} -> {target}{told}{optional}", secret.name, secret.reference)
@@ -214,17 +216,15 @@ impl View<'_> {
                 .map(|Placement { medium, protection }| json!({ "medium": medium, "protection": protection }))
         };
         let secrets: Vec<Value> = self
-            .plan
-            .secrets
-            .iter()
-            .map(|secret| {
+            .deliveries()
+            .map(|(delivery, secret)| {
                 json!({
                     "name": secret.name,
                     "from": secret.reference.to_string(),
                     "provider": secret.reference.provider,
-                    "to": self.target(&secret.target).1,
-                    "path_env": secret.path_variables,
-                    "fd_env": secret.number_variables,
+                    "to": self.target(&delivery.target).1,
+                    "path_env": delivery.path_variables,
+                    "fd_env": delivery.number_variables,
                     "optional": secret.optional,
                 })
             })

@@ -9,7 +9,8 @@ use handfast_core::{Item, Place, Problems, Table, Value, excerpt};
 use zeroize::Zeroizing;
 
 use super::environment::{Environment, NotText};
-use super::{Config, Written, keys};
+use super::keys;
+use super::merge::{Config, Written};
 use crate::cli::Options;
 
 /// The references in variables, and handfast's own variables. Those of the log are read earlier, by `report`.

@@ -1,4 +1,4 @@
-//! What each file says of the app, kept apart: a later file must not hide what an earlier one said.
+//! The app's user and groups as each file says, kept apart: a later file must not hide the words of an earlier one.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use handfast_core::{Place, Table};
 
 use super::trust::Suspect;
 
-/// As many groups of one file are looked up at most; more are a mistake, which is told where they count.
+/// The most groups of one file that are looked up. More are a mistake, which is reported where the groups are used.
 const MAX_GROUPS: usize = 1024;
 
 /// What one file says of the app, and who else may have written it.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod rules;
 mod suspect;
 mod way;
 
@@ -16,9 +17,10 @@ use nix::unistd::getresuid;
 
 use super::environment::{Environment, NotText};
 use crate::sys::capabilities;
+pub use rules::{Refusal, Trust};
 pub use suspect::{App, Suspect};
 use suspect::{Fault, Kind};
-use way::Way;
+use way::{Way, is_directory};
 
 /// The variable that names another owner than root. No file can set it: it would speak for itself.
 const OWNER: &str = "HANDFAST_CONFIG_OWNER";
@@ -26,39 +28,12 @@ const OWNER: &str = "HANDFAST_CONFIG_OWNER";
 /// The program that runs.
 const EXECUTABLE: &str = "/proc/self/exe";
 
-/// Who may write what a process with privileges believes.
-#[derive(Clone, Copy, Debug)]
-pub struct Trust {
-    /// Root, and one more uid where the environment names one.
-    owner: u32,
-}
-
 /// A file that was opened, and what speaks against it.
 pub struct Opened {
     /// The file, open for reading, non-blocking.
     pub file: OwnedFd,
     /// Who else may change it. What is in it may be told, and must not be followed.
     pub suspects: Vec<Suspect>,
-}
-
-/// Why a file was not opened.
-pub enum Refusal {
-    /// As the system says.
-    System(io::Error),
-    /// Somebody else may choose what stands there: it could be any file, so not even its problems are told.
-    Suspect(Box<Suspect>),
-}
-
-impl From<nix::Error> for Refusal {
-    fn from(error: nix::Error) -> Self {
-        Self::System(error.into())
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
-    }
 }
 
 impl Trust {
@@ -120,11 +95,6 @@ impl Trust {
         suspects.extend(access::suspect(entry.as_fd(), &path, &status, Kind::File, self)?);
         Ok(suspects)
     }
-
-    /// Whether what belongs to this uid is believed.
-    fn believes(self, uid: u32) -> bool {
-        uid == 0 || uid == self.owner
-    }
 }
 
 /// Whether a file could make this process do what its caller may not. What counts is what it could take, too.
@@ -137,10 +107,6 @@ fn is_privileged() -> bool {
 fn uid(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|uid| digits && *uid != u32::MAX)
-}
-
-fn is_directory(status: &FileStat) -> bool {
-    status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
 }
 
 fn same(one: &FileStat, other: &FileStat) -> bool {

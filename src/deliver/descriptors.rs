@@ -61,8 +61,8 @@ pub enum Sealing {
 
 /// The secrets that go into descriptors, with their numbers.
 fn targets(plan: &Plan) -> impl Iterator<Item = (usize, RawFd)> {
-    plan.secrets.iter().enumerate().filter_map(|(secret, planned)| match planned.target {
-        Target::Descriptor(number) => Some((secret, number)),
+    plan.deliveries.iter().filter_map(|delivery| match delivery.target {
+        Target::Descriptor(number) => Some((delivery.secret, number)),
         Target::File { .. } => None,
     })
 }

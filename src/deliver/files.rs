@@ -53,7 +53,7 @@ struct Turn {
 
 /// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
 pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
-    let targets = || plan.secrets.iter().enumerate().filter(|(_, secret)| matches!(secret.target, Target::File { .. }));
+    let targets = || plan.deliveries.iter().filter(|delivery| matches!(delivery.target, Target::File { .. }));
     let Some(files) = plan.files.clone().filter(|_| targets().next().is_some()) else { return Ok(None) };
     let own_mount = match plan.purpose {
         Purpose::Run if powers.has(Power::SysAdmin) => OwnMount::Possible,
@@ -64,13 +64,13 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let names = names(protected_links(), &survey, powers, plan.isolation.uid);
     let reader = reader(plan);
     let mut accesses = BTreeMap::new();
-    for (index, secret) in targets() {
-        let Target::File { mode, owner, .. } = secret.target else { continue };
+    for delivery in targets() {
+        let Target::File { mode, owner, .. } = delivery.target else { continue };
         let (uid, gid) = owner.unwrap_or((plan.isolation.uid, plan.isolation.gid));
         let wanted = RequestedAccess { uid, gid, mode, named: owner.is_some() };
         let access = ownership::decide(powers, wanted, survey.setgid_group, reader.as_deref())
-            .ok_or_else(|| ownership::impossible(&secret.name, wanted, powers))?;
-        accesses.insert(index, access);
+            .ok_or_else(|| ownership::impossible(&delivery.name, wanted, powers))?;
+        accesses.insert(delivery.secret, access);
     }
     let warnings = warnings(plan, powers, &accesses);
     let assessment = Assessment { files, survey, accesses, names, warnings };
@@ -90,8 +90,8 @@ fn reader(plan: &Plan) -> Option<Vec<u32>> {
 fn readers(plan: &Plan) -> Vec<Reader> {
     const LET_IN: u64 = 1 << Power::DacOverride as u32 | 1 << Power::DacReadSearch as u32;
     let mut readers = Vec::new();
-    for secret in &plan.secrets {
-        match secret.target {
+    for delivery in &plan.deliveries {
+        match delivery.target {
             Target::File { owner: None, .. } => readers.push(Reader {
                 uid: plan.isolation.uid,
                 groups: reader(plan),
@@ -127,8 +127,9 @@ fn protected_links() -> bool {
 
 fn warnings(plan: &Plan, powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Vec<String> {
     let with = |compromise| {
-        let hit = accesses.iter().filter(move |(_, access)| access.compromise == Some(compromise));
-        hit.map(|(index, _)| plan.secrets[*index].name.as_str()).collect::<Vec<_>>()
+        let is_hit = |secret| accesses.get(secret).is_some_and(|access| access.compromise == Some(compromise));
+        let hit = plan.deliveries.iter().filter(|delivery| is_hit(&delivery.secret));
+        hit.map(|delivery| delivery.name.as_str()).collect::<Vec<_>>()
     };
     let mut warnings = Vec::new();
     let through = with(Compromise::ThroughGroup);
@@ -176,14 +177,11 @@ impl Assessment {
     /// Refuses now what is in the way of the names that are known before the fetch.
     fn check_names(&self, plan: &Plan, powers: &Powers) -> Result<()> {
         let Choice::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
-        let needed: Vec<&str> = self
-            .accesses
-            .keys()
-            .filter_map(|index| match &plan.secrets[*index].target {
-                Target::File { name, .. } if !name.contains('*') => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
+        let known = plan.deliveries.iter().filter_map(|delivery| match &delivery.target {
+            Target::File { name, .. } if !name.contains('*') => Some(name.as_str()),
+            _ => None,
+        });
+        let needed: Vec<&str> = known.collect();
         let path = self.files.directory.to_string_lossy();
         let directory = || Directory::new(handle.as_fd(), &path, self.names, powers);
         directory().check_private()?;

@@ -9,7 +9,7 @@ use handfast_core::{
     Complaint, Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys,
 };
 
-use super::{Instance, Instances};
+use super::instances::{Instance, Instances};
 use crate::config::{Environment, Named, PROVIDER_KEYS};
 use crate::registry::{self, Absence};
 
@@ -21,7 +21,7 @@ pub struct Catalog<'a> {
     environment: &'a Environment,
 }
 
-/// What an instance says of a reference to it.
+/// A reference that its provider has checked.
 pub struct Resolved {
     /// The instance's number in the plan.
     pub instance: usize,
@@ -35,7 +35,7 @@ struct Entry {
     configured: Option<(&'static Definition, Box<dyn Configured>)>,
     /// Its number in the plan, once a secret uses it.
     used: Option<usize>,
-    /// Its type is in the contract and not here.
+    /// Why its type, which the contract has, is not in this program.
     absent: Option<Absence>,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Catalog<'a> {
         let (quoted, quoted_name) = (excerpt(&reference.to_string()), excerpt(name));
         if let Some(at) = self.entries.iter().position(|entry| entry.name == *name) {
             if let Some(absence) = self.entries[at].absent {
-                // What to do about it stands with its table.
+                // The problem of its table has the hint.
                 let absence = Absence { hint: None, ..absence };
                 problems.push(absence.problem(place, &format!("`{quoted}`: the provider `{quoted_name}`")));
             }
@@ -155,7 +155,7 @@ impl<'a> Catalog<'a> {
     fn entry(&self, named: Named, problems: &mut Problems) -> Entry {
         let Named { name, place, mut table } = named;
         let broken = |name, absent| Entry { name, configured: None, used: None, absent };
-        // A longer one would be in each line about it.
+        // Each line about the instance has its name.
         if !(1..=128).contains(&name.len())
             || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         {

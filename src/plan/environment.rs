@@ -5,9 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Plan, Target};
+use super::contents::Plan;
+use super::delivery::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Target};
 
 impl Plan {
+    /// The app's PATH.
+    pub fn path(&self) -> Option<&OsStr> {
+        self.environment.iter().find_map(|entry| value(entry, "PATH"))
+    }
+
     /// The entries of the app's whole environment, once it is known which secrets were delivered.
     ///
     /// The variables of an optional secret that is missing are unset: a path that leads nowhere would be a lie.
@@ -16,18 +22,18 @@ impl Plan {
         let mut set = |name, value| settings.push((name, value));
         let mut names = Vec::new();
         let mut any_file = false;
-        for (index, secret) in self.secrets.iter().enumerate() {
-            let (path, number) = match &secret.target {
+        for delivery in &self.deliveries {
+            let (path, number) = match &delivery.target {
                 Target::Descriptor(number) => (Some(OsString::from(format!("/dev/fd/{number}"))), Some(*number)),
                 Target::File { name, .. } => (self.files.as_ref().map(|files| files.directory.join(name).into()), None),
             };
-            let is_there = delivered(index);
+            let is_there = delivered(delivery.secret);
             any_file |= is_there && number.is_none();
-            names.extend(number.filter(|_| is_there).map(|number| format!("{}:{number}", secret.name)));
-            for variable in &secret.path_variables {
+            names.extend(number.filter(|_| is_there).map(|number| format!("{}:{number}", delivery.name)));
+            for variable in &delivery.path_variables {
                 set(variable, path.clone().filter(|_| is_there));
             }
-            for variable in &secret.number_variables {
+            for variable in &delivery.number_variables {
                 set(variable, number.filter(|_| is_there).map(|number| number.to_string().into()));
             }
         }

@@ -1,4 +1,4 @@
-//! Who the app is, what it may do, and which of our variables it gets.
+//! The app's identity and rights, and the variables that it gets.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -6,12 +6,30 @@ use std::ffi::OsString;
 
 use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
 
-use super::Isolation;
 use crate::config::{self, App, Config, Environment, Said, Suspect, Trust};
-use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, Wanted};
+use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, UserSettings};
 use crate::sys::capabilities;
 
-/// What follows from who the app is.
+/// What the app may and may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// The app's uid: real, effective, saved and file system. Under `init` it only names the reader.
+    pub uid: u32,
+    /// The app's gid, likewise.
+    pub gid: u32,
+    /// The app's supplementary groups, sorted, each once.
+    pub groups: Vec<u32>,
+    /// Whether nobody chose the ids: started as root without a user, which one warning says.
+    pub defaulted: bool,
+    /// The capabilities that stay, in all five sets: a bit per number.
+    pub capabilities: u64,
+    /// Whether the app may dump core.
+    pub core_dumps: bool,
+    /// Whether what is best effort must succeed too.
+    pub strict: bool,
+}
+
+/// The isolation, and what else follows from the app's identity.
 pub struct Decided {
     /// What it may and may not do.
     pub isolation: Isolation,
@@ -21,7 +39,7 @@ pub struct Decided {
     pub executable: Option<Suspect>,
 }
 
-/// Decides it; the error is why the configuration is refused, which is all that is told of it.
+/// Decides the app's isolation. The error says why the configuration is refused; no other problem of it is reported then.
 pub fn isolation(config: &Config, problems: &mut Problems) -> Result<Option<Decided>, Problems> {
     let app = &config.app;
     let before = problems.len();
@@ -51,7 +69,7 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Result<Option<Deci
             return Ok(None);
         }
     };
-    let wanted = Wanted { user, groups, allow_root: app.boolean("allow_root").unwrap_or(false) };
+    let wanted = UserSettings { user, groups, allow_root: app.boolean("allow_root").unwrap_or(false) };
     let identity = if problems.len() == before { resolve(&wanted, &current, app, problems) } else { None };
     let trusted = Trusted::ask(config, identity.as_ref(), &current);
     let refusals = trusted.refusals();
@@ -74,7 +92,7 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Result<Option<Deci
     Ok(Some(Decided { isolation, home: identity.home, executable }))
 }
 
-/// What speaks against the configuration's files and handfast's own, for whoever the app may be.
+/// Who else may change the configuration's files and handfast's program, for each identity that the app may have.
 struct Trusted<'a> {
     config: &'a Config,
     executable: Vec<Suspect>,
@@ -114,7 +132,7 @@ impl<'a> Trusted<'a> {
 /// where no file is asked. What the environment or the command line says, no file can replace.
 fn said(config: &Config, current: &Current) -> Vec<Identity> {
     let resolve = |user: Option<UserName>| {
-        let wanted = Wanted { user, groups: None, allow_root: true };
+        let wanted = UserSettings { user, groups: None, allow_root: true };
         identity::resolve(&wanted, current, Accounts::read).ok()
     };
     let files = &config.said;
@@ -147,7 +165,7 @@ fn said(config: &Config, current: &Current) -> Vec<Identity> {
     apps
 }
 
-fn resolve(wanted: &Wanted, current: &Current, app: &Table, problems: &mut Problems) -> Option<Identity> {
+fn resolve(wanted: &UserSettings, current: &Current, app: &Table, problems: &mut Problems) -> Option<Identity> {
     let found = match identity::resolve(wanted, current, Accounts::read) {
         Ok(identity) => return Some(identity),
         Err(found) => found,
@@ -182,7 +200,7 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
 /// A pattern in `env_remove` is no longer.
 const MAX_PATTERN: usize = 256;
 
-/// What of handfast's environment the app gets.
+/// The part of handfast's environment that the app gets.
 pub struct AppEnvironment {
     /// Its entries, such as `NAME=value`.
     pub entries: Vec<OsString>,
@@ -194,7 +212,7 @@ impl AppEnvironment {
     /// As `env_keep` and `env_remove` say.
     pub fn read(app: &Table, environment: &Environment, problems: &mut Problems) -> Self {
         let patterns = app.strings("env_remove").unwrap_or_default();
-        // What a pattern costs is its length, for each variable anew.
+        // Matching a pattern costs its length, for each variable.
         for (pattern, place) in patterns.iter().filter(|(pattern, _)| pattern.len() > MAX_PATTERN) {
             let message = format!("`{}` is longer than the {MAX_PATTERN} bytes of a pattern", excerpt(pattern));
             problems.add(place, message);

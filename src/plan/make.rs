@@ -1,4 +1,4 @@
-//! From what was written to what will be done. Every problem is found before anything is changed.
+//! From the configuration to the plan. Every problem is found before anything is changed.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
@@ -8,8 +8,10 @@ use std::time::Instant;
 use handfast_core::{Place, Problems, Table, excerpt};
 
 use super::catalog::{Catalog, check_ca_file};
+use super::contents::{Deadline, Files, Plan, Purpose, Swap};
 use super::environment::set;
-use super::{Deadline, Files, Instances, Plan, Purpose, Swap, isolation, secrets};
+use super::instances::Instances;
+use super::{declarations, isolation};
 use crate::config::{Config, DEADLINE, Environment};
 
 /// Makes the plan, and the provider instances that it needs; `None` where there are problems, its own or those that were there before.
@@ -31,12 +33,12 @@ pub fn make(
     let files = files(&config, purpose, problems);
     let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
-    let settings = secrets::Settings {
+    let rules = declarations::TargetRules {
         files: files.is_some(),
         only_files: purpose == Purpose::Init,
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
-    let secrets = secrets::secrets(config.secrets, settings, &mut catalog, problems);
+    let (secrets, deliveries) = declarations::read(config.secrets, rules, &mut catalog, problems);
     let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
     if limit.is_zero() {
         problems.add(
@@ -63,6 +65,7 @@ pub fn make(
         purpose,
         isolation,
         secrets,
+        deliveries,
         files,
         swap: if config.files.string("swap") == Some("refuse") { Swap::Refuse } else { Swap::Warn },
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),

@@ -1,4 +1,4 @@
-//! What the secrets have been given so far: numbers, file names, the app's variables. Nothing is given twice.
+//! Descriptor numbers, file names and variables that secrets have claimed. Nobody gets one that another has.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -6,8 +6,7 @@ use std::os::fd::RawFd;
 
 use handfast_core::{Place, Problems, excerpt};
 
-use super::secrets::NAMES;
-use super::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Target, valid_name};
+use super::delivery::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, NAMES, Target, valid_name};
 use crate::config::{Declared, Gives};
 
 /// The first number that a descriptor can have: 0, 1 and 2 are the app's own.
@@ -16,17 +15,17 @@ pub const FIRST: RawFd = 3;
 /// The first number that no descriptor can have (`fs.nr_open`'s default).
 pub const END: RawFd = 1 << 20;
 
-/// Each with the secret that has it, as messages quote it.
+/// The claims so far, each with the name of its secret as messages quote it.
 #[derive(Default)]
-pub struct Given {
+pub struct Claims {
     numbers: BTreeMap<RawFd, String>,
     files: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
-    /// How many numbers from [`FIRST`] on are known to be taken: none is ever given back.
+    /// How many numbers from [`FIRST`] on are known to be taken. No number becomes free again.
     taken: RawFd,
 }
 
-impl Given {
+impl Claims {
     /// Gives a secret the number that it asks for.
     pub fn number(&mut self, secret: &Declared, number: RawFd, problems: &mut Problems) {
         if let Some(other) = self.numbers.insert(number, excerpt(&secret.name)) {
@@ -63,7 +62,7 @@ impl Given {
         } else if !is_own && !valid_name(&if several { name.replacen('*', "x", 1) } else { name.clone() }) {
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
         }
-        // What two patterns make of their names is known when those are: the delivery refuses a name that comes twice.
+        // The names that a pattern makes are known after the fetch: a name that comes twice is refused then.
         if !several && let Some(other) = self.files.insert(name.clone(), excerpt(&secret.name)) {
             problems.add(
                 place,

@@ -123,9 +123,11 @@ const ONE_WAY: &[(&str, &[&str])] = &[
     ("providers/vault/src", &[]),
     ("src/cage", &["cage"]),
     ("src/commands", &["commands"]),
+    ("src/config", &["config"]),
     ("src/fetch", &["fetch"]),
     ("src/launch", &["launch"]),
     ("src/lockdown", &["lockdown"]),
+    ("src/plan", &["plan"]),
     ("src/sys", &["sys"]),
     ("src/worker", &["worker"]),
 ];

@@ -9,8 +9,8 @@ use nix::sys::stat::{FileStat, Mode};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, Statfs, fstatfs};
 use nix::sys::statvfs::FsFlags;
 
+use super::rules::{Refusal, Trust};
 use super::suspect::{Fault, Kind, Suspect};
-use super::{Refusal, Trust};
 use crate::sys;
 use crate::sys::access_list::{AccessList, Holder, WRITE};
 

@@ -12,8 +12,9 @@ use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::getcwd;
 
+use super::access;
+use super::rules::{Refusal, Trust};
 use super::suspect::{Fault, Kind, Suspect};
-use super::{Refusal, Trust, access, is_directory};
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
@@ -137,4 +138,9 @@ fn push_front(components: &mut VecDeque<OsString>, path: &Path) {
     for part in parts.rev() {
         components.push_front(OsString::from_vec(part.to_vec()));
     }
+}
+
+/// Whether it is one.
+pub fn is_directory(status: &FileStat) -> bool {
+    status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
 }

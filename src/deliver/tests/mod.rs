@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use handfast_core::{SecretRef, SecretValue};
+use handfast_core::SecretValue;
 
 use super::descriptors::list as descriptors_text;
 use super::*;
-use crate::plan::{Deadline, Files, Isolation, Purpose, Secret, Target};
+use crate::plan::{Deadline, Delivery, Files, Isolation, Purpose, Target};
 
 /// A directory of our own on the machine's shared memory; removed at the end.
 struct Memory(PathBuf);
@@ -80,8 +80,9 @@ fn is_root(test: &str) -> bool {
 }
 
 /// A plan for `init`, with ourselves as the reader.
-fn plan(directory: Option<&Path>, secrets: Vec<Secret>) -> Plan {
+fn plan(directory: Option<&Path>, deliveries: Vec<Delivery>) -> Plan {
     let (uid, gid) = our_ids();
+    let deliveries = deliveries.into_iter().enumerate().map(|(secret, delivery)| Delivery { secret, ..delivery });
     Plan {
         purpose: Purpose::Init,
         isolation: Isolation {
@@ -93,7 +94,8 @@ fn plan(directory: Option<&Path>, secrets: Vec<Secret>) -> Plan {
             core_dumps: false,
             strict: false,
         },
-        secrets,
+        secrets: Vec::new(),
+        deliveries: deliveries.collect(),
         files: directory.map(|directory| Files { directory: directory.to_owned(), size: 1 << 20 }),
         swap: Swap::Warn,
         concurrency: 1,
@@ -108,25 +110,16 @@ fn run(plan: Plan) -> Plan {
     Plan { purpose: Purpose::Run, ..plan }
 }
 
-fn file(name: &str) -> Secret {
+fn file(name: &str) -> Delivery {
     secret(name, Target::File { name: name.into(), mode: 0o400, owner: None })
 }
 
-fn descriptor(name: &str, number: RawFd) -> Secret {
+fn descriptor(name: &str, number: RawFd) -> Delivery {
     secret(name, Target::Descriptor(number))
 }
 
-fn secret(name: &str, target: Target) -> Secret {
-    Secret {
-        name: name.into(),
-        reference: SecretRef::parse("mock:x").unwrap(),
-        instance: 0,
-        target,
-        optional: false,
-        is_list: false,
-        path_variables: Vec::new(),
-        number_variables: Vec::new(),
-    }
+fn secret(name: &str, target: Target) -> Delivery {
+    Delivery { name: name.into(), secret: 0, target, path_variables: Vec::new(), number_variables: Vec::new() }
 }
 
 fn value(secret: usize, bytes: &[u8]) -> Arrived {
@@ -141,7 +134,7 @@ fn field(secret: usize, file: &str) -> Arrived {
 /// With the files' names, as they come out of the worker's frames.
 fn received(plan: &Plan, mut arrived: Vec<Arrived>) -> Vec<Arrived> {
     for one in arrived.iter_mut().filter(|one| one.file.is_none()) {
-        one.file = plan.secrets[one.secret].target.file_name(None);
+        one.file = plan.file_name(one.secret, None);
     }
     arrived
 }

@@ -14,7 +14,7 @@ use super::watch::WorkerWatch;
 use crate::cage::{Cage, system};
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, Subject};
-use crate::plan::{Plan, Secret, Target, valid_name};
+use crate::plan::{Delivery, Plan, Secret, Target, valid_name};
 use crate::report::printable;
 use crate::worker::frame::{self, FIRST_GENERATION, HEADER, Header, Kind};
 
@@ -207,8 +207,8 @@ impl Receiver<'_> {
         socket.read(&mut name, watch)?;
         let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, watch))?;
         let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
-        let file = secret.target.file_name(every.then_some(&field));
-        match file.as_deref().map_or(Ok(()), |file| self.take_name(secret, file)) {
+        let file = self.plan.file_name(index, every.then_some(&field));
+        match file.as_deref().map_or(Ok(()), |file| self.take_name(index, secret, file)) {
             Ok(()) => self.arrived.push(Arrived { secret: index, file, value }),
             Err(why) => self.refuse(index, secret, &why),
         }
@@ -217,15 +217,15 @@ impl Receiver<'_> {
 
     /// A field's name comes from the provider: with it, the file's name must still be one, and no other's. The error says
     /// why not, and quotes nothing that could be more than a name.
-    fn take_name(&mut self, secret: &Secret, file: &str) -> std::result::Result<(), String> {
+    fn take_name(&mut self, index: usize, secret: &Secret, file: &str) -> std::result::Result<(), String> {
         if !valid_name(file) {
             let parts = if secret.is_list { "secrets" } else { "fields" };
             return Err(format!("the name of one of its {parts} cannot be a file's"));
         }
-        let another = |other: &Secret| {
-            matches!(&other.target, Target::File { name, .. } if name == file) && other.name != secret.name
+        let another = |other: &Delivery| {
+            matches!(&other.target, Target::File { name, .. } if name == file) && other.secret != index
         };
-        if self.plan.secrets.iter().any(another) || !self.names.insert(file.to_owned()) {
+        if self.plan.deliveries.iter().any(another) || !self.names.insert(file.to_owned()) {
             return Err(format!("the file `{file}` would be another's too"));
         }
         Ok(())

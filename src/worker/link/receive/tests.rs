@@ -19,17 +19,14 @@ const NEEDED: usize = 0;
 const OPTIONAL: usize = 1;
 const EVERY: usize = 2;
 
-fn secret(name: &str, reference: &str, target: Target, optional: bool) -> Secret {
-    Secret {
-        name: name.into(),
-        reference: SecretRef::parse(reference).unwrap(),
-        instance: 0,
-        target,
-        optional,
-        is_list: false,
-        path_variables: Vec::new(),
-        number_variables: Vec::new(),
-    }
+fn secret(name: &str, reference: &str, optional: bool) -> Secret {
+    let reference = SecretRef::parse(reference).unwrap();
+    Secret { name: name.into(), reference, instance: 0, optional, is_list: false }
+}
+
+fn delivery(secret: usize, target: Target) -> Delivery {
+    let (path_variables, number_variables) = (Vec::new(), Vec::new());
+    Delivery { name: "x".into(), secret, target, path_variables, number_variables }
 }
 
 fn plan() -> Plan {
@@ -46,9 +43,14 @@ fn plan() -> Plan {
             strict: false,
         },
         secrets: vec![
-            secret("needed", "mock:needed", Target::Descriptor(3), false),
-            secret("optional", "mock:optional", file("db-optional"), true),
-            secret("every", "mock:every#*", file("db-*"), false),
+            secret("needed", "mock:needed", false),
+            secret("optional", "mock:optional", true),
+            secret("every", "mock:every#*", false),
+        ],
+        deliveries: vec![
+            delivery(NEEDED, Target::Descriptor(3)),
+            delivery(OPTIONAL, file("db-optional")),
+            delivery(EVERY, file("db-*")),
         ],
         files: None,
         swap: Swap::Warn,

@@ -1,4 +1,4 @@
-//! The secrets: what each one is, and where it shall go.
+//! From declarations to secrets and their deliveries.
 #![forbid(unsafe_code)]
 
 use std::os::fd::RawFd;
@@ -7,17 +7,15 @@ use handfast_core::{Item, Problems, SecretRef, Selection, Table, Value, excerpt}
 use serde_json::Value as Json;
 
 use super::catalog::Catalog;
-use super::targets::{END, FIRST, Given};
-use super::{Secret, valid_name};
+use super::delivery::{Delivery, NAMES, Target, valid_name};
+use super::secret::Secret;
+use super::targets::{Claims, END, FIRST};
 use crate::config::{Declared, Gives};
 use crate::identity::{Name, UserName};
 
-/// What a name may be, for a hint.
-pub const NAMES: &str = "`[A-Za-z0-9._-]`, 1 to 128, not starting with a dot";
-
-/// What the other tables say about all secrets.
+/// What the other tables say about the targets of all secrets.
 #[derive(Clone, Copy)]
-pub struct Settings {
+pub struct TargetRules {
     /// There is a files directory.
     pub files: bool,
     /// Descriptors go nowhere: `init` hands over to nobody.
@@ -26,37 +24,43 @@ pub struct Settings {
     pub mode: u32,
 }
 
-/// Checks every secret and gives each its target; in order of name.
-pub fn secrets(
+/// Checks every declaration, and gives each secret its target; both lists are in order of name.
+pub fn read(
     mut declared: Vec<Declared>,
-    settings: Settings,
+    rules: TargetRules,
     catalog: &mut Catalog<'_>,
     problems: &mut Problems,
-) -> Vec<Secret> {
+) -> (Vec<Secret>, Vec<Delivery>) {
     declared.sort_by(|a, b| a.name.cmp(&b.name));
-    let wanted: Vec<_> = declared.iter().map(|secret| wanted(secret, settings, problems)).collect();
+    let requests: Vec<_> = declared.iter().map(|secret| request(secret, rules, problems)).collect();
     // The numbers that are asked for go first: "auto" takes what they leave.
-    let mut given = Given::default();
-    for (secret, wanted) in declared.iter().zip(&wanted) {
-        if let Wanted::Number(number) = wanted {
-            given.number(secret, *number, problems);
+    let mut claims = Claims::default();
+    for (secret, request) in declared.iter().zip(&requests) {
+        if let Request::Number(number) = request {
+            claims.number(secret, *number, problems);
         }
     }
-    let mut secrets = Vec::with_capacity(declared.len());
-    let one = |(secret, wanted)| one(secret, wanted, settings, &mut given, catalog, problems);
-    secrets.extend(declared.iter().zip(wanted).filter_map(one));
-    secrets
+    let (mut secrets, mut deliveries) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));
+    for (declared, request) in declared.iter().zip(requests) {
+        let index = secrets.len();
+        if let Some((secret, delivery)) = one(index, declared, request, rules, &mut claims, catalog, problems) {
+            secrets.push(secret);
+            deliveries.push(delivery);
+        }
+    }
+    (secrets, deliveries)
 }
 
-/// One secret; `None` where `problems` say why.
+/// One secret, under this index, and its delivery; `None` where `problems` say why.
 fn one(
+    index: usize,
     declared: &Declared,
-    wanted: Wanted,
-    settings: Settings,
-    given: &mut Given,
+    request: Request,
+    rules: TargetRules,
+    claims: &mut Claims,
     catalog: &mut Catalog<'_>,
     problems: &mut Problems,
-) -> Option<Secret> {
+) -> Option<(Secret, Delivery)> {
     check_name(declared, problems);
     let owner = owner(declared, problems);
     let mut reference = reference(declared, problems);
@@ -64,31 +68,30 @@ fn one(
     let is_list = resolved.as_ref().is_some_and(|resolved| resolved.is_list);
     let every = reference.as_ref().is_some_and(|(reference, _)| reference.selection == Selection::Every);
     let several = is_list || every;
-    let target = match wanted {
-        Wanted::File(name) => {
+    let target = match request {
+        Request::File(name) => {
             let mode = declared.table.string("mode").and_then(handfast_core::keys::parse_mode);
-            given.file(declared, name, several, (mode.unwrap_or(settings.mode), owner), problems)
+            claims.file(declared, name, several, (mode.unwrap_or(rules.mode), owner), problems)
         }
-        Wanted::Number(_) | Wanted::AnyNumber if several => {
+        Request::Number(_) | Request::AnyNumber if several => {
             let place = declared.from.as_ref().map_or(&declared.place, |from| &from.place);
             let message = format!("the secret `{}` is several values, which go to files only", excerpt(&declared.name));
             problems.add_with_hint(place, message, "set a files directory, and take `fd` out");
             return None;
         }
-        Wanted::Number(number) => super::Target::Descriptor(number),
-        Wanted::AnyNumber => given.lowest(declared),
+        Request::Number(number) => Target::Descriptor(number),
+        Request::AnyNumber => claims.lowest(declared),
     };
-    let (path_variables, number_variables) = given.variables(declared, several, &target, problems);
-    Some(Secret {
+    let (path_variables, number_variables) = claims.variables(declared, several, &target, problems);
+    let secret = Secret {
         name: declared.name.clone(),
         reference: reference?.0,
         instance: resolved?.instance,
-        target,
         optional: declared.table.boolean("optional").unwrap_or(false),
         is_list,
-        path_variables,
-        number_variables,
-    })
+    };
+    let name = declared.name.clone();
+    Some((secret, Delivery { name, secret: index, target, path_variables, number_variables }))
 }
 
 fn check_name(declared: &Declared, problems: &mut Problems) {
@@ -126,7 +129,7 @@ fn reference<'d>(declared: &'d Declared, problems: &mut Problems) -> Option<(Sec
     }
 }
 
-/// A table as JSON, keys in order. What it cannot hold has been reported.
+/// A table as JSON, keys in order. Values that JSON does not have were reported before.
 fn json(table: &Table) -> Json {
     fn value(item: &Item) -> Json {
         match &item.value {
@@ -152,15 +155,15 @@ fn owner(declared: &Declared, problems: &mut Problems) -> Option<(u32, u32)> {
     None
 }
 
-/// What a declaration asks for, before numbers are given out.
-enum Wanted {
+/// The target that a declaration asks for, before numbers are given out.
+enum Request {
     Number(RawFd),
     AnyNumber,
     /// A file of this name, or of the usual one.
     File(Option<String>),
 }
 
-fn wanted(secret: &Declared, settings: Settings, problems: &mut Problems) -> Wanted {
+fn request(secret: &Declared, rules: TargetRules, problems: &mut Problems) -> Request {
     let (name, table) = (excerpt(&secret.name), &secret.table);
     let (file, descriptor) = (table.item("file"), table.item("fd"));
     let by_number = matches!(secret.variable, Some((_, Gives::Number)));
@@ -168,30 +171,30 @@ fn wanted(secret: &Declared, settings: Settings, problems: &mut Problems) -> Wan
         if descriptor.is_some() {
             problems.add(&file.place, format!("the secret `{name}` has both `file` and `fd`"));
         }
-        if !settings.files {
+        if !rules.files {
             let hint = "set `--dir`, HANDFAST_DIR or `[files] dir`, or take `file` out to get a descriptor";
             let message = format!("the secret `{name}` has `file`, and no files directory is set");
             problems.add_with_hint(&file.place, message, hint);
         }
         // A value that is no string has been reported.
-        return Wanted::File(table.string("file").map(str::to_owned));
+        return Request::File(table.string("file").map(str::to_owned));
     }
-    if settings.only_files && (descriptor.is_some() || by_number) {
+    if rules.only_files && (descriptor.is_some() || by_number) {
         let place = descriptor.map_or(&secret.place, |item| &item.place);
         problems.add(place, format!("the secret `{name}` is a descriptor, and `init` hands none over"));
     }
     match descriptor.map(|item| (&item.value, &item.place)) {
         Some((Value::Integer(number), place)) => match RawFd::try_from(*number) {
-            Ok(number) if (FIRST..END).contains(&number) => Wanted::Number(number),
+            Ok(number) if (FIRST..END).contains(&number) => Request::Number(number),
             _ => {
                 let last = END - 1;
                 problems.add(place, format!("`fd` is {number}, expected \"auto\" or a number from {FIRST} to {last}"));
-                Wanted::AnyNumber
+                Request::AnyNumber
             }
         },
-        Some(_) => Wanted::AnyNumber,
-        None if settings.files && !by_number => Wanted::File(None),
+        Some(_) => Request::AnyNumber,
+        None if rules.files && !by_number => Request::File(None),
         // Without a directory; `init` has said that it has none.
-        None => Wanted::AnyNumber,
+        None => Request::AnyNumber,
     }
 }

@@ -1,0 +1,120 @@
+//! What a plan holds.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::delivery::Delivery;
+use super::isolation::Isolation;
+use super::secret::Secret;
+use crate::config::Suspect;
+use crate::error::{Class, Error, Phase};
+
+/// Everything that a start will do.
+pub struct Plan {
+    /// What the start is for.
+    pub purpose: Purpose,
+    /// What the app may and may not do.
+    pub isolation: Isolation,
+    /// The secrets to fetch, in order of name.
+    pub secrets: Vec<Secret>,
+    /// Where the secrets go, in order of name.
+    pub deliveries: Vec<Delivery>,
+    /// The files directory, where there is one.
+    pub files: Option<Files>,
+    /// What a target that can be swapped out means.
+    pub swap: Swap,
+    /// How many requests may be in flight, per provider instance.
+    pub concurrency: usize,
+    /// When the whole start must be done.
+    pub deadline: Deadline,
+    /// The entries of the app's environment, without what depends on the secrets.
+    pub environment: Vec<OsString>,
+    /// What the provider instances say at each start.
+    pub provider_warnings: Vec<String>,
+    /// Who else may change the program that runs, with privileges: best effort, since it runs already.
+    pub executable: Option<Suspect>,
+}
+
+/// What a start is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The process becomes the app.
+    Run,
+    /// The process delivers files for others, and ends.
+    Init,
+}
+
+/// The files directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Its path: absolute.
+    pub directory: PathBuf,
+    /// The size of a mount of our own, in bytes.
+    pub size: u64,
+}
+
+/// What a target that can be swapped out means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// A warning at each start.
+    Warn,
+    /// No start: 73.
+    Refuse,
+}
+
+/// When the whole start must be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// When the process started.
+    pub started: Instant,
+    /// How long the whole start may take.
+    pub limit: Duration,
+}
+
+impl Deadline {
+    /// The moment itself.
+    pub fn at(&self) -> Instant {
+        self.started + self.limit
+    }
+
+    /// How long the start has taken so far.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Plan {
+    /// The name of the file that a secret goes into, or one of its values by the name of its field.
+    pub fn file_name(&self, secret: usize, field: Option<&str>) -> Option<String> {
+        self.deliveries.iter().find(|delivery| delivery.secret == secret)?.target.file_name(field)
+    }
+
+    /// Why a start with this plan ends before it does anything: best effort that `strict` does not take.
+    pub fn refusal(&self) -> Option<Error> {
+        let suspect = self.executable.as_ref().filter(|_| self.isolation.strict)?;
+        Some(Error::new(Phase::Plan, Class::Isolation, executable(suspect)).hint(suspect.hint()))
+    }
+
+    /// What every start with this plan says once.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.provider_warnings.clone();
+        if let Some(suspect) = self.executable.as_ref().filter(|_| !self.isolation.strict) {
+            warnings.push(format!("{}: {}", executable(suspect), suspect.hint()));
+        }
+        if self.isolation.defaulted {
+            let Isolation { uid, gid, .. } = self.isolation;
+            let what = match self.purpose {
+                Purpose::Run => "the app runs as",
+                Purpose::Init => "the files belong to",
+            };
+            warnings.push(format!("started as root without `user`: {what} {uid}:{gid}"));
+        }
+        warnings
+    }
+}
+
+fn executable(suspect: &Suspect) -> String {
+    format!("handfast's own program {}", suspect.message())
+}
