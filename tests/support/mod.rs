@@ -12,6 +12,7 @@
 // The product may neither read the environment nor start programs wherever it likes; its tests may.
 
 mod directory;
+mod imports;
 mod ledger;
 mod memory;
 pub mod others;
@@ -32,6 +33,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub use directory::Directory;
+pub use imports::Imports;
 pub use ledger::Ledger;
 pub use memory::{canary, hex, hits, scan};
 pub use programs::{program, programs};
