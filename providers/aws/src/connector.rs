@@ -24,12 +24,12 @@ pub struct Connector {
     requests: Arc<AtomicU64>,
 }
 
-/// What the SDK does not keep of an answer.
+/// The parts of an answer that the SDK drops, and that our errors name.
 #[derive(Clone)]
 pub struct Told {
     /// Who answered.
     pub peer: String,
-    /// How long it asks to wait.
+    /// How long the server asks to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
 
@@ -87,7 +87,7 @@ fn answered(response: Response) -> Result<HttpResponse, ProviderError> {
     let body = SdkBody::from_body_1_x(Full::new(wiped(body)));
     let mut answer = HttpResponse::new(StatusCode::try_from(status.as_u16()).map_err(|_| unfit())?, body);
     for (name, value) in &headers {
-        // A header that is not text says nothing that is read here.
+        // No header that is read here has a value that is not text.
         if let Ok(value) = value.to_str() {
             let _ = answer.headers_mut().try_append(name.as_str().to_owned(), value.to_owned());
         }

@@ -15,7 +15,7 @@ pub struct Post<'p> {
     /// Its headers but for `host`, names in lower case.
     pub headers: &'p [(&'p str, &'p str)],
     pub body: &'p str,
-    /// Whom it is for.
+    /// The region and the service that it is for.
     pub region: &'p str,
     pub service: &'p str,
 }

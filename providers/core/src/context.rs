@@ -29,8 +29,8 @@ pub trait Environment {
     /// A variable that holds no credential.
     fn variable(&self, name: &str) -> Option<&str>;
 
-    /// Whether a variable is set to what is no text, and so counts as absent for [`variable`](Self::variable): no reason to
-    /// do without what it says.
+    /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) has no value for it, but a caller must not take it
+    /// for unset.
     fn is_unreadable(&self, _: &str) -> bool {
         false
     }

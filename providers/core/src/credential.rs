@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{ErrorKind, ProviderError};
 use crate::secret::SecretValue;
 
-/// More than any token, and far less than what would hurt.
+/// The largest credential that is read: far larger than any token.
 const LARGEST: usize = 1 << 20;
 
 /// Where a credential is.
@@ -22,8 +22,8 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// Reads it, without the line break that editors and `echo` put at the end, and without white space, which no token ends
-    /// with. `what` is what it is: "token".
+    /// Reads the credential without the white space at its end: editors and `echo` put a line break there, and no token ends
+    /// with a space. `what` names it in an error: "token".
     pub fn read(&self, what: &str, context: &Context) -> Result<SecretValue, ProviderError> {
         self.read_up_to(<[u8]>::trim_ascii_end, what, context)
     }

@@ -63,7 +63,7 @@ pub trait Configured {
         None
     }
 
-    /// What a user should be told at each start, if anything.
+    /// A warning that a user gets at each start, if any.
     fn warning(&self) -> Option<String> {
         None
     }

@@ -63,7 +63,7 @@ impl Mounts {
             self.learn(path, api, token).await
         };
         match turn.get(|()| self.find(path).is_some(), learn).await {
-            // What is not told of one path may be told of another: each asks for itself, and all at once.
+            // Vault may tell of one path and not of another: each of the others asks for its own, all at once.
             Err(error) if error.kind == ErrorKind::Denied && !asks.get() => self.learn(path, api, token).await?,
             asked => asked?,
         }

@@ -19,7 +19,7 @@ struct Issued {
     expiration: Option<String>,
 }
 
-/// What stands in their place where there are none, although the answer is one of success.
+/// The answer, with a status of success, of a service that has no keys for the role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Failed {

@@ -68,7 +68,7 @@ impl<'o> Imds<'o> {
             .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
         let response = match outside.send(&client, request).await {
             Ok(response) => response,
-            // Also what is taken for it, and is none.
+            // Something else may answer at this address: that is no failure of the machine's own service.
             Err(error) => {
                 let why = format!(
                     "{} (a container on EC2 is answered where the machine's hop limit is 2 or more)",

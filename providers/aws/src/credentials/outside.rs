@@ -36,12 +36,12 @@ impl Outside {
     }
 }
 
-/// Nobody is somebody else for it: the next way is not tried.
+/// A failure to get credentials that is final: the next way is not tried, since it could give another identity.
 pub fn denied(message: impl Into<String>) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, message.into())
 }
 
-/// Reads a token's file, which its keeper changes: anew at each use.
+/// Reads a token's file: again at each use, since whoever wrote it renews it.
 pub fn token_file(path: &str, context: &Context) -> Result<SecretValue, ProviderError> {
     Credential::File(path.into()).read("token", context)
 }

@@ -102,7 +102,7 @@ impl Named {
     }
 }
 
-/// What to do without a program, a browser or somebody who types.
+/// The hint for profiles that need a program, a browser or somebody who types.
 const INSTEAD: &str = "use a role of the machine, the task or the pod; or `aws configure export-credentials --format env` where there is one who can log in, for keys in the environment";
 
 /// The keys that stand in a profile.

@@ -59,7 +59,7 @@ pub struct Role<'r> {
     pub session_name: &'r str,
 }
 
-/// What the settings say of it.
+/// The settings of the credentials.
 pub struct Settings {
     /// The region, where the configuration or a variable says it.
     pub region: Option<String>,

@@ -218,7 +218,7 @@ impl Service {
     }
 }
 
-/// Nobody says who we are, and the machine does not either.
+/// No setting names an identity, and the machine has none.
 fn nothing(passed_over: &[String], machine: &str) -> ProviderError {
     let message = format!(
         "nothing to get a token of Entra ID with: {}; managed-identity of this machine: {machine}",
