@@ -12,7 +12,7 @@ impl Scratch {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let parent = std::env::temp_dir().canonicalize().expect("there is a directory for temporary files");
-        let path = parent.join(format!("handfast-test-{}-{number}", std::process::id()));
+        let path = parent.join(format!("handfast-scratch-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).unwrap_or_else(|error| panic!("cannot make `{}`: {error}", path.display()));
         Self(path)
     }
