@@ -5,9 +5,19 @@ use std::collections::HashMap;
 
 use handfast_core::SecretValue;
 
+use super::files;
 use super::generation::NewFile;
-use super::{Arrived, files};
 use crate::error::{Class, Error, Phase, Result};
+
+/// A secret that the worker has fetched.
+pub struct Arrived {
+    /// The secret, as an index into `Plan::secrets`.
+    pub secret: usize,
+    /// The name of its file, checked; `None` where it goes into a descriptor.
+    pub file: Option<String>,
+    /// Its value.
+    pub value: SecretValue,
+}
 
 /// The files to write, and the values of descriptors by secret.
 pub type Sorted = (Vec<NewFile>, HashMap<usize, SecretValue>);

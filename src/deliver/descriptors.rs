@@ -15,7 +15,7 @@ use handfast_core::SecretValue;
 
 use super::ownership::{can_give_group, with_group};
 use super::powers::{Power, Powers};
-use super::write_all;
+use super::write::write_all;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{Plan, Target};
 use crate::sys;
@@ -136,8 +136,10 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
     if can_give_group(powers, gid) || powers.has(Power::Chown) {
         return Ok(());
     }
-    Err(super::refusal(format!("cannot give descriptors the group {gid}: handfast is not in it and lacks CAP_SETGID"))
-        .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
+    Err(super::failure::refusal(format!(
+        "cannot give descriptors the group {gid}: handfast is not in it and lacks CAP_SETGID"
+    ))
+    .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
 }
 
 /// Makes a sealed memfd of each value, readable for `gid`. A number without a secret gets its memfd at once, because the limit on
@@ -245,7 +247,7 @@ fn create() -> Result<(OwnedFd, Sealing)> {
     };
     made.map_err(|error| match error {
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => resource(format!("cannot create a memfd: {}", reason(error))),
-        error => super::refusal(format!("cannot create a memfd: {}", reason(error)))
+        error => super::failure::refusal(format!("cannot create a memfd: {}", reason(error)))
             .hint("allow memfd_create in the seccomp profile, or deliver into files"),
     })
 }
@@ -254,7 +256,7 @@ fn explain(number: RawFd, step: &str, error: Errno) -> Error {
     let message = format!("cannot {step} the memfd for descriptor {number}: {}", reason(error));
     match error {
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => resource(message),
-        _ => super::refusal(message),
+        _ => super::failure::refusal(message),
     }
 }
 

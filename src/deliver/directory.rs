@@ -12,9 +12,10 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::acceptance::{self, Facts, Medium, OwnMount};
+use super::failure::refusal;
 use super::powers::{Power, Powers};
 use super::way::{Owned, Reader, Way};
-use super::{access_lists, entries, mounts, refusal};
+use super::{access_lists, entries, mounts};
 use crate::error::{Error, Result, reason};
 
 /// The files directory before the fetch.

@@ -139,7 +139,7 @@ impl<'a> Directory<'a> {
     }
 
     fn cannot_look(&self, name: &str, error: Errno) -> Error {
-        super::refusal(format!("cannot look at `{name}` in `{}`: {}", self.path, reason(error)))
+        super::failure::refusal(format!("cannot look at `{name}` in `{}`: {}", self.path, reason(error)))
     }
 }
 
@@ -211,7 +211,7 @@ fn in_the_way(path: &str, name: &str, status: &FileStat) -> Error {
         SFlag::S_IFREG => "a file",
         _ => "an entry",
     };
-    super::refusal(format!(
+    super::failure::refusal(format!(
         "cannot use `{path}`: `{name}` is {what} of uid {} that handfast did not make",
         status.st_uid
     ))
@@ -219,7 +219,7 @@ fn in_the_way(path: &str, name: &str, status: &FileStat) -> Error {
 }
 
 fn cannot_remove(path: &str, name: &str, owner: u32) -> Error {
-    super::refusal(format!(
+    super::failure::refusal(format!(
         "cannot replace `{name}` in `{path}`: it belongs to uid {owner}, and the directory is sticky and not ours"
     ))
     .hint("remove it, start handfast as that uid or as root with CAP_FOWNER, or use another directory")

@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::acceptance::{Medium, OwnMount};
 use super::directory::{self, Choice, Survey};
 use super::entries::{Directory, LinkKind};
+use super::failure::{refusal, warn};
 use super::generation::{Generation, NewFile};
 use super::lock::{Lock, Patience};
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, RequestedAccess};
 use super::powers::{Power, Powers};
 use super::way::Reader;
-use super::{leftovers, refusal, swap};
+use super::{leftovers, swap};
 use crate::error::Result;
 use crate::plan::{Files, Plan, Purpose, Target};
 
@@ -254,8 +255,8 @@ fn mount(files: &Files, identity: (u64, u64), plan: &Plan, powers: &Powers) -> R
     // Before the fetch it looked as if `noswap` could be had, so nothing was said about swap then.
     if medium.can_be_swapped() && kernel_has_noswap() {
         let target = format!("`{}`", files.directory.display());
-        let warning = super::judge_swap(plan.swap, swap::read(), &[target])?;
-        warning.iter().for_each(|text| super::warn(text));
+        let warning = swap::judge(plan.swap, swap::read(), &[target])?;
+        warning.iter().for_each(|text| warn(text));
     }
     Ok(handle)
 }

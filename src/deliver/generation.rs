@@ -17,10 +17,12 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, 
 use handfast_core::SecretValue;
 
 use super::entries::{self, DATA, Directory, Examined, GENERATION, LinkKind, MARK, NameState, open_directory};
+use super::failure::{cannot_write, leftover, refusal, warn};
 use super::lock::{Lock, same};
 use super::ownership::{Access, with_group};
-use super::{access_lists, leftovers, refusal, warn, write_all};
-use crate::error::{Error, Result, reason};
+use super::write::write_all;
+use super::{access_lists, leftovers};
+use crate::error::{Error, Result};
 use crate::sys::fs::{Taken, rename};
 
 /// A file to be written.
@@ -219,7 +221,7 @@ impl Generation {
                 _ => Ok(()),
             };
             if let Err(error) = withdrawn {
-                warn(&leftovers::warning(directory.path, name.1, error));
+                warn(&leftover(directory.path, name.1, error));
             }
         }
     }
@@ -228,7 +230,7 @@ impl Generation {
     fn drop_replaced(&self, directory: &Directory<'_>) {
         for link in std::iter::once(&self.data).chain(&self.links).filter(|link| self.has_replaced(link)) {
             if let Err(error) = unlinkat(&self.handle, link.staged.as_str(), UnlinkatFlags::NoRemoveDir) {
-                warn(&leftovers::warning(directory.path, OsStr::new(&link.name), error));
+                warn(&leftover(directory.path, OsStr::new(&link.name), error));
             }
         }
     }
@@ -253,7 +255,7 @@ impl Generation {
             leftovers::remove_generation(private, name, &self.handle)
         };
         if let Err(error) = removed {
-            warn(&leftovers::warning(directory.path, name, error));
+            warn(&leftover(directory.path, name, error));
         }
     }
 }
@@ -293,15 +295,4 @@ fn mark(directory: &Directory<'_>, generation: &OwnedFd) -> Result<()> {
 fn changed(path: &str, name: &str) -> Error {
     refusal(format!("cannot write into `{path}`: `{name}` was replaced meanwhile"))
         .hint("someone else writes into this directory: use one of its own")
-}
-
-pub fn cannot_write(path: &str, name: &str, error: Errno) -> Error {
-    let what = if name.is_empty() { format!("into `{path}`") } else { format!("`{name}` in `{path}`") };
-    let failed = refusal(format!("cannot write {what}: {}", reason(error)));
-    match error {
-        Errno::ENOSPC | Errno::EDQUOT => failed.hint("make the tmpfs larger (its options `size` and `nr_inodes`)"),
-        Errno::EFBIG => failed.hint("raise the limit on the size of files (`ulimit -f`)"),
-        Errno::EROFS => failed.hint("mount it writable for handfast"),
-        _ => failed,
-    }
 }

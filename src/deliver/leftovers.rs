@@ -14,9 +14,8 @@ use nix::sys::stat::{SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::entries::{self, DATA, Directory, MARK, is_generation, open_generation};
+use super::failure::{leftover, warn};
 use super::lock::{Lock, is_at, same};
-use super::warn;
-use crate::error::reason;
 use crate::plan::valid_name;
 use crate::sys::fs::{Taken, rename};
 
@@ -40,7 +39,7 @@ pub fn clean_up(
 ) {
     let names = match entries::names(directory.handle) {
         Ok(names) => names,
-        Err(error) => return warn(&warning(directory.path, OsStr::new("..handfast_*"), error)),
+        Err(error) => return warn(&leftover(directory.path, OsStr::new("..handfast_*"), error)),
     };
     let (found, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_generation(name.as_bytes()));
     // LinkKind first: what tells a hard link of ours is the generation that it leads to.
@@ -49,7 +48,7 @@ pub fn clean_up(
         if directory.is_ours(name, (directory.handle, name))
             && let Err(error) = remove_name(directory, published, name)
         {
-            warn(&warning(directory.path, name, error));
+            warn(&leftover(directory.path, name, error));
         }
     }
     let is_kept = |name: &OsString| generations.iter().any(|kept| name == kept);
@@ -77,7 +76,7 @@ pub fn clean_private(directory: &Directory<'_>, private: BorrowedFd<'_>) {
             },
         };
         if let Err(error) = remove() {
-            warn(&warning(directory.path, name, error));
+            warn(&leftover(directory.path, name, error));
         }
     }
 }
@@ -97,7 +96,7 @@ pub fn remove_name(directory: &Directory<'_>, generation: BorrowedFd<'_>, name: 
 
 /// Removes a generation of an earlier start, if it is ours. Else the text that says what stays.
 fn remove_older(directory: &Directory<'_>, private: BorrowedFd<'_>, name: &OsStr) -> Result<(), String> {
-    let failed = |error| warning(directory.path, name, error);
+    let failed = |error| leftover(directory.path, name, error);
     match open_generation(directory.handle, name, directory.powers) {
         Ok(Some(handle)) => take_out(directory.handle, private, name, &handle).map_err(failed),
         Ok(None) => match fstatat(directory.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -184,11 +183,6 @@ fn put_back((private, at): (BorrowedFd<'_>, &OsStr), (to, name): (BorrowedFd<'_>
 /// No file's name starts with a dot.
 fn taken_name() -> String {
     format!("..taken_{:016x}", fastrand::u64(..))
-}
-
-/// The warning for what an earlier start left and this one cannot remove.
-pub fn warning(path: &str, name: &OsStr, error: Errno) -> String {
-    format!("cannot remove the leftover `{}` in `{path}`: {}", name.display(), reason(error))
 }
 
 #[cfg(test)]

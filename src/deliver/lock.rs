@@ -15,9 +15,10 @@ use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::access_lists;
 use super::entries::{self, Directory, kind, open_directory};
+use super::failure::{cannot_write, leftover, refusal, warn};
 use super::powers::Power;
-use super::{access_lists, refusal};
 use crate::error::{Error, Result, reason};
 
 /// The directory's name.
@@ -119,7 +120,7 @@ impl Directory<'_> {
         match made {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) => Ok(false),
-            Err(error) => Err(super::generation::cannot_write(self.path, PRIVATE, error)),
+            Err(error) => Err(cannot_write(self.path, PRIVATE, error)),
         }
     }
 
@@ -148,7 +149,7 @@ impl Directory<'_> {
             Ok(lock) => Ok(Some(lock)),
             // Another start was faster, or has taken the directory away.
             Err(Errno::EEXIST | Errno::ENOENT) => Ok(None),
-            Err(error) => Err(super::generation::cannot_write(self.path, PRIVATE, error)),
+            Err(error) => Err(cannot_write(self.path, PRIVATE, error)),
         }
     }
 
@@ -219,7 +220,7 @@ impl Lock {
         let removed = unlinkat(self.private(), LOCK, UnlinkatFlags::NoRemoveDir)
             .and_then(|()| unlinkat(directory.handle, PRIVATE, UnlinkatFlags::RemoveDir));
         if let Err(error) = removed {
-            super::warn(&super::leftovers::warning(directory.path, OsStr::new(PRIVATE), error));
+            warn(&leftover(directory.path, OsStr::new(PRIVATE), error));
         }
     }
 }

@@ -10,6 +10,7 @@ mod arrivals;
 mod descriptors;
 mod directory;
 mod entries;
+mod failure;
 mod files;
 mod generation;
 mod leftovers;
@@ -22,29 +23,18 @@ mod swap;
 #[cfg(test)]
 mod tests;
 mod way;
+mod write;
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use nix::errno::Errno;
-
-use handfast_core::SecretValue;
-
-use crate::error::{Class, Error, Phase, Result};
-use crate::plan::{Plan, Swap};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+pub use arrivals::Arrived;
 use descriptors::{Descriptor, Sealing};
+use failure::warn;
 use lock::Patience;
 use powers::Powers;
 use swap::Swapping;
-
-/// A secret that the worker has fetched.
-pub struct Arrived {
-    /// The secret, as an index into [`Plan::secrets`].
-    pub secret: usize,
-    /// The name of its file, checked; `None` where it goes into a descriptor.
-    pub file: Option<String>,
-    /// Its value.
-    pub value: SecretValue,
-}
 
 /// Where the secrets go: checked, opened, reserved. From the first set on, it keeps other starts out of the files directory.
 pub struct Destination {
@@ -157,7 +147,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
         }
         warnings.extend_from_slice(&assessment.warnings);
     }
-    warnings.extend(judge_swap(plan.swap, swapping, &swappable)?);
+    warnings.extend(swap::judge(plan.swap, swapping, &swappable)?);
     Ok(Decided { files, warnings })
 }
 
@@ -169,16 +159,6 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
         (true, Swapping::Unknown) => "swappable, and whether swap is on cannot be seen",
     }
     .into()
-}
-
-/// The warning, if there is cause for one, or the refusal.
-fn judge_swap(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Option<String>> {
-    let list = targets.join(", ");
-    match rule {
-        _ if targets.is_empty() => Ok(None),
-        Swap::Warn => Ok(swapping.warning(&list)),
-        Swap::Refuse => swapping.refusal(&list).map_or(Ok(None), Err),
-    }
 }
 
 impl Destination {
@@ -228,26 +208,4 @@ impl Handover {
     pub fn numbers(&self) -> Vec<RawFd> {
         self.descriptors.iter().map(AsRawFd::as_raw_fd).collect()
     }
-}
-
-/// Writes all bytes, however few the kernel takes at a time.
-fn write_all(descriptor: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
-    while !bytes.is_empty() {
-        match nix::unistd::write(descriptor, bytes) {
-            Ok(0) => return Err(Errno::ENOSPC),
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// A failure to deliver (73).
-fn refusal(message: String) -> Error {
-    Error::new(Phase::Deliver, Class::Deliver, message)
-}
-
-fn warn(text: &str) {
-    tracing::warn!(target: "handfast", "{text}");
 }

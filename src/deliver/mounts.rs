@@ -38,12 +38,12 @@ pub struct Mount {
 pub fn mount_of(descriptor: BorrowedFd<'_>) -> Result<Mount> {
     let id = mount_id(descriptor)?;
     let table = read_table()?;
-    find(&table, id).ok_or_else(|| super::refusal(format!("cannot find mount {id} in `{TABLE}`")))
+    find(&table, id).ok_or_else(|| super::failure::refusal(format!("cannot find mount {id} in `{TABLE}`")))
 }
 
 fn read_table() -> Result<Vec<u8>> {
     let unreadable = |why: String| {
-        super::refusal(format!("cannot read `{TABLE}`: {why}"))
+        super::failure::refusal(format!("cannot read `{TABLE}`: {why}"))
             .hint("mount procfs on /proc: what the files directory is on is looked up there")
     };
     let file = File::open(TABLE).map_err(|error| match error.raw_os_error() {
@@ -65,7 +65,7 @@ fn read_table() -> Result<Vec<u8>> {
 pub fn mount_id(descriptor: BorrowedFd<'_>) -> Result<u64> {
     let asked = sys::fs::mount_id(descriptor);
     asked.or_else(|error| mount_id_from_proc(descriptor).ok_or(error)).map_err(|error| {
-        super::refusal(format!("cannot tell which mount the files directory is on: {}", reason(error)))
+        super::failure::refusal(format!("cannot tell which mount the files directory is on: {}", reason(error)))
     })
 }
 

@@ -12,8 +12,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fstat};
 
 use super::acceptance::Medium;
+use super::failure::refusal;
 use super::powers::Powers;
-use super::{access_lists, entries, mounts, refusal};
+use super::{access_lists, entries, mounts};
 use crate::error::{Result, reason};
 
 /// The warning for a kernel, or a user namespace, that refuses `noswap`.

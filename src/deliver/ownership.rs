@@ -86,7 +86,7 @@ pub fn with_group<T>(powers: &Powers, gid: u32, work: impl FnOnce() -> Result<T>
     }
     let before = change_group(Gid::from_raw(gid))?;
     if current_group() != Gid::from_raw(gid) {
-        return Err(super::refusal(format!("cannot make files with group {gid}: setfsgid was denied"))
+        return Err(super::failure::refusal(format!("cannot make files with group {gid}: setfsgid was denied"))
             .hint("allow setfsgid, or start handfast with this group"));
     }
     let done = work();
@@ -136,7 +136,7 @@ pub fn without_group_warning(gid: u32, names: &[&str]) -> String {
 
 /// The refusal when neither owner nor group can be had.
 pub fn impossible(name: &str, wanted: RequestedAccess, powers: &Powers) -> Error {
-    super::refusal(format!(
+    super::failure::refusal(format!(
         "cannot make `{name}` readable for {}:{}: handfast is {}:{} without CAP_CHOWN and CAP_SETGID, and not in that group",
         wanted.uid, wanted.gid, powers.uid, powers.gid
     ))

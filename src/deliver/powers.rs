@@ -34,10 +34,13 @@ impl Powers {
     /// Reads them for the calling thread.
     pub fn read() -> Result<Self> {
         let capabilities = capabilities::sets()
-            .map_err(|error| super::refusal(format!("cannot read this process' capabilities: {}", reason(error))))?
+            .map_err(|error| {
+                super::failure::refusal(format!("cannot read this process' capabilities: {}", reason(error)))
+            })?
             .effective;
-        let groups = nix::unistd::getgroups()
-            .map_err(|error| super::refusal(format!("cannot read the supplementary groups: {}", reason(error))))?;
+        let groups = nix::unistd::getgroups().map_err(|error| {
+            super::failure::refusal(format!("cannot read the supplementary groups: {}", reason(error)))
+        })?;
         Ok(Self {
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),

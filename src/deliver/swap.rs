@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::plan::Swap;
 
 /// Whether the kernel may swap out pages of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Swapping {
     /// The refusal for the same.
     pub fn refusal(self, targets: &str) -> Option<Error> {
         self.warning(targets).map(|warning| {
-            super::refusal(format!("cannot deliver: {warning}")).hint(
+            super::failure::refusal(format!("cannot deliver: {warning}")).hint(
                 "use a tmpfs mounted with `noswap` (Linux 6.4) or a ramfs, turn swap off, or set `[files] swap = \"warn\"`",
             )
         })
@@ -93,6 +94,16 @@ impl Swapping {
             Swapping::On => Some("swap is on".into()),
             Swapping::Unknown => Some(format!("swap cannot be ruled out: `{AREAS}` cannot be read")),
         }
+    }
+}
+
+/// The warning, if there is cause for one, or the refusal.
+pub fn judge(rule: Swap, swapping: Swapping, targets: &[String]) -> Result<Option<String>> {
+    let list = targets.join(", ");
+    match rule {
+        _ if targets.is_empty() => Ok(None),
+        Swap::Warn => Ok(swapping.warning(&list)),
+        Swap::Refuse => swapping.refusal(&list).map_or(Ok(None), Err),
     }
 }
 

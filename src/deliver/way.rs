@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::entries::kind;
-use super::refusal;
+use super::failure::refusal;
 use crate::error::Error;
 use crate::sys::access_list::{AccessList, EXECUTE, Holder};
 

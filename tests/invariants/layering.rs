@@ -124,6 +124,7 @@ const ONE_WAY: &[(&str, &[&str])] = &[
     ("src/cage", &["cage"]),
     ("src/commands", &["commands"]),
     ("src/config", &["config"]),
+    ("src/deliver", &["deliver"]),
     ("src/fetch", &["fetch"]),
     ("src/launch", &["launch"]),
     ("src/lockdown", &["lockdown"]),

@@ -5,8 +5,10 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
+use nix::errno::Errno;
+
 use super::*;
-use crate::deliver::leftovers::warning as leftovers_warning;
+use crate::deliver::failure::leftover as leftovers_warning;
 
 const OLD: &str = "..handfast_1_0123456789abcdef";
 

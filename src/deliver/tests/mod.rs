@@ -17,7 +17,7 @@ use handfast_core::SecretValue;
 
 use super::descriptors::list as descriptors_text;
 use super::*;
-use crate::plan::{Deadline, Delivery, Files, Isolation, Purpose, Target};
+use crate::plan::{Deadline, Delivery, Files, Isolation, Purpose, Swap, Target};
 
 /// A directory of our own on the machine's shared memory; removed at the end.
 struct Memory(PathBuf);
@@ -207,9 +207,9 @@ fn an_inspection_touches_nothing_and_agrees_with_a_start() {
 #[test]
 fn swap_warns_or_refuses_where_the_target_can_be_swapped() {
     let targets = [descriptors_text(&[3, 4]), "`/s`".to_owned()];
-    assert_eq!(judge_swap(Swap::Refuse, Swapping::On, &[]).unwrap(), None);
-    assert_eq!(judge_swap(Swap::Refuse, Swapping::Off, &targets).unwrap(), None);
-    let warning = judge_swap(Swap::Warn, Swapping::On, &targets).unwrap().unwrap();
+    assert_eq!(swap::judge(Swap::Refuse, Swapping::On, &[]).unwrap(), None);
+    assert_eq!(swap::judge(Swap::Refuse, Swapping::Off, &targets).unwrap(), None);
+    let warning = swap::judge(Swap::Warn, Swapping::On, &targets).unwrap().unwrap();
     assert_eq!(warning, "descriptors 3, 4, `/s` can be swapped out to disk, and swap is on");
-    assert_eq!(failure(judge_swap(Swap::Refuse, Swapping::On, &targets)).class.exit_code(), 73);
+    assert_eq!(failure(swap::judge(Swap::Refuse, Swapping::On, &targets)).class.exit_code(), 73);
 }
