@@ -3,11 +3,13 @@
 
 mod accounts;
 mod name;
+mod problem;
 
 use std::ffi::OsString;
 
 pub use accounts::Accounts;
 pub use name::{Name, UserName};
+pub use problem::{Problem, Setting};
 
 use nix::unistd::{getegid, geteuid, getgroups};
 
@@ -49,26 +51,6 @@ pub struct Identity {
     pub home: Option<OsString>,
     /// Whether nobody chose it: started as root without a user, which one warning says.
     pub defaulted: bool,
-}
-
-/// What is wrong with what the configuration says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The setting that it is about.
-    pub setting: Setting,
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead.
-    pub hint: Option<String>,
-}
-
-/// A setting that names someone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// The user, with or without a group.
-    User,
-    /// One of the supplementary groups, by its index.
-    Groups(usize),
 }
 
 impl Current {

@@ -9,8 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use handfast_core::{excerpt, nearest};
 
-use super::name::parse_id;
-use super::{Name, Problem, Setting};
+use super::name::{Name, parse_id};
+use super::problem::{Problem, Setting};
 use crate::error::reason;
 
 const PASSWD: &str = "/etc/passwd";
