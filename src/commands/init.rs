@@ -23,13 +23,13 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
 
     start::warn(warnings);
     let _mask = start::PrivateMask::set();
-    let mut destination = deliver::prepare(&plan, reserved)?;
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
+    let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
 
     link.begin()?;
     let set = link.next(&plan, &watch)?;
-    watch.signal(Phase::Deliver)?;
-    destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
+    let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
+    destination.publish(&plan, set, &go_on)?;
     link.end(&watch)
 }

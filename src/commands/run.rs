@@ -37,14 +37,14 @@ pub fn run(
     let program = launch::resolve(name, plan.path(), &plan.isolation)?;
     start::warn(warnings);
     let mask = start::PrivateMask::set();
-    let mut destination = deliver::prepare(&plan, reserved)?;
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
+    let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
 
     link.begin()?;
     let set = link.next(&plan, &watch)?;
-    watch.signal(Phase::Deliver)?;
-    let published = destination.publish(&plan, set, &|| watch.signal(Phase::Deliver))?;
+    let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
+    let published = destination.publish(&plan, set, &go_on)?;
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
     let prepared = launch::Prepared::new(&program, command, &environment)?;

@@ -25,11 +25,13 @@ const NAME: &str = "secret";
 /// `MFD_NOEXEC_SEAL` (6.3), which nix does not name; the seal that it sets is `F_SEAL_EXEC`.
 const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
-/// How many descriptors delivery itself opens at the same time, at most: a memfd, its reader, a file of /proc, and one to spare.
-const SPARE: usize = 4;
+/// How many descriptors delivery itself opens at the same time, at most: a memfd, its reader, and one to spare.
+const SPARE: usize = 3;
+/// How many are open besides the targets and the worker's: stdin, stdout, stderr, and where signals arrive.
+const OPEN: usize = 4;
 /// The same with files: the private directory, its lock, a generation, and an older generation with its list, or a memfd and its
 /// reader.
-const SPARE_WITH_FILES: usize = 6;
+const SPARE_WITH_FILES: usize = 5;
 const MODE: u32 = 0o440;
 
 /// A descriptor number of the plan, which nothing but its secret may take.
@@ -87,7 +89,7 @@ pub fn check_limit(plan: &Plan) -> Result<()> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)
         .map_err(|error| resource(format!("cannot read RLIMIT_NOFILE: {}", reason(error))))?;
     let Some(highest) = targets(plan).map(|(_, number)| number).max() else { return Ok(()) };
-    let count = 3 + targets(plan).count() + SPARE;
+    let count = OPEN + targets(plan).count() + SPARE;
     let needed = (u64::from(highest.unsigned_abs()) + 1).max(count as u64);
     if needed > limit { Err(too_many(needed, limit)) } else { Ok(()) }
 }
@@ -108,12 +110,12 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Descriptor>> {
 }
 
 /// Makes sure that delivery has descriptors to work with.
-pub fn check_spare(with_files: bool) -> Result<()> {
-    // The worker's socket and its log are open already.
+pub fn check_spare(with_files: bool, held: usize) -> Result<()> {
+    // The worker's socket and its log are open now.
     const OF_THE_WORKER: usize = 2;
     let needed = if with_files { SPARE_WITH_FILES } else { SPARE };
     let mut spare = Vec::with_capacity(needed);
-    for taken in OF_THE_WORKER..needed {
+    for taken in OF_THE_WORKER - held..needed {
         match sys::fs::duplicate_from(std::io::stderr().as_fd(), 3) {
             Ok(descriptor) => spare.push(descriptor),
             Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {

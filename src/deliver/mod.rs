@@ -88,11 +88,13 @@ pub fn reserve(plan: &Plan) -> Result<Reservation> {
 }
 
 /// Decides everything before the fetch.
-pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation) -> Result<Destination> {
+///
+/// `held` is how many descriptors of the worker's will still be open while the secrets are delivered.
+pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation, held: usize) -> Result<Destination> {
     let powers = Powers::read()?;
     let decided = decide(plan, &powers, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
-    descriptors::check_spare(files.is_some())?;
+    descriptors::check_spare(files.is_some(), held)?;
     decided.warnings.iter().for_each(|text| warn(text));
     Ok(Destination { powers, files, descriptors })
 }
@@ -163,7 +165,7 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
 
 impl Destination {
     /// Delivers a set, all of it or nothing, in place of the one before, which stays whole after a failure. The first set waits while
-    /// another start writes into the directory: until the plan's deadline, or until `interrupted` is a failure.
+    /// another start writes into the directory: until the plan's deadline, or until `interrupted` is a failure, which is asked once more right before the set can be reached.
     pub fn publish(
         &mut self,
         plan: &Plan,
@@ -175,7 +177,12 @@ impl Destination {
         secrets.sort_unstable();
         secrets.dedup();
         let (new_files, values) = arrivals::sort(files.as_ref(), set)?;
-        let fill = || descriptors::fill(descriptors, values, plan.isolation.gid, powers);
+        let fill = || {
+            let filled = descriptors::fill(descriptors, values, plan.isolation.gid, powers)?;
+            // The last moment: from here on the set can be reached.
+            interrupted()?;
+            Ok(filled)
+        };
         let replacements = match files {
             // No file can be reached before the memfds are made too.
             Some(files) => {

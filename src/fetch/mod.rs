@@ -179,7 +179,13 @@ impl<'p> Fetch<'p> {
         }
         let all = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout_at((now + LETTING_GO).min(last.max(now)).into(), all).await.is_err() {
-            handfast_core::debug!("not every provider was let go in time");
+            match ending {
+                Ending::Kept => handfast_core::debug!("not every provider was let go in time"),
+                Ending::NotKept => tracing::warn!(
+                    target: "handfast",
+                    "not everything that was issued could be given back in time, and ends by itself"
+                ),
+            }
         }
         stores.iter().for_each(|store| store.tell(ending));
     }

@@ -63,6 +63,12 @@ fn of_head(head: &[u8]) -> Format {
     if head.starts_with(b"\x7fELF") {
         return elf(head);
     }
+    if head.is_empty() {
+        return Format::Refused("it is empty".into(), "look at how it came into the image");
+    }
+    if has_handlers() {
+        return Format::Plain;
+    }
     if BYTE_ORDER_MARKS.iter().any(|mark| head.starts_with(mark)) {
         return Format::Refused(
             "it begins with a byte order mark".into(),
@@ -70,8 +76,8 @@ fn of_head(head: &[u8]) -> Format {
         );
     }
     let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
-    if !head.is_empty() && head.iter().take(FIRST_LINE).all(is_text) {
-        let hint = "begin a script with its interpreter, such as `#!/bin/sh`; handfast never starts a shell";
+    if head.iter().take(FIRST_LINE).all(is_text) {
+        let hint = "begin a script with `#!` and the path of its interpreter; handfast never starts a shell";
         return Format::Refused("it is a text without a `#!` line".into(), hint);
     }
     Format::Plain
@@ -80,18 +86,25 @@ fn of_head(head: &[u8]) -> Format {
 fn script(rest: &[u8]) -> Format {
     let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = &line[..line.len().min(FIRST_LINE - 2)];
-    if line.ends_with(b"\r") {
-        let hint = "save the script with the line breaks of Unix (`sed -i 's/\\r$//'`)";
-        return Format::Refused("its first line ends in a carriage return, as on Windows".into(), hint);
-    }
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
     let interpreter = line[start..].split(is_blank).next().unwrap_or_default();
     if interpreter.is_empty() {
-        let hint = "name one after `#!`, such as `#!/bin/sh`";
+        let hint = "name one after `#!`";
         return Format::Refused("its first line names no interpreter".into(), hint);
     }
+    // Of other interpreters, some take an argument that ends in a carriage return.
+    if line.ends_with(b"\r") && (interpreter.ends_with(b"\r") || interpreter.ends_with(b"/env")) {
+        let hint = "save the script with the line breaks of Unix (`sed -i 's/\\r$//'`)";
+        return Format::Refused("its first line ends in a carriage return, as on Windows".into(), hint);
+    }
     Format::Needs(Needed::Interpreter, OsStr::from_bytes(interpreter).into())
+}
+
+/// Whether the kernel has handlers for other formats, such as qemu-user for other machines (binfmt_misc).
+fn has_handlers() -> bool {
+    // Beside the handlers, the directory has `register` and `status`.
+    fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|entries| entries.count() > 2)
 }
 
 /// The machines that a kernel of ours runs, by `e_machine`: its own, and the one with 32 bits that it may run.
@@ -102,22 +115,16 @@ const MACHINES: [u16; 2] = [libc::EM_AARCH64, libc::EM_ARM];
 
 fn elf(head: &[u8]) -> Format {
     const TYPE: usize = 16;
-    let (Some(machine), Some([class, order])) =
-        (number16(head, TYPE + 2), head.get(4..6).map(|bytes| [bytes[0], bytes[1]]))
-    else {
-        return Format::Plain;
-    };
-    // Of the other byte order its machine would read as another number.
-    if order != libc::ELFDATA2LSB || !MACHINES.contains(&machine) {
-        // qemu-user and its kin run other machines' programs (binfmt_misc).
-        if fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|entries| entries.count() > 2) {
+    let (Some(machine), Some(class)) = (number16(head, TYPE + 2), head.get(4)) else { return Format::Plain };
+    if !MACHINES.contains(&machine) {
+        if has_handlers() {
             return Format::Plain;
         }
         let why =
             format!("it is a program for another machine ({}, this is {})", name(machine), std::env::consts::ARCH);
         return Format::Refused(why, "build or pull the image for this machine's architecture (`--platform`)");
     }
-    if class != libc::ELFCLASS64 {
+    if *class != libc::ELFCLASS64 {
         return Format::Plain;
     }
     match loader(head) {
@@ -221,7 +228,11 @@ mod tests {
         ] {
             assert!(refused(head).contains(why), "{head:?}");
         }
-        for head in [&b""[..], b"\x7fEL", b"\0asm", b"MZ\x90\0", b"\xca\xfe\xba\xbe"] {
+        assert!(refused(b"").contains("empty"));
+        for head in [&b"#!/usr/bin/perl -w\r\n"[..], b"#!bin/sh -e\r -x\n"] {
+            interpreter(head);
+        }
+        for head in [&b"\x7fEL"[..], b"\0asm", b"MZ\x90\0", b"\xca\xfe\xba\xbe"] {
             assert_eq!(of_head(head), Format::Plain, "{head:?}");
         }
     }
@@ -246,7 +257,7 @@ mod tests {
     fn a_program_for_another_machine_is_named() {
         const SPARC: u16 = 43;
         assert!(matches!(of_head(&program(SPARC, "/lib/ld.so")), Format::Plain | Format::Refused(..)));
-        if fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|entries| entries.count() > 2) {
+        if has_handlers() {
             return;
         }
         assert!(refused(&program(SPARC, "/lib/ld.so")).contains("another machine (ELF machine 43"));

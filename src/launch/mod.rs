@@ -70,7 +70,7 @@ pub fn exec(_locked: Locked, prepared: &Prepared, watched: &[Signal]) -> Error {
 fn refused(path: &Path, error: Errno) -> Error {
     let class = match error {
         // What is missing is its interpreter or loader.
-        Errno::ENOENT if path.exists() => Class::NotExecutable,
+        Errno::ENOENT | Errno::ENOTDIR if path.exists() => Class::NotExecutable,
         Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => Class::CommandNotFound,
         Errno::EAGAIN | Errno::ENOMEM | Errno::E2BIG | Errno::EMFILE | Errno::ENFILE => Class::Os,
         _ => Class::NotExecutable,

@@ -37,6 +37,8 @@ enum Candidate {
     /// This process cannot see whether it is there; the app can.
     Unseen,
     Refused(Error),
+    /// The kernel would refuse its content. As for execvp(3), it ends the search: another program would get its secrets.
+    Broken(Error),
 }
 
 /// Finds `command` as the app's identity will: a name in the app's PATH (its relative and empty entries are skipped), anything
@@ -58,6 +60,7 @@ pub fn resolve(command: &OsStr, path: Option<&OsStr>, isolation: &Isolation) -> 
             Candidate::Missing => {}
             Candidate::Unseen => unseen = unseen.or(Some(candidate)),
             Candidate::Refused(error) => refused = refused.or(Some(error)),
+            Candidate::Broken(error) => return Err(error),
         }
     }
     match (unseen, refused) {
@@ -74,7 +77,7 @@ pub fn resolve(command: &OsStr, path: Option<&OsStr>, isolation: &Isolation) -> 
 fn resolve_path(path: PathBuf, isolation: &Isolation) -> Result<Program> {
     match examine(&path, isolation) {
         Candidate::Executable | Candidate::Unseen => Ok(Program { path }),
-        Candidate::Refused(error) => Err(error),
+        Candidate::Refused(error) | Candidate::Broken(error) => Err(error),
         Candidate::Missing => {
             let message = format!("cannot execute `{}`: no such file or directory", path.display());
             Err(failure(Class::CommandNotFound, message))
@@ -89,9 +92,9 @@ fn examine(path: &Path, isolation: &Isolation) -> Candidate {
         End::Failed(error) => Candidate::Refused(refused(path, &reason(error))),
         End::Reached { closed: Some(directory), .. } => Candidate::Refused(cannot_enter(path, &directory, isolation)),
         End::Reached { inode, closed: None } => {
-            let examined =
-                examine_inode(path, &inode, isolation).and_then(|()| examine_format(path, &inode, isolation));
-            examined.map_or_else(Candidate::Refused, |()| Candidate::Executable)
+            let permitted = examine_inode(path, &inode, isolation).map_err(Candidate::Refused);
+            let started = permitted.and_then(|()| examine_format(path, &inode, isolation).map_err(Candidate::Broken));
+            started.err().unwrap_or(Candidate::Executable)
         }
     }
 }
@@ -183,7 +186,7 @@ mod tests {
         }
 
         fn file(&self, name: &str, mode: u32) {
-            fs::write(self.path(name), "").unwrap();
+            fs::write(self.path(name), "\0").unwrap();
             fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
         }
 

@@ -57,6 +57,7 @@ fn what_cannot_be_executed_is_126() {
         (file(&programs, "nameless", "#! \nexit 0\n", 0o755), "names no interpreter"),
         (file(&programs, "chain", &format!("#!{}/crlf\n", programs.text()), 0o755), "carriage return"),
         (file(&programs, "closed", &format!("#!{}/no-x\n", programs.text()), 0o755), "may not execute its interpreter"),
+        (file(&programs, "empty", "", 0o755), "it is empty"),
         (binary(&programs, "sparc", &sparc), "another machine (ELF machine 43"),
         (binary(&programs, "loader", &missing), "its ELF loader `/no/such/loader.so` does not exist"),
         (file(&programs, "no-x", "#!/bin/sh\nexit 0\n", 0o644), "no-x"),
@@ -70,10 +71,21 @@ fn what_cannot_be_executed_is_126() {
 }
 
 #[test]
-fn what_only_the_kernel_can_refuse_is_126_too() {
-    let (secrets, programs) = (Directory::in_memory(), Directory::new());
-    let empty = file(&programs, "empty", "", 0o755);
-    start(&secrets, &[&empty]).refused(126, "exec format error");
+fn no_other_program_takes_the_place_of_one_that_the_kernel_would_refuse() {
+    let (secrets, first, second) = (Directory::in_memory(), Directory::new(), Directory::new());
+    file(&second, "wrapped", "#!/bin/sh\necho the secrets are mine\n", 0o755);
+    let path = format!("{}:{}", first.text(), second.text());
+    for content in ["#!/bin/sh\r\n", "exec the-app\n", "", "#!/no/such/interpreter\n"] {
+        file(&first, "wrapped", content, 0o755);
+        let run = Run::new().args(["--dir", secrets.text(), "--secret", "db=mock:db"]);
+        let outcome = run.app(["wrapped"]).env("PATH", &path).start();
+        outcome.refused(126, &format!("{}/wrapped", first.text()));
+        assert!(secrets.names().is_empty(), "{content:?}");
+    }
+    // As for the kernel, what may not be executed is no candidate.
+    file(&first, "wrapped", "", 0o644);
+    let run = Run::new().args(["--dir", secrets.text(), "--secret", "db=mock:db"]);
+    assert_eq!(run.app(["wrapped"]).env("PATH", &path).start().code, 0);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Directory, Outcome, Run, needs_root};
 use handfast_testservers::{Postgres, Vault, random};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// A database's credentials at a mount of its own, and a role whose login may read them.
@@ -176,6 +177,29 @@ fn a_signal_after_the_fetch_gives_the_lease_back() {
     run.signal(Signal::SIGTERM);
     failed(&run.finish(), 143);
     world.nothing_is_left();
+}
+
+#[test]
+fn a_worker_that_ends_before_the_delivery_delivers_nothing() {
+    needs_root!();
+    let Some(world) = World::new("1h") else { return };
+    let directory = Directory::in_memory();
+    let other = directory.taken();
+    let mut run = world.run(&format!("[files]\ndir = \"{}\"\n", directory.text())).spawn();
+    let worker = run.worker();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while world.leases() == 0 {
+        assert!(Instant::now() < deadline, "nothing is leased");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    kill(Pid::from_raw(worker), Signal::SIGKILL).expect("it waits for the verdict");
+    std::thread::sleep(Duration::from_millis(100));
+    drop(other);
+    let outcome = run.finish();
+    failed(&outcome, 70);
+    assert!(outcome.stderr.contains("the worker ended before its secrets were delivered"), "{outcome:?}");
+    assert_eq!(directory.names(), ["..handfast"]);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn received(plan: &Plan, mut arrived: Vec<Arrived>) -> Vec<Arrived> {
 
 /// As before a fetch.
 fn prepare(plan: &Plan) -> Result<Destination> {
-    super::prepare(plan, reserve(plan)?)
+    super::prepare(plan, reserve(plan)?, 0)
 }
 
 fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<(Published, Destination)> {

@@ -3,6 +3,7 @@
 
 mod failures;
 mod receive;
+mod socket;
 mod watch;
 
 use std::os::fd::AsRawFd;
@@ -20,9 +21,10 @@ use super::inside::{self, Task};
 use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
 use crate::deliver::Arrived;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Instances, Plan};
-use receive::{Policy, Received, Socket};
+use receive::{Policy, Received};
+use socket::Socket;
 use watch::WorkerWatch;
 
 /// How long after the deadline the worker may still take to say that it is over.
@@ -31,17 +33,21 @@ const LAST_WORDS: Duration = Duration::from_millis(800);
 /// How long a worker may take to let go of the stores: more than it gives itself.
 const LETTING_GO: Duration = Duration::from_millis(2500);
 
-/// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was kept.
+/// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was delivered.
 pub struct Link {
+    /// `None` once the worker has ended, as a worker that talks to no store does at its commit: it has nothing to give back.
+    open: Option<Open>,
+    deadline: Instant,
+    /// The worker talks to stores: after its commit it waits to learn what became of its secrets.
+    has_stores: bool,
+    /// The worker has said all, and its end is still to be waited for.
+    is_ending: bool,
+}
+
+struct Open {
     /// Goes first: it ends the worker before the socket does.
     worker: Worker,
     socket: Socket,
-    deadline: Instant,
-    /// It talks to stores, so that it may have something to give back: it waits for the verdict after its commit. Another worker
-    /// ends at its commit.
-    has_stores: bool,
-    /// It has said all, and its end is still to be waited for.
-    is_ending: bool,
 }
 
 impl Link {
@@ -59,20 +65,28 @@ impl Link {
             Forked::Privileged(worker, socket) => (worker, socket),
         };
         processors.start_elsewhere(worker.pid());
-        Ok(Self { worker, socket: Socket::new(socket), deadline: plan.deadline.at(), has_stores, is_ending: false })
+        let open = Open { worker, socket: Socket::new(socket) };
+        Ok(Self { open: Some(open), deadline: plan.deadline.at(), has_stores, is_ending: false })
+    }
+
+    /// How many descriptors the worker still takes while its secrets are delivered.
+    pub fn held_descriptors(&self) -> usize {
+        const SOCKET_AND_LOG: usize = 2;
+        if self.has_stores { SOCKET_AND_LOG } else { 0 }
     }
 
     /// Lets the worker begin: until here it has asked no store for anything.
     pub fn begin(&mut self) -> Result<()> {
-        match tell(self.socket.stream(), BEGIN) {
+        let Some(Open { worker, socket }) = &mut self.open else { return Ok(()) };
+        match tell(socket.stream(), BEGIN) {
             Ok(()) => Ok(()),
             // It has ended by itself, and how says more.
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(self.worker.end())),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(worker.end())),
             Err(error) => Err(system("tell the worker to begin", error)),
         }
     }
 
-    /// The next set of secrets, whole, where every secret could be had.
+    /// The set of secrets, whole, where every secret could be had.
     pub fn next(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
         let received = self.generation(plan, watch)?;
         if !received.failures.is_empty() {
@@ -83,35 +97,47 @@ impl Link {
         Ok(received.arrived)
     }
 
-    /// Tells the worker that its secrets were delivered, and waits for its end.
+    /// Fails where the worker has not kept quiet since its commit, or has ended: asked right before its secrets are delivered.
+    pub fn check(&self) -> Result<()> {
+        self.open.as_ref().map_or(Ok(()), |open| socket::check_quiet(&open.socket))
+    }
+
+    /// Tells the worker that its secrets were delivered, and waits for its end. From here on nothing that the worker does is a
+    /// failure of the start, unless it cannot be ended: the secrets are there, and have been read back.
     pub fn end(mut self, watch: &Watch<'_>) -> Result<()> {
-        if std::mem::take(&mut self.is_ending) && self.has_stores {
-            match tell(self.socket.stream(), KEPT) {
-                // That it is gone is found out below.
-                Ok(()) | Err(Errno::EPIPE) => {}
-                Err(error) => return Err(system("tell the worker that its secrets are kept", error)),
+        self.is_ending = false;
+        let backstop = self.backstop();
+        let Some(Open { mut worker, mut socket }) = self.open.take() else { return Ok(()) };
+        // A worker that is gone is found out below.
+        let told =
+            tell(socket.stream(), KEPT).map_err(|error| system("tell the worker that its secrets are kept", error));
+        let waited = told.and_then(|()| socket::end(&mut socket, &mut watch.with_worker(&mut worker, backstop)));
+        match (waited.and_then(|()| worker.finish()), worker.end()) {
+            (_, end @ End::Stuck) => Err(ended(end)),
+            (Err(error), _) if matches!(error.class, Class::Signal(_)) => Err(error),
+            (Err(error), _) => {
+                tracing::warn!(target: "handfast", "after its secrets were delivered: {}", error.message);
+                Ok(())
             }
-            let backstop = self.backstop();
-            self.exchange(watch, backstop, receive::end)?;
+            (Ok(()), End::Reaped(_)) => Ok(()),
         }
-        self.worker.finish()
     }
 
     fn generation(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Received> {
-        let received =
-            self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::generation(plan, socket, watch))?;
+        let backstop = self.deadline + LAST_WORDS;
+        let received = self.exchange(watch, backstop, |socket, watch| receive::generation(plan, socket, watch))?;
         // What the stores refused is told whatever becomes of the worker.
         self.is_ending = self.has_stores || !received.failures.is_empty();
         if !self.is_ending {
-            self.exchange(watch, self.deadline + LAST_WORDS, receive::end)?;
-            self.worker.finish()?;
+            self.exchange(watch, backstop, socket::end)?;
+            self.open.take().map_or(Ok(()), |mut open| open.worker.finish())?;
         }
         Ok(received)
     }
 
     fn policy(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Policy> {
-        let policy =
-            self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::policy(plan, socket, watch))?;
+        let backstop = self.deadline + LAST_WORDS;
+        let policy = self.exchange(watch, backstop, |socket, watch| receive::policy(plan, socket, watch))?;
         self.is_ending = true;
         Ok(policy)
     }
@@ -123,8 +149,11 @@ impl Link {
         backstop: Instant,
         part: impl FnOnce(&mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
     ) -> Result<T> {
-        let done = part(&mut self.socket, &mut watch.with_worker(&mut self.worker, backstop));
-        done.map_err(|error| last_words(error, self.worker.end()))
+        let Some(Open { worker, socket }) = &mut self.open else {
+            return Err(Error::new(Phase::Fetch, Class::Internal, "the worker has ended already"));
+        };
+        let done = part(socket, &mut watch.with_worker(worker, backstop));
+        done.map_err(|error| last_words(error, worker.end()))
     }
 
     /// When a worker that lets go of its stores is waited for no longer.
@@ -136,12 +165,16 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if !self.is_ending || (self.has_stores && tell(self.socket.stream(), NOT_KEPT).is_err()) {
+        let backstop = self.backstop();
+        let Some(Open { worker, socket }) = &mut self.open else { return };
+        if !self.is_ending {
             return;
         }
+        let told = if self.has_stores { tell(socket.stream(), NOT_KEPT) } else { Ok(()) };
         // Until its end, the worker also wipes what it holds.
-        let backstop = self.backstop();
-        let ended = receive::end(&mut self.socket, &mut Watch::default().with_worker(&mut self.worker, backstop));
+        let ended = told
+            .map_err(|error| system("tell the worker to give back", error))
+            .and_then(|()| socket::end(socket, &mut Watch::default().with_worker(worker, backstop)));
         if let (Err(error), true) = (ended, self.has_stores) {
             tracing::warn!(target: "handfast", "not everything that was issued was given back, and ends by itself: {}", error.message);
         }

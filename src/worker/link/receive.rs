@@ -2,16 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
 
 use handfast_core::SecretValue;
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 
 use super::failures::class;
+use super::socket::{AFTER_COMMIT, Socket, lie};
 use super::watch::WorkerWatch;
-use crate::cage::{Cage, system};
+use crate::cage::Cage;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result, Subject};
 use crate::plan::{Delivery, Plan, Secret, Target, valid_name};
@@ -24,7 +21,6 @@ const MAX_VALUES: usize = 4096;
 /// No more bytes of values than this in one generation.
 const MAX_BYTES: usize = 64 << 20;
 
-const AFTER_COMMIT: &str = "something after its commit";
 const OUT_OF_ORDER: &str = "a frame out of order";
 const NONSENSE: &str = "a frame that does not exist";
 const TWICE: &str = "a secret twice";
@@ -116,14 +112,6 @@ fn printable_line(line: &str) -> String {
         Some(line) => printable(line) + "\n",
         None => printable(line),
     }
-}
-
-/// Waits until a worker that has said all closes its socket: nothing may come any more.
-pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    if !socket.is_empty() || receive(&socket.stream, &mut [0], watch)? != 0 {
-        return Err(lie(AFTER_COMMIT));
-    }
-    Ok(())
 }
 
 /// The first frame: the cage stands.
@@ -307,80 +295,6 @@ fn too_much(plan: &Plan) -> Error {
     let message =
         format!("{} secrets gave more than {MAX_VALUES} values or {} MiB", plan.secrets.len(), MAX_BYTES >> 20);
     Error::new(Phase::Fetch, Class::Malformed, message)
-}
-
-fn lie(what: &str) -> Error {
-    Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
-}
-
-/// Our end of the socketpair. Reads ahead, so that small frames do not cost several calls each.
-pub struct Socket {
-    stream: UnixStream,
-    /// What has been read and not yet asked for, from `start` to `end`. The allocator wipes it in the end.
-    ahead: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Socket {
-    /// Bytes that are read ahead, at most: enough for dozens of usual secrets.
-    const AHEAD: usize = 2048;
-
-    /// Nothing has been read so far.
-    pub fn new(stream: UnixStream) -> Self {
-        Self { stream, ahead: vec![0; Self::AHEAD], start: 0, end: 0 }
-    }
-
-    /// The end itself.
-    pub fn stream(&self) -> &UnixStream {
-        &self.stream
-    }
-
-    /// Nothing has been read that nobody has asked for.
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// Fills the buffer, minding signals and the deadline.
-    fn read(&mut self, mut buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-        while !buffer.is_empty() {
-            if !self.is_empty() {
-                let count = buffer.len().min(self.end - self.start);
-                let (now, later) = buffer.split_at_mut(count);
-                now.copy_from_slice(&self.ahead[self.start..self.start + count]);
-                self.start += count;
-                buffer = later;
-            } else if buffer.len() >= Self::AHEAD {
-                let count = some(receive(&self.stream, buffer, watch)?, watch)?;
-                buffer = &mut buffer[count..];
-            } else {
-                (self.start, self.end) = (0, some(receive(&self.stream, &mut self.ahead, watch)?, watch)?);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The count, where it is one: a worker that has closed its end in the middle of a frame has ended too early.
-fn some(count: usize, watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
-    if count == 0 { Err(watch.worker_ended()) } else { Ok(count) }
-}
-
-/// Receives what has come; nothing where the worker has closed its end. Signals and the deadline are asked for each time, so that a
-/// worker which never pauses cannot outlive them. Nothing here blocks but the wait that minds them.
-fn receive(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
-    loop {
-        watch.until_readable(socket.as_fd())?;
-        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(count) => return Ok(count),
-            Err(Errno::EINTR) => {}
-            // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
-            Err(Errno::EAGAIN) => return Err(lie("something out of band")),
-            // It was gone before it had read all that we sent, which is nothing so far.
-            Err(Errno::ECONNRESET) => return Err(watch.worker_ended()),
-            Err(error) => return Err(system("read what the worker sent", error)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -53,11 +53,7 @@ impl WorkerWatch<'_, '_> {
     pub fn until_readable(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
         loop {
             let left = self.backstop.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let message = "the worker did not answer until the deadline";
-                return Err(Error::new(Phase::Fetch, Class::Unavailable, message));
-            }
-            let milliseconds = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
+            let milliseconds = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
             let awaited = [Some(socket), self.watch.signals.map(AsFd::as_fd), self.worker.log.pipe()];
             let nothing = || PollFd::new(socket, PollFlags::empty());
@@ -76,6 +72,11 @@ impl WorkerWatch<'_, '_> {
             }
             if socket_ready {
                 return Ok(());
+            }
+            // Only now: what has come while this process was stopped has come in time.
+            if left.is_zero() {
+                let message = "the worker did not answer until the deadline";
+                return Err(Error::new(Phase::Fetch, Class::Unavailable, message));
             }
         }
     }

@@ -9,7 +9,10 @@ use handfast_core::{MAX_SECRET, SecretRef};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use std::os::unix::net::UnixStream;
+
 use super::super::Watch;
+use super::super::socket::end;
 use super::*;
 use crate::cage;
 use crate::plan::{Deadline, Isolation, Purpose, Swap};
