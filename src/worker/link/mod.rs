@@ -25,28 +25,29 @@ use crate::plan::{Instances, Plan};
 use receive::{Policy, Received, Socket};
 use watch::WorkerWatch;
 
-/// How long after the deadline the worker may still take to say that it is over.
+/// How long after the deadline the worker may still take to report that the deadline has passed.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 
-/// How long a worker may take to let go of the stores: more than it gives itself.
+/// How long a worker may take to let go of the stores: longer than the worker's own limit.
 const LETTING_GO: Duration = Duration::from_millis(2500);
 
-/// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was kept.
+/// The privileged process' connection to a worker. Dropped without [`end`](Self::end), it tells the worker that nothing was
+/// delivered.
 pub struct Link {
-    /// Goes first: it ends the worker before the socket does.
+    /// The first field, so that it is dropped first: the worker is killed before its socket is closed.
     worker: Worker,
     socket: Socket,
     deadline: Instant,
-    /// It talks to stores, so that it may have something to give back: it waits for the verdict after its commit. Another worker
-    /// ends at its commit.
+    /// The worker talks to stores, so it may have credentials to revoke: it waits for the verdict after its commit. A worker
+    /// without stores ends at its commit.
     has_stores: bool,
-    /// It has said all, and its end is still to be waited for.
+    /// The worker has sent everything, and has not been waited for yet.
     is_ending: bool,
 }
 
 impl Link {
-    /// Forks a worker, which locks itself up and waits. The instances and the environment go into it: what they hold of credentials
-    /// and made-up secrets is gone from this process as soon as the worker has its copy.
+    /// Forks a worker, which enters its cage and waits. The instances and the environment are moved into the worker: this process
+    /// drops its copies, with their credentials and `mock` secrets, right after the fork.
     pub fn start(task: Task, plan: &Plan, instances: Instances, environment: Environment) -> Result<Self> {
         let has_stores = instances.sockets().any();
         let processors = Processors::read();
@@ -62,17 +63,17 @@ impl Link {
         Ok(Self { worker, socket: Socket::new(socket), deadline: plan.deadline.at(), has_stores, is_ending: false })
     }
 
-    /// Lets the worker begin: until here it has asked no store for anything.
+    /// Lets the worker begin. It sends no request to a store before.
     pub fn begin(&mut self) -> Result<()> {
         match tell(self.socket.stream(), BEGIN) {
             Ok(()) => Ok(()),
-            // It has ended by itself, and how says more.
+            // The worker has ended by itself: its exit status says more.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(self.worker.end())),
             Err(error) => Err(system("tell the worker to begin", error)),
         }
     }
 
-    /// The next set of secrets, whole, where every secret could be had.
+    /// The next generation, complete. Fails if any secret could not be fetched.
     pub fn next(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
         let received = self.generation(plan, watch)?;
         if !received.failures.is_empty() {
@@ -87,7 +88,7 @@ impl Link {
     pub fn end(mut self, watch: &Watch<'_>) -> Result<()> {
         if std::mem::take(&mut self.is_ending) && self.has_stores {
             match tell(self.socket.stream(), KEPT) {
-                // That it is gone is found out below.
+                // If the worker is gone, the wait below finds that out.
                 Ok(()) | Err(Errno::EPIPE) => {}
                 Err(error) => return Err(system("tell the worker that its secrets are kept", error)),
             }
@@ -100,7 +101,7 @@ impl Link {
     fn generation(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Received> {
         let received =
             self.exchange(watch, self.deadline + LAST_WORDS, |socket, watch| receive::generation(plan, socket, watch))?;
-        // What the stores refused is told whatever becomes of the worker.
+        // The stores' refusals are reported even if the worker then ends badly.
         self.is_ending = self.has_stores || !received.failures.is_empty();
         if !self.is_ending {
             self.exchange(watch, self.deadline + LAST_WORDS, receive::end)?;
@@ -116,7 +117,7 @@ impl Link {
         Ok(policy)
     }
 
-    /// Does a part of the exchange; where that fails, the worker is ended at once.
+    /// Runs one part of the exchange. If the part fails, the worker is killed at once.
     fn exchange<T>(
         &mut self,
         watch: &Watch<'_>,
@@ -127,7 +128,7 @@ impl Link {
         done.map_err(|error| last_words(error, self.worker.end()))
     }
 
-    /// When a worker that lets go of its stores is waited for no longer.
+    /// The time after which a worker that lets go of its stores is killed.
     fn backstop(&self) -> Instant {
         let now = Instant::now();
         (now + LETTING_GO).min(self.deadline.max(now) + LAST_WORDS)
@@ -139,7 +140,7 @@ impl Drop for Link {
         if !self.is_ending || (self.has_stores && tell(self.socket.stream(), NOT_KEPT).is_err()) {
             return;
         }
-        // Until its end, the worker also wipes what it holds.
+        // Wait for its end, because the worker also wipes its memory before it ends.
         let backstop = self.backstop();
         let ended = receive::end(&mut self.socket, &mut Watch::default().with_worker(&mut self.worker, backstop));
         if let (Err(error), true) = (ended, self.has_stores) {
@@ -148,18 +149,18 @@ impl Drop for Link {
     }
 }
 
-/// What became of a secret that was only tried.
+/// The result for a secret that was only tried.
 pub enum Tried {
-    /// It can be had.
+    /// It can be fetched.
     Fine,
     /// It does not exist, which is no failure.
     Missing,
-    /// It cannot be had.
+    /// It cannot be fetched.
     Failed(Error),
 }
 
 impl Tried {
-    /// Why it cannot be had.
+    /// Why it cannot be fetched.
     pub fn failure(&self) -> Option<&Error> {
         match self {
             Tried::Failed(error) => Some(error),
@@ -168,7 +169,8 @@ impl Tried {
     }
 }
 
-/// Fetches every secret and gives each back, in the plan's order. No value leaves the worker.
+/// Tries to fetch every secret, and revokes what the stores issued. The results are in the plan's order. No value leaves the
+/// worker.
 pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
     link.begin()?;
@@ -180,8 +182,8 @@ pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watc
     Ok(tried)
 }
 
-/// The policy of one provider instance, with what its store says of the secrets; `None` where the store says nothing more than the
-/// configuration.
+/// The policy of one provider instance, made with its store's answers about the secrets; `None` where the store adds nothing to
+/// the configuration.
 pub fn policy(
     instance: usize,
     plan: &Plan,
@@ -201,7 +203,8 @@ fn tell(socket: &UnixStream, byte: u8) -> nix::Result<()> {
     send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
-/// Why an exchange failed, with what became of its worker. A deadline that passes since the worker cannot be ended is told as that.
+/// The error of a failed exchange, given how its worker ended. If the deadline passed because the worker is stuck, the error says
+/// that it is stuck.
 fn last_words(error: Error, end: End) -> Error {
     match end {
         End::Reaped(_) => error,

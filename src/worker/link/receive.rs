@@ -1,4 +1,4 @@
-//! The privileged side of the socketpair. What comes through it is treated as hostile: the worker talks to the network.
+//! The privileged side of the socketpair. Every message is treated as hostile, because the worker talks to the network.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ const OUT_OF_ORDER: &str = "a frame out of order";
 const NONSENSE: &str = "a frame that does not exist";
 const TWICE: &str = "a secret twice";
 
-/// A generation, checked against the plan. Each secret is in one of these.
+/// A generation, checked against the plan. Each secret is in exactly one of the three lists.
 pub struct Received {
     /// The values.
     pub arrived: Vec<Arrived>,
@@ -37,21 +37,21 @@ pub struct Received {
     pub missing: Vec<usize>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
-    /// What the worker's cage is made of.
+    /// The parts of the worker's cage.
     pub cage: Cage,
 }
 
-/// A policy, where the worker was asked for one.
+/// The answer of a worker whose task is a policy.
 pub struct Policy {
-    /// Its text, where the store told more than the configuration.
+    /// The policy's text; `None` where the store adds nothing to the configuration.
     pub text: Option<String>,
-    /// Why what it depends on could not be had.
+    /// Why the store's answers that the policy needs could not be fetched.
     pub failures: Vec<Error>,
-    /// What the worker's cage is made of.
+    /// The parts of the worker's cage.
     pub cage: Cage,
 }
 
-/// Receives one generation. Everything is held back until its commit.
+/// Receives one generation. Returns nothing of it before its commit.
 pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
     let cage = ready(socket, watch)?;
     let mut receiver = Receiver {
@@ -85,7 +85,7 @@ pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, 
     }
 }
 
-/// Receives a policy: a text of which no character does anything but be read.
+/// Receives a policy. Escapes the control and format characters in it, line breaks excepted.
 pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Policy> {
     let mut policy = Policy { cage: ready(socket, watch)?, text: None, failures: Vec::new() };
     let mut failed = BTreeSet::new();
@@ -118,7 +118,7 @@ fn printable_line(line: &str) -> String {
     }
 }
 
-/// Waits until a worker that has said all closes its socket: nothing may come any more.
+/// Waits until a worker that has sent everything closes its socket. Any further byte is an error.
 pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
     if !socket.is_empty() || receive(&socket.stream, &mut [0], watch)? != 0 {
         return Err(lie(AFTER_COMMIT));
@@ -126,7 +126,7 @@ pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
     Ok(())
 }
 
-/// The first frame: the cage stands.
+/// Receives the first frame, which says that the worker is sandboxed.
 fn ready(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Cage> {
     let header = header(socket, watch)?;
     if header.kind != Kind::Ready || header.secret != 0 {
@@ -146,25 +146,25 @@ fn header(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header
 
 struct Receiver<'p> {
     plan: &'p Plan,
-    /// Secrets that are answered, for `#*` by how many fields it has.
+    /// Secrets that have an answer; a `#*` has one once the number of its fields is known.
     answered: BTreeSet<usize>,
-    /// How many fields of a `#*` are still to come.
+    /// The number of fields of each `#*` that have not arrived yet.
     awaited: BTreeMap<usize, u32>,
-    /// The files so far: two fields must not give one name.
+    /// The names of the files so far: two fields must not have the same.
     names: BTreeSet<String>,
-    /// Secrets one of whose fields cannot be a file: one failure each, however many such fields come.
+    /// Secrets with a field that cannot be a file. Each has one failure, however many such fields it has.
     refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
     missing: Vec<usize>,
     failures: Vec<(usize, Error)>,
-    /// Values so far, also refused ones.
+    /// The number of values so far, refused ones included.
     values: usize,
-    /// Their bytes.
+    /// The bytes of these values.
     bytes: usize,
 }
 
 impl Receiver<'_> {
-    /// How many fields a `#*` has: its values follow.
+    /// Reads how many fields a `#*` has. Their values follow.
     fn fields(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.is_several() || !self.answered.insert(index) {
@@ -215,8 +215,8 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// A field's name comes from the provider: with it, the file's name must still be one, and no other's. The error says
-    /// why not, and quotes nothing that could be more than a name.
+    /// Takes the name of a field's file. A field's name comes from the provider, so the file's name may be invalid, or already
+    /// taken. The error quotes only a valid name: an invalid one could be any text.
     fn take_name(&mut self, index: usize, secret: &Secret, file: &str) -> std::result::Result<(), String> {
         if !valid_name(file) {
             let parts = if secret.is_list { "secrets" } else { "fields" };
@@ -277,7 +277,7 @@ impl Receiver<'_> {
     }
 }
 
-/// Why a secret could not be fetched.
+/// Reads why a secret could not be fetched.
 fn failure(
     plan: &Plan,
     header: Header,
@@ -313,35 +313,35 @@ fn lie(what: &str) -> Error {
     Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
 }
 
-/// Our end of the socketpair. Reads ahead, so that small frames do not cost several calls each.
+/// The privileged process' end of the socketpair. Reads ahead, so that a small frame does not cost several system calls.
 pub struct Socket {
     stream: UnixStream,
-    /// What has been read and not yet asked for, from `start` to `end`. The allocator wipes it in the end.
+    /// Bytes that were read ahead: those from `start` to `end` are not yet used. The allocator wipes the buffer when it is freed.
     ahead: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Socket {
-    /// Bytes that are read ahead, at most: enough for dozens of usual secrets.
+    /// The most bytes that are read ahead: enough for dozens of usual secrets.
     const AHEAD: usize = 2048;
 
-    /// Nothing has been read so far.
+    /// A socket of which nothing has been read so far.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, ahead: vec![0; Self::AHEAD], start: 0, end: 0 }
     }
 
-    /// The end itself.
+    /// The stream itself.
     pub fn stream(&self) -> &UnixStream {
         &self.stream
     }
 
-    /// Nothing has been read that nobody has asked for.
+    /// Whether every byte that was read has been used.
     fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Fills the buffer, minding signals and the deadline.
+    /// Fills the buffer. A signal or the deadline ends the wait.
     fn read(&mut self, mut buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         while !buffer.is_empty() {
             if !self.is_empty() {
@@ -361,22 +361,23 @@ impl Socket {
     }
 }
 
-/// The count, where it is one: a worker that has closed its end in the middle of a frame has ended too early.
+/// The count, unless it is zero: a worker that closes its socket in the middle of a frame has ended too early.
 fn some(count: usize, watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
     if count == 0 { Err(watch.worker_ended()) } else { Ok(count) }
 }
 
-/// Receives what has come; nothing where the worker has closed its end. Signals and the deadline are asked for each time, so that a
-/// worker which never pauses cannot outlive them. Nothing here blocks but the wait that minds them.
+/// Receives the bytes that have arrived; 0 bytes if the worker has closed its end. Checks signals and the deadline each time, so
+/// that even a worker that never pauses is stopped by them. Only the wait for these blocks.
 fn receive(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
     loop {
         watch.until_readable(socket.as_fd())?;
         match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(count) => return Ok(count),
             Err(Errno::EINTR) => {}
-            // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
+            // The socket was readable and no other process reads it, so the unreadable byte is out of band (MSG_OOB). No honest
+            // worker sends that.
             Err(Errno::EAGAIN) => return Err(lie("something out of band")),
-            // It was gone before it had read all that we sent, which is nothing so far.
+            // The worker ended before it had read every byte that was sent to it.
             Err(Errno::ECONNRESET) => return Err(watch.worker_ended()),
             Err(error) => return Err(system("read what the worker sent", error)),
         }
