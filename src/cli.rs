@@ -29,7 +29,7 @@ const EXIT_CODES: &str = "Exit codes: 64 usage, 65 bad data, 66 not found, 69 un
 
 /// What was asked for.
 #[derive(Debug, Subcommand)]
-// clap allows no doc comment on a flattened field: the options that commands share.
+// clap allows no doc comment on a flattened field, as `options` is.
 #[allow(missing_docs)]
 pub enum Invocation {
     Run(Run),

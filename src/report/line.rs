@@ -84,8 +84,8 @@ impl Line {
         format!("{letter}{}{}", printable(&self.message), self.suffix)
     }
 
-    /// The line in at most `most` bytes. Long texts are cut before the line is formatted, so that JSON stays valid and the exit code
-    /// is kept.
+    /// The line in at most `most` bytes. Long texts are cut before formatting, so that JSON stays valid and the exit code is
+    /// kept.
     pub fn within(&self, most: usize, format: Format) -> String {
         let mut longest = most;
         loop {
