@@ -14,7 +14,7 @@ use landlock::{
 const NOT_READ: [&str; 2] = ["/dev", "/sys"];
 const READ_ALL_THE_SAME: &str = "/dev/shm";
 
-/// Takes the rights to write and to execute files everywhere, and the right to read files except below the paths of [`readable`].
+/// Takes the rights to write and to execute files everywhere, and the right to read files except below the paths of `readable`.
 /// Returns whether the kernel enforces any of this.
 pub fn restrict() -> bool {
     let restrict = || {
