@@ -1,6 +1,6 @@
 //! Why handfast did not start the app: one type for every stage, and the exit codes.
 //!
-//! The texts follow one form: lower case, no full stop, what was attempted, on what, why; a hint says what to do.
+//! The texts follow one form: lower case, no full stop, what was attempted, on what, why; a hint says how to fix the problem.
 #![forbid(unsafe_code)]
 
 use std::fmt;

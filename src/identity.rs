@@ -68,8 +68,8 @@ pub fn known_groups(groups: &[Name], accounts: impl FnOnce(bool) -> Result<Accou
     groups.iter().enumerate().filter_map(|(at, group)| accounts.gid(group, Setting::Groups(at)).ok()).collect()
 }
 
-/// Determines the app's identity. Calls `accounts` only if names must be looked up, because an image may have no account files.
-/// The argument says whether groups are needed too.
+/// Determines the app's identity. Calls `accounts` only if an entry must be looked up, because an image may have no account
+/// files. The argument of `accounts` says whether groups are needed too.
 pub fn resolve(
     wanted: &UserSettings,
     current: &Current,

@@ -45,7 +45,7 @@ impl Cage {
         Self { landlock: byte & !SECCOMP, seccomp: byte & SECCOMP != 0 }
     }
 
-    /// The missing parts. A part that the kernel is too old for comes with the first kernel that has it.
+    /// The names of the missing parts; each with the first kernel that has it, if this kernel is too old.
     fn lacks(self) -> Vec<(&'static str, Option<&'static str>)> {
         let all_of_landlock = if self.landlock == 0 { 1 } else { LANDLOCK_PARTS.len() };
         let landlock = LANDLOCK_PARTS.iter().filter(|(version, ..)| *version > self.landlock).take(all_of_landlock);

@@ -58,7 +58,7 @@ pub enum Forked {
     Privileged(Worker, UnixStream),
 }
 
-/// Forks a worker. The two processes share nothing but a socketpair and the pipe of its log.
+/// Forks a worker. The two processes share only the socketpair and the pipe of the log.
 pub fn fork() -> Result<Forked> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
     let (log, log_end) = Log::new().map_err(|error| system("make a pipe for the worker's log", error))?;

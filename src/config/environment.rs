@@ -62,7 +62,8 @@ impl From<Captured> for Environment {
 }
 
 impl Environment {
-    /// A variable that holds no credential, as text; an empty one counts as unset. `Err` where it is not UTF-8.
+    /// The value of a variable that holds no credential, as text. An empty value counts as unset. `Err` if the value is not
+    /// UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
         match self.raw(name) {
             None => Ok(None),
@@ -70,7 +71,7 @@ impl Environment {
         }
     }
 
-    /// A variable that holds no credential; an empty one counts as unset.
+    /// The value of a variable that holds no credential. An empty value counts as unset.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
         match self.entry(name) {
             Some(Entry::Variable(_, value)) if !value.is_empty() => Some(value),
@@ -92,7 +93,7 @@ impl Environment {
         }
     }
 
-    /// The same without the bootstrap credentials.
+    /// The environment without the bootstrap credentials.
     pub fn without_credentials(self) -> Self {
         let stays = |entry: &Entry| !matches!(entry, Entry::Credential(..));
         Captured { entries: self.captured.entries.into_iter().filter(stays).collect() }.into()

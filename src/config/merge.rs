@@ -58,7 +58,7 @@ pub struct Named {
 pub struct Declared {
     /// Its name.
     pub name: String,
-    /// Where it was first declared.
+    /// The place of its first declaration.
     pub place: Place,
     /// Its keys in the file.
     pub table: Table,

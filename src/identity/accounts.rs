@@ -169,7 +169,7 @@ fn group_entry(line: &[u8]) -> Option<Group<'_>> {
     Some(Group { name: name_field(name)?, gid: id(gid)?, members })
 }
 
-/// The name in a field; `None` unless it is UTF-8. Settings are UTF-8, so no other name can be looked up.
+/// The name in a field; `None` if it is empty or not UTF-8. Settings are UTF-8, so no other name can be looked up.
 fn name_field(field: &[u8]) -> Option<&str> {
     std::str::from_utf8(field).ok().filter(|name| !name.is_empty())
 }

@@ -123,7 +123,7 @@ mod tests {
             // SAFETY: the heap gave the block for this layout, and the new size is not zero.
             let block = unsafe { heap.realloc(block, layout(size), new) };
             assert_eq!(heap.0.0.take(), [vec![0; size]], "{size} to {new}");
-            // SAFETY: the block is `new` bytes long, of which as many as before are written.
+            // SAFETY: the block is `new` bytes long, and at least the smaller of both sizes has been copied into it.
             let kept = unsafe { std::slice::from_raw_parts(block, size.min(new)) };
             assert!(kept.iter().all(|byte| *byte == 0xa5), "{size} to {new}");
             // SAFETY: the heap gave it for this layout.

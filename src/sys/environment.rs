@@ -47,8 +47,8 @@ impl Captured {
     }
 }
 
-/// Copies the environment, then overwrites each variable that `is_credential` names in the initial environment area, so that
-/// `/proc/PID/environ` of this process, and of every fork of it, no longer shows it.
+/// Copies the environment, then overwrites the value of each variable for which `is_credential` is true in the initial
+/// environment area. Then `/proc/PID/environ` of this process, and of every fork of it, no longer shows the value.
 ///
 /// Called once; nothing else in handfast reads the environment.
 pub fn capture(is_credential: impl Fn(&[u8]) -> bool) -> Captured {

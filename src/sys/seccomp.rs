@@ -8,7 +8,8 @@ use libc::{sock_filter, sock_fprog};
 pub fn install(program: &[sock_filter]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the kernel reads `len` instructions from `filter`, which points at as many, borrowed for the call; it writes nothing.
+    // SAFETY: the kernel reads `len` instructions from `filter`, which points at as many instructions, borrowed for the call; it
+    // writes nothing.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,4 +1,5 @@
-//! The frames that the worker sends to the privileged process: a fixed header, then as many bytes as the header says.
+//! The frames that the worker sends to the privileged process: a header of fixed length, then the payload, whose length is in the
+//! header.
 //!
 //! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. A start has generation 1.
 //! The privileged process answers with single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].

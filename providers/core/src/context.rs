@@ -24,9 +24,9 @@ pub struct Context {
     pub several: bool,
 }
 
-/// Environment variables. An empty one counts as unset.
+/// Environment variables. An empty variable counts as unset.
 pub trait Environment {
-    /// A variable that holds no credential.
+    /// The value of a variable that holds no credential.
     fn variable(&self, name: &str) -> Option<&str>;
 
     /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) returns `None` for such a variable, but a caller
@@ -35,7 +35,7 @@ pub trait Environment {
         false
     }
 
-    /// A bootstrap credential.
+    /// The value of a variable that holds a bootstrap credential.
     fn credential(&self, name: &str) -> Option<&SecretValue>;
 }
 

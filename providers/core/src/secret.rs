@@ -32,7 +32,7 @@ impl SecretValue {
         Ok(Self(bytes))
     }
 
-    /// The bytes themselves. Whoever reviews where secrets go looks at every call of this method.
+    /// The bytes themselves. To review where secrets go, look at every call of this method.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

@@ -169,8 +169,8 @@ impl Tried {
     }
 }
 
-/// Tries to fetch every secret, and revokes what the stores issued. The results are in the plan's order. No value leaves the
-/// worker.
+/// Tries to fetch every secret, and lets the worker revoke the credentials that the stores issued. The results are in the plan's
+/// order. No value leaves the worker.
 pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
     link.begin()?;

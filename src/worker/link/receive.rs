@@ -29,7 +29,7 @@ const OUT_OF_ORDER: &str = "a frame out of order";
 const NONSENSE: &str = "a frame that does not exist";
 const TWICE: &str = "a secret twice";
 
-/// A generation, checked against the plan. Each secret is in exactly one of the three lists.
+/// A complete generation, checked against the plan: every secret has an answer.
 pub struct Received {
     /// The values.
     pub arrived: Vec<Arrived>,
