@@ -1,4 +1,4 @@
-//! The command line. clap checks its form; what a value means is checked later, with everything else (exit 78, not 64).
+//! The command line. clap checks its form (exit 64). The values are checked later, together with the configuration (exit 78).
 //!
 //! [`CommandLine`] is the one table of commands and options: parsing, help, completions and the manual page come from it.
 #![forbid(unsafe_code)]
@@ -13,7 +13,7 @@ use handfast_core::{excerpt, nearest};
 
 use crate::error::{Class, Error, Phase};
 
-// In this table, what stands after `///` is the text of the help.
+// In this table, each `///` comment is a text of the help.
 
 /// Hands secrets to a process and lets go: on a tmpfs or in descriptors, never in the environment
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ const EXIT_CODES: &str = "Exit codes: 64 usage, 65 bad data, 66 not found, 69 un
 
 /// What was asked for.
 #[derive(Debug, Subcommand)]
-// clap allows no text for options that are shared.
+// clap allows no doc comment on a flattened field, as `options` is.
 #[allow(missing_docs)]
 pub enum Invocation {
     Run(Run),
@@ -124,15 +124,16 @@ pub struct Options {
     pub log_level: Option<String>,
 }
 
-/// What the contract has and this version has not: absent from help, named when used.
+/// Commands and options that are planned and not in this version: absent from the help, named in the error when used.
 const LATER_COMMANDS: &[&str] = &["watch", "ready"];
 const LATER_OPTIONS: &[&str] = &["--supervise"];
 
-/// Reads the arguments.
+/// Parses the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let parsed = match arguments.get(1) {
-        // Every start: clap need not build the other commands, which would take longer than the rest of the parsing.
+        // The fast path of every start: building clap's tables for the other commands would take longer than the rest of the
+        // parsing.
         Some(command) if command == RUN => Run::try_parse_from(&arguments[1..]).map(Invocation::Run),
         _ => CommandLine::try_parse_from(&arguments).map(|line| line.invocation),
     };
@@ -145,28 +146,29 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     }
 }
 
-/// The log format that a refused command line asks for: what is told of it has that format, wherever in it the mistake is.
+/// The log format that a refused command line asks for. The error is printed in this format, even if the mistake comes before the
+/// option.
 pub fn log_format(arguments: &[OsString]) -> Option<String> {
     let before_command: Vec<&OsString> = arguments.iter().take_while(|argument| *argument != "--").collect();
     let mut command = Options::augment_args(Command::new("handfast").no_binary_name(true)).ignore_errors(true);
     (0..before_command.len()).find_map(|at| {
-        // An option and its value are one word or two.
+        // An option and its value are one argument or two.
         let matches = command.try_get_matches_from_mut(before_command[at..].iter().take(2)).ok()?;
         matches.get_one::<String>("log_format").cloned()
     })
 }
 
-/// Any path: clap's own parser refuses an empty one, which is a wrong value like others.
+/// Takes any path. clap's own parser refuses an empty path with exit 64, but an empty path is a wrong value (exit 78).
 fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// clap's error in our form: one line, and a hint.
+/// Turns clap's error into handfast's form: one line, and a hint.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
     let context = |kind| error.get(kind).map(|value| excerpt(&value.to_string()));
     let refused =
         context(ContextKind::InvalidArg).or_else(|| context(ContextKind::InvalidSubcommand)).unwrap_or_default();
-    // clap's `--dir <DIR>` and `<PATH>`, without the values' names.
+    // clap writes `--dir <DIR>` and `<PATH>`: leave out the names of the values.
     let named = refused.split(['=', ' ']).next().unwrap_or_default().trim_matches(['<', '>', '[', ']']);
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).unwrap_or_default();
     let known = CommandLine::command().get_subcommands().any(|known| known.get_name() == subcommand);
@@ -212,7 +214,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
 }
 
 impl Invocation {
-    /// The options, where it has them.
+    /// The shared options, if the command has them.
     pub fn options(&self) -> Option<&Options> {
         match self {
             Invocation::Run(Run { options, .. })

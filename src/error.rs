@@ -1,26 +1,26 @@
 //! Why handfast did not start the app: one type for every stage, and the exit codes.
 //!
-//! The texts follow one form: lower case, no full stop, what was attempted, on what, why; a hint says what to do.
+//! The texts follow one form: lower case, no full stop, what was attempted, on what, why; a hint says how to fix the problem.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
-/// What kind of failure it was: it stands in the JSON line, and gives the exit code.
+/// The class of a failure. The JSON line contains it, and the exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// The arguments could not be parsed (64, `EX_USAGE`).
     Usage,
-    /// A provider's answer, or the part of it that was asked for, is not what it must be (65, `EX_DATAERR`).
+    /// A provider's answer, or the selected part of it, is malformed (65, `EX_DATAERR`).
     Malformed,
     /// A secret or a field does not exist (66, `EX_NOINPUT`).
     NotFound,
-    /// A provider did not answer until the deadline (69, `EX_UNAVAILABLE`).
+    /// A provider did not answer before the deadline (69, `EX_UNAVAILABLE`).
     Unavailable,
     /// A bug in handfast (70, `EX_SOFTWARE`).
     Internal,
-    /// The operating system has not enough of something (71, `EX_OSERR`).
+    /// The operating system lacks a resource, such as memory or descriptors (71, `EX_OSERR`).
     Os,
-    /// The secrets cannot be put where they belong (73, `EX_CANTCREAT`).
+    /// The secrets cannot be delivered (73, `EX_CANTCREAT`).
     Deliver,
     /// A server could not prove who it is (76, `EX_PROTOCOL`).
     Untrusted,
@@ -28,7 +28,7 @@ pub enum Class {
     Denied,
     /// The configuration is wrong (78, `EX_CONFIG`).
     Config,
-    /// The app would be less isolated than asked (125).
+    /// The app would be less isolated than the configuration requires (125).
     Isolation,
     /// The command exists and cannot be executed (126).
     NotExecutable,
@@ -38,7 +38,7 @@ pub enum Class {
     Signal(u8),
 }
 
-/// The stage in which it happened.
+/// The stage in which a failure happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Phase {
@@ -59,7 +59,7 @@ pub struct Subject {
     pub provider: String,
     /// The reference, after interpolation.
     pub reference: String,
-    /// How often it was tried.
+    /// How often the fetch was tried.
     pub attempts: u32,
     /// Why it failed, without the secret's name: the end of the message.
     pub reason: String,
@@ -68,25 +68,25 @@ pub struct Subject {
 /// A failure that ends the start.
 #[derive(Clone, Debug)]
 pub struct Error {
-    /// What kind.
+    /// The class.
     pub class: Class,
-    /// In which stage.
+    /// The stage.
     pub phase: Phase,
-    /// What was attempted, on what, why it failed.
+    /// The text: what was attempted, on what, and why it failed.
     pub message: String,
-    /// What to do about it.
+    /// How to fix the problem.
     pub hint: Option<String>,
-    /// The secret that it is about.
+    /// The secret that the failure is about.
     pub subject: Option<Subject>,
-    /// The single failures, where this one sums up several.
+    /// The single failures, if this failure sums up several.
     pub parts: Vec<Error>,
 }
 
-/// A stage's answer.
+/// The result of a stage.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Class {
-    /// The exit code, as the contract has it.
+    /// The exit code, as documented in `docs/exit-codes.md`.
     pub fn exit_code(self) -> u8 {
         match self {
             Class::Usage => 64,
@@ -148,19 +148,19 @@ impl Error {
         Self { class, phase, message: message.into(), hint: None, subject: None, parts: Vec::new() }
     }
 
-    /// The same with a hint.
+    /// Adds a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same, about a secret.
+    /// Adds the secret that the failure is about.
     pub fn about(mut self, subject: Subject) -> Self {
         self.subject = Some(subject);
         self
     }
 
-    /// The same, as the sum of several.
+    /// Adds the failures that this one sums up.
     pub fn parts(mut self, parts: Vec<Error>) -> Self {
         self.parts = parts;
         self
@@ -175,7 +175,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An operating system error's text in our form: lower case, without the number.
+/// The text of an operating system's error in handfast's form: lower case, without the number.
 pub fn reason(error: impl Into<std::io::Error>) -> String {
     let error = error.into();
     match error.raw_os_error() {

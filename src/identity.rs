@@ -1,4 +1,4 @@
-//! Who the app is: from what the configuration says and the accounts of this image to numbers.
+//! The app's identity: turns the user and groups of the configuration into numbers, with the accounts of this image.
 #![forbid(unsafe_code)]
 
 mod accounts;
@@ -13,10 +13,10 @@ pub use problem::{Problem, Setting};
 
 use nix::unistd::{getegid, geteuid, getgroups};
 
-/// The uid and gid of the app where handfast was started as root and nothing else is said: `nonroot` of distroless images.
+/// The uid and gid of the app if handfast runs as root and no user is configured: `nonroot` of distroless images.
 pub const NONROOT: u32 = 65532;
 
-/// What the configuration says.
+/// The configuration's settings about the app's user.
 #[derive(Clone, Debug, Default)]
 pub struct UserSettings {
     /// `[app] user`.
@@ -27,48 +27,49 @@ pub struct UserSettings {
     pub allow_root: bool,
 }
 
-/// Who this process is.
+/// The identity of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
-    /// Its effective uid.
+    /// The effective uid.
     pub uid: u32,
-    /// Its effective gid.
+    /// The effective gid.
     pub gid: u32,
-    /// Its supplementary groups, in any order.
+    /// The supplementary groups, in any order.
     pub groups: Vec<u32>,
 }
 
-/// Who the app is.
+/// The app's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its uid.
+    /// The uid.
     pub uid: u32,
-    /// Its gid.
+    /// The gid.
     pub gid: u32,
-    /// Its supplementary groups, sorted, each once.
+    /// The supplementary groups, sorted, each once.
     pub groups: Vec<u32>,
-    /// `HOME`, where it changes because the uid does.
+    /// The new value of `HOME`, if the uid changes.
     pub home: Option<OsString>,
-    /// Whether nobody chose it: started as root without a user, which one warning says.
+    /// Whether the uid is the default, because handfast runs as root and no user is configured. A warning says so.
     pub defaulted: bool,
 }
 
 impl Current {
-    /// Asks the kernel.
+    /// Reads the identity from the kernel.
     pub fn read() -> std::io::Result<Self> {
         let groups = getgroups()?.into_iter().map(|group| group.as_raw()).collect();
         Ok(Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups })
     }
 }
 
-/// The numbers of these groups, without those that are unknown here.
+/// The gids of these groups, without groups that this image does not know.
 pub fn known_groups(groups: &[Name], accounts: impl FnOnce(bool) -> Result<Accounts, String>) -> Vec<u32> {
     let names_any = groups.iter().any(|group| matches!(group, Name::Text(_)));
     let accounts = if names_any { accounts(true).unwrap_or_default() } else { Accounts::default() };
     groups.iter().enumerate().filter_map(|(at, group)| accounts.gid(group, Setting::Groups(at)).ok()).collect()
 }
 
-/// Says who the app is. `accounts` are asked for only where they are needed, and told whether groups are: an image may have none.
+/// Determines the app's identity. Calls `accounts` only if an entry must be looked up, because an image may have no account
+/// files. The argument of `accounts` says whether groups are needed too.
 pub fn resolve(
     wanted: &UserSettings,
     current: &Current,
@@ -78,7 +79,8 @@ pub fn resolve(
     let names_user =
         wanted.user.as_ref().is_some_and(|user| is_text(&user.user) || user.group.as_ref().is_some_and(is_text));
     let names_groups = wanted.groups.as_deref().unwrap_or_default().iter().any(is_text);
-    // For the gid of a uid that stands alone, and for the home of another uid. Else they may be unreadable.
+    // Accounts are needed for the gid of a uid without a group, and for the home of another uid. Otherwise, the files may be
+    // unreadable.
     let looks_up_uid = match &wanted.user {
         Some(UserName { user: Name::Number(uid), group: Some(_) }) => *uid != current.uid,
         Some(_) => true,

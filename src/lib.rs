@@ -1,6 +1,6 @@
 //! handfast hands secrets to a process and lets go.
 //!
-//! `commands/run.rs` has the stages in their order; `ARCHITECTURE.md` beside it has the reasons.
+//! `commands/run.rs` lists the stages in order; `ARCHITECTURE.md` gives the reasons.
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -31,7 +31,7 @@ use config::Environment;
 use error::{Class, Error, Phase};
 use nix::sys::signal::Signal;
 
-/// Does what the arguments say, the first of which is the program's name. The shell of the program: the stages are in [`run`].
+/// Runs the command that the arguments name; the first argument is the program's name. The stages of a start are in [`run`].
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let started = Instant::now();
     std::panic::set_hook(Box::new(panicked));
@@ -83,8 +83,8 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     }
 }
 
-/// Whether as many descriptors can be opened as every start has open at one time. Found out here, no later step fails for the lack
-/// of them and takes it for something else: a configuration or a directory that cannot be read.
+/// Fails unless this process can open as many descriptors as every start needs at one time. Checked first, because a later step
+/// would report the lack as something else, such as an unreadable configuration.
 fn check_descriptors() -> error::Result<()> {
     let pipes: std::io::Result<Vec<_>> = (0..3).map(|_| std::io::pipe()).collect();
     pipes.map(drop).map_err(|error| {
@@ -95,13 +95,13 @@ fn check_descriptors() -> error::Result<()> {
 }
 
 fn print(text: &[u8]) -> error::Result<()> {
-    // Past RLIMIT_FSIZE, the write shall fail instead of killing us.
+    // Beyond RLIMIT_FSIZE, the write must fail instead of killing this process.
     sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| {
         Error::new(Phase::Arguments, Class::Os, format!("cannot hold signals back: {}", error::reason(error)))
     })?;
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        // The reader has seen enough.
+        // The reader, such as `head`, has closed the pipe because it needs no more.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| {
             Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
@@ -109,9 +109,9 @@ fn print(text: &[u8]) -> error::Result<()> {
     }
 }
 
-/// The panic hook: a bug is told with its place, and never with what; the payload of a panic may quote anything.
+/// The panic hook: prints the place of a bug and never the panic's message, which may quote a secret.
 ///
-/// It ends the process by itself, before the panic runtime is asked: whether panics unwind or abort makes no difference.
+/// The hook ends the process before the panic runtime continues, so it makes no difference whether panics unwind or abort.
 pub fn panicked(information: &std::panic::PanicHookInfo<'_>) {
     let place = information
         .location()
@@ -122,7 +122,7 @@ pub fn panicked(information: &std::panic::PanicHookInfo<'_>) {
     sys::exit::now(i32::from(Class::Internal.exit_code()))
 }
 
-/// No memory left: told without any.
+/// Ends a process that has no memory left. Allocates nothing.
 fn exhausted() -> ! {
     report::out_of_memory();
     sys::exit::now(i32::from(Class::Os.exit_code()))

@@ -1,4 +1,4 @@
-//! The providers that are compiled in. No other file names a provider crate, or asks which there are.
+//! The providers that are compiled in. Only this file names the provider crates.
 #![forbid(unsafe_code)]
 
 use handfast_core::{Context, Definition, Identities, Place, Problem};
@@ -15,28 +15,29 @@ pub const DEFINITIONS: &[&Definition] = &[
     &handfast_vault::DEFINITION,
 ];
 
-/// Why a provider of the contract is not among them.
+/// Why a documented provider is not compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Absence {
-    /// The end of a sentence about it.
+    /// The end of a sentence whose subject is the provider.
     pub why: &'static str,
-    /// What to do about it.
+    /// How to get the provider.
     pub hint: Option<&'static str>,
 }
 
 impl Absence {
-    /// The problem of whoever names it: `what` begins the sentence.
+    /// The problem of a setting that names the provider. `what` begins the sentence.
     pub fn problem(self, place: &Place, what: &str) -> Problem {
         Problem { place: place.clone(), message: format!("{what} {}", self.why), hint: self.hint.map(str::to_owned) }
     }
 }
 
-/// The provider of that name.
+/// The provider with this name.
 pub fn find(name: &str) -> Option<&'static Definition> {
     DEFINITIONS.iter().copied().find(|definition| definition.name == name)
 }
 
-/// Why [`find`] does not know a name that the contract has: named when used, absent from the schema.
+/// Why [`find`] does not know the name of a documented provider. Such a provider is absent from the schema, and an error names it
+/// when it is used.
 pub fn absence(name: &str) -> Option<Absence> {
     match name {
         "aws" | "azure" | "vault" => Some(Absence {
@@ -48,7 +49,7 @@ pub fn absence(name: &str) -> Option<Absence> {
     }
 }
 
-/// The identities that providers have, for those that log in with another's.
+/// The identities that providers can prove, for the providers that log in with the identity of another.
 pub fn identities(context: &Context) -> Identities {
     DEFINITIONS.iter().filter_map(|definition| Some((definition.name, definition.identity?(context.clone())))).collect()
 }

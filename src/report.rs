@@ -1,4 +1,4 @@
-//! What handfast says, on stderr: log lines, and the last line of a failed start.
+//! Everything that handfast prints on stderr: log lines, and the last line of a failed start.
 #![forbid(unsafe_code)]
 
 mod line;
@@ -22,16 +22,17 @@ use crate::error::{Error, Result};
 
 pub use line::{Line, printable, printable_json};
 
-/// Only our own events are printed, by this target or [`DEBUG`]: a library's may hold what it sent and received.
+/// The target of handfast's own events. Only events with this target or [`DEBUG`] are printed: a library's events may contain the
+/// data that it sent and received.
 const TARGET: &str = "handfast";
 
-/// Where the container runtime looks for the reason why a container ended.
+/// The file in which the kubelet looks for the reason why a container ended.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// The kubelet reads this much of it (kubernetes.io, "Determine the Reason for Pod Failure").
+/// The most bytes that the kubelet reads of that file (kubernetes.io, "Determine the Reason for Pod Failure").
 const TERMINATION_LOG_SIZE: usize = 4096;
 
-/// How lines look.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One line for people.
@@ -40,10 +41,10 @@ pub enum Format {
     Json,
 }
 
-/// How and what to print.
+/// The settings of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How lines look.
+    /// The format of lines.
     pub format: Format,
     /// The least important level that is printed.
     pub level: Level,
@@ -53,7 +54,7 @@ pub struct Settings {
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
-/// Whether colour is wanted: only on a terminal, and never with NO_COLOR (no-color.org).
+/// Whether to use colour: only on a terminal, and never with NO_COLOR (no-color.org).
 pub fn color(no_color: bool) -> bool {
     !no_color && std::io::stderr().is_terminal()
 }
@@ -65,8 +66,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What the command line says, else the environment, else the defaults. Where a value is wrong, `Err` has what to say of it and
-    /// the rest of the settings still holds.
+    /// Takes each setting from the command line, else from the environment, else from the defaults. `Err` describes the wrong
+    /// values; the other settings are valid in any case.
     pub fn choose(arguments: &[OsString], options: Option<&Options>, environment: &Environment) -> (Self, Result<()>) {
         let mut problems = Problems::default();
         let mut pick = |option: Option<String>, variable: &str| match (option, environment.text(variable)) {
@@ -111,26 +112,27 @@ impl Settings {
 
 /// Starts logging.
 pub fn start(settings: Settings) {
-    // A second start in one process (only tests do that) keeps the first settings.
+    // A second call in one process, which only tests make, keeps the first settings.
     if SETTINGS.set(settings).is_ok() && tracing::subscriber::set_global_default(Log(settings)).is_err() {
         print(&settings, Line::plain("error", "another logger is in place"));
     }
 }
 
-/// The settings that were started with, or the defaults.
+/// The settings that [`start`] was called with, or the defaults.
 pub fn settings() -> Settings {
     SETTINGS.get().copied().unwrap_or_default()
 }
 
-/// Whether this is the worker: its lines go to the privileged process, which prints them.
+/// Whether this process is the worker: its lines go to the privileged process, which prints them.
 static RELAYED: AtomicBool = AtomicBool::new(false);
 
-/// From here on stderr is the worker's log: a line is a letter for its level, and its text.
+/// Makes this process' lines those of the worker: stderr is its log from now on, and each line is a letter for the level and the
+/// text.
 pub fn relay() {
     RELAYED.store(true, Relaxed);
 }
 
-/// Prints a line of the worker's as one of ours. Whatever is in it, it cannot be more than that.
+/// Prints a line of the worker as a log line. No content of the line can forge a second one.
 pub fn relayed(line: &[u8]) {
     let text = String::from_utf8_lossy(line);
     let settings = settings();
@@ -174,7 +176,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The level of an event of ours.
+/// The level of one of handfast's own events; `None` for a library's event.
 fn level(metadata: &Metadata<'_>) -> Option<Level> {
     match metadata.target() {
         TARGET => Some(*metadata.level()),
@@ -197,7 +199,7 @@ impl Visit for Message {
     }
 }
 
-/// Prints why a start failed: each single failure with its hint, and a last line that says it all.
+/// Prints why a start failed: each single failure with its hint, then a last line that sums them up.
 pub fn failure(error: &Error, elapsed: Duration) {
     let settings = settings();
     for part in &error.parts {
@@ -212,7 +214,7 @@ pub fn failure(error: &Error, elapsed: Duration) {
     print(&settings, line);
 }
 
-/// The last line of a start that ran out of memory, which is why it is made of none.
+/// Prints the last line of a start that ran out of memory. Allocates nothing.
 pub fn out_of_memory() {
     let line: &[u8] = match settings().format {
         _ if RELAYED.load(Relaxed) => b"eout of memory\n",
@@ -224,7 +226,7 @@ pub fn out_of_memory() {
     drop(std::io::stderr().write_all(line));
 }
 
-/// A hint is a line of its own, before the line that it belongs to where that must be the last; JSON has it in the object.
+/// Prints a hint as a line of its own. In JSON, the hint is in its message's object instead.
 fn print_hint(settings: &Settings, hint: Option<String>) {
     if let (Some(hint), true) = (&hint, RELAYED.load(Relaxed)) {
         emit(&format!("h{}", printable(hint)));
@@ -241,10 +243,10 @@ fn print(settings: &Settings, line: Line) {
     }
 }
 
-/// One write a line, so that lines of two processes do not mix.
+/// Writes a line with one call, so that lines of two processes do not mix.
 fn emit(line: &str) {
     let bytes = format!("{line}\n").into_bytes();
-    // Where stderr is gone there is nobody left to tell.
+    // If stderr cannot be written, there is no other place for the error.
     drop(std::io::stderr().write_all(&bytes));
 }
 
@@ -259,6 +261,6 @@ fn write_termination_log(settings: &Settings, line: &Line) {
         .open(TERMINATION_LOG);
     let Ok(mut file) = opened else { return };
     let text = line.within(TERMINATION_LOG_SIZE - 1, settings.format) + "\n";
-    // The log is a courtesy: stderr has the same line.
+    // A failure here loses nothing: stderr has the same line.
     drop(file.write_all(text.as_bytes()));
 }

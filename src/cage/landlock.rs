@@ -1,4 +1,4 @@
-//! The second layer: Landlock (landlock(7)), which denies the worker every writing and executing of files.
+//! The second layer: Landlock (landlock(7)). It forbids the worker to write or to execute any file.
 #![forbid(unsafe_code)]
 
 use std::fs::DirEntry;
@@ -9,12 +9,13 @@ use landlock::{
     RulesetError, RulesetStatus, Scope,
 };
 
-/// Where no file is read: devices, the terminals of others among them, and the machine's settings. No provider reads there, but
-/// secrets may be in `/dev/shm`.
+/// The directories in which the worker may read no file: devices, which include other users' terminals, and kernel settings. No
+/// provider reads there. `/dev/shm` is the exception: it may hold secrets.
 const NOT_READ: [&str; 2] = ["/dev", "/sys"];
 const READ_ALL_THE_SAME: &str = "/dev/shm";
 
-/// Handles every right to write and to execute, and allows none of them anywhere; and the right to read, which stays elsewhere.
+/// Takes the rights to write and to execute files everywhere, and the right to read files except below the paths of `readable`.
+/// Returns whether the kernel enforces any of this.
 pub fn restrict() -> bool {
     let restrict = || {
         let handled = AccessFs::from_write(ABI::V5) | AccessFs::Execute | AccessFs::ReadFile;
@@ -23,7 +24,7 @@ pub fn restrict() -> bool {
             .handle_access(handled)?
             .scope(Scope::AbstractUnixSocket | Scope::Signal)?
             .create()?;
-        // What cannot be opened here cannot be read either.
+        // A path that this process cannot open needs no rule: the worker cannot read it either.
         for place in readable().iter().filter_map(|path| PathFd::new(path).ok()) {
             ruleset = ruleset.add_rule(PathBeneath::new(place, AccessFs::ReadFile))?;
         }
@@ -39,8 +40,8 @@ pub fn restrict() -> bool {
     }
 }
 
-/// Each entry of the root directory whose files may be read, or the root directory if it cannot be listed. Links are left out: their
-/// targets are other entries, or must not be read.
+/// The entries of the root directory whose files may be read, or the root directory itself if it cannot be listed. Symbolic links
+/// are left out: their targets are either other entries, or must not be read.
 fn readable() -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir("/") else { return vec!["/".into()] };
     let is_link = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());

@@ -1,7 +1,7 @@
-//! The worker's log, on the privileged side: lines that come through a pipe, and are printed as lines of ours.
+//! The worker's log, on the privileged side: reads lines from a pipe and prints them as handfast's log lines.
 //!
-//! The worker writes to a pipe and not to handfast's own stderr, since that is the app's too: who holds it could change it for the
-//! app, or forge lines.
+//! The worker writes to a pipe and not to handfast's stderr, because the app inherits stderr. A worker that held stderr could
+//! change its settings for the app, or forge log lines.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,35 +12,36 @@ use nix::unistd::{pipe2, read};
 
 use crate::report;
 
-/// The longest line, in bytes: what is longer is cut.
+/// The longest line, in bytes. A longer line is cut.
 const MAX_LINE: usize = 8 << 10;
 
-/// All lines of one worker together, in bytes: what comes after them is left out.
+/// The limit for all lines of one worker together, in bytes. Lines after it are not printed.
 const MAX_LOG: usize = 1 << 20;
 
-/// The end of the pipe that is read.
+/// The read end of the log's pipe, and the state of reading.
 pub struct Log {
-    /// None once the worker has closed its end.
+    /// The read end; `None` once the worker has closed the write end.
     pipe: Option<OwnedFd>,
-    /// The beginning of a line that is not complete.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
-    /// How many bytes may still come.
+    /// How many bytes may still be printed.
     left: usize,
 }
 
 impl Log {
-    /// A log, and the end of its pipe that is the worker's. Neither end ever blocks.
+    /// A log, and the write end of its pipe, which is for the worker. Both ends are non-blocking.
     pub fn new() -> nix::Result<(Self, OwnedFd)> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         Ok((Self { pipe: Some(ours), line: Vec::new(), left: MAX_LOG }, theirs))
     }
 
-    /// What to wait for, as long as something can come.
+    /// The descriptor to poll, until the worker has closed its end.
     pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Prints the lines that have come, and returns at once; a worker that writes without pause is heard again later.
+    /// Prints the lines that have arrived, without waiting. Reads a bounded number of times, so that a worker that writes without
+    /// pause cannot keep it here.
     pub fn copy(&mut self) {
         const AT_A_TIME: usize = 16;
         let mut buffer = [0; 4096];
@@ -51,7 +52,7 @@ impl Log {
                 Ok(length) => self.take(&buffer[..length], report::relayed),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
-                // Nothing more can be read: the log is a courtesy.
+                // The pipe cannot be read any more. That ends the log and not the start.
                 Err(_) => self.pipe = None,
             }
         }

@@ -1,5 +1,5 @@
-//! What a forked process may do: no capabilities, no way to get one, and a short list of system calls (`seccomp`). Landlock is a
-//! second layer. A process enters its cage right after the fork, before any thread.
+//! The sandbox of the worker: no capabilities, no way to get one, and a short list of system calls (`seccomp`). Landlock is a
+//! second layer. A process enters its cage right after the fork, before it starts any thread.
 #![forbid(unsafe_code)]
 
 mod landlock;
@@ -29,12 +29,12 @@ pub use process::{End, Ends, Forked, Worker, ended, fork, system};
 pub use processors::Processors;
 pub use seccomp::Profile;
 
-/// Enters the cage and says which of its best-effort parts stand. Everything else must succeed. Only the profile's socket stays
-/// open, and the log, which is stderr from here on.
+/// Sandboxes this process, and returns which of the best-effort parts are in force. All other parts must succeed. Only the
+/// profile's socket and the log stay open; the log becomes stderr.
 pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // The parent may have died before the line above: then nobody would kill us.
+    // If the parent died before the line above, the kernel sends no signal for its death.
     if nix::unistd::getppid() != parent {
         sys::exit::now(0);
     }
@@ -44,7 +44,7 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     lockdown::close_inherited(&[profile.socket]).map_err(|error| io::Error::other(error.message))?;
     take_leave_of_stdio()?;
-    // Ambient capabilities are permitted and inheritable ones: the kernel takes them along.
+    // The kernel empties the ambient set by itself when the permitted and the inheritable set are emptied.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
         capabilities::set(none)?;
@@ -52,7 +52,7 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     if !prctl::get_no_new_privs()? {
         prctl::set_no_new_privs()?;
     }
-    // As everywhere: what counts is what reads back.
+    // The proof is the state that the kernel reports, not the success of the calls.
     if capabilities::sets()? != none || !prctl::get_no_new_privs()? {
         return Err(io::Error::other("it still has capabilities, or lacks no_new_privs"));
     }
@@ -71,7 +71,7 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     Ok(Cage { landlock, seccomp })
 }
 
-/// Gives up the app's stdin and stdout. If there is no `/dev/null`, the log's pipe takes their place.
+/// Replaces stdin and stdout, which belong to the app, by `/dev/null`, or by the log's pipe if there is no `/dev/null`.
 fn take_leave_of_stdio() -> nix::Result<()> {
     match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(null) => dup2_stdin(&null).and_then(|()| dup2_stdout(&null)),

@@ -7,13 +7,14 @@ use crate::sys;
 /// The best-effort parts of a cage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cage {
-    /// The version of Landlock that stands, 0 for none.
+    /// The version of Landlock that is in force, 0 for none.
     pub(super) landlock: u8,
-    /// Whether the seccomp filter stands.
+    /// Whether the seccomp filter is in force.
     pub(super) seccomp: bool,
 }
 
-/// What a version of Landlock brought that the cage uses, with the kernel that has it.
+/// The features of Landlock that the cage uses: the version of Landlock that brought each, its name, and the first kernel with
+/// it.
 const LANDLOCK_PARTS: [(u8, &str, &str); 4] = [
     (1, "Landlock", "Linux 5.13"),
     (3, "Landlock's rule against truncating files", "Linux 6.2"),
@@ -21,30 +22,30 @@ const LANDLOCK_PARTS: [(u8, &str, &str); 4] = [
     (6, "Landlock's scopes for signals and abstract sockets", "Linux 6.12"),
 ];
 
-/// The last version whose parts the cage uses.
+/// The newest version of Landlock of which the cage uses a feature.
 const LANDLOCK_COMPLETE: u8 = 6;
 
-/// In the byte that tells of a cage: the filter stands.
+/// The bit of an encoded cage that says that the seccomp filter is in force.
 const SECCOMP: u8 = 0x80;
 
 impl Cage {
-    /// What the kernel and the container let a cage be.
+    /// The best cage that the kernel and the container allow.
     pub fn possible() -> Self {
         let landlock = sys::landlock::version().try_into().unwrap_or(LANDLOCK_COMPLETE).min(LANDLOCK_COMPLETE);
         Self { landlock, seccomp: sys::seccomp::available() }
     }
 
-    /// The cage in a byte.
+    /// Encodes the cage as one byte.
     pub fn encode(self) -> u8 {
         self.landlock | if self.seccomp { SECCOMP } else { 0 }
     }
 
-    /// Reads such a byte.
+    /// Decodes such a byte.
     pub fn decode(byte: u8) -> Self {
         Self { landlock: byte & !SECCOMP, seccomp: byte & SECCOMP != 0 }
     }
 
-    /// What it lacks of a complete one, with the kernel that has it, if it is a kernel that is too old.
+    /// The names of the missing parts; each with the first kernel that has it, if this kernel is too old.
     fn lacks(self) -> Vec<(&'static str, Option<&'static str>)> {
         let all_of_landlock = if self.landlock == 0 { 1 } else { LANDLOCK_PARTS.len() };
         let landlock = LANDLOCK_PARTS.iter().filter(|(version, ..)| *version > self.landlock).take(all_of_landlock);
@@ -53,7 +54,7 @@ impl Cage {
     }
 }
 
-/// What the cage would lack here, a sentence each: what [`enter`] would find, without entering.
+/// The parts that a cage would lack on this machine, one sentence each. Nothing is sandboxed to find out.
 pub fn missing() -> Vec<String> {
     let sentence = |(part, kernel): (&str, Option<&str>)| match kernel {
         Some(kernel) => format!("{part}, for the worker ({kernel})"),
@@ -62,12 +63,12 @@ pub fn missing() -> Vec<String> {
     Cage::possible().lacks().into_iter().map(sentence).collect()
 }
 
-/// What [`report`] would say of a worker here.
+/// Fails where [`report`] would fail for a worker on this machine.
 pub fn foresee(strict: bool) -> Result<()> {
     if strict { report(Cage::possible(), strict) } else { Ok(()) }
 }
 
-/// Says which parts are missing; with `strict` that ends the start.
+/// Logs which parts are missing. With `strict`, a missing part ends the start.
 pub fn report(cage: Cage, strict: bool) -> Result<()> {
     let missing: Vec<&str> = cage.lacks().into_iter().map(|(part, _)| part).collect();
     if missing.is_empty() {

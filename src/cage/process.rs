@@ -1,4 +1,4 @@
-//! The worker's process: how it is forked, and how its end is made sure of. Nothing here waits without a bound.
+//! The worker's process: forks it, and ensures that it ends. Every wait here is bounded.
 #![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind};
@@ -15,38 +15,38 @@ use super::log::Log;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys;
 
-/// How long a killed worker may take to end. The kernel takes microseconds, unless the worker waits for a file system or a device
-/// that does not answer: no signal ends such a wait.
+/// How long to wait for the end of a killed worker. The kernel needs microseconds, unless the worker waits for a file system or a
+/// device that does not answer: no signal ends such a wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is looked for without a pause, and the pause after that.
+/// How often to ask for the worker's end without a pause, and the pause between later tries.
 const AT_ONCE: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What a worker has of the privileged process.
+/// What the privileged process gives to the worker at the fork.
 pub struct Ends {
-    /// Its end of the socketpair.
+    /// The worker's end of the socketpair.
     pub socket: UnixStream,
-    /// Where its log goes.
+    /// The write end of the log's pipe.
     pub log: OwnedFd,
-    /// The privileged process.
+    /// The privileged process' id.
     pub parent: Pid,
 }
 
-/// A worker whose end is made sure of on every path: killed first where it has not ended by itself.
+/// A worker. It is killed and reaped on every path, when dropped at the latest.
 pub struct Worker {
     pid: Pid,
     end: Option<End>,
-    /// What it says.
+    /// The worker's log.
     pub log: Log,
 }
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was reaped.
+    /// It ended and was reaped.
     Reaped(WaitStatus),
-    /// It was killed and is still there. It is left to the kernel.
+    /// It was killed and has not ended in time. The kernel ends it later.
     Stuck,
 }
 
@@ -58,7 +58,7 @@ pub enum Forked {
     Privileged(Worker, UnixStream),
 }
 
-/// Forks a worker. The two processes share nothing but a socketpair and the pipe of its log.
+/// Forks a worker. The two processes share only the socketpair and the pipe of the log.
 pub fn fork() -> Result<Forked> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| system("make a socketpair for the worker", error))?;
     let (log, log_end) = Log::new().map_err(|error| system("make a pipe for the worker's log", error))?;
@@ -70,12 +70,12 @@ pub fn fork() -> Result<Forked> {
 }
 
 impl Worker {
-    /// Its process.
+    /// The worker's process id.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Takes in the end of a worker that has closed its socket after its last frame.
+    /// Waits for the end of a worker that has closed its socket after its last frame. Fails unless the worker succeeded.
     pub fn finish(&mut self) -> Result<()> {
         match self.end() {
             End::Reaped(WaitStatus::Exited(_, 0)) => Ok(()),
@@ -83,8 +83,8 @@ impl Worker {
         }
     }
 
-    /// Makes sure that the worker is gone, and says how it ended. A worker of ours closes its socket by exiting, and the
-    /// signal no longer changes how that reads; a hostile one may close it and live on.
+    /// Kills and reaps the worker, and returns how it ended. An honest worker closes its socket by exiting, so the signal comes
+    /// too late to change its exit status. A hostile worker may close its socket and live on.
     pub fn end(&mut self) -> End {
         if let Some(end) = self.end {
             return end;
@@ -102,12 +102,12 @@ impl Worker {
         for tries in 0_u32.. {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) if Instant::now() > patience => break,
-                // It is on its last steps: a sleep would take longer than they do.
+                // The worker is about to end: a sleep would take longer.
                 Ok(WaitStatus::StillAlive) if tries < AT_ONCE => std::thread::yield_now(),
                 Ok(WaitStatus::StillAlive) => std::thread::sleep(PAUSE),
                 Ok(status) => return End::Reaped(status),
                 Err(Errno::EINTR) => {}
-                // Reaped by somebody else: there is nothing left to wait for.
+                // Something else reaped it: there is nothing left to wait for.
                 Err(_) => return End::Reaped(WaitStatus::Exited(self.pid, 0)),
             }
         }
@@ -121,7 +121,7 @@ impl Drop for Worker {
     }
 }
 
-/// Why the worker ended before it was done.
+/// The error for a worker that ended before it was done.
 pub fn ended(end: End) -> Error {
     let fail = |class, message: String| Error::new(Phase::Fetch, class, message);
     match end {
@@ -159,7 +159,7 @@ pub fn system(what: &str, error: impl Into<io::Error>) -> Error {
     Error::new(Phase::Fetch, Class::Os, format!("cannot {what}: {}", reason(error)))
 }
 
-/// A worker that has ended like this already.
+/// A worker that has already ended with this status.
 #[cfg(test)]
 pub fn gone(status: WaitStatus) -> Worker {
     let (log, _) = Log::new().expect("a pipe");

@@ -1,8 +1,8 @@
-//! The worker's system call filter (seccomp(2)), in classic BPF: what a fetch needs, and nothing else.
+//! The worker's system call filter (seccomp(2)), in classic BPF: allows the system calls that a fetch needs, and no others.
 //!
-//! The lists are made of what `strace` shows of the fetches of every provider, with musl and with glibc, and of what it cannot
-//! show. A refused call fails with EPERM, so that a library which merely tries it goes on. A call that is newer than this list
-//! fails with ENOSYS, as on a kernel that does not have it. A call of a foreign architecture ends the process.
+//! The lists hold the calls that `strace` shows for the fetches of every provider, with musl and with glibc, and the few that it
+//! cannot show. A refused call fails with EPERM, so that a library that only tries it goes on. A call newer than this list fails
+//! with ENOSYS, as on a kernel without it. A call of a foreign architecture kills the process.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -12,21 +12,22 @@ use std::os::unix::net::UnixStream;
 use handfast_core::Sockets;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 
-/// What a caged process may do beyond the lists below.
+/// What a sandboxed process may do in addition to the lists below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// Its end of the socketpair. It is never bound to an address or duplicated: that would make a file.
+    /// The process' end of the socketpair. It must not be bound to an address, which would make a file, or be duplicated.
     pub socket: RawFd,
-    /// Whether it may make Unix sockets: a provider has a `unix://` address.
+    /// Whether the process may make Unix sockets: a provider has a `unix://` address.
     pub unix_sockets: bool,
-    /// Whether it looks up host names: the C library's resolver binds its UDP socket.
+    /// Whether the process looks up host names: the C library's resolver binds its UDP socket.
     pub host_names: bool,
 }
 
 impl Profile {
-    /// The worker's, whose providers need these sockets.
+    /// The profile of a worker whose providers need these sockets.
     pub fn of_worker(socket: &UnixStream, needed: Sockets) -> Self {
-        // Only a store behind a Unix socket needs no host name. A Unix socket that is bound would be a file.
+        // Host names are needed unless every store is behind a Unix socket. `bind` is then refused, since a bound Unix socket is
+        // a file.
         let host_names = needed.internet || !needed.unix;
         Self { socket: socket.as_raw_fd(), unix_sockets: needed.unix, host_names }
     }
@@ -35,9 +36,9 @@ impl Profile {
 /// The newest call that this list knows of: `listns`, Linux 6.19. The same number on every architecture.
 const NEWEST: u32 = 470;
 
-/// Calls that are allowed whatever their arguments: they change nothing but the worker's own memory, threads and descriptors.
+/// Calls that are allowed with any arguments: they change only the worker's own memory, threads and descriptors.
 const ALLOWED: &[c_long] = &[
-    // Reading and writing what is open. Files are opened read-only, see RULES.
+    // Read and write open descriptors. Files are opened read-only, see RULES.
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_pread64,
@@ -45,7 +46,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_writev,
     libc::SYS_lseek,
     libc::SYS_close,
-    // Looking at files.
+    // Look at files.
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
@@ -54,7 +55,7 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
     libc::SYS_getcwd,
-    // Waiting.
+    // Wait.
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
@@ -62,9 +63,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_ppoll,
     libc::SYS_nanosleep,
     libc::SYS_clock_nanosleep,
-    // The kernel has it called after SIGSTOP and SIGCONT, in place of an interrupted poll, nanosleep or futex.
+    // The kernel makes a process call this after SIGSTOP and SIGCONT, in place of an interrupted poll, nanosleep or futex.
     libc::SYS_restart_syscall,
-    // The network. Which sockets there can be is in RULES.
+    // The network. RULES says which sockets can be made.
     libc::SYS_connect,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
@@ -75,12 +76,12 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
-    // Its memory.
+    // The worker's memory.
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    // Its threads.
+    // The worker's threads.
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_gettid,
@@ -89,40 +90,40 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // Who it is, for messages.
+    // The worker's identity, for messages.
     libc::SYS_getuid,
     libc::SYS_geteuid,
     libc::SYS_getgid,
     libc::SYS_getegid,
     libc::SYS_getgroups,
-    // Its own signal handlers and mask.
+    // The worker's own signal handlers and mask.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
-    // Time, where there is no vDSO, and chance.
+    // Time, where there is no vDSO, and random numbers.
     libc::SYS_clock_gettime,
     libc::SYS_gettimeofday,
     libc::SYS_getcpu,
     libc::SYS_getrandom,
-    // The host's name, which glibc's resolver asks for.
+    // The host name, which glibc's resolver asks for.
     libc::SYS_uname,
 ];
 
-/// The same by the numbers that only x86_64 still has.
+/// Older calls for the same purposes, which only x86_64 still has.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_OLD: &[c_long] =
     &[libc::SYS_stat, libc::SYS_lstat, libc::SYS_readlink, libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_time];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_OLD: &[c_long] = &[];
 
-/// A call that is allowed where every test holds.
+/// A call that is allowed if every test passes.
 struct Rule(c_long, &'static [Test]);
 
-/// A test of one half of an argument: of its bits in the mask, which must be one of the values.
+/// A test of one 32-bit half of an argument: its bits under the mask must equal one of the values.
 struct Test(Half, u32, &'static [u32]);
 
-/// Where an argument's lower or upper half stands in `struct seccomp_data` (little endian).
+/// The offset of an argument's lower or upper half in `struct seccomp_data` (little endian).
 type Half = u32;
 
 const fn low(argument: u32) -> Half {
@@ -133,10 +134,10 @@ const fn high(argument: u32) -> Half {
     low(argument) + 4
 }
 
-/// The whole half counts.
+/// The mask that keeps every bit of a half.
 const ALL: u32 = u32::MAX;
 
-/// How a file may be opened: for reading. O_LARGEFILE is 0 in some C libraries, and set by the others.
+/// The flags with which a file may be opened: for reading. O_LARGEFILE is 0 in some C libraries; the others set it.
 const READING: u32 = (libc::O_RDONLY
     | libc::O_CLOEXEC
     | libc::O_DIRECTORY
@@ -150,14 +151,14 @@ const LARGE_FILE: u32 = 0o100_000;
 #[cfg(target_arch = "aarch64")]
 const LARGE_FILE: u32 = 0o400_000;
 
-/// What `fcntl(F_SETFL)` may set: nothing that sends signals, and the access mode, which it ignores.
+/// The flags that `fcntl(F_SETFL)` may set: none that sends signals. The access mode is allowed because `F_SETFL` ignores it.
 const STATUS: u32 = (libc::O_NONBLOCK | libc::O_ACCMODE) as u32 | LARGE_FILE;
 
 const SOCKET_FLAGS: u32 = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32;
 const STREAM: u32 = libc::SOCK_STREAM as u32;
 const DATAGRAM: u32 = libc::SOCK_DGRAM as u32;
 
-/// What the C libraries make a thread with. CLONE_THREAD is needed: a process would outlive the worker.
+/// The flags with which the C libraries make a thread. CLONE_THREAD is required: a new process would outlive the worker.
 const THREAD: u32 = libc::CLONE_THREAD as u32;
 const THREAD_FLAGS: u32 = (libc::CLONE_VM
     | libc::CLONE_FS
@@ -170,7 +171,7 @@ const THREAD_FLAGS: u32 = (libc::CLONE_VM
     | libc::CLONE_CHILD_CLEARTID
     | libc::CLONE_DETACHED) as u32;
 
-/// Calls that are more than one thing.
+/// Calls that are allowed or refused by their arguments.
 const RULES: &[Rule] = &[
     Rule(libc::SYS_openat, &[Test(low(2), !READING, &[0])]),
     #[cfg(target_arch = "x86_64")]
@@ -219,11 +220,11 @@ const RULES: &[Rule] = &[
             Test(low(2), ALL, &[libc::IPV6_V6ONLY as u32, libc::IPV6_RECVERR as u32]),
         ],
     ),
-    // No new code: neither call makes memory executable.
+    // Neither call may make memory executable: no new code.
     Rule(libc::SYS_mmap, &[Test(low(2), libc::PROT_EXEC as u32, &[0])]),
     Rule(libc::SYS_mprotect, &[Test(low(2), libc::PROT_EXEC as u32, &[0])]),
     Rule(libc::SYS_clone, &[Test(low(0), !THREAD_FLAGS, &[0]), Test(low(0), THREAD, &[THREAD])]),
-    // Waiting for a thread and waking it. Not the operations that lend priority (PI): they take any thread's number.
+    // Wait for a thread and wake it. The operations with priority inheritance (PI) are refused: they take any thread's number.
     Rule(
         libc::SYS_futex,
         &[Test(
@@ -240,13 +241,13 @@ const RULES: &[Rule] = &[
             ],
         )],
     ),
-    // A thread's name.
+    // Set a thread's name.
     Rule(libc::SYS_prctl, &[Test(low(0), ALL, &[libc::PR_SET_NAME as u32])]),
-    // Its own limits, to be read.
+    // Read the process' own limits.
     Rule(libc::SYS_prlimit64, &[Test(low(0), ALL, &[0]), Test(low(2), ALL, &[0]), Test(high(2), ALL, &[0])]),
 ];
 
-/// A stream to a Unix socket, where the plan has one.
+/// A stream to a Unix socket, if the profile allows it.
 const UNIX_SOCKET: Rule = Rule(
     libc::SYS_socket,
     &[Test(low(0), ALL, &[libc::AF_UNIX as u32]), Test(low(1), !SOCKET_FLAGS, &[STREAM]), Test(low(2), ALL, &[0])],
@@ -257,11 +258,11 @@ const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
 #[cfg(target_arch = "aarch64")]
 const NATIVE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 
-/// Numbers from here on are x32's, a second table on the same architecture.
+/// The first number of x32, a second table of system calls on the same architecture.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-// struct seccomp_data: where the number and the architecture stand.
+// The offsets of the number and the architecture in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 
@@ -270,14 +271,15 @@ const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// The filter. Each call is found by halving the numbers, and the program is short, since the kernel translates it and then runs it
-/// once for each number as it is installed: one call after the other would cost a tenth of a start.
+/// The filter's program. It finds a call by binary search over the numbers and is short, because the kernel translates the
+/// program and runs it once for each number when it is installed. Comparing one call after the other would cost a tenth of a
+/// start.
 pub fn filter(profile: Profile) -> Vec<sock_filter> {
     let (parts, codes) = parts(profile);
     let mut program = vec![load(ARCHITECTURE), jump(BPF_JEQ, NATIVE, 1, 0), answer(KILL), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
     program.extend([jump(BPF_JGE, X32, 0, 1), answer(KILL)]);
-    // A branch between each two parts, and the codes behind them.
+    // The search takes one branch between every two parts. The codes follow.
     let mut at = program.len() + parts.len() - 1;
     let mut starts = Vec::with_capacity(codes.len());
     for code in &codes {
@@ -289,10 +291,11 @@ pub fn filter(profile: Profile) -> Vec<sock_filter> {
     program
 }
 
-/// The numbers from this one up to the next part's, and which code says what becomes of them.
+/// A range of call numbers: its first number (it ends before the next part's first number), and the index of the code that
+/// decides about these calls.
 type Part = (u32, usize);
 
-/// The parts, in order, and the codes.
+/// The parts, in order of number, and the codes.
 fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     const REFUSE: usize = 0;
     const TAKE: usize = 1;
@@ -308,7 +311,7 @@ fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     if profile.host_names {
         tested.insert(libc::SYS_bind, rule(other_than_its_socket()));
     }
-    // clone3's flags stand in memory, which a filter cannot read: without it, the C libraries take clone.
+    // A filter cannot read clone3's flags, which are in memory. If clone3 is absent, the C libraries use clone.
     let mut calls = BTreeMap::from([(libc::SYS_clone3, BE_ABSENT)]);
     calls.extend(ALLOWED.iter().chain(ALLOWED_OLD).map(|call| (*call, TAKE)));
     for (call, mut code) in tested {
@@ -318,7 +321,7 @@ fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     }
     let mut parts = vec![(0, REFUSE)];
     for (call, code) in calls {
-        // Right behind the last call: what was to be refused begins later.
+        // This call follows the last one directly: there is no range of refused calls between them.
         parts.pop_if(|(first, _)| *first == call as u32);
         if parts.last().is_none_or(|(_, before)| *before != code) {
             parts.push((call as u32, code));
@@ -329,7 +332,7 @@ fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     (parts, codes)
 }
 
-/// Adds the branches that lead to the code of each part, and says where the first of them is. Each is reached by a jump of less than
+/// Adds the branches that lead to the code of each part, and returns the index of the first branch. Every jump is shorter than
 /// 256 instructions: the tests run every number.
 fn search(parts: &[Part], starts: &[usize], program: &mut Vec<sock_filter>) -> usize {
     if let [(_, code)] = parts {
@@ -343,16 +346,16 @@ fn search(parts: &[Part], starts: &[usize], program: &mut Vec<sock_filter>) -> u
     at
 }
 
-/// Stands for the way out of a rule whose test fails, until the rule is complete.
+/// Marks a jump that leaves the rule because a test failed. [`rule`] replaces it once the rule's length is known.
 const FAILS: u8 = u8::MAX;
 
-/// Allows a call where no instruction of its tests takes the way out; else what stands behind the rule is next.
+/// Allows a call if all tests pass. If a test fails, execution goes on behind the rule.
 fn rule(tests: impl IntoIterator<Item = sock_filter>) -> Vec<sock_filter> {
     let mut rule: Vec<sock_filter> = tests.into_iter().collect();
     rule.push(answer(ALLOW));
     let length = rule.len();
     for (at, instruction) in rule.iter_mut().enumerate() {
-        // A rule has few instructions: the way out is never as long as `FAILS`.
+        // A rule has few instructions, so no jump out of it is as long as `FAILS`.
         let out = (length - at - 1) as u8;
         for way in [&mut instruction.jt, &mut instruction.jf].into_iter().filter(|way| **way == FAILS) {
             *way = out;

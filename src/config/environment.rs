@@ -1,4 +1,4 @@
-//! The environment: handfast's own settings, references in variables, and what of it the app gets.
+//! The environment: handfast's own settings, references in variables, and the variables that the app inherits.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,37 +10,37 @@ use handfast_core::{Place, Problems, SecretValue, TOLD, excerpt};
 use crate::config::bootstrap;
 use crate::sys::environment::{Captured, Entry};
 
-/// What starts a reference in a variable's value.
+/// The prefix of a variable's value that is a reference.
 const MARK: &str = "handfast:";
 
 /// The environment that handfast was started with.
 pub struct Environment {
     captured: Captured,
-    /// Where each name stands first: a configuration may ask for as many variables as it has lines.
+    /// The first entry of each name. An index, because a configuration may ask for thousands of variables.
     index: HashMap<OsString, usize>,
 }
 
-/// A variable's value is not UTF-8.
+/// The error for a variable whose value is not UTF-8.
 #[derive(Debug)]
 pub struct NotText;
 
-/// A reference that stands in a variable.
+/// A reference in a variable.
 #[derive(Debug, PartialEq, Eq)]
 pub struct VariableReference {
     /// The variable.
     pub variable: String,
-    /// The secret's name: the variable's without its suffix, lower case, `_` as `-`.
+    /// The secret's name: the variable's name without its suffix, in lower case, with `-` for `_`.
     pub secret: String,
-    /// What the variable gets.
+    /// The value that the variable gets for the app.
     pub gives: Gives,
     /// The reference, without `handfast:`.
     pub reference: String,
 }
 
-/// What a variable gets, as its suffix says.
+/// The value that a variable gets, by the suffix of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gives {
-    /// `_FILE`, `_PATH`: the path.
+    /// `_FILE`, `_PATH`: the path of the secret's file.
     Path,
     /// `_FD`: the descriptor's number.
     Number,
@@ -62,7 +62,8 @@ impl From<Captured> for Environment {
 }
 
 impl Environment {
-    /// A variable that holds no credential, as text; an empty one counts as unset. `Err` where it is not UTF-8.
+    /// The value of a variable that holds no credential, as text. An empty value counts as unset. `Err` if the value is not
+    /// UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
         match self.raw(name) {
             None => Ok(None),
@@ -70,7 +71,7 @@ impl Environment {
         }
     }
 
-    /// A variable that holds no credential; an empty one counts as unset.
+    /// The value of a variable that holds no credential. An empty value counts as unset.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
         match self.entry(name) {
             Some(Entry::Variable(_, value)) if !value.is_empty() => Some(value),
@@ -83,7 +84,7 @@ impl Environment {
         bootstrap::is_credential(name.as_bytes()) || matches!(self.entry(name), Some(Entry::Credential(..)))
     }
 
-    /// Makes these variables bootstrap credentials, which the configuration says they are.
+    /// Turns these variables into bootstrap credentials, because the configuration names them as credentials.
     pub fn take_credentials<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         let is_variable = |name: &&str| matches!(self.entry(name), Some(Entry::Variable(..)));
         let names: BTreeSet<&[u8]> = names.filter(is_variable).map(str::as_bytes).collect();
@@ -92,7 +93,7 @@ impl Environment {
         }
     }
 
-    /// The same without the bootstrap credentials.
+    /// The environment without the bootstrap credentials.
     pub fn without_credentials(self) -> Self {
         let stays = |entry: &Entry| !matches!(entry, Entry::Credential(..));
         Captured { entries: self.captured.entries.into_iter().filter(stays).collect() }.into()
@@ -117,7 +118,7 @@ impl Environment {
         })
     }
 
-    /// The references in variables. A value that does not start with `handfast:` belongs to the app.
+    /// The references in variables. A value that does not start with `handfast:` is for the app.
     pub fn references(&self, problems: &mut Problems) -> Vec<VariableReference> {
         let mut references: Vec<VariableReference> = Vec::new();
         let mut by_secret = BTreeMap::new();
@@ -169,11 +170,12 @@ impl Environment {
         references
     }
 
-    /// One warning for each variable that holds a reference of another tool's, for the first of many; no part of the value is in it.
+    /// One warning for each variable that holds another tool's reference, for a bounded number of variables. A warning contains
+    /// no part of the value.
     pub fn foreign_references(&self) -> Vec<String> {
         let shape = |value: &[u8]| {
             let starts = |prefix: &str| value.starts_with(prefix.as_bytes());
-            // `arn:<partition>:<service>:…`, whatever the partition.
+            // `arn:<partition>:<service>:…`, for any partition.
             let service = value.strip_prefix(b"arn:aws").and_then(|rest| rest.split(|byte| *byte == b':').nth(1));
             match service {
                 Some(b"secretsmanager") => Some("aws:sm/<ARN>"),
@@ -202,8 +204,8 @@ impl Environment {
         warnings
     }
 
-    /// The entries that the app gets of it, as they were found and in that order: all but references, removed variables and
-    /// credentials; kept credentials are in it. The second list names what was taken away.
+    /// The entries that the app inherits, unchanged and in their order: all but references, removed variables, and credentials
+    /// that `keep` does not name. The second list has the names of the entries left out.
     pub fn for_app(&self, keep: &[String], remove: &[String]) -> (Vec<OsString>, Vec<String>) {
         let mut entries = Vec::with_capacity(self.captured.entries.len());
         let mut taken = Vec::new();
@@ -249,8 +251,8 @@ fn strip_suffix(variable: &str) -> Option<(&str, Gives)> {
     suffixes.into_iter().find_map(|(suffix, gives)| Some((variable.strip_suffix(suffix)?, gives)))
 }
 
-/// Whether a name fits a pattern, in which `*` stands for any text. Each piece between two stars is taken where it first fits: a later
-/// place would leave less for those behind it.
+/// Whether a name matches a pattern in which `*` stands for any text. Each piece between two stars is matched at the first
+/// possible place: a later place would leave less text for the pieces behind it.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let mut pieces = pattern.split(|byte| *byte == b'*');
     let first = pieces.next().unwrap_or_default();
@@ -360,7 +362,7 @@ mod tests {
         assert!(!matches(b"LEGACY_*", b"NEW_LEGACY_A") && !matches(b"A", b"AB"));
         assert!(matches(b"A*B*C", b"AxBBC") && matches(b"**", b"A") && matches(b"*A*", b"A") && matches(b"", b""));
         assert!(!matches(b"A*A", b"A") && !matches(b"*AB*AB*", b"xABxA") && !matches(b"", b"A"));
-        // Each star could stand for a thousand lengths.
+        // A backtracking matcher would never end here: each star could stand for a thousand lengths.
         assert!(!matches(&b"*A".repeat(1000), &b"A".repeat(999)));
     }
 }

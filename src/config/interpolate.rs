@@ -6,21 +6,21 @@ use zeroize::Zeroizing;
 
 use crate::config::environment::{Environment, NotText};
 
-/// As many bytes may variables put into one string: more is no name, address or path.
+/// The most bytes that variables may add to one string: no name, address or path is longer.
 const MAX_STRING: usize = 64 << 10;
 
-/// As many bytes may they put into the whole configuration.
+/// The most bytes that variables may add to the whole configuration.
 const MAX_TOTAL: usize = 1 << 20;
 
-/// One replacement of all variables, which has a bound.
+/// The replacement of all variables of a configuration, with a bound.
 pub struct Interpolation {
-    /// How many bytes variables may still put in.
+    /// The bytes that variables may still add.
     left: usize,
-    /// That there are none left is told once.
+    /// Whether it has been reported that the bound is reached: once is enough.
     told: bool,
 }
 
-/// Why a string could not be made.
+/// Why the variables of a string could not be replaced.
 enum Refusal {
     Wrong(Complaint),
     TooLong,
@@ -28,7 +28,7 @@ enum Refusal {
 }
 
 impl Interpolation {
-    /// With nothing replaced so far.
+    /// An interpolation that has replaced nothing so far.
     pub fn new() -> Self {
         Self { left: MAX_TOTAL, told: false }
     }
@@ -40,7 +40,7 @@ impl Interpolation {
         }
     }
 
-    /// Replaces the variables in every string of a value. A string in which that fails is reported, and then [`Value::Wrong`].
+    /// Replaces the variables in every string of a value. A string in which this fails is reported, and becomes [`Value::Wrong`].
     pub fn replace(&mut self, value: &mut Value, place: &Place, environment: &Environment, problems: &mut Problems) {
         match value {
             Value::String(text) if text.contains('$') => match self.string(text, environment) {
@@ -112,7 +112,7 @@ fn variable<'a>(expression: &'a str, environment: &'a Environment) -> Result<&'a
         None => (expression, None),
     };
     if !handfast_core::keys::is_variable(name) {
-        // Not quoted: between the braces stands a part of the value, which is a secret where it is one of `mock`'s.
+        // The text between the braces is not quoted: it is a part of the value, which may be a secret of `mock`.
         let hint = "write `${NAME}` or `${NAME:-default}`; `$$` stands for a dollar sign";
         return Err(Complaint::new("what stands between `${` and `}` is no variable's name").hint(hint));
     }

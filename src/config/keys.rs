@@ -1,4 +1,4 @@
-//! The keys of the configuration, as data: the checks, the messages and the JSON schema all come from here.
+//! The keys of the configuration, as data. The checks, the messages and the JSON schema come from these tables.
 #![forbid(unsafe_code)]
 
 use handfast_core::keys::{Key, Kind};
@@ -57,7 +57,7 @@ pub const FETCH: &[Key] = &[
     .default("\"none\""),
 ];
 
-/// The keys that every `[providers.NAME]` takes besides its provider's own.
+/// The keys that every `[providers.NAME]` takes in addition to its provider's own keys.
 pub const PROVIDER: &[Key] =
     &[Key::new("type", Kind::String, "The kind of provider; default: the table's name."), CA_FILE, ROOTS];
 
@@ -90,7 +90,7 @@ pub const SECRET: &[Key] = &[
 /// The tables at the top.
 pub const TABLES: &[&str] = &["app", "files", "fetch", "providers", "secrets"];
 
-/// The tables of the contract that this version does not have.
+/// Tables that are planned and not in this version.
 pub const LATER_TABLES: &[&str] = &["templates"];
 
 const CA_FILE: Key =

@@ -11,13 +11,13 @@ use super::said::Said;
 use super::trust::Trust;
 use super::{bootstrap, keys};
 
-/// As many secrets are delivered at most, so as many are declared at most.
+/// The most secrets that may be declared: no more can be delivered.
 pub const MAX_SECRETS: usize = 4096;
 
-/// As many providers have a table at most.
+/// The most `[providers.NAME]` tables.
 const MAX_PROVIDERS: usize = 256;
 
-/// Everything that was written, in one shape.
+/// The merged configuration from files, environment and command line.
 #[derive(Default)]
 pub struct Config {
     /// `[app]`.
@@ -30,59 +30,59 @@ pub struct Config {
     pub providers: Vec<Named>,
     /// `[secrets.NAME]`, references in variables, and `--secret`.
     pub secrets: Vec<Declared>,
-    /// Whom this process believes, where it has privileges.
+    /// Whose files this process trusts; `None` if it has no privileges.
     pub trust: Option<Trust>,
-    /// Who wrote what of the app, file by file.
+    /// The settings about the app of each file, and who may have written the file.
     pub said: Vec<Said>,
-    /// What refuses a file before it was read, and what is wrong with whom this process shall believe.
+    /// The reasons why files were refused before they were read, and problems with the setting of whom to trust.
     pub refusals: Problems,
     /// Whether a file was refused before it was read.
     pub is_refused: bool,
     /// Each secret's index, by name.
     by_name: BTreeMap<String, usize>,
-    /// Whether there were more secrets or providers than there may be, which is told once.
+    /// Whether there were more secrets or providers than allowed, which is reported once.
     full: bool,
 }
 
-/// A table with a name of the user's.
+/// A table whose name the user chose.
 pub struct Named {
     /// The name.
     pub name: String,
-    /// Where it stands.
+    /// The place of the table.
     pub place: Place,
     /// The table.
     pub table: Table,
 }
 
-/// One secret as it was declared, by one or several of: file, variable, command line.
+/// One secret as declared in files, in a variable, on the command line, or in several of these.
 pub struct Declared {
     /// Its name.
     pub name: String,
-    /// Where it was first declared.
+    /// The place of its first declaration.
     pub place: Place,
     /// Its keys in the file.
     pub table: Table,
-    /// Its reference, from the source of highest precedence.
+    /// Its reference, from the source with the highest precedence.
     pub from: Option<Written>,
     /// The variable that held a reference.
     pub variable: Option<(String, Gives)>,
 }
 
-/// A text and where it stands; none where it could not be read, which has been reported.
+/// A text and its place.
 pub struct Written {
-    /// The text.
+    /// The text; `None` if it could not be read, which has been reported.
     pub text: Option<String>,
-    /// Where it stands.
+    /// The place of the text.
     pub place: Place,
 }
 
 impl Config {
-    /// Before the first file, with what was found while the files were read.
+    /// A configuration without any setting, with the findings from reading the files.
     pub fn empty(trust: Option<Trust>, refusals: Problems, is_refused: bool) -> Self {
         Self { trust, refusals, is_refused, ..Self::default() }
     }
 
-    /// Takes one file in; a later file replaces single keys.
+    /// Merges the settings of one file. A later file replaces single keys.
     pub fn merge_file(&mut self, table: Table, problems: &mut Problems) {
         for (key, key_place, item) in table.into_entries() {
             let known = keys::TABLES.contains(&key.as_str());
@@ -120,12 +120,12 @@ impl Config {
         }
     }
 
-    /// Makes credentials of the variables that the providers' settings name as such.
+    /// Turns the variables that the providers' settings name as credentials into bootstrap credentials.
     pub fn take_credentials(&self, environment: &mut Environment) {
         environment.take_credentials(self.providers.iter().flat_map(|named| bootstrap::named(&named.table)));
     }
 
-    /// Checks every key and the kind of its value.
+    /// Checks every key and the type of its value.
     pub fn check_keys(&self, problems: &mut Problems) {
         use handfast_core::keys::check;
         check(&self.app, "app", &[keys::APP], problems);
@@ -136,8 +136,8 @@ impl Config {
         }
     }
 
-    /// Takes each secret's `from` out of its table, with its variables replaced. One that the environment or the command line
-    /// replaces says nothing: its variables need not be set where a configuration is tried.
+    /// Takes each secret's `from` out of its table and replaces its variables. A `from` that the environment or the command line
+    /// overrides is not checked: its variables need not be set.
     pub fn read_references(
         &mut self,
         mut variables: Interpolation,
@@ -158,7 +158,7 @@ impl Config {
         }
     }
 
-    /// The secret of this name, which may be a new one; `None` where there are too many.
+    /// The secret of this name, added if it is new; `None` if there are too many.
     pub fn declared(&mut self, name: &str, place: &Place, problems: &mut Problems) -> Option<&mut Declared> {
         if let Some(at) = self.by_name.get(name) {
             return self.secrets.get_mut(*at);

@@ -1,6 +1,6 @@
-//! The stage `config`: reads files, environment and command line, and checks their form. The plan checks whether they make sense.
+//! The stage `config`: reads files, environment and command line, and checks their form. The stage `plan` checks their meaning.
 //!
-//! A wrong key or value never stops the reading: every problem is collected with its place.
+//! A wrong key or value does not stop the reading: all problems are collected, each with its place.
 #![forbid(unsafe_code)]
 
 mod bootstrap;
@@ -34,19 +34,19 @@ use waiting::Limits;
 use crate::cli::Options;
 use crate::error::{Class, Error, Phase, Result};
 
-/// Where the configuration is when nothing names it.
+/// The configuration file if none is named.
 const DEFAULT_FILE: &str = "/etc/handfast.toml";
 
-/// How long a whole start may take where nothing is said.
+/// The default deadline of a whole start.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// As many files are read at most.
+/// The most configuration files.
 const MAX_FILES: usize = 16;
 
-/// Reads everything. The command line wins over the environment, which wins over the files. Where the files keep it waiting, one
-/// of `signals` ends it, and the deadline, which counts since `started`.
+/// Reads the whole configuration. The command line overrides the environment, which overrides the files. If a file, such as a
+/// pipe, makes it wait, one of `signals` or the deadline, counted from `started`, ends the reading.
 ///
-/// What the configuration itself names as credentials is one in `environment` from then on.
+/// Variables that the configuration names as credentials become credentials in `environment`.
 pub fn read(
     options: &Options,
     environment: &mut Environment,
@@ -65,15 +65,16 @@ pub fn read(
     }
     let sources = source::read_all(&paths, trust, limits, problems, &mut refusals)?;
     let is_refused = !refusals.is_empty();
-    // Where files are refused, this may be why.
+    // A wrong HANDFAST_CONFIG_OWNER may be why files are refused, so it is reported with them.
     Trust::of_this_process(environment, &mut refusals);
     let mut config = Config::empty(trust, refusals, is_refused);
     for source in sources {
-        // Before a later file replaces it.
+        // Recorded before a later file replaces the settings.
         config.said.push(Said::of(&source.table, source.place, source.suspects));
         config.merge_file(source.table, problems);
     }
-    // Before anything is interpolated: no credential gets into a setting. And after it: a name may be made of variables.
+    // Done before the interpolation, so that no credential gets into a setting; and again after it, because a variable's name may
+    // itself be interpolated.
     config.take_credentials(environment);
     let mut variables = Interpolation::new();
     for named in &mut config.providers {
@@ -89,7 +90,7 @@ pub fn read(
     Ok(config)
 }
 
-/// The deadline of the reading itself: what stands in a file is not known yet, and what is wrong is told later.
+/// The deadline for the reading itself. The files' setting is not known yet, and a wrong value is reported later.
 fn deadline(options: &Options, environment: &Environment) -> Duration {
     let text = options.deadline.as_deref().or_else(|| environment.text("HANDFAST_DEADLINE").ok().flatten());
     text.and_then(handfast_core::keys::parse_duration).unwrap_or(DEADLINE)
@@ -103,14 +104,14 @@ fn paths(options: &Options, environment: &Environment) -> Vec<PathBuf> {
         return vec![path.into()];
     }
     let default = PathBuf::from(DEFAULT_FILE);
-    // Anything but "it is not there" is worth an error of its own when the file is then read.
+    // Other errors than "not found" are reported when the file is read.
     match default.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         _ => vec![default],
     }
 }
 
-/// All that is wrong, as one failure.
+/// All problems as one failure.
 pub fn error(problems: Problems) -> Error {
     let single = |problem: Problem| {
         let error = Error::new(Phase::Config, Class::Config, format!("{}: {}", problem.place, problem.message));

@@ -1,4 +1,4 @@
-//! What is written outside the files: the environment, then the command line, each over what was there before.
+//! The settings outside the files: the environment, then the command line. Each overrides the settings before it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::keys;
 use super::merge::{Config, Written};
 use crate::cli::Options;
 
-/// The references in variables, and handfast's own variables. Those of the log are read earlier, by `report`.
+/// Adds the references in variables, and handfast's own variables. `report` has read the variables of the log earlier.
 pub fn environment(config: &mut Config, environment: &Environment, problems: &mut Problems) {
     let place = &Place::Environment;
     for found in environment.references(problems) {
@@ -33,7 +33,7 @@ pub fn environment(config: &mut Config, environment: &Environment, problems: &mu
     }
 }
 
-/// The options.
+/// Adds the command line's options.
 pub fn command_line(config: &mut Config, options: &Options, problems: &mut Problems) {
     let place = &Place::CommandLine;
     let mut seen = BTreeSet::new();
@@ -60,7 +60,7 @@ pub fn command_line(config: &mut Config, options: &Options, problems: &mut Probl
     }
 }
 
-/// A key of a file that a variable and an option also set.
+/// A key of the files that a variable and an option can set too.
 struct Setting {
     variable: &'static str,
     key: &'static str,
@@ -85,7 +85,7 @@ const DEADLINE: Setting = Setting {
     known: keys::FETCH,
 };
 
-/// With the same check as in a file.
+/// Sets a key, with the same check as in a file.
 fn set(config: &mut Config, setting: &Setting, text: &str, place: &Place, problems: &mut Problems) {
     let mut alone = Table::default();
     set_text(&mut alone, setting.key, text, place);

@@ -1,4 +1,5 @@
-//! The app's user and groups as each file says, kept apart: a later file must not hide the words of an earlier one.
+//! The app's user and groups as each file sets them. They are kept apart, because a later file must not hide the settings of an
+//! earlier one.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -7,10 +8,10 @@ use handfast_core::{Place, Table};
 
 use super::trust::Suspect;
 
-/// The most groups of one file that are looked up. More are a mistake, which is reported where the groups are used.
+/// The most groups of one file that are looked up. More are a mistake, which is reported when the groups are used.
 const MAX_GROUPS: usize = 1024;
 
-/// What one file says of the app, and who else may have written it.
+/// One file's settings about the app, and who else may have written the file.
 pub struct Said {
     /// The file's first line.
     pub place: Place,
@@ -23,7 +24,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// What stands in one file.
+    /// Collects the settings of one file.
     pub fn of(table: &Table, place: Place, suspects: Vec<Suspect>) -> Self {
         let app = table.table("app");
         let user = app.and_then(|app| app.string("user")).map(str::to_owned);

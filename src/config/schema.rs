@@ -1,4 +1,4 @@
-//! The configuration's JSON schema, made from the same keys that the configuration is checked against.
+//! The configuration's JSON schema, made from the same tables of keys as the checks.
 #![forbid(unsafe_code)]
 
 use handfast_core::keys::{Key, Kind};
@@ -77,7 +77,7 @@ fn property(key: &Key) -> Value {
         Kind::NotInThisVersion => json!({}),
     };
     schema["description"] = json!(key.doc);
-    // Defaults are written as TOML, which for these kinds is JSON too.
+    // Defaults are written in TOML, which equals JSON for these kinds.
     if let Some(default) = key.default.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
         schema["default"] = default;
     }

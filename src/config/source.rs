@@ -19,21 +19,21 @@ use super::trust::{Opened, Refusal, Suspect, Trust};
 use super::waiting::{Limits, Waiting};
 use crate::error::{Result, reason};
 
-/// A configuration larger than this is a mistake.
+/// The most bytes of a configuration file: a larger one is a mistake.
 const MAX_CONFIGURATION: usize = 1 << 20;
 
 /// One file: its settings, and who else may have written it.
 pub struct Source {
-    /// Its first line, for what is to be said of all of it.
+    /// The file's first line: the place of problems with the whole file.
     pub place: Place,
-    /// What stands in it.
+    /// The settings in the file.
     pub table: Table,
-    /// Who else may change it; nothing is asked where there is no privilege to misuse.
+    /// Who else may change the file. Empty if this process has no privilege to misuse.
     pub suspects: Vec<Suspect>,
 }
 
-/// Reads every file in order. What is wrong in one is added to `problems`, and the rest is still read; a file that is nobody's to
-/// read is one of `refusals`.
+/// Reads every file in order. Mistakes in a file are added to `problems`, and the rest of it is still read. A file that must not
+/// be read is added to `refusals`.
 pub fn read_all(
     paths: &[PathBuf],
     trust: Option<Trust>,
@@ -90,17 +90,18 @@ fn read(
     Ok(Some(Source { place, table: parse(&text, name, problems), suspects }))
 }
 
-/// A problem of whoever may change what stands at `place`.
+/// Reports a suspect, who may change the file at `place`, as a problem.
 pub fn refuse(place: &Place, suspect: &Suspect, problems: &mut Problems) {
     problems.add_with_hint(place, format!("the configuration {}", suspect.message()), suspect.hint());
 }
 
-/// Never waits: a named pipe may have no writer yet.
+/// Opens without waiting: a named pipe may have no writer yet.
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// The whole file, as text that is wiped: `mock` keeps its secrets in the configuration. The inner error is the file's.
+/// The whole file, as text that is wiped, because the configuration contains the secrets of `mock`. The outer error ends the
+/// start; the inner error is a problem of the file.
 fn read_text(file: File, limits: Limits<'_>) -> Result<std::result::Result<Zeroizing<String>, String>> {
     let metadata = match file.metadata() {
         Ok(metadata) if metadata.is_dir() => return Ok(Err("it is a directory".into())),
@@ -128,7 +129,7 @@ fn read_text(file: File, limits: Limits<'_>) -> Result<std::result::Result<Zeroi
     })
 }
 
-/// What is wrong is added to `problems`, and the rest is still read.
+/// Parses a file. Mistakes are added to `problems`, and the rest is still read.
 fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
     let (text, behind) = worth_reading(text);
     problems.add_untold(behind);
@@ -141,7 +142,7 @@ fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
             let is_mode = error.message().starts_with("unexpected leading zero");
             Complaint { message, hint: is_mode.then(|| "a file mode is a string: `mode = \"0400\"`".into()) }
         });
-        // A second key of one name is TOML to the parser, and nothing about it is a guess.
+        // The parser understands a line with a duplicate key, so nothing on the line is a guess.
         if error.message() != "duplicate key" {
             places.wrong.insert(places.line(offset));
         }
@@ -149,12 +150,12 @@ fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
     table(document.into_inner(), &places, problems)
 }
 
-/// The text up to the line in which there are as many errors as will be told, and how many there are behind it. Of what it is given,
-/// the parser makes a list of all errors, each a hundred times as long as the two bytes that it may be about.
+/// The text up to the line after which no more errors are reported ([`TOLD`]), and the number of errors behind that line. The
+/// text is cut because the parser lists every error in it, and an error about two bytes takes a hundred times as much memory.
 fn worth_reading(text: &str) -> (&str, usize) {
-    // A list of all that can be wrong with less is no matter.
+    // A shorter text cannot have so many errors that their list is too large.
     const SHORT: usize = 16 << 10;
-    // As deep as toml goes.
+    // The depth to which the `toml` crate parses.
     const DEEPEST: u32 = 80;
     if text.len() <= SHORT {
         return (text, 0);
@@ -177,7 +178,7 @@ fn worth_reading(text: &str) -> (&str, usize) {
     }
     at.sort_unstable();
     let Some(last) = at.get(TOLD) else { return (text, 0) };
-    // A line may be as long as the file.
+    // The line is cut after SHORT bytes, because it may be as long as the file.
     let last = text.floor_char_boundary(*last);
     let most = text.floor_char_boundary(last + SHORT);
     let end = text[last..most].find('\n').map_or(most, |length| last + length + 1);
@@ -189,9 +190,10 @@ struct Places<'t> {
     name: Rc<str>,
     text: &'t [u8],
     lines: Vec<usize>,
-    /// How many characters begin before each block of [`BLOCK`] bytes: a column in a long line is not counted anew each time.
+    /// How many characters begin before each block of [`BLOCK`] bytes, so that a column in a long line is not counted from the
+    /// line's start each time.
     characters: Vec<usize>,
-    /// Lines that are not TOML. What the parser makes of the rest of such a line is a guess: a value may have become a key.
+    /// Lines that are not valid TOML. The parser only guesses the rest of such a line: a value may have become a key.
     wrong: BTreeSet<usize>,
 }
 
@@ -240,7 +242,7 @@ fn table(parsed: DeTable<'_>, places: &Places<'_>, problems: &mut Problems) -> T
     entries.sort_by_key(|(key, _)| key.span().start);
     let entry = |(key, value): (Spanned<DeString<'_>>, Spanned<DeValue<'_>>)| {
         let key_place = places.at(key.span().start);
-        // A table is named by its key; a value by itself, which is where a wrong one must be mended.
+        // The place of a table is its key. The place of a value is the value itself, where the user must correct it.
         let place = match value.get_ref() {
             DeValue::Table(_) => key_place.clone(),
             _ => places.at(value.span().start),
@@ -248,7 +250,7 @@ fn table(parsed: DeTable<'_>, places: &Places<'_>, problems: &mut Problems) -> T
         let value = convert(value, &place, places, problems);
         (key.into_inner().into_owned(), key_place, Item { place, value })
     };
-    // TOML has each key of a table once.
+    // TOML allows each key of a table once.
     Table::of_single_keys(entries.into_iter().map(entry).collect())
 }
 

@@ -1,4 +1,4 @@
-//! Whom a privileged process believes: who may have written a file that tells it what to do, or may exchange it.
+//! Whose files a privileged process trusts: checks who may change or replace a file that tells it what to do.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -22,22 +22,22 @@ pub use suspect::{App, Suspect};
 use suspect::{Fault, Kind};
 use way::{Way, is_directory};
 
-/// The variable that names another owner than root. No file can set it: it would speak for itself.
+/// The variable that names a trusted owner besides root. No file can set it, because the file would declare itself trusted.
 const OWNER: &str = "HANDFAST_CONFIG_OWNER";
 
-/// The program that runs.
+/// The running program.
 const EXECUTABLE: &str = "/proc/self/exe";
 
-/// A file that was opened, and what speaks against it.
+/// A file that was opened, and its suspects.
 pub struct Opened {
     /// The file, open for reading, non-blocking.
     pub file: OwnedFd,
-    /// Who else may change it. What is in it may be told, and must not be followed.
+    /// Who else may change the file. Problems in it may be reported, but its settings must not be followed.
     pub suspects: Vec<Suspect>,
 }
 
 impl Trust {
-    /// The rules of this process; `None` where it has no privilege that a file could misuse.
+    /// The rules for this process; `None` if it has no privilege that a file could misuse.
     pub fn of_this_process(environment: &Environment, problems: &mut Problems) -> Option<Self> {
         let owner = match environment.text(OWNER) {
             Ok(None) => Some(0),
@@ -74,7 +74,7 @@ impl Trust {
         Ok(Opened { file, suspects })
     }
 
-    /// Who else may change the program that runs.
+    /// Who else may change the running program.
     pub fn executable(self) -> Vec<Suspect> {
         match self.try_executable() {
             Ok(suspects) => suspects,
@@ -97,13 +97,14 @@ impl Trust {
     }
 }
 
-/// Whether a file could make this process do what its caller may not. What counts is what it could take, too.
+/// Whether a file could make this process do more than its caller may do. Privileges that the process could still acquire count
+/// too: the real and the saved uid, and the permitted capabilities.
 fn is_privileged() -> bool {
     let root = getresuid().map_or(true, |ids| [ids.real, ids.effective, ids.saved].iter().any(|uid| uid.is_root()));
     root || capabilities::sets().map_or(true, |sets| sets.permitted != 0)
 }
 
-/// Digits, and nothing else; the last number stands for "no change" in the system's calls.
+/// Reads a uid: only digits, and not the last number, which means "no change" to system calls.
 fn uid(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|uid| digits && *uid != u32::MAX)

@@ -1,4 +1,4 @@
-//! Reading that may have to wait, as a pipe's does: until it ends, a signal arrives, or the deadline has passed.
+//! Reads a file that may make the reader wait, such as a pipe: until its end, a signal, or the deadline.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -13,19 +13,19 @@ use nix::sys::signal::Signal;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys::signals::{self, Watch};
 
-/// What ends the reading of a configuration.
+/// The events that end the reading of a configuration early.
 #[derive(Clone, Copy)]
 pub struct Limits<'a> {
-    /// The signals that do.
+    /// The signals that end the reading.
     pub signals: &'a [Signal],
     /// When the process started.
     pub started: Instant,
-    /// How long after that it may take.
+    /// How long after `started` the reading may last.
     pub deadline: Duration,
 }
 
 impl Limits<'_> {
-    /// Ends where a signal has arrived that is held back. Asked between pieces of work.
+    /// Fails if one of the blocked signals is pending. Called between steps of work.
     pub fn signal(&self) -> Result<()> {
         match signals::pending(self.signals) {
             Ok(None) => Ok(()),
@@ -35,23 +35,24 @@ impl Limits<'_> {
     }
 }
 
-/// A file whose bytes may be late.
+/// A file whose bytes may arrive late.
 pub struct Waiting<'a> {
     file: File,
     limits: Limits<'a>,
     watch: Watch,
-    /// Why it ended, where it was not by the file's end or an error of its own.
+    /// The signal or the deadline that ended the reading, if any did.
     pub ended: Option<Error>,
 }
 
 impl<'a> Waiting<'a> {
-    /// A file that was opened non-blocking.
+    /// Wraps a file that was opened non-blocking.
     pub fn new(file: File, limits: Limits<'a>) -> Result<Self> {
         let watch = Watch::new(limits.signals).map_err(|error| system("cannot watch for signals", error))?;
         Ok(Self { file, limits, watch, ended: None })
     }
 
-    /// A named pipe without a writer would tell its end at once: so it is waited for before anything is read.
+    /// Waits until the file is readable. A named pipe without a writer reports its end at once, so the wait comes before the
+    /// first read.
     fn until_readable(&self) -> Result<()> {
         loop {
             match self.watch.received() {

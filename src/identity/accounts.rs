@@ -1,4 +1,4 @@
-//! `/etc/passwd` and `/etc/group`, by a reader of our own: libc's would ask nscd or load plugins, as root.
+//! Reads `/etc/passwd` and `/etc/group`. libc's functions are not used: they would ask nscd or load plugins, as root.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -15,10 +15,11 @@ use crate::error::reason;
 
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
-/// Far more than any image's: about 80 000 accounts.
+/// The largest file that is read: about 80 000 accounts, far more than any image has.
 const LIMIT: u64 = 8 << 20;
 
-/// The accounts of this image: the text of the two files. Most starts look for one entry, so each is read as it is come across.
+/// The accounts of this image: the text of the two files. Most starts look for one entry, so each look-up parses the lines until
+/// it finds its entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accounts {
     passwd: Vec<u8>,
@@ -39,7 +40,7 @@ struct Group<'t> {
 }
 
 impl Accounts {
-    /// Reads the users, and the groups where they are asked for; a file that does not exist holds nothing.
+    /// Reads the users, and the groups if asked. A file that does not exist counts as empty.
     pub fn read(with_groups: bool) -> Result<Self, String> {
         let read = |path: &str| read(path).map_err(|error| format!("cannot read `{path}`: {}", reason(error)));
         Ok(Self { passwd: read(PASSWD)?, group: if with_groups { read(GROUP)? } else { Vec::new() } })
@@ -102,7 +103,7 @@ impl Accounts {
         self.groups().filter(|group| !name.is_empty() && has(group)).map(|group| group.gid).collect()
     }
 
-    /// The entry of a name, because several may have one uid; else the first of the uid.
+    /// The entry with the user's name, because several entries may have the same uid. Otherwise, the first entry with the uid.
     fn entry(&self, user: Option<&Name>, uid: u32) -> Option<User<'_>> {
         match user {
             Some(Name::Text(name)) => self.named(name),
@@ -124,7 +125,7 @@ impl Accounts {
 }
 
 fn read(path: &str) -> io::Result<Vec<u8>> {
-    // Non-blocking, so that a FIFO in its place fails below instead of hanging the start.
+    // Non-blocking: a FIFO in place of the file then fails below instead of blocking the start.
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
@@ -133,7 +134,7 @@ fn read(path: &str) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    // One more than the size, so that one read(2) sees the end; a size that lies costs further reads only.
+    // One byte more than the size, so that one read(2) reaches the end. A wrong size only costs further reads.
     let mut bytes = Vec::with_capacity(metadata.len().min(LIMIT) as usize + 1);
     if file.take(LIMIT + 1).read_to_end(&mut bytes)? as u64 > LIMIT {
         return Err(io::Error::other(format!("it is larger than {LIMIT} bytes")));
@@ -141,14 +142,14 @@ fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The lines that may be an entry. Those that are malformed or refer to another source (NIS) are skipped, as libc does. A NUL would
-/// end the home in the middle, once it is in the environment.
+/// The lines that may be an entry. Lines that are malformed or refer to another source (NIS) are skipped, as libc does. Lines
+/// with a NUL are skipped too: it would cut the home short in the environment.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
         .filter(|line| !line.contains(&0) && !matches!(line.first(), None | Some(b'#' | b'+' | b'-')))
 }
 
-/// The fields of a line, where it has as many.
+/// The fields of a line; `None` unless it has exactly `COUNT`.
 fn fields<const COUNT: usize>(line: &[u8]) -> Option<[&[u8]; COUNT]> {
     let mut found: [&[u8]; COUNT] = [&[]; COUNT];
     let mut rest = line.split(|byte| *byte == b':');
@@ -168,7 +169,7 @@ fn group_entry(line: &[u8]) -> Option<Group<'_>> {
     Some(Group { name: name_field(name)?, gid: id(gid)?, members })
 }
 
-/// A name that can be asked for: settings are UTF-8, so no other can be.
+/// The name in a field; `None` if it is empty or not UTF-8. Settings are UTF-8, so no other name can be looked up.
 fn name_field(field: &[u8]) -> Option<&str> {
     std::str::from_utf8(field).ok().filter(|name| !name.is_empty())
 }

@@ -1,4 +1,4 @@
-//! How people write users and groups: a name or a number, strictly one of them.
+//! Users and groups as settings write them: either a name or a number.
 #![forbid(unsafe_code)]
 
 use handfast_core::{Complaint, excerpt};
@@ -10,7 +10,7 @@ const EXPECTED: &str = "write a name, a uid, or both ids as uid:gid";
 pub enum Name {
     /// The number itself.
     Number(u32),
-    /// A name, still to be looked up.
+    /// A name, not yet looked up.
     Text(String),
 }
 
@@ -19,7 +19,7 @@ pub enum Name {
 pub struct UserName {
     /// The user.
     pub user: Name,
-    /// The group, where one is written.
+    /// The group, if there is one.
     pub group: Option<Name>,
 }
 
@@ -49,7 +49,8 @@ fn parse(text: &str) -> Result<Name, String> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
         return parse_id(text).map(Name::Number);
     }
-    // A sign would make it a number to others, and the rest could not stand in /etc/passwd.
+    // Other programs read a text that begins with a sign as a number. The other characters here cannot be part of a name in
+    // /etc/passwd.
     let wrong = |character: char| character.is_whitespace() || character.is_control() || ":,/".contains(character);
     match text.chars().next() {
         None => Err("is empty".into()),
@@ -61,7 +62,7 @@ fn parse(text: &str) -> Result<Name, String> {
     }
 }
 
-/// A number as id: decimal digits only, and none of the values that other programs read in another way.
+/// Reads a number as an id: decimal digits only. Refuses values that other programs read differently.
 pub(super) fn parse_id(text: &str) -> Result<u32, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("is no decimal number".into());
@@ -70,7 +71,7 @@ pub(super) fn parse_id(text: &str) -> Result<u32, String> {
         return Err("starts with 0, which some read as octal".into());
     }
     match text.parse() {
-        // -1 as u32: system calls take it as "leave it as it is".
+        // -1 as u32: system calls read it as "do not change".
         Ok(u32::MAX) | Err(_) => Err(format!("is larger than {}", u32::MAX - 1)),
         Ok(id) => Ok(id),
     }
@@ -97,7 +98,7 @@ mod tests {
             ("_apt", text("_apt"), None),
             ("machine$", text("machine$"), None),
             ("systemd.x", text("systemd.x"), None),
-            // Names, which no account has unless somebody made it: never numbers.
+            // Names and never numbers, although other programs read them as numbers.
             ("0x10", text("0x10"), None),
             ("1e3", text("1e3"), None),
             ("1_000", text("1_000"), None),

@@ -1,10 +1,10 @@
-//! What is wrong with a user or a group.
+//! Problems with a user or a group.
 #![forbid(unsafe_code)]
 
-/// What is wrong with what the configuration says.
+/// A problem with a setting about the app's user or groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The setting that it is about.
+    /// The setting.
     pub setting: Setting,
     /// What is wrong.
     pub message: String,
@@ -12,7 +12,7 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// A setting that names someone.
+/// A setting that names a user or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// The user, with or without a group.

@@ -1,5 +1,5 @@
-//! File capabilities: the kernel refuses to execute a file whose capabilities must be effective (such as `ping`'s in some
-//! images) where the bounding set does not hold them all.
+//! File capabilities: the kernel refuses to execute a file with effective file capabilities (such as `ping` in some images) if
+//! the bounding set lacks one of them.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -18,16 +18,16 @@ const REVISION_1: u32 = 0x0100_0000;
 const REVISION_2: u32 = 0x0200_0000;
 const EFFECTIVE: u32 = 1;
 
-/// What a file must get to be executed at all.
+/// The capabilities that a file must get to be executed at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Demanded {
     permitted: u64,
     inheritable: u64,
 }
 
-/// Refuses a file that the kernel will refuse.
+/// Refuses a file that the kernel will refuse to execute.
 pub(super) fn refuse_unbounded(path: &Path, mount: &Statvfs, isolation: &Isolation) -> Result<(), Error> {
-    // The kernel ignores file capabilities there.
+    // The kernel ignores file capabilities on such a mount.
     if mount.flags().contains(FsFlags::ST_NOSUID) {
         return Ok(());
     }
@@ -36,7 +36,7 @@ pub(super) fn refuse_unbounded(path: &Path, mount: &Statvfs, isolation: &Isolati
         Ok(Some(value)) => value,
         Ok(None) => return Ok(()),
         Err(error) => {
-            // It may well be executable; exec tells.
+            // The file may be executable anyway: exec will tell.
             handfast_core::debug!("cannot read the file capabilities of `{}`: {}", path.display(), reason(error));
             return Ok(());
         }
@@ -57,7 +57,7 @@ pub(super) fn refuse_unbounded(path: &Path, mount: &Statvfs, isolation: &Isolati
         .hint("add them to keep_capabilities, or remove them from the file: setcap -r"))
 }
 
-/// Reads the attribute. `None` where it demands nothing: not effective, or of another user namespace (revision 3).
+/// Reads the attribute. `None` if it demands nothing: it is not effective, or belongs to another user namespace (revision 3).
 fn parse(value: &[u8]) -> Option<Demanded> {
     let words: Vec<u32> =
         value.chunks_exact(4).map(|chunk| u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).collect();

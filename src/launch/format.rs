@@ -1,5 +1,5 @@
-//! What the command's file is: a script with its interpreter, or an ELF program with its loader (execve(2), elf(5)). Examined before
-//! the fetch, so that a file that the kernel will refuse delivers nothing.
+//! The format of the command's file: a script with its interpreter, or an ELF program with its loader (execve(2), elf(5)).
+//! Examined before the fetch, so that nothing is delivered if the kernel will refuse the file.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -9,20 +9,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-/// The kernel reads this much of a script's first line (BINPRM_BUF_SIZE).
+/// The part of a script's first line that the kernel reads (BINPRM_BUF_SIZE), in bytes.
 const FIRST_LINE: usize = 256;
 
-/// The program headers of every usual program lie within its first page.
+/// The part of a file that is examined: the program headers of every usual program are in its first page.
 const HEAD: usize = 4096;
 
-/// What the kernel will do with a file.
+/// The kernel's way to execute a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Start this program with it: a script's interpreter, or an ELF program's loader.
+    /// The kernel starts this program for the file: a script's interpreter, or an ELF program's loader.
     Needs(Needed, PathBuf),
-    /// Start it, as far as its first bytes tell.
+    /// The kernel starts the file itself, as far as its first bytes tell.
     Plain,
-    /// Refuse it: why, and what to do about it.
+    /// The kernel refuses the file: the reason, and a hint.
     Refused(String, &'static str),
 }
 
@@ -36,7 +36,7 @@ pub enum Needed {
 }
 
 impl Needed {
-    /// Its name, for a message.
+    /// The name of the needed program, for a message.
     pub fn name(self) -> &'static str {
         match self {
             Needed::Interpreter => "interpreter",
@@ -45,7 +45,7 @@ impl Needed {
     }
 }
 
-/// Examines a file. One that this process may not read is left to the kernel.
+/// Examines a file. If this process may not read the file, the kernel decides at exec.
 pub fn of(path: &std::path::Path) -> Format {
     let mut head = Vec::with_capacity(HEAD);
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
@@ -133,7 +133,7 @@ fn elf(head: &[u8]) -> Format {
     }
 }
 
-/// The loader that an ELF program of 64 bits names, where its headers lie within `head`.
+/// The loader that a 64-bit ELF program names, if its headers are within `head`.
 fn loader(head: &[u8]) -> Option<PathBuf> {
     const TABLE: usize = 32;
     const ENTRY_SIZE: usize = 54;
@@ -245,7 +245,7 @@ mod tests {
         for cut in [4, 5, 17, 60, 100, 125] {
             assert_eq!(of_head(&program(own, loader)[..cut]), Format::Plain, "{cut}");
         }
-        // Offsets and sizes that lead out of the file, or around.
+        // Offsets and sizes that lead out of the file, or overflow.
         for (at, byte) in [(39, 0xff), (54, 0xff), (79, 0xff), (103, 0xff), (56, 0xff)] {
             let mut head = program(own, loader);
             head[at] = byte;

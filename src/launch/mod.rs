@@ -1,4 +1,4 @@
-//! The stage `launch`: finds the command before anything is fetched, and becomes it at the end. It never sees a secret.
+//! The stage `launch`: finds the command before anything is fetched, and executes it at the end. This stage never sees a secret.
 #![forbid(unsafe_code)]
 
 mod failure;
@@ -21,7 +21,7 @@ use crate::error::{Class, Error, Result, reason};
 use crate::lockdown::Locked;
 use crate::sys::signals;
 
-/// Everything that execve(2) takes, made before the last privilege is dropped.
+/// The arguments of execve(2), made before the last privilege is dropped.
 #[derive(Debug)]
 pub struct Prepared {
     path: CString,
@@ -30,7 +30,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// `command` is the command and its arguments as given; the app gets the entries of `environment` and nothing else.
+    /// `command` is the command and its arguments as given. The app gets exactly the entries of `environment`.
     pub fn new(program: &Program, command: &[OsString], environment: &[OsString]) -> Result<Self> {
         let entry = |entry: &OsString| {
             CString::new(entry.as_bytes()).map_err(|_| {
@@ -49,10 +49,11 @@ impl Prepared {
     }
 }
 
-/// Becomes the app: puts every disposition and the mask back as found, then executes it. Returns only where that fails.
+/// Becomes the app: restores the signal dispositions and the signal mask that handfast was started with, then executes the
+/// command. Returns only if that fails.
 ///
-/// `watched` are the signals that were held back until now; one that has arrived ends the start here, because exec as PID 1
-/// would lose it.
+/// `watched` are the signals that were blocked until now. A pending one ends the start here, because it would be lost after exec
+/// as PID 1.
 pub fn exec(_locked: Locked, prepared: &Prepared, watched: &[Signal]) -> Error {
     match signals::pending(watched) {
         Ok(None) => {}

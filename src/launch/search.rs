@@ -1,4 +1,4 @@
-//! Finding the command before anything is fetched, so that a wrong one delivers nothing.
+//! Finds the command before anything is fetched, so that nothing is delivered for a wrong command.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -14,35 +14,35 @@ use super::walk::{End, Inode, walk};
 use crate::error::{Class, Error, Result, reason};
 use crate::plan::Isolation;
 
-/// Where an app without PATH looks, as in Docker.
+/// The PATH for an app that has none, as in Docker.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A command that was found, and that the app's identity may execute as far as can be seen.
+/// A command that was found, and that the app may execute as far as this process can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
 }
 
 impl Program {
-    /// Where it is.
+    /// The command's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// What a candidate turned out to be.
+/// The result for one candidate.
 enum Candidate {
     Executable,
     Missing,
-    /// This process cannot see whether it is there; the app can.
+    /// This process cannot see whether the file exists; the app can.
     Unseen,
     Refused(Error),
     /// The kernel would refuse its content. As for execvp(3), it ends the search: another program would get its secrets.
     Broken(Error),
 }
 
-/// Finds `command` as the app's identity will: a name in the app's PATH (its relative and empty entries are skipped), anything
-/// with a `/` as it is.
+/// Finds `command` as the app's user would: a name is searched in the app's PATH, without its relative and empty entries; a path
+/// with a `/` is taken as it is.
 pub fn resolve(command: &OsStr, path: Option<&OsStr>, isolation: &Isolation) -> Result<Program> {
     if command.is_empty() {
         return Err(failure(Class::CommandNotFound, "cannot execute the command: it is empty".into()));
@@ -117,7 +117,7 @@ fn examine_inode(path: &Path, inode: &Inode, isolation: &Isolation) -> Result<()
     file_capabilities::refuse_unbounded(&inode.path, &mount, isolation)
 }
 
-/// The program and its interpreter, as the kernel would find them; an interpreter may be a script itself, up to the kernel's limit.
+/// Checks the program and its interpreter as the kernel would. An interpreter may be a script itself, up to the kernel's limit.
 fn examine_format(path: &Path, inode: &Inode, isolation: &Isolation) -> Result<()> {
     const DEEPEST: usize = 4;
     let mut file = inode.path.clone();
@@ -130,7 +130,7 @@ fn examine_format(path: &Path, inode: &Inode, isolation: &Isolation) -> Result<(
         let (name, shown) = (needed.name(), program.display().to_string());
         file = match walk(&program, isolation) {
             End::Reached { inode, closed: None } if inode.is_regular() && inode.executable_for(isolation) => inode.path,
-            // What cannot be seen from here is left to the kernel.
+            // This process cannot see the file: the kernel decides at exec.
             End::Unseen | End::Failed(_) => return Ok(()),
             End::Missing => {
                 let hint = "the file exists: its `#!` interpreter or its ELF loader does not, in this image";
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::sys::capabilities::{DAC_OVERRIDE, DAC_READ_SEARCH, bit};
 
-    /// A tree below the temporary directory, removed at the end.
+    /// A directory tree below the temporary directory, removed when dropped.
     struct Tree(PathBuf);
 
     impl Tree {
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// Neither the owner nor a member of the group of anything in the tree.
+    /// An identity that is neither the owner of anything in the tree nor a member of its group.
     fn stranger() -> Isolation {
         Isolation {
             uid: 54321,
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn empty_and_relative_entries_of_path_are_skipped() {
-        // The tests run in the package's directory.
+        // The tests run in the package's directory, so a relative PATH would find this file.
         fs::metadata("Cargo.toml").unwrap();
         for entries in ["", ":", ".", "./", "src/..", ":.:"] {
             let error = resolve("Cargo.toml".as_ref(), Some(entries.as_ref()), &stranger()).unwrap_err();

@@ -1,7 +1,7 @@
-//! A path as the app's identity will walk it: every directory on the way, every link, by mode bits and kept capabilities.
+//! Walks a path as the app would: checks every directory and every link on the way, by mode bits and kept capabilities.
 //!
-//! This process looks with its own rights, so it also sees what lies behind a directory that the app cannot enter. Where it is
-//! the other way round (root without DAC capabilities before a private directory of the app), the answer is "unseen".
+//! This process walks with its own rights, so it can also see behind a directory that the app cannot enter. In the opposite case
+//! (root without DAC capabilities, and a private directory of the app), the answer is "unseen".
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -17,27 +17,27 @@ use crate::plan::Isolation;
 use crate::sys::attributes;
 use crate::sys::capabilities::{DAC_OVERRIDE, DAC_READ_SEARCH, bit};
 
-/// As many links as the kernel follows.
+/// The most links that are followed, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// Where a walk ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// At an inode, whose path holds no links.
+    /// At an inode, whose path has no links.
     Reached {
         inode: Inode,
         /// The first directory on the way that the app cannot enter.
         closed: Option<Inode>,
     },
-    /// Nothing has this name.
+    /// Nothing with this name exists.
     Missing,
-    /// The app may go on, this process may not.
+    /// The app may walk further, this process may not.
     Unseen,
-    /// Something else: too many links, an input/output error.
+    /// Another failure: too many links, an input/output error.
     Failed(io::Error),
 }
 
-/// What counts of an inode here.
+/// The properties of an inode that decide about access.
 #[derive(Clone, Debug)]
 pub(super) struct Inode {
     pub(super) path: PathBuf,
@@ -69,14 +69,14 @@ impl Inode {
             || self.has_access_list()
     }
 
-    /// Whether the app may go through this directory.
+    /// Whether the app may enter this directory.
     fn enterable_for(&self, isolation: &Isolation) -> bool {
         self.has_execute_bit(isolation)
             || isolation.capabilities & (bit(DAC_OVERRIDE) | bit(DAC_READ_SEARCH)) != 0
             || self.has_access_list()
     }
 
-    /// The one class of mode bits that counts for the app: owner, group or others.
+    /// Whether the execute bit is set in the class of mode bits that applies to the app: owner, group or others.
     fn has_execute_bit(&self, isolation: &Isolation) -> bool {
         let (uid, gid) = self.owner;
         let class = if uid == isolation.uid {
@@ -89,9 +89,9 @@ impl Inode {
         self.mode >> class & 1 != 0
     }
 
-    /// Whether an access control list may allow what the mode bits do not: then only exec can tell.
+    /// Whether an access control list exists, which may allow more than the mode bits: then only exec can tell.
     fn has_access_list(&self) -> bool {
-        // A buffer that is too small (ERANGE) also means that there is one.
+        // The error for a too small buffer (ERANGE) also means that a list exists.
         !matches!(attributes::read(&self.path, c"system.posix_acl_access", &mut [0; 64]), Ok(None))
     }
 }
@@ -103,7 +103,7 @@ impl fmt::Display for Inode {
     }
 }
 
-/// Walks `path`; a relative one from the working directory.
+/// Walks `path`. A relative path starts at the working directory.
 pub(super) fn walk(path: &Path, isolation: &Isolation) -> End {
     match try_walk(path, isolation) {
         Ok(end) => end,
@@ -147,7 +147,7 @@ fn try_walk(path: &Path, isolation: &Isolation) -> io::Result<End> {
     Ok(End::Reached { inode: current, closed })
 }
 
-/// Puts the components before those that are left. Not `Path::components`, which would take `.` away.
+/// Puts the path's components before the remaining ones. `Path::components` would remove `.`.
 fn push_front(components: &mut VecDeque<OsString>, path: &Path) {
     let parts = path.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty());
     for part in parts.rev() {

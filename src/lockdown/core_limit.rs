@@ -1,4 +1,4 @@
-//! RLIMIT_CORE: no core file of this process, and none of the app's unless the plan wants them.
+//! RLIMIT_CORE: no core files of this process, and none of the app unless the plan allows them.
 #![forbid(unsafe_code)]
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use super::failure::{call, failed};
 use crate::error::Result;
 
-/// RLIMIT_CORE as found at the start.
+/// RLIMIT_CORE as handfast inherited it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoreLimit {
     soft: rlim_t,
@@ -14,8 +14,8 @@ pub struct CoreLimit {
 }
 
 impl CoreLimit {
-    /// Forbids core files for now, so that no secret can get into one, and returns the limit as found. The hard limit stays,
-    /// because an app that may dump core gets it back.
+    /// Forbids core files while handfast runs, so that no secret gets into a core file, and returns the inherited limit. The hard
+    /// limit stays, because an app that may dump core gets the inherited limit back.
     pub fn suspend() -> Result<Self> {
         let found = Self::now()?;
         if found.soft != 0 {
@@ -24,18 +24,18 @@ impl CoreLimit {
         Ok(found)
     }
 
-    /// The limit that the app gets where this was found.
+    /// The limit for the app, given this inherited limit.
     pub(super) fn planned(self, core_dumps: bool) -> Self {
         if core_dumps { self } else { Self { soft: 0, hard: 0 } }
     }
 
-    /// Sets the limit that the app gets.
+    /// Sets the limit for the app.
     pub(super) fn apply(self, core_dumps: bool) -> Result<()> {
         let planned = self.planned(core_dumps);
         if Self::now()? == planned { Ok(()) } else { set(planned) }
     }
 
-    /// Fails where the limit is not the one that the app gets.
+    /// Fails unless the limit is the limit for the app.
     pub(super) fn verify(self, core_dumps: bool) -> Result<()> {
         let (planned, now) = (self.planned(core_dumps), Self::now()?);
         if now == planned {

@@ -4,7 +4,7 @@
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Isolation;
 
-/// Something that is best effort did not work: a warning, or the end where the plan is strict.
+/// Reports that a best-effort step did not work: as a warning, or as an error if the plan is strict.
 pub fn fell_short(isolation: &Isolation, shortcoming: &str) -> Result<()> {
     if isolation.strict {
         return Err(failed(shortcoming).hint("[app] strict = true makes this a failure"));
@@ -13,12 +13,12 @@ pub fn fell_short(isolation: &Isolation, shortcoming: &str) -> Result<()> {
     Ok(())
 }
 
-/// A failure of this stage: the app would be less isolated than asked.
+/// A failure of this stage: the app would be less isolated than the configuration requires.
 pub fn failed(message: impl Into<String>) -> Error {
     Error::new(Phase::Lockdown, Class::Isolation, message)
 }
 
-/// A step that the kernel refused.
+/// The failure of a step that the kernel refused.
 pub fn call(what: &str, error: impl Into<std::io::Error>) -> Error {
     failed(format!("cannot {what}: {}", reason(error))).hint(
         "a seccomp profile, a security module or a user namespace may forbid it: see the container's security settings",

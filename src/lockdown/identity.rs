@@ -1,4 +1,4 @@
-//! Groups, gid, uid and capabilities of this process, in the order in which each can still be changed.
+//! Changes groups, gid, uid and capabilities of this process, in an order in which each change is still permitted.
 #![forbid(unsafe_code)]
 
 use nix::sys::prctl;
@@ -10,23 +10,24 @@ use crate::error::Result;
 use crate::plan::Isolation;
 use crate::sys::capabilities::{self, NO_SETUID_FIXUP, SETGID, SETPCAP, Sets, bit, names, numbers};
 
-/// What the bounding set must read back as.
+/// The bounding set that the read-back must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bounding {
-    /// Exactly the capabilities that stay.
+    /// Exactly the capabilities that the plan keeps.
     AsPlanned,
-    /// As found: it could not be changed.
+    /// The inherited set: it could not be changed.
     AsFound(u64),
 }
 
-/// Takes everything but the plan's capabilities from the bounding set, where that is allowed.
+/// Removes all capabilities except the plan's from the bounding set, if this process may do that.
 pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<Bounding> {
     let surplus = found.bounding & !isolation.capabilities;
     if surplus != 0 && found.permitted & bit(SETPCAP) == 0 {
         if isolation.strict {
             fell_short(isolation, WITHOUT_SETPCAP)?;
         }
-        // Every start that is not root's: with no_new_privs nothing can be gained from the set, so nobody need be warned.
+        // This is so for every start that is not root's. With no_new_privs, the app can gain nothing from the set, so no warning
+        // is needed.
         tracing::info!(target: "handfast", "{WITHOUT_SETPCAP}");
         return Ok(Bounding::AsFound(found.bounding));
     }
@@ -40,19 +41,20 @@ pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<B
     Ok(Bounding::AsPlanned)
 }
 
-/// Why the bounding set stays as found.
+/// Why the bounding set is not changed.
 pub(super) const WITHOUT_SETPCAP: &str =
     "the capability bounding set stays as found: changing it needs the capability SETPCAP";
 
-/// The supplementary groups that the app will have: the plan's, or those that were found where nothing may change them and they
-/// differ by the app's own gid alone. Engines list the gid there too, and what is the app's already gives it nothing.
+/// The supplementary groups that the app will have: the plan's, or the inherited ones if this process may not change them and
+/// they differ only by the app's own gid. Container engines list the gid among the groups too, which gives the app no further
+/// right.
 pub(super) fn groups<'a>(isolation: &'a Isolation, found: &'a Status) -> &'a [u32] {
     let others = |groups: &[u32]| groups.iter().copied().filter(|gid| *gid != isolation.gid).collect::<Vec<_>>();
     let same = others(&found.groups) == others(&isolation.groups);
     if same && found.permitted & bit(SETGID) == 0 { &found.groups } else { &isolation.groups }
 }
 
-/// Becomes the app's user: groups, gid, uid, then exactly the capabilities that stay.
+/// Becomes the app's user: sets the groups, the gid, the uid, then exactly the capabilities that the plan keeps.
 pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> Result<()> {
     let keep = isolation.capabilities;
     if found.ambient != 0 {
@@ -92,8 +94,8 @@ pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> 
     Ok(())
 }
 
-/// Each change of uid or gid sets the dumpable flag to what `fs.suid_dumpable` says, so it is taken off anew: others of the app's uid
-/// must not read this process as long as it is handfast.
+/// Clears the dumpable flag again, because each change of uid or gid sets it to the value of `fs.suid_dumpable`. Other processes
+/// of the app's uid must not read this process as long as it is handfast.
 fn stay_unreadable() -> Result<()> {
     let failed = |error| call("make this process unreadable for others", error);
     prctl::set_dumpable(false).map_err(failed)?;
@@ -103,7 +105,7 @@ fn stay_unreadable() -> Result<()> {
     Ok(())
 }
 
-/// Whether the change of uid would take the capabilities that stay.
+/// Whether the change of uid would drop the capabilities that the plan keeps.
 pub(super) fn needs_keep(isolation: &Isolation, found: &Status, securebits: u32) -> bool {
     isolation.capabilities != 0
         && isolation.uid != 0

@@ -1,8 +1,8 @@
-//! The stage `lockdown`: takes everything from the calling process that the app shall not have, and proves it by reading the state
-//! back. The process is handfast's own or a child just forked. This stage never sees a secret.
+//! The stage `lockdown`: drops all privileges of the calling process that the app must not have, and proves it by reading the
+//! state back. The process is handfast's own or a child just forked. This stage never sees a secret.
 //!
-//! The steps run in the order in which each still has the privilege that it needs. A change that already holds is not
-//! attempted, so a process that was started with little needs little.
+//! The steps run in an order in which each still has the privilege that it needs. A change that is already in effect is not
+//! attempted, so a process that was started with few privileges needs few.
 #![forbid(unsafe_code)]
 
 mod core_limit;
@@ -28,18 +28,18 @@ use crate::sys::capabilities::{self, Sets};
 use failure::{call, failed};
 use status::Status;
 
-/// The proof that this process has nothing left but what the plan says. Only [`lock`] makes it; `launch` spends it.
+/// The proof that this process has only the privileges of the plan. Only [`lock`] makes the proof; `launch` consumes it.
 #[derive(Debug)]
 pub struct Locked(());
 
-/// Drops every privilege that `isolation` does not keep, closes every descriptor but 0, 1, 2 and those of `keep_open`, and
-/// reads the state back. After an error this process may only report it and exit.
+/// Drops every privilege that `isolation` does not keep, closes every descriptor except 0, 1, 2 and those of `keep_open`, and
+/// reads the state back. After an error, this process may only report the error and exit.
 ///
-/// Whatever in this process owns one of the descriptors that are closed here must be dropped before. A child with such owners on its
-/// stack ends by exec or by [`exit::now`](crate::sys::exit::now).
+/// Every owner of a descriptor that is closed here must be dropped before. A child that still has such owners on its stack must
+/// end by exec or by [`exit::now`](crate::sys::exit::now), so that they are never dropped.
 pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, found: ProcessState) -> Result<Locked> {
     let ProcessState { status: found, securebits } = found;
-    // The read-back counts them again.
+    // The read-back counts the threads again.
     if found.threads != 1 {
         return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));
     }
@@ -56,7 +56,7 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     Ok(Locked(()))
 }
 
-/// Makes what is permitted effective: the steps below use it, and the last of them drops it.
+/// Makes the permitted capabilities effective. The steps below use them; `identity::change` drops those that do not stay.
 fn make_effective(found: &Status) -> Result<()> {
     if found.effective == found.permitted {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What is known to be impossible before anything is fetched.
+//! Finds out what lockdown cannot do, before anything is fetched.
 #![forbid(unsafe_code)]
 
 use std::cell::LazyCell;
@@ -14,8 +14,8 @@ use crate::error::{Error, Result, reason};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{CHOWN, KEEP_CAPS_LOCKED, NO_AMBIENT_RAISE, SETGID, SETPCAP, SETUID, bit, names};
 
-/// Refuses a plan that [`lock`](super::lock) could not carry out from the present state, and returns what is best effort and
-/// will fall short: a sentence each.
+/// Refuses a plan that [`lock`](super::lock) could not carry out from the present state. Returns one sentence for each
+/// best-effort step that will not work.
 pub fn refuse_impossible(isolation: &Isolation, found: &ProcessState) -> Result<Vec<String>> {
     let ProcessState { status: found, securebits } = found;
     refuse_ids(isolation, found)?;
@@ -41,7 +41,7 @@ pub fn bounding_after(isolation: &Isolation) -> Result<u64> {
 
 fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
     let (uid, gid) = (isolation.uid, isolation.gid);
-    // One look in place of two or three files, on most machines.
+    // On most machines, this one check replaces reading two or three files.
     let everything_goes = LazyCell::new(in_first_user_namespace);
     let refuse_unmapped = |map: &str, id: u32, what: &str| {
         if *everything_goes { Ok(()) } else { refuse_unmapped(map, id, what) }
@@ -65,7 +65,7 @@ fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
         for group in &isolation.groups {
             refuse_unmapped("gid_map", *group, &what)?;
         }
-        // The file is missing where the kernel has no user namespaces, which forbid it.
+        // The file is missing if the kernel has no user namespaces: then nothing denies setgroups.
         if !*everything_goes && fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny")) {
             return Err(failed(format!("cannot {what}: this user namespace denies setgroups"))
                 .hint("let newgidmap write the namespace's gid_map, or configure groups as they are now"));
@@ -90,7 +90,8 @@ fn in_first_user_namespace() -> bool {
     fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == FIRST_USER_NAMESPACE)
 }
 
-/// Fails where the id does not exist in this user namespace: each line of the map is an id in it, one outside, and a length.
+/// Fails if the id does not exist in this user namespace. Each line of the map has an id inside the namespace, an id outside, and
+/// a length.
 fn refuse_unmapped(map: &str, id: u32, what: &str) -> Result<()> {
     let path = format!("/proc/self/{map}");
     let text = match fs::read_to_string(&path) {

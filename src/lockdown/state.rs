@@ -6,7 +6,8 @@ use super::status::Status;
 use crate::error::Result;
 use crate::sys::capabilities;
 
-/// What the calling process has before [`lock`](super::lock); a child just forked has the same. The end of `lock` reads the kernel again.
+/// The privileges of the calling process before [`lock`](super::lock); a child just forked has the same. The end of `lock` reads
+/// the state from the kernel again.
 #[derive(Clone, Debug)]
 pub struct ProcessState {
     pub(super) status: Status,
@@ -14,7 +15,7 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    /// Reads it.
+    /// Reads the state from the kernel.
     pub fn read() -> Result<Self> {
         let securebits = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
         Ok(Self { status: Status::read()?, securebits })

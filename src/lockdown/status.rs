@@ -1,4 +1,4 @@
-//! What the kernel says about this thread: the part of `/proc/thread-self/status` that isolation is made of.
+//! The kernel's report on this thread: the lines of `/proc/thread-self/status` about isolation.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use super::failure::failed;
 use crate::error::{Error, reason};
 
 const PATH: &str = "/proc/thread-self/status";
-/// Far more than it ever is: 65536 groups take less than 1 MiB.
+/// The most bytes that are read, far more than the file has: 65536 groups take less than 1 MiB.
 const LIMIT: u64 = 1 << 20;
 
 /// Ids, capability sets and flags of the calling thread.
@@ -32,7 +32,7 @@ pub struct Status {
     pub bounding: u64,
     /// The ambient set.
     pub ambient: u64,
-    /// Whether exec can add no rights any more.
+    /// Whether `no_new_privs` is set: exec can add no privileges.
     pub no_new_privileges: bool,
     /// How many threads the process has.
     pub threads: u32,
@@ -54,7 +54,7 @@ impl Status {
         Self::parse(&text).map_err(unreadable)
     }
 
-    /// Reads the file's text. The `Name` line may hold any bytes; the lines that count are ASCII.
+    /// Reads the file's text. The `Name` line may contain any bytes; the lines that are used are ASCII.
     fn parse(text: &[u8]) -> Result<Self, String> {
         let mut lines: Vec<(&[u8], &[u8])> = Vec::with_capacity(64);
         lines.extend(text.split(|byte| *byte == b'\n').filter_map(|line| {

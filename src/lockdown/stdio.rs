@@ -1,4 +1,4 @@
-//! Ownership of stdin, stdout and stderr: an app that opens `/dev/stdout` by its path needs the inode to be its own.
+//! Ownership of stdin, stdout and stderr: an app that opens `/dev/stdout` by its path must own the inode.
 #![forbid(unsafe_code)]
 
 use std::os::fd::AsFd;
@@ -16,7 +16,8 @@ use crate::sys::capabilities::{CHOWN, bit};
 pub(super) const WITHOUT_CHOWN: &str =
     "stdin, stdout or stderr stays with its owner, so /dev/stdout may not open: changing it needs the capability CHOWN";
 
-/// Gives the app each of them that is a pipe or a terminal; anything else is shared with others and never touched.
+/// Makes the app the owner of each of these descriptors that is a pipe or a terminal. Other files are shared with other
+/// processes, and are not changed.
 pub(super) fn hand_over(isolation: &Isolation, found: &Status) -> Result<()> {
     let mut without_chown = false;
     each(|name, descriptor| {
@@ -33,7 +34,7 @@ pub(super) fn hand_over(isolation: &Isolation, found: &Status) -> Result<()> {
     if without_chown { fell_short(isolation, WITHOUT_CHOWN) } else { Ok(()) }
 }
 
-/// Whether any of them would have to change its owner.
+/// Whether the owner of any of these descriptors would have to change.
 pub(super) fn any_concerned(isolation: &Isolation) -> Result<bool> {
     let mut any = false;
     each(|_, descriptor| {
@@ -49,7 +50,7 @@ fn each(mut action: impl FnMut(&str, &dyn AsFd) -> Result<()>) -> Result<()> {
     action("stderr", &std::io::stderr())
 }
 
-/// Whether it is a pipe or a terminal of another uid.
+/// Whether a descriptor is a pipe or a terminal of another uid.
 fn concerned(isolation: &Isolation, descriptor: &dyn AsFd) -> Result<bool> {
     let status: FileStat = fstat(descriptor).map_err(|error| call("look at stdin, stdout and stderr", error))?;
     let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());

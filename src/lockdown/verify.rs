@@ -1,4 +1,4 @@
-//! The read-back: success is the state that the kernel reports, not the return code of the calls that should have made it.
+//! The read-back: the proof of success is the state that the kernel reports, not the return codes of the calls.
 #![forbid(unsafe_code)]
 
 use std::fmt::Debug;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{self, KEEP_CAPS, SETGID, SETUID, bit, names};
 
-/// Fails where anything reads back otherwise than planned.
+/// Fails if any part of the state differs from the plan.
 pub(super) fn verify(
     isolation: &Isolation,
     groups: &[u32],
@@ -37,7 +37,7 @@ pub(super) fn verify(
     descriptors::verify(keep_open)
 }
 
-/// Tries to become root again, where the plan holds nothing that allows it.
+/// Tries to become root again, unless the plan allows that. Fails if it works.
 fn refuse_way_back(isolation: &Isolation) -> Result<()> {
     let came_back = |what: &str| -> Error { failed(format!("{what} 0 could be taken back after it was given up")) };
     if isolation.uid != 0 && isolation.capabilities & bit(SETUID) == 0 {
@@ -55,7 +55,7 @@ fn refuse_way_back(isolation: &Isolation) -> Result<()> {
     Ok(())
 }
 
-/// Everything in which the state differs from the plan.
+/// The differences between the state and the plan.
 fn mismatches(isolation: &Isolation, groups: &[u32], bounding: Bounding, now: &Status) -> Vec<String> {
     let keep = isolation.capabilities;
     let mut list = Vec::new();

@@ -15,13 +15,13 @@ pub struct Line {
     level: &'static str,
     fields: Vec<(&'static str, Value)>,
     message: String,
-    /// What to do about it: in text a line of its own.
+    /// How to fix the problem; in text, a line of its own.
     pub hint: Option<String>,
     suffix: String,
 }
 
 impl Line {
-    /// A line that is nothing but its message.
+    /// A line that has only a message.
     pub fn plain(level: &'static str, message: &str) -> Self {
         Self { level, fields: Vec::new(), message: message.to_owned(), hint: None, suffix: String::new() }
     }
@@ -45,7 +45,7 @@ impl Line {
         line
     }
 
-    /// One of several failures.
+    /// The line of one of several failures.
     pub fn part(error: &Error) -> Self {
         let mut line = Self::plain("error", &error.message);
         line.hint.clone_from(&error.hint);
@@ -58,7 +58,7 @@ impl Line {
         line
     }
 
-    /// One object, its fields in the order of the contract.
+    /// The line as one JSON object, its fields in the documented order.
     pub fn json(&self) -> String {
         let mut fields = vec![("level", json!(self.level))];
         fields.extend(self.fields.iter().cloned());
@@ -68,7 +68,7 @@ impl Line {
         printable_json(&format!("{{{}}}", fields.join(",")))
     }
 
-    /// Text for people.
+    /// The line as text for people.
     pub fn text(&self, color: bool) -> String {
         let (start, end) = match (color, self.level) {
             (true, "error") => ("\x1b[31m", "\x1b[0m"),
@@ -84,7 +84,8 @@ impl Line {
         format!("{letter}{}{}", printable(&self.message), self.suffix)
     }
 
-    /// The line in at most `most` bytes. What a user's text makes long is cut, so that JSON stays JSON and the exit code stays.
+    /// The line in at most `most` bytes. Long texts are cut before formatting, so that JSON stays valid and the exit code is
+    /// kept.
     pub fn within(&self, most: usize, format: Format) -> String {
         let mut longest = most;
         loop {
@@ -116,7 +117,8 @@ impl Line {
     }
 }
 
-/// Text in which no name can forge a line, drive a terminal, or show itself as another: what is [`unseen`] is escaped.
+/// Escapes the [`unseen`] characters of a text, so that no name in it can forge a line, drive a terminal, or look like another
+/// name.
 pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
@@ -128,7 +130,7 @@ pub fn printable(text: &str) -> String {
     clean
 }
 
-/// The same for JSON, which stays the same value: outside of its strings no such character stands but line breaks.
+/// The same for JSON, whose value does not change: outside of its strings, JSON has no such character but line breaks.
 pub fn printable_json(json: &str) -> String {
     let mut clean = String::with_capacity(json.len());
     for character in json.chars() {
@@ -142,8 +144,8 @@ pub fn printable_json(json: &str) -> String {
     clean
 }
 
-/// Control characters, separators of lines and paragraphs, and format characters (Unicode's category Cf): those that change the
-/// direction of what stands around them, and those that are not seen at all.
+/// Whether a character is a control character, a line or paragraph separator, or a format character (Unicode's category Cf).
+/// Format characters change the direction of the text around them, or are invisible.
 fn unseen(character: char) -> bool {
     const FORMAT: &[RangeInclusive<char>] = &[
         '\u{ad}'..='\u{ad}',
@@ -155,7 +157,7 @@ fn unseen(character: char) -> bool {
         '\u{8e2}'..='\u{8e2}',
         '\u{180e}'..='\u{180e}',
         '\u{200b}'..='\u{200f}',
-        // With the two separators.
+        // Includes the two separators.
         '\u{2028}'..='\u{202e}',
         '\u{2060}'..='\u{206f}',
         '\u{feff}'..='\u{feff}',
@@ -174,7 +176,7 @@ fn unseen(character: char) -> bool {
 mod tests {
     use super::*;
 
-    /// A control, an override of the direction, a separator, a tag, and what is seen: a letter with a mark, an emoji.
+    /// A control character, a direction override, a separator and a tag; then visible characters: a letter with a mark, an emoji.
     const ODD: &str = "a\u{85}\u{202e}\u{2028}\u{e0041}e\u{301}\u{1f600}\"";
 
     #[test]

@@ -1,4 +1,4 @@
-//! The access list (POSIX ACL) of a file or directory: the attribute as the kernel hands it out, and what its entries grant.
+//! The access list (POSIX ACL) of a file or directory: reads the kernel's attribute and the rights that its entries grant.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::attributes;
 
 const NAME: &std::ffi::CStr = c"system.posix_acl_access";
-/// As many bytes as an attribute can have (`XATTR_SIZE_MAX`).
+/// The most bytes of an attribute (`XATTR_SIZE_MAX`).
 const LARGEST: usize = 1 << 16;
 
 /// The right to write.
@@ -15,7 +15,7 @@ pub const WRITE: u16 = 2;
 /// The right to execute a file, or to enter a directory.
 pub const EXECUTE: u16 = 1;
 
-/// Whom an entry is for.
+/// The user or group that an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// The owner.
@@ -30,17 +30,19 @@ pub enum Holder {
     Others,
 }
 
-/// The entries, with the rights that the mask leaves them.
+/// The entries, each with the rights that the mask leaves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessList(Vec<(Holder, u16)>);
 
 impl AccessList {
-    /// The list of an open file or directory, or of the place that a descriptor names. `None` where it has only its mode.
+    /// The list of an open file or directory, or of the file that an `O_PATH` descriptor names. `None` if the file has only a
+    /// mode.
     pub fn read(descriptor: BorrowedFd<'_>) -> io::Result<Option<Self>> {
         let mut buffer = vec![0; LARGEST];
         let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let bytes = match attributes::read_open(descriptor, NAME, &mut buffer) {
-            // A descriptor that names a place (O_PATH) has no attributes: the same place by its other name.
+            // The kernel reads no attributes through an O_PATH descriptor, so they are read through the descriptor's path in
+            // /proc.
             Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
                 attributes::read(Path::new(&path), NAME, &mut buffer)
             }
@@ -77,18 +79,18 @@ impl AccessList {
         Some(Self(entries().filter_map(entry).collect()))
     }
 
-    /// Whom the list grants a right.
+    /// The holders of a right.
     pub fn holders(&self, right: u16) -> impl Iterator<Item = Holder> {
         self.0.iter().filter(move |(_, rights)| rights & right != 0).map(|(holder, _)| *holder)
     }
 
-    /// Whether the list has an entry for somebody, whatever it grants.
+    /// Whether the list has an entry for a matching holder, whatever rights it grants.
     pub fn names(&self, is_meant: impl Fn(Holder) -> bool) -> bool {
         self.0.iter().any(|(holder, _)| is_meant(*holder))
     }
 }
 
-/// A list of entries of tag, rights and id.
+/// A list made of entries of tag, rights and id.
 #[cfg(test)]
 pub fn list(entries: &[(u16, u16, u32)]) -> AccessList {
     AccessList::parse(&bytes(entries)).expect("it is well formed")

@@ -1,23 +1,23 @@
-//! The allocator: memory is wiped before it is given back.
+//! The allocator: wipes memory before it is freed.
 //!
-//! Values pass through libraries (JSON, HTTP, the stores' SDKs) that keep them in plain strings and buffers. With this, what
-//! they free holds nothing, in either process, without trusting each of them to remember.
+//! Values pass through libraries (JSON, HTTP, the stores' SDKs) that keep them in plain strings and buffers. This allocator wipes
+//! these too when they are freed, in both processes, so that no library must do it.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use dlmalloc::Dlmalloc;
 
-/// Wipes what is freed, and leaves the rest to another allocator.
+/// Wipes memory that is freed, and leaves the rest to another allocator.
 ///
-/// `realloc` is the trait's own, which takes a new block, copies, and frees the old one as below. The other's might move a block
-/// and leave the old one as it was.
+/// `realloc` is the trait's default, which allocates a new block, copies, and frees the old block with the `dealloc` below. The
+/// other allocator's own `realloc` might move a block without wiping the old one.
 struct Wiping<A>(A);
 
 #[global_allocator]
 static ALLOCATOR: Wiping<Heap> = Wiping(Heap(Mutex::new(Dlmalloc::new())));
 
-/// dlmalloc behind a lock of std's: the one that its crate's own global allocator has takes a twenty-fifth of a start.
+/// dlmalloc behind a lock of std. The lock in the global allocator of the dlmalloc crate takes a twenty-fifth of a start.
 struct Heap(Mutex<Dlmalloc>);
 
 // SAFETY: dlmalloc keeps the contract, and nobody calls it but the holder of the lock.
@@ -37,13 +37,14 @@ unsafe impl GlobalAlloc for Heap {
 
 static EXHAUSTED: OnceLock<fn() -> !> = OnceLock::new();
 
-/// What to do when there is no memory left, instead of an abort that looks like a bug. The function must not allocate.
+/// Sets the function that ends the process when there is no memory left, instead of an abort that looks like a bug. The function
+/// must not allocate.
 pub fn on_exhaustion(end: fn() -> !) {
-    // Only tests come here twice, and mean the same.
+    // Only tests call this twice, with the same function.
     EXHAUSTED.get_or_init(|| end);
 }
 
-// SAFETY: every block is the inner allocator's, whose contract is the same; until it is given back, it is left alone.
+// SAFETY: every block comes from the inner allocator, whose contract is the same, and is not touched until it is freed.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.
@@ -55,8 +56,8 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block is `layout.size()` bytes long and nobody uses it any more. The C library does not let the compiler
-        // leave the call out.
+        // SAFETY: the block is `layout.size()` bytes long and nobody uses it any more. The C library ensures that the compiler
+        // does not remove the call.
         unsafe { libc::explicit_bzero(block.cast(), layout.size()) };
         // SAFETY: the caller keeps the contract of `dealloc`: the block was given for this layout.
         unsafe { self.0.dealloc(block, layout) };
@@ -70,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps a copy of each block as it was when it was given back.
+    /// Keeps a copy of each block as it was when it was freed.
     #[derive(Default)]
     struct Recorder(RefCell<Vec<Vec<u8>>>);
 
@@ -122,7 +123,7 @@ mod tests {
             // SAFETY: the heap gave the block for this layout, and the new size is not zero.
             let block = unsafe { heap.realloc(block, layout(size), new) };
             assert_eq!(heap.0.0.take(), [vec![0; size]], "{size} to {new}");
-            // SAFETY: the block is `new` bytes long, of which as many as before are written.
+            // SAFETY: the block is `new` bytes long, and at least the smaller of both sizes has been copied into it.
             let kept = unsafe { std::slice::from_raw_parts(block, size.min(new)) };
             assert!(kept.iter().all(|byte| *byte == 0xa5), "{size} to {new}");
             // SAFETY: the heap gave it for this layout.

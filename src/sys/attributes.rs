@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Reads an attribute of the file at `path` (the last component's link is followed) into `buffer`: the part that holds it,
-/// or `None` where the file has none or its file system knows none.
+/// Reads an attribute of the file at `path` into `buffer`. A link at the last component is followed. Returns the filled part, or
+/// `None` if the file lacks the attribute or its file system has no attributes.
 pub fn read<'buffer>(path: &Path, name: &CStr, buffer: &'buffer mut [u8]) -> io::Result<Option<&'buffer [u8]>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: both strings end in NUL and live until the call returns; the kernel writes at most `buffer.len()` bytes into
@@ -16,7 +16,7 @@ pub fn read<'buffer>(path: &Path, name: &CStr, buffer: &'buffer mut [u8]) -> io:
     part(length, buffer)
 }
 
-/// The same of an open file or directory.
+/// The same for an open file or directory.
 pub fn read_open<'buffer>(
     descriptor: BorrowedFd<'_>,
     name: &CStr,
@@ -40,19 +40,19 @@ fn part(length: libc::ssize_t, buffer: &[u8]) -> io::Result<Option<&[u8]>> {
 /// Whether an opened file has an attribute.
 pub fn has(file: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL; with a size of 0 the kernel only
-    // tells how large the value is, and writes nothing.
+    // returns the size of the value, and writes nothing.
     let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
     if length >= 0 { Ok(true) } else { unless_absent(io::Error::last_os_error()).map(|()| false) }
 }
 
-/// Takes an attribute off an opened file; that it has none is no failure.
+/// Removes an attribute from an opened file. Succeeds if the file lacks the attribute.
 pub fn remove(file: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL, and the kernel only reads it.
     let result = unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) };
     if result == 0 { Ok(()) } else { unless_absent(io::Error::last_os_error()) }
 }
 
-/// `Ok` where the file has no such attribute, or its file system knows none.
+/// `Ok` if the file lacks the attribute, or its file system has no attributes.
 fn unless_absent(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
         Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),

@@ -1,4 +1,4 @@
-//! Capabilities of the calling thread, and their names. A set is a `u64`: a bit per number.
+//! Capabilities of the calling thread, and their names. A set is a `u64`, with one bit per capability number.
 
 use std::io;
 
@@ -62,9 +62,9 @@ pub const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// `SECBIT_NO_SETUID_FIXUP`: a change of uid leaves the sets alone.
+/// `SECBIT_NO_SETUID_FIXUP`: a change of uid does not change the sets.
 pub const NO_SETUID_FIXUP: u32 = 1 << 2;
-/// `SECBIT_KEEP_CAPS`: what [`set_keep`] turns on and exec turns off.
+/// `SECBIT_KEEP_CAPS`: the flag that [`set_keep`] changes and exec clears.
 pub const KEEP_CAPS: u32 = 1 << 4;
 /// `SECBIT_KEEP_CAPS_LOCKED`.
 pub const KEEP_CAPS_LOCKED: u32 = 1 << 5;
@@ -77,11 +77,11 @@ const VERSION_3: u32 = 0x2008_0522;
 /// The three sets that capset(2) changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets {
-    /// What counts now.
+    /// The capabilities that the kernel checks.
     pub effective: u64,
-    /// What may be made effective.
+    /// The capabilities that may be made effective.
     pub permitted: u64,
-    /// What may pass through exec.
+    /// The capabilities that may be kept over exec.
     pub inheritable: u64,
 }
 
@@ -99,24 +99,24 @@ struct Half {
     inheritable: u32,
 }
 
-/// The number of a name, with or without `CAP_`, in any case.
+/// The number of a capability. The name is in upper or lower case, with or without `CAP_`.
 pub fn number(name: &str) -> Option<u8> {
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     (0..).zip(NAMES).find(|(_, known)| *known == bare).map(|(number, _)| number)
 }
 
-/// The set with one number.
+/// The set with one capability.
 pub const fn bit(number: u8) -> u64 {
     1 << number
 }
 
-/// The numbers in a set.
+/// The numbers of the capabilities in a set.
 pub fn numbers(set: u64) -> impl Iterator<Item = u8> {
     (0..64).filter(move |number| set & bit(*number) != 0)
 }
 
-/// The names in a set, for people; a number where there is no name, `none` for the empty set.
+/// The names of the capabilities in a set, for people: a number where there is no name, `none` for the empty set.
 pub fn names(set: u64) -> String {
     let list: Vec<String> =
         numbers(set).map(|number| NAMES.get(usize::from(number)).map_or(number.to_string(), |n| (*n).into())).collect();
@@ -157,17 +157,17 @@ pub fn clear_ambient() -> io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0).map(drop)
 }
 
-/// Adds one to the ambient set.
+/// Adds a capability to the ambient set.
 pub fn raise_ambient(number: u8) -> io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as c_ulong, c_ulong::from(number)).map(drop)
 }
 
-/// Takes one from the bounding set.
+/// Removes a capability from the bounding set.
 pub fn drop_bounding(number: u8) -> io::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, c_ulong::from(number), 0).map(drop)
 }
 
-/// Whether the permitted set outlives the change from uid 0 to another.
+/// Sets whether the thread keeps its permitted set when it changes from uid 0 to another uid.
 pub fn set_keep(keep: bool) -> io::Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0).map(drop)
 }

@@ -1,11 +1,11 @@
-//! Closing descriptors that no value of ours owns: those that handfast was started with.
+//! System calls on descriptors that no Rust value owns, such as those that handfast inherited.
 
 use std::io;
 use std::os::fd::RawFd;
 
 /// Closes every descriptor from `first` to `last`, both included.
 ///
-/// Only for the moment before exec: whatever in this process still holds one of them must not use it any more.
+/// Only for the moment before exec: nothing in this process may use one of these descriptors afterwards.
 pub fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: the call takes three numbers and touches no memory of ours.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as libc::c_uint) };

@@ -1,4 +1,4 @@
-//! The environment as the kernel laid it out, read once; credentials in it are wiped in place.
+//! Reads the initial environment once, and wipes the credentials in it in place.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsString};
@@ -11,10 +11,10 @@ unsafe extern "C" {
     static environ: *const *mut libc::c_char;
 }
 
-/// What the process was started with, in order.
+/// The environment that the process was started with.
 #[derive(Default)]
 pub struct Captured {
-    /// Its entries.
+    /// The entries, in order.
     pub entries: Vec<Entry>,
 }
 
@@ -24,12 +24,12 @@ pub enum Entry {
     Variable(OsString, OsString),
     /// A credential.
     Credential(String, SecretValue),
-    /// What is no variable: it has no `=`, or none behind a name.
+    /// An entry that is no variable: it has no `=`, or no name before the `=`.
     Other(OsString),
 }
 
 impl Captured {
-    /// Makes credentials of these variables, and overwrites them in the initial environment area as [`capture`] does.
+    /// Turns these variables into credentials, and overwrites them in the initial environment area as [`capture`] does.
     pub fn take_credentials(&mut self, names: &BTreeSet<&[u8]>) {
         for entry in &mut self.entries {
             if let Entry::Variable(name, value) = entry
@@ -47,8 +47,8 @@ impl Captured {
     }
 }
 
-/// Copies the environment, then overwrites each variable that `is_credential` names in the initial environment area, so that
-/// `/proc/PID/environ` of this process, and of every fork of it, no longer shows it.
+/// Copies the environment, then overwrites the value of each variable for which `is_credential` is true in the initial
+/// environment area. Then `/proc/PID/environ` of this process, and of every fork of it, no longer shows the value.
 ///
 /// Called once; nothing else in handfast reads the environment.
 pub fn capture(is_credential: impl Fn(&[u8]) -> bool) -> Captured {
@@ -76,13 +76,13 @@ fn split(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&entry[..at], &entry[at + 1..]))
 }
 
-/// What becomes of a variable in the initial environment area.
+/// What to do with a variable in the initial environment area.
 enum Then {
     Leave,
     Wipe,
 }
 
-/// Visits the entries of the initial environment area, while the process has one thread.
+/// Visits the entries of the initial environment area. The process has one thread while this runs.
 fn each(mut visit: impl FnMut(&[u8]) -> Then) {
     // SAFETY: `environ` is a plain pointer that libc has set before main; nothing writes it, as no setenv is ever called.
     let mut entry = unsafe { environ };
@@ -118,7 +118,7 @@ fn wipe(text: *mut libc::c_char, from: usize, length: usize) {
 
 #[cfg(test)]
 impl Captured {
-    /// What a process with these variables and these credentials was started with.
+    /// The environment of a process that was started with these variables and credentials.
     pub fn of(variables: &[(&str, &str)], credentials: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| Entry::Variable(name.into(), value.into()));
         let secret = |value: &str| SecretValue::from(value.as_bytes().to_vec());

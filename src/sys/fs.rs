@@ -10,10 +10,10 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 /// A close-on-exec copy of a descriptor under the lowest free number that is not below `lowest`.
 ///
-/// nix has the call and answers a bare number, which nothing would close.
+/// nix has the call, but returns a plain number, which nothing would close.
 pub fn duplicate_from(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
     let number = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
-    // SAFETY: the kernel opened this number in the line above, and it was given to nobody but us: we are its one owner.
+    // SAFETY: the kernel opened this descriptor in the line above and returned its number only here, so this is its one owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -35,18 +35,18 @@ pub fn mount_id(descriptor: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(answer.stx_mnt_id)
 }
 
-/// What a rename does where the new name is taken.
+/// The behaviour of a rename if the new name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It fails.
+    /// The rename fails.
     Refuse,
-    /// Each entry gets the other's name.
+    /// The two entries exchange their names.
     Exchange,
 }
 
 /// Renames an entry of one opened directory into another (renameat2).
 ///
-/// nix has the call for glibc alone.
+/// nix has the call only for glibc.
 pub fn rename(
     (from, old): (BorrowedFd<'_>, &OsStr),
     (to, new): (BorrowedFd<'_>, &OsStr),

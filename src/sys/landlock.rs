@@ -1,8 +1,8 @@
-//! What of Landlock this kernel and container have.
+//! The version of Landlock that this kernel and container allow.
 
 use std::ptr;
 
-/// The version of Landlock's interface: 0 where there is none, or where a filter denies it.
+/// The version of Landlock's interface: 0 if the kernel has none, or if a system call filter denies it.
 pub fn version() -> u32 {
     const VERSION: libc::c_uint = 1;
     let none: *const libc::c_void = ptr::null();

@@ -17,8 +17,8 @@ pub fn threads() -> io::Result<u64> {
     Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
-/// Forks a process that has one thread, and refuses for any other: the child of several threads could find locks taken that
-/// nobody will release.
+/// Forks this process. Refuses if the process has more than one thread: the child could then find locks that no thread will ever
+/// release.
 pub fn fork() -> io::Result<ForkResult> {
     if threads()? != 1 {
         return Err(io::Error::other("more than one thread"));

@@ -1,7 +1,8 @@
-//! The frames that the worker sends to the privileged process: a fixed header, then as many bytes as the header says.
+//! The frames that the worker sends to the privileged process: a header of fixed length, then the payload, whose length is in the
+//! header.
 //!
-//! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. The start is generation 1.
-//! In the other direction go single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].
+//! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. A start has generation 1.
+//! The privileged process answers with single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -12,61 +13,61 @@ use handfast_core::{ErrorKind, MAX_SECRET};
 /// Bytes of a header.
 pub const HEADER: usize = 16;
 
-/// The worker may begin: until it has this byte, it asks no store for anything.
+/// The worker may begin. It sends no request to a store before it has this byte.
 pub const BEGIN: u8 = 0;
 
 /// The generation was delivered.
 pub const KEPT: u8 = 1;
 
-/// The generation was not delivered: the worker gives back what the stores issued for it.
+/// The generation was not delivered: the worker revokes the credentials that the stores issued for it.
 pub const NOT_KEPT: u8 = 2;
 
 /// The generation of a start.
 pub const FIRST_GENERATION: u32 = 1;
 
-/// The longest name of a field, as a file's (NAME_MAX).
+/// The longest name of a field: as long as a file's name may be (NAME_MAX).
 pub const MAX_NAME: usize = 255;
 
 /// The longest text of a failure.
 pub const MAX_TEXT: usize = 4096;
 
-/// The longest policy: thousands of paths.
+/// The longest policy: enough for thousands of paths.
 pub const MAX_POLICY: usize = 4 << 20;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The cage stands: the payload is a [`Cage`](crate::cage::Cage) in a byte.
+    /// The worker is sandboxed: the payload is a [`Cage`](crate::cage::Cage) as one byte.
     Ready = 1,
-    /// A value: the field's name (empty without `#*`), its length before it as two bytes, then the value.
+    /// A value: the length of the field's name as two bytes, the name (empty without `#*`), then the value.
     Value = 2,
     /// An optional secret was not found.
     Missing = 3,
-    /// A secret could not be fetched: class, attempts, message, hint.
+    /// A secret could not be fetched: kind, attempts, message, hint.
     Failed = 4,
     /// The generation is complete.
     Commit = 5,
-    /// How many fields a `#*` has, as four bytes: so many values follow.
+    /// The number of fields of a `#*`, as four bytes. As many values follow.
     Fields = 6,
-    /// The text of a policy, where a policy was asked for and not the secrets.
+    /// The text of a policy, if the worker's task is a policy and not the secrets.
     Policy = 7,
 }
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What follows.
+    /// The kind of the frame.
     pub kind: Kind,
-    /// Which set it belongs to.
+    /// The generation that the frame belongs to.
     pub generation: u32,
-    /// The secret, as an index into the plan's; 0 where there is none.
+    /// The index of the secret in the plan; 0 where the frame is about no secret.
     pub secret: u32,
-    /// Bytes of the payload.
+    /// The length of the payload in bytes.
     pub length: u32,
 }
 
 impl Header {
-    /// The header as it is sent.
+    /// The header's bytes.
     pub fn encode(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[0] = self.kind as u8;
@@ -76,7 +77,7 @@ impl Header {
         bytes
     }
 
-    /// Reads a header; `None` where no worker of ours would send it.
+    /// Reads a header; `None` for one that no honest worker sends.
     pub fn decode(bytes: [u8; HEADER]) -> Option<Self> {
         let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let kind = match bytes[..4] {
@@ -102,14 +103,14 @@ impl Header {
     }
 }
 
-/// Frames that are sent together: the reader wakes up once. A value is copied by nobody but the kernel.
+/// Frames that are sent together, so that the reader wakes up once. Only the kernel copies a value.
 #[derive(Default)]
 pub struct Batch<'v> {
     pieces: Vec<Cow<'v, [u8]>>,
 }
 
 impl<'v> Batch<'v> {
-    /// Adds a frame whose payload stands in pieces.
+    /// Adds a frame whose payload consists of several slices.
     pub fn add(
         &mut self,
         kind: Kind,
@@ -128,7 +129,7 @@ impl<'v> Batch<'v> {
         Ok(())
     }
 
-    /// Sends them all, whatever the kernel takes at a time.
+    /// Sends all frames, with as many calls as the kernel needs.
     pub fn send(&self, to: &mut impl Write) -> io::Result<()> {
         let mut slices: Vec<IoSlice<'_>> =
             self.pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| IoSlice::new(piece)).collect();
@@ -156,7 +157,7 @@ pub fn encode_failure(kind: ErrorKind, attempts: u32, message: &str, hint: Optio
     bytes
 }
 
-/// Reads a failure's payload: kind, attempts, message, hint. `None` where no worker of ours would send it.
+/// Reads a failure's payload: kind, attempts, message, hint. `None` for a payload that no honest worker sends.
 pub fn decode_failure(bytes: &[u8]) -> Option<(ErrorKind, u32, String, Option<String>)> {
     let (head, texts) = bytes.split_at_checked(9)?;
     let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -176,7 +177,7 @@ const KINDS: [ErrorKind; 6] = [
 ];
 
 fn kind_number(kind: ErrorKind) -> u8 {
-    // A kind that is added to the core and forgotten here would arrive as "malformed", never as success.
+    // A kind that exists in the core and is missing here arrives as "malformed", never as success.
     KINDS.iter().position(|known| *known == kind).map_or(4, |at| at as u8)
 }
 

@@ -1,6 +1,6 @@
-//! The worker: a forked process without privileges that talks to the stores, so that the privileged process need not.
+//! The worker: a sandboxed child process that talks to the stores, so that the privileged process need not.
 //!
-//! `link` is the privileged process' side, `inside` is the worker's, and `frame` is what goes from one to the other.
+//! `link` runs in the privileged process, `inside` in the worker. `frame` is the format of their messages, for both.
 #![forbid(unsafe_code)]
 
 mod frame;

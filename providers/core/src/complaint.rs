@@ -1,16 +1,16 @@
-//! What is wrong with an input, before it is known where the input stands.
+//! A problem with an input whose place is not known yet.
 
 use std::fmt::Display;
 
 use crate::error::{ErrorKind, ProviderError};
 
-/// What is wrong with an input, and perhaps what to write instead. The caller knows where the input stands and adds the place
+/// A problem with an input, perhaps with a hint. The caller knows the place of the input and adds it
 /// ([`Problems::add`](crate::Problems::add)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// What is wrong: lower case, no full stop.
+    /// The problem: lower case, no full stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix the problem.
     pub hint: Option<String>,
 }
 
@@ -20,19 +20,19 @@ impl Complaint {
         Self { message: message.into(), hint: None }
     }
 
-    /// The same with a hint: what to do about it.
+    /// Adds a hint: how to fix the problem.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same with the setting or the reference that it is about, before the message: `` `address`: … ``.
+    /// Puts the setting or the reference that has the problem before the message: `` `address`: … ``.
     pub fn context(mut self, about: impl Display) -> Self {
         self.message = format!("{about}: {}", self.message);
         self
     }
 
-    /// The same as a provider's failure.
+    /// Turns the complaint into a provider's failure.
     pub fn into_error(self, kind: ErrorKind) -> ProviderError {
         ProviderError { hint: self.hint, ..ProviderError::new(kind, self.message) }
     }

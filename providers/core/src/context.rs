@@ -1,4 +1,4 @@
-//! What a provider may know of the outside, so that a test can give it any outside.
+//! The interface through which a provider sees its surroundings, so that a test can replace them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::future::BoxFuture;
 use crate::identity::Identities;
 use crate::secret::SecretValue;
 
-/// A provider's view of the outside.
+/// A provider's surroundings.
 #[derive(Clone)]
 pub struct Context {
     /// The environment variables.
@@ -20,28 +20,28 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// The identities that other providers have.
     pub identities: Identities,
-    /// Whether more than one secret is wanted, so that requests for them can be under way at once.
+    /// Whether more than one secret is fetched, so that several requests may run at once.
     pub several: bool,
 }
 
-/// Environment variables. An empty one counts as unset.
+/// Environment variables. An empty variable counts as unset.
 pub trait Environment {
-    /// A variable that holds no credential.
+    /// The value of a variable that holds no credential.
     fn variable(&self, name: &str) -> Option<&str>;
 
-    /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) has no value for it, but a caller must not take it
-    /// for unset.
+    /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) returns `None` for such a variable, but a caller
+    /// must not treat it as unset.
     fn is_unreadable(&self, _: &str) -> bool {
         false
     }
 
-    /// A bootstrap credential.
+    /// The value of a variable that holds a bootstrap credential.
     fn credential(&self, name: &str) -> Option<&SecretValue>;
 }
 
-/// Time. It can be shared between threads, because that is how SDKs and the HTTP client take what they keep.
+/// Time. A clock can be shared between threads, because SDKs and the HTTP client require that of the values that they keep.
 pub trait Clock: Send + Sync {
-    /// The time of day, for signatures and expiry dates. Deadlines are not a provider's business.
+    /// The time of day, for signatures and expiry dates. A provider does not handle deadlines.
     fn now(&self) -> SystemTime;
 
     /// Waits.

@@ -1,4 +1,4 @@
-//! Where a credential comes from: what a provider's `auth` names.
+//! The sources of credentials that a provider's `auth` can name.
 
 use std::path::PathBuf;
 
@@ -8,27 +8,27 @@ use crate::context::Context;
 use crate::error::{ErrorKind, ProviderError};
 use crate::secret::SecretValue;
 
-/// The largest credential that is read: far larger than any token.
+/// The most bytes of a credential, far more than any token has.
 const LARGEST: usize = 1 << 20;
 
-/// Where a credential is.
+/// The source of a credential.
 pub enum Credential {
-    /// In a file, read anew at each login: what a kubelet or an agent puts there changes.
+    /// A file, read anew at each login, because a kubelet or an agent replaces its content.
     File(PathBuf),
-    /// In a variable.
+    /// An environment variable.
     Variable(String),
-    /// In the configuration: a role id, which is no credential.
+    /// The configuration: only for a role id, which is no credential.
     Written(String),
 }
 
 impl Credential {
-    /// Reads the credential without the white space at its end: editors and `echo` put a line break there, and no token ends
-    /// with a space. `what` names it in an error: "token".
+    /// Reads the credential without the white space at its end: editors and `echo` add a line break, and no token ends with a
+    /// space. `what` names the credential in an error: "token".
     pub fn read(&self, what: &str, context: &Context) -> Result<SecretValue, ProviderError> {
         self.read_up_to(<[u8]>::trim_ascii_end, what, context)
     }
 
-    /// Reads a password, which may well end with a space: only one line break is no part of it.
+    /// Reads a password without one line break at its end. Spaces at the end may be a part of the password.
     pub fn password(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
         let line = |bytes: &[u8]| {
             let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
@@ -96,7 +96,7 @@ const WRITTEN_BEFORE: &str =
 fn unread(what: &str, error: ProviderError) -> ProviderError {
     let error = error.context(format!("cannot read the {what}"));
     match error.kind {
-        // Not `NotFound`: that would be a missing secret, which may be optional.
+        // Not `NotFound`, which would mean a missing secret, and an optional secret may be missing.
         ErrorKind::NotFound => ProviderError { kind: ErrorKind::Denied, ..error }.hint(WRITTEN_BEFORE),
         ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, ..error },
         _ => error,

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What kind of failure it was. The kind alone decides the exit code and whether it is tried again.
+/// The kind of a failure. The kind alone decides the exit code, and whether the fetch is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store, or the way to it, does not answer for now (exit 69). The only kind that is tried again.
+    /// The store, or the network on the way to it, does not answer for now (exit 69). The only kind that is tried again.
     Unavailable,
-    /// No credential, a refused one, or one that may not read this (exit 77).
+    /// No credential, a refused credential, or a credential without the right to read the secret (exit 77).
     Denied,
-    /// There is no such secret, version or field (exit 66).
+    /// The secret, version or field does not exist (exit 66).
     NotFound,
-    /// The other side could not prove who it is (exit 76).
+    /// The server could not prove its identity (exit 76).
     Untrusted,
-    /// The answer is not what the store's interface promises, or too large (exit 65).
+    /// The answer does not follow the store's interface, or is too large (exit 65).
     Malformed,
-    /// The operating system refused something that has nothing to do with the store (exit 71).
+    /// The operating system refused a call that does not concern the store (exit 71).
     Os,
 }
 
@@ -27,11 +27,11 @@ pub enum ErrorKind {
 /// lengths, never from a response's body or a credential.
 #[derive(Debug)]
 pub struct ProviderError {
-    /// What kind of failure it was.
+    /// The kind of the failure.
     pub kind: ErrorKind,
-    /// What was attempted, on what, why it failed: lower case, no full stop.
+    /// The text: what was attempted, on what, and why it failed. Lower case, no full stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix the problem.
     pub hint: Option<String>,
     /// How long the store asks to wait before the next try (`Retry-After`).
     pub retry_after: Option<Duration>,
@@ -43,31 +43,31 @@ impl ProviderError {
         Self { kind, message: message.into(), hint: None, retry_after: None }
     }
 
-    /// The same failure for somebody else who meets it too.
+    /// A copy of the failure, for another request that fails with it.
     pub fn once_more(&self) -> Self {
         Self { kind: self.kind, message: self.message.clone(), hint: self.hint.clone(), retry_after: self.retry_after }
     }
 
-    /// The same with a hint: what to do about it.
+    /// Adds a hint: how to fix the problem.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same with what was attempted, before the message: `cannot read the token: …`.
+    /// Puts the attempt before the message: `cannot read the token: …`.
     pub fn context(mut self, attempted: impl fmt::Display) -> Self {
         self.message = format!("{attempted}: {}", self.message);
         self
     }
 
-    /// The same with the wait that the store asked for.
+    /// Adds the time to wait that the store asked for.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 }
 
-/// An operating system error's text in our form: it starts with a lower case letter, unless that would spoil a word.
+/// The text of an operating system's error in handfast's form: the first letter in lower case, unless that would spoil a word.
 pub fn reason(error: nix::errno::Errno) -> String {
     let text = error.desc();
     match text.split_at_checked(1) {

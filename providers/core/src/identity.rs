@@ -1,4 +1,4 @@
-//! What one provider needs of another: proof of an identity, for a store that accepts it as a login.
+//! Proof of an identity by one provider, for another provider whose store accepts the proof as a login.
 
 use std::rc::Rc;
 
@@ -6,12 +6,12 @@ use crate::error::{ErrorKind, ProviderError};
 use crate::future::BoxFuture;
 use crate::secret::SecretValue;
 
-/// An identity that a provider has: that of keys in the environment, of a pod's role, of a machine.
+/// An identity that a provider can prove, such as the identity of keys in the environment, of a pod's role, or of a machine.
 pub trait Identity {
-    /// A request that asks the identity's own service who has signed it, signed and not sent: whoever sends it learns the
+    /// Signs a request that asks the identity's service for the signer, without sending it. Whoever sends the request learns the
     /// identity.
     ///
-    /// `region` is that of the service to be asked, `None` for the global one. `headers` are signed too.
+    /// `region` is the region of the service, `None` for the global service. `headers` are signed too.
     fn sign_request<'a>(
         &'a self,
         region: Option<&'a str>,
@@ -19,9 +19,9 @@ pub trait Identity {
     ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>>;
 }
 
-/// A signed request: `POST`. Whoever has it can pass for the identity until its signature ends, some minutes later.
+/// A signed `POST` request. Whoever has it can act as the identity until its signature expires, some minutes later.
 pub struct SignedRequest {
-    /// Where it is to be sent.
+    /// The URL to send the request to.
     pub url: String,
     /// Its headers, in order of name.
     pub headers: Vec<(String, SecretValue)>,
@@ -29,12 +29,12 @@ pub struct SignedRequest {
     pub body: String,
 }
 
-/// The identities that can be proved, by the names of their providers. By default there are none.
+/// The identities that can be proved, by the names of their providers. Empty by default.
 #[derive(Clone, Default)]
 pub struct Identities(Rc<Vec<(&'static str, Rc<dyn Identity>)>>);
 
 impl Identities {
-    /// The identity of the provider of this name.
+    /// The identity that the provider of this name can prove.
     pub fn of(&self, provider: &str) -> Result<&dyn Identity, ProviderError> {
         let found = self.0.iter().find(|(name, _)| *name == provider).map(|(_, identity)| &**identity);
         found.ok_or_else(|| ProviderError::new(ErrorKind::Denied, format!("the provider `{provider}` has no identity")))

@@ -1,4 +1,4 @@
-//! JSON as text: what is delivered is cut out of an answer, not written anew.
+//! JSON as text: a delivered value is cut out of an answer's text and not serialized again.
 
 use zeroize::Zeroizing;
 

@@ -11,21 +11,21 @@ pub use crate::units::{parse_duration, parse_mode, parse_size};
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What it takes.
+    /// The kind of its value.
     pub kind: Kind,
-    /// What it does, one sentence.
+    /// Its effect, in one sentence.
     pub doc: &'static str,
-    /// What holds where it is missing, as it would be written.
+    /// The default value, as it would be written.
     pub default: Option<&'static str>,
 }
 
-/// What a key takes.
+/// The kind of a key's value.
 pub enum Kind {
     /// Any string.
     String,
     /// `true` or `false`.
     Boolean,
-    /// An integer from the first to the second.
+    /// An integer from the first number to the second.
     Integer(i64, i64),
     /// A duration: `"500ms"`, `"10s"`, `"1m 30s"`.
     Duration,
@@ -37,17 +37,17 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// An array of strings.
     Strings,
-    /// A table of strings, under any key.
+    /// A table of strings under any keys.
     StringTable,
     /// A table with keys of its own.
     Table(&'static [Key]),
-    /// A table of anything that JSON has, but for floats and `null`.
+    /// A table of any JSON values except floats and `null`.
     Json,
-    /// The name of a variable that holds a credential: it counts as a bootstrap credential from then on.
+    /// The name of a variable that holds a credential. The variable then counts as a bootstrap credential.
     CredentialVariable,
     /// `"auto"` or an integer.
     Descriptor,
-    /// In the contract, not built in this version: refused by name, absent from the schema.
+    /// A planned key that this version does not have: refused by name, absent from the schema.
     NotInThisVersion,
 }
 
@@ -57,19 +57,19 @@ impl Key {
         Self { name, kind, doc, default: None }
     }
 
-    /// The same with what holds where it is missing.
+    /// Adds the default value.
     pub const fn default(mut self, text: &'static str) -> Self {
         self.default = Some(text);
         self
     }
 
-    /// A key of the contract that this version does not have.
+    /// A planned key that this version does not have.
     pub const fn later(name: &'static str) -> Self {
         Self::new(name, Kind::NotInThisVersion, "")
     }
 }
 
-/// Checks a table against its keys: unknown ones, wrong types, wrong values. `table_name` is as in `[app]`.
+/// Checks a table: finds unknown keys, wrong types and wrong values. `table_name` is as in `[app]`.
 pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Problems) {
     for ((name, item), (_, place)) in table.iter().zip(table.keys()) {
         if matches!(item.value, Value::Wrong) {
@@ -104,7 +104,8 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
 fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
     let mut wrong = |expected: String| {
         let found = match &item.value {
-            // Quoted only where the kind is a closed form: elsewhere it could be anything, such as a secret in a wrong place.
+            // A wrong value is quoted only for kinds with a fixed form. For other kinds, it could be any text, such as a secret
+            // in the wrong place.
             Value::String(text)
                 if !matches!(
                     kind,
@@ -156,7 +157,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
             }
         }
         (Kind::StringTable, _) => wrong("a table of strings".into()),
-        // Not quoted: what is no name may be the credential itself, in a wrong place.
+        // Not quoted: a text that is no name may be the credential itself.
         (Kind::CredentialVariable, Value::String(text)) if is_variable(text) => {}
         (Kind::CredentialVariable, _) => wrong("the name of a variable, such as \"MY_TOKEN\"".into()),
         (Kind::Json, Value::Table(table)) => {
@@ -165,7 +166,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
             }
         }
         (Kind::Json, _) => wrong("a table".into()),
-        // `check` goes into it by itself.
+        // `check` checks the inner table by itself.
         (Kind::Table(_), _) => {}
         (Kind::Descriptor, Value::Integer(_)) => {}
         (Kind::Descriptor, Value::String(text)) if text.as_str() == "auto" => {}
@@ -195,7 +196,7 @@ fn check_json(name: &str, item: &Item, problems: &mut Problems) {
     }
 }
 
-/// Whether a text can be a variable's name, as shells write them.
+/// Whether a text can be the name of a shell variable.
 pub fn is_variable(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -1,7 +1,7 @@
-//! What handfast and its providers share.
+//! The interfaces that handfast and its providers share.
 //!
-//! A provider crate sees this crate and `handfast-http`, nothing else: not the other providers, not handfast itself. What it
-//! needs from the outside (the environment, files, the clock) reaches it through a [`Context`].
+//! A provider crate depends only on this crate and `handfast-http`, not on other providers or on handfast itself. It reaches the
+//! environment, files and the clock through a [`Context`].
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

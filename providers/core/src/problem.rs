@@ -1,4 +1,4 @@
-//! What is wrong with the input, and where.
+//! Problems with the input, each with its place.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,30 +34,30 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong with the input. All of them are reported at once.
+/// A problem with the input. All problems are reported at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where it stands.
+    /// The place of the problem.
     pub place: Place,
-    /// What is wrong and what is expected.
+    /// What is wrong, and what is expected.
     pub message: String,
     /// What to write instead.
     pub hint: Option<String>,
 }
 
-/// The list that every check adds to: the first [`TOLD`] in order of place, and how many there are. What a hostile file can
-/// make of it has a bound, however much is wrong.
+/// The list to which every check adds its problems. It keeps the first [`TOLD`] problems in order of place, and the number of
+/// all, so that a hostile file cannot make it grow without bound.
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
     first: BTreeSet<Problem>,
     count: usize,
 }
 
-/// As many problems are told; of more only how many there are.
+/// The most problems that are reported. Of the others, only the number is reported.
 pub const TOLD: usize = 100;
 
 impl Problems {
-    /// Adds a complaint about what stands at a place; a text alone is a complaint without a hint.
+    /// Adds a complaint about the input at a place. A plain text is a complaint without a hint.
     pub fn add(&mut self, place: &Place, complaint: impl Into<Complaint>) {
         self.add_lazily(place, || complaint.into());
     }
@@ -67,7 +67,7 @@ impl Problems {
         self.add_lazily(place, || Complaint::new(message).hint(hint));
     }
 
-    /// Adds a complaint that costs something to make: it is made only where it will be told.
+    /// Adds a complaint that takes effort to make. It is made only if it will be reported.
     pub fn add_lazily(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
         if self.first.len() >= TOLD && self.first.last().is_some_and(|last| last.place < *place) {
             self.count += 1;
@@ -77,7 +77,7 @@ impl Problems {
         self.push(Problem { place: place.clone(), message, hint });
     }
 
-    /// Adds a problem that another check has made.
+    /// Adds a finished problem.
     pub fn push(&mut self, problem: Problem) {
         if self.first.insert(problem) {
             self.count += 1;
@@ -87,7 +87,7 @@ impl Problems {
         }
     }
 
-    /// Adds problems that stand behind as many others as are told, and of which nothing but the number is known.
+    /// Adds problems of which only the number is known. They come after so many others that they are not reported.
     pub fn add_untold(&mut self, count: usize) {
         self.count += count;
     }
@@ -97,25 +97,25 @@ impl Problems {
         self.count == 0
     }
 
-    /// Whether something is wrong at a place, of what will be told.
+    /// Whether a problem at this place will be reported.
     pub fn are_at(&self, place: &Place) -> bool {
         self.first.iter().any(|problem| problem.place == *place)
     }
 
-    /// How many problems there are so far: a caller compares it to see whether a step added one.
+    /// How many problems there are so far. A caller compares the number to see whether a step has added a problem.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Those that are told, in order of place.
+    /// The problems that are reported, in order of place.
     pub fn into_sorted(self) -> Vec<Problem> {
         self.first.into_iter().collect()
     }
 }
 
-/// A text as a message quotes it: no more than its first line, and of a long one the start.
+/// A text as a message quotes it: only its first line, and only the start of a long line.
 ///
-/// Behind the end of the line may stand the rest of the file, where a quote is not closed, with every value in it.
+/// If a quote is not closed, the text after the first line may be the rest of the file, with every value in it.
 pub fn excerpt(text: &str) -> String {
     const LONGEST: usize = 200;
     let end = text.char_indices().enumerate().find(|(count, (_, c))| c.is_control() || *count == LONGEST);
@@ -127,7 +127,8 @@ pub fn excerpt(text: &str) -> String {
 
 /// The name among `known` that `wrong` was probably meant to be.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // The distance costs the product of the lengths, and a user's text has no bound. It is never less than how much they differ in length.
+    // Computing the distance takes time in proportion to the product of the lengths, and a user's text has no bound. The distance
+    // is at least the difference of the lengths, so most names need no computation.
     const LONGEST: usize = 256;
     let is_near = |length: usize, name: &&str| length.abs_diff(name.chars().count()) <= 1 + name.len() / 4;
     let length = wrong.chars().take(2 * LONGEST).count();
@@ -160,7 +161,7 @@ mod tests {
     fn of_many_problems_the_first_are_told_and_all_are_counted() {
         let place = |line| Place::File { path: "a".into(), line, column: 1 };
         let mut problems = Problems::default();
-        // Backwards, so that each is before all that are there.
+        // In reverse order, so that each new problem comes before all others.
         for line in (1..=1000).rev() {
             problems.add(&place(line), "wrong");
             problems.add(&place(line), "wrong");

@@ -1,4 +1,5 @@
-//! What a provider is: a [`Definition`], which makes a [`Configured`] instance from settings, which connects to a [`Provider`].
+//! The interface of a provider: a [`Definition`] makes a [`Configured`] instance from settings, and the instance connects to its
+//! store and becomes a [`Provider`].
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,36 +15,36 @@ use crate::reference::Locator;
 use crate::secret::SecretValue;
 use crate::settings::Settings;
 
-/// A kind of provider, as a list of its parts. Each provider crate exports one as `DEFINITION`.
+/// The definition of a provider. Each provider crate exports it as `DEFINITION`.
 pub struct Definition {
-    /// Its name: `type` in `[providers.NAME]`, and the first part of a reference to an instance without settings.
+    /// The provider's name: `type` in `[providers.NAME]`, and the first part of a reference to an instance without settings.
     pub name: &'static str,
     /// Its own keys in `[providers.NAME]`.
     pub keys: &'static [Key],
-    /// The keys that its references' queries take, besides `decode`.
+    /// The keys that the queries of its references take, in addition to `decode`.
     pub parameters: &'static [&'static str],
-    /// Whether `params` in `[secrets.NAME]` makes its reference a write.
+    /// Whether `params` in `[secrets.NAME]` turns the request for a reference into a write.
     pub writes: bool,
-    /// The variables that hold its bootstrap credentials: its part of the list of those that never reach the app.
+    /// The variables with its bootstrap credentials, which the app never inherits.
     pub bootstrap: &'static [&'static str],
-    /// Makes the identity that it can prove to other providers' stores, if it has one.
+    /// Makes the identity that the provider can prove to other providers' stores, if it has one.
     pub identity: Option<fn(Context) -> Rc<dyn Identity>>,
     /// Reads the settings, whose keys and types are already checked. Runs before the fork: it opens nothing.
     pub configure: fn(Settings<'_>, &mut Problems) -> Box<dyn Configured>,
 }
 
-/// A provider instance that knows its settings and has not touched anything yet.
+/// A provider instance that has its settings, and has not opened a file or a connection yet.
 pub trait Configured {
-    /// What is missing or wrong outside its own settings, such as a variable. Asked once, and only of an instance that a
-    /// reference names: a configuration can be tried where its stores' variables are not set.
+    /// Problems outside the instance's own settings, such as a missing variable. Called once, and only if a reference names the
+    /// instance, so that a configuration can be checked where the variables of unused stores are not set.
     fn missing(&self) -> Vec<Complaint> {
         Vec::new()
     }
 
-    /// Whether a locator can be asked for at all.
+    /// Whether a locator is valid for this instance.
     fn check(&self, locator: &Locator) -> Result<(), Complaint>;
 
-    /// Which sockets it needs to talk to its store: the worker is made ready for these, and can open no others.
+    /// The sockets that the instance needs to talk to its store. The worker's sandbox allows these sockets and no others.
     fn sockets(&self) -> Sockets {
         Sockets::default()
     }
@@ -53,12 +54,13 @@ pub trait Configured {
         false
     }
 
-    /// How often a request that fails for now is tried again; until the deadline where the provider has no limit of its own.
+    /// How often a temporarily failing request is tried again; `None` means until the deadline.
     fn max_retries(&self) -> Option<u32> {
         None
     }
 
-    /// The other provider as whose identity it logs in, if any: what a handfast without that one cannot do.
+    /// The other provider with whose identity the instance logs in, if any. The login is impossible if that provider is not
+    /// compiled in.
     fn identity_of(&self) -> Option<&'static str> {
         None
     }
@@ -68,30 +70,30 @@ pub trait Configured {
         None
     }
 
-    /// The least-privilege policy that these locators need, in the store's own language, from the settings alone; `None` where the
+    /// The least-privilege policy for these locators, in the store's own language, made from the settings alone; `None` if the
     /// store has no policies. The text is the same each time.
     fn policy(&self, _: &[&Locator]) -> Option<String> {
         None
     }
 
-    /// Makes the client. Runs in the worker, once, and only when the instance is in use.
+    /// Makes the client. Called in the worker, once, and only if the instance is in use.
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError>;
 }
 
 /// The kinds of sockets that a provider needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// Those of the internet, to addresses that may be host names.
+    /// Internet sockets, to addresses that may be host names.
     pub internet: bool,
-    /// A Unix socket with a path.
+    /// Unix sockets with a path.
     pub unix: bool,
 }
 
 impl Sockets {
-    /// Those of a store on the network.
+    /// The sockets for a store on the network.
     pub const INTERNET: Self = Self { internet: true, unix: false };
 
-    /// Whether it needs any.
+    /// Whether any socket is needed.
     pub fn any(self) -> bool {
         self.internet || self.unix
     }
@@ -101,22 +103,23 @@ impl Sockets {
 ///
 /// # Behaviour
 /// The conformance suite (`testkit`) holds every provider to this:
-/// - [`fetch`](Provider::fetch), alone or in a batch, gives the whole value, byte for byte; the selection of fields is not its business.
-/// - It does not retry: the scheduler does, for [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) alone, until the deadline.
+/// - [`fetch`](Provider::fetch), alone or in a batch, gives the whole value, byte for byte; it does not select fields.
+/// - It does not retry: the scheduler retries, for [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) alone, until the
+///   deadline.
 /// - It can be dropped at any await point: no task and no request outlives it.
 /// - No error's `Display` or `Debug` holds a value, a credential or a response's body.
 pub trait Provider {
-    /// Fetches what a locator names.
+    /// Fetches the secret or the list that a locator names.
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>>;
 
-    /// The locators among these that one request can ask for together, batch by batch. Those that are in no batch, or the only
-    /// one in theirs, are asked for one by one.
+    /// Groups the locators into batches, each of which one request can fetch. A locator that is in no batch, or alone in its
+    /// batch, is fetched by itself.
     fn batches<'a>(&self, _: &[&'a Locator]) -> Vec<Vec<&'a Locator>> {
         Vec::new()
     }
 
-    /// Fetches what the locators of a batch name: an answer for each, in their order. `None` is for one that the batch says
-    /// nothing of: it is asked for by itself.
+    /// Fetches a batch of locators: one answer for each, in their order. A locator with the answer `None` is then fetched by
+    /// itself.
     fn fetch_batch<'a>(
         &'a self,
         locators: &'a [&'a Locator],
@@ -124,23 +127,24 @@ pub trait Provider {
         Box::pin(async { locators.iter().map(|_| None).collect() })
     }
 
-    /// Asks the store for what [`policy`](Provider::policy) depends on, such as the mount of a locator, and remembers it.
+    /// Asks the store for the facts that [`policy`](Provider::policy) depends on, such as the mount of a locator, and remembers
+    /// them.
     fn survey<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async { Ok(()) })
     }
 
-    /// As [`Configured::policy`], with what the surveys have found.
+    /// As [`Configured::policy`], with the facts from the surveys.
     fn policy(&self, _: &[&Locator]) -> Option<String> {
         None
     }
 
-    /// Lets go of the store once the caller knows whether the secrets were delivered: gives back what would outlive the worker
-    /// unused, such as a login's token. Best effort, and within the time that the caller gives.
+    /// Lets go of the store, once the caller knows whether the secrets were delivered: revokes credentials that would outlive the
+    /// worker unused, such as a login's token. Best effort, within the caller's time limit.
     fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
-    /// What the log says of it.
+    /// A summary for the log.
     fn summary(&self) -> Summary {
         Summary::default()
     }
@@ -155,19 +159,19 @@ pub enum Ending {
     NotKept,
 }
 
-/// What a provider has done.
+/// A provider's report for the log.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// How many requests it has sent; nothing is said of a provider that sends none.
+    /// How many requests the provider has sent. A provider without requests is not logged.
     pub requests: u64,
-    /// What ends first of all that it gave, where anything does.
+    /// The earliest expiry of the secrets that the provider gave, if any expires.
     pub expiry: Option<Expiry>,
 }
 
-/// When something that the app uses ends.
+/// The expiry of something that the app uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// What ends: "the lease of `database/creds/web`".
+    /// What expires: "the lease of `database/creds/web`".
     pub what: String,
     /// How long from now.
     pub after: Duration,
@@ -176,27 +180,27 @@ pub struct Expiry {
 /// A provider's answer.
 #[non_exhaustive]
 pub struct Fetched {
-    /// What it gave.
+    /// The content of the answer.
     pub content: Content,
 }
 
-/// What a locator stood for.
+/// The content that a locator names.
 pub enum Content {
     /// One secret: its whole value.
     Value(SecretValue),
-    /// Several, each with its name: the answer to a locator that [is a list](Configured::is_list).
+    /// Several secrets, each with its name: the answer to a locator that [is a list](Configured::is_list).
     List(Vec<Entry>),
 }
 
 /// One secret of a list.
 pub struct Entry {
-    /// Its name, which becomes its file's.
+    /// Its name, which becomes the name of its file.
     pub name: String,
-    /// Its value, or what to ask for to get it.
+    /// Its value, or the locator to fetch it by.
     pub found: Found,
 }
 
-/// What a list has of a secret.
+/// A secret in a list: its value, or its locator.
 pub enum Found {
     /// The whole value.
     Value(SecretValue),

@@ -5,10 +5,10 @@ use std::fmt;
 use crate::complaint::Complaint;
 use crate::problem::excerpt;
 
-/// A reference has at most as many bytes: messages quote it, and no store has longer names.
+/// The most bytes of a reference: messages quote it, and no store has longer names.
 const MAX_REFERENCE: usize = 16 << 10;
 
-/// The keys of a query are at most as many: a provider takes a handful.
+/// The most keys of a query: a provider takes only a few.
 const MAX_PARAMETERS: usize = 32;
 
 /// A parsed reference to a secret.
@@ -17,15 +17,15 @@ pub struct SecretRef {
     text: String,
     /// The provider instance: the name of a table in `[providers]`, or a built-in name.
     pub provider: String,
-    /// What to ask the provider for.
+    /// The locator that the provider gets.
     pub locator: Locator,
-    /// Which part of the answer is the secret.
+    /// The part of the answer that is the secret.
     pub selection: Selection,
     /// How the selected text is decoded.
     pub decode: Decode,
 }
 
-/// What a provider is asked for. Two secrets with the same locator cost one request.
+/// The secret that a provider is asked for. Two secrets with the same locator cost one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator {
     /// The part between the provider's `:` and the first `?` or `#`, with `%3F`, `%23` and `%25` decoded.
@@ -36,7 +36,7 @@ pub struct Locator {
     pub params: Option<String>,
 }
 
-/// Which part of the provider's answer is the secret.
+/// The part of the provider's answer that is the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// The whole value, byte for byte.
@@ -162,7 +162,7 @@ fn parse_query(text: &str, query: Option<&str>) -> Result<Query, Complaint> {
     Ok((parameters, decode))
 }
 
-/// Decodes `%3F`, `%23` and `%25` and nothing else: a store's names may hold any other per cent sign.
+/// Decodes only `%3F`, `%23` and `%25`: a store's names may contain any other per cent sign.
 fn decode_path(path: &str) -> String {
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;

@@ -1,16 +1,16 @@
-//! The one type that holds a secret.
+//! The type that holds every secret.
 
 use zeroize::Zeroizing;
 
 /// Bytes of a secret or of a credential: wiped when dropped.
 ///
-/// It has no `Clone`, `Debug`, `Display` or `Serialize`, so that it cannot reach a log, an error or a copy by accident.
-/// The one way in is [`expose`](SecretValue::expose), which is easy to search for.
+/// The type has no `Clone`, `Debug`, `Display` or `Serialize`, so that a secret cannot reach a log, an error or a copy by
+/// accident. The only access is [`expose`](SecretValue::expose), which is easy to search for.
 ///
 /// ```
 /// println!("{:?}", handfast_core::SecretValue::from(vec![1]).expose());
 /// ```
-/// The same without it, and none of these compiles:
+/// Without `expose`, none of these compiles:
 ///
 /// ```compile_fail
 /// println!("{:?}", handfast_core::SecretValue::from(vec![1]));
@@ -25,14 +25,14 @@ use zeroize::Zeroizing;
 pub struct SecretValue(Zeroizing<Vec<u8>>);
 
 impl SecretValue {
-    /// A value of exactly `length` bytes, written in place by `fill`, so that no second copy of it comes to be.
+    /// A value of exactly `length` bytes, which `fill` writes in place, so that there is no second copy.
     pub fn filled<E>(length: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut bytes = Zeroizing::new(vec![0; length]);
         fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The bytes themselves. Every use of this is a place to look at when asking where secrets go.
+    /// The bytes themselves. To review where secrets go, look at every call of this method.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -49,7 +49,7 @@ impl SecretValue {
 }
 
 impl From<Vec<u8>> for SecretValue {
-    /// Takes the bytes over; the vector's own memory becomes the secret's.
+    /// Takes the bytes without copying: the vector's memory becomes the secret's.
     fn from(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }

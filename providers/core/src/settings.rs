@@ -1,4 +1,4 @@
-//! Settings as they were written: values with the place where each stands.
+//! Settings as written: values, each with its place.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,11 +15,11 @@ pub struct Table {
     entries: Vec<(String, Place, Item)>,
 }
 
-/// A value and where it stands.
+/// A value and its place.
 pub struct Item {
-    /// Where the value, or the key of a table, stands.
+    /// The place of the value, or of the key if the value is a table.
     pub place: Place,
-    /// What was written.
+    /// The value as written.
     pub value: Value,
 }
 
@@ -33,7 +33,7 @@ pub enum Value {
     Datetime,
     Array(Vec<Item>),
     Table(Table),
-    /// Something that could not be read, and has been reported: no check says any more about it.
+    /// A value that could not be read, which has been reported. Checks report nothing more about it.
     Wrong,
 }
 
@@ -43,14 +43,14 @@ pub struct Settings<'a> {
     pub instance: String,
     /// Its keys.
     pub table: Table,
-    /// `[fetch]`, for the keys that each instance can have for itself.
+    /// `[fetch]`, for the keys that an instance can override.
     pub fetch: &'a Table,
-    /// The environment, for what the store's vendor defines. A key of the table wins over it.
+    /// The environment, for the variables that the store's vendor defines. A key of the table overrides them.
     pub environment: &'a dyn Environment,
 }
 
 impl Value {
-    /// What it is, for a message.
+    /// The kind of the value, for a message.
     pub fn describe(&self) -> &'static str {
         match self {
             Value::String(_) => "a string",
@@ -65,7 +65,7 @@ impl Value {
     }
 }
 
-/// The typed readers answer `None` for a missing key, and for one that [`keys::check`](crate::keys::check) has already refused.
+/// The typed readers return `None` for a missing key, and for a key that [`keys::check`](crate::keys::check) has already refused.
 impl Table {
     /// The item under a key.
     pub fn item(&self, key: &str) -> Option<&Item> {
@@ -82,7 +82,7 @@ impl Table {
         self.entries.iter().map(|(name, place, _)| (name.as_str(), place))
     }
 
-    /// Every item, to change.
+    /// Every item, mutable.
     pub fn items_mut(&mut self) -> impl Iterator<Item = &mut Item> {
         self.entries.iter_mut().map(|(_, _, item)| item)
     }
@@ -102,19 +102,19 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// Sets a key that stands at `place`, instead of what it held.
+    /// Sets a key at `place`, and replaces its old value.
     pub fn set(&mut self, key: &str, place: Place, item: Item) {
         self.remove(key);
         self.entries.push((key.to_owned(), place, item));
     }
 
-    /// Takes a key out.
+    /// Removes a key, and returns its item.
     pub fn remove(&mut self, key: &str) -> Option<Item> {
         let at = self.entries.iter().position(|(name, ..)| name == key)?;
         Some(self.entries.remove(at).2)
     }
 
-    /// Takes everything over that `later` says, key by key.
+    /// Takes over every key of `later`.
     pub fn merge(&mut self, later: Table) {
         if !self.entries.is_empty() {
             let replaced: BTreeSet<&str> = later.entries.iter().map(|(key, ..)| key.as_str()).collect();
@@ -128,7 +128,7 @@ impl Table {
         self.entries.into_iter()
     }
 
-    /// Where a key's value stands.
+    /// The place of a key's value.
     pub fn place(&self, key: &str) -> Option<&Place> {
         self.item(key).map(|item| &item.place)
     }

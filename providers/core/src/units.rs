@@ -1,4 +1,4 @@
-//! Values that are written as text: durations, sizes, modes; and how large any value may be.
+//! Values that are written as text: durations, sizes, modes; and the bounds of values.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,13 +8,14 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
 }
 
-/// As many strings as an array has at most: what is asked of each costs something.
+/// The most strings in an array: the checks of each string take time.
 pub const MAX_STRINGS: usize = 1024;
 
-/// The sizes that make sense: more is a slip of the keyboard.
+/// The sizes that make sense: a larger size is a typing error.
 pub const SIZES: RangeInclusive<u64> = 1..=1 << 40;
 
-/// Reads a size: a number of bytes, or one with `KiB`, `MiB` or `GiB`. Nothing else: `1MB` is two different numbers to two people.
+/// Reads a size: a number of bytes, or a number with `KiB`, `MiB` or `GiB`. Other units are refused, because `1MB` can mean two
+/// different numbers.
 pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -28,7 +29,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| SIZES.contains(bytes))
 }
 
-/// Reads a file mode: three or four octal digits. A secret's file is nothing to run, and never everybody's to write.
+/// Reads a file mode: three or four octal digits. A secret's file may not be executable, and not writable for everybody.
 pub fn parse_mode(text: &str) -> Option<u32> {
     if !(3..=4).contains(&text.len()) || !text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
         return None;

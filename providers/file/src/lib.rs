@@ -1,4 +1,4 @@
-//! `file:` secrets from files that something else has mounted: Docker secrets, Kubernetes Secrets, CSI volumes.
+//! `file:` reads secrets from mounted files: Docker secrets, Kubernetes Secrets, CSI volumes.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -28,7 +28,7 @@ pub const DEFINITION: Definition = Definition {
 };
 
 struct FileProvider {
-    /// The instance's name, for what to write instead.
+    /// The instance's name, for hints.
     instance: String,
     root: Option<PathBuf>,
 }
@@ -46,7 +46,7 @@ fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configu
         if !root.is_absolute() {
             problems.add(place, format!("`root` is \"{written}\", expected an absolute path"));
         } else if climbs(root) {
-            // A reference is compared with it name by name, so that nothing would ever be below it.
+            // References are compared with `root` name by name, so that no file would be below a `root` with `..`.
             problems.add(place, format!("`root` is \"{written}\", expected a path without `..`"));
         }
     }
@@ -105,7 +105,7 @@ fn climbs(path: &Path) -> bool {
     path.components().any(|component| component == Component::ParentDir)
 }
 
-/// The rest of a path below a directory. Both are as they were written: links are followed when the file is opened.
+/// The rest of a path below a directory. Both are compared as written: links are followed when the file is opened.
 fn below<'a>(path: &'a Path, root: &Path) -> Option<&'a Path> {
     path.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty())
 }

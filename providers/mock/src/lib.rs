@@ -110,7 +110,7 @@ impl Provider for Store {
     }
 }
 
-/// A copy of the value of that name. Names are no secrets: a wrong one is told what it may have been meant to be.
+/// A copy of the value of this name. Names are no secrets, so the error for a wrong name suggests a similar one.
 fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, ProviderError> {
     if let Some((_, value)) = values.iter().find(|(name, _)| name == path) {
         return Ok(SecretValue::from(value.expose().to_vec()));
@@ -123,7 +123,8 @@ fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, Pro
 }
 
 impl Store {
-    /// `fail` alone: always. `fail_first = N`: the first N requests for each secret, as `fail` says, else as unavailable.
+    /// Fails as configured. With `fail` alone, every request fails. With `fail_first = N`, the first N requests for each secret
+    /// fail: as `fail` says, or as unavailable without `fail`.
     fn fail_on_demand(&self, locator: &Locator) -> Result<(), ProviderError> {
         let failing = match self.mock.fail_first {
             Some(first) => self.attempts.count(&locator.path) <= first,
@@ -144,7 +145,7 @@ impl Store {
     }
 }
 
-/// How often each secret was asked for.
+/// How often each secret was requested.
 #[derive(Default)]
 struct Attempts(Cell<Vec<(String, u32)>>);
 

@@ -3,7 +3,7 @@ use super::*;
 const SOCKET: RawFd = 7;
 const PLAIN: Profile = Profile { socket: SOCKET, unix_sockets: false, host_names: true };
 
-/// What the filter answers.
+/// Runs the filter and returns its answer.
 fn run_with(profile: Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
     let program = filter(profile);
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
@@ -44,7 +44,7 @@ fn only_calls_of_the_lists_are_ever_allowed() {
     let plain: Vec<c_long> = ALLOWED.iter().chain(ALLOWED_OLD).copied().collect();
     for number in 0..=NEWEST {
         let call = c_long::from(number);
-        // Every bit of every argument is set: no rule holds.
+        // Every bit of every argument is set: no rule allows such a call.
         let expected = match call {
             libc::SYS_clone3 => ENOSYS,
             libc::SYS_bind => ALLOW,
@@ -60,7 +60,7 @@ fn only_calls_of_the_lists_are_ever_allowed() {
 
 #[test]
 fn every_instruction_can_be_reached_by_a_jump() {
-    // No way is longer than a byte can say, whatever the profile.
+    // No jump is longer than a byte can hold, for any profile.
     for profile in [PLAIN, Profile { unix_sockets: true, ..PLAIN }, Profile { host_names: false, ..PLAIN }] {
         let length = filter(profile).len();
         assert!(length < 256, "{length}");
@@ -88,9 +88,9 @@ fn files_are_opened_for_reading_only() {
     ] {
         assert_eq!(flags(refused), EPERM, "{refused:#o}");
     }
-    // The kernel takes the lower half only.
+    // The kernel reads only the lower half.
     assert_eq!(run(libc::SYS_openat, &[0, 0, 1 << 32]), ALLOW);
-    // Its flags stand in memory.
+    // openat2's flags are in memory, where the filter cannot test them.
     assert_eq!(run(libc::SYS_openat2, &[]), EPERM);
 }
 

@@ -1,4 +1,4 @@
-//! Who may write one file or directory: its owner, its mode, its access list, the file system and the mount that it is on.
+//! Who may write one file or directory, by its owner, mode, access list, file system and mount.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -14,17 +14,17 @@ use super::suspect::{Fault, Kind, Suspect};
 use crate::sys;
 use crate::sys::access_list::{AccessList, Holder, WRITE};
 
-/// Why nothing at all on this file system is believed.
+/// Why no file on this file system is trusted; `None` if the file system is not the reason.
 pub fn no_file_at_all(descriptor: BorrowedFd<'_>, trust: Trust) -> Result<Option<Fault>, Refusal> {
     Ok(no_system_at_all(descriptor, &fstatfs(descriptor)?, trust)?)
 }
 
 fn no_system_at_all(descriptor: BorrowedFd<'_>, system: &Statfs, trust: Trust) -> io::Result<Option<Fault>> {
     Ok(match system.filesystem_type() {
-        // The command line of any process is a file there, root's where the process is not dumpable.
+        // The command line of every process is a file there, which root owns if the process is not dumpable.
         PROC_SUPER_MAGIC => Some(Fault::Kernel("procfs")),
         SYSFS_MAGIC => Some(Fault::Kernel("sysfs")),
-        // Owner, mode and content are what the program behind it says.
+        // The program behind the mount chooses owner, mode and content.
         FUSE_SUPER_MAGIC => match fuse_user(descriptor) {
             Ok(user) => Some(Fault::Fuse(user)).filter(|_| !trust.believes(user)),
             Err(error) => Some(Fault::Unseen(crate::error::reason(error))),
@@ -33,8 +33,8 @@ fn no_system_at_all(descriptor: BorrowedFd<'_>, system: &Statfs, trust: Trust) -
     })
 }
 
-/// What speaks against a file or a directory. In a sticky directory only the owner of an entry can change it, so such a one is
-/// fine by itself: [`others_may_link`] says what is left to ask.
+/// Who may change a file or directory without being trusted. A sticky directory is no suspect, because only the owner of an entry
+/// can change the entry; [`others_may_link`] checks the rest.
 pub fn suspect(
     descriptor: BorrowedFd<'_>,
     path: &Path,
@@ -55,7 +55,7 @@ fn fault(descriptor: BorrowedFd<'_>, status: &FileStat, kind: Kind, system: &Sta
     if !trust.believes(status.st_uid) {
         return Some(Fault::Owner { read_only });
     }
-    // Where nobody but the owner may write by the mode, no access list lets anybody: it is masked by the group's bits.
+    // If the mode lets only the owner write, no access list lets anybody else write: the group's bits mask it.
     let is_sticky = kind == Kind::Directory && status.st_mode & Mode::S_ISVTX.bits() != 0;
     if read_only || is_sticky || status.st_mode & 0o022 == 0 {
         return None;
@@ -70,7 +70,7 @@ fn fault(descriptor: BorrowedFd<'_>, status: &FileStat, kind: Kind, system: &Sta
     }
 }
 
-/// Whether somebody who is not believed may put a link into this directory, which is fine otherwise.
+/// Whether somebody who is not trusted may put a link into this directory, which [`suspect`] accepted because it is sticky.
 pub fn others_may_link(descriptor: BorrowedFd<'_>, status: &FileStat) -> Result<bool, Refusal> {
     let writable = status.st_mode & 0o022 != 0;
     Ok(writable && status.st_mode & Mode::S_ISVTX.bits() != 0 && !is_read_only(&fstatfs(descriptor)?))
@@ -80,7 +80,7 @@ fn is_read_only(system: &Statfs) -> bool {
     system.flags().contains(FsFlags::ST_RDONLY)
 }
 
-/// Who may write by this access list, of those that are not believed.
+/// The first untrusted holder of the right to write in this access list.
 fn writer(list: &AccessList, status: &FileStat, trust: Trust) -> Option<Fault> {
     let mut faults = list.holders(WRITE).filter_map(|holder| match holder {
         Holder::User(id) if !trust.believes(id) => Some((Fault::ListedUser(id), false)),
@@ -88,20 +88,20 @@ fn writer(list: &AccessList, status: &FileStat, trust: Trust) -> Option<Fault> {
         Holder::Group(id) => Some((Fault::ListedGroup(id), id == 0)),
         Holder::Owner | Holder::User(_) | Holder::Others => None,
     });
-    // Group 0 counts only where the app is in it: whoever counts in any case comes first.
+    // Group 0 matters only if the app is a member. So a holder that matters in any case is preferred.
     let first = faults.next()?;
     let certain = if first.1 { faults.find(|(_, is_root)| !is_root) } else { None };
     Some(certain.unwrap_or(first).0)
 }
 
-/// The uid whose program is behind a FUSE mount, by the mount table; root's where the table names none.
+/// The uid whose program serves a FUSE mount, from the mount table; root if the table names none.
 fn fuse_user(descriptor: BorrowedFd<'_>) -> io::Result<u32> {
     let id = sys::fs::mount_id(descriptor)?;
     let table = std::fs::read("/proc/thread-self/mountinfo")?;
     mounting_user(&table, id).ok_or_else(|| io::Error::other("the mount table does not have its mount"))
 }
 
-/// The option `user_id` of the mount with this id; 0 where it has none. What stands behind ` - ` is type, source and options.
+/// The option `user_id` of the mount with this id; 0 if it has none. Type, source and options follow ` - `.
 fn mounting_user(table: &[u8], id: u64) -> Option<u32> {
     let id = format!("{id} ");
     let line = table.split(|byte| *byte == b'\n').find(|line| line.starts_with(id.as_bytes()))?;
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(writer_of(0, 0, &with(&[(2, 6, 1000), (16, 6, NOBODY)])), Some(Fault::ListedUser(1000)));
         assert_eq!(writer_of(0, 0, &with(&[(8, 6, 77), (16, 6, NOBODY)])), Some(Fault::ListedGroup(77)));
         assert_eq!(writer_of(5, 0, &[(4, 6, NOBODY), (16, 7, NOBODY)]), Some(Fault::Group));
-        // Without write in it, whether by the entry or by the mask; and those that are believed anyway.
+        // Entries without the right to write, by themselves or by the mask; and trusted users.
         assert_eq!(writer_of(0, 0, &with(&[(2, 5, 1000), (8, 4, 77), (16, 7, NOBODY)])), None);
         assert_eq!(writer_of(0, 0, &with(&[(2, 6, 1000), (8, 7, 77), (16, 5, NOBODY)])), None);
         assert_eq!(writer_of(0, 1000, &with(&[(2, 6, 1000), (2, 7, 0), (16, 7, NOBODY)])), None);

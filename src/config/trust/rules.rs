@@ -1,19 +1,19 @@
-//! Whose files a process with privileges believes, and why a file is refused.
+//! Whose files a privileged process trusts, and why a file is refused.
 #![forbid(unsafe_code)]
 
 use std::io;
 
 use super::suspect::Suspect;
 
-/// Who may write what a process with privileges believes.
+/// Who may write the files that a privileged process trusts.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust {
-    /// Root, and one more uid where the environment names one.
+    /// The uid that is trusted besides root; root's own if the environment names none.
     pub owner: u32,
 }
 
 impl Trust {
-    /// Whether what belongs to this uid is believed.
+    /// Whether files of this uid are trusted.
     pub fn believes(self, uid: u32) -> bool {
         uid == 0 || uid == self.owner
     }
@@ -21,9 +21,9 @@ impl Trust {
 
 /// Why a file was not opened.
 pub enum Refusal {
-    /// As the system says.
+    /// The operating system's error.
     System(io::Error),
-    /// Somebody else may choose what stands there: it could be any file, so not even its problems are told.
+    /// Somebody else may choose which file this is. It could be any file, so not even the problems in it are reported.
     Suspect(Box<Suspect>),
 }
 

@@ -1,4 +1,4 @@
-//! What speaks against a file: at which place, who may change it there, and what helps.
+//! Why a file is not trusted: the place on its path, who may change the file there, and how to prevent that.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -8,7 +8,7 @@ use nix::sys::stat::FileStat;
 
 use crate::error::reason;
 
-/// Who the app may be.
+/// An identity that the app may have.
 #[derive(Clone, Copy, Debug)]
 pub struct App<'a> {
     /// Its uid.
@@ -19,7 +19,7 @@ pub struct App<'a> {
     pub groups: &'a [u32],
 }
 
-/// A place at which somebody who is not believed may change a file, or put another one there.
+/// A place at which somebody who is not trusted may change or replace a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct Suspect {
     fault: Fault,
 }
 
-/// What stands at the place.
+/// The kind of the entry at the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -37,30 +37,30 @@ pub(super) enum Kind {
     Link,
 }
 
-/// What is wrong there.
+/// The problem with the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It belongs to a uid that is not believed; on a read-only mount, which only matters where that is the app's.
+    /// It belongs to a uid that is not trusted. On a read-only mount, this only matters if the uid is the app's.
     Owner { read_only: bool },
     /// The mode lets everybody write.
     Everybody,
-    /// The mode lets its group write; that of root only matters where the app is in it.
+    /// The mode lets its group write. Group 0 only matters if the app is a member.
     Group,
     /// The access list lets a uid write.
     ListedUser(u32),
-    /// The access list lets a group write; that of root only matters where the app is in it.
+    /// The access list lets a group write. Group 0 only matters if the app is a member.
     ListedGroup(u32),
-    /// A link in a directory that others may write, and of which the sticky bit protects only root's entries.
+    /// A link of an untrusted owner in a sticky directory that others may write.
     Link,
-    /// A file system that a program of this uid plays.
+    /// A FUSE file system, served by a program of this uid.
     Fuse(u32),
-    /// A file system whose files say what processes want them to say.
+    /// A kernel file system whose files have content that processes choose.
     Kernel(&'static str),
     /// A pipe, a device, a socket.
     NoRegularFile,
-    /// It was another file a moment before.
+    /// The file was replaced while it was checked.
     Exchanged,
-    /// It cannot be told.
+    /// Who may write the file could not be determined.
     Unseen(String),
 }
 
@@ -69,15 +69,16 @@ impl Suspect {
         Self { path: path.into(), kind, owner: (status.st_uid, status.st_gid), mode: status.st_mode & 0o7777, fault }
     }
 
-    /// What cannot be looked at.
+    /// A suspect for a file that could not be checked.
     pub(super) fn unseen(path: &Path, error: io::Error) -> Self {
         let fault = Fault::Unseen(reason(error));
         Self { path: path.into(), kind: Kind::File, owner: (0, 0), mode: 0, fault }
     }
 
-    /// Whether it counts, where the app is one of these: a file may make its readers be asked more, never less.
+    /// Whether this suspect matters if the app may be any of `apps`. `apps` holds the app of every file, so a file can only add
+    /// to the suspects that matter.
     pub fn counts_for(&self, apps: &[App<'_>]) -> bool {
-        // An app that is root itself can write every file.
+        // Group 0 gives nothing to an app that is root: it can write every file anyway.
         let in_it = |app: &App<'_>| app.uid != 0 && (app.gid == 0 || app.groups.contains(&0));
         let root_group = |group| group != 0 || apps.iter().any(in_it);
         match self.fault {
@@ -96,7 +97,7 @@ impl Suspect {
         )
     }
 
-    /// What is wrong, after the name of what it is about.
+    /// The problem, as the end of a sentence whose subject is the file.
     pub fn message(&self) -> String {
         let path = self.path.display();
         let who = match &self.fault {
@@ -128,7 +129,7 @@ impl Suspect {
         format!("can be changed by {who}: {is}{more}")
     }
 
-    /// What helps.
+    /// How to fix the problem.
     pub fn hint(&self) -> String {
         let path = self.path.display();
         let read_only = "or mount it read-only";

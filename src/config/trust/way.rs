@@ -1,4 +1,4 @@
-//! The way to a file, walked component by component on descriptors: what was looked at is what is then opened.
+//! Walks the path of a file component by component on descriptors, so that the file that was checked is the file that is opened.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -16,22 +16,22 @@ use super::access;
 use super::rules::{Refusal, Trust};
 use super::suspect::{Fault, Kind, Suspect};
 
-/// As many links as the kernel follows.
+/// The most links that are followed, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// A way that was walked to its end.
+/// The result of a walk that reached its end.
 pub struct Way {
     /// The directory that the entry is in.
     pub parent: OwnedFd,
-    /// Its name there.
+    /// The entry's name in the directory.
     pub name: OsString,
-    /// The entry: a place and nothing that is open. Never a link.
+    /// The entry, as an `O_PATH` descriptor, so it is not open for reading. Never a link.
     pub entry: OwnedFd,
-    /// What it is.
+    /// The entry's status.
     pub status: FileStat,
-    /// Its path, which holds no links.
+    /// The entry's path, without links.
     pub path: PathBuf,
-    /// What speaks against a directory on the way, where that depends on who the app is.
+    /// The suspects among the directories on the way that only matter for some identities of the app.
     pub suspects: Vec<Suspect>,
 }
 
@@ -39,12 +39,12 @@ pub struct Way {
 struct Directory {
     descriptor: OwnedFd,
     path: PathBuf,
-    /// Others than those who are believed may put a link here.
+    /// Whether somebody who is not trusted may put a link into the directory.
     foreign_links: bool,
 }
 
-/// Walks a path; a relative one from the working directory, whose own way is asked too. Ends at the first place where somebody
-/// who is not believed may turn it elsewhere.
+/// Walks a path. A relative path starts at the working directory, whose own path is checked too. Fails at the first place where
+/// somebody who is not trusted may lead the path elsewhere.
 pub fn walk(trust: Trust, path: &Path) -> Result<Way, Refusal> {
     let path = if path.is_absolute() || path.as_os_str().is_empty() { path.into() } else { getcwd()?.join(path) };
     let mut suspects = Vec::new();
@@ -88,7 +88,7 @@ fn root(trust: Trust, suspects: &mut Vec<Suspect>) -> Result<Directory, Refusal>
     directory(trust, open("/", flags, Mode::empty())?, "/".into(), suspects)
 }
 
-/// Looks at a directory on the way.
+/// Checks a directory on the way.
 fn directory(
     trust: Trust,
     descriptor: OwnedFd,
@@ -100,7 +100,7 @@ fn directory(
         if !suspect.depends_on_app() {
             return Err(Refusal::Suspect(Box::new(suspect)));
         }
-        // `/` again behind each absolute link.
+        // The walk starts at `/` again for each absolute link.
         if !suspects.contains(&suspect) {
             suspects.push(suspect);
         }
@@ -109,10 +109,10 @@ fn directory(
     Ok(Directory { descriptor, path, foreign_links })
 }
 
-/// The entry of this name, and never what a link there leads to.
+/// Opens the entry of this name as a place (`O_PATH`), without following a link.
 fn place(directory: &OwnedFd, name: &OsString, is_last: bool) -> Result<OwnedFd, Refusal> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    // What is mounted on demand is mounted for whoever asks for a directory.
+    // O_DIRECTORY makes an automounter mount the directory.
     let as_directory = if is_last {
         Err(Errno::ENOTDIR)
     } else {
@@ -128,7 +128,8 @@ fn parent_of(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).into()
 }
 
-/// Puts the components before those that are left. Not `Path::components`, which would take `.` away; an end in `/` asks for a directory.
+/// Puts the path's components before the remaining ones. `Path::components` would remove `.`; here, a `/` at the end still
+/// requires a directory.
 fn push_front(components: &mut VecDeque<OsString>, path: &Path) {
     let bytes = path.as_os_str().as_bytes();
     let parts = bytes.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
@@ -140,7 +141,7 @@ fn push_front(components: &mut VecDeque<OsString>, path: &Path) {
     }
 }
 
-/// Whether it is one.
+/// Whether the status is a directory's.
 pub fn is_directory(status: &FileStat) -> bool {
     status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
 }

@@ -1,4 +1,5 @@
-//! All that the worker does: it locks itself up, waits until it may begin, fetches, sends, waits for the verdict, lets go, ends.
+//! The worker's work: it enters its cage, waits until it may begin, fetches, sends the secrets, waits for the verdict, lets go of
+//! the stores, and ends.
 #![forbid(unsafe_code)]
 
 mod say;
@@ -18,27 +19,27 @@ use crate::fetch::{Fetch, OnFailure, Runtime};
 use crate::plan::{Instances, Plan};
 use crate::sys;
 
-/// What a worker is forked for.
+/// The task of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// To fetch every secret.
+    /// Fetch every secret.
     Fetch,
-    /// To fetch each secret, say whether it can be had, and give back what was issued for it. No value leaves the worker.
+    /// Fetch every secret, report whether that works, and revoke the credentials that were issued. No value leaves the worker.
     Try,
-    /// To render the policy for the secrets of this provider instance, by its number in the plan.
+    /// Render the policy for the secrets of one provider instance, given by its number in the plan.
     Policy(usize),
 }
 
-/// Runs the worker to its end. The privileged process reads the exit code when no frame has told it more.
+/// Runs the worker to its end. Where no frame tells more, the privileged process reads the exit code.
 ///
-/// The socket closes with the process: for the privileged process, its end means that the exit code is there.
+/// The exit closes the socket, so the privileged process finds the exit code once it sees the socket closed.
 pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environment, ends: Ends) -> ! {
     let Ends { mut socket, log, parent } = ends;
     let code = match serve(task, plan, instances, environment, &mut socket, (log, parent)) {
         Ok(()) => 0,
         Err(class) => i32::from(class.exit_code()),
     };
-    // Everything that held a value has been dropped, and so wiped, by now.
+    // Everything that held a value has been dropped by now, and so wiped.
     sys::exit::now(code)
 }
 
@@ -55,13 +56,13 @@ fn serve(
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;
-    // A privileged process that is gone reads nothing: the worker just ends.
+    // If the privileged process is gone, nobody reads a message: the worker just ends.
     say::ready(cage, socket).map_err(|_| Class::Os)?;
     let runtime = Runtime::new(&instances).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
-    // No store is asked for anything before the privileged process has seen that all that it can check by itself is in order.
+    // No request goes to a store before the privileged process has done every check that needs no store.
     socket.read_exact(&mut [0]).map_err(|_| Class::Os)?;
     runtime.run(async {
         let fetch = Fetch::connect(plan, instances, environment);
@@ -73,7 +74,7 @@ fn serve(
         said.map_err(|_| Class::Os)?;
         if sockets.any() {
             let mut verdict = [0];
-            // A privileged process that is gone has kept nothing.
+            // If the privileged process is gone, nothing was delivered.
             let is_kept = socket.read_exact(&mut verdict).is_ok() && verdict == [KEPT];
             fetch.finish(if is_kept { Ending::Kept } else { Ending::NotKept }).await;
         }

@@ -1,4 +1,4 @@
-//! What the worker sends: frames, those of a generation all at once.
+//! The worker's messages: frames. Those of a generation are sent all at once.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -12,14 +12,14 @@ use crate::fetch::{Failure, Outcome};
 use crate::plan::Plan;
 use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind};
 
-/// The cage stands.
+/// Says that the worker is sandboxed.
 pub fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
     let mut batch = Batch::default();
     batch.add(Kind::Ready, FIRST_GENERATION, 0, [Cow::Owned(vec![cage.encode()])])?;
     batch.send(socket)
 }
 
-/// A generation.
+/// Sends a generation.
 pub fn outcomes(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Result<()> {
     let mut batch = Batch::default();
     outcomes.iter().try_for_each(|outcome| add(&mut batch, plan, outcome))?;
@@ -27,14 +27,14 @@ pub fn outcomes(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) ->
     batch.send(socket)
 }
 
-/// The same outcomes with empty values: a secret that is only tried leaves the worker by name alone.
+/// The same outcomes with empty values: of a secret that is only tried, only the name leaves the worker.
 pub fn without_values(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let parts = outcomes.iter_mut().flat_map(|outcome| outcome.result.iter_mut().flatten());
     parts.for_each(|part| part.value = SecretValue::from(Vec::new()));
     outcomes
 }
 
-/// A policy, or the failures of those secrets that stand in its way.
+/// Sends a policy, or the failures of the secrets for which it could not be made.
 pub fn policy(rendered: Result<Option<String>, Vec<(usize, Failure)>>, socket: &mut UnixStream) -> io::Result<()> {
     let mut batch = Batch::default();
     match &rendered {

@@ -1,4 +1,4 @@
-//! What a provider's failures are to a start: their classes, and several of them as one.
+//! Turns providers' failures into the failure of a start: gives each its class, and sums up several.
 #![forbid(unsafe_code)]
 
 use handfast_core::ErrorKind;
@@ -17,7 +17,8 @@ pub fn class(kind: ErrorKind) -> Class {
     }
 }
 
-/// One failure, or several as one whose class is the first of the contract's order that any of them has.
+/// One failure as it is, or several summed up as one. The class of the sum is the first in ORDER (the contract's order) that any
+/// of them has.
 pub fn sum(mut failures: Vec<Error>, secrets: usize) -> Error {
     const ORDER: [Class; 7] = [
         Class::Denied,

@@ -27,10 +27,10 @@ use receive::{Policy, Received};
 use socket::Socket;
 use watch::WorkerWatch;
 
-/// How long after the deadline the worker may still take to say that it is over.
+/// How long after the deadline the worker may still take to report that the deadline has passed.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 
-/// How long a worker may take to let go of the stores: more than it gives itself.
+/// How long a worker may take to let go of the stores: longer than the worker's own limit.
 const LETTING_GO: Duration = Duration::from_millis(2500);
 
 /// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was delivered.
@@ -51,8 +51,8 @@ struct Open {
 }
 
 impl Link {
-    /// Forks a worker, which locks itself up and waits. The instances and the environment go into it: what they hold of credentials
-    /// and made-up secrets is gone from this process as soon as the worker has its copy.
+    /// Forks a worker, which enters its cage and waits. The instances and the environment are moved into the worker: this process
+    /// drops its copies, with their credentials and `mock` secrets, right after the fork.
     pub fn start(task: Task, plan: &Plan, instances: Instances, environment: Environment) -> Result<Self> {
         let has_stores = instances.sockets().any();
         let processors = Processors::read();
@@ -75,7 +75,7 @@ impl Link {
         if self.has_stores { SOCKET_AND_LOG } else { 0 }
     }
 
-    /// Lets the worker begin: until here it has asked no store for anything.
+    /// Lets the worker begin. It sends no request to a store before.
     pub fn begin(&mut self) -> Result<()> {
         let Some(Open { worker, socket }) = &mut self.open else { return Ok(()) };
         match tell(socket.stream(), BEGIN) {
@@ -142,7 +142,7 @@ impl Link {
         Ok(policy)
     }
 
-    /// Does a part of the exchange; where that fails, the worker is ended at once.
+    /// Runs one part of the exchange. If the part fails, the worker is killed at once.
     fn exchange<T>(
         &mut self,
         watch: &Watch<'_>,
@@ -156,7 +156,7 @@ impl Link {
         done.map_err(|error| last_words(error, worker.end()))
     }
 
-    /// When a worker that lets go of its stores is waited for no longer.
+    /// The time after which a worker that lets go of its stores is killed.
     fn backstop(&self) -> Instant {
         let now = Instant::now();
         (now + LETTING_GO).min(self.deadline.max(now) + LAST_WORDS)
@@ -181,18 +181,18 @@ impl Drop for Link {
     }
 }
 
-/// What became of a secret that was only tried.
+/// The result for a secret that was only tried.
 pub enum Tried {
-    /// It can be had.
+    /// It can be fetched.
     Fine,
     /// It does not exist, which is no failure.
     Missing,
-    /// It cannot be had.
+    /// It cannot be fetched.
     Failed(Error),
 }
 
 impl Tried {
-    /// Why it cannot be had.
+    /// Why it cannot be fetched.
     pub fn failure(&self) -> Option<&Error> {
         match self {
             Tried::Failed(error) => Some(error),
@@ -201,7 +201,8 @@ impl Tried {
     }
 }
 
-/// Fetches every secret and gives each back, in the plan's order. No value leaves the worker.
+/// Tries to fetch every secret, and lets the worker revoke the credentials that the stores issued. The results are in the plan's
+/// order. No value leaves the worker.
 pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
     link.begin()?;
@@ -213,8 +214,8 @@ pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watc
     Ok(tried)
 }
 
-/// The policy of one provider instance, with what its store says of the secrets; `None` where the store says nothing more than the
-/// configuration.
+/// The policy of one provider instance, made with its store's answers about the secrets; `None` where the store adds nothing to
+/// the configuration.
 pub fn policy(
     instance: usize,
     plan: &Plan,
@@ -234,7 +235,8 @@ fn tell(socket: &UnixStream, byte: u8) -> nix::Result<()> {
     send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
-/// Why an exchange failed, with what became of its worker. A deadline that passes since the worker cannot be ended is told as that.
+/// The error of a failed exchange, given how its worker ended. If the deadline passed because the worker is stuck, the error says
+/// that it is stuck.
 fn last_words(error: Error, end: End) -> Error {
     match end {
         End::Reaped(_) => error,

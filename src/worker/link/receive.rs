@@ -1,4 +1,4 @@
-//! The privileged side of the socketpair. What comes through it is treated as hostile: the worker talks to the network.
+//! The privileged side of the socketpair. Every message is treated as hostile, because the worker talks to the network.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ const OUT_OF_ORDER: &str = "a frame out of order";
 const NONSENSE: &str = "a frame that does not exist";
 const TWICE: &str = "a secret twice";
 
-/// A generation, checked against the plan. Each secret is in one of these.
+/// A complete generation, checked against the plan: every secret has an answer.
 pub struct Received {
     /// The values.
     pub arrived: Vec<Arrived>,
@@ -33,21 +33,21 @@ pub struct Received {
     pub missing: Vec<usize>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
-    /// What the worker's cage is made of.
+    /// The parts of the worker's cage.
     pub cage: Cage,
 }
 
-/// A policy, where the worker was asked for one.
+/// The answer of a worker whose task is a policy.
 pub struct Policy {
-    /// Its text, where the store told more than the configuration.
+    /// The policy's text; `None` where the store adds nothing to the configuration.
     pub text: Option<String>,
-    /// Why what it depends on could not be had.
+    /// Why the store's answers that the policy needs could not be fetched.
     pub failures: Vec<Error>,
-    /// What the worker's cage is made of.
+    /// The parts of the worker's cage.
     pub cage: Cage,
 }
 
-/// Receives one generation. Everything is held back until its commit.
+/// Receives one generation. Returns nothing of it before its commit.
 pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
     let cage = ready(socket, watch)?;
     let mut receiver = Receiver {
@@ -81,7 +81,7 @@ pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, 
     }
 }
 
-/// Receives a policy: a text of which no character does anything but be read.
+/// Receives a policy. Escapes the control and format characters in it, line breaks excepted.
 pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Policy> {
     let mut policy = Policy { cage: ready(socket, watch)?, text: None, failures: Vec::new() };
     let mut failed = BTreeSet::new();
@@ -134,25 +134,25 @@ fn header(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header
 
 struct Receiver<'p> {
     plan: &'p Plan,
-    /// Secrets that are answered, for `#*` by how many fields it has.
+    /// Secrets that have an answer; a `#*` has one once the number of its fields is known.
     answered: BTreeSet<usize>,
-    /// How many fields of a `#*` are still to come.
+    /// The number of fields of each `#*` that have not arrived yet.
     awaited: BTreeMap<usize, u32>,
-    /// The files so far: two fields must not give one name.
+    /// The names of the files so far: two fields must not have the same.
     names: BTreeSet<String>,
-    /// Secrets one of whose fields cannot be a file: one failure each, however many such fields come.
+    /// Secrets with a field that cannot be a file. Each has one failure, however many such fields it has.
     refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
     missing: Vec<usize>,
     failures: Vec<(usize, Error)>,
-    /// Values so far, also refused ones.
+    /// The number of values so far, refused ones included.
     values: usize,
-    /// Their bytes.
+    /// The bytes of these values.
     bytes: usize,
 }
 
 impl Receiver<'_> {
-    /// How many fields a `#*` has: its values follow.
+    /// Reads how many fields a `#*` has. Their values follow.
     fn fields(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.is_several() || !self.answered.insert(index) {
@@ -203,8 +203,8 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    /// A field's name comes from the provider: with it, the file's name must still be one, and no other's. The error says
-    /// why not, and quotes nothing that could be more than a name.
+    /// Takes the name of a field's file. A field's name comes from the provider, so the file's name may be invalid, or already
+    /// taken. The error quotes only a valid name: an invalid one could be any text.
     fn take_name(&mut self, index: usize, secret: &Secret, file: &str) -> std::result::Result<(), String> {
         if !valid_name(file) {
             let parts = if secret.is_list { "secrets" } else { "fields" };
@@ -265,7 +265,7 @@ impl Receiver<'_> {
     }
 }
 
-/// Why a secret could not be fetched.
+/// Reads why a secret could not be fetched.
 fn failure(
     plan: &Plan,
     header: Header,

@@ -1,4 +1,4 @@
-//! What the privileged process minds while it waits for the worker: signals, the deadline, the worker's end.
+//! The events that end the privileged process' wait for the worker: signals, the deadline, the worker's end.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,7 +14,7 @@ use crate::sys::signals;
 /// The watch of one start.
 #[derive(Default)]
 pub struct Watch<'s> {
-    /// None where no signal counts any more: the start has failed already.
+    /// `None` where signals no longer matter, because the start has already failed.
     signals: Option<&'s signals::Watch>,
 }
 
@@ -24,7 +24,7 @@ impl<'s> Watch<'s> {
         Self { signals: Some(signals) }
     }
 
-    /// The error that a pending signal ends the start with. Asked between stages, so that no stage is left half done.
+    /// Fails if a signal that ends the start is pending. Called between stages, so that no stage is left half done.
     pub fn signal(&self, phase: Phase) -> Result<()> {
         match self.signals.map_or(Ok(None), signals::Watch::received) {
             Ok(Some(number)) => Err(signalled(number, phase)),
@@ -34,7 +34,7 @@ impl<'s> Watch<'s> {
     }
 }
 
-/// The same while a worker runs.
+/// The watch while a worker runs.
 pub struct WorkerWatch<'w, 's> {
     watch: &'w Watch<'s>,
     worker: &'w mut Worker,
@@ -42,7 +42,7 @@ pub struct WorkerWatch<'w, 's> {
 }
 
 impl<'s> Watch<'s> {
-    /// Minds a worker too, which is given up at `backstop`.
+    /// Also watches a worker, until `backstop`.
     pub fn with_worker<'w>(&'w self, worker: &'w mut Worker, backstop: Instant) -> WorkerWatch<'w, 's> {
         WorkerWatch { watch: self, worker, backstop }
     }
@@ -66,7 +66,7 @@ impl WorkerWatch<'_, '_> {
             if log_ready {
                 self.worker.log.copy();
             }
-            // The end of the worker makes this ready too, and is no failure by itself.
+            // The worker's end also makes this descriptor ready (SIGCHLD), which is no failure by itself.
             if signal_ready {
                 self.watch.signal(Phase::Fetch)?;
             }
@@ -81,7 +81,7 @@ impl WorkerWatch<'_, '_> {
         }
     }
 
-    /// The error for a worker that has closed its end before it was done.
+    /// The error for a worker that has closed its socket before it was done.
     pub fn worker_ended(&mut self) -> Error {
         ended(self.worker.end())
     }

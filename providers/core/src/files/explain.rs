@@ -1,4 +1,4 @@
-//! What went wrong with a file, in words: what was attempted, on what, why, and what to do about it.
+//! The errors for a file that could not be read: what was attempted, on what, why, and how to fix it.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -10,18 +10,18 @@ use nix::unistd::{AccessFlags, eaccess, getegid, geteuid};
 use super::open::Target;
 use crate::error::{ErrorKind, ProviderError, reason};
 
-/// A file that is there and is not read.
+/// The error for a file that exists and must not be read.
 pub fn refused(target: Target<'_>, what: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, format!("{}: it is {what}", target.attempt()))
         .hint("only regular files are read: Docker and Kubernetes secret mounts, CSI volumes")
 }
 
-/// A file of more bytes than a secret may have.
+/// The error for a file of more bytes than a secret may have.
 pub fn too_large(target: Target<'_>, limit: usize) -> ProviderError {
     ProviderError::new(ErrorKind::Malformed, format!("{}: it is larger than {limit} bytes", target.attempt()))
 }
 
-/// A system call's failure on the way to the file, or on the file itself once that is `found`.
+/// The error for a system call that failed on the way to the file, or on the file itself, if it was `found`.
 pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> ProviderError {
     let plain = |kind, why: &str| ProviderError::new(kind, format!("{}: {why}", target.attempt()));
     match error {
@@ -35,14 +35,14 @@ pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> Pr
             plain(ErrorKind::Denied, "a link or a `..` leads out of the provider's `root`").hint(LINKS_STAY_BELOW)
         }
         Errno::ELOOP => plain(ErrorKind::Denied, "too many links, or a link of procfs"),
-        // It was a regular file a moment ago; now it is a socket, or a device that is not there.
+        // The regular file was just replaced by a socket, or by a device file without a device.
         Errno::ENXIO | Errno::ENODEV => refused(target, "not a regular file"),
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => plain(ErrorKind::Os, &reason(error)),
         _ => plain(ErrorKind::Unavailable, &reason(error)),
     }
 }
 
-/// The same for a directory whose files are wanted.
+/// The error for a directory whose files could not be listed.
 pub fn unlisted(directory: &Path, error: Errno) -> ProviderError {
     let target = Target { path: directory, root: None };
     let (kind, why) = match (error, stat(directory)) {
@@ -71,14 +71,14 @@ impl Target<'_> {
     }
 }
 
-/// Says who may read the file and who we are: the worker has no capabilities, so root is not above the mode here.
+/// Says who may read the file, and the identity of this process. The worker has no capabilities, so the mode also binds root.
 fn unreadable(target: Target<'_>, stat: &FileStat) -> ProviderError {
     let message = format!("{}: permission denied: {}, and we are {}", target.attempt(), whose(stat), ourselves());
     ProviderError::new(ErrorKind::Denied, message)
         .hint(format!("make it readable for uid {} or for one of its groups", geteuid()))
 }
 
-/// Says which directory keeps us out, where that can be seen from outside it.
+/// Says which directory this process may not enter, if that is visible from outside the directory.
 fn barred(target: Target<'_>) -> ProviderError {
     let full = target.root.map_or_else(|| target.path.to_owned(), |root| root.join(target.path));
     let door = full.ancestors().skip(1).find_map(|directory| {

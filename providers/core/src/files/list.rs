@@ -1,4 +1,4 @@
-//! Which files a directory holds.
+//! Lists the files of a directory.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::explain;
 use crate::error::{ErrorKind, ProviderError};
 
-/// Far above any real directory of certificates: the system's own has about 300.
+/// The most entries, far more than any real directory of certificates has: the system's has about 300.
 const MOST_ENTRIES: usize = 4096;
 
 /// See [`Files::list`](super::Files::list).
@@ -29,7 +29,7 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>, ProviderError> {
                 continue;
             }
             let kind = entry.file_type().map_err(failure)?;
-            // A link that leads nowhere is a file that cannot be read, which its reader says.
+            // A dangling link counts as a file: the error comes when the file is read.
             let leads_to_directory = || fs::metadata(entry.path()).is_ok_and(|target| target.is_dir());
             if kind.is_dir() {
                 pending.push(entry.path());
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory of its own for one test.
+    /// A new directory for one test.
     struct Scratch(PathBuf);
 
     impl Scratch {

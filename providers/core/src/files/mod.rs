@@ -1,4 +1,4 @@
-//! Reading files that someone else may have made.
+//! Reads files that another user may have made.
 
 mod explain;
 mod list;
@@ -18,19 +18,20 @@ use crate::secret::SecretValue;
 
 /// Reads whole files.
 pub trait Files {
-    /// Every file of a directory and of those below it, as paths, in their order. Left out is what kubelet makes for itself
-    /// (names that begin with `..`), and what a link to a directory leads to.
+    /// The paths of every file in a directory and below it, in order. Names that begin with `..`, which the kubelet makes for
+    /// itself, are left out, and links to directories are not followed.
     fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, ProviderError>;
 
-    /// Reads a regular file of at most `limit` bytes. With a `root`, `path` is below it and nothing outside is reached:
-    /// relative links inside are followed, absolute ones and `..` beyond the root are refused. The root itself may be a link.
+    /// Reads a regular file of at most `limit` bytes. With a `root`, `path` is relative to the root, and no file outside of it
+    /// can be reached: relative links inside the root are followed; absolute links and `..` beyond the root are refused. The root
+    /// itself may be a link.
     fn read(&self, path: &Path, root: Option<&Path>, limit: usize) -> Result<SecretValue, ProviderError>;
 }
 
 /// The real files.
 ///
-/// Nothing but a regular file is ever opened, and none through a magic link (`/proc/self/fd/…`); the size that the file
-/// system tells is never trusted.
+/// Only regular files are opened, and none through a magic link (`/proc/self/fd/…`). The size that the file system reports is
+/// never trusted.
 pub struct System;
 
 impl Files for System {
@@ -48,7 +49,7 @@ impl Files for System {
         let found = target.locate().map_err(|error| explain::failure(target, error, None))?;
         refuse_special(&found)?;
         let file = target.open().map_err(|error| explain::failure(target, error, Some(&found)))?;
-        // Looked at again: it may be another file by now.
+        // Checked again, because the file may have been replaced.
         refuse_special(&file)?;
         let file = File::from(file);
         let told = file.metadata().map_or(0, |metadata| metadata.len());
@@ -63,8 +64,8 @@ impl Files for System {
     }
 }
 
-/// The whole file, or `None` when it has more than `limit` bytes. What the file system has `told` of its size is the first
-/// guess and no more. The buffer is never reallocated, so that no part of it is left behind in freed memory.
+/// The whole file, or `None` if it has more than `limit` bytes. The size that the file system has `told` is only the first guess.
+/// The buffer is never reallocated, so that no part of it is left in freed memory.
 pub fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Option<SecretValue>> {
     let guess = usize::try_from(told).unwrap_or(limit).max(512).min(limit) + 1;
     let mut buffer = Zeroizing::new(vec![0; guess]);
@@ -96,7 +97,7 @@ pub fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Op
 mod tests {
     use super::*;
 
-    /// What comes of `length` bytes in a file that the file system says has `told`.
+    /// Reads a file of `length` bytes whose size the file system reports as `told`.
     fn read(length: usize, told: u64, limit: usize) -> Option<Vec<u8>> {
         let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
         let value = read_up_to(Slow(&bytes), told, limit).unwrap()?;

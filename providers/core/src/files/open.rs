@@ -1,7 +1,7 @@
-//! Finding and opening a file without leaving its root and without magic links.
+//! Finds and opens a file without leaving its root and without following magic links.
 //!
-//! `openat2` would do it in the kernel. But its flags stand in memory, which a seccomp filter cannot read, so the worker's filter
-//! refuses it, and [`walk`] does the same, name by name.
+//! The kernel's `openat2` does this too. But its flags are in memory, which a seccomp filter cannot read, so the worker's filter
+//! refuses the call. [`walk`] does the same, name by name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-/// A directory that is only walked through.
+/// The flags to open a directory that is only walked through.
 const PASSAGE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// A file by its path, below a root or anywhere.
@@ -24,13 +24,12 @@ pub struct Target<'p> {
 }
 
 impl Target<'_> {
-    /// The file, found and not opened: enough to ask what it is, and nothing happens to it. Opening a device or a named pipe
-    /// can do something to it.
+    /// Finds the file without opening it (`O_PATH`), to check its kind. Opening a device or a named pipe could have an effect.
     pub fn locate(&self) -> Result<OwnedFd, Errno> {
         self.resolve(OFlag::O_PATH)
     }
 
-    /// The file, opened to be read. Never blocks: a named pipe may have taken its place since it was looked at.
+    /// Opens the file for reading. Never blocks, because a named pipe may have replaced the file since it was checked.
     pub fn open(&self) -> Result<OwnedFd, Errno> {
         self.resolve(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
     }
@@ -44,18 +43,19 @@ impl Target<'_> {
     }
 }
 
-/// How far a path may lead.
+/// The places to which a path may lead.
 #[derive(Clone, Copy, PartialEq)]
 enum Reach {
-    /// To any place, though by no magic link.
+    /// Any place, but not through a magic link.
     Anywhere,
-    /// To places below the starting directory; absolute links and `..` beyond it are refused.
+    /// Places below the starting directory. Absolute links and `..` beyond it are refused.
     Beneath,
 }
 
-/// What the kernel does in `openat2`, name by name. No name that is opened is a link, so that none is followed unseen.
+/// Does the kernel's `openat2` name by name. Every name is opened without following a link, so that no link is followed
+/// unchecked.
 fn walk(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Result<OwnedFd, Errno> {
-    /// As many as the kernel follows.
+    /// The most links that are followed, as in the kernel.
     const MOST_LINKS: usize = 40;
     let step = |here: BorrowedFd<'_>, name: &OsStr| openat(here, name, PASSAGE, Mode::empty());
     let mut pending = Vec::new();
@@ -70,7 +70,7 @@ fn walk(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Resul
         if name == ".." {
             match reach {
                 Reach::Anywhere => passed.push(step(here, &name)?),
-                // Back to where we came from, which is below the root whatever was moved meanwhile.
+                // Back to the directory that the walk came from. It is below the root, even if a directory was moved meanwhile.
                 Reach::Beneath if passed.len() > 1 => drop(passed.pop()),
                 Reach::Beneath => return Err(Errno::EXDEV),
             }
@@ -94,7 +94,8 @@ fn walk(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Resul
     openat(passed.last().ok_or(Errno::EXDEV)?, ".", flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Puts a path's names on the stack, the first on top. A `/` at the end stays, as `.`: what stands before it is a directory.
+/// Puts a path's names on the stack, the first on top. A `/` at the end becomes `.`, so that the name before it must be a
+/// directory.
 fn enqueue(path: &OsStr, reach: Reach, pending: &mut Vec<OsString>, passed: &mut Vec<OwnedFd>) -> Result<(), Errno> {
     let bytes = path.as_bytes();
     if bytes.is_empty() {
@@ -111,8 +112,8 @@ fn enqueue(path: &OsStr, reach: Reach, pending: &mut Vec<OsString>, passed: &mut
     Ok(())
 }
 
-/// Whether the links of this directory are magic: they lead to an open file, a namespace or another process' root, whatever
-/// their text says. All of procfs' are, except those in its top directory (`self`, `mounts`).
+/// Whether the links of this directory are magic: a magic link leads to an open file, a namespace or another process' root,
+/// whatever its text says. All links of procfs are magic, except those in its top directory (`self`, `mounts`).
 fn is_magic(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
     const TOP: u64 = 1;
     Ok(fstatfs(directory)?.filesystem_type() == PROC_SUPER_MAGIC && fstat(directory)?.st_ino != TOP)

@@ -1,4 +1,4 @@
-//! Which files are not read, whatever their mode says.
+//! Files that are never read, whatever their mode.
 
 use std::os::fd::AsFd;
 
@@ -6,12 +6,13 @@ use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC, fstatfs};
 
-/// `RAMFS_MAGIC`: what devtmpfs is made of in a kernel without tmpfs.
+/// `RAMFS_MAGIC`: in a kernel without tmpfs, devtmpfs is a ramfs.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// Why a file is not read: what it is, as in "it is …". Nothing where it may be.
+/// Why a file must not be read, as the end of "it is …". `None` if it may be read.
 ///
-/// procfs, sysfs and devtmpfs hold no secrets, but ways to trick a reader out of its own memory and environment.
+/// procfs, sysfs and devtmpfs contain no secrets, but files with which a reader can be tricked into giving out its own memory and
+/// environment.
 pub fn reason(file: impl AsFd) -> Result<Option<&'static str>, Errno> {
     let stat = fstat(&file)?;
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
@@ -23,7 +24,7 @@ pub fn reason(file: impl AsFd) -> Result<Option<&'static str>, Errno> {
     if filesystem == PROC_SUPER_MAGIC || filesystem == SYSFS_MAGIC {
         return Ok(Some("on procfs or sysfs"));
     }
-    // devtmpfs has another's magic number, so only files there need the longer look.
+    // devtmpfs has the magic number of tmpfs or ramfs, so only files on these need the longer check.
     if filesystem != TMPFS_MAGIC && filesystem != RAMFS_MAGIC {
         return Ok(None);
     }
@@ -37,7 +38,8 @@ fn device(stat: &FileStat) -> String {
     format!("{}:{}", major(stat.st_dev), minor(stat.st_dev))
 }
 
-/// There is one devtmpfs, with one device number, however often it is mounted; and what can be reached is mounted.
+/// Whether the mount table lists a devtmpfs with this device number. There is only one devtmpfs, with one device number, however
+/// often it is mounted; and every reachable file is on a mount.
 ///
 /// Reads proc_pid_mountinfo(5): the third field is the device, and the type follows a lone `-`. Spaces inside a field are
 /// written as `\040`; the rest may be any bytes.

@@ -1,4 +1,4 @@
-//! Frames that no worker of ours would send, through a real socketpair.
+//! Frames that no honest worker sends, through a real socketpair.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -76,7 +76,7 @@ fn receive_policy(bytes: &[u8]) -> Result<Policy> {
 }
 
 fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
-    // The rest is of no use to a reader that has refused the beginning.
+    // The write fails where the reader has refused the first bytes and is gone.
     move |mut theirs| drop(theirs.write_all(bytes))
 }
 
@@ -229,7 +229,7 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
         (no_frame, vec![ready(), with(&[(0, 9)], commit())]),
         (no_frame, vec![ready(), with(&[(1, 1)], needed())]),
         (no_frame, vec![ready(), with(&[(12, 0xff)], needed())]),
-        // A name that is longer than its frame, longer than any, or there where none belongs.
+        // A name that is longer than its frame, longer than any name may be, or on a secret without fields.
         (no_frame, vec![ready(), frame(Kind::Value, NEEDED, &[0, 2, b'x'])]),
         (no_frame, vec![ready(), fields(1), value(EVERY, &[b'x'; 256], b"")]),
         (no_frame, vec![ready(), value(NEEDED, b"x", b"")]),
@@ -290,7 +290,7 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
     let long = "x".repeat(126);
     for name in ["../x", "a/b", "/etc/x", "a\0b", "a\n", "é", " ", "a*\u{7f}", long.as_str()] {
         let text = "cannot deliver `every` from `mock:every#*`: the name of one of its fields cannot be a file's";
-        // However many there are, it is one failure, and none of them is quoted: it could be anything.
+        // Any number of bad names is one failure, and none of them is quoted: a bad name could be any text.
         assert_eq!(refused(&answers(&[name, "good", "a\\b", "..\\"])), (65, text.into()), "{name:?}");
     }
     let text = "cannot deliver `every` from `mock:every#*`: the file `db-optional` would be another's too";
@@ -307,7 +307,7 @@ fn a_flood_is_cut_off() {
             theirs.write_all(&begin).unwrap();
             let one = value(EVERY, name, &vec![0; bytes]);
             let sent = (0..100_000).take_while(|_| theirs.write_all(&one).is_ok()).count();
-            // What the socket holds comes on top.
+            // The socket's buffer may hold more than was read.
             assert!(sent * one.len() < most * one.len() + (4 << 20), "{sent} of {bytes}");
         });
         let error = error.err().unwrap();
@@ -328,7 +328,7 @@ fn random_frames_are_taken_or_refused() {
     for _ in 0..50_000 {
         let (mut theirs, socket) = UnixStream::pair().unwrap();
         let mut bytes = ready();
-        // Half of them begin with an answer to everything, so that the checks behind the first ones are reached too.
+        // Half of the inputs begin with an answer for every secret, so that the later checks are reached too.
         let whole = random.bool();
         if whole {
             bytes.extend([value(NEEDED, b"", b"x"), frame(Kind::Missing, OPTIONAL, b""), fields(1)].concat());

@@ -8,7 +8,7 @@ use nix::fcntl::{OpenHow, ResolveFlag, openat2};
 
 use super::*;
 
-/// A directory of its own for one test: `root` with what a kubelet lays out and some traps, and `outside` next to it.
+/// A new directory for one test: `root` with a kubelet's layout and some traps, and `outside` next to it.
 struct Place(PathBuf);
 
 impl Place {
@@ -164,7 +164,8 @@ fn as_many_links_are_followed_as_the_kernel_follows() {
 
 #[test]
 fn magic_links_are_refused_both_ways() {
-    // Each leads to a regular file or to a directory on an ordinary file system: looking at what was opened would not do.
+    // Each link leads to a regular file or directory on an ordinary file system, so a check of the opened file would not find the
+    // link.
     let open_file = fs::File::open("/etc/passwd").unwrap();
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&open_file);
     for path in [
@@ -180,7 +181,7 @@ fn magic_links_are_refused_both_ways() {
             assert_eq!(answers, [Err(Errno::ELOOP); 2], "{path}");
         }
     }
-    // Those in procfs' top directory are ordinary links, and what they lead to is refused for being there.
+    // The links in procfs' top directory are ordinary links. Their targets are refused because they are in procfs.
     for path in ["/proc/self/environ", "/proc/mounts", "/proc/self/net/tcp"] {
         let [kernel, walked] = both(AT_FDCWD, Path::new(path), OFlag::O_PATH, Reach::Anywhere);
         assert!(kernel.is_ok() && kernel == walked, "{path}: {kernel:?}, {walked:?}");
