@@ -24,9 +24,9 @@ pub struct Context {
     pub several: bool,
 }
 
-/// Environment variables. An empty one counts as unset.
+/// Environment variables. An empty one, and one of white space alone, counts as unset.
 pub trait Environment {
-    /// A variable that holds no credential.
+    /// A variable that holds no credential, without the white space around its value.
     fn variable(&self, name: &str) -> Option<&str>;
 
     /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) has no value for it, but a caller must not take it

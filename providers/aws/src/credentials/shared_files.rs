@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use handfast_core::{ErrorKind, ProviderError};
+use handfast_core::{ErrorKind, ProviderError, excerpt};
 use zeroize::Zeroizing;
 
 use super::outside::Outside;
+use crate::region;
 
 /// A profile's settings. Values may be credentials.
 pub type Profile = BTreeMap<String, Zeroizing<String>>;
@@ -29,8 +30,14 @@ pub fn known_region(outside: &Outside) -> Result<Option<String>, ProviderError> 
     }
     let name = outside.settings.profile(&*outside.context.environment);
     let profiles = Profiles::read(outside)?;
-    let region = profiles.all.get(name).and_then(|profile| profile.get("region"));
-    Ok(region.map(|region| region.to_string()))
+    let Some(region) = profiles.all.get(name).and_then(|profile| profile.get("region")) else { return Ok(None) };
+    match region::check(region, outside.endpoints.asked()) {
+        Ok(()) => Ok(Some(region.to_string())),
+        Err(complaint) => {
+            let place = format!("no AWS region: `region` of the profile `{}`", excerpt(name));
+            Err(complaint.context(place).into_error(ErrorKind::Denied))
+        }
+    }
 }
 
 impl Profiles {
