@@ -71,12 +71,12 @@ impl Environment {
         }
     }
 
-    /// The value of a variable that holds no credential. An empty value counts as unset.
+    /// A variable that holds no credential, without the white space around it: files of variables end with a line break, or with a
+    /// carriage return. An empty one counts as unset.
     pub fn raw(&self, name: &str) -> Option<&OsStr> {
-        match self.entry(name) {
-            Some(Entry::Variable(_, value)) if !value.is_empty() => Some(value),
-            _ => None,
-        }
+        let Some(Entry::Variable(_, value)) = self.entry(name) else { return None };
+        let value = value.as_bytes().trim_ascii();
+        (!value.is_empty()).then(|| OsStr::from_bytes(value))
     }
 
     /// Whether a variable holds a bootstrap credential.
@@ -242,7 +242,8 @@ impl handfast_core::Environment for Environment {
     }
 
     fn credential(&self, name: &str) -> Option<&SecretValue> {
-        self.credentials().find(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value)
+        let is_set = |value: &SecretValue| !value.expose().trim_ascii().is_empty();
+        self.credentials().find(|(known, value)| *known == name && is_set(value)).map(|(_, value)| value)
     }
 }
 
@@ -289,6 +290,20 @@ mod tests {
         assert_eq!(references[0].reference, "mock:db#a");
         assert_eq!((references[1].secret.as_str(), references[1].gives), ("k", Gives::Number));
         assert_eq!(references.len(), 2);
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_none_of_it_and_alone_it_is_no_value() {
+        let environment =
+            environment(&[("A", " eu-west-1\r\n"), ("B", "\t\n"), ("C", "two words"), ("D", ""), ("E", "\u{a0}x")]);
+        let text = |name| environment.text(name).unwrap();
+        assert_eq!((text("A"), text("B"), text("C")), (Some("eu-west-1"), None, Some("two words")));
+        // Of ASCII's alone: a rare character is more likely meant, or a problem that a check should show.
+        assert_eq!((text("D"), text("E")), (None, Some("\u{a0}x")));
+        // The app gets it as it was found.
+        assert_eq!(environment.for_app(&[], &[]).0[0], "A= eu-west-1\r\n");
+        let blank: Environment = Captured::of(&[], &[("VAULT_TOKEN", " \n")]).into();
+        assert!(handfast_core::Environment::credential(&blank, "VAULT_TOKEN").is_none());
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use handfast_core::{Complaint, Environment, Problems, Table, excerpt};
 use handfast_http::{Address, Plaintext};
 
+use crate::region::Asked;
+
 /// A service that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -94,6 +96,11 @@ impl Endpoints {
     /// Whether nothing else may say where AWS is: it is said for every service, or to be what AWS says.
     pub fn is_settled(&self) -> bool {
         self.ignoring || self.any.is_some()
+    }
+
+    /// Who answers where a region is asked.
+    pub fn asked(&self) -> Asked {
+        if self.any.is_some() { Asked::Elsewhere } else { Asked::Aws }
     }
 
     /// The URL of STS in a region: it has no SDK here.

@@ -32,7 +32,7 @@ impl Identity {
         let (mut problems, mut missing) = (Problems::default(), Vec::new());
         let options = options(&[], environment, &mut problems);
         let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
-        let settings = Settings::read(&table, environment, &mut problems);
+        let settings = Settings::read(&table, environment, endpoints.asked(), &mut problems, &mut missing);
         if let Some(complaint) = missing.into_iter().next() {
             return Err(complaint.into_error(ErrorKind::Denied));
         }

@@ -1,6 +1,6 @@
 //! `aws:` secrets of AWS Secrets Manager and parameters of Parameter Store, by the official SDKs over handfast's HTTP client.
 //!
-//! The files are the way of a fetch: [`settings`] (where AWS is), [`credentials`] (who we are), [`locator`] (what a reference
+//! The files are the way of a fetch: [`settings`] (where AWS is), [`region`] (what its parts are called), [`credentials`] (who we are), [`locator`] (what a reference
 //! asks for), [`store`] (alone or in batches), [`secrets`] and [`parameters`] (the calls), [`session`] (one call),
 //! [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`refusal`] and [`explain`] (what a
 //! refusal is, and means). [`policy`] says what all of it must be allowed.
@@ -17,6 +17,7 @@ mod locator;
 mod parameters;
 mod policy;
 mod refusal;
+mod region;
 mod secrets;
 mod session;
 mod settings;

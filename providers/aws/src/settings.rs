@@ -31,12 +31,8 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let options = options(&[fetch, &table], environment, problems);
     missing.extend(options.unusable(environment));
     let endpoints = Endpoints::read(&table, environment, problems, &mut missing);
-    Box::new(Aws {
-        credentials: credentials::Settings::read(&table, environment, problems),
-        endpoints,
-        options,
-        missing,
-    })
+    let credentials = credentials::Settings::read(&table, environment, endpoints.asked(), problems, &mut missing);
+    Box::new(Aws { credentials, endpoints, options, missing })
 }
 
 /// The client's settings. AWS_CA_BUNDLE replaces the roots, as AWS' own tools have it.

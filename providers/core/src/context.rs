@@ -24,9 +24,9 @@ pub struct Context {
     pub several: bool,
 }
 
-/// Environment variables. An empty variable counts as unset.
+/// Environment variables. An empty one, and one of white space alone, counts as unset.
 pub trait Environment {
-    /// The value of a variable that holds no credential.
+    /// A variable that holds no credential, without the white space around its value.
     fn variable(&self, name: &str) -> Option<&str>;
 
     /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) returns `None` for such a variable, but a caller

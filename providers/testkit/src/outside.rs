@@ -44,7 +44,8 @@ impl Outside {
     }
 }
 
-/// An environment. As in handfast's own, a credential is no variable, and an empty one of either kind is unset.
+/// An environment. As in handfast's own, a credential is no variable, an empty one of either kind is unset, and white space around a
+/// variable's value is cut.
 #[derive(Default)]
 pub struct Variables {
     plain: BTreeMap<String, String>,
@@ -67,11 +68,11 @@ impl Variables {
 
 impl Environment for Variables {
     fn variable(&self, name: &str) -> Option<&str> {
-        self.plain.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.plain.get(name).map(|value| value.trim_ascii()).filter(|value| !value.is_empty())
     }
 
     fn credential(&self, name: &str) -> Option<&SecretValue> {
-        self.credentials.get(name).filter(|value| !value.is_empty())
+        self.credentials.get(name).filter(|value| !value.expose().trim_ascii().is_empty())
     }
 }
 

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handfast_core::{Context, ErrorKind, ProviderError};
+use handfast_core::{Context, ErrorKind, ProviderError, excerpt};
 use handfast_http::{Client, Once};
 
 pub use keys::Keys;
@@ -103,10 +103,16 @@ async fn ask(outside: &Outside) -> Result<Keys, ProviderError> {
 /// The keys before any role that the configuration names.
 async fn own_keys(outside: &Outside) -> Result<Keys, ProviderError> {
     let ways = outside.settings.way.as_ref().map_or(&WAYS[..], std::slice::from_ref);
+    if outside.settings.way.is_none() {
+        profile::exists(outside)?;
+    }
     let mut passed = Vec::new();
     for way in ways {
         match find(outside, *way).await? {
-            Found::Keys(keys) => return Ok(keys),
+            Found::Keys(keys) => {
+                tell(outside, *way, &passed);
+                return Ok(keys);
+            }
             Found::Passed(why) => passed.push(format!("{}: {why}", way.title())),
         }
     }
@@ -115,6 +121,18 @@ async fn own_keys(outside: &Outside) -> Result<Keys, ProviderError> {
         _ => "set up one of these; which one is to be taken can be pinned by `auth = { method = … }`",
     };
     Err(ProviderError::new(ErrorKind::Denied, format!("no AWS credentials: {}", passed.join("; "))).hint(hint))
+}
+
+/// Says whose keys they are, since another way may have been meant.
+fn tell(outside: &Outside, way: Way, passed: &[String]) {
+    let mut text = format!("AWS credentials taken: {}", way.title());
+    if way == Way::Profile {
+        text += &format!(" `{}`", excerpt(outside.settings.profile(&*outside.context.environment)));
+    }
+    if !passed.is_empty() {
+        text += &format!("; passed over: {}", passed.join("; "));
+    }
+    handfast_core::tracing::info!(target: "handfast", "{text}");
 }
 
 async fn find(outside: &Outside, way: Way) -> Result<Found, ProviderError> {

@@ -1,12 +1,12 @@
 //! The keys of a profile of the shared files: its own, or those of a role
 //! (docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
 
-use handfast_core::{Complaint, ProviderError, SecretValue, excerpt};
+use handfast_core::{Complaint, ProviderError, SecretValue, excerpt, nearest};
 use zeroize::Zeroizing;
 
 use super::keys::{Found, Keys};
 use super::outside::{Outside, denied};
-use super::settings::Role;
+use super::settings::{Role, named_profile};
 use super::shared_files::{Profile, Profiles};
 use super::{container, environment, machine, sts};
 
@@ -27,6 +27,23 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
         .hint("set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' own names"));
     }
     keys(outside, &profiles, name).await
+}
+
+/// Refuses a variable that names a profile which there is not: any other keys would be somebody else's. AWS' own tools refuse it too,
+/// whatever else is set up.
+pub fn exists(outside: &Outside) -> Result<(), ProviderError> {
+    let Some((variable, name)) = named_profile(&*outside.context.environment) else { return Ok(()) };
+    let profiles = Profiles::read(outside)?;
+    if profiles.all.contains_key(name) {
+        return Ok(());
+    }
+    let hint = match nearest(name, profiles.all.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("mount the file that has it, or unset {variable} for another way to credentials"),
+    };
+    let (name, places) = (excerpt(name), &profiles.places);
+    Err(denied(format!("no AWS credentials: `{variable}` is \"{name}\", and there is no such profile in {places}"))
+        .hint(hint))
 }
 
 /// The keys of a profile: its own, or those of the role that it names, which another profile or another way may be the source of.

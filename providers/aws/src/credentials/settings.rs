@@ -1,7 +1,9 @@
 //! What the configuration and AWS' variables say of who we are.
 
 use handfast_core::keys::{Key, Kind};
-use handfast_core::{Environment, Problems, Table};
+use handfast_core::{Complaint, Environment, Problems, Table};
+
+use crate::region::{self, Asked};
 
 /// The keys of `auth` in `[providers.NAME]`.
 pub const AUTH_KEYS: &[Key] = &[Key::new(
@@ -9,6 +11,9 @@ pub const AUTH_KEYS: &[Key] = &[Key::new(
     Kind::Choice(&["env", "web-identity", "profile", "container", "imds"]),
     "The one way to take, instead of the first that is set up.",
 )];
+
+/// The keys of `[providers.NAME]` that hold a text, which is never an empty one.
+const TEXTS: [&str; 5] = ["region", "profile", "role_arn", "external_id", "session_name"];
 
 /// A way to come to keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +78,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings.
-    pub fn read(table: &Table, environment: &dyn Environment, problems: &mut Problems) -> Self {
-        let own = |key: &str| table.string(key).map(str::to_owned);
+    /// Reads the settings. What is wrong with the variables goes to `missing`.
+    pub fn read(
+        table: &Table,
+        environment: &dyn Environment,
+        asked: Asked,
+        problems: &mut Problems,
+        missing: &mut Vec<Complaint>,
+    ) -> Self {
+        let own = |key: &str| table.string(key).filter(|text| !text.is_empty()).map(str::to_owned);
         let variable = |name: &str| environment.variable(name).map(str::to_owned);
         let way = table.table("auth").and_then(|auth| auth.string("method")).and_then(Way::named);
         let profile = own("profile");
@@ -88,8 +99,24 @@ impl Settings {
         if let (None, Some(place)) = (table.item("role_arn"), table.place("external_id")) {
             problems.add_with_hint(place, "`external_id` is of a role, and there is none", "set `role_arn`");
         }
+        for key in TEXTS {
+            if let (Some(""), Some(place)) = (table.string(key), table.place(key)) {
+                problems.add_with_hint(place, format!("`{key}` is empty"), "give it a value, or leave it out");
+            }
+        }
+        let mut region = own("region");
+        if let (Some(text), Some(place)) = (&region, table.place("region"))
+            && let Err(complaint) = region::check(text, asked)
+        {
+            problems.add(place, complaint.context("`region`"));
+        }
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            let Some(text) = variable(name).filter(|_| region.is_none()) else { continue };
+            missing.extend(region::check(&text, asked).err().map(|complaint| complaint.context(format!("`{name}`"))));
+            region = Some(text);
+        }
         Self {
-            region: own("region").or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION")),
+            region,
             way: way.or(profile.as_ref().map(|_| Way::Profile)),
             role_arn: own("role_arn"),
             profile,
@@ -100,7 +127,7 @@ impl Settings {
 
     /// The profile's name.
     pub fn profile<'a>(&'a self, environment: &'a dyn Environment) -> &'a str {
-        let variable = || environment.variable("AWS_PROFILE").or_else(|| environment.variable("AWS_DEFAULT_PROFILE"));
+        let variable = || named_profile(environment).map(|(_, name)| name);
         self.profile.as_deref().or_else(variable).unwrap_or("default")
     }
 
@@ -113,4 +140,11 @@ impl Settings {
     pub fn session_name(&self) -> &str {
         self.session_name.as_deref().unwrap_or("handfast")
     }
+}
+
+/// The variable that names a profile, and the name.
+pub fn named_profile(environment: &dyn Environment) -> Option<(&'static str, &str)> {
+    ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"]
+        .into_iter()
+        .find_map(|variable| Some((variable, environment.variable(variable)?)))
 }

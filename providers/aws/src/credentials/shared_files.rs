@@ -1,18 +1,28 @@
 //! The shared files and their profiles (docs.aws.amazon.com/sdkref/latest/guide/file-format.html).
 //!
-//! The SDK's own reader, in aws-runtime, is not used: it refuses a whole file for a line that AWS' other tools read or skip, such
+//! They are read as botocore reads them, which is what most files were tried with. The SDK's own reader, in aws-runtime, is not used: it refuses a whole file for a line that AWS' other tools read or skip, such
 //! as `key: value` or an indented setting after a section's name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use handfast_core::{ErrorKind, ProviderError};
+use handfast_core::{ErrorKind, ProviderError, excerpt};
 use zeroize::Zeroizing;
 
-use super::outside::Outside;
+use super::outside::{Outside, denied};
+use crate::region;
 
 /// A profile's settings. Values may be credentials.
 pub type Profile = BTreeMap<String, Zeroizing<String>>;
+
+/// Which of the two files: their sections have different names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum File {
+    /// `~/.aws/config`.
+    Configuration,
+    /// `~/.aws/credentials`.
+    Credentials,
+}
 
 /// The profiles of both files, by name.
 pub struct Profiles {
@@ -29,8 +39,14 @@ pub fn known_region(outside: &Outside) -> Result<Option<String>, ProviderError> 
     }
     let name = outside.settings.profile(&*outside.context.environment);
     let profiles = Profiles::read(outside)?;
-    let region = profiles.all.get(name).and_then(|profile| profile.get("region"));
-    Ok(region.map(|region| region.to_string()))
+    let Some(region) = profiles.all.get(name).and_then(|profile| profile.get("region")) else { return Ok(None) };
+    match region::check(region, outside.endpoints.asked()) {
+        Ok(()) => Ok(Some(region.to_string())),
+        Err(complaint) => {
+            let place = format!("no AWS region: `region` of the profile `{}`", excerpt(name));
+            Err(complaint.context(place).into_error(ErrorKind::Denied))
+        }
+    }
 }
 
 impl Profiles {
@@ -45,12 +61,21 @@ impl Profiles {
         let mut all = BTreeMap::new();
         let mut places = Vec::new();
         // The second wins, key by key.
-        let files = [("AWS_CONFIG_FILE", "config", "profile "), ("AWS_SHARED_CREDENTIALS_FILE", "credentials", "")];
-        for (variable, file, prefix) in files {
-            let Some(path) = path(outside, variable, file) else { continue };
+        let files = [
+            ("AWS_CONFIG_FILE", "config", File::Configuration),
+            ("AWS_SHARED_CREDENTIALS_FILE", "credentials", File::Credentials),
+        ];
+        for (variable, usual, file) in files {
+            let Some(path) = path(outside, variable, usual) else { continue };
             places.push(format!("`{}`", path.display()));
             match outside.context.files.read(&path, None, 1 << 20) {
-                Ok(text) => parse(&String::from_utf8_lossy(text.expose()), prefix, &mut all),
+                Ok(text) => match unreadable(text.expose()) {
+                    None => parse(&String::from_utf8_lossy(text.expose()), file, &mut all),
+                    Some(why) => {
+                        let message = format!("cannot read AWS' profiles: `{}`: {why}", path.display());
+                        return Err(denied(message).hint("save it as UTF-8 without a byte order mark"));
+                    }
+                },
                 Err(error) if error.kind == ErrorKind::NotFound => {}
                 Err(error) => {
                     let error = error.context("cannot read AWS' profiles");
@@ -74,49 +99,61 @@ fn path(outside: &Outside, variable: &str, file: &str) -> Option<PathBuf> {
     home.map(|home| PathBuf::from(home).join(".aws").join(file))
 }
 
-/// Adds a file's profiles. A name stands alone or, in the configuration's file, behind `profile `; sections of other kinds are
-/// nobody's, and so are the indented lines of a nested setting.
-fn parse(text: &str, prefix: &str, all: &mut BTreeMap<String, Profile>) {
+/// Why a file cannot be read as text, where it cannot: AWS' own tools read neither of these.
+fn unreadable(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some("it begins with a byte order mark"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("it is UTF-16"),
+        _ => bytes.contains(&0).then_some("it is no text"),
+    }
+}
+
+/// Adds a file's profiles, as botocore reads them. A name stands alone or, in the configuration's file, behind `profile`; sections
+/// of other kinds are nobody's. A line that is indented deeper than the setting before it belongs to that setting's value: none that
+/// is read here has such lines. An empty value counts as unset.
+fn parse(text: &str, file: File, all: &mut BTreeMap<String, Profile>) {
     let mut section: Option<String> = None;
+    // How far the last setting of this section is indented.
+    let mut setting: Option<usize> = None;
     for line in text.lines() {
-        let is_nested = line.starts_with([' ', '\t']);
+        let indent = line.len() - line.trim_start().len();
         let line = line.trim();
-        if line.is_empty() || line.starts_with(['#', ';']) {
+        if line.is_empty() || line.starts_with(['#', ';']) || setting.is_some_and(|setting| indent > setting) {
             continue;
         }
         if let Some(header) = line.strip_prefix('[') {
-            let header = header.split(']').next().unwrap_or_default().trim();
-            let name = match header.strip_prefix(prefix) {
-                Some(name) => Some(name.trim()),
-                None => (header == "default").then_some(header),
-            };
-            section = name.map(str::to_owned);
+            section = name(header.split(']').next().unwrap_or_default().trim(), file).map(str::to_owned);
+            setting = None;
+            if let Some(section) = &section {
+                all.entry(section.clone()).or_default();
+            }
             continue;
         }
-        let (Some(section), Some((key, value)), false) = (&section, line.split_once('='), is_nested) else { continue };
+        let Some((key, value)) = line.split_once(['=', ':']) else { continue };
+        setting = Some(indent);
         // A comment within a line begins behind white space.
-        let value =
-            [" #", " ;", "\t#", "\t;"].iter().fold(value, |value, mark| value.split(mark).next().unwrap_or(value));
-        let profile = all.entry(section.clone()).or_default();
-        profile.insert(key.trim().to_ascii_lowercase(), Zeroizing::new(value.trim().to_owned()));
+        let value = [" #", " ;", "\t#", "\t;"]
+            .iter()
+            .fold(value, |value, mark| value.split(mark).next().unwrap_or(value))
+            .trim();
+        if let Some(profile) = section.as_ref().and_then(|section| all.get_mut(section))
+            && !value.is_empty()
+        {
+            profile.insert(key.trim().to_ascii_lowercase(), Zeroizing::new(value.to_owned()));
+        }
     }
+}
+
+/// The profile of a section, if it is one's.
+fn name(header: &str, file: File) -> Option<&str> {
+    if file == File::Credentials || header == "default" {
+        return Some(header);
+    }
+    let name = header.strip_prefix("profile").filter(|name| name.starts_with(char::is_whitespace))?.trim();
+    let quoted = ['"', '\''].into_iter().find_map(|quote| name.strip_prefix(quote)?.strip_suffix(quote));
+    // Two words without quotes are no name.
+    quoted.or_else(|| (!name.contains(|c: char| c.is_whitespace() || c == '"' || c == '\'')).then_some(name))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_files_are_read_as_aws_own_tools_read_them() {
-        let mut all = BTreeMap::new();
-        let config = "# a comment\n[default]\nregion = eu-west-1 # mine\ns3 =\n  region = none\n[profile web]\nrole_arn=arn\n\
-            [sso-session x]\nregion = none\n[web]\nregion = none\n";
-        parse(config, "profile ", &mut all);
-        parse("[web]\nAWS_ACCESS_KEY_ID = id\naws_secret_access_key = a=b/c+d#e\n[default]\n", "", &mut all);
-        let value = |profile: &str, key: &str| all[profile].get(key).map(|value| value.as_str());
-        assert_eq!(all.keys().collect::<Vec<_>>(), ["default", "web"]);
-        assert_eq!((value("default", "region"), value("web", "region")), (Some("eu-west-1"), None));
-        assert_eq!((value("web", "role_arn"), value("web", "aws_access_key_id")), (Some("arn"), Some("id")));
-        assert_eq!(value("web", "aws_secret_access_key"), Some("a=b/c+d#e"));
-    }
-}
+mod tests;

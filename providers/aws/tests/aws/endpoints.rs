@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use handfast_core::Table;
-use handfast_testkit::{Variables, run, table, text};
+use handfast_testkit::{Outside, Variables, configure, run, table, text};
 use handfast_testservers::{Directory, Server, write_answer};
 
 use crate::cloud::instance;
@@ -106,5 +106,20 @@ fn a_vpcs_endpoint_is_asked_in_place_of_its_service_and_of_no_other() {
             .with("AWS_USE_FIPS_ENDPOINT", fips);
         let expected = [vpce, parameters].map(|host| format!("CONNECT {host}:443"));
         assert_eq!(proxy.asked(Some("us-east-1"), variables, BOTH), expected);
+    }
+}
+
+#[test]
+fn a_region_that_is_none_is_told_before_anything_is_asked_for_and_white_space_is_no_part_of_one() {
+    let outside =
+        |name: &str, value: &str| Outside { variables: Variables::default().with(name, value), ..Outside::default() };
+    let missing = |name: &str, value: &str| {
+        configure(&handfast_aws::DEFINITION, Table::default(), &outside(name, value)).missing()
+    };
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        assert!(missing(name, " eu-west-1\r\n").is_empty() && missing(name, "\n").is_empty());
+        let [complaint] = &missing(name, "eu-west-1a\n")[..] else { panic!("one complaint") };
+        assert_eq!(complaint.message, format!("`{name}`: \"eu-west-1a\" is no region"));
+        assert_eq!(complaint.hint.as_deref(), Some("did you mean `eu-west-1`?"));
     }
 }

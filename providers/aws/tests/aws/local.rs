@@ -188,8 +188,8 @@ fn a_machines_region_that_cannot_be_told_is_said_to_be_missing() {
         without().with("AWS_EC2_METADATA_DISABLED", "").with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &bad.address());
     let told = "Unavailable: cannot ask for this machine's region: http://127.0.0.1:PORT answered 500 Internal Server Error | no hint";
     assert_eq!(said(&error(Table::default(), there)), told);
-    let none = without().with("AWS_PROFILE", "web");
-    let told = "Denied: no AWS region: neither `AWS_REGION` nor `AWS_DEFAULT_REGION` is set, the profile `web` has none, and \
+    let none = without();
+    let told = "Denied: no AWS region: neither `AWS_REGION` nor `AWS_DEFAULT_REGION` is set, the profile `default` has none, and \
                 `AWS_EC2_METADATA_DISABLED` is true | set `region` in [providers.aws], or AWS_REGION";
     assert_eq!(said(&error(Table::default(), none)), told);
 }

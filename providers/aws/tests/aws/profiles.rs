@@ -119,3 +119,36 @@ fn files_that_may_not_be_read_are_told() {
         "{told}"
     );
 }
+
+#[test]
+fn a_variable_that_names_no_profile_is_refused_whatever_else_is_set_up() {
+    let aws = Aws::saying(vec![secret("there")]);
+    let config = aws.files.write("config", "[profile web]\nregion = eu-west-1\n[profile team]\n");
+    let with = |name: &str, profile: &str| {
+        aws.with_keys().with("AWS_CONFIG_FILE", config.to_str().expect("text")).with(name, profile)
+    };
+    for (variable, profile, hint) in [
+        ("AWS_PROFILE", "wbe", "did you mean `web`?"),
+        (
+            "AWS_DEFAULT_PROFILE",
+            "production",
+            "mount the file that has it, or unset AWS_DEFAULT_PROFILE for another way to credentials",
+        ),
+        ("AWS_PROFILE", "default", "mount the file that has it, or unset AWS_PROFILE for another way to credentials"),
+    ] {
+        let told =
+            said(&error(Table::default(), with(variable, profile))).replace(aws.files.file("config").as_str(), "~");
+        let why = format!("no AWS credentials: `{variable}` is \"{profile}\", and there is no such profile in `~`");
+        assert_eq!(told, format!("Denied: {READ}: {why} | {hint}"));
+    }
+    assert!(aws.server.requests().is_empty());
+    // A way that the configuration pins is not of the files, and white space is no part of a name.
+    let pinned = handfast_testkit::table([(
+        "auth",
+        handfast_core::Value::Table(handfast_testkit::table([("method", handfast_testkit::text("env"))])),
+    )]);
+    run(async {
+        assert_eq!(instance(pinned, with("AWS_PROFILE", "wbe")).value("aws:sm/web/db").await, b"there");
+        assert_eq!(instance(Table::default(), with("AWS_PROFILE", " team\n")).value("aws:sm/web/db").await, b"there");
+    });
+}

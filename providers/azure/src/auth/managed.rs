@@ -67,7 +67,7 @@ pub fn app_service(
     outside: Outside<'_>,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     let header = outside.context.environment.credential("IDENTITY_HEADER");
-    let header = header.and_then(|value| String::from_utf8(value.expose().to_vec()).ok());
+    let header = header.and_then(|value| String::from_utf8(value.expose().trim_ascii().to_vec()).ok());
     let Some(header) = header else {
         let message = "cannot get a token of the managed identity: IDENTITY_HEADER is not text";
         return Err(ProviderError::new(ErrorKind::Denied, message));
