@@ -30,6 +30,7 @@ use commands::{check, init, install, policy, run};
 use config::Environment;
 use error::{Class, Error, Phase};
 use nix::sys::signal::Signal;
+use sys::signals::Signals;
 
 /// Does what the arguments say, the first of which is the program's name. The shell of the program: the stages are in [`run`].
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
@@ -96,7 +97,7 @@ fn check_descriptors() -> error::Result<()> {
 
 fn print(text: &[u8]) -> error::Result<()> {
     // Past RLIMIT_FSIZE, the write shall fail instead of killing us.
-    sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| {
+    sys::signals::block(Signals::of(&[Signal::SIGXFSZ])).map_err(|error| {
         Error::new(Phase::Arguments, Class::Os, format!("cannot hold signals back: {}", error::reason(error)))
     })?;
     let mut stdout = std::io::stdout().lock();

@@ -37,7 +37,7 @@ pub struct Source {
 pub fn read_all(
     paths: &[PathBuf],
     trust: Option<Trust>,
-    limits: Limits<'_>,
+    limits: Limits,
     problems: &mut Problems,
     refusals: &mut Problems,
 ) -> Result<Vec<Source>> {
@@ -52,7 +52,7 @@ pub fn read_all(
 fn read(
     path: &Path,
     trust: Option<Trust>,
-    limits: Limits<'_>,
+    limits: Limits,
     problems: &mut Problems,
     refusals: &mut Problems,
 ) -> Result<Option<Source>> {
@@ -101,7 +101,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 }
 
 /// The whole file, as text that is wiped: `mock` keeps its secrets in the configuration. The inner error is the file's.
-fn read_text(file: File, limits: Limits<'_>) -> Result<std::result::Result<Zeroizing<String>, String>> {
+fn read_text(file: File, limits: Limits) -> Result<std::result::Result<Zeroizing<String>, String>> {
     let metadata = match file.metadata() {
         Ok(metadata) if metadata.is_dir() => return Ok(Err("it is a directory".into())),
         Ok(metadata) => metadata,
