@@ -30,6 +30,7 @@ use commands::{check, init, install, policy, run};
 use config::Environment;
 use error::{Class, Error, Phase};
 use nix::sys::signal::Signal;
+use sys::signals::Signals;
 
 /// Runs the command that the arguments name; the first argument is the program's name. The stages of a start are in [`run`].
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
@@ -95,8 +96,8 @@ fn check_descriptors() -> error::Result<()> {
 }
 
 fn print(text: &[u8]) -> error::Result<()> {
-    // Beyond RLIMIT_FSIZE, the write must fail instead of killing this process.
-    sys::signals::block(&[Signal::SIGXFSZ]).map_err(|error| {
+    // Past RLIMIT_FSIZE, the write shall fail instead of killing us.
+    sys::signals::block(Signals::of(&[Signal::SIGXFSZ])).map_err(|error| {
         Error::new(Phase::Arguments, Class::Os, format!("cannot hold signals back: {}", error::reason(error)))
     })?;
     let mut stdout = std::io::stdout().lock();

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
-use super::start::{self, ENDING};
+use super::start;
 use crate::cli::Options;
 use crate::config::Environment;
 use crate::error::{Phase, Result};
@@ -53,6 +53,7 @@ pub fn run(
     // Nothing may own a descriptor that lockdown closes.
     drop(signals);
     let handover = destination.hand_over();
+    let ending = start::ending();
     let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
-    Err(launch::exec(locked, &prepared, &ENDING))
+    Err(launch::exec(locked, &prepared, ending))
 }

@@ -6,16 +6,27 @@ use std::time::Instant;
 use handfast_core::Problems;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, getpid, isatty};
 
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{Instances, Plan, Purpose};
-use crate::sys::signals;
+use crate::sys::signals::{self, Signals};
 use crate::{lockdown, plan};
 
-/// The signals that end a start, unless they were ignored or blocked when it began.
-pub const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+/// The signals that end a start, unless they were ignored or blocked when it began: those with which images stop their app
+/// (`STOPSIGNAL`). A terminal sends WINCH when its size changes; without one, it can only be an image's (httpd's).
+pub fn ending() -> Signals {
+    use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+    let mut signals = vec![SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
+    let on_terminal =
+        || [isatty(std::io::stdin()), isatty(std::io::stdout()), isatty(std::io::stderr())].contains(&Ok(true));
+    if getpid() == Pid::from_raw(1) && !on_terminal() {
+        signals.push(SIGWINCH);
+    }
+    Signals::of(&signals).and_real_time()
+}
 
 /// Comes before the configuration is read. From here on no other process of this uid can read this one, no core file can come
 /// of it, and the signals that end a start are held back and asked for between the stages, so that no stage is left half done.
@@ -23,14 +34,14 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
     nix::sys::prctl::set_dumpable(false).map_err(|error| system("make this process unreadable for others", error))?;
     let core_limit = lockdown::CoreLimit::suspend()?;
     let hold = || {
-        signals::hold(&ENDING)?;
+        signals::hold(ending())?;
         // Rust's own start handles these two, to tell of a stack that overflows; one that was sent would be lost the first time.
         signals::set_default(Signal::SIGSEGV)?;
         signals::set_default(Signal::SIGBUS)?;
         // Ignored, the worker's end could not be waited for.
         signals::set_default(Signal::SIGCHLD)?;
         // Past RLIMIT_FSIZE, a write shall fail instead of killing us.
-        signals::block(&[Signal::SIGXFSZ])
+        signals::block(Signals::of(&[Signal::SIGXFSZ]))
     };
     hold().map_err(|error| system("hold signals back", error))?;
     Ok(core_limit)
@@ -44,7 +55,7 @@ pub fn make_plan(
     started: Instant,
 ) -> Result<(Plan, Instances)> {
     let mut problems = Problems::default();
-    let config = config::read(options, environment, &ENDING, started, &mut problems)?;
+    let config = config::read(options, environment, ending(), started, &mut problems)?;
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
 }
 
@@ -67,7 +78,7 @@ pub fn warn(warnings: Vec<String>) {
 
 /// The signals that end a start, to be minded while the worker works.
 pub fn signals() -> Result<signals::Watch> {
-    signals::Watch::new(&ENDING).map_err(|error| system("watch for signals", error))
+    signals::Watch::new(ending()).map_err(|error| system("watch for signals", error))
 }
 
 fn system(what: &str, error: impl Into<std::io::Error>) -> Error {

@@ -19,7 +19,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use handfast_core::{Place, Problem, Problems};
-use nix::sys::signal::Signal;
 
 pub use bootstrap::is_credential;
 pub use environment::{Environment, Gives, NotText};
@@ -33,6 +32,7 @@ use waiting::Limits;
 
 use crate::cli::Options;
 use crate::error::{Class, Error, Phase, Result};
+use crate::sys::signals::Signals;
 
 /// The configuration file if none is named.
 const DEFAULT_FILE: &str = "/etc/handfast.toml";
@@ -50,7 +50,7 @@ const MAX_FILES: usize = 16;
 pub fn read(
     options: &Options,
     environment: &mut Environment,
-    signals: &[Signal],
+    signals: Signals,
     started: Instant,
     problems: &mut Problems,
 ) -> Result<Config> {

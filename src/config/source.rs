@@ -37,7 +37,7 @@ pub struct Source {
 pub fn read_all(
     paths: &[PathBuf],
     trust: Option<Trust>,
-    limits: Limits<'_>,
+    limits: Limits,
     problems: &mut Problems,
     refusals: &mut Problems,
 ) -> Result<Vec<Source>> {
@@ -52,7 +52,7 @@ pub fn read_all(
 fn read(
     path: &Path,
     trust: Option<Trust>,
-    limits: Limits<'_>,
+    limits: Limits,
     problems: &mut Problems,
     refusals: &mut Problems,
 ) -> Result<Option<Source>> {
@@ -100,9 +100,8 @@ fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// The whole file, as text that is wiped, because the configuration contains the secrets of `mock`. The outer error ends the
-/// start; the inner error is a problem of the file.
-fn read_text(file: File, limits: Limits<'_>) -> Result<std::result::Result<Zeroizing<String>, String>> {
+/// The whole file, as text that is wiped: `mock` keeps its secrets in the configuration. The inner error is the file's.
+fn read_text(file: File, limits: Limits) -> Result<std::result::Result<Zeroizing<String>, String>> {
     let metadata = match file.metadata() {
         Ok(metadata) if metadata.is_dir() => return Ok(Err("it is a directory".into())),
         Ok(metadata) => metadata,

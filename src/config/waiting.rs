@@ -8,45 +8,44 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 
 use crate::error::{Class, Error, Phase, Result, reason};
-use crate::sys::signals::{self, Watch};
+use crate::sys::signals::{self, Signals, Watch};
 
 /// The events that end the reading of a configuration early.
 #[derive(Clone, Copy)]
-pub struct Limits<'a> {
-    /// The signals that end the reading.
-    pub signals: &'a [Signal],
+pub struct Limits {
+    /// The signals that do.
+    pub signals: Signals,
     /// When the process started.
     pub started: Instant,
     /// How long after `started` the reading may last.
     pub deadline: Duration,
 }
 
-impl Limits<'_> {
-    /// Fails if one of the blocked signals is pending. Called between steps of work.
+impl Limits {
+    /// Ends where a signal has arrived that is held back. Asked between pieces of work.
     pub fn signal(&self) -> Result<()> {
         match signals::pending(self.signals) {
             Ok(None) => Ok(()),
-            Ok(Some(signal)) => Err(ended_by(Some(signal), signal as i32)),
+            Ok(Some(signal)) => Err(ended_by(signal)),
             Err(error) => Err(system("cannot look for pending signals", error)),
         }
     }
 }
 
-/// A file whose bytes may arrive late.
-pub struct Waiting<'a> {
+/// A file whose bytes may be late.
+pub struct Waiting {
     file: File,
-    limits: Limits<'a>,
+    limits: Limits,
     watch: Watch,
     /// The signal or the deadline that ended the reading, if any did.
     pub ended: Option<Error>,
 }
 
-impl<'a> Waiting<'a> {
-    /// Wraps a file that was opened non-blocking.
-    pub fn new(file: File, limits: Limits<'a>) -> Result<Self> {
+impl Waiting {
+    /// A file that was opened non-blocking.
+    pub fn new(file: File, limits: Limits) -> Result<Self> {
         let watch = Watch::new(limits.signals).map_err(|error| system("cannot watch for signals", error))?;
         Ok(Self { file, limits, watch, ended: None })
     }
@@ -57,7 +56,7 @@ impl<'a> Waiting<'a> {
         loop {
             match self.watch.received() {
                 Ok(None) => {}
-                Ok(Some(number)) => return Err(ended_by(Signal::try_from(i32::from(number)).ok(), number.into())),
+                Ok(Some(number)) => return Err(ended_by(number)),
                 Err(error) => return Err(system("cannot read pending signals", error)),
             }
             let left = self.limits.deadline.saturating_sub(self.limits.started.elapsed());
@@ -80,7 +79,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Read for Waiting<'_> {
+impl Read for Waiting {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Err(error) = self.until_readable() {
@@ -95,10 +94,9 @@ impl Read for Waiting<'_> {
     }
 }
 
-fn ended_by(signal: Option<Signal>, number: i32) -> Error {
-    let name = signal.map_or("a signal", Signal::as_str);
-    let class = Class::Signal(u8::try_from(number).unwrap_or_default());
-    Error::new(Phase::Config, class, format!("ended by {name} before the app was started"))
+fn ended_by(signal: u8) -> Error {
+    let message = format!("ended by {} before the app was started", signals::name(signal));
+    Error::new(Phase::Config, Class::Signal(signal), message)
 }
 
 fn system(what: &str, error: impl Into<io::Error>) -> Error {

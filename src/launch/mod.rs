@@ -12,14 +12,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 
 use failure::failure;
 pub use search::{Program, resolve};
 
 use crate::error::{Class, Error, Result, reason};
 use crate::lockdown::Locked;
-use crate::sys::signals;
+use crate::sys::signals::{self, Signals};
 
 /// The arguments of execve(2), made before the last privilege is dropped.
 #[derive(Debug)]
@@ -52,9 +51,9 @@ impl Prepared {
 /// Becomes the app: restores the signal dispositions and the signal mask that handfast was started with, then executes the
 /// command. Returns only if that fails.
 ///
-/// `watched` are the signals that were blocked until now. A pending one ends the start here, because it would be lost after exec
-/// as PID 1.
-pub fn exec(_locked: Locked, prepared: &Prepared, watched: &[Signal]) -> Error {
+/// `watched` are the signals that were held back until now; one that has arrived ends the start here, because exec as PID 1
+/// would lose it.
+pub fn exec(_locked: Locked, prepared: &Prepared, watched: Signals) -> Error {
     match signals::pending(watched) {
         Ok(None) => {}
         Ok(Some(signal)) => return interrupted(signal),
@@ -97,9 +96,8 @@ fn refused(path: &Path, error: Errno) -> Error {
     }
 }
 
-fn interrupted(signal: Signal) -> Error {
-    let number = u8::try_from(signal as i32).unwrap_or(u8::MAX >> 1);
-    failure(Class::Signal(number), format!("received {signal} before the app was started"))
+fn interrupted(signal: u8) -> Error {
+    failure(Class::Signal(signal), format!("received {} before the app was started", signals::name(signal)))
 }
 
 fn nul_in(what: &str) -> Error {

@@ -3,17 +3,23 @@
 //! Both outlive exec, so the app must get them as handfast got them. Raw system calls, because libc's own functions refuse or
 //! hide the signals that it uses itself.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use libc::c_int;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 
 const LAST: c_int = 64;
 /// What rt_sigaction and rt_sigprocmask want to know: the size of the kernel's signal set.
 const SET_SIZE: usize = 8;
+/// The first real-time signal that people and tools name `RTMIN`: the C library keeps the two before it, 32 and 33, for itself.
+const REAL_TIME: c_int = 34;
+/// The kernel's first real-time signal.
+const FIRST_REAL_TIME: c_int = 32;
+/// The kernel's `struct signalfd_siginfo`, which starts with the signal's number.
+const INFORMATION_SIZE: usize = 128;
 
 /// The mask as found.
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
@@ -21,6 +27,38 @@ static BLOCKED: AtomicU64 = AtomicU64::new(0);
 static CHANGED: AtomicU64 = AtomicU64::new(bit(libc::SIGPIPE));
 /// Those of them that were ignored when found.
 static IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// Some signals. The C library's sets cannot hold every real-time signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals(u64);
+
+impl Signals {
+    /// These.
+    pub fn of(signals: &[Signal]) -> Self {
+        Self(signals.iter().fold(0, |set, signal| set | bit(*signal as c_int)))
+    }
+
+    /// These and all real-time signals.
+    pub fn and_real_time(self) -> Self {
+        (FIRST_REAL_TIME..=LAST).fold(self, |Self(set), signal| Self(set | bit(signal)))
+    }
+
+    /// The lowest of them.
+    fn first(self) -> Option<u8> {
+        (1..=LAST).find(|signal| self.0 & bit(*signal) != 0).and_then(|signal| u8::try_from(signal).ok())
+    }
+}
+
+/// A signal's name, such as `SIGTERM` or `SIGRTMIN+3`.
+pub fn name(number: u8) -> String {
+    let number = c_int::from(number);
+    match Signal::try_from(number) {
+        Ok(signal) => signal.to_string(),
+        Err(_) if number == REAL_TIME => "SIGRTMIN".into(),
+        Err(_) if (REAL_TIME..=LAST).contains(&number) => format!("SIGRTMIN+{}", number - REAL_TIME),
+        Err(_) => format!("signal {number}"),
+    }
+}
 
 /// What exec hands on of signals. A bit per signal: bit 0 is signal 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,30 +131,24 @@ pub fn restore() -> io::Result<()> {
     }
 }
 
-/// The first of `signals` that was sent and is held back, but not by the mask as found: that one stays pending over exec.
-pub fn pending(signals: &[Signal]) -> io::Result<Option<Signal>> {
+/// The number of one of `signals` that was sent and is held back, but not by the mask as found: that one stays pending over exec.
+pub fn pending(Signals(signals): Signals) -> io::Result<Option<u8>> {
     let held = !BLOCKED.load(Relaxed);
     let mut set: u64 = 0;
     // SAFETY: the kernel writes `SET_SIZE` bytes to `set`, which has that size and lives until the call returns.
     check(unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) })?;
-    Ok(signals.iter().copied().find(|signal| set & held & bit(*signal as c_int) != 0))
+    Ok(Signals(set & held & signals).first())
 }
 
 /// Blocks these signals.
-pub fn block(signals: &[Signal]) -> io::Result<()> {
-    change_mask(libc::SIG_BLOCK, signals.iter().fold(0, |set, signal| set | bit(*signal as c_int))).map(drop)
+pub fn block(Signals(signals): Signals) -> io::Result<()> {
+    change_mask(libc::SIG_BLOCK, signals).map(drop)
 }
 
 /// Blocks those among these signals that were neither ignored nor blocked when the process started, and returns them.
-pub fn hold(signals: &[Signal]) -> io::Result<Vec<Signal>> {
-    let mut held = Vec::with_capacity(signals.len());
-    for signal in signals {
-        let number = *signal as c_int;
-        if BLOCKED.load(Relaxed) & bit(number) == 0 && !was_ignored(number)? {
-            held.push(*signal);
-        }
-    }
-    block(&held)?;
+pub fn hold(Signals(signals): Signals) -> io::Result<Signals> {
+    let held = Signals(signals & !found()?.ignored & !BLOCKED.load(Relaxed));
+    block(held)?;
     Ok(held)
 }
 
@@ -133,27 +165,39 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
 /// Signals and the ends of children, which arrive at one descriptor instead of taking their action: SIGCHLD, and those of the given
 /// signals that were neither ignored nor blocked when the process started.
 pub struct Watch {
-    descriptor: SignalFd,
+    descriptor: File,
 }
 
 impl Watch {
     /// Blocks the signals and opens the descriptor (non-blocking, closed by exec).
-    pub fn new(signals: &[Signal]) -> io::Result<Self> {
-        let mut set: SigSet = hold(signals)?.into_iter().collect();
-        set.add(Signal::SIGCHLD);
-        block(&[Signal::SIGCHLD])?;
-        Ok(Self { descriptor: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
+    pub fn new(signals: Signals) -> io::Result<Self> {
+        let child = Signals::of(&[Signal::SIGCHLD]);
+        block(child)?;
+        let set = hold(signals)?.0 | child.0;
+        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+        // SAFETY: the kernel reads `SET_SIZE` bytes from `set`, which has that size and lives until the call returns.
+        let number = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, SET_SIZE, flags) };
+        check(number)?;
+        // SAFETY: the call has just opened this descriptor, a small number that nothing else owns.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number as RawFd) };
+        Ok(Self { descriptor: descriptor.into() })
     }
 
     /// The number of a signal that has arrived. The end of a child only makes the descriptor readable: waitpid(2) tells which one
     /// has ended, since one SIGCHLD may stand for several.
     pub fn received(&self) -> io::Result<Option<u8>> {
-        while let Some(information) = self.descriptor.read_signal()? {
-            if information.ssi_signo != Signal::SIGCHLD as u32 {
-                return Ok(u8::try_from(information.ssi_signo).ok());
+        let mut information = [0; INFORMATION_SIZE];
+        loop {
+            match (&self.descriptor).read_exact(&mut information) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let number = u32::from_ne_bytes([information[0], information[1], information[2], information[3]]);
+            if number != Signal::SIGCHLD as u32 {
+                return Ok(u8::try_from(number).ok());
             }
         }
-        Ok(None)
     }
 }
 

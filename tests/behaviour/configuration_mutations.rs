@@ -10,6 +10,7 @@ use handfast::config::{self, Environment};
 use handfast::error::Error;
 use handfast::plan::{Purpose, make};
 use handfast::sys::environment::{Captured, Entry};
+use handfast::sys::signals::Signals;
 use handfast_core::{Place, Problems, SecretValue};
 
 /// Always the same, so that each run does the same.
@@ -143,7 +144,8 @@ fn problems(path: &std::path::Path, token: &str) -> Problems {
     let mut environment = Environment::from(Captured { entries });
     let options = Options { config: vec![PathBuf::from(path)], ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &mut environment, &[], Instant::now(), &mut problems).expect("nothing ends it");
+    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems)
+        .expect("nothing ends it");
     let plan = make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     assert_eq!(plan.is_none(), !problems.is_empty(), "a plan, or problems");
     if let Some((plan, _)) = plan {

@@ -9,6 +9,7 @@ use handfast::cli::Options;
 use handfast::config::{self, Environment, schema};
 use handfast::plan::{Purpose, make};
 use handfast::sys::environment::Captured;
+use handfast::sys::signals::Signals;
 use handfast_core::Problems;
 use serde_json::{Map, Value};
 
@@ -170,7 +171,8 @@ fn problems(directory: &Directory, table: &str, key: &str, value: &str) -> Vec<S
     let mut environment = Environment::from(Captured::default());
     let options = Options { config: vec![path], directory: Some(Path::new("/x").into()), ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &mut environment, &[], Instant::now(), &mut problems).expect("nothing ends it");
+    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems)
+        .expect("nothing ends it");
     make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     problems.into_sorted().into_iter().map(|problem| problem.message).collect()
 }

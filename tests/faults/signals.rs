@@ -1,10 +1,11 @@
 //! Signals while handfast still works, to itself and to its worker, and those that it must leave alone.
 
 use std::fs;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Directory, Outcome, Run, Running, needs_program, needs_root};
+use crate::support::{Directory, Outcome, Run, Running, needs_program, needs_root, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -47,6 +48,12 @@ fn worker_of(handfast: i32) -> i32 {
     panic!("no worker")
 }
 
+/// Sends any signal: nix names no real-time signal.
+fn send(pid: i32, signal: i32) {
+    let status = Command::new("/bin/sh").args(["-c", &format!("kill -{signal} {pid}")]).status();
+    assert!(status.expect("there is a shell").success());
+}
+
 fn in_the_fetch(run: Run) -> (Running, i32) {
     let running = run.spawn();
     let worker = worker_of(running.pid());
@@ -61,21 +68,31 @@ fn nothing_is_left(directory: &Directory, worker: i32) {
 
 #[test]
 fn a_signal_during_the_fetch_ends_the_start_at_once() {
-    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130), (Signal::SIGHUP, 129), (Signal::SIGQUIT, 131)]
-    {
+    for (signal, name) in [
+        (15, "SIGTERM"),
+        (2, "SIGINT"),
+        (1, "SIGHUP"),
+        (3, "SIGQUIT"),
+        (10, "SIGUSR1"),
+        (12, "SIGUSR2"),
+        (34, "SIGRTMIN"),
+        (37, "SIGRTMIN+3"),
+        (64, "SIGRTMIN+30"),
+    ] {
+        let code = 128 + signal;
         let directory = Directory::in_memory();
         // On a machine that is busy with something else, one attempt may be late.
         let late = (0..4).take_while(|_| {
             let (running, worker) = in_the_fetch(hanging(&directory));
             let sent = Instant::now();
-            running.signal(signal);
+            send(running.pid(), signal);
             let outcome = running.finish();
             let elapsed = sent.elapsed();
-            outcome.refused(code, &format!("ended by {signal} before the app was started (signal, exit {code})"));
+            outcome.refused(code, &format!("ended by {name} before the app was started (signal, exit {code})"));
             nothing_is_left(&directory, worker);
             elapsed > Duration::from_millis(200)
         });
-        assert!(late.count() < 4, "{signal} takes too long");
+        assert!(late.count() < 4, "{name} takes too long");
     }
 }
 
@@ -83,7 +100,8 @@ fn a_signal_during_the_fetch_ends_the_start_at_once() {
 fn a_signal_reaches_handfast_as_pid_1_too() {
     needs_root!();
     needs_program!("unshare");
-    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+    // The last four are what images say in STOPSIGNAL: httpd, php-fpm's, HAProxy, systemd.
+    for signal in [15, 2, 28, 3, 10, 37] {
         let directory = Directory::in_memory();
         let run = hanging(&directory).through(&["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         let running = run.spawn();
@@ -97,26 +115,49 @@ fn a_signal_reaches_handfast_as_pid_1_too() {
             sleep(Duration::from_millis(1));
         };
         let worker = worker_of(init);
-        kill(Pid::from_raw(init), signal).expect("it is there");
+        send(init, signal);
         let outcome = running.finish();
-        outcome.refused(code, "before the app was started");
+        outcome.refused(128 + signal, "before the app was started");
         nothing_is_left(&directory, worker);
     }
+}
+
+#[test]
+fn the_size_of_a_terminal_ends_no_start() {
+    needs_program!("script");
+    let toml = "[providers.slow]\ntype = \"mock\"\nlatency = \"400ms\"\n[secrets.a]\nfrom = \"slow:a\"\n";
+    // Without a terminal only PID 1 minds it: for others its default action is to do nothing.
+    let (running, _) = in_the_fetch(Run::new().config(toml));
+    send(running.pid(), 28);
+    running.finish().ran();
+    needs_root!();
+    needs_program!("unshare");
+    let directory = Directory::new();
+    let config = directory.write("handfast.toml", &toml.replace("400ms", "1s"));
+    // The shell is replaced by unshare, whose only child is handfast.
+    let script = format!(
+        "(sleep 0.5; kill -28 $(cat /proc/$$/task/$$/children)) & \
+         exec unshare --pid --fork --kill-child --mount-proc {} run -c {} -- /bin/echo started",
+        program("handfast").display(),
+        config.display()
+    );
+    let outcome = Run::direct().app(["script", "-qec", &script, "/dev/null"]).start();
+    assert!(String::from_utf8_lossy(&outcome.stdout).contains("started"), "{outcome:?}");
 }
 
 #[test]
 fn an_ignored_or_blocked_signal_stays_so() {
     let toml = "[providers.slow]\ntype = \"mock\"\nlatency = \"400ms\"\n[secrets.a]\nfrom = \"slow:a\"\n";
     for option in ["--ignore", "--block"] {
-        let (running, _) = in_the_fetch(Run::new().config(toml).confine(&[option, "TERM,HUP,INT,QUIT"]));
-        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
-            running.signal(signal);
+        let (running, _) = in_the_fetch(Run::new().config(toml).confine(&[option, "TERM,HUP,INT,QUIT,USR1,USR2,37"]));
+        for signal in [15, 1, 2, 3, 10, 12, 37] {
+            send(running.pid(), signal);
         }
         let app = running.finish().ran();
         let state = if option == "--ignore" { "SigIgn" } else { "SigBlk" };
-        assert_eq!(app["status"][state], "0000000000004007", "{option}");
+        assert_eq!(app["status"][state], "0000001000004a07", "{option}");
         // Blocked ones wait for the app, as they would have without handfast.
-        let pending = if option == "--ignore" { "0000000000000000" } else { "0000000000004007" };
+        let pending = if option == "--ignore" { "0000000000000000" } else { "0000001000004a07" };
         assert_eq!(app["status"]["ShdPnd"], pending, "{option}");
     }
 }

@@ -20,7 +20,7 @@ fn the_privileged_steps_run_in_the_documented_order() {
     let steps = [
         ("prctl", "PR_SET_DUMPABLE, SUID_DUMP_DISABLE"),
         ("prlimit64", "RLIMIT_CORE, {rlim_cur=0, rlim_max=4"),
-        ("rt_sigprocmask", "SIG_BLOCK, [HUP INT QUIT TERM]"),
+        ("rt_sigprocmask", "SIG_BLOCK, [HUP INT QUIT USR1 USR2 TERM RTMIN RT_1"),
         ("openat", "handfast-1.toml"),
         ("close_range", "3, 4294967295, 0"),
         ("socketpair", "AF_UNIX"),

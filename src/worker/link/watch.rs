@@ -88,7 +88,6 @@ impl WorkerWatch<'_, '_> {
 }
 
 fn signalled(number: u8, phase: Phase) -> Error {
-    let name =
-        nix::sys::signal::Signal::try_from(i32::from(number)).map_or("a signal", nix::sys::signal::Signal::as_str);
+    let name = signals::name(number);
     Error::new(phase, Class::Signal(number), format!("ended by {name} before the app was started"))
 }

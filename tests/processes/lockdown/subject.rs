@@ -9,7 +9,7 @@ use handfast::launch::{self, Prepared};
 use handfast::lockdown::{self, CoreLimit};
 use handfast::plan::Isolation;
 use handfast::sys::process;
-use handfast::sys::signals::{self, Watch};
+use handfast::sys::signals::{self, Signals, Watch};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -49,8 +49,8 @@ fn start(words: &Words) -> Result<Error> {
     if let Some(directory) = words.value("noexec") {
         mount_noexec(directory);
     }
-    let watched = [Signal::SIGTERM];
-    let watch = words.has("watch").then(|| Watch::new(&watched).unwrap());
+    let watched = Signals::of(&[Signal::SIGTERM]);
+    let watch = words.has("watch").then(|| Watch::new(watched).unwrap());
     if let Some(bits) = words.value("securebits") {
         set_securebits(bits.parse().unwrap());
     }
@@ -82,7 +82,7 @@ fn start(words: &Words) -> Result<Error> {
     let found = lockdown::ProcessState::read()?;
     if words.has("forked") {
         signals::set_default(Signal::SIGCHLD).unwrap();
-        let children = Watch::new(&[]).unwrap();
+        let children = Watch::new(Signals::default()).unwrap();
         if let ForkResult::Parent { child } = process::fork().unwrap() {
             std::process::exit(end_of(child, &children));
         }
@@ -91,7 +91,7 @@ fn start(words: &Words) -> Result<Error> {
         filter::deny(denied);
     }
     let locked = lockdown::lock(&isolation, &keep_open, core_limit, found)?;
-    Ok(launch::exec(locked, &prepared, &watched))
+    Ok(launch::exec(locked, &prepared, watched))
 }
 
 /// Waits for a child with the descriptor that signals are read from. The exit code is the child's.

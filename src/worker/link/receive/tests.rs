@@ -85,7 +85,7 @@ fn receive_from<T>(
     worker: impl FnOnce(UnixStream) + Send,
 ) -> Result<T> {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let signals = signals::Watch::new(&[]).unwrap();
+    let signals = signals::Watch::new(signals::Signals::default()).unwrap();
     let watch = Watch::new(&signals);
     let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
@@ -163,7 +163,7 @@ fn each_failure_stays_its_own() {
         [ready(), fields(1), value(EVERY, b"a", b""), failed(NEEDED, b"nohint"), failed(OPTIONAL, b"no"), commit()];
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(&frames.concat()).unwrap();
-    let signals = signals::Watch::new(&[]).unwrap();
+    let signals = signals::Watch::new(signals::Signals::default()).unwrap();
     let watch = Watch::new(&signals);
     let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
@@ -322,7 +322,7 @@ fn a_flood_is_cut_off() {
 #[test]
 fn random_frames_are_taken_or_refused() {
     let mut random = fastrand::Rng::with_seed(1);
-    let (ours, signals) = (plan(), signals::Watch::new(&[]).unwrap());
+    let (ours, signals) = (plan(), signals::Watch::new(signals::Signals::default()).unwrap());
     let (watch, pid) = (Watch::new(&signals), Pid::from_raw(i32::MAX));
     let (mut taken, mut malformed, mut lies) = (0, 0, 0);
     for _ in 0..50_000 {
