@@ -133,7 +133,7 @@ fn the_size_of_a_terminal_ends_no_start() {
     needs_root!();
     needs_program!("unshare");
     let directory = Directory::new();
-    let config = directory.write("handfast.toml", &toml.replace("400ms", "1s"));
+    let config = directory.write("handfast.toml", toml.replace("400ms", "1s"));
     // The shell is replaced by unshare, whose only child is handfast.
     let script = format!(
         "(sleep 0.5; kill -28 $(cat /proc/$$/task/$$/children)) & \
