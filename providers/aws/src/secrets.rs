@@ -62,6 +62,8 @@ impl Secrets {
                 Err(failed) => {
                     if let Failed::Refused(refusal) = &failed {
                         match refusal.about() {
+                            // Far more single requests than batches are answered in a second.
+                            About::Passing if refusal.is_throttling() => return answers,
                             // Each by itself is told of its own.
                             About::Permission | About::Request => {
                                 self.no_batches.set(self.no_batches.get() || refusal.about() == About::Permission);

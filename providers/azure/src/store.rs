@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use azure_security_keyvault_secrets::models::SecretAttributes;
 use handfast_core::{
-    BoxFuture, Complaint, Context, ErrorKind, Fetched, Locator, Provider, ProviderError, SecretValue, Summary,
+    BoxFuture, Complaint, Context, ErrorKind, Fetched, GRACE, Locator, Provider, ProviderError, SecretValue, Summary,
 };
 use handfast_http::{Client, Options};
 
@@ -98,8 +99,15 @@ impl Store {
         if attributes.expires.is_some_and(|expires| expires <= now) {
             return Err(attempt.expired());
         }
-        if attributes.not_before.is_some_and(|begins| begins > now) {
-            return Err(attempt.not_yet_valid());
+        let begins = attributes.not_before.and_then(|begins| SystemTime::from(begins).duration_since(now).ok());
+        match begins.filter(|wait| !wait.is_zero()) {
+            // Two clocks are never the same.
+            Some(wait) if wait <= GRACE => {
+                let error = ProviderError { kind: ErrorKind::Unavailable, ..attempt.not_yet_valid() };
+                return Err(error.retry_after(wait));
+            }
+            Some(_) => return Err(attempt.not_yet_valid()),
+            None => {}
         }
         Ok(())
     }

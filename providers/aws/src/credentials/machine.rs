@@ -18,8 +18,16 @@ const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 const ATTEMPTED: &str = "cannot get this machine's AWS credentials";
 
-/// Elsewhere nobody refuses the connection: then this is how long a start without credentials waits.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// AWS' variables for how long one request may take, in seconds, and for how often the first one is sent.
+const TIMEOUT: &str = "AWS_METADATA_SERVICE_TIMEOUT";
+const ATTEMPTS: &str = "AWS_METADATA_SERVICE_NUM_ATTEMPTS";
+
+/// As much of both as counts.
+const MOST: u64 = 60;
+
+/// Elsewhere nobody refuses the connection: then this is how long a start without credentials waits. Who takes the connection is
+/// there, and may be slow.
+const PATIENCE: Patience = Patience { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
 
 /// A service that has given its token, which all its answers need.
 struct Imds<'o> {
@@ -63,21 +71,28 @@ impl<'o> Imds<'o> {
             return Ok(Err(format!("`{DISABLED}` is true")));
         }
         let origin = origin(outside)?;
-        let client = metadata::client(Patience::of(PATIENCE), Plaintext::Metadata, &outside.context)?;
-        let request = Request::new(Method::PUT, url(&origin, "/latest/api/token")?)
-            .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
-        let response = match outside.send(&client, request).await {
-            Ok(response) => response,
-            // Something else may answer at this address: that is no failure of the machine's own service.
-            Err(error) => {
-                let why = format!(
-                    "{} (a container on EC2 is answered where the machine's hop limit is 2 or more)",
-                    error.message
-                );
-                return Ok(Err(why));
+        let patience = number(outside, TIMEOUT)?.map_or(PATIENCE, |seconds| Patience::of(Duration::from_secs(seconds)));
+        let client = metadata::client(patience, Plaintext::Metadata, &outside.context)?;
+        let mut attempts = number(outside, ATTEMPTS)?.unwrap_or(1);
+        let response = loop {
+            let request = Request::new(Method::PUT, url(&origin, "/latest/api/token")?)
+                .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
+            match outside.send(&client, request).await {
+                Ok(response) => break response,
+                Err(_) if attempts > 1 => attempts -= 1,
+                // Something else may answer at this address: that is no failure of the machine's own service.
+                Err(error) => {
+                    let why = format!(
+                        "{} (a container on EC2 is answered where the machine's hop limit is 2 or more)",
+                        error.message
+                    );
+                    return Ok(Err(why));
+                }
             }
         };
         match response.status() {
+            // It is there, and busy: to pass it over would give another identity, or none.
+            408 | 429 | 500.. => Err(metadata::refusal(&response, ATTEMPTED)),
             200 => {
                 let token = response.into_body();
                 Ok(Ok(Self { outside, client, origin, token }))
@@ -105,6 +120,15 @@ fn origin(outside: &Outside) -> Result<String, ProviderError> {
             let message = format!("{ATTEMPTED}: `{MODE}` is \"{}\", expected \"IPv4\" or \"IPv6\"", excerpt(other));
             Err(denied(message))
         }
+    }
+}
+
+/// A variable that holds a number, from 1 on.
+fn number(outside: &Outside, name: &str) -> Result<Option<u64>, ProviderError> {
+    let Some(text) = outside.variable(name) else { return Ok(None) };
+    match text.parse::<u64>() {
+        Ok(number @ 1..) => Ok(Some(number.min(MOST))),
+        _ => Err(denied(format!("{ATTEMPTED}: `{name}` is \"{}\", expected a number from 1 on", excerpt(text)))),
     }
 }
 

@@ -19,7 +19,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use handfast_core::{Context, ErrorKind, ProviderError, excerpt};
+use handfast_core::{Context, ErrorKind, Grace, ProviderError, excerpt};
 use handfast_http::{Client, Once};
 
 pub use keys::Keys;
@@ -42,7 +42,7 @@ pub struct Credentials {
 impl Credentials {
     /// Nothing is asked for yet.
     pub fn new(settings: Settings, endpoints: Endpoints, context: Context, client: Arc<Client>) -> Self {
-        let outside = Outside { settings, endpoints, context, client, requests: Cell::new(0) };
+        let outside = Outside { settings, endpoints, context, client, requests: Cell::new(0), grace: Grace::default() };
         Self { outside, keys: Once::default() }
     }
 

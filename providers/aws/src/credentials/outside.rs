@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use handfast_core::{Context, Credential, ErrorKind, ProviderError, SecretValue};
+use handfast_core::{Context, Credential, ErrorKind, Grace, ProviderError, SecretValue};
 use handfast_http::{Client, Request, Response};
 
 use super::settings::Settings;
@@ -21,6 +21,8 @@ pub struct Outside {
     pub client: Arc<Client>,
     /// How many requests have been sent.
     pub requests: Cell<u64>,
+    /// Since when STS has not got the key of the identity provider.
+    pub grace: Grace,
 }
 
 impl Outside {

@@ -47,7 +47,22 @@ pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -
     let (url, _) = place(outside)?;
     let request = Request::post(url, FORM, SecretValue::from(form(&fields).into_bytes()));
     let response = outside.send(&outside.client, request).await.map_err(|error| error.context(&attempted))?;
-    assumed(&response, &attempted)
+    let keys = assumed(&response, &attempted);
+    match &keys {
+        Ok(_) => outside.grace.over(),
+        Err(_) if lacks_key(&response) => {
+            let now = outside.context.clock.now();
+            return keys.map_err(|error| ProviderError { kind: outside.grace.kind(now), ..error });
+        }
+        Err(_) => {}
+    }
+    keys
+}
+
+/// Whether STS has not got the identity provider's key, as happens for a moment: AWS' own tools try again.
+fn lacks_key(response: &Response) -> bool {
+    field(response, "Code") == Some("InvalidIdentityToken")
+        && std::str::from_utf8(response.body().expose()).is_ok_and(|text| text.contains("retrieve verification key"))
 }
 
 /// The number of the account that keys are of.

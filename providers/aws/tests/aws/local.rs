@@ -2,11 +2,11 @@
 
 use std::net::TcpListener;
 
-use handfast_core::Table;
-use handfast_testkit::{Variables, run, table, text};
+use handfast_core::{ErrorKind, Table};
+use handfast_testkit::{Instance, Outside, TestClock, Variables, run, table, text};
 use handfast_testservers::{Server, write_answer};
 
-use crate::cloud::{Aws, error, instance, refusal, said, secret};
+use crate::cloud::{Aws, error, instance, keys, refusal, refusal_of_sts, said, secret};
 
 const READ: &str = "cannot read the secret `web/db`";
 
@@ -211,4 +211,89 @@ fn a_metadata_services_address_that_is_none_is_told() {
 /// An environment whose metadata service may be asked.
 fn machine(aws: &Aws) -> Variables {
     aws.variables().with("AWS_EC2_METADATA_DISABLED", "")
+}
+
+#[test]
+fn a_machines_service_that_is_busy_is_not_passed_over_and_one_that_is_slow_is_waited_for() {
+    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+    let aws = Aws::saying(vec![secret("there")]);
+    let at = |address: &str| machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", address);
+    let cases: [(Answers, &str); 2] = [
+        (&[("/latest/api/token", 429, "hunter2")], "429 Too Many Requests"),
+        (&[("/latest/api/token", 503, "hunter2")], "503 Service Unavailable"),
+    ];
+    for (answers, reason) in cases {
+        let busy = service(answers);
+        let told = format!(
+            "Unavailable: {READ}: cannot get this machine's AWS credentials: http://127.0.0.1:PORT answered {reason} | no hint"
+        );
+        assert_eq!(said(&error(only("imds"), at(&busy.address()))), told);
+        assert_eq!(said(&error(Table::default(), at(&busy.address()))), told);
+    }
+    let slow =
+        Server::serve(TcpListener::bind("127.0.0.1:0").expect("there is a free port"), None, |request, stream| {
+            let body = match &*request.path {
+                "/latest/api/token" => {
+                    std::thread::sleep(std::time::Duration::from_millis(1300));
+                    "token"
+                }
+                ROLES => "web",
+                _ => r#"{"AccessKeyId":"ASIA-slow","SecretAccessKey":"x","Token":"t"}"#,
+            };
+            write_answer(stream, 200, &[], body.as_bytes())
+        });
+    run(async {
+        assert_eq!(instance(Table::default(), at(&slow.address())).value("aws:sm/web/db").await, b"there");
+    });
+    let impatient =
+        at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "1").with("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "2");
+    slow.forget();
+    let told = said(&error(only("imds"), impatient));
+    assert!(told.contains("the machine's hop limit is 2 or more"), "{told}");
+    assert_eq!(slow.requests().len(), 2);
+    let none = said(&error(only("imds"), at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "soon")));
+    assert!(none.contains("`AWS_METADATA_SERVICE_TIMEOUT` is \"soon\", expected a number from 1 on"), "{none}");
+}
+
+#[test]
+fn a_providers_key_that_sts_cannot_get_is_a_failure_that_passes_for_ten_seconds() {
+    let lacking = || {
+        let message =
+            "Couldn't retrieve verification key from your identity provider, please reference the documentation";
+        refusal_of_sts(400, "InvalidIdentityToken", message)
+    };
+    let aws = Aws::with_sts(vec![secret("there")], vec![lacking(), keys("ASIAPOD")]);
+    let token = aws.files.write("token", "eyJ.of-a-pod");
+    let variables = |aws: &Aws| {
+        let variables = aws.variables().with("AWS_ROLE_ARN", "arn:aws:iam::1:role/web");
+        variables.with("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().expect("text"))
+    };
+    run(async {
+        let instance = instance(Table::default(), variables(&aws));
+        assert_eq!(instance.error("aws:sm/web/db").await.kind, ErrorKind::Unavailable);
+        assert_eq!(instance.value("aws:sm/web/db").await, b"there");
+    });
+    let aws = Aws::with_sts(vec![secret("there")], vec![lacking()]);
+    let clock = TestClock::default();
+    let outside = Outside { variables: variables(&aws), clock: clock.clone(), ..Outside::default() };
+    run(async {
+        let instance = Instance::from_settings(&handfast_aws::DEFINITION, Table::default(), outside);
+        assert_eq!(instance.error("aws:sm/web/db").await.kind, ErrorKind::Unavailable);
+        clock.advance(std::time::Duration::from_secs(10));
+        let error = instance.error("aws:sm/web/db").await;
+        assert_eq!((error.kind, error.message.contains("AWS does not take the token")), (ErrorKind::Denied, true));
+    });
+}
+
+#[test]
+fn a_batch_for_which_aws_has_no_capacity_is_asked_for_one_by_one() {
+    let aws = Aws::saying(vec![refusal("ThrottlingException", "Rate exceeded"), secret("there")]);
+    run(async {
+        let instance = aws.instance();
+        let locators =
+            ["aws:sm/web/db", "aws:sm/web/other"].map(|reference| handfast_testkit::parse(reference).locator);
+        let locators: Vec<_> = locators.iter().collect();
+        let answers = instance.provider().fetch_batch(&locators).await;
+        assert!(answers.iter().all(Option::is_none), "each is asked for by itself");
+    });
 }

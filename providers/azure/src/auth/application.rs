@@ -14,7 +14,7 @@ use azure_identity::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use handfast_core::{Context, Credential, ErrorKind, ProviderError};
+use handfast_core::{Clock, Context, Credential, ErrorKind, Grace, ProviderError};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -30,6 +30,8 @@ struct Entra {
     attempted: String,
     /// Which setting has the credential, for a hint.
     proof: refused::Proof,
+    grace: Grace,
+    clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Entra {
@@ -43,8 +45,15 @@ impl HttpClient for Entra {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let response = self.wire.send_sdk(request).await.map_err(wire::wrapped)?;
         match response.is_success() {
-            true => Ok(wire::answered(response)),
-            false => Err(wire::wrapped(refused::explain(&response, &self.attempted, &self.proof))),
+            true => {
+                self.grace.over();
+                Ok(wire::answered(response))
+            }
+            false => {
+                let now = self.clock.now();
+                let error = refused::explain(&response, &self.attempted, &self.proof, &self.grace, now);
+                Err(wire::wrapped(error))
+            }
         }
     }
 }
@@ -124,7 +133,13 @@ fn options(
     cloud.authority_host = outside.authority.to_string();
     Ok(ClientOptions {
         cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
-        ..wire::options(Arc::new(Entra { wire: outside.entra()?, attempted, proof }))
+        ..wire::options(Arc::new(Entra {
+            wire: outside.entra()?,
+            attempted,
+            proof,
+            grace: Grace::default(),
+            clock: outside.context.clock.clone(),
+        }))
     })
 }
 

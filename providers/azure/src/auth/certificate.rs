@@ -11,7 +11,7 @@ use handfast_core::{Clock, Complaint, Context, ErrorKind, ProviderError, SecretV
 use handfast_http::Url;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
@@ -61,9 +61,6 @@ const CONVERT: &str =
 
 /// Reads the files of the certificate of an application, whose id is `client`.
 pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> Result<Signer, ProviderError> {
-    let certificate = read(&files.certificate, context)?;
-    let certificate = CertificateDer::from_pem_slice(certificate.expose())
-        .map_err(|_| unusable("certificate", &files.certificate, "there is none in PEM form in it"))?;
     let pem = read(&files.key, context)?;
     if pem.expose().windows(9).any(|word| word == b"ENCRYPTED") {
         return Err(unusable("key", &files.key, "it is encrypted"));
@@ -76,6 +73,7 @@ pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> 
         Err(_) => return Err(unusable("key", &files.key, "there is none in PEM form in it")),
     };
     let key = key.map_err(|_| unusable("key", &files.key, "it is not an RSA key of 2048 to 4096 bits"))?;
+    let certificate = certificate(&files.certificate, &key, context)?;
     // The thumbprint by which Entra ID finds the certificate: SHA-1 is its choice, and the signature does not hang on it.
     let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate));
     let header = json!({ "alg": "RS256", "typ": "JWT", "x5t": thumbprint });
@@ -86,6 +84,20 @@ pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> 
         endpoint,
         clock: context.clock.clone(),
     })
+}
+
+/// The key's own certificate: a chain may stand in the file in any order, and Entra ID knows the leaf alone.
+fn certificate(path: &Path, key: &RsaKeyPair, context: &Context) -> Result<CertificateDer<'static>, ProviderError> {
+    let pem = read(path, context)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.expose()).flatten().collect();
+    if certificates.is_empty() {
+        return Err(unusable("certificate", path, "there is none in PEM form in it"));
+    }
+    // The public key stands in its certificate as it is written here, and in no other: only hashes of it do.
+    let public = key.public_key().as_ref();
+    let is_of_key = |certificate: &CertificateDer<'_>| certificate.windows(public.len()).any(|part| part == public);
+    let found = certificates.into_iter().find(is_of_key);
+    found.ok_or_else(|| unusable("certificate", path, "the key is of none of the certificates in it"))
 }
 
 impl Signer {

@@ -225,5 +225,5 @@ fn nothing(passed_over: &[String], machine: &str) -> ProviderError {
         passed_over.join("; "),
     );
     ProviderError::new(ErrorKind::Denied, message)
-        .hint("`auth = { method = \"workload-identity\" }` in [providers.azure], say, looks for one of these alone")
+        .hint("`auth = { method = \"managed-identity\" }` in [providers.azure] asks for that alone, and waits until it answers")
 }

@@ -2,8 +2,9 @@
 //! (learn.microsoft.com/entra/identity-platform/reference-error-codes).
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
-use handfast_core::{ErrorKind, ProviderError};
+use handfast_core::{ErrorKind, Grace, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 
@@ -38,7 +39,7 @@ const REASONS: &[(&[u32], &str, &str)] = &[
     (&[7_000_112, 7_000_114], "the application is disabled", "whoever administers the tenant can enable it"),
     (&[700_024], EXPIRED, "look at this machine's clock"),
     (
-        &[70021, 700_211, 700_212, 700_213, 700_223, 700_238],
+        UNMATCHED,
         "no federated credential of the application is for this token",
         "its issuer, subject and audience must be the token's: the cluster's OIDC issuer, `system:serviceaccount:<namespace>:<name>`, `api://AzureADTokenExchange`",
     ),
@@ -62,14 +63,27 @@ const REASONS: &[(&[u32], &str, &str)] = &[
 
 const EXPIRED: &str = "the assertion is not within its time";
 
+/// Numbers of what passes in some seconds, or else is as it says: Entra ID's servers do not all know each federated credential at
+/// once.
+const UNMATCHED: &[u32] = &[70021, 700_211, 700_212, 700_213, 700_223, 700_238];
+
 /// Numbers of what passes.
 const FOR_NOW: &[u32] = &[90006, 90033, 90055];
 
-/// Why no token was given.
-pub fn explain(response: &Response, attempted: &str, proof: &Proof) -> ProviderError {
+/// Why no token was given, at this time.
+pub fn explain(response: &Response, attempted: &str, proof: &Proof, grace: &Grace, now: SystemTime) -> ProviderError {
     #[derive(Deserialize)]
     struct Refusal {
         error_codes: Vec<u32>,
+    }
+    /// The same without numbers (RFC 6749, section 4.1.2.1).
+    #[derive(Deserialize)]
+    struct Named {
+        error: String,
+    }
+    let named = serde_json::from_slice::<Named>(response.body().expose());
+    if named.is_ok_and(|named| matches!(&*named.error, "temporarily_unavailable" | "server_error")) {
+        return ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) };
     }
     if response.status() == 429 {
         let message = format!("{attempted}: Entra ID gets too many requests");
@@ -102,5 +116,9 @@ pub fn explain(response: &Response, attempted: &str, proof: &Proof) -> ProviderE
         (Some((_, why, hint)), _) => ((*why).to_owned(), *hint),
         (None, _) => ("it refuses".to_owned(), "the number's meaning: https://login.microsoftonline.com/error"),
     };
-    ProviderError::new(ErrorKind::Denied, format!("{attempted}: {why} ({numbers})")).hint(hint)
+    let kind = match codes.iter().any(|code| UNMATCHED.contains(code)) {
+        true => grace.kind(now),
+        false => ErrorKind::Denied,
+    };
+    ProviderError::new(kind, format!("{attempted}: {why} ({numbers})")).hint(hint)
 }

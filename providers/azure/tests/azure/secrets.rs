@@ -40,6 +40,7 @@ fn what_is_outside_of_its_time_disabled_or_deleted_is_told_apart() {
     // By the tests' clock it is 2026-01-01.
     azure.set_with("old", json!({ "value": "x", "attributes": { "exp": 1_767_225_000 } }));
     azure.set_with("new", json!({ "value": "x", "attributes": { "nbf": 1_767_312_000 } }));
+    azure.set_with("soon", json!({ "value": "x", "attributes": { "nbf": 1_767_225_603 } }));
     azure.set_with("now", json!({ "value": "x", "attributes": { "nbf": 1_767_225_000, "exp": 1_767_312_000 } }));
     azure.set("gone", "x");
     azure.delete("gone");
@@ -50,6 +51,10 @@ fn what_is_outside_of_its_time_disabled_or_deleted_is_told_apart() {
         says(&instance.error("azure:off").await, denied, "`off` of the vault `127`: it is disabled", "--enabled true");
         says(&instance.error("azure:old").await, denied, "it has expired", "--expires");
         says(&instance.error("azure:new").await, denied, "it is not valid yet", "--not-before");
+        // Some seconds are between any two clocks.
+        let soon = instance.error("azure:soon").await;
+        says(&soon, ErrorKind::Unavailable, "it is not valid yet", "");
+        assert!(soon.retry_after.is_some_and(|wait| wait <= std::time::Duration::from_secs(3)));
         let gone = instance.error("azure:gone").await;
         says(&gone, ErrorKind::NotFound, "it was deleted, and can be recovered", "az keyvault secret recover");
         says(&instance.error("azure:none").await, ErrorKind::NotFound, "there is no such secret", "");

@@ -255,13 +255,17 @@ fn each_refusal_of_entra_id_is_told_in_words_of_ours() {
     ] {
         let body = json!({ "error": "x", "error_description": "hunter2", "error_codes": [number] }).to_string();
         let azure = Azure::saying(SECRET, (400, &body));
-        assert_eq!(azure.told("azure:s"), format!("Denied: {attempted}: {why} (AADSTS{number}) | {hint}"));
+        let kind = if number == 70021 { "Unavailable" } else { "Denied" };
+        assert_eq!(azure.told("azure:s"), format!("{kind}: {attempted}: {why} (AADSTS{number}) | {hint}"));
         let azure = Azure::saying(SECRET, (429, &body));
         assert_eq!(
             azure.told("azure:s"),
             format!("Unavailable: {attempted}: Entra ID gets too many requests | no hint")
         );
     }
+    let body = json!({ "error": "temporarily_unavailable", "error_codes": [90_100] }).to_string();
+    let told = format!("Unavailable: {attempted}: https://127.0.0.1:PORT answered 400 Bad Request | no hint");
+    assert_eq!(Azure::saying(SECRET, (400, &body)).told("azure:s"), told);
     let azure = Azure::saying(SECRET, (403, "hunter2"));
     let told = format!("Denied: {attempted}: https://127.0.0.1:PORT answered 403 Forbidden | {AT}");
     assert_eq!(azure.told("azure:s"), told);
