@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use handfast_core::{
     BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Locator, Provider, ProviderError, SecretValue, Summary,
-    compact_json,
+    compact_json, excerpt,
 };
 use handfast_http::Response;
 use serde::Deserialize;
@@ -214,8 +214,11 @@ impl Store {
             return Err(attempt.failure(ErrorKind::Malformed, &why));
         }
         // Such a name would lead to another path than the one below this.
-        if names.iter().any(|name| name.contains('/') || ["", ".", "..", "*"].contains(&name.as_str())) {
-            return Err(attempt.failure(ErrorKind::Malformed, "the name of one of its secrets cannot be a file's"));
+        if let Some(name) =
+            names.iter().find(|name| name.contains('/') || ["", ".", "..", "*"].contains(&name.as_str()))
+        {
+            let why = format!("the name of its secret `{}` cannot be a file's", excerpt(name));
+            return Err(attempt.failure(ErrorKind::Malformed, &why));
         }
         let entries = names.into_iter().map(|name| {
             let locator = Locator { path: format!("{path}{name}"), parameters: Vec::new(), params: None };
