@@ -122,6 +122,11 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
         // developer.hashicorp.com/vault/api-docs/system/health has these for the health check; other requests get 503 with a
         // text, and 429 from a rate limit quota.
         429 => "a rate limit is reached",
+        // developer.hashicorp.com/vault/docs/enterprise/consistency: a standby that has not yet what the token was made with.
+        412 => "this Vault is a standby that lags behind the active one",
+        400 if errors(response).iter().any(|error| error.contains("from non-versioned to versioned")) => {
+            "the mount is being upgraded to KV 2"
+        }
         472 | 473 => "this Vault is a standby, and hands requests on to nobody",
         501 => "Vault is not initialized",
         500 | 503 => {

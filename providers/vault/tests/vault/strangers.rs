@@ -85,6 +85,21 @@ fn what_other_vaults_answer_is_told_too() {
         (473, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
         (501, "{}", format!("Unavailable: {cannot} Vault is not initialized")),
         (
+            412,
+            r#"{"errors":["required index state not present"]}"#,
+            format!("Unavailable: {cannot} this Vault is a standby that lags behind the active one"),
+        ),
+        (
+            400,
+            r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}"#,
+            format!("Unavailable: {cannot} the mount is being upgraded to KV 2"),
+        ),
+        (
+            400,
+            r#"{"errors":["Waiting for the primary to upgrade from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service when the primary is finished."]}"#,
+            format!("Unavailable: {cannot} the mount is being upgraded to KV 2"),
+        ),
+        (
             400,
             r#"{"errors":["missing client token"]}"#,
             format!("Denied: {cannot} no token was sent\nset VAULT_TOKEN, or `auth` in [providers.vault]"),
