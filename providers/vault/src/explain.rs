@@ -128,7 +128,6 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
             "the mount is being upgraded to KV 2"
         }
         472 | 473 => "this Vault is a standby, and hands requests on to nobody",
-        501 => "Vault is not initialized",
         500 | 503 => {
             let errors = errors(response);
             let says = |text: &str| errors.iter().any(|error| error.contains(text));

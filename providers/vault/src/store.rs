@@ -194,7 +194,7 @@ impl Store {
             Kind::Kv1 | Kind::Other => path.to_owned(),
         };
         let attempt = self.attempt("list", path, &asked, "list");
-        let response = self.session.api.send(&endpoints::List(&asked), login.token.as_ref()).await?;
+        let response = self.session.api.list(&asked, login.token.as_ref()).await?;
         match response.status() {
             200 => {}
             404 => return Err(attempt.failure(ErrorKind::NotFound, "there is nothing below it")),
