@@ -179,6 +179,13 @@ fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
         assert!(told.ends_with("\nlet the method LIST, or GET with `?list=true`, through to Vault"), "{told}");
         assert_eq!(asked, twice, "{status} {refusal}");
     }
+    let none =
+        list(405, "application/json", r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#, true).0;
+    assert_eq!(
+        none,
+        "Malformed: cannot list `kv/web/`: Vault does not allow that on this path\n\
+         this path has no list: name each secret by itself"
+    );
     // Vault's own word is the last.
     for (status, refusal) in [
         (403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#),
