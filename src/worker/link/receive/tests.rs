@@ -296,7 +296,6 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
     assert_eq!(refused(&answers(&["a", "a"])), (65, text.into()));
 }
 
-/// The name of a list's secret may be told, and has to be: among hundreds nobody would find it.
 #[test]
 fn a_secret_of_a_list_whose_name_cannot_be_a_files_is_named() {
     let mut plan = plan();
