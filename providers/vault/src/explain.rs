@@ -7,8 +7,6 @@ use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 
-use crate::mounts::below;
-
 /// What was attempted, for a text: ``cannot read `kv/web/db` ``.
 pub struct Attempt<'a> {
     /// The verb: "read", "list", "write".
@@ -28,7 +26,7 @@ pub struct Attempt<'a> {
 /// What to write instead of a path below a KV 2 mount that already has what is put in there, as Vault's API and its policies
 /// show it: `secret/data/web/db`.
 pub fn inside(mount: &str, rest: &str) -> Option<String> {
-    let (own, rest) = ["data", "metadata"].iter().find_map(|own| Some((own, below(rest, own)?)))?;
+    let (own, rest) = rest.split_once('/').filter(|(own, _)| ["data", "metadata"].contains(own))?;
     let star = if rest.is_empty() || rest.ends_with('/') { "*" } else { "" };
     Some(format!("write `{mount}/{rest}{star}`: `{own}/` is Vault's own, and is put in for a KV 2 mount"))
 }
