@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use handfast_core::{Content, Entry, Fetched, Found, Locator, SecretValue};
+use handfast_core::{Content, Entry, ErrorKind, Fetched, Found, Locator, ProviderError, SecretValue, excerpt};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
@@ -97,20 +97,53 @@ impl Round {
     async fn list(self: Rc<Self>, locator: &Locator) -> Result<Vec<(String, Listed)>, Failure> {
         let Content::List(entries) = self.fetch(locator).await?.content else { return Ok(Vec::new()) };
         let mut secrets = Vec::new();
+        let mut absent = Vec::new();
         let mut running = JoinSet::new();
         for Entry { name, found } in entries {
             match found {
                 Found::Value(value) => secrets.push((name, Listed::Value(value))),
                 Found::At(locator) => {
                     let round = self.clone();
-                    running.spawn_local(async move { (name, Listed::Asked(round.ask(&locator).await)) });
+                    running.spawn_local(async move { (name, round.ask(&locator).await) });
                 }
+                Found::Nothing(error) => absent.push((name, error)),
             }
         }
         while let Some(joined) = running.join_next().await {
             // As in the loop over all secrets: a task ends by returning.
-            secrets.extend(joined);
+            let Ok((name, asked)) = joined else { continue };
+            match asked.get() {
+                Some(Err(Failure { error, .. })) if error.kind == ErrorKind::NotFound => {
+                    absent.push((name, error.once_more()));
+                }
+                _ => secrets.push((name, Listed::Asked(asked))),
+            }
         }
-        Ok(secrets)
+        self.members(locator, secrets, absent)
+    }
+
+    /// The members of a list. A store names also a secret whose value it no longer has: that is no member.
+    fn members(
+        &self,
+        locator: &Locator,
+        secrets: Vec<(String, Listed)>,
+        mut absent: Vec<(String, ProviderError)>,
+    ) -> Result<Vec<(String, Listed)>, Failure> {
+        absent.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, error) in &absent {
+            let (store, path) = (&self.store.name, &locator.path);
+            tracing::info!(target: "handfast", "`{store}:{path}` is without `{}`: {error}", excerpt(name));
+        }
+        match absent.first() {
+            Some((name, error)) if secrets.is_empty() => {
+                let message = match absent.len() {
+                    1 => format!("its only secret, `{}`, has no value: {error}", excerpt(name)),
+                    all => format!("none of its {all} secrets has a value; of `{}`: {error}", excerpt(name)),
+                };
+                let error = ProviderError { message, ..error.once_more() };
+                Err(Failure { error: ProviderError { kind: ErrorKind::NotFound, ..error }, attempts: 1 })
+            }
+            _ => Ok(secrets),
+        }
     }
 }

@@ -11,6 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeSliceError, Engine};
 use handfast_core::{
     Content, Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection, compact_json,
+    excerpt,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -25,13 +26,16 @@ pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> 
     let select = |secret: usize| match answer {
         Answer::One(asked) => value(asked).and_then(|value| of_value(&plan[secret].reference, value)),
         Answer::List(Err(failure)) => Err(once_more(failure)),
-        Answer::List(Ok(secrets)) => of_list(&plan[secret].reference, secrets),
+        Answer::List(Ok(secrets)) => of_list(&plan[secret], secrets),
     };
     secrets.iter().map(|&secret| Outcome { secret, result: select(secret) }).collect()
 }
 
-fn of_list(reference: &SecretRef, secrets: &[(String, Listed)]) -> Result<Vec<Part>, Failure> {
+/// Where the list is optional, a member without the field is left out, and the others are delivered: what was found is never dropped.
+fn of_list(secret: &Secret, secrets: &[(String, Listed)]) -> Result<Vec<Part>, Failure> {
+    let reference = &secret.reference;
     let mut all = Vec::new();
+    let mut absent = None;
     for (name, listed) in secrets {
         let parts = match listed {
             Listed::Value(value) => of_value(reference, value),
@@ -39,12 +43,19 @@ fn of_list(reference: &SecretRef, secrets: &[(String, Listed)]) -> Result<Vec<Pa
         };
         // A list's failure names the secret: the reference does not.
         let parts = parts.map_err(|mut failure| {
-            failure.error.message = format!("`{}`: {}", name.escape_debug(), failure.error.message);
+            failure.error.message = format!("`{}`: {}", excerpt(name).escape_debug(), failure.error.message);
             failure
-        })?;
-        all.extend(parts.into_iter().map(|part| Part { name: Some(name.clone()), ..part }));
+        });
+        match parts {
+            Ok(parts) => all.extend(parts.into_iter().map(|part| Part { name: Some(name.clone()), ..part })),
+            Err(failure) if failure.is_absence(secret) => {
+                tracing::info!(target: "handfast", "`{reference}` is without {}", failure.error);
+                absent.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
     }
-    Ok(all)
+    absent.filter(|_| all.is_empty()).map_or(Ok(all), Err)
 }
 
 fn of_value(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Failure> {

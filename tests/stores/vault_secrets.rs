@@ -103,10 +103,63 @@ fn a_list_whose_names_cannot_be_files_and_one_that_is_empty() {
         assert!(outcome.stderr.contains(text), "{outcome:?}");
         assert_eq!(directory.names(), Vec::<String>::new());
     };
-    case(&format!("{mount}/odd/*"), 65, "the name of one of its secrets cannot be a file's");
+    case(&format!("{mount}/odd/*"), 65, "the name of its secret `with space` cannot be a file's");
     case(&format!("{mount}/none/*"), 66, "there is nothing below it");
     case(&format!("{mount}/*"), 66, "there is no secret directly below it");
     case(&format!("{mount}/web/*#user"), 66, "`db`: no field `user`");
+}
+
+/// Vault lists a secret as long as it has metadata, also where no version of it can be read any more.
+#[test]
+fn a_list_is_without_what_is_deleted_destroyed_run_out_or_has_no_version() {
+    let Some(vault) = Vault::shared() else { return };
+    let mount = random("kv-");
+    vault.enable_kv(&mount, 2);
+    let put = |name: &str| vault.must("POST", &format!("{mount}/data/{name}"), json!({ "data": { "v": name } }));
+    for name in ["f/a", "f/deleted", "f/destroyed", "f/c", "gone/b"] {
+        put(name);
+    }
+    vault.must("POST", &format!("{mount}/metadata/f/over"), json!({ "delete_version_after": "1s" }));
+    put("f/over");
+    vault.must("POST", &format!("{mount}/metadata/f/bare"), json!({ "max_versions": 3 }));
+    vault.api("DELETE", &format!("{mount}/data/f/deleted"), Value::Null);
+    vault.must("PUT", &format!("{mount}/destroy/f/destroyed"), json!({ "versions": [1] }));
+    vault.api("DELETE", &format!("{mount}/data/gone/b"), Value::Null);
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    let start = |path: &str, optional: &str| {
+        let directory = Directory::in_memory();
+        let config =
+            format!("[files]\ndir = \"{}\"\n[secrets.all]\nfrom = \"vault:{path}\"\n{optional}", directory.text());
+        let outcome = run(vault, vault.root_token()).config(&config).args(["--log-level", "info"]).start();
+        (outcome, files(&directory))
+    };
+    for optional in ["", "optional = true\n"] {
+        let (outcome, found) = start(&format!("{mount}/f/*#v"), optional);
+        assert_eq!((outcome.code, found), (0, pairs([("a", "f/a"), ("c", "f/c")])), "{outcome:?}");
+        for (name, why) in [
+            ("bare", "there is no such secret"),
+            ("deleted", "its version 1 was deleted"),
+            ("destroyed", "its version 1 was destroyed"),
+            ("over", "its version 1 was deleted"),
+        ] {
+            let line = format!("`vault:{mount}/f/*` is without `{name}`: cannot read `{mount}/f/{name}`: {why}");
+            assert_eq!(outcome.stderr.matches(&line).count(), 1, "{line}: {outcome:?}");
+        }
+    }
+    // What is empty is not found, and may then be optional.
+    let (outcome, found) = start(&format!("{mount}/gone/*"), "");
+    assert_eq!((outcome.code, outcome.app_ran(), found), (66, false, pairs([])), "{outcome:?}");
+    assert!(outcome.stderr.contains("its only secret, `b`, has no value"), "{outcome:?}");
+    let (outcome, found) = start(&format!("{mount}/gone/*"), "optional = true\n");
+    assert_eq!((outcome.code, found), (0, pairs([])), "{outcome:?}");
+    // A field that one of them lacks is a mistake, unless the list is optional: then the others still come.
+    vault.must("POST", &format!("{mount}/data/f/other"), json!({ "data": { "w": "x" } }));
+    let (outcome, found) = start(&format!("{mount}/f/*#v"), "");
+    assert_eq!((outcome.code, found), (66, pairs([])), "{outcome:?}");
+    assert!(outcome.stderr.contains("`other`: no field `v`"), "{outcome:?}");
+    let (outcome, found) = start(&format!("{mount}/f/*#v"), "optional = true\n");
+    assert_eq!((outcome.code, found), (0, pairs([("a", "f/a"), ("c", "f/c")])), "{outcome:?}");
+    assert!(outcome.stderr.contains("is without `other`: no field `v`"), "{outcome:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use aws_sdk_ssm::types::Parameter as Given;
-use handfast_core::{Entry, ErrorKind, Fetched, Found, ProviderError, SecretValue};
+use handfast_core::{Entry, ErrorKind, Fetched, Found, ProviderError, SecretValue, excerpt};
 
 use crate::endpoints::partition;
 use crate::explain::Attempt;
@@ -123,10 +123,13 @@ impl Parameters {
             for given in answer.parameters() {
                 let name = rest(given.name().unwrap_or_default(), path);
                 if name.is_empty() || !names.insert(name.clone()) {
-                    let why = "two of its parameters would have one file: `/` becomes `.` in their names";
-                    return Err(attempt.failure(ErrorKind::Malformed, why).hint("name each parameter by itself"));
+                    let why = format!(
+                        "two of its parameters would have the file `{}`: `/` becomes `.` in their names",
+                        excerpt(&name)
+                    );
+                    return Err(attempt.failure(ErrorKind::Malformed, &why).hint("name each parameter by itself"));
                 }
-                entries.push(Entry { name, found: Found::Value(value(given, &attempt)?) });
+                entries.push(Entry { name, found: value(given, &attempt).map_or_else(Found::Nothing, Found::Value) });
             }
             if entries.len() > LONGEST_LIST {
                 let why = format!("there are more than {LONGEST_LIST} parameters below it");

@@ -204,8 +204,10 @@ pub struct Entry {
 pub enum Found {
     /// The whole value.
     Value(SecretValue),
-    /// The locator to fetch it by.
+    /// The locator to fetch it by. Where the store then says that it is not there, it is no member of the list.
     At(Locator),
+    /// Nothing, and why: it is no member of the list.
+    Nothing(ProviderError),
 }
 
 impl From<SecretValue> for Fetched {

@@ -10,7 +10,7 @@ use crate::address::{self, origin};
 use crate::failure::{Peer, Stage, find};
 use crate::one_connection::{OneConnection, Superseded};
 use crate::options::Options;
-use crate::proxy::Route;
+use crate::proxy::{Proxy, Route};
 use crate::request::Request;
 use crate::resolve::Resolver;
 use crate::response::Response;
@@ -25,6 +25,8 @@ pub struct Client {
     inner: reqwest::Client,
     options: Options,
     route: Route,
+    /// The proxies that the environment has, where `proxy` names none.
+    unused: Route,
     alias: Option<Arc<Alias>>,
     clock: Arc<dyn Clock>,
 }
@@ -34,6 +36,11 @@ impl Client {
     /// connects to nothing.
     pub fn new(options: Options, context: &Context) -> Result<Self, ProviderError> {
         let route = Route::new(&options.proxy, &*context.environment)?;
+        let unused = match options.proxy {
+            // Variables that nobody uses may be as wrong as they like.
+            Proxy::None => Route::new(&Proxy::Environment, &*context.environment).unwrap_or_default(),
+            _ => Route::default(),
+        };
         let alias = options.server_name.as_ref().map(Alias::new).transpose()?.flatten().map(Arc::new);
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::configuration(&options, alias.as_deref(), context)?)
@@ -65,7 +72,7 @@ impl Client {
             builder = builder.unix_socket(path.as_path());
         }
         let inner = builder.build().map_err(|_| ProviderError::new(ErrorKind::Os, "cannot set up the HTTP client"))?;
-        Ok(Self { inner, options, route, alias, clock: context.clock.clone() })
+        Ok(Self { inner, options, route, unused, alias, clock: context.clock.clone() })
     }
 
     /// The client underneath, for an SDK that brings its own requests. It has the same trust, proxy, look-up and time
@@ -133,7 +140,8 @@ impl Client {
             Some(path) => (format!("unix://{}", path.display()), None),
             None => (origin(url), self.route.via(url).map(|proxy| format!("{proxy:?}"))),
         };
-        Peer { name, proxy, options: &self.options }
+        let has_unused_proxy = self.options.unix_socket.is_none() && self.unused.via(url).is_some();
+        Peer { name, proxy, has_unused_proxy, options: &self.options }
     }
 }
 

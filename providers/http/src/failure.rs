@@ -14,6 +14,8 @@ pub(crate) struct Peer<'a> {
     pub(crate) name: String,
     /// The proxy's origin.
     pub(crate) proxy: Option<String>,
+    /// A proxy that the environment has for it, and that `proxy` does not let us use.
+    pub(crate) has_unused_proxy: bool,
     pub(crate) options: &'a Options,
 }
 
@@ -36,6 +38,12 @@ impl Peer<'_> {
     /// What a failure of reqwest's means. Trust first, because it is final; then what tells the cause most exactly. What
     /// is not known is taken for the network's fault, which trying again may mend.
     pub(crate) fn explain(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
+        let failure = self.cause(error, stage);
+        let is_cut_off = error.is_connect() && failure.kind == ErrorKind::Unavailable && failure.hint.is_none();
+        if is_cut_off && self.has_unused_proxy { failure.hint(UNUSED_PROXY) } else { failure }
+    }
+
+    fn cause(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
         if let Some(tls) = find::<rustls::Error>(error) {
             let (kind, why) = self.distrust(tls);
             return ProviderError { hint: why.hint, ..self.failure(kind, &why.message) };
@@ -228,6 +236,8 @@ const NAME: &str = "use a name in the address that the certificate is for";
 const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
 const PORT: &str = "look at the port: it does not speak TLS";
 pub(crate) const SCHEME: &str = "if that port speaks TLS, the address starts with `https://`";
+const UNUSED_PROXY: &str =
+    "`HTTPS_PROXY` is set, and not used: `proxy = \"environment\"` in [fetch] or in the provider's table uses it";
 const SOCKET: &str =
     "make the socket writable for our user or one of its groups, and each directory on its way enterable";
 

@@ -70,6 +70,8 @@ impl Response {
         let kind = match self.status() {
             401 | 403 | 407 => ErrorKind::Denied,
             404 => ErrorKind::NotFound,
+            // It does not know the method, or HTTP's version, and will not learn it.
+            501 | 505 => ErrorKind::Malformed,
             408 | 429 | 500.. => ErrorKind::Unavailable,
             _ => ErrorKind::Malformed,
         };

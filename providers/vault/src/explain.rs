@@ -19,6 +19,16 @@ pub struct Attempt<'a> {
     pub capability: &'static str,
     /// The namespace of the request.
     pub namespace: Option<&'a str>,
+    /// What to write instead, where the path has what is put in for KV 2: see [`inside`].
+    pub inside: Option<&'a str>,
+}
+
+/// What to write instead of a path below a KV 2 mount that already has what is put in there, as Vault's API and its policies
+/// show it: `secret/data/web/db`.
+pub fn inside(mount: &str, rest: &str) -> Option<String> {
+    let (own, rest) = rest.split_once('/').filter(|(own, _)| ["data", "metadata"].contains(own))?;
+    let star = if rest.is_empty() || rest.ends_with('/') { "*" } else { "" };
+    Some(format!("write `{mount}/{rest}{star}`: `{own}/` is Vault's own, and is put in for a KV 2 mount"))
 }
 
 impl Attempt<'_> {
@@ -55,6 +65,7 @@ impl Attempt<'_> {
             404 => self.failure(ErrorKind::NotFound, "there is no such secret"),
             405 => self.failure(ErrorKind::Malformed, "Vault does not allow that on this path").hint(match self.verb {
                 "read" => "a path that is written to needs `params` in [secrets.NAME]",
+                "list" => "this path has no list: name each secret by itself",
                 _ => "a path that is read takes no `params`",
             }),
             _ => response.failure(&self.says()),
@@ -87,10 +98,14 @@ impl Attempt<'_> {
 
     fn denied(&self) -> ProviderError {
         let namespace = self.namespace.map(|name| format!(" in the namespace `{name}`")).unwrap_or_default();
-        self.failure(ErrorKind::Denied, "permission denied").hint(format!(
+        let right = format!(
             "the token's policies must have{namespace}: path \"{}\" {{ capabilities = [\"{}\"] }}",
             self.policy_path, self.capability
-        ))
+        );
+        self.failure(ErrorKind::Denied, "permission denied").hint(match self.inside {
+            Some(inside) => format!("{inside}; if the secret's name does start so, {right}"),
+            None => right,
+        })
     }
 }
 
@@ -122,8 +137,12 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
         // developer.hashicorp.com/vault/api-docs/system/health has these for the health check; other requests get 503 with a
         // text, and 429 from a rate limit quota.
         429 => "a rate limit is reached",
+        // developer.hashicorp.com/vault/docs/enterprise/consistency: a standby that has not yet what the token was made with.
+        412 => "this Vault is a standby that lags behind the active one",
+        400 if errors(response).iter().any(|error| error.contains("from non-versioned to versioned")) => {
+            "the mount is being upgraded to KV 2"
+        }
         472 | 473 => "this Vault is a standby, and hands requests on to nobody",
-        501 => "Vault is not initialized",
         500 | 503 => {
             let errors = errors(response);
             let says = |text: &str| errors.iter().any(|error| error.contains(text));
@@ -166,7 +185,14 @@ mod tests {
 
     #[test]
     fn what_an_engine_says_selects_a_text() {
-        let attempt = Attempt { verb: "write", path: "m/x", policy_path: "m/x", capability: "update", namespace: None };
+        let attempt = Attempt {
+            verb: "write",
+            path: "m/x",
+            policy_path: "m/x",
+            capability: "update",
+            namespace: None,
+            inside: None,
+        };
         let selected = |error: &str| {
             let error = attempt.unfit(&[error.to_owned(), "hunter2".to_owned()]);
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");

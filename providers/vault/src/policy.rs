@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::Locator;
 
+use crate::explain::inside;
 use crate::locator::{UNWRAP, asked, is_list};
 use crate::mounts::{Kind, Mount, Mounts, below};
 
@@ -33,6 +34,15 @@ pub fn hcl(mounts: &Mounts, namespace: Option<&str>, locators: &[&Locator]) -> S
     if rules.0.values().any(|rule| rule.guess.is_some()) {
         text += "# A mount whose kind is not known has two paths: `mounts` in the configuration tells it, or `handfast policy --online`.\n";
     }
+    // The paths that a policy has are easily taken for those of references.
+    let inside = |locator: &&Locator| {
+        let path = asked(locator);
+        let mount = mounts.find(path).filter(|mount| mount.kind == Kind::Kv2)?;
+        let line = format!("`{}`: {}.", locator.path, inside(&mount.path, mount.rest(path))?);
+        // A comment ends with its line.
+        Some(format!("# {}\n", line.replace(char::is_control, "?")))
+    };
+    text.extend(locators.iter().filter_map(inside).collect::<BTreeSet<_>>());
     for (path, Rule { capabilities, guess }) in &rules.0 {
         text.push('\n');
         if let Some(guess) = guess {

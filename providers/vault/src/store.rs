@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use handfast_core::{
     BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Locator, Provider, ProviderError, SecretValue, Summary,
-    compact_json,
+    compact_json, excerpt,
 };
 use handfast_http::Response;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use vaultrs::api::kv2::requests::ReadSecretRequest;
 
 use crate::api::{self, Answer, endpoints};
 use crate::auth::Login;
-use crate::explain::Attempt;
+use crate::explain::{Attempt, errors, inside};
 use crate::locator::{UNWRAP, asked, is_list};
 use crate::mounts::{Kind, Mount, Mounts};
 use crate::policy;
@@ -110,12 +110,13 @@ impl Store {
     ) -> Result<Fetched, ProviderError> {
         let rest = mount.rest(path);
         let policy_path = format!("{}/data/{rest}", mount.path);
-        let attempt = self.attempt("read", path, &policy_path, "read");
+        let inside = inside(&mount.path, rest);
+        let attempt = Attempt { inside: inside.as_deref(), ..self.attempt("read", path, &policy_path, "read") };
         let endpoint = ReadSecretRequest { mount: mount.path.clone(), path: rest.to_owned(), version };
         let response = self.session.api.send(&endpoint, login.token.as_ref()).await?;
         match response.status() {
             200 => {}
-            404 => return Err(self.no_version(&response, rest, version, mount, &attempt)),
+            404 => return Err(no_version(&response, rest, version, mount, &attempt)),
             _ => return Err(attempt.refused(&response)),
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
@@ -123,45 +124,6 @@ impl Store {
         match entry.and_then(|entry| entry.data) {
             Some(data) => Ok(Fetched::from(compact(data))),
             None => Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data of a KV 2 secret")),
-        }
-    }
-
-    /// Why a KV 2 secret, or a version of it, is not there.
-    fn no_version(
-        &self,
-        response: &Response,
-        rest: &str,
-        asked: Option<u64>,
-        mount: &Mount,
-        attempt: &Attempt<'_>,
-    ) -> ProviderError {
-        let metadata = serde_json::from_slice::<Answer<'_>>(response.body().expose())
-            .ok()
-            .and_then(|answer| serde_json::from_str::<Version<'_>>(answer.data?.get()).ok())
-            .and_then(|entry| entry.metadata);
-        match metadata {
-            Some(Metadata { destroyed: true, version, .. }) => {
-                attempt.failure(ErrorKind::NotFound, &format!("its version {version} was destroyed"))
-            }
-            Some(Metadata { version, .. }) => {
-                let error = attempt.failure(ErrorKind::NotFound, &format!("its version {version} was deleted"));
-                let undelete = format!("`vault kv undelete -mount={} -versions={version} {rest}`", mount.path);
-                error.hint(format!("{undelete} brings it back"))
-            }
-            None => {
-                let mut error = attempt.refused(response);
-                if asked.is_some() && error.kind == ErrorKind::NotFound {
-                    // Vault does not tell which.
-                    error.message.push_str(", or it has no such version");
-                }
-                match rest.strip_prefix("data/") {
-                    Some(rest) => error.hint(format!(
-                        "write `{}/{rest}`: `data/` is Vault's own, and is put in for a KV 2 mount",
-                        mount.path
-                    )),
-                    None => error,
-                }
-            }
         }
     }
 
@@ -193,11 +155,18 @@ impl Store {
             Kind::Kv2 => format!("{}/metadata/{}", mount.path, mount.rest(path)),
             Kind::Kv1 | Kind::Other => path.to_owned(),
         };
-        let attempt = self.attempt("list", path, &asked, "list");
-        let response = self.session.api.send(&endpoints::List(&asked), login.token.as_ref()).await?;
+        let inside = inside(&mount.path, mount.rest(path)).filter(|_| mount.kind == Kind::Kv2);
+        let attempt = Attempt { inside: inside.as_deref(), ..self.attempt("list", path, &asked, "list") };
+        let response = self.session.api.list(&asked, login.token.as_ref()).await?;
         match response.status() {
             200 => {}
-            404 => return Err(attempt.failure(ErrorKind::NotFound, "there is nothing below it")),
+            404 if errors(&response).is_empty() => {
+                let error = attempt.failure(ErrorKind::NotFound, "there is nothing below it");
+                return Err(match attempt.inside {
+                    Some(inside) => error.hint(inside),
+                    None => error,
+                });
+            }
             _ => return Err(attempt.refused(&response)),
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
@@ -214,8 +183,11 @@ impl Store {
             return Err(attempt.failure(ErrorKind::Malformed, &why));
         }
         // Such a name would lead to another path than the one below this.
-        if names.iter().any(|name| name.contains('/') || ["", ".", "..", "*"].contains(&name.as_str())) {
-            return Err(attempt.failure(ErrorKind::Malformed, "the name of one of its secrets cannot be a file's"));
+        if let Some(name) =
+            names.iter().find(|name| name.contains('/') || ["", ".", "..", "*"].contains(&name.as_str()))
+        {
+            let why = format!("the name of its secret `{}` cannot be a file's", excerpt(name));
+            return Err(attempt.failure(ErrorKind::Malformed, &why));
         }
         let entries = names.into_iter().map(|name| {
             let locator = Locator { path: format!("{path}{name}"), parameters: Vec::new(), params: None };
@@ -259,7 +231,42 @@ impl Store {
         policy_path: &'a str,
         capability: &'static str,
     ) -> Attempt<'a> {
-        Attempt { verb, path, policy_path, capability, namespace: self.session.api.namespace() }
+        Attempt { verb, path, policy_path, capability, namespace: self.session.api.namespace(), inside: None }
+    }
+}
+
+/// Why a KV 2 secret, or a version of it, is not there.
+fn no_version(
+    response: &Response,
+    rest: &str,
+    asked: Option<u64>,
+    mount: &Mount,
+    attempt: &Attempt<'_>,
+) -> ProviderError {
+    let metadata = serde_json::from_slice::<Answer<'_>>(response.body().expose())
+        .ok()
+        .and_then(|answer| serde_json::from_str::<Version<'_>>(answer.data?.get()).ok())
+        .and_then(|entry| entry.metadata);
+    match metadata {
+        Some(Metadata { destroyed: true, version, .. }) => {
+            attempt.failure(ErrorKind::NotFound, &format!("its version {version} was destroyed"))
+        }
+        Some(Metadata { version, .. }) => {
+            let error = attempt.failure(ErrorKind::NotFound, &format!("its version {version} was deleted"));
+            let undelete = format!("`vault kv undelete -mount={} -versions={version} {rest}`", mount.path);
+            error.hint(format!("{undelete} brings it back"))
+        }
+        None => {
+            let mut error = attempt.refused(response);
+            if asked.is_some() && error.kind == ErrorKind::NotFound {
+                // Vault does not tell which.
+                error.message.push_str(", or it has no such version");
+            }
+            match attempt.inside {
+                Some(inside) => error.hint(inside),
+                None => error,
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use handfast_core::SecretValue;
+use handfast_core::{SecretValue, excerpt};
 
 use super::failures::class;
 use super::socket::{AFTER_COMMIT, Socket, lie};
@@ -196,7 +196,7 @@ impl Receiver<'_> {
         let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, watch))?;
         let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
         let file = self.plan.file_name(index, every.then_some(&field));
-        match file.as_deref().map_or(Ok(()), |file| self.take_name(index, secret, file)) {
+        match file.as_deref().map_or(Ok(()), |file| self.take_name(index, secret, &field, file)) {
             Ok(()) => self.arrived.push(Arrived { secret: index, file, value }),
             Err(why) => self.refuse(index, secret, &why),
         }
@@ -204,11 +204,14 @@ impl Receiver<'_> {
     }
 
     /// Takes the name of a field's file. A field's name comes from the provider, so the file's name may be invalid, or already
-    /// taken. The error quotes only a valid name: an invalid one could be any text.
-    fn take_name(&mut self, index: usize, secret: &Secret, file: &str) -> std::result::Result<(), String> {
+    /// taken. The error quotes only a valid name of a field: an invalid one could be any text.
+    fn take_name(&mut self, index: usize, secret: &Secret, part: &str, file: &str) -> std::result::Result<(), String> {
         if !valid_name(file) {
-            let parts = if secret.is_list { "secrets" } else { "fields" };
-            return Err(format!("the name of one of its {parts} cannot be a file's"));
+            // A store shows the names of secrets to whoever may list them; what stands as a field's name may be a value.
+            return Err(match secret.is_list {
+                true => format!("the name of its secret `{}` cannot be a file's", excerpt(part).escape_debug()),
+                false => "the name of one of its fields cannot be a file's".to_owned(),
+            });
         }
         let another = |other: &Delivery| {
             matches!(&other.target, Target::File { name, .. } if name == file) && other.secret != index

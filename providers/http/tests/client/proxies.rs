@@ -168,3 +168,27 @@ async fn without_a_proxy_a_far_host_is_asked_directly() {
     let context = World::trusting(&Authority::new()).context();
     failed(ask(impatient(), &context, "https://192.0.2.1/").await, Unavailable, "cannot ask https://192.0.2.1: ");
 }
+
+#[tokio::test]
+async fn where_there_is_no_way_a_proxy_that_is_set_and_not_used_is_named() {
+    let hint = async |options: Options, variables: &[(&'static str, &str)], url: &str| {
+        let mut world = World::trusting(&Authority::new());
+        world.variables = variables.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        let error = ask(options, &world.context(), url).await.err().expect("nobody is there");
+        assert_eq!(error.kind, Unavailable, "{error}");
+        error.hint.unwrap_or_default()
+    };
+    let (far, named) = ("https://192.0.2.1/", "https://nowhere.invalid/");
+    for set in ["HTTPS_PROXY", "https_proxy"] {
+        for url in [far, named] {
+            let told = hint(impatient(), &[(set, "http://127.0.0.1:1")], url).await;
+            assert!(told.contains("`proxy = \"environment\"`"), "{set} {url}: {told}");
+        }
+    }
+    // Where it would not be used, or is.
+    let set = ("HTTPS_PROXY", "http://127.0.0.1:1");
+    assert_eq!(hint(impatient(), &[], far).await, "");
+    assert_eq!(hint(impatient(), &[set, ("NO_PROXY", "192.0.2.0/24")], far).await, "");
+    assert_eq!(hint(impatient(), &[set], "https://127.0.0.1:1/").await, "");
+    assert_eq!(hint(Options { proxy: Proxy::Environment, ..impatient() }, &[set], far).await, "");
+}

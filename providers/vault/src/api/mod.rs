@@ -56,6 +56,38 @@ impl Api {
         if !body.is_empty() {
             request = request.body("application/json", body);
         }
+        let response = self.exchange(request, token).await?;
+        stranger::refuse(&response, self.address.scheme())?;
+        match response.status() {
+            501 | 503 => self.initialized(response).await,
+            _ => Ok(response),
+        }
+    }
+
+    /// The names below a path. Some of what stands on the way to Vault knows no method LIST: then the question is put once more
+    /// as a GET, which Vault takes as the same.
+    pub async fn list(&self, path: &str, token: Option<&SecretValue>) -> Result<Response, ProviderError> {
+        let endpoint = endpoints::List(path);
+        let url = self.url(&endpoint)?;
+        let response = self.exchange(Request::new(method(&endpoint.method()), url.clone()), token).await?;
+        let refusal = match stranger::refuse(&response, self.address.scheme()) {
+            Err(error) => error,
+            Ok(()) if response.status() == 501 => response.failure(&format!("cannot list `{path}`")),
+            Ok(()) if stranger::blocks(&response) => response.failure(&format!("cannot list `{path}`")),
+            Ok(()) if response.status() == 503 => return self.initialized(response).await,
+            Ok(()) => return Ok(response),
+        };
+        let mut by_get = url;
+        by_get.set_query(Some("list=true"));
+        let response = self.exchange(Request::get(by_get), token).await?;
+        match stranger::refuse(&response, self.address.scheme()) {
+            Ok(()) if response.status() == 503 => self.initialized(response).await,
+            Ok(()) if response.status() != 501 && !stranger::blocks(&response) => Ok(response),
+            _ => Err(refusal.hint("let the method LIST, or GET with `?list=true`, through to Vault")),
+        }
+    }
+
+    async fn exchange(&self, mut request: Request, token: Option<&SecretValue>) -> Result<Response, ProviderError> {
         // What an agent or proxy asks for before it lends its own token: no page of a browser can send it.
         request = request.header("x-vault-request", "true")?;
         if let Some(namespace) = &self.namespace {
@@ -65,17 +97,14 @@ impl Api {
             request = request.secret_header("x-vault-token", SecretValue::from(token.expose().to_vec()))?;
         }
         self.requests.set(self.requests.get() + 1);
-        let response = self.client.send(request.with_standbys()).await?;
-        stranger::refuse(&response, self.address.scheme())?;
-        match response.status() {
-            503 => self.initialized(response).await,
-            _ => Ok(response),
-        }
+        self.client.send(request.with_standbys()).await
     }
 
-    /// A Vault that is not initialized says of itself only that it is sealed: a question of its own tells.
+    /// A Vault that is not initialized says of itself only that it is sealed, or 501, which may also be a proxy's: a question of
+    /// its own tells.
     async fn initialized(&self, response: Response) -> Result<Response, ProviderError> {
-        if !explain::errors(&response).iter().any(|error| error.contains("Vault is sealed")) {
+        let is_sealed = || explain::errors(&response).iter().any(|error| error.contains("Vault is sealed"));
+        if response.status() != 501 && !is_sealed() {
             return Ok(response);
         }
         #[derive(Deserialize)]
@@ -116,7 +145,7 @@ fn method(method: &RequestMethod) -> Method {
     match method {
         RequestMethod::DELETE => Method::DELETE,
         RequestMethod::HEAD => Method::HEAD,
-        // As a parameter of GET too, but not every proxy hands that on; the method is what Vault's own client sends.
+        // What Vault's own client sends.
         RequestMethod::LIST => Method::from_bytes(b"LIST").unwrap_or(Method::GET),
         RequestMethod::PATCH => Method::PATCH,
         RequestMethod::POST => Method::POST,

@@ -32,6 +32,11 @@ pub fn refuse(response: &Response, scheme: &str) -> Result<(), ProviderError> {
     Err(ProviderError::new(kind, message).hint(hint))
 }
 
+/// Whether it is something on the way that refuses a request: in JSON, but not in Vault's.
+pub fn blocks(response: &Response) -> bool {
+    matches!(response.status(), 400 | 403 | 405) && !is_vaults(response.body().expose())
+}
+
 /// Whether an answer about something that is not there has what each of Vault's has.
 fn is_vaults(body: &[u8]) -> bool {
     #[derive(Deserialize)]

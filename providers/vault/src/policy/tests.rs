@@ -59,6 +59,16 @@ path "v1/web/db" ["read"]
 }
 
 #[test]
+fn what_is_put_in_for_kv_2_is_said_where_a_reference_has_it() {
+    let text = policy(&[("kv", Kind::Kv2)], &["kv/data/web/db", "kv/data/web/db#a", "kv/metadata/*", "kv/web"]);
+    let expected = "# `kv/data/web/db`: write `kv/web/db`: `data/` is Vault's own, and is put in for a KV 2 mount.\n\
+                    # `kv/metadata/*`: write `kv/*`: `metadata/` is Vault's own, and is put in for a KV 2 mount.\n";
+    assert!(text.starts_with(expected), "{text}");
+    assert_eq!(text.matches("# `").count(), 2, "{text}");
+    assert!(!policy(&[("kv", Kind::Kv1)], &["kv/data/web/db"]).contains("# `"));
+}
+
+#[test]
 fn a_mount_that_nobody_has_told_gets_both_paths() {
     let text = policy(&[], &["kv/web/db", "kv/web/*", "pki/issue/web {}"]);
     let header = "# A mount whose kind is not known has two paths: `mounts` in the configuration tells it, or `handfast policy --online`.";

@@ -97,6 +97,6 @@ fn a_secret_that_is_called_as_no_file_can_be() {
     run(async {
         let error = as_root(vault).error(&format!("vault:{mount}/web/*")).await;
         assert_eq!(error.kind, ErrorKind::Malformed);
-        assert!(error.message.ends_with("the name of one of its secrets cannot be a file's"), "{error}");
+        assert!(error.message.ends_with("the name of its secret `*` cannot be a file's"), "{error}");
     });
 }

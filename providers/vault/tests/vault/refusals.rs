@@ -52,6 +52,23 @@ fn a_missing_right_is_named_as_a_policy_has_it() {
         "Denied: cannot list `KV/web/`: permission denied\n\
          the token's policies must have: path \"KV/metadata/web/\" { capabilities = [\"list\"] }"
     );
+    // What Vault's API and its policies show is not what is written here, and no right is missing then.
+    for (reference, expected) in [
+        (
+            "vault:KV/data/web/db",
+            "Denied: cannot read `KV/data/web/db`: permission denied\n\
+             write `KV/web/db`: `data/` is Vault's own, and is put in for a KV 2 mount; if the secret's name does start so, the \
+             token's policies must have: path \"KV/data/data/web/db\" { capabilities = [\"read\"] }",
+        ),
+        (
+            "vault:KV/metadata/web/*",
+            "Denied: cannot list `KV/metadata/web/`: permission denied\n\
+             write `KV/web/*`: `metadata/` is Vault's own, and is put in for a KV 2 mount; if the secret's name does start so, \
+             the token's policies must have: path \"KV/metadata/metadata/web/\" { capabilities = [\"list\"] }",
+        ),
+    ] {
+        assert_eq!(refused(reference), expected);
+    }
     // Vault tells nobody whether a mount is there, or only closed to the token.
     let neither = "either the token has no right below this mount, or there is ";
     for reference in ["vault:secret/x", "vault:nothing/x"] {
@@ -132,6 +149,11 @@ fn what_is_not_there_is_told_apart() {
          write `KV/web/db`: `data/` is Vault's own, and is put in for a KV 2 mount"
     );
     assert_eq!(
+        refused(table([]), "vault:KV/data/*"),
+        "NotFound: cannot list `KV/data/`: there is nothing below it\n\
+         write `KV/*`: `data/` is Vault's own, and is put in for a KV 2 mount"
+    );
+    assert_eq!(
         refused(table([]), "vault:KV/nothing/*"),
         "NotFound: cannot list `KV/nothing/`: there is nothing below it"
     );
@@ -192,6 +214,7 @@ fn what_an_engine_says_selects_our_words() {
             "Malformed: cannot read `MOUNT/issue/web`: Vault does not allow that on this path\n\
              a path that is written to needs `params` in [secrets.NAME]",
         ),
+        (told(&transit, "encrypt/*", None), "NotFound: cannot list `MOUNT/encrypt/`: that mount has no such path"),
         (
             told(&database, "creds/web", Some("{}")),
             "Malformed: cannot write `MOUNT/creds/web`: Vault does not allow that on this path\n\

@@ -83,7 +83,23 @@ fn what_other_vaults_answer_is_told_too() {
     for (status, body, expected) in [
         (472, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
         (473, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
-        (501, "{}", format!("Unavailable: {cannot} Vault is not initialized")),
+        // Only Vault itself can say so, and it was asked: what does not know the request never will.
+        (501, "{}", format!("Malformed: {cannot} https://127.0.0.1:PORT answered 501 Not Implemented")),
+        (
+            412,
+            r#"{"errors":["required index state not present"]}"#,
+            format!("Unavailable: {cannot} this Vault is a standby that lags behind the active one"),
+        ),
+        (
+            400,
+            r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}"#,
+            format!("Unavailable: {cannot} the mount is being upgraded to KV 2"),
+        ),
+        (
+            400,
+            r#"{"errors":["Waiting for the primary to upgrade from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service when the primary is finished."]}"#,
+            format!("Unavailable: {cannot} the mount is being upgraded to KV 2"),
+        ),
         (
             400,
             r#"{"errors":["missing client token"]}"#,
@@ -119,6 +135,64 @@ fn what_other_vaults_answer_is_told_too() {
         ),
     ] {
         assert_eq!(told(mounts("kv-v2"), DB, status, body), expected);
+    }
+}
+
+/// Many proxies and firewalls know no LIST: the same question as a GET passes them.
+#[test]
+fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
+    let list = |status: u16, media: &'static str, refusal: &'static str, by_get: bool| {
+        let (authority, directory) = (Authority::new(), Directory::new());
+        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let lines = asked.clone();
+        let server = Server::start(Some(&authority.server()), move |request, stream| {
+            lines.lock().expect("no test panics here").push(format!("{} {}", request.method, request.path));
+            let json = &[("content-type", "application/json")];
+            match request.method == "GET" && request.path.ends_with("?list=true") && by_get {
+                true => write_answer(stream, 404, json, br#"{"errors":[]}"#),
+                false => write_answer(stream, status, &[("content-type", media)], refusal.as_bytes()),
+            }
+        });
+        let variables = Variables::default()
+            .with("VAULT_ADDR", &server.address())
+            .with("VAULT_CACERT", &directory.write("ca.pem", authority.pem()).display().to_string())
+            .with_credential("VAULT_TOKEN", "hvs.hunter2");
+        let told = crate::telling::refusal(mounts("kv-v1"), variables, "vault:kv/web/*", None);
+        let asked = asked.lock().expect("no test panics here").clone();
+        (told, asked)
+    };
+    let twice = ["LIST /v1/kv/web/", "GET /v1/kv/web/?list=true"];
+    for (status, media, refusal) in [
+        (400, "text/html", "<html>"),
+        (403, "text/html", "<html>"),
+        (405, "text/html", "<html>"),
+        (501, "text/html", "<html>"),
+        (405, "application/json", r#"{"message":"no such method"}"#),
+        (403, "application/json", r#"{"message":"forbidden"}"#),
+        (404, "text/plain", "not found"),
+    ] {
+        let (told, asked) = list(status, media, refusal, true);
+        assert_eq!(told, "NotFound: cannot list `kv/web/`: there is nothing below it", "{status} {refusal}");
+        assert_eq!(asked, twice, "{status} {refusal}");
+        let (told, asked) = list(status, media, refusal, false);
+        assert!(!told.starts_with("Unavailable"), "{told}");
+        assert!(told.ends_with("\nlet the method LIST, or GET with `?list=true`, through to Vault"), "{told}");
+        assert_eq!(asked, twice, "{status} {refusal}");
+    }
+    let none =
+        list(405, "application/json", r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#, true).0;
+    assert_eq!(
+        none,
+        "Malformed: cannot list `kv/web/`: Vault does not allow that on this path\n\
+         this path has no list: name each secret by itself"
+    );
+    // Vault's own word is the last.
+    for (status, refusal) in [
+        (403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#),
+        (405, r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#),
+        (400, r#"{"errors":["missing client token"]}"#),
+    ] {
+        assert_eq!(list(status, "application/json", refusal, true).1, ["LIST /v1/kv/web/"], "{refusal}");
     }
 }
 

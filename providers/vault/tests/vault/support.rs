@@ -47,7 +47,7 @@ pub fn entries(fetched: Result<Fetched, ProviderError>) -> Vec<(String, String)>
     let handfast_core::Content::List(entries) = content else { panic!("a list was asked for") };
     let entry = |Entry { name, found }: Entry| match found {
         Found::At(locator) => (name, locator.path),
-        Found::Value(_) => panic!("Vault's lists have names only"),
+        Found::Value(_) | Found::Nothing(_) => panic!("Vault's lists have names only"),
     };
     entries.into_iter().map(entry).collect()
 }

@@ -300,6 +300,28 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
 }
 
 #[test]
+fn a_secret_of_a_list_whose_name_cannot_be_a_files_is_named() {
+    let mut plan = plan();
+    plan.secrets[EVERY].is_list = true;
+    let mut receiver = Receiver {
+        plan: &plan,
+        answered: BTreeSet::new(),
+        awaited: BTreeMap::new(),
+        names: BTreeSet::new(),
+        refused: BTreeSet::new(),
+        arrived: Vec::new(),
+        missing: Vec::new(),
+        failures: Vec::new(),
+        values: 0,
+        bytes: 0,
+    };
+    for (name, told) in [("with space", "with space"), ("\u{e9}\u{202e}", "\u{e9}\\u{202e}"), ("a\nb", "a…")] {
+        let refused = receiver.take_name(EVERY, &plan.secrets[EVERY], name, name);
+        assert_eq!(refused.unwrap_err(), format!("the name of its secret `{told}` cannot be a file's"));
+    }
+}
+
+#[test]
 fn a_flood_is_cut_off() {
     let flood = |name: &'static [u8], bytes: usize, most: usize| {
         let error = receive_from(super::generation, |mut theirs| {
