@@ -25,6 +25,7 @@ user = "1000:1000" # a comment
 allow_root = false
 groups = ["10", '20']
 keep_capabilities = ["NET_BIND_SERVICE"]
+keep_fds = []
 core_dumps = false
 strict = true
 env_keep = ["VAULT_TOKEN"]
@@ -144,7 +145,8 @@ fn problems(path: &std::path::Path, token: &str) -> Problems {
     let mut environment = Environment::from(Captured { entries });
     let options = Options { config: vec![PathBuf::from(path)], ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems).expect("nothing ends it");
+    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems)
+        .expect("nothing ends it");
     let plan = make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     assert_eq!(plan.is_none(), !problems.is_empty(), "a plan, or problems");
     if let Some((plan, _)) = plan {

@@ -15,7 +15,20 @@ use serde_json::{Map, Value};
 
 /// Every key of this version, table by table: what the contract has, less what is not built.
 const KEYS: [(&str, &[&str]); 12] = [
-    ("app", &["allow_root", "core_dumps", "env_keep", "env_remove", "groups", "keep_capabilities", "strict", "user"]),
+    (
+        "app",
+        &[
+            "allow_root",
+            "core_dumps",
+            "env_keep",
+            "env_remove",
+            "groups",
+            "keep_capabilities",
+            "keep_fds",
+            "strict",
+            "user",
+        ],
+    ),
     ("files", &["dir", "mode", "size", "swap"]),
     ("fetch", &["ca_file", "concurrency", "deadline", "proxy", "roots"]),
     (
@@ -171,7 +184,8 @@ fn problems(directory: &Directory, table: &str, key: &str, value: &str) -> Vec<S
     let mut environment = Environment::from(Captured::default());
     let options = Options { config: vec![path], directory: Some(Path::new("/x").into()), ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems).expect("nothing ends it");
+    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems)
+        .expect("nothing ends it");
     make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     problems.into_sorted().into_iter().map(|problem| problem.message).collect()
 }
