@@ -124,6 +124,9 @@ impl View<'_> {
         line(&mut text, "app", &format!("uid {}, gid {}, groups {groups}", isolation.uid, isolation.gid));
         if self.plan.purpose == Purpose::Run {
             line(&mut text, "capabilities", &self.capabilities());
+            if !self.plan.inherited.is_empty() {
+                line(&mut text, "kept", &format!("descriptors {}, as found", join(&self.plan.inherited)));
+            }
             line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
         }
         line(&mut text, "deadline", &humantime::format_duration(self.plan.deadline.limit).to_string());
@@ -237,6 +240,7 @@ impl View<'_> {
                 "gid": isolation.gid,
                 "groups": isolation.groups,
                 "capabilities": capabilities::numbers(isolation.capabilities).map(|number| capabilities::NAMES[usize::from(number)]).collect::<Vec<_>>(),
+                "descriptors": self.plan.inherited,
                 "core_dumps": isolation.core_dumps,
                 "strict": isolation.strict,
             },
@@ -279,6 +283,6 @@ fn line(text: &mut String, title: &str, rest: &str) {
     text.push_str(&format!("{title:12}  {rest}\n"));
 }
 
-fn join(numbers: &[u32]) -> String {
-    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+fn join(numbers: &[impl ToString]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

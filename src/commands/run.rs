@@ -24,7 +24,7 @@ pub fn run(
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
-    lockdown::close_inherited(&[])?;
+    lockdown::close_inherited(&plan.inherited)?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
     let reserved = deliver::reserve(&plan)?;
     let link = Link::start(Task::Fetch, &plan, instances, environment);
@@ -53,7 +53,8 @@ pub fn run(
     // Nothing may own a descriptor that lockdown closes.
     drop(signals);
     let handover = destination.hand_over();
+    let keep_open = [&plan.inherited[..], &handover.numbers()].concat();
     let ending = start::ending();
-    let locked = lockdown::lock(&plan.isolation, &handover.numbers(), core_limit, found)?;
+    let locked = lockdown::lock(&plan.isolation, &keep_open, core_limit, found)?;
     Err(launch::exec(locked, &prepared, ending))
 }

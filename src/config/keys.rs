@@ -22,6 +22,12 @@ pub const APP: &[Key] = &[
         "The capabilities that stay, in all five sets, such as [\"NET_BIND_SERVICE\"].",
     )
     .default("[]"),
+    Key::new(
+        "keep_fds",
+        Kind::Integers(3, 1_048_575),
+        "Inherited descriptors that the app gets as handfast found them, such as a readiness pipe; secrets avoid them.",
+    )
+    .default("[]"),
     Key::new("core_dumps", Kind::Boolean, "Leaves RLIMIT_CORE as found instead of 0.").default("false"),
     Key::new("strict", Kind::Boolean, "What is best effort must succeed too, else exit 125.").default("false"),
     Key::new("env_keep", Kind::Strings, "Variables with bootstrap credentials that the app needs itself.")

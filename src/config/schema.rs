@@ -67,6 +67,9 @@ fn property(key: &Key) -> Value {
         Kind::Mode => json!({ "type": "string", "pattern": "^0?([46][0246][04]|[02][46][04]|[02][02]4)$" }),
         Kind::Choice(choices) => json!({ "enum": choices }),
         Kind::Strings => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Integers(least, most) => {
+            json!({ "type": "array", "items": { "type": "integer", "minimum": least, "maximum": most } })
+        }
         Kind::StringTable => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Table(keys) => object(&[keys]),
         Kind::Json => json!({ "type": "object" }),

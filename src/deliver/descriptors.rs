@@ -89,7 +89,7 @@ pub fn check_limit(plan: &Plan) -> Result<()> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)
         .map_err(|error| resource(format!("cannot read RLIMIT_NOFILE: {}", reason(error))))?;
     let Some(highest) = targets(plan).map(|(_, number)| number).max() else { return Ok(()) };
-    let count = OPEN + targets(plan).count() + SPARE;
+    let count = OPEN + plan.inherited.len() + targets(plan).count() + SPARE;
     let needed = (u64::from(highest.unsigned_abs()) + 1).max(count as u64);
     if needed > limit { Err(too_many(needed, limit)) } else { Ok(()) }
 }

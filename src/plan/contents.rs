@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub struct Plan {
     pub secrets: Vec<Secret>,
     /// Where the secrets go, in order of name.
     pub deliveries: Vec<Delivery>,
+    /// The descriptors from 3 up that the app gets as they were found, sorted, each once.
+    pub inherited: Vec<RawFd>,
     /// The files directory, where there is one.
     pub files: Option<Files>,
     /// What a target that can be swapped out means.

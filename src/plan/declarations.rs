@@ -28,13 +28,14 @@ pub struct TargetRules {
 pub fn read(
     mut declared: Vec<Declared>,
     rules: TargetRules,
+    inherited: &[RawFd],
     catalog: &mut Catalog<'_>,
     problems: &mut Problems,
 ) -> (Vec<Secret>, Vec<Delivery>) {
     declared.sort_by(|a, b| a.name.cmp(&b.name));
     let requests: Vec<_> = declared.iter().map(|secret| request(secret, rules, problems)).collect();
     // The numbers that are asked for go first: "auto" takes what they leave.
-    let mut claims = Claims::default();
+    let mut claims = Claims::beside(inherited);
     for (secret, request) in declared.iter().zip(&requests) {
         if let Request::Number(number) = request {
             claims.number(secret, *number, problems);
@@ -57,7 +58,7 @@ fn one(
     declared: &Declared,
     request: Request,
     rules: TargetRules,
-    claims: &mut Claims,
+    claims: &mut Claims<'_>,
     catalog: &mut Catalog<'_>,
     problems: &mut Problems,
 ) -> Option<(Secret, Delivery)> {

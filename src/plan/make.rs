@@ -10,6 +10,7 @@ use handfast_core::{Place, Problems, Table, excerpt};
 use super::catalog::{Catalog, check_ca_file};
 use super::contents::{Deadline, Files, Plan, Purpose, Swap};
 use super::environment::set;
+use super::inherited::Inherited;
 use super::instances::Instances;
 use super::{declarations, isolation};
 use crate::config::{Config, DEADLINE, Environment};
@@ -32,13 +33,18 @@ pub fn make(
     };
     let files = files(&config, purpose, problems);
     let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
+    // Under `init` there is no app.
+    let inherited = match purpose {
+        Purpose::Run => Inherited::read(&config.app, environment, problems),
+        Purpose::Init => Inherited::default(),
+    };
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let rules = declarations::TargetRules {
         files: files.is_some(),
         only_files: purpose == Purpose::Init,
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
-    let (secrets, deliveries) = declarations::read(config.secrets, rules, &mut catalog, problems);
+    let (secrets, deliveries) = declarations::read(config.secrets, rules, &inherited.numbers, &mut catalog, problems);
     let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
     if limit.is_zero() {
         problems.add(
@@ -56,7 +62,9 @@ pub fn make(
     if let Some(home) = home {
         set(&mut entries, "HOME", Some(&home));
     }
-    // Under `init` there is no app.
+    for name in inherited.untrue {
+        set(&mut entries, name, None);
+    }
     for name in app.taken.iter().filter(|_| purpose == Purpose::Run) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
@@ -66,6 +74,7 @@ pub fn make(
         isolation,
         secrets,
         deliveries,
+        inherited: inherited.numbers,
         files,
         swap: if config.files.string("swap") == Some("refuse") { Swap::Refuse } else { Swap::Warn },
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),

@@ -6,6 +6,7 @@ mod contents;
 mod declarations;
 mod delivery;
 mod environment;
+mod inherited;
 mod instances;
 mod isolation;
 pub mod make;

@@ -17,7 +17,9 @@ pub const END: RawFd = 1 << 20;
 
 /// The claims so far, each with the name of its secret as messages quote it.
 #[derive(Default)]
-pub struct Claims {
+pub struct Claims<'a> {
+    /// The numbers that the app gets as they were found, which no secret can have.
+    inherited: &'a [RawFd],
     numbers: BTreeMap<RawFd, String>,
     files: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
@@ -25,9 +27,25 @@ pub struct Claims {
     taken: RawFd,
 }
 
-impl Claims {
+impl<'a> Claims<'a> {
+    /// No claims so far. The numbers in `inherited` are nobody's.
+    pub fn beside(inherited: &'a [RawFd]) -> Self {
+        Self { inherited, ..Self::default() }
+    }
+
     /// Gives a secret the number that it asks for.
     pub fn number(&mut self, secret: &Declared, number: RawFd, problems: &mut Problems) {
+        if self.inherited.contains(&number) {
+            let place = secret.table.place("fd").unwrap_or(&secret.place);
+            let name = excerpt(&secret.name);
+            let message =
+                format!("the secret `{name}` wants the descriptor {number}, which the app gets as it was found");
+            problems.add_with_hint(
+                place,
+                message,
+                "`keep_fds` or socket activation (LISTEN_FDS) keeps it: choose another",
+            );
+        }
         if let Some(other) = self.numbers.insert(number, excerpt(&secret.name)) {
             let place = secret.table.place("fd").unwrap_or(&secret.place);
             let message =
@@ -38,7 +56,8 @@ impl Claims {
 
     /// Gives a secret the lowest number that is free.
     pub fn lowest(&mut self, secret: &Declared) -> Target {
-        let number = (FIRST + self.taken..END).find(|number| !self.numbers.contains_key(number)).unwrap_or(END);
+        let is_free = |number: &RawFd| !self.numbers.contains_key(number) && !self.inherited.contains(number);
+        let number = (FIRST + self.taken..END).find(is_free).unwrap_or(END);
         self.taken = number + 1 - FIRST;
         self.numbers.insert(number, excerpt(&secret.name));
         Target::Descriptor(number)

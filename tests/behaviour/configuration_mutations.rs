@@ -25,6 +25,7 @@ user = "1000:1000" # a comment
 allow_root = false
 groups = ["10", '20']
 keep_capabilities = ["NET_BIND_SERVICE"]
+keep_fds = []
 core_dumps = false
 strict = true
 env_keep = ["VAULT_TOKEN"]

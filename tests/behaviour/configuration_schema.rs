@@ -15,7 +15,20 @@ use serde_json::{Map, Value};
 
 /// Every key of this version, table by table: what the contract has, less what is not built.
 const KEYS: [(&str, &[&str]); 12] = [
-    ("app", &["allow_root", "core_dumps", "env_keep", "env_remove", "groups", "keep_capabilities", "strict", "user"]),
+    (
+        "app",
+        &[
+            "allow_root",
+            "core_dumps",
+            "env_keep",
+            "env_remove",
+            "groups",
+            "keep_capabilities",
+            "keep_fds",
+            "strict",
+            "user",
+        ],
+    ),
     ("files", &["dir", "mode", "size", "swap"]),
     ("fetch", &["ca_file", "concurrency", "deadline", "proxy", "roots"]),
     (

@@ -15,6 +15,7 @@ mod configuration_trust;
 mod configuration_values;
 mod delivery_descriptors;
 mod delivery_files;
+mod delivery_inherited;
 mod delivery_leftovers;
 mod delivery_mount;
 mod delivery_others;

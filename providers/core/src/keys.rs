@@ -37,6 +37,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// An array of strings.
     Strings,
+    /// An array of integers from the first to the second.
+    Integers(i64, i64),
     /// A table of strings under any keys.
     StringTable,
     /// A table with keys of its own.
@@ -148,6 +150,15 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
             }
         }
         (Kind::Strings, _) => wrong("an array of strings".into()),
+        (Kind::Integers(..), Value::Array(items)) if items.len() > MAX_STRINGS => {
+            problems.add(&item.place, format!("`{name}` has {} numbers, expected {MAX_STRINGS} at most", items.len()));
+        }
+        (Kind::Integers(least, most), Value::Array(items)) => {
+            for (at, item) in items.iter().enumerate() {
+                check_value(&format!("{name}[{at}]"), item, &Kind::Integer(*least, *most), problems);
+            }
+        }
+        (Kind::Integers(..), _) => wrong("an array of integers".into()),
         (Kind::StringTable, Value::Table(table)) => {
             for (key, item) in table.iter() {
                 if !matches!(item.value, Value::String(_) | Value::Wrong) {

@@ -96,6 +96,7 @@ fn plan(directory: Option<&Path>, deliveries: Vec<Delivery>) -> Plan {
         },
         secrets: Vec::new(),
         deliveries: deliveries.collect(),
+        inherited: Vec::new(),
         files: directory.map(|directory| Files { directory: directory.to_owned(), size: 1 << 20 }),
         swap: Swap::Warn,
         concurrency: 1,

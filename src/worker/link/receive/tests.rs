@@ -55,6 +55,7 @@ fn plan() -> Plan {
             delivery(OPTIONAL, file("db-optional")),
             delivery(EVERY, file("db-*")),
         ],
+        inherited: Vec::new(),
         files: None,
         swap: Swap::Warn,
         concurrency: 1,

@@ -11,8 +11,11 @@ fn read(config: &str, credentials: &str) -> BTreeMap<String, BTreeMap<String, St
     all.into_iter().map(|(name, profile)| (name, plain(profile))).collect()
 }
 
+/// Profile, key and value.
+type Settings = &'static [(&'static str, &'static str, &'static str)];
+
 /// Files that people have, and what each way of writing gives: profile, key, value.
-const FILES: &[(&str, &str, &[(&str, &str, &str)])] = &[
+const FILES: &[(&str, &str, Settings)] = &[
     (
         "[default]\n  region = eu-west-1\n  role_arn = arn\n",
         "",
