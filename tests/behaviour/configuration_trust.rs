@@ -301,11 +301,13 @@ fn another_owner_is_named_by_the_environment_alone() {
     let theirs = "mkdir home; mv handfast.toml home; chown -R 4242:4242 home";
     let scene = Scene::new(PLAIN, theirs);
     let start = |owner: &str| scene.run("@/home/handfast.toml").env("HANDFAST_CONFIG_OWNER", owner).start();
-    assert_eq!(start("4242").code, 0, "{:?}", start("4242"));
+    for right in ["4242", " 4242\n"] {
+        assert_eq!(start(right).code, 0, "{:?}", start(right));
+    }
     for other in ["", "0", "4243"] {
         assert!(start(other).stderr.contains("can be changed by uid 4242"), "{other}: {:?}", start(other));
     }
-    for wrong in ["dev", "-1", "4294967295", "4242:4242", " 4242"] {
+    for wrong in ["dev", "-1", "4294967295", "4242:4242", "42 42"] {
         let outcome = start(wrong);
         assert!(
             outcome.code == 78 && outcome.stderr.contains("environment: `HANDFAST_CONFIG_OWNER` is no uid"),

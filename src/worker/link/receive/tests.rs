@@ -86,9 +86,7 @@ fn receive_from<T>(
     worker: impl FnOnce(UnixStream) + Send,
 ) -> Result<T> {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let signals = signals::Watch::new(signals::Signals::default()).unwrap();
-    let watch = Watch::new(&signals);
-    let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
+    let (watch, mut gone) = (Watch::default(), cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0)));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     let mut ours = Socket::new(ours);
     std::thread::scope(|scope| {
@@ -164,9 +162,7 @@ fn each_failure_stays_its_own() {
         [ready(), fields(1), value(EVERY, b"a", b""), failed(NEEDED, b"nohint"), failed(OPTIONAL, b"no"), commit()];
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(&frames.concat()).unwrap();
-    let signals = signals::Watch::new(signals::Signals::default()).unwrap();
-    let watch = Watch::new(&signals);
-    let mut gone = cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0));
+    let (watch, mut gone) = (Watch::default(), cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0)));
     let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     let Received { arrived, missing, failures, .. } = generation(&plan(), &mut Socket::new(ours), &mut watch).unwrap();
     assert_eq!((arrived.len(), arrived[0].value.len(), missing.len()), (1, 0, 0));
