@@ -1,5 +1,6 @@
 //! What a reference asks for, where it is more than a name.
 
+use handfast_core::{Content, Entry, Found};
 use handfast_testkit::run;
 use handfast_testservers::{AccessKey, Moto, random};
 use serde_json::{Value, json};
@@ -97,7 +98,7 @@ fn a_list_that_has_no_end_or_one_name_twice_is_no_list() {
     for (pages, why) in [
         (
             vec![page(&["/prod/a/b", "/prod/a.b"], None)],
-            "Malformed: ~: two of its parameters would have one file: `/` becomes `.` in their names | name each parameter by itself",
+            "Malformed: ~: two of its parameters would have the file `a.b`: `/` becomes `.` in their names | name each parameter by itself",
         ),
         (
             vec![page(&["/prod/a"], Some("x")), page(&["/prod/b"], Some("x"))],
@@ -108,14 +109,15 @@ fn a_list_that_has_no_end_or_one_name_twice_is_no_list() {
             vec![page(&[], None)],
             "NotFound: ~: there is no parameter below it | it was looked for in the region `us-east-1`; names are matched to the letter",
         ),
-        (
-            vec![(200, Vec::new(), json!({ "Parameters": [{ "Name": "/prod/a" }] }))],
-            "Malformed: ~: AWS' answer has no value | no hint",
-        ),
     ] {
         let aws = Aws::saying(pages);
         let (error, _) = aws.error("aws:ssm/prod/*");
         let told = why.replace('~', "cannot list the parameters below `/prod`");
         assert_eq!(crate::cloud::said(&error), told);
     }
+    // A parameter without a value is no member: the caller leaves it out.
+    let aws = Aws::saying(vec![(200, Vec::new(), json!({ "Parameters": [{ "Name": "/prod/a" }] }))]);
+    let fetched = run(async { aws.instance().fetch("aws:ssm/prod/*").await });
+    let Content::List(entries) = fetched.expect("a list").content else { panic!("a list was asked for") };
+    assert!(matches!(entries[..], [Entry { found: Found::Nothing(_), .. }]));
 }
