@@ -124,7 +124,7 @@ fn profiles_have_keys_or_a_role_whose_source_is_another() {
     scene.arrived(&profile("web").start());
     profile("program").start().refused(77, "`credential_process` is a program, and handfast starts none");
     profile("round").start().refused(77, "its roles lead in a circle");
-    profile("none").start().refused(77, "no profile `none` in");
+    profile("none").start().refused(77, "`AWS_PROFILE` is \"none\", and there is no such profile in");
     // One that the configuration names is the only way, whatever the environment holds.
     let run = profile("none").env("AWS_ACCESS_KEY_ID", "AKIA").env("AWS_SECRET_ACCESS_KEY", "wrong");
     scene.arrived(&run.config("[providers.aws]\nprofile = \"web\"\n").start());

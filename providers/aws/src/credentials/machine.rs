@@ -27,7 +27,7 @@ const MOST: u64 = 60;
 
 /// Elsewhere nobody refuses the connection: then this is how long a start without credentials waits. Who takes the connection is
 /// there, and may be slow.
-const PATIENCE: Patience = Patience { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
+const PATIENCE: Patience = Patience { connect: Duration::from_secs(1), total: Duration::from_millis(1800) };
 
 /// A service that has given its token, which all its answers need.
 struct Imds<'o> {
