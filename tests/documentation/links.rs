@@ -1,4 +1,4 @@
-//! Each relative link leads to a file, and to a heading in it.
+//! Each relative link leads to a file, and to a heading in it; each command that runs tests, to tests.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -28,6 +28,26 @@ fn dead_links_are_seen() {
     assert!(follow("README.md", "CHANGELOG.md#released").is_err());
     assert!(follow("README.md", "docs/no-such-page.md").is_err());
     assert!(follow("src/ARCHITECTURE.md", "../README.md").is_ok());
+}
+
+#[test]
+fn each_command_that_runs_tests_names_tests_that_exist() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for page_with_commands in all() {
+        for (line, text) in page_with_commands.prose() {
+            for command in text.split('`').filter_map(|code| code.strip_prefix("cargo test --test ")) {
+                seen += 1;
+                let mut words = command.split([' ', ':']).filter(|word| !word.is_empty());
+                let subject = root().join("tests").join(words.next().expect("a subject"));
+                let exists = |name: &str| subject.join(name).exists() || subject.join(format!("{name}.rs")).exists();
+                if !exists("main") || !words.next().is_none_or(exists) {
+                    wrong.push(format!("{}:{line}: {command}", page_with_commands.name));
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} commands were seen");
+    assert!(wrong.is_empty(), "no such tests:\n{}", wrong.join("\n"));
 }
 
 /// The relative targets of a line's links; what stands in backticks is no link.

@@ -31,7 +31,7 @@ pub struct Place {
     pub landlock: bool,
 }
 
-/// Inside: as `worker::child` does it. What it finds goes to stderr: stdout is no longer its.
+/// Inside: as `worker::inside` does it. What it finds goes to stderr: stdout is no longer its.
 pub fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
     let (socket, other) = UnixStream::pair().unwrap();
     // The cage closes it, whoever owns it.
