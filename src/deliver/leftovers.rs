@@ -19,8 +19,9 @@ use super::lock::{Lock, is_at, same};
 use crate::plan::valid_name;
 use crate::sys::fs::{Taken, rename};
 
-/// The app of the start that we have waited for begins right now: time for one that is on its way through the old `..data` to arrive.
-const GRACE: Duration = Duration::from_millis(5);
+/// How long the replaced generation stays when this start has waited for another. The other's app is starting: it may have followed
+/// the old `..data` and not have opened the file yet. On a busy machine it waits for a processor some ten milliseconds in between.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// What the names of entries begin with that wait in a generation: to get a name, or to be removed.
 const STAGED: [&[u8]; 2] = [b"..link_", b"..taken_"];
