@@ -59,7 +59,10 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
     let (Some(parent_path), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(refusal(format!("cannot deliver files into `{}`: it has no name of its own", path.display())));
     };
-    let mut way = Way::walk(parent_path, powers.uid, readers).map_err(|error| cannot_open(parent_path, error))?;
+    let mut way = Way::walk(parent_path, powers.uid, readers).map_err(|error| match error {
+        Errno::ENOENT => refuse(path, &format!("neither it nor `{}` exists", parent_path.display()), None),
+        error => cannot_open(parent_path, error),
+    })?;
     let at = |error| cannot_open(path, error);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let handle = match openat(&way.end, name, flags, Mode::empty()) {

@@ -71,7 +71,10 @@ fn a_missing_directory_is_created_inside_a_tmpfs_only() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755);
 
     let error = failure(prepare(&plan(Some(&memory.join("x/y")), vec![file("a")])));
-    assert_eq!(error.message, format!("cannot open `{}`: no such file or directory", memory.join("x").display()));
+    let (parent, path) = (memory.join("x"), memory.join("x/y"));
+    let (parent, path) = (parent.display(), path.display());
+    assert_eq!(error.message, format!("cannot deliver files into `{path}`: neither it nor `{parent}` exists"));
+    assert!(error.hint.is_some_and(|hint| hint.contains("medium: Memory")));
     let error = failure(prepare(&plan(Some(Path::new("/proc/handfast")), vec![file("a")])));
     assert_eq!(
         error.message,
