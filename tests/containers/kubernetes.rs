@@ -1,4 +1,4 @@
-//! The manifests of the documentation, as pods: the example's as it is, and the fragments of the pages, completed to pods.
+//! The fragments of the manifests in docs/kubernetes.md, completed to pods. The examples are whole, and run in tests/cluster.
 
 use std::fs;
 
@@ -9,7 +9,8 @@ use crate::markdown;
 use crate::pod::{Node, Pod, node};
 use crate::support::{canary, hex};
 
-const EXAMPLE: &str = "examples/kubernetes/init-container.yaml";
+/// A whole manifest: the page has parts of it.
+const EXAMPLE: &str = "tests/containers/pod-of-root.yaml";
 const PAGE: &str = "docs/kubernetes.md";
 
 /// All that handfast says where the provider is `mock`.
@@ -45,15 +46,15 @@ fn each_block_of_the_page_is_run_or_left_out_on_purpose() {
 }
 
 #[test]
-fn the_example_delivers_as_root_with_one_capability_to_another_user() {
+fn an_init_container_delivers_as_root_with_one_capability_to_another_user() {
     let Some(node) = node() else { return };
     let pod = node.play(node.documents(&read(EXAMPLE)), &[]);
     pod.runs();
     assert_eq!(pod.inspect("handfast", "{{.EffectiveCaps}} {{.HostConfig.ReadonlyRootfs}}"), "[CAP_CHOWN] true");
     has_the_file(&pod, "10001 10001 400");
     pod.says("app", "7\n");
-    assert_eq!(pod.exec("touch /run/secrets/more"), "touch: /run/secrets/more: Read-only file system");
-    assert_eq!(pod.exec("echo $DB_PASSWORD_FILE"), "/run/secrets/db-password");
+    assert_eq!(pod.exec("touch /run/handfast/more"), "touch: /run/handfast/more: Read-only file system");
+    assert_eq!(pod.exec("echo $DB_PASSWORD_FILE"), "/run/handfast/db-password");
 }
 
 #[test]
@@ -104,7 +105,7 @@ fn an_init_container_of_another_user_delivers_to_the_pods_group() {
     pod.runs();
     let said = pod.logs("handfast").1;
     assert!(said.strip_prefix(WARNING).is_some_and(|more| more.contains("handfast: warn: ")), "{said}");
-    assert_eq!(pod.exec("stat -L -c '%u %g %a' /run/secrets/db-password"), "10002 10001 440");
+    assert_eq!(pod.exec("stat -L -c '%u %g %a' /run/handfast/db-password"), "10002 10001 440");
     pod.says("app", "7\n");
 }
 
@@ -113,7 +114,7 @@ fn init_container(node: &Node, medium: &str) -> Value {
     let text = block(PAGE, "An init container", "yaml", 0);
     let text = replace(&text, "emptyDir: { medium: Memory, ", &format!("emptyDir: {{ {medium}"));
     let mut spec = node.documents(&text).remove(0)["spec"].take();
-    let mut app = shell_that_reads_it("/run/secrets/db-password");
+    let mut app = shell_that_reads_it("/run/handfast/db-password");
     app["securityContext"] = json!({ "runAsUser": 10001, "runAsGroup": 10001 });
     let mount = json!({ "name": "handfast", "mountPath": "/etc/handfast", "readOnly": true });
     let more = json!({
@@ -138,10 +139,10 @@ fn shell_that_reads_it(path: &str) -> Value {
 #[track_caller]
 fn has_the_file(pod: &Pod, rights: &str) {
     assert_eq!((pod.code("handfast"), pod.logs("handfast")), ("0".into(), (String::new(), WARNING.into())));
-    assert_eq!(pod.exec("stat -L -c '%u %g %a' /run/secrets/db-password"), rights);
-    assert_eq!(pod.exec("cat /run/secrets/db-password"), "mock-db");
-    let mount = pod.exec("grep ' /run/secrets ' /proc/mounts");
-    assert!(mount.starts_with("tmpfs /run/secrets tmpfs ro,") && mount.contains(",size=1024k"), "{mount}");
+    assert_eq!(pod.exec("stat -L -c '%u %g %a' /run/handfast/db-password"), rights);
+    assert_eq!(pod.exec("cat /run/handfast/db-password"), "mock-db");
+    let mount = pod.exec("grep ' /run/handfast ' /proc/mounts");
+    assert!(mount.starts_with("tmpfs /run/handfast tmpfs ro,") && mount.contains(",size=1024k"), "{mount}");
     assert_eq!(pod.exec("id -u; id -g"), "10001\n10001");
 }
 

@@ -12,6 +12,8 @@ use crate::directory::Directory;
 use crate::fakes::Google;
 use crate::process::{Process, free_port};
 
+const LOOPBACK: &str = "127.0.0.1";
+
 /// Two servers with one storage.
 pub struct Pair {
     /// The active server.
@@ -24,13 +26,18 @@ impl Vault {
     /// Starts an uninitialised server with files as its storage and with this certificate: `authority.server()`, or a
     /// certificate that clients must reject; then only the product talks to the server.
     pub fn with_file_storage(authority: &Authority, identity: &Identity) -> Option<Self> {
+        Self::with_file_storage_at(LOOPBACK, authority, identity)
+    }
+
+    /// The same at this address of the machine.
+    pub fn with_file_storage_at(host: &str, authority: &Authority, identity: &Identity) -> Option<Self> {
         let storage = |directory: &Directory| json!({ "file": { "path": directory.file("storage") } });
-        Self::with_storage(authority, identity, storage)
+        Self::with_storage(host, authority, identity, storage)
     }
 
     /// Starts an active server whose storage can be shared.
     pub fn with_raft(authority: &Authority) -> Option<Self> {
-        let mut vault = Self::with_storage(authority, &authority.server(), raft)?;
+        let mut vault = Self::with_storage(LOOPBACK, authority, &authority.server(), raft)?;
         vault.initialise();
         vault.unseal();
         Some(vault)
@@ -45,7 +52,7 @@ impl Vault {
     /// server.
     pub fn pair(authority: &Authority) -> Option<Pair> {
         let active = Self::with_raft(authority)?;
-        let mut standby = Self::with_storage(authority, &authority.server(), raft)?;
+        let mut standby = Self::with_storage(LOOPBACK, authority, &authority.server(), raft)?;
         let leader = json!({ "leader_api_addr": active.address, "leader_ca_cert": authority.pem() });
         standby.must("POST", "sys/storage/raft/join", leader);
         standby.root_token = active.root_token.clone();
@@ -60,21 +67,26 @@ impl Vault {
         Some(Pair { active, standby })
     }
 
-    fn with_storage(authority: &Authority, identity: &Identity, storage: impl Fn(&Directory) -> Value) -> Option<Self> {
+    fn with_storage(
+        host: &str,
+        authority: &Authority,
+        identity: &Identity,
+        storage: impl Fn(&Directory) -> Value,
+    ) -> Option<Self> {
         let program = program()?;
         let (directory, port) = (Directory::new(), free_port());
         let (certificate, key) = identity.write(&directory, "server");
         let ca_file = directory.write("ca.pem", authority.pem());
-        let address = format!("https://127.0.0.1:{port}");
+        let address = format!("https://{host}:{port}");
         let configuration = json!({
             "listener": { "tcp": {
-                "address": format!("127.0.0.1:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
+                "address": format!("{host}:{port}"), "tls_cert_file": certificate, "tls_key_file": key,
                 // A client that `steps` traces takes minutes for a handshake.
                 "http_read_header_timeout": "1h", "http_read_timeout": "1h",
             } },
             "storage": storage(&directory),
             "api_addr": address,
-            "cluster_addr": format!("https://127.0.0.1:{}", port + 1),
+            "cluster_addr": format!("https://{host}:{}", port + 1),
             // mlock needs a right that ordinary users do not have, and the server holds only secrets of tests.
             "disable_mlock": true,
         });
@@ -83,7 +95,7 @@ impl Vault {
         let mut process = Process::start("vault", directory, &[&program, "server", "-config", &configuration], &[]);
         // Do not wait with a request: the certificate may be one that the tests' client rejects too.
         while !process.log().contains("Vault server started!") {
-            process.wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+            process.wait_for(|| std::net::TcpStream::connect((host, port)).ok());
             sleep(Duration::from_millis(20));
         }
         let client = Client::trusting(&authority.pem());

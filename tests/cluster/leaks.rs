@@ -1,0 +1,95 @@
+//! Where a delivered value is found on the node: nowhere. The same search finds a Kubernetes Secret that becomes a variable.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::manifests::example;
+use crate::node::{Namespace, Node, node, state};
+use crate::store::vault;
+use crate::support::canary;
+
+/// Places of the node that a value could be in, and the files with it. Mounts in memory are where it belongs, so no other file
+/// system than the node's disk is searched.
+fn found(node: &Node, namespace: &Namespace, value: &str) -> Vec<&'static str> {
+    let mut places = Vec::new();
+    let search = |directory: &str| {
+        let grep = ["-r", "--binary-files=text", "--quiet", "--devices=skip", value];
+        let directory = state().join(directory);
+        Command::new("grep").args(grep).arg(&directory).status().expect("grep is there").success()
+    };
+    for (place, directory) in [
+        ("etcd", "etcd"),
+        ("containerd", "containerd"),
+        ("the kubelet's files", "own/var/lib/kubelet"),
+        ("the logs of pods", "own/var/log"),
+        ("the logs of the node", "logs"),
+    ] {
+        if search(directory) {
+            places.push(place);
+        }
+    }
+    let objects =
+        node.must(&["get", "pods,secrets,configmaps,events", "-o", "yaml", "--namespace", namespace.name()], "");
+    if objects.contains(value) {
+        places.push("the API's objects");
+    }
+    // In the node's process namespace: every process of every pod.
+    let environments = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null";
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
+    let output = Command::new(script).args(["run", "sh", "-c", environments]).output().expect("the script is there");
+    if output.stdout.windows(value.len()).any(|part| part == value.as_bytes()) {
+        places.push("the environment of a process");
+    }
+    places
+}
+
+#[test]
+fn a_delivered_value_is_nowhere_on_the_node() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    let password = canary();
+    vault.must("POST", "kv/data/web/leaks", json!({ "data": { "password": password, "key": password } }));
+    let change = |name: &str| {
+        let mut documents = example(node, name, vault);
+        let text = documents[1]["data"]["handfast.toml"].as_str().expect("a text");
+        let text = text.replace("kv/web/db#", "kv/web/leaks#").replace("kv/web/session#", "kv/web/leaks#");
+        documents[1]["data"]["handfast.toml"] = json!(text);
+        documents
+    };
+    let namespace = node.namespace("restricted");
+    namespace.create(&change("init-container.yaml"));
+    namespace.wait_until_ready("web");
+    assert_eq!(namespace.shell("web", "web", "cat /run/handfast/session-key | wc -c"), password.len().to_string());
+    assert_eq!(found(node, &namespace, &password), [""; 0]);
+
+    let wrapped = node.namespace("restricted");
+    wrapped.create(&change("wrapped.yaml"));
+    wrapped.wait_until_ready(&crate::manifests::pod_of(&wrapped, "app=web"));
+    assert_eq!(found(node, &wrapped, &password), [""; 0]);
+}
+
+#[test]
+fn a_kubernetes_secret_as_a_variable_is_found_by_the_same_search() {
+    let Some(node) = node() else { return };
+    let password = canary();
+    let namespace = node.namespace("privileged");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "db" }, "stringData": { "password": password },
+    });
+    let variable =
+        json!({ "name": "DB_PASSWORD", "valueFrom": { "secretKeyRef": { "name": "db", "key": "password" } } });
+    let app = json!({
+        "name": "app", "image": "docker.io/library/busybox:stable", "command": ["sleep", "infinity"], "env": [variable],
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "app" },
+        "spec": { "containers": [app], "terminationGracePeriodSeconds": 0 },
+    });
+    namespace.create(&[secret, pod]);
+    namespace.wait_until_ready("app");
+    let found = found(node, &namespace, &password);
+    for place in ["etcd", "containerd", "the environment of a process"] {
+        assert!(found.contains(&place), "not in {place}: {found:?}");
+    }
+}

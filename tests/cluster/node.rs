@@ -1,0 +1,190 @@
+//! The node, and what is asked of it by kubectl.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Yaml, require};
+
+/// How long a test waits at most for a state of the cluster. Kubelet waits 10 s before it starts a failed container again.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The running node.
+pub struct Node {
+    yaml: Yaml,
+}
+
+/// The namespace of a test, which ends with it.
+pub struct Namespace {
+    node: &'static Node,
+    name: String,
+}
+
+/// The node that `tests/cluster/node up` has started. Prints a line and returns `None` if there is none.
+pub fn node() -> Option<&'static Node> {
+    static NODE: OnceLock<Option<Node>> = OnceLock::new();
+    let node = NODE.get_or_init(|| Some(Node { yaml: Yaml::find()? })).as_ref()?;
+    let runs = state().join("ready").exists() && node.ask(&["get", "nodes"], "").status.success();
+    require(runs, "a Kubernetes (tests/cluster/node up)").then_some(node)
+}
+
+/// The directory with the node's files.
+pub fn state() -> PathBuf {
+    let cache = || {
+        let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+        cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").expect("a home")).join(".cache"))
+    };
+    let cluster = std::env::var_os("HANDFAST_CLUSTER").filter(|path| !path.is_empty()).map(PathBuf::from);
+    cluster.unwrap_or_else(|| cache().join("handfast-tests/cluster")).join("state")
+}
+
+impl Node {
+    /// Runs kubectl with this input.
+    pub fn ask(&self, arguments: &[&str], input: &str) -> Output {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
+        let mut kubectl = Command::new(script);
+        kubectl.arg("kubectl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = kubectl.spawn().expect("the script is there");
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+        child.wait_with_output().expect("it ends")
+    }
+
+    /// The output of a kubectl that must succeed.
+    #[track_caller]
+    pub fn must(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.ask(arguments, input);
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("kubectl prints text")
+    }
+
+    /// The documents of a manifest.
+    pub fn documents(&self, text: &str) -> Vec<Value> {
+        self.yaml.parse(text).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// A new namespace, which enforces a Pod Security Standard: `restricted` or `privileged`.
+    pub fn namespace(&'static self, standard: &str) -> Namespace {
+        let name = handfast_testservers::random("test-");
+        let labels = json!({ "pod-security.kubernetes.io/enforce": standard });
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels },
+        });
+        self.must(&["create", "-f", "-"], &namespace.to_string());
+        let namespace = Namespace { node: self, name };
+        // Pods are refused until their service account is there.
+        namespace.wait_for("the default service account", |namespace| {
+            namespace.ask(&["get", "serviceaccount", "default"]).status.success().then_some(())
+        });
+        namespace
+    }
+}
+
+impl Namespace {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs kubectl in the namespace.
+    pub fn ask(&self, arguments: &[&str]) -> Output {
+        self.node.ask(&[&["--namespace", &self.name], arguments].concat(), "")
+    }
+
+    /// The output of a kubectl in the namespace that must succeed.
+    #[track_caller]
+    pub fn must(&self, arguments: &[&str]) -> String {
+        self.node.must(&[&["--namespace", &self.name], arguments].concat(), "")
+    }
+
+    /// Creates these objects.
+    #[track_caller]
+    pub fn create(&self, documents: &[Value]) {
+        self.node.must(&["--namespace", &self.name, "create", "-f", "-"], &text(documents));
+    }
+
+    /// Creates these objects, or returns why the API server refuses them.
+    pub fn try_create(&self, documents: &[Value]) -> Result<(), String> {
+        let output = self.node.ask(&["--namespace", &self.name, "create", "-f", "-"], &text(documents));
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+
+    /// An object as the API server would create it.
+    #[track_caller]
+    pub fn dry_run(&self, document: &Value) -> Value {
+        let arguments = ["--namespace", &self.name, "create", "--dry-run=server", "-o", "json", "-f", "-"];
+        serde_json::from_str(&self.node.must(&arguments, &document.to_string())).expect("it is JSON")
+    }
+
+    /// An object as the API server has it.
+    #[track_caller]
+    pub fn object(&self, kind: &str, name: &str) -> Value {
+        serde_json::from_str(&self.must(&["get", kind, name, "-o", "json"])).expect("it is JSON")
+    }
+
+    /// A container's output, of its current or last run.
+    #[track_caller]
+    pub fn log(&self, pod: &str, container: &str) -> String {
+        self.must(&["logs", pod, "-c", container])
+    }
+
+    /// The output of a shell in a container.
+    #[track_caller]
+    pub fn shell(&self, pod: &str, container: &str, script: &str) -> String {
+        self.must(&["exec", pod, "-c", container, "--", "sh", "-c", script]).trim_end().to_owned()
+    }
+
+    /// Repeats until there is an answer.
+    #[track_caller]
+    pub fn wait_for<T>(&self, what: &str, attempt: impl Fn(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = attempt(self) {
+                return answer;
+            }
+            if Instant::now() > deadline {
+                let pods = self.ask(&["describe", "pods"]);
+                panic!("waited too long for {what}:\n{}", String::from_utf8_lossy(&pods.stdout));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits until all containers of a pod are ready.
+    #[track_caller]
+    pub fn wait_until_ready(&self, pod: &str) {
+        self.wait_for(&format!("{pod} to be ready"), |namespace| {
+            let pod = namespace.object("pod", pod);
+            let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == "True").then_some(())
+        });
+    }
+
+    /// Waits until a container has ended, and returns how: `exitCode`, `message`, `reason`.
+    #[track_caller]
+    pub fn end_of(&self, pod: &str, container: &str) -> Value {
+        self.wait_for(&format!("the end of {container} in {pod}"), |namespace| {
+            let status = &namespace.object("pod", pod)["status"];
+            let statuses = ["initContainerStatuses", "containerStatuses"].map(|key| status[key].as_array().cloned());
+            let container = statuses.into_iter().flatten().flatten().find(|status| status["name"] == container)?;
+            let ended = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
+            ended.into_iter().find(|ended| ended.is_object()).cloned()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.ask(&["delete", "pods,jobs,deployments", "--all", "--wait=false", "--grace-period=0", "--force"]);
+        self.node.ask(&["delete", "namespace", &self.name, "--wait=false"], "");
+    }
+}
+
+fn text(documents: &[Value]) -> String {
+    documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
+}

@@ -1,0 +1,33 @@
+//! `handfast run` in front of the app's command.
+
+use serde_json::json;
+
+use crate::manifests::{example, pod_of};
+use crate::node::node;
+use crate::store::vault;
+use crate::support::canary;
+
+#[test]
+fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    let password = canary();
+    vault.must("POST", "kv/data/web/wrapped", json!({ "data": { "password": password } }));
+    let mut documents = example(node, "wrapped.yaml", vault);
+    let text = documents[1]["data"]["handfast.toml"].as_str().expect("a text").replace("kv/web/db#", "kv/web/wrapped#");
+    documents[1]["data"]["handfast.toml"] = json!(text);
+    let namespace = node.namespace("restricted");
+    namespace.create(&documents);
+    let pod = pod_of(&namespace, "app=web");
+    namespace.wait_until_ready(&pod);
+    assert_eq!(namespace.log(&pod, "web").trim(), password.len().to_string());
+    assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/fd/3"), password, "the same user may look");
+    let environment = namespace.shell(&pod, "web", "tr '\\0' '\\n' </proc/1/environ");
+    assert!(environment.lines().any(|line| line == "DB_PASSWORD_FILE=/dev/fd/3"), "{environment}");
+    assert!(!environment.contains(&password), "{environment}");
+    let status = namespace.shell(&pod, "web", "cat /proc/1/status");
+    for line in ["Uid:\t10001\t10001\t10001\t10001", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(line), "no {line} in {status}");
+    }
+    assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/comm"), "sleep", "it became the app");
+}
