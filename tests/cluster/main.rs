@@ -9,6 +9,7 @@ mod support;
 
 mod failures;
 mod init;
+mod inject;
 mod leaks;
 mod manifests;
 mod node;
