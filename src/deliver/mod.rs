@@ -178,7 +178,7 @@ impl Destination {
         secrets.dedup();
         let (new_files, values) = arrivals::sort(files.as_ref(), set)?;
         let fill = || {
-            let filled = descriptors::fill(descriptors, values, plan.isolation.gid, powers)?;
+            let filled = descriptors::fill(descriptors, values, &plan.isolation, powers)?;
             // The last moment: from here on the set can be reached.
             interrupted()?;
             Ok(filled)

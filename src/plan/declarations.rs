@@ -180,6 +180,12 @@ fn request(secret: &Declared, rules: TargetRules, problems: &mut Problems) -> Re
         // A value that is no string has been reported.
         return Request::File(table.string("file").map(str::to_owned));
     }
+    for key in ["mode", "owner"].into_iter().filter(|_| descriptor.is_some() || by_number) {
+        if let Some(place) = table.place(key) {
+            let message = format!("the secret `{name}` is a descriptor, which has no `{key}` of its own");
+            problems.add_with_hint(place, message, format!("only files have one: take `{key}` out"));
+        }
+    }
     if rules.only_files && (descriptor.is_some() || by_number) {
         let place = descriptor.map_or(&secret.place, |item| &item.place);
         problems.add(place, format!("the secret `{name}` is a descriptor, and `init` hands none over"));
