@@ -131,9 +131,9 @@ pub fn check_spare(with_files: bool, held: usize) -> Result<()> {
     Ok(())
 }
 
-/// Whether memfds can be made here, which a filter may deny, and how far they can be sealed.
-pub fn probe() -> Result<Sealing> {
-    create().map(|(_, sealing)| sealing)
+/// A memfd, which a filter may deny, and how far it can be sealed.
+pub fn probe() -> Result<(OwnedFd, Sealing)> {
+    create()
 }
 
 /// Whether the app's group can be given to a memfd.
