@@ -77,7 +77,11 @@ fn one(
         Request::Number(_) | Request::AnyNumber if several => {
             let place = declared.from.as_ref().map_or(&declared.place, |from| &from.place);
             let message = format!("the secret `{}` is several values, which go to files only", excerpt(&declared.name));
-            problems.add_with_hint(place, message, "set a files directory, and take `fd` out");
+            let hint = match rules.files {
+                true => "take `fd` out, or the variable whose name ends in `_FD`",
+                false => "set a files directory: `--dir`, HANDFAST_DIR or `[files] dir`",
+            };
+            problems.add_with_hint(place, message, hint);
             return None;
         }
         Request::Number(number) => Target::Descriptor(number),
