@@ -63,23 +63,36 @@ pub fn missing() -> Vec<String> {
     Cage::possible().lacks().into_iter().map(sentence).collect()
 }
 
-/// Fails where [`report`] would fail for a worker on this machine.
+/// Fails, before the fetch, where `strict` takes no worker that this machine allows.
 pub fn foresee(strict: bool) -> Result<()> {
-    if strict { report(Cage::possible(), strict) } else { Ok(()) }
+    match lacking(Cage::possible()).filter(|_| strict) {
+        Some(parts) => Err(refused(format!("the worker would run without {parts}"))),
+        None => Ok(()),
+    }
 }
 
 /// Logs which parts are missing. With `strict`, a missing part ends the start.
 pub fn report(cage: Cage, strict: bool) -> Result<()> {
-    let missing: Vec<&str> = cage.lacks().into_iter().map(|(part, _)| part).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let message = format!("the worker ran without {}: this kernel or container does not let it", missing.join(" and "));
+    let Some(parts) = lacking(cage) else { return Ok(()) };
+    let message = format!("the worker ran without {parts}");
     if strict {
-        return Err(Error::new(Phase::Fetch, Class::Isolation, message).hint("`[app] strict` asks for it"));
+        return Err(refused(message));
     }
-    tracing::warn!(target: "handfast", "{message}");
+    tracing::warn!(target: "handfast", "{message}: {WHY}");
     Ok(())
+}
+
+const WHY: &str = "this kernel or container does not let it";
+
+/// The names of the missing parts, for a message.
+fn lacking(cage: Cage) -> Option<String> {
+    let missing: Vec<&str> = cage.lacks().into_iter().map(|(part, _)| part).collect();
+    (!missing.is_empty()).then(|| missing.join(" and "))
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Phase::Fetch, Class::Isolation, format!("{message}: {WHY}"))
+        .hint("[app] strict = true makes this a failure")
 }
 
 #[cfg(test)]

@@ -149,9 +149,19 @@ pub fn ended(end: End) -> Error {
 }
 
 fn cannot_fork(error: io::Error) -> Error {
-    let needs_proc = error.kind() == ErrorKind::NotFound;
+    let hint = match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::NotFound, _) => Some("mount procfs on /proc: isolation is verified there"),
+        (_, Some(libc::EAGAIN)) => Some(
+            "raise the limit on processes (Docker: `--pids-limit`; Kubernetes: `podPidsLimit` of the kubelet; `ulimit -u`): a start needs \
+             two, and a few threads",
+        ),
+        _ => None,
+    };
     let failure = system("fork the worker", error);
-    if needs_proc { failure.hint("mount procfs on /proc: isolation is verified there") } else { failure }
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 /// The error for a system call that failed.

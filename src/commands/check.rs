@@ -37,6 +37,8 @@ pub fn check(
     let (purpose, as_json) = read(purpose, format).map_err(config::error)?;
     if online {
         start::begin()?;
+    } else {
+        start::refuse_emulator()?;
     }
     let (plan, instances) = start::make_plan(options, &mut environment, purpose, started)?;
     let mut inspection = deliver::inspect(&plan);

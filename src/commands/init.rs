@@ -9,7 +9,7 @@ use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::plan::Purpose;
 use crate::worker::{Link, Task, Watch};
-use crate::{deliver, lockdown};
+use crate::{cage, deliver, lockdown};
 
 /// Returns when the files are there.
 pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
@@ -26,6 +26,7 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant) -
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
     let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+    cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;
     let set = link.next(&plan, &watch)?;

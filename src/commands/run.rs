@@ -11,7 +11,7 @@ use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::plan::Purpose;
 use crate::worker::{Link, Task, Watch};
-use crate::{deliver, launch, lockdown};
+use crate::{cage, deliver, launch, lockdown};
 
 /// Becomes the app: returns only where that failed.
 pub fn run(
@@ -40,6 +40,7 @@ pub fn run(
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
     let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+    cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;
     let set = link.next(&plan, &watch)?;

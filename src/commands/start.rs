@@ -13,7 +13,7 @@ use crate::config::{self, Environment};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{Instances, Plan, Purpose};
 use crate::sys::signals::{self, Signals};
-use crate::{lockdown, plan};
+use crate::{lockdown, plan, sys};
 
 /// The signals that end a start, unless they were ignored or blocked when it began: those with which images stop their app
 /// (`STOPSIGNAL`). A terminal sends WINCH when its size changes; without one, it can only be an image's (httpd's).
@@ -31,6 +31,7 @@ pub fn ending() -> Signals {
 /// Comes before the configuration is read. From here on no other process of this uid can read this one, no core file can come
 /// of it, and the signals that end a start are held back and asked for between the stages, so that no stage is left half done.
 pub fn begin() -> Result<lockdown::CoreLimit> {
+    refuse_emulator()?;
     nix::sys::prctl::set_dumpable(false).map_err(|error| system("make this process unreadable for others", error))?;
     let core_limit = lockdown::CoreLimit::suspend()?;
     let hold = || {
@@ -45,6 +46,17 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
     };
     hold().map_err(|error| system("hold signals back", error))?;
     Ok(core_limit)
+}
+
+/// Fails under an emulator of another machine's processor. It has threads of its own, which change no ids and drop no capabilities
+/// with this one, and it lets no program filter system calls: neither this process nor the worker could give up anything for good.
+pub fn refuse_emulator() -> Result<()> {
+    let has_threads = sys::process::threads().is_ok_and(|threads| threads > 1);
+    let Some(emulator) = has_threads.then(sys::process::emulator).flatten() else { return Ok(()) };
+    let why = "its threads would keep the privileges that handfast drops";
+    let message = format!("cannot drop privileges under the emulator `{}`: {why}", emulator.display());
+    Err(Error::new(Phase::Plan, Class::Isolation, message)
+        .hint("use the image for this machine's own architecture (`docker run --platform`, `docker build --platform`)"))
 }
 
 /// The plan of a start; every problem of the configuration at once.

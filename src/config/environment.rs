@@ -142,7 +142,10 @@ impl Environment {
                 problems.add_with_hint(
                     &Place::Environment,
                     format!("`{quoted}` holds a reference, but no value is ever put into a variable"),
-                    format!("name it `{quoted}_FILE` (or `{quoted}_PATH`) to get a path, `{quoted}_FD` to get a descriptor's number"),
+                    format!(
+                        "name it `{quoted}_FILE` or `{quoted}_PATH` to get a path, `{quoted}_FD` to get a descriptor's number; or let \
+                         `path_env = \"{quoted}\"` of a secret in the configuration put the path into `{quoted}` itself"
+                    ),
                 );
                 continue;
             };

@@ -116,6 +116,11 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether it would do if it could be written.
+    pub fn is_read_only(&self) -> bool {
+        self.mount.read_only && self.medium.is_some() && !self.is_shared()
+    }
+
     fn is_shared(&self) -> bool {
         is_shared(self.path) || (self.mount_point && is_shared(&self.mount.point))
     }

@@ -17,7 +17,7 @@ use super::ownership::{can_give_group, with_group};
 use super::powers::{Power, Powers};
 use super::write::write_all;
 use crate::error::{Class, Error, Phase, Result, reason};
-use crate::plan::{Plan, Target};
+use crate::plan::{Isolation, Plan, Target};
 use crate::sys;
 
 /// The name shows in /proc/PID/maps and in the link of the descriptor, so it is the same for all.
@@ -32,7 +32,10 @@ const OPEN: usize = 4;
 /// The same with files: the private directory, its lock, a generation, and an older generation with its list, or a memfd and its
 /// reader.
 const SPARE_WITH_FILES: usize = 5;
+/// For an app in the memfd's group.
 const MODE: u32 = 0o440;
+/// For an app that is the memfd's owner: what checks the mode of a key that it owns (OpenSSH, PostgreSQL) takes no other.
+const OWNERS_MODE: u32 = 0o400;
 
 /// A descriptor number of the plan, which nothing but its secret may take.
 pub struct Descriptor {
@@ -128,9 +131,9 @@ pub fn check_spare(with_files: bool, held: usize) -> Result<()> {
     Ok(())
 }
 
-/// Whether memfds can be made here, which a filter may deny, and how far they can be sealed.
-pub fn probe() -> Result<Sealing> {
-    create().map(|(_, sealing)| sealing)
+/// A memfd, which a filter may deny, and how far it can be sealed.
+pub fn probe() -> Result<(OwnedFd, Sealing)> {
+    create()
 }
 
 /// Whether the app's group can be given to a memfd.
@@ -144,20 +147,20 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
     .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
 }
 
-/// Makes a sealed memfd of each value, readable for `gid`. A number without a secret gets its memfd at once, because the limit on
+/// Makes a sealed memfd of each value, readable for the app. A number without a secret gets its memfd at once, because the limit on
 /// descriptors may not allow a second one for each number. The others keep the secrets of the generation before until
 /// [`Replacements::place`].
 pub fn fill<'d>(
     descriptors: &'d mut [Descriptor],
     mut values: HashMap<usize, SecretValue>,
-    gid: u32,
+    app: &Isolation,
     powers: &Powers,
 ) -> Result<Replacements<'d>> {
     let mut replacements = Vec::new();
     for descriptor in descriptors {
         let number = descriptor.held.as_raw_fd();
         let value = values.remove(&descriptor.secret);
-        let sealed = value.map(|value| seal(number, &value, gid, powers)).transpose()?;
+        let sealed = value.map(|value| seal(number, &value, app, powers)).transpose()?;
         if descriptor.is_filled {
             replacements.push((descriptor, sealed));
         } else if sealed.is_some() {
@@ -196,10 +199,11 @@ impl Descriptor {
 }
 
 /// Makes a memfd that holds the value for good, opened read-only at offset 0, and reads its state back.
-fn seal(number: RawFd, value: &SecretValue, gid: u32, powers: &Powers) -> Result<Sealed> {
+fn seal(number: RawFd, value: &SecretValue, app: &Isolation, powers: &Powers) -> Result<Sealed> {
+    let (gid, mode) = (app.gid, if app.uid == powers.uid { OWNERS_MODE } else { MODE });
     let at = |step: &str, error: Errno| explain(number, step, error);
     let (writer, sealing) = with_group(powers, gid, create)?;
-    fchmod(&writer, Mode::from_bits_truncate(MODE)).map_err(|error| at("set the mode of", error))?;
+    fchmod(&writer, Mode::from_bits_truncate(mode)).map_err(|error| at("set the mode of", error))?;
     if fstat(&writer).map_err(|error| at("look at", error))?.st_gid != gid {
         fchown(&writer, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
     }
@@ -218,7 +222,7 @@ fn seal(number: RawFd, value: &SecretValue, gid: u32, powers: &Powers) -> Result
         number,
         [
             ("seals", fcntl(&memfd, FcntlArg::F_GET_SEALS).map_err(at)? as u64, expected.bits() as u64),
-            ("mode", u64::from(status.st_mode & 0o7777), u64::from(MODE)),
+            ("mode", u64::from(status.st_mode & 0o7777), u64::from(mode)),
             ("owner", status.st_uid.into(), powers.uid.into()),
             ("group", status.st_gid.into(), gid.into()),
             ("size", status.st_size as u64, value.len() as u64),

@@ -97,7 +97,10 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
         Err(why) => {
             // Only the listing can tell whether something would be covered; one that cannot be read might be anything.
             let empty = entries::names(handle.as_fd()).is_ok_and(|names| names.is_empty());
-            facts.cover(own_mount, empty).map_err(|more| refuse(path, &why, more))?;
+            facts.cover(own_mount, empty).map_err(|more| match facts.is_read_only() {
+                true => read_only(path, &why),
+                false => refuse(path, &why, more),
+            })?;
             way.check(path, powers.uid)?;
             way.check_readers(path)?;
             Ok(Survey { place: Choice::OwnMount, identity, owner: powers.uid, mode: 0o755, setgid_group: None })
@@ -199,11 +202,17 @@ fn cannot_open(path: &Path, error: Errno) -> Error {
     refusal(format!("cannot open `{}`: {}", path.display(), reason(error)))
 }
 
+fn read_only(path: &Path, why: &str) -> Error {
+    refusal(format!("cannot deliver files into `{}`: {why}", path.display())).hint(
+        "let handfast's container mount it writable (Docker: `--tmpfs` without `ro`; Kubernetes: `readOnly` only in the app's container)",
+    )
+}
+
 fn refuse(path: &Path, why: &str, more: Option<&str>) -> Error {
     let more = more.map(|more| format!("; {more}")).unwrap_or_default();
     let refused = refusal(format!("cannot deliver files into `{}`: {why}{more}", path.display()));
-    // What the system shares is refused as a tmpfs too.
-    if acceptance::is_shared(path) {
+    // What the system shares is refused as a tmpfs too, and nothing can be mounted among the kernel's own files.
+    if acceptance::is_shared(path) || ["/proc", "/sys"].iter().any(|kernels| path.starts_with(kernels)) {
         return refused.hint("use a directory of its own, such as `/run/secrets`, with a tmpfs mounted there");
     }
     refused.hint(format!(

@@ -16,7 +16,7 @@ use super::powers::{Power, Powers};
 use super::way::Reader;
 use super::{leftovers, swap};
 use crate::error::Result;
-use crate::plan::{Files, Plan, Purpose, Target};
+use crate::plan::{Files, Isolation, Plan, Purpose, Target};
 
 /// How often a directory that is not as it should be is looked at again.
 const HASTY_LOOKS: usize = 2;
@@ -87,17 +87,19 @@ fn reader(plan: &Plan) -> Option<Vec<u32>> {
     }
 }
 
+/// The app, as a reader.
+pub fn app(plan: &Plan) -> Reader {
+    const LET_IN: u64 = 1 << Power::DacOverride as u32 | 1 << Power::DacReadSearch as u32;
+    let Isolation { uid, capabilities, .. } = plan.isolation;
+    Reader { uid, groups: reader(plan), is_let_in: capabilities & LET_IN != 0 }
+}
+
 /// Who shall read the files: the app, and each owner that a secret names, of whose groups nothing more is known.
 fn readers(plan: &Plan) -> Vec<Reader> {
-    const LET_IN: u64 = 1 << Power::DacOverride as u32 | 1 << Power::DacReadSearch as u32;
     let mut readers = Vec::new();
     for delivery in &plan.deliveries {
         match delivery.target {
-            Target::File { owner: None, .. } => readers.push(Reader {
-                uid: plan.isolation.uid,
-                groups: reader(plan),
-                is_let_in: plan.isolation.capabilities & LET_IN != 0,
-            }),
+            Target::File { owner: None, .. } => readers.push(app(plan)),
             Target::File { owner: Some((uid, _)), .. } => {
                 readers.push(Reader { uid, groups: None, is_let_in: false });
             }

@@ -18,6 +18,7 @@ mod lock;
 mod mounts;
 mod own_mount;
 mod ownership;
+mod paths;
 mod powers;
 mod swap;
 #[cfg(test)]
@@ -123,7 +124,9 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
     if !numbers.is_empty() {
         descriptors::check_limit(plan)?;
         descriptors::check_group(plan.isolation.gid, powers)?;
-        if descriptors::probe()? == Sealing::WithoutExec {
+        let (memfd, sealing) = descriptors::probe()?;
+        paths::check(plan, &memfd, files::app(plan), powers.uid)?;
+        if sealing == Sealing::WithoutExec {
             inspection.missing.push("MFD_NOEXEC_SEAL and F_SEAL_EXEC (Linux 6.3)".into());
         }
         let protection = protection(true, swapping);
@@ -178,7 +181,7 @@ impl Destination {
         secrets.dedup();
         let (new_files, values) = arrivals::sort(files.as_ref(), set)?;
         let fill = || {
-            let filled = descriptors::fill(descriptors, values, plan.isolation.gid, powers)?;
+            let filled = descriptors::fill(descriptors, values, &plan.isolation, powers)?;
             // The last moment: from here on the set can be reached.
             interrupted()?;
             Ok(filled)

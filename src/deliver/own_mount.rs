@@ -18,8 +18,10 @@ use super::{access_lists, entries, mounts};
 use crate::error::{Result, reason};
 
 /// The warning for a kernel, or a user namespace, that refuses `noswap`.
-pub const WITHOUT_NOSWAP: &str =
-    "this kernel mounts no tmpfs with `noswap`: the files can be swapped out where swap is on";
+const WITHOUT_NOSWAP: &str = "this kernel mounts no tmpfs with `noswap`: the files can be swapped out where swap is on";
+/// The warning for a kernel that takes `noswap` and may ignore it, as gVisor's does.
+const UNSEEN_NOSWAP: &str =
+    "`noswap` of handfast's own tmpfs does not read back: the files can be swapped out where swap is on";
 
 /// Mounts the tmpfs and opens it. `identity` is the accepted directory: no other directory is covered.
 pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) -> Result<(OwnedFd, Medium)> {
@@ -46,12 +48,11 @@ pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) 
     let options = format!("size={},mode=0755", size.max(1));
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let attempt = |options: &str| mount(Some("tmpfs"), target.as_str(), Some("tmpfs"), flags, Some(options));
-    let medium = match attempt(&format!("{options},noswap")) {
-        Ok(()) => Medium::TmpfsWithoutSwap,
+    let asked = match attempt(&format!("{options},noswap")) {
+        Ok(()) => Asked::WithNoswap,
         Err(Errno::EINVAL) => {
             attempt(&options).map_err(|error| failed("mount a tmpfs", error))?;
-            super::warn(WITHOUT_NOSWAP);
-            Medium::Tmpfs
+            Asked::Without
         }
         Err(error) => return Err(failed("mount a tmpfs", error)),
     };
@@ -64,7 +65,6 @@ pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) 
     access_lists::strip(readable.as_fd()).map_err(|error| failed("look at the new tmpfs", error))?;
     let ours = mount.id != mounts::mount_id(below.as_fd())?
         && mount.filesystem == "tmpfs"
-        && mount.no_swap == (medium == Medium::TmpfsWithoutSwap)
         && made.st_uid == powers.uid
         && made.st_mode & 0o7777 == 0o755;
     if !ours {
@@ -73,7 +73,25 @@ pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) 
             path.display()
         )));
     }
+    let (medium, warning) = made_as(asked, mount.no_swap);
+    warning.into_iter().for_each(super::warn);
     Ok((above, medium))
+}
+
+/// The options that the kernel took.
+#[derive(Clone, Copy)]
+enum Asked {
+    WithNoswap,
+    Without,
+}
+
+/// What a tmpfs of our own is, by what reads back, and what is said of that.
+fn made_as(asked: Asked, shows_noswap: bool) -> (Medium, Option<&'static str>) {
+    match (asked, shows_noswap) {
+        (_, true) => (Medium::TmpfsWithoutSwap, None),
+        (Asked::WithNoswap, false) => (Medium::Tmpfs, Some(UNSEEN_NOSWAP)),
+        (Asked::Without, false) => (Medium::Tmpfs, Some(WITHOUT_NOSWAP)),
+    }
 }
 
 /// Only the last component must not be a link; it is opened from its parent, since a trailing slash would follow one.
@@ -81,4 +99,18 @@ fn open_again(path: &Path) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let parent = open(path.parent().unwrap_or(path), flags, Mode::empty())?;
     openat(&parent, path.file_name().unwrap_or_default(), flags | OFlag::O_NOFOLLOW, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noswap_that_does_not_read_back_counts_as_none() {
+        assert_eq!(made_as(Asked::WithNoswap, true), (Medium::TmpfsWithoutSwap, None));
+        let unseen =
+            "`noswap` of handfast's own tmpfs does not read back: the files can be swapped out where swap is on";
+        assert_eq!(made_as(Asked::WithNoswap, false), (Medium::Tmpfs, Some(unseen)));
+        assert_eq!(made_as(Asked::Without, false), (Medium::Tmpfs, Some(WITHOUT_NOSWAP)));
+    }
 }

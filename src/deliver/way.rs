@@ -135,6 +135,11 @@ impl<'r> Way<'r> {
         )))
     }
 
+    /// The first directory before the end that a reader cannot enter.
+    pub fn closed_on_the_way(&self) -> Option<&Path> {
+        self.barrier.as_ref().map(|(_, path, _)| path.as_path()).filter(|closed| *closed != self.path)
+    }
+
     /// Looks at who could replace an entry of the directory that the way has reached.
     pub fn mind(&mut self, name: &OsStr, entry: Owned, uid: u32) {
         if self.weakness.is_none()

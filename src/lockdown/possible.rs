@@ -48,12 +48,12 @@ fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
     };
     if found.uids != [uid; 4] {
         let what = format!("set the uid to {uid}");
-        need(found, SETUID, &what)?;
+        need(isolation, found, SETUID, &what)?;
         refuse_unmapped("uid_map", uid, &what)?;
     }
     if found.gids != [gid; 4] {
         let what = format!("set the gid to {gid}");
-        need(found, SETGID, &what)?;
+        need(isolation, found, SETGID, &what)?;
         refuse_unmapped("gid_map", gid, &what)?;
     }
     if found.groups != identity::groups(isolation, found) {
@@ -61,7 +61,7 @@ fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
             [] => format!("give up the groups {:?}", found.groups),
             groups => format!("set the groups to {groups:?}"),
         };
-        need(found, SETGID, &what)?;
+        need(isolation, found, SETGID, &what)?;
         for group in &isolation.groups {
             refuse_unmapped("gid_map", *group, &what)?;
         }
@@ -74,12 +74,20 @@ fn refuse_ids(isolation: &Isolation, found: &Status) -> Result<()> {
     Ok(())
 }
 
-fn need(found: &Status, capability: u8, what: &str) -> Result<()> {
+fn need(isolation: &Isolation, found: &Status, capability: u8, what: &str) -> Result<()> {
     if found.permitted & bit(capability) != 0 {
         return Ok(());
     }
-    Err(failed(format!("cannot {what}: the capability {} is missing", names(bit(capability))))
-        .hint("add the capabilities SETUID and SETGID to the container, or start it as that user and group"))
+    let failed = failed(format!("cannot {what}: the capability {} is missing", names(bit(capability))));
+    // Started as root, nobody else's ids stay without them.
+    Err(if isolation.defaulted || found.uids.contains(&0) {
+        failed.hint("add the capabilities SETUID and SETGID to the container, or start it as that user and group")
+    } else {
+        failed.hint(
+            "leave `user` and `groups` out to run the app as handfast was started (as OpenShift's random uid, too), start the container \
+             as that user and group, or add the capabilities SETUID and SETGID to it",
+        )
+    })
 }
 
 /// The inode of the user namespace that the machine started with, which maps every id (`PROC_USER_INIT_INO`,

@@ -77,7 +77,11 @@ fn one(
         Request::Number(_) | Request::AnyNumber if several => {
             let place = declared.from.as_ref().map_or(&declared.place, |from| &from.place);
             let message = format!("the secret `{}` is several values, which go to files only", excerpt(&declared.name));
-            problems.add_with_hint(place, message, "set a files directory, and take `fd` out");
+            let hint = match rules.files {
+                true => "take `fd` out, or the variable whose name ends in `_FD`",
+                false => "set a files directory: `--dir`, HANDFAST_DIR or `[files] dir`",
+            };
+            problems.add_with_hint(place, message, hint);
             return None;
         }
         Request::Number(number) => Target::Descriptor(number),
@@ -179,6 +183,12 @@ fn request(secret: &Declared, rules: TargetRules, problems: &mut Problems) -> Re
         }
         // A value that is no string has been reported.
         return Request::File(table.string("file").map(str::to_owned));
+    }
+    for key in ["mode", "owner"].into_iter().filter(|_| descriptor.is_some() || by_number) {
+        if let Some(place) = table.place(key) {
+            let message = format!("the secret `{name}` is a descriptor, which has no `{key}` of its own");
+            problems.add_with_hint(place, message, format!("only files have one: take `{key}` out"));
+        }
     }
     if rules.only_files && (descriptor.is_some() || by_number) {
         let place = descriptor.map_or(&secret.place, |item| &item.place);

@@ -110,7 +110,11 @@ impl<'a> Claims<'a> {
                 excerpt(name),
                 excerpt(&secret.name)
             );
-            problems.add_with_hint(place, message, "`fd = \"auto\"` makes it a descriptor");
+            let hint = match secret.table.item("file") {
+                Some(_) => "take `file` out to make it a descriptor",
+                None => "`fd = \"auto\"` makes it a descriptor",
+            };
+            problems.add_with_hint(place, message, hint);
         }
         if several && let Some((name, place)) = paths.first() {
             let message = format!(

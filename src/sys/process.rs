@@ -1,7 +1,9 @@
 //! Attributes of the process that neither std nor nix has in safe form.
 
+use std::fs::read_link;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::unistd::ForkResult;
 
@@ -15,6 +17,13 @@ pub fn secure_execution() -> bool {
 pub fn threads() -> io::Result<u64> {
     // A directory's link count is 2 plus its subdirectories: one per thread.
     Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
+}
+
+/// The program that emulates this one's processor, such as qemu-user: an emulator answers for `/proc/self` in the program's stead,
+/// and leaves `/proc/thread-self` to the kernel.
+pub fn emulator() -> Option<PathBuf> {
+    let (told, found) = (read_link("/proc/self/exe").ok()?, read_link("/proc/thread-self/exe").ok()?);
+    (told != found).then_some(found)
 }
 
 /// Forks this process. Refuses if the process has more than one thread: the child could then find locks that no thread will ever

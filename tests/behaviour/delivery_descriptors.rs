@@ -16,7 +16,8 @@ fn numbers(app: &Value) -> Vec<i64> {
     all.iter().map(|one| one["fd"].as_i64().expect("a number")).collect()
 }
 
-/// The descriptor is as the contract has it: of this owner and group, for reading only, by itself and through /dev/fd.
+/// The descriptor is as the contract has it: of this owner and group, for its owner alone where that is the app, for reading only,
+/// by itself and through /dev/fd.
 #[track_caller]
 fn assert_handed_over(app: &Value, number: i64, content: &[u8], owner: (u32, u32), app_is_owner: bool) {
     let all = app["descriptors"].as_array().expect("a list");
@@ -24,11 +25,8 @@ fn assert_handed_over(app: &Value, number: i64, content: &[u8], owner: (u32, u32
     assert_eq!(one["content"], hex(content), "{number}");
     assert_eq!(one["size"], content.len(), "{number}");
     assert_eq!((&one["seals"], &one["filesystem"]), (&json!(ALL_SEALS), &json!("1021994")), "{number}");
-    assert_eq!(
-        (&one["mode"], &one["uid"], &one["gid"]),
-        (&json!("100440"), &json!(owner.0), &json!(owner.1)),
-        "{number}"
-    );
+    let mode = if app_is_owner { "100400" } else { "100440" };
+    assert_eq!((&one["mode"], &one["uid"], &one["gid"]), (&json!(mode), &json!(owner.0), &json!(owner.1)), "{number}");
     assert_eq!((&one["access"], &one["offset"], &one["cloexec"]), (&json!("r"), &json!(0), &json!(false)), "{number}");
     assert_eq!((&one["open_read"], &one["write"]), (&json!("ok"), &json!("EBADF")), "{number}");
     // The owner may always ask; the seals then refuse to be written to. As root nothing is asked at all.
@@ -141,4 +139,35 @@ fn every_opening_of_the_path_starts_at_the_beginning() {
     let read = "cat <&3; cat <&3; cat /dev/fd/3 \"$DB_FILE\"; exec 9</proc/self/fd/3; cat <&9";
     let outcome = Run::new().env("DB_FILE", "handfast:mock:db").app(["/bin/sh", "-c", read]).start();
     assert_eq!((outcome.code, outcome.stdout.as_slice()), (0, b"mock-db".repeat(4).as_slice()), "{outcome:?}");
+}
+
+#[test]
+fn a_path_that_would_lead_nowhere_is_refused_before_the_fetch() {
+    needs_root!();
+    const NULL: &str = "mknod -m 666 /dev/null c 1 3";
+    let start = |command: &'static str, mode: &str, link: &str, variable: &str| {
+        let setup = format!("mount -t tmpfs -o mode={mode} x /dev; {NULL}; {link}");
+        let run = if command == "run" { Run::new() } else { Run::command(command) };
+        run.confine(&["--mountns", "--setup", &setup])
+            // A fetch would end with another code.
+            .config("[app]\nuser = \"1000:1000\"\n[providers.mock]\nfail = \"denied\"\n")
+            .env(variable, "handfast:mock:a")
+            .start()
+    };
+    for (mode, link, why) in [
+        ("755", ":", "`/dev/fd`: no such file or directory"),
+        ("755", "ln -s /nowhere /dev/fd", "`/dev/fd` is a link to `/nowhere`, where its descriptors are not"),
+        ("755", "ln -s /proc/1/fd /dev/fd", "`/dev/fd` is a link to `/proc/1/fd`, where its descriptors are not"),
+        ("755", "mkdir /dev/fd", "its descriptors are not in `/dev/fd`"),
+        ("700", "ln -s /proc/self/fd /dev/fd", "uid 1000 cannot enter `/dev`"),
+    ] {
+        let outcome = start("run", mode, link, "A_FILE");
+        outcome.refused(73, &format!("cannot hand over descriptor 3: the app could not open `/dev/fd/3`: {why}"));
+        assert_eq!(start("check", mode, link, "A_FILE").code, 73, "{link}");
+        // By number there is nothing to open.
+        assert_eq!((start("run", mode, link, "A_FD").code, start("check", mode, link, "A_FD").code), (77, 0), "{link}");
+    }
+    for link in ["ln -s /proc/self/fd /dev/fd", "ln -s /proc/thread-self/fd /dev/fd", "ln -s ../proc/self/fd /dev/fd"] {
+        assert_eq!((start("run", "755", link, "A_FILE").code, start("check", "755", link, "A_FILE").code), (77, 0));
+    }
 }

@@ -51,7 +51,7 @@ fn until(what: &str, mut attempt: impl FnMut() -> bool) {
 }
 
 /// One of PostgreSQL's own programs, past wrappers that are in some PATHs.
-fn postgres_program(name: &str) -> Option<PathBuf> {
+pub fn postgres_program(name: &str) -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let own = versions.map(|version| version.path().join("bin").join(name)).find(|path| path.is_file());
     own.or_else(|| find_program(name))

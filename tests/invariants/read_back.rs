@@ -206,7 +206,7 @@ fn best_effort_is_told_once_and_fatal_under_strict() {
     for (options, text) in [
         (&["--caps", "setuid,setgid,chown"][..], "the capability bounding set stays as found"),
         (&["--caps", "setuid,setgid,setpcap"][..], "stays with its owner"),
-        (&["--deny", "landlock_create_ruleset=ENOSYS"][..], "the worker ran without Landlock"),
+        (&["--deny", "landlock_create_ruleset=ENOSYS"][..], "without Landlock"),
         (&["--deny", "seccomp=ENOSYS,prctl-seccomp=EINVAL"][..], "seccomp"),
         (&["--deny", "prctl-bounding=EPERM"][..], "from the bounding set"),
     ] {

@@ -9,6 +9,7 @@
 mod support;
 
 mod console;
+mod emulated;
 mod machine;
 
 use std::fmt::Write;

@@ -69,7 +69,11 @@ impl ProviderError {
 
 /// The text of an operating system's error in handfast's form: the first letter in lower case, unless that would spoil a word.
 pub fn reason(error: nix::errno::Errno) -> String {
-    let text = error.desc();
+    let text = match error {
+        // "Try again" would be said to who has no reason to believe that it helps.
+        nix::errno::Errno::EAGAIN => "resource temporarily unavailable",
+        error => error.desc(),
+    };
     match text.split_at_checked(1) {
         Some((first, rest)) if rest.starts_with(|next: char| next.is_lowercase()) => first.to_lowercase() + rest,
         _ => text.to_owned(),

@@ -144,6 +144,11 @@ impl Suspect {
                 let (uid, _) = self.owner;
                 format!("`chown root {path}`, mount it read-only, {}", named(uid))
             }
+            // As a desktop's share shows each of its files.
+            Fault::Everybody if self.mode & 0o777 == 0o777 => format!(
+                "mount it read-only (Docker: `:ro`), or copy it into the image, if it is on a share of a desktop, where a chmod changes \
+                 nothing; else `chmod o-w {path}`"
+            ),
             Fault::Everybody => format!("`chmod o-w {path}`, {read_only}"),
             Fault::Group if self.owner.1 == 0 => {
                 format!("the app gets group 0: give it another one, `chmod g-w {path}`, {read_only}")
@@ -153,6 +158,9 @@ impl Suspect {
             Fault::ListedGroup(group) => format!("`setfacl -x g:{group} {path}`, {read_only}"),
             Fault::Link => format!("`chown -h root {path}`, or name the file that it leads to"),
             Fault::Fuse(uid) => format!("put it on another file system, {}", named(*uid)),
+            Fault::NoRegularFile if self.path == Path::new("/dev/null") => {
+                "name an empty file that only root can write, to start without settings".into()
+            }
             Fault::Kernel(_) | Fault::NoRegularFile => {
                 "with root's rights or a capability, handfast takes only regular files that nobody else can write"
                     .into()

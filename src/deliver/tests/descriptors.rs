@@ -29,7 +29,7 @@ fn a_secret_is_handed_over_sealed_and_read_only() {
     assert_eq!(fcntl(held, FcntlArg::F_GETFL).unwrap() & OFlag::O_ACCMODE.bits(), OFlag::O_RDONLY.bits());
     assert_eq!(fcntl(held, FcntlArg::F_GETFD).unwrap() & FdFlag::FD_CLOEXEC.bits(), 0);
     let status = fs::metadata(path(400)).unwrap();
-    assert_eq!((status.mode() & 0o7777, status.uid(), status.gid()), (0o440, our_ids().0, our_ids().1));
+    assert_eq!((status.mode() & 0o7777, status.uid(), status.gid()), (0o400, our_ids().0, our_ids().1));
     assert_eq!(fs::read(path(400)).unwrap(), b"one\0\xff");
     assert_eq!(fs::read(path(401)).unwrap(), b"");
     // Who may open it for writing, as root may, still cannot write.

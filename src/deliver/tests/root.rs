@@ -98,7 +98,7 @@ fn a_descriptor_gets_the_apps_group_and_keeps_our_uid() {
     let powers = without(&[Power::Chown]);
     let mut reserved = descriptors::reserve(&wanted).unwrap();
     let values = [(0, SecretValue::from(b"1".to_vec()))].into();
-    descriptors::fill(&mut reserved, values, 2000, &powers).unwrap().place().unwrap();
+    descriptors::fill(&mut reserved, values, &wanted.isolation, &powers).unwrap().place().unwrap();
     assert_eq!(ids(Path::new("/proc/self/fd/500")), (0, 2000, 0o440));
     drop(reserved);
 
