@@ -59,7 +59,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let own_mount = match plan.purpose {
         Purpose::Run if powers.has(Power::SysAdmin) => OwnMount::Possible,
         Purpose::Run => OwnMount::Denied,
-        Purpose::Init => OwnMount::Invisible,
+        Purpose::Init | Purpose::Watch => OwnMount::Invisible,
     };
     let survey = directory::survey(&files.directory, own_mount, powers, &readers(plan))?;
     let names = names(protected_links(), &survey, powers, plan.isolation.uid);
@@ -83,7 +83,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
 fn reader(plan: &Plan) -> Option<Vec<u32>> {
     match plan.purpose {
         Purpose::Run => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
-        Purpose::Init => None,
+        Purpose::Init | Purpose::Watch => None,
     }
 }
 

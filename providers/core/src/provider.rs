@@ -59,6 +59,11 @@ pub trait Configured {
         None
     }
 
+    /// How often a secret may be read again at most: a store on the network is not asked more often.
+    fn least_refresh(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
     /// The other provider with whose identity the instance logs in, if any. The login is impossible if that provider is not
     /// compiled in.
     fn identity_of(&self) -> Option<&'static str> {

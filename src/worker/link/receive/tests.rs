@@ -15,7 +15,7 @@ use super::super::Watch;
 use super::super::socket::end;
 use super::*;
 use crate::cage;
-use crate::plan::{Deadline, Isolation, Purpose, Swap};
+use crate::plan::{Deadline, Isolation, OnChange, Purpose, Swap, Watching};
 use crate::sys::signals;
 
 const NEEDED: usize = 0;
@@ -24,7 +24,7 @@ const EVERY: usize = 2;
 
 fn secret(name: &str, reference: &str, optional: bool) -> Secret {
     let reference = SecretRef::parse(reference).unwrap();
-    Secret { name: name.into(), reference, instance: 0, optional, is_list: false }
+    Secret { name: name.into(), reference, instance: 0, optional, is_list: false, refresh: None, on_change: OnChange::None }
 }
 
 fn delivery(secret: usize, target: Target) -> Delivery {
@@ -60,6 +60,7 @@ fn plan() -> Plan {
         swap: Swap::Warn,
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
+        watching: Watching::default(),
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,
