@@ -7,6 +7,7 @@ pub mod access_list;
 pub mod allocator;
 pub mod attributes;
 pub mod capabilities;
+pub mod clock;
 pub mod descriptors;
 pub mod environment;
 pub mod exit;
