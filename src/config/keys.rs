@@ -74,8 +74,12 @@ pub const WATCH: &[Key] = &[
         .default("\"30s\""),
     Key::new("max_stale", Kind::String, "\"off\", or how long no read of a secret may succeed once one was due.")
         .default("\"off\""),
-    Key::new("on_stale", Kind::Choice(&["unready", "exit"]), "Whether a stale secret only fails `ready`, or ends `watch` too (69).")
-        .default("\"unready\""),
+    Key::new(
+        "on_stale",
+        Kind::Choice(&["unready", "exit"]),
+        "Whether a stale secret only fails `ready`, or ends `watch` too (69).",
+    )
+    .default("\"unready\""),
     Key::new("metrics", Kind::String, "\"off\": nothing else is in this version.").default("\"off\""),
 ];
 

@@ -86,7 +86,10 @@ fn check_links(powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Result<()
     if powers.has(Power::Fowner) || !is_protected() {
         return Ok(());
     }
-    let message = format!("cannot keep files of uid {other} fresh as uid {}: without CAP_FOWNER they cannot be linked into the next set", powers.uid);
+    let message = format!(
+        "cannot keep files of uid {other} fresh as uid {}: without CAP_FOWNER they cannot be linked into the next set",
+        powers.uid
+    );
     Err(refusal(message).hint(format!("add the capability FOWNER, or start handfast as uid {other}")))
 }
 

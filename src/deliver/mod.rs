@@ -33,9 +33,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 pub use arrivals::{Arrived, Changes};
-pub use keeper::{ALIVE, PRIVATE, Presence, STATUS};
 use descriptors::{Descriptor, Sealing};
 use failure::warn;
+pub use keeper::{ALIVE, PRIVATE, Presence, STATUS};
 use lock::Patience;
 use powers::Powers;
 use swap::Swapping;
@@ -200,7 +200,12 @@ impl Destination {
     }
 
     /// Delivers a later set: what has changed since the one before, and the rest of that. The sets before stay for a while.
-    pub fn publish_changes(&mut self, plan: &Plan, changes: Changes, interrupted: &dyn Fn() -> Result<()>) -> Result<()> {
+    pub fn publish_changes(
+        &mut self,
+        plan: &Plan,
+        changes: Changes,
+        interrupted: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         let Self { powers, files, .. } = self;
         let Some(files) = files else { return Ok(()) };
         let new_files = arrivals::merge(files, changes)?;

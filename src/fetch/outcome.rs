@@ -21,6 +21,17 @@ pub struct Part {
     pub value: SecretValue,
 }
 
+/// What a change of a secret is: each of its values by name, the new ones with their bytes. None at all where it is gone.
+pub struct Change(pub Vec<(Option<String>, Piece)>);
+
+/// One value in a change.
+pub enum Piece {
+    /// It is new.
+    Value(SecretValue),
+    /// It is as it was.
+    Same,
+}
+
 /// Why a secret could not be fetched.
 #[derive(Debug)]
 pub struct Failure {

@@ -46,7 +46,9 @@ pub fn read(
     let (mut secrets, mut deliveries) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));
     for (declared, request) in declared.iter().zip(requests) {
         let index = secrets.len();
-        if let Some((secret, delivery)) = one(index, declared, request, (rules, freshness), &mut claims, catalog, problems) {
+        if let Some((secret, delivery)) =
+            one(index, declared, request, (rules, freshness), &mut claims, catalog, problems)
+        {
             secrets.push(secret);
             deliveries.push(delivery);
         }

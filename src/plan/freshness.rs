@@ -56,7 +56,9 @@ impl OnChange {
         match self {
             OnChange::None => "none".into(),
             OnChange::Restart => "restart".into(),
-            OnChange::Signal(number) => format!("signal:{}", crate::sys::signals::name(number).trim_start_matches("SIG")),
+            OnChange::Signal(number) => {
+                format!("signal:{}", crate::sys::signals::name(number).trim_start_matches("SIG"))
+            }
         }
     }
 }
@@ -86,7 +88,10 @@ impl<'c> Freshness<'c> {
                 let duration = keys::parse_duration(text);
                 if duration.is_none() {
                     let text = excerpt(text);
-                    problems.add(place, format!("`max_stale` is \"{text}\", expected \"off\" or a duration such as \"10m\""));
+                    problems.add(
+                        place,
+                        format!("`max_stale` is \"{text}\", expected \"off\" or a duration such as \"10m\""),
+                    );
                 }
                 duration
             }
@@ -94,7 +99,10 @@ impl<'c> Freshness<'c> {
         if let (Some(text), Some(place)) = (table.string("stop_signal"), table.place("stop_signal"))
             && signal(text).is_none()
         {
-            problems.add(place, format!("`stop_signal` is \"{}\", expected a signal's name, such as \"TERM\"", excerpt(text)));
+            problems.add(
+                place,
+                format!("`stop_signal` is \"{}\", expected a signal's name, such as \"TERM\"", excerpt(text)),
+            );
         }
         if let (Some(text), Some(place)) = (table.string("metrics"), table.place("metrics"))
             && text != "off"
@@ -129,7 +137,8 @@ impl<'c> Freshness<'c> {
         if refresh < least {
             let (refresh, least) = (humantime::format_duration(refresh), humantime::format_duration(least));
             let (name, provider) = (excerpt(&declared.name), excerpt(&reference.provider));
-            let message = format!("`refresh` is {refresh}, and `{name}` of `{provider}` is read again each {least} at most");
+            let message =
+                format!("`refresh` is {refresh}, and `{name}` of `{provider}` is read again each {least} at most");
             problems.add(place, message);
         }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)
@@ -144,15 +153,19 @@ fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<O
         None if text == "none" => return Some(OnChange::None),
         None if text == "restart" => return Some(OnChange::Restart),
         Some(("signal", _)) if is_watch => {
-            let message = format!("`on_change` is \"{quoted}\", and the app of `watch` is in another container: no signal gets there");
+            let message = format!(
+                "`on_change` is \"{quoted}\", and the app of `watch` is in another container: no signal gets there"
+            );
             problems.add_with_hint(place, message, "write \"restart\", or let the app look at the files itself");
         }
         Some(("signal", name)) if signal(name).is_some() => return signal(name).map(OnChange::Signal),
         Some(("signal", _)) => {
-            problems.add(place, format!("`on_change` is \"{quoted}\", expected a signal's name, such as \"signal:HUP\""));
+            problems
+                .add(place, format!("`on_change` is \"{quoted}\", expected a signal's name, such as \"signal:HUP\""));
         }
         Some(("post", _)) => problems.add(place, "`on_change` with `post:` is not in this version"),
-        _ => problems.add(place, format!("`on_change` is \"{quoted}\", expected \"none\", \"restart\" or \"signal:NAME\"")),
+        _ => problems
+            .add(place, format!("`on_change` is \"{quoted}\", expected \"none\", \"restart\" or \"signal:NAME\"")),
     }
     None
 }

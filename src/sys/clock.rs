@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn an_alarm_comes_at_its_moment_and_not_before() {
         let alarm = Alarm::new().unwrap();
-        let is_due = |wait: u16| poll(&mut [PollFd::new(alarm.as_fd(), PollFlags::POLLIN)], PollTimeout::from(wait)) == Ok(1);
+        let is_due =
+            |wait: u16| poll(&mut [PollFd::new(alarm.as_fd(), PollFlags::POLLIN)], PollTimeout::from(wait)) == Ok(1);
         assert!(!is_due(0), "it is not set");
         let start = boot_time();
         alarm.set(Some(start + Duration::from_millis(50))).unwrap();

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod fs;
 pub mod landlock;
 pub mod process;
+pub mod readable;
 pub mod seccomp;
 pub mod signals;
 mod stdio;

@@ -156,7 +156,8 @@ fn links_can_be_given_to_the_directorys_owner() {
     let mut inode = None;
     for _ in 0..2 {
         let value = SecretValue::from(b"1".to_vec());
-        let files = [generation::NewFile { secret: 0, name: "a".into(), content: generation::Content::Value(value), access }];
+        let files =
+            [generation::NewFile { secret: 0, name: "a".into(), content: generation::Content::Value(value), access }];
         let lock = directory.take_turn(&patience()).unwrap();
         let generation = generation::Generation::write(&directory, &lock, &files, None).unwrap();
         generation.publish(&directory, &lock, std::iter::empty()).unwrap();

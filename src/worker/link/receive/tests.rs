@@ -24,7 +24,15 @@ const EVERY: usize = 2;
 
 fn secret(name: &str, reference: &str, optional: bool) -> Secret {
     let reference = SecretRef::parse(reference).unwrap();
-    Secret { name: name.into(), reference, instance: 0, optional, is_list: false, refresh: None, on_change: OnChange::None }
+    Secret {
+        name: name.into(),
+        reference,
+        instance: 0,
+        optional,
+        is_list: false,
+        refresh: None,
+        on_change: OnChange::None,
+    }
 }
 
 fn delivery(secret: usize, target: Target) -> Delivery {
@@ -301,18 +309,7 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
 fn a_secret_of_a_list_whose_name_cannot_be_a_files_is_named() {
     let mut plan = plan();
     plan.secrets[EVERY].is_list = true;
-    let mut receiver = Receiver {
-        plan: &plan,
-        answered: BTreeSet::new(),
-        awaited: BTreeMap::new(),
-        names: BTreeSet::new(),
-        refused: BTreeSet::new(),
-        arrived: Vec::new(),
-        missing: Vec::new(),
-        failures: Vec::new(),
-        values: 0,
-        bytes: 0,
-    };
+    let mut receiver = Receiver::new(&plan, FIRST_GENERATION);
     for (name, told) in [("with space", "with space"), ("\u{e9}\u{202e}", "\u{e9}\\u{202e}"), ("a\nb", "a…")] {
         let refused = receiver.take_name(EVERY, &plan.secrets[EVERY], name, name);
         assert_eq!(refused.unwrap_err(), format!("the name of its secret `{told}` cannot be a file's"));
