@@ -141,6 +141,11 @@ impl<'c> Freshness<'c> {
                 format!("`refresh` is {refresh}, and `{name}` of `{provider}` is read again each {least} at most");
             problems.add(place, message);
         }
+        if self.is_watch && reference.locator.params.is_some() {
+            let place = declared.table.place("params").unwrap_or(&declared.place);
+            let message = format!("`params` of `{}` would issue another at each refresh: under `watch` they are not in this version", excerpt(&declared.name));
+            problems.add(place, message);
+        }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)
     }
 }

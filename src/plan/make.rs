@@ -48,6 +48,10 @@ pub fn make(
     let (freshness, watching) = Freshness::read(&config.watch, purpose, problems);
     let (secrets, deliveries) =
         declarations::read(config.secrets, rules, &freshness, &inherited.numbers, &mut catalog, problems);
+    if purpose == Purpose::Watch && secrets.is_empty() && problems.is_empty() {
+        let hint = "`-s NAME=REF`, [secrets.NAME], or a variable with `handfast:` and a reference";
+        problems.add_with_hint(&Place::CommandLine, "`watch` has no secret to keep fresh", hint);
+    }
     let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
     if limit.is_zero() {
         problems.add(

@@ -29,3 +29,4 @@ mod references_in_variables;
 mod references_to_targets;
 mod reports;
 mod thin_line;
+mod watch;

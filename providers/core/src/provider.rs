@@ -187,6 +187,15 @@ pub struct Expiry {
 pub struct Fetched {
     /// The content of the answer.
     pub content: Content,
+    /// How long it lives, where the store issued it for this request alone: asking again would issue another.
+    pub lease: Option<Duration>,
+}
+
+impl Fetched {
+    /// The same, issued for this long.
+    pub fn leased(self, lease: Option<Duration>) -> Self {
+        Self { lease, ..self }
+    }
 }
 
 /// The content that a locator names.
@@ -217,12 +226,12 @@ pub enum Found {
 
 impl From<SecretValue> for Fetched {
     fn from(value: SecretValue) -> Self {
-        Self { content: Content::Value(value) }
+        Self { content: Content::Value(value), lease: None }
     }
 }
 
 impl From<Vec<Entry>> for Fetched {
     fn from(entries: Vec<Entry>) -> Self {
-        Self { content: Content::List(entries) }
+        Self { content: Content::List(entries), lease: None }
     }
 }

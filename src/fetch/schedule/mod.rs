@@ -69,7 +69,7 @@ impl<'p> Schedule<'p> {
     ) -> Self {
         let digests = Digests::default();
         let mut known: Vec<Known> = plan.secrets.iter().map(|_| Known::default()).collect();
-        for Outcome { secret, result } in outcomes {
+        for Outcome { secret, result, .. } in outcomes {
             known[*secret] = Known::first(&digests, result.as_deref().unwrap_or_default());
         }
         let job = |(instance, secrets): (usize, &[usize])| {
@@ -129,7 +129,7 @@ impl<'p> Schedule<'p> {
     pub fn take(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<News> {
         let mut pause = None;
         let mut failed = Vec::new();
-        for Outcome { secret, result } in outcomes {
+        for Outcome { secret, result, .. } in outcomes {
             let parts = match result {
                 Ok(parts) => parts,
                 Err(failure) if failure.is_absence(&self.plan.secrets[secret]) => Vec::new(),

@@ -16,7 +16,7 @@ use super::frame::KEPT;
 use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
-use crate::fetch::{Fetch, OnFailure, Runtime, Schedule};
+use crate::fetch::{Fetch, OnFailure, Outcome, Runtime, Schedule};
 use crate::plan::{Instances, Plan};
 use crate::sys::{self, clock::boot_time};
 
@@ -73,6 +73,7 @@ fn serve(
         let said = match task {
             Task::Watch => {
                 let outcomes = fetch.round(OnFailure::CutShort).await;
+                let outcomes: Vec<_> = outcomes.into_iter().map(Outcome::without_lease).collect();
                 schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), &outcomes, boot_time()));
                 say::outcomes(plan, outcomes, socket)
             }

@@ -84,7 +84,7 @@ pub fn policy(rendered: Result<Option<String>, Vec<(usize, Failure)>>, socket: &
 }
 
 fn add<'o>(batch: &mut Batch<'o>, plan: &Plan, outcome: &'o Outcome) -> io::Result<()> {
-    let Outcome { secret, ref result } = *outcome;
+    let Outcome { secret, ref result, .. } = *outcome;
     let planned = &plan.secrets[secret];
     let parts = match result {
         Ok(parts) => parts,
