@@ -130,7 +130,11 @@ impl<'p> Fetch<'p> {
                 }
                 Err(error) => {
                     let failed = job.failures(error, 1);
-                    outcomes.extend(failed.map(|(secret, failure)| Outcome { secret, result: Err(failure), lease: None }));
+                    outcomes.extend(failed.map(|(secret, failure)| Outcome {
+                        secret,
+                        result: Err(failure),
+                        lease: None,
+                    }));
                     fail();
                 }
             }

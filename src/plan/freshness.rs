@@ -143,7 +143,10 @@ impl<'c> Freshness<'c> {
         }
         if self.is_watch && reference.locator.params.is_some() {
             let place = declared.table.place("params").unwrap_or(&declared.place);
-            let message = format!("`params` of `{}` would issue another at each refresh: under `watch` they are not in this version", excerpt(&declared.name));
+            let message = format!(
+                "`params` of `{}` would issue another at each refresh: under `watch` they are not in this version",
+                excerpt(&declared.name)
+            );
             problems.add(place, message);
         }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)

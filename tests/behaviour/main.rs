@@ -30,3 +30,4 @@ mod references_to_targets;
 mod reports;
 mod thin_line;
 mod watch;
+mod watch_ready;

@@ -57,7 +57,10 @@ fn a_change_is_a_new_generation_that_leaves_the_rest_alone() {
         (status.ino(), status.mtime(), status.mtime_nsec())
     };
     let (still, first) = (identity("still"), fs::read_link(directory.path().join("..data")).expect("a link"));
-    assert_eq!((content(&directory, "still"), content(&directory, "db").starts_with("mock-db-")), ("mock-still".into(), true));
+    assert_eq!(
+        (content(&directory, "still"), content(&directory, "db").starts_with("mock-db-")),
+        ("mock-still".into(), true)
+    );
     let mut before = content(&directory, "db");
     for _ in 0..3 {
         before = changed(&directory, "db", &before, Duration::from_secs(5));
@@ -80,7 +83,8 @@ fn equal_bytes_touch_nothing() {
     let directory = Directory::in_memory();
     let keeper = watch("[watch]\nrefresh = \"1s\"\n[secrets.db]\nfrom = \"mock:db\"\n", &directory);
     let look = || {
-        let names = ["db", "..data"].map(|name| fs::symlink_metadata(directory.path().join(name)).expect("it is there"));
+        let names =
+            ["db", "..data"].map(|name| fs::symlink_metadata(directory.path().join(name)).expect("it is there"));
         let top = fs::metadata(directory.path()).expect("it is there");
         (names.map(|status| (status.ino(), status.mtime_nsec(), status.ctime_nsec())), top.mtime_nsec())
     };
@@ -117,7 +121,8 @@ fn what_changes_at_about_the_same_time_is_one_generation() {
 fn hup_reads_everything_now() {
     let (source, directory) = (Directory::in_memory(), Directory::in_memory());
     let file = source.write("db", "old");
-    let config = format!("[watch]\nrefresh = \"1h\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n", file.display());
+    let config =
+        format!("[watch]\nrefresh = \"1h\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n", file.display());
     let keeper = watch(&config, &directory);
     source.write("db", "new");
     std::thread::sleep(Duration::from_millis(300));
