@@ -279,9 +279,9 @@ impl FilesDirectory {
     }
 
     /// Removes the sets whose time is over; when the next one's is.
-    pub fn tidy(&mut self, powers: &Powers) -> Option<Duration> {
+    pub fn tidy(&mut self, powers: &Powers, now: Duration) -> Option<Duration> {
         let directory = Directory::new(self.handle.as_ref()?.as_fd(), &self.path, self.names, powers);
-        self.turn.as_mut()?.tidy(&directory)
+        self.turn.as_mut()?.tidy(&directory, now)
     }
 
     /// What a user is told whose directory has no room for one set more.

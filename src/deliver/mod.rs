@@ -219,9 +219,9 @@ impl Destination {
         files.filter(|(of, _)| *of == secret).map(|(_, name)| name.to_owned()).collect()
     }
 
-    /// Removes the sets whose time is over; when the next one's is, in [`boot_time`](crate::sys::clock::boot_time).
-    pub fn tidy(&mut self) -> Option<Duration> {
-        self.files.as_mut()?.tidy(&self.powers)
+    /// Removes the sets whose time is over; when the next one's is. Both in [`boot_time`](crate::sys::clock::boot_time).
+    pub fn tidy(&mut self, now: Duration) -> Option<Duration> {
+        self.files.as_mut()?.tidy(&self.powers, now)
     }
 
     /// Gives the descriptors to the app's start, and leaves the end of our turn in the files directory to what closes all of our

@@ -50,7 +50,7 @@ impl Turn {
         new_files: &[NewFile],
         others: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        self.tidy(directory);
+        self.tidy(directory, boot_time());
         let generation = Generation::write(directory, &self.lock, new_files, self.current.as_ref())?;
         let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
         let before = self.before.iter().map(|(generation, _)| generation).chain(&self.current);
@@ -62,8 +62,7 @@ impl Turn {
     }
 
     /// Removes the sets whose time is over; when the next one's is.
-    pub fn tidy(&mut self, directory: &Directory<'_>) -> Option<Duration> {
-        let now = boot_time();
+    pub fn tidy(&mut self, directory: &Directory<'_>, now: Duration) -> Option<Duration> {
         for (generation, _) in self.before.extract_if(.., |(_, until)| *until <= now) {
             generation.discard(directory, &self.lock);
         }

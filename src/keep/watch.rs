@@ -66,7 +66,7 @@ impl Keeper<'_> {
                 }
                 None => {}
             }
-            let tidy = self.destination.tidy();
+            let tidy = self.destination.tidy(boot_time());
             self.mind_age()?;
             self.mind_restart()?;
             self.tell();

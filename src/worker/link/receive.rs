@@ -380,4 +380,6 @@ fn too_much(plan: &Plan) -> Error {
 }
 
 #[cfg(test)]
+mod later_tests;
+#[cfg(test)]
 mod tests;

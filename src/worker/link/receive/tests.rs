@@ -18,9 +18,9 @@ use crate::cage;
 use crate::plan::{Deadline, Isolation, OnChange, Purpose, Swap, Watching};
 use crate::sys::signals;
 
-const NEEDED: usize = 0;
-const OPTIONAL: usize = 1;
-const EVERY: usize = 2;
+pub(super) const NEEDED: usize = 0;
+pub(super) const OPTIONAL: usize = 1;
+pub(super) const EVERY: usize = 2;
 
 fn secret(name: &str, reference: &str, optional: bool) -> Secret {
     let reference = SecretRef::parse(reference).unwrap();
@@ -40,7 +40,7 @@ fn delivery(secret: usize, target: Target) -> Delivery {
     Delivery { name: "x".into(), secret, target, path_variables, number_variables }
 }
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let file = |name: &str| Target::File { name: name.into(), mode: 0o400, owner: None };
     Plan {
         purpose: Purpose::Init,
@@ -85,12 +85,12 @@ fn receive_policy(bytes: &[u8]) -> Result<Policy> {
     receive_from(super::policy, write(bytes))
 }
 
-fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
+pub(super) fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
     // The write fails where the reader has refused the first bytes and is gone.
     move |mut theirs| drop(theirs.write_all(bytes))
 }
 
-fn receive_from<T>(
+pub(super) fn receive_from<T>(
     receive: impl FnOnce(&Plan, &mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
     worker: impl FnOnce(UnixStream) + Send,
 ) -> Result<T> {
