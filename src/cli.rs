@@ -24,7 +24,7 @@ struct CommandLine {
 }
 
 const EXIT_CODES: &str = "Exit codes: 64 usage, 65 bad data, 66 not found, 69 unavailable, 70 bug, 71 system resource, 73 cannot deliver, \
-                          76 not trusted, 77 denied, 78 configuration, 125 isolation not achieved, 126 not executable, \
+                          76 not trusted, 77 denied, 78 configuration, 79 changed, 125 isolation not achieved, 126 not executable, \
                           127 command not found, 128+n signal n.";
 
 /// What was asked for.
@@ -38,11 +38,24 @@ pub enum Invocation {
         #[command(flatten)]
         options: Options,
     },
+    /// Deliver files, then keep them fresh until TERM or INT: a Kubernetes sidecar; HUP reads everything again now
+    Watch {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Exit 0 when every file is there, its keeper lives and none is stale, else 69: a probe that needs no shell
+    Ready {
+        #[command(flatten)]
+        options: Options,
+        /// How long to wait until it is so
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+    },
     /// Say what a start would do: what goes where, as whom, from which provider, and what is missing here
     Check {
         #[command(flatten)]
         options: Options,
-        /// The command whose start is meant: run or init
+        /// The command whose start is meant: run, init or watch
         #[arg(long = "for", value_name = "COMMAND", default_value = "run")]
         purpose: String,
         /// Log in and fetch everything as a start would, say of each reference whether it is fine, and give it back
@@ -98,7 +111,7 @@ pub struct Run {
 
 const RUN: &str = "run";
 
-/// The options that `run`, `init`, `check` and `policy` share, as given.
+/// The options that `run`, `init`, `watch`, `ready`, `check` and `policy` share, as given.
 #[derive(Args, Debug, Default)]
 pub struct Options {
     /// Configuration; default: $HANDFAST_CONFIG, then /etc/handfast.toml when it exists; a later FILE replaces single keys
@@ -124,8 +137,7 @@ pub struct Options {
     pub log_level: Option<String>,
 }
 
-/// Commands and options that are planned and not in this version: absent from the help, named in the error when used.
-const LATER_COMMANDS: &[&str] = &["watch", "ready"];
+/// Options that are planned and not in this version: absent from the help, named in the error when used.
 const LATER_OPTIONS: &[&str] = &["--supervise"];
 
 /// Parses the arguments.
@@ -178,9 +190,6 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         ErrorKind::UnknownArgument if LATER_OPTIONS.contains(&named) => {
             fail(format!("the option `{named}` is not in this version"))
         }
-        ErrorKind::InvalidSubcommand if LATER_COMMANDS.contains(&named) => {
-            fail(format!("the command `{named}` is not in this version"))
-        }
         ErrorKind::UnknownArgument if refused.starts_with('-') => {
             let near = context(ContextKind::SuggestedArg).map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown option `{refused}`")).hint(near.unwrap_or(help))
@@ -192,9 +201,8 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
             let near = near.map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
         }
-        ErrorKind::MissingSubcommand => {
-            fail("a command is missing".into()).hint("run, init, check, policy, install, schema, completions or man")
-        }
+        ErrorKind::MissingSubcommand => fail("a command is missing".into())
+            .hint("run, init, watch, ready, check, policy, install, schema, completions or man"),
         ErrorKind::MissingRequiredArgument if subcommand == "run" => {
             fail("the app's command is missing".into()).hint("write `handfast run [OPTIONS] -- COMMAND [ARG]...`")
         }
@@ -219,6 +227,8 @@ impl Invocation {
         match self {
             Invocation::Run(Run { options, .. })
             | Invocation::Init { options }
+            | Invocation::Watch { options }
+            | Invocation::Ready { options, .. }
             | Invocation::Check { options, .. }
             | Invocation::Policy { options, .. } => Some(options),
             _ => None,

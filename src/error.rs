@@ -28,6 +28,8 @@ pub enum Class {
     Denied,
     /// The configuration is wrong (78, `EX_CONFIG`).
     Config,
+    /// A secret of `watch` has changed, and its change asks for a restart (79).
+    Changed,
     /// The app would be less isolated than the configuration requires (125).
     Isolation,
     /// The command exists and cannot be executed (126).
@@ -49,6 +51,7 @@ pub enum Phase {
     Deliver,
     Lockdown,
     Launch,
+    Watch,
     Install,
 }
 
@@ -99,6 +102,7 @@ impl Class {
             Class::Untrusted => 76,
             Class::Denied => 77,
             Class::Config => 78,
+            Class::Changed => 79,
             Class::Isolation => 125,
             Class::NotExecutable => 126,
             Class::CommandNotFound => 127,
@@ -119,6 +123,7 @@ impl Class {
             Class::Untrusted => "untrusted",
             Class::Denied => "denied",
             Class::Config => "config",
+            Class::Changed => "changed",
             Class::Isolation => "isolation",
             Class::NotExecutable | Class::CommandNotFound => "exec",
             Class::Signal(_) => "signal",
@@ -137,6 +142,7 @@ impl Phase {
             Phase::Deliver => "deliver",
             Phase::Lockdown => "lockdown",
             Phase::Launch => "launch",
+            Phase::Watch => "watch",
             Phase::Install => "install",
         }
     }

@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod error;
 pub mod fetch;
 pub mod identity;
+pub mod keep;
 pub mod launch;
 pub mod lockdown;
 pub mod plan;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cli::{Invocation, Run};
-use commands::{check, init, install, policy, run};
+use commands::{check, init, install, policy, ready, run, watch};
 use config::Environment;
 use error::{Class, Error, Phase};
 use nix::sys::signal::Signal;
@@ -68,6 +69,8 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     match invocation {
         Invocation::Run(Run { options, command }) => match run::run(&options, &command, environment, started)? {},
         Invocation::Init { options } => init::init(&options, environment, started),
+        Invocation::Watch { options } => watch::watch(&options, environment, started),
+        Invocation::Ready { options, wait } => ready::ready(&options, wait.as_deref(), environment, started),
         Invocation::Check { options, purpose, format, online } => {
             let checked = check::check(&options, &purpose, &format, online, environment, started)?;
             print(&checked.text)?;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -15,8 +16,9 @@ use crate::report;
 /// The longest line, in bytes. A longer line is cut.
 const MAX_LINE: usize = 8 << 10;
 
-/// The limit for all lines of one worker together, in bytes. Lines after it are not printed.
+/// The limit for all lines of one worker in an hour together, in bytes. Lines after it are not printed.
 const MAX_LOG: usize = 1 << 20;
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The read end of the log's pipe, and the state of reading.
 pub struct Log {
@@ -24,15 +26,16 @@ pub struct Log {
     pipe: Option<OwnedFd>,
     /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
-    /// How many bytes may still be printed.
+    /// How many bytes may still be printed in this hour, and when it began.
     left: usize,
+    since: Instant,
 }
 
 impl Log {
     /// A log, and the write end of its pipe, which is for the worker. Both ends are non-blocking.
     pub fn new() -> nix::Result<(Self, OwnedFd)> {
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok((Self { pipe: Some(ours), line: Vec::new(), left: MAX_LOG }, theirs))
+        Ok((Self { pipe: Some(ours), line: Vec::new(), left: MAX_LOG, since: Instant::now() }, theirs))
     }
 
     /// The descriptor to poll, until the worker has closed its end.
@@ -59,6 +62,9 @@ impl Log {
     }
 
     fn take(&mut self, bytes: &[u8], mut print: impl FnMut(&[u8])) {
+        if self.since.elapsed() >= HOUR {
+            (self.left, self.since) = (MAX_LOG, Instant::now());
+        }
         if self.left == 0 {
             return;
         }

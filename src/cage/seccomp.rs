@@ -19,17 +19,19 @@ pub struct Profile {
     pub socket: RawFd,
     /// Whether the process may make Unix sockets: a provider has a `unix://` address.
     pub unix_sockets: bool,
+    /// Whether the process lives on, and waits for a time that goes on while the machine sleeps.
+    pub lives_on: bool,
     /// Whether the process looks up host names: the C library's resolver binds its UDP socket.
     pub host_names: bool,
 }
 
 impl Profile {
     /// The profile of a worker whose providers need these sockets.
-    pub fn of_worker(socket: &UnixStream, needed: Sockets) -> Self {
+    pub fn of_worker(socket: &UnixStream, needed: Sockets, lives_on: bool) -> Self {
         // Host names are needed unless every store is behind a Unix socket. `bind` is then refused, since a bound Unix socket is
         // a file.
         let host_names = needed.internet || !needed.unix;
-        Self { socket: socket.as_raw_fd(), unix_sockets: needed.unix, host_names }
+        Self { socket: socket.as_raw_fd(), unix_sockets: needed.unix, lives_on, host_names }
     }
 }
 
@@ -253,6 +255,12 @@ const UNIX_SOCKET: Rule = Rule(
     &[Test(low(0), ALL, &[libc::AF_UNIX as u32]), Test(low(1), !SOCKET_FLAGS, &[STREAM]), Test(low(2), ALL, &[0])],
 );
 
+/// An alarm, if the profile allows it: timers on this clock wake no machine.
+const ALARM: [Rule; 2] = [
+    Rule(libc::SYS_timerfd_create, &[Test(low(0), ALL, &[libc::CLOCK_BOOTTIME as u32])]),
+    Rule(libc::SYS_timerfd_settime, &[]),
+];
+
 #[cfg(target_arch = "x86_64")]
 const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
 #[cfg(target_arch = "aarch64")]
@@ -301,8 +309,10 @@ fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     const TAKE: usize = 1;
     const BE_ABSENT: usize = 2;
     let mut codes = vec![vec![answer(EPERM)], vec![answer(ALLOW)], vec![answer(ENOSYS)]];
+    let unix = profile.unix_sockets.then_some(&UNIX_SOCKET);
+    let alarm = ALARM.iter().filter(|_| profile.lives_on);
     let mut tested: BTreeMap<c_long, Vec<sock_filter>> = BTreeMap::new();
-    for Rule(call, tests) in RULES.iter().chain(profile.unix_sockets.then_some(&UNIX_SOCKET)) {
+    for Rule(call, tests) in RULES.iter().chain(unix).chain(alarm) {
         tested.entry(*call).or_default().extend(rule(tests.iter().flat_map(test)));
     }
     let other_than_its_socket = || [load(low(0)), jump(BPF_JEQ, profile.socket as u32, FAILS, 0)];

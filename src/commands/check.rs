@@ -92,12 +92,13 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
     let purpose = match purpose {
         "run" => Some(Purpose::Run),
         "init" => Some(Purpose::Init),
-        "supervise" | "watch" => {
+        "watch" => Some(Purpose::Watch),
+        "supervise" => {
             wrong(format!("`--for {purpose}` is not in this version"));
             None
         }
         other => {
-            wrong(format!("`--for` is \"{}\", expected run or init", quoted(other)));
+            wrong(format!("`--for` is \"{}\", expected run, init or watch", quoted(other)));
             None
         }
     };

@@ -5,5 +5,7 @@ pub mod check;
 pub mod init;
 pub mod install;
 pub mod policy;
+pub mod ready;
 pub mod run;
 mod start;
+pub mod watch;

@@ -63,6 +63,26 @@ pub const FETCH: &[Key] = &[
     .default("\"none\""),
 ];
 
+/// `[watch]`: how secrets are kept fresh.
+pub const WATCH: &[Key] = &[
+    Key::new("refresh", Kind::Duration, "How often a secret is read again.").default("\"5m\""),
+    Key::new("on_change", Kind::String, ON_CHANGE).default("\"none\""),
+    Key::new("quiet", Kind::Duration, "Changes this close together are one generation.").default("\"2s\""),
+    Key::new("splay", Kind::Duration, "A restart waits a random part of this.").default("\"30s\""),
+    Key::new("stop_signal", Kind::String, "The signal with which a restart ends the app.").default("\"TERM\""),
+    Key::new("stop_timeout", Kind::Duration, "How long a restart waits for the app's end before it sends KILL.")
+        .default("\"30s\""),
+    Key::new("max_stale", Kind::String, "\"off\", or how long no read of a secret may succeed once one was due.")
+        .default("\"off\""),
+    Key::new(
+        "on_stale",
+        Kind::Choice(&["unready", "exit"]),
+        "Whether a stale secret only fails `ready`, or ends `watch` too (69).",
+    )
+    .default("\"unready\""),
+    Key::new("metrics", Kind::String, "\"off\": nothing else is in this version.").default("\"off\""),
+];
+
 /// The keys that every `[providers.NAME]` takes in addition to its provider's own keys.
 pub const PROVIDER: &[Key] =
     &[Key::new("type", Kind::String, "The kind of provider; default: the table's name."), CA_FILE, ROOTS];
@@ -85,7 +105,8 @@ pub const SECRET: &[Key] = &[
     Key::new("mode", Kind::Mode, "The file's mode; default: [files] mode."),
     Key::new("owner", Kind::String, "The file's owner, \"uid:gid\"; default: [app] user."),
     Key::new("optional", Kind::Boolean, "A secret that is not found is no failure.").default("false"),
-    Key::later("on_change"),
+    Key::new("refresh", Kind::Duration, "How often it is read again; default: [watch] refresh."),
+    Key::new("on_change", Kind::String, ON_CHANGE),
     Key::new(
         "params",
         Kind::Json,
@@ -94,10 +115,12 @@ pub const SECRET: &[Key] = &[
 ];
 
 /// The tables at the top.
-pub const TABLES: &[&str] = &["app", "files", "fetch", "providers", "secrets"];
+pub const TABLES: &[&str] = &["app", "files", "fetch", "watch", "providers", "secrets"];
 
 /// Tables that are planned and not in this version.
 pub const LATER_TABLES: &[&str] = &["templates"];
+
+const ON_CHANGE: &str = "What a change does besides the new files: \"none\", \"restart\" or \"signal:NAME\".";
 
 const CA_FILE: Key =
     Key::new("ca_file", Kind::String, "A PEM file of certificate authorities, besides the built-in roots.");

@@ -26,6 +26,8 @@ pub struct Config {
     pub files: Table,
     /// `[fetch]`.
     pub fetch: Table,
+    /// `[watch]`.
+    pub watch: Table,
     /// `[providers.NAME]`.
     pub providers: Vec<Named>,
     /// `[secrets.NAME]`, references in variables, and `--secret`.
@@ -90,6 +92,7 @@ impl Config {
                 ("app", Value::Table(table)) => self.app.merge(table),
                 ("files", Value::Table(table)) => self.files.merge(table),
                 ("fetch", Value::Table(table)) => self.fetch.merge(table),
+                ("watch", Value::Table(table)) => self.watch.merge(table),
                 ("providers", Value::Table(tables)) => {
                     each(tables, "providers", problems, |named, problems| self.provider(named, problems));
                 }
@@ -131,6 +134,7 @@ impl Config {
         check(&self.app, "app", &[keys::APP], problems);
         check(&self.files, "files", &[keys::FILES], problems);
         check(&self.fetch, "fetch", &[keys::FETCH], problems);
+        check(&self.watch, "watch", &[keys::WATCH], problems);
         for secret in &self.secrets {
             check(&secret.table, &format!("secrets.{}", excerpt(&secret.name)), &[keys::SECRET], problems);
         }

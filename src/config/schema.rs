@@ -27,6 +27,7 @@ pub fn schema() -> Vec<u8> {
             "app": described("What the app is and may do.", object(&[keys::APP])),
             "files": described("Where files go.", object(&[keys::FILES])),
             "fetch": described("How secrets are fetched.", object(&[keys::FETCH])),
+            "watch": described("How secrets are kept fresh.", object(&[keys::WATCH])),
             "providers": {
                 "description": "The providers by the first part of a reference; one that needs no setting needs no table.",
                 "type": "object",

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use handfast_core::SecretValue;
 
+use super::failure::refusal;
 use super::files;
-use super::generation::NewFile;
+use super::generation::{Content, NewFile};
 use crate::error::{Class, Error, Phase, Result};
 
 /// A secret that the worker has fetched.
@@ -19,12 +20,56 @@ pub struct Arrived {
     pub value: SecretValue,
 }
 
+/// What a later set changes. A secret that is not in it stays as it is.
+#[derive(Default)]
+pub struct Changes {
+    /// New values.
+    pub arrived: Vec<Arrived>,
+    /// Files that stay, of secrets that are several: the secret and the file's name.
+    pub same: Vec<(usize, String)>,
+    /// Secrets that are gone.
+    pub gone: Vec<usize>,
+}
+
+impl Changes {
+    /// The secrets in it, sorted, each once.
+    pub fn secrets(&self) -> Vec<usize> {
+        let arrived = self.arrived.iter().map(|arrived| arrived.secret);
+        let mut secrets: Vec<usize> =
+            arrived.chain(self.same.iter().map(|(secret, _)| *secret)).chain(self.gone.iter().copied()).collect();
+        secrets.sort_unstable();
+        secrets.dedup();
+        secrets
+    }
+}
+
+/// All files of the set that these changes make of the one that is published.
+pub fn merge(files: &files::FilesDirectory, changes: Changes) -> Result<Vec<NewFile>> {
+    let changed = changes.secrets();
+    let Changes { arrived, mut same, .. } = changes;
+    let others = files.current().filter(|(secret, _)| changed.binary_search(secret).is_err());
+    same.extend(others.map(|(secret, name)| (secret, name.to_owned())));
+    let (mut new_files, _) = sort(Some(files), arrived)?;
+    for (secret, name) in same {
+        let access = files.access(secret).ok_or_else(|| bug("a file has no directory"))?;
+        new_files.push(NewFile { secret, name, content: Content::Unchanged, access });
+    }
+    new_files.sort_by(|one, other| one.name.cmp(&other.name));
+    match new_files.array_windows().find(|[one, other]| one.name == other.name) {
+        Some([twice, _]) => Err(refusal(format!("cannot deliver `{}`: two secrets would be that file", twice.name))),
+        None => Ok(new_files),
+    }
+}
+
+fn bug(what: &str) -> Error {
+    Error::new(Phase::Deliver, Class::Internal, format!("cannot deliver: {what}"))
+}
+
 /// The files to write, and the values of descriptors by secret.
 pub type Sorted = (Vec<NewFile>, HashMap<usize, SecretValue>);
 
 /// Sorts by kind of target. That the names are files' names, each once, was checked where they came in.
 pub fn sort(files: Option<&files::FilesDirectory>, arrived: Vec<Arrived>) -> Result<Sorted> {
-    let bug = |what: &str| Error::new(Phase::Deliver, Class::Internal, format!("cannot deliver: {what}"));
     let mut new_files: Vec<NewFile> = Vec::new();
     let mut values = HashMap::new();
     for Arrived { secret, file, value } in arrived {
@@ -32,7 +77,7 @@ pub fn sort(files: Option<&files::FilesDirectory>, arrived: Vec<Arrived>) -> Res
             Some(name) => {
                 let access =
                     files.and_then(|files| files.access(secret)).ok_or_else(|| bug("a file has no directory"))?;
-                new_files.push(NewFile { name, value, access });
+                new_files.push(NewFile { secret, name, content: Content::Value(value), access });
             }
             None if values.insert(secret, value).is_some() => return Err(bug("a descriptor's secret arrived twice")),
             None => {}

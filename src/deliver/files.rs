@@ -2,19 +2,23 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::statvfs::fstatvfs;
 
 use super::acceptance::{Medium, OwnMount};
 use super::directory::{self, Choice, Survey};
 use super::entries::{Directory, LinkKind};
 use super::failure::{refusal, warn};
 use super::generation::{Generation, NewFile};
-use super::lock::{Lock, Patience};
+use super::lock::Patience;
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, RequestedAccess};
 use super::powers::{Power, Powers};
+use super::swap;
+use super::turn::Turn;
 use super::way::Reader;
-use super::{leftovers, swap};
 use crate::error::Result;
 use crate::plan::{Files, Isolation, Plan, Purpose, Target};
 
@@ -44,14 +48,6 @@ pub struct FilesDirectory {
     turn: Option<Turn>,
 }
 
-/// Our turn to write, and what is published in it.
-struct Turn {
-    lock: Lock,
-    current: Option<Generation>,
-    /// The generation before, for readers that were on their way through the old `..data`.
-    before: Option<Generation>,
-}
-
 /// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
 pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let targets = || plan.deliveries.iter().filter(|delivery| matches!(delivery.target, Target::File { .. }));
@@ -59,7 +55,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let own_mount = match plan.purpose {
         Purpose::Run if powers.has(Power::SysAdmin) => OwnMount::Possible,
         Purpose::Run => OwnMount::Denied,
-        Purpose::Init => OwnMount::Invisible,
+        Purpose::Init | Purpose::Watch => OwnMount::Invisible,
     };
     let survey = directory::survey(&files.directory, own_mount, powers, &readers(plan))?;
     let names = names(protected_links(), &survey, powers, plan.isolation.uid);
@@ -73,17 +69,35 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
             .ok_or_else(|| ownership::impossible(&delivery.name, wanted, powers))?;
         accesses.insert(delivery.secret, access);
     }
+    if plan.purpose == Purpose::Watch {
+        check_links(powers, &accesses)?;
+    }
     let warnings = warnings(plan, powers, &accesses);
     let assessment = Assessment { files, survey, accesses, names, warnings };
     assessment.check_names(plan, powers)?;
     Ok(Some(assessment))
 }
 
+/// A file that has not changed gets a name in the next set, which the kernel refuses for files of others.
+fn check_links(powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Result<()> {
+    let is_protected =
+        || std::fs::read_to_string("/proc/sys/fs/protected_hardlinks").map_or(true, |text| text.trim() != "0");
+    let Some(other) = accesses.values().map(|access| access.uid).find(|uid| *uid != powers.uid) else { return Ok(()) };
+    if powers.has(Power::Fowner) || !is_protected() {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot keep files of uid {other} fresh as uid {}: without CAP_FOWNER they cannot be linked into the next set",
+        powers.uid
+    );
+    Err(refusal(message).hint(format!("add the capability FOWNER, or start handfast as uid {other}")))
+}
+
 /// The app's groups, where they are known: under `init`, the runtime may give the app more than the configuration says.
 fn reader(plan: &Plan) -> Option<Vec<u32>> {
     match plan.purpose {
         Purpose::Run => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
-        Purpose::Init => None,
+        Purpose::Init | Purpose::Watch => None,
     }
 }
 
@@ -238,8 +252,8 @@ impl FilesDirectory {
             None => Turn::begin(&directory, patience)?,
         };
         let published = turn.publish(&directory, new_files, others);
-        if published.is_err() && turn.current.is_none() {
-            turn.lock.abandon(&directory);
+        if published.is_err() && turn.current().is_none() {
+            turn.abandon(&directory);
         } else {
             self.turn = Some(turn);
         }
@@ -248,7 +262,44 @@ impl FilesDirectory {
 
     /// Leaves the end of our turn to what closes all of our descriptors.
     pub fn keep_turn(self) {
-        self.turn.into_iter().for_each(|turn| turn.lock.keep());
+        self.turn.into_iter().for_each(Turn::keep);
+    }
+
+    /// The files of the set that is published: the secret of each, and its name.
+    pub fn current(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.turn.iter().filter_map(Turn::current).flat_map(Generation::names)
+    }
+
+    /// The directory, for messages.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The directory that only we can write, once something is published.
+    pub fn private(&self) -> Option<BorrowedFd<'_>> {
+        self.turn.as_ref().map(Turn::private)
+    }
+
+    /// Removes the sets whose time is over; when the next one's is.
+    pub fn tidy(&mut self, powers: &Powers, now: Duration) -> Option<Duration> {
+        let directory = Directory::new(self.handle.as_ref()?.as_fd(), &self.path, self.names, powers);
+        self.turn.as_mut()?.tidy(&directory, now)
+    }
+
+    /// What a user is told whose directory has no room for one set more.
+    pub fn room(&self) -> Option<String> {
+        let (handle, current) = (self.handle.as_ref()?, self.turn.as_ref()?.current()?);
+        let space = fstatvfs(handle).ok().filter(|space| space.blocks() > 0)?;
+        let free = space.blocks_available() as u64 * space.fragment_size() as u64;
+        let needed = current.size();
+        (free < needed).then(|| {
+            format!(
+                "`{}` has {} KiB left, and the secrets take {} KiB: a change needs room for both sets, so make it larger",
+                self.path,
+                free >> 10,
+                needed.div_ceil(1 << 10)
+            )
+        })
     }
 }
 
@@ -261,32 +312,6 @@ fn mount(files: &Files, identity: (u64, u64), plan: &Plan, powers: &Powers) -> R
         warning.iter().for_each(|text| warn(text));
     }
     Ok(handle)
-}
-
-impl Turn {
-    fn begin(directory: &Directory<'_>, patience: &Patience<'_>) -> Result<Self> {
-        let lock = directory.take_turn(patience)?;
-        if lock.has_leftovers {
-            leftovers::clean_private(directory, lock.private());
-        }
-        Ok(Self { lock, current: None, before: None })
-    }
-
-    fn publish<T>(
-        &mut self,
-        directory: &Directory<'_>,
-        new_files: &[NewFile],
-        others: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        if let Some(before) = self.before.take() {
-            before.discard(directory, &self.lock);
-        }
-        let generation = Generation::write(directory, &self.lock, new_files)?;
-        let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
-        generation.publish(directory, &self.lock, self.current.as_ref())?;
-        self.before = self.current.replace(generation);
-        Ok(others)
-    }
 }
 
 /// Whether this kernel's tmpfs knows `noswap` (6.4).

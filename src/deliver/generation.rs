@@ -27,12 +27,22 @@ use crate::sys::fs::{Taken, rename};
 
 /// A file to be written.
 pub struct NewFile {
+    /// Its secret, as an index into `Plan::secrets`.
+    pub secret: usize,
     /// Its name, already checked.
     pub name: String,
     /// Its content.
-    pub value: SecretValue,
+    pub content: Content,
     /// Who may read it.
     pub access: Access,
+}
+
+/// What a file holds.
+pub enum Content {
+    /// This value.
+    Value(SecretValue),
+    /// What the file of this name holds in the generation before: it is the same file, with the same inode and times.
+    Unchanged,
 }
 
 /// A set that is written and not yet reachable.
@@ -45,6 +55,8 @@ pub struct Generation {
     links: Vec<Link>,
     /// What each of the links must lead to.
     files: Vec<FileStat>,
+    /// The secret of each.
+    secrets: Vec<usize>,
 }
 
 /// A link that waits in the generation, and where it goes.
@@ -56,8 +68,9 @@ struct Link {
 }
 
 impl Generation {
-    /// Writes a set into the directory that only we can write. After a failure nothing of it is left.
-    pub fn write(directory: &Directory<'_>, lock: &Lock, files: &[NewFile]) -> Result<Self> {
+    /// Writes a set into the directory that only we can write; what has not changed is taken from the generation `before`. After a
+    /// failure nothing of it is left.
+    pub fn write(directory: &Directory<'_>, lock: &Lock, files: &[NewFile], before: Option<&Self>) -> Result<Self> {
         let Examined { data, names } = directory.examine(files.iter().map(|file| file.name.as_str()))?;
         let link =
             |name: &str, staged: String, found| Link { name: name.into(), staged, found, placed: Cell::new(false) };
@@ -66,8 +79,9 @@ impl Generation {
         let links = links.map(|(index, (file, found))| link(&file.name, format!("..link_{index}"), found)).collect();
         let data = link(DATA, DATA.into(), if data == NameState::Nothing { data } else { NameState::Stale });
         let (name, handle) = create(directory, lock.private())?;
-        let mut generation = Self { name, handle, is_out: Cell::new(false), data, links, files: Vec::new() };
-        match generation.fill(directory, files) {
+        let secrets = files.iter().map(|file| file.secret).collect();
+        let mut generation = Self { name, handle, is_out: Cell::new(false), data, links, files: Vec::new(), secrets };
+        match generation.fill(directory, files, before) {
             Ok(()) => Ok(generation),
             Err(error) => {
                 generation.discard(directory, lock);
@@ -76,9 +90,13 @@ impl Generation {
         }
     }
 
-    fn fill(&mut self, directory: &Directory<'_>, files: &[NewFile]) -> Result<()> {
+    fn fill(&mut self, directory: &Directory<'_>, files: &[NewFile], before: Option<&Self>) -> Result<()> {
         mark(directory, &self.handle)?;
-        self.files = files.iter().map(|file| self.write_file(directory, file)).collect::<Result<_>>()?;
+        let make = |file: &NewFile| match &file.content {
+            Content::Value(value) => self.write_file(directory, file, value),
+            Content::Unchanged => self.take_over(directory, &file.name, before),
+        };
+        self.files = files.iter().map(make).collect::<Result<_>>()?;
         self.stage_link(directory, DATA, &self.name)?;
         for Link { name, staged, .. } in self.links.iter().filter(|link| link.found != NameState::Right) {
             match directory.names {
@@ -90,9 +108,33 @@ impl Generation {
         Ok(())
     }
 
+    /// The file of this name in the generation before, under one name more.
+    fn take_over(&self, directory: &Directory<'_>, name: &str, before: Option<&Self>) -> Result<FileStat> {
+        let at = |error| cannot_write(directory.path, name, error);
+        let before = before.ok_or_else(|| at(Errno::ENOENT))?;
+        let made = before.file(name).ok_or_else(|| at(Errno::ENOENT))?;
+        linkat(&before.handle, name, &self.handle, name, AtFlags::empty()).map_err(at)?;
+        let found = fstatat(&self.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(at)?;
+        if same(&found, &made) { Ok(found) } else { Err(changed(directory.path, name)) }
+    }
+
+    fn file(&self, name: &str) -> Option<FileStat> {
+        self.links.iter().zip(&self.files).find(|(link, _)| link.name == name).map(|(_, made)| *made)
+    }
+
+    /// The bytes that its files take, page by page.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|made| (made.st_size as u64).next_multiple_of(4096)).sum()
+    }
+
+    /// The names of the files, each with its secret.
+    pub fn names(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.secrets.iter().copied().zip(self.links.iter().map(|link| link.name.as_str()))
+    }
+
     /// Mode before owner: once the file is another's, only CAP_FOWNER could still set its mode.
-    fn write_file(&self, directory: &Directory<'_>, file: &NewFile) -> Result<FileStat> {
-        let NewFile { name, value, access } = file;
+    fn write_file(&self, directory: &Directory<'_>, file: &NewFile, value: &SecretValue) -> Result<FileStat> {
+        let NewFile { name, access, .. } = file;
         let at = |error| cannot_write(directory.path, name, error);
         with_group(directory.powers, access.gid, || {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -138,10 +180,15 @@ impl Generation {
         }
     }
 
-    /// Makes the set reachable, looks that it is, and removes what is not in it, but for the generation `before`. Nothing is created
+    /// Makes the set reachable, looks that it is, and removes what is not in it, but for the generations `before`. Nothing is created
     /// here, so nothing can run out. After a failure the old set is there as it was, but for hard links that already lead into the
     /// new one: the next start replaces them.
-    pub fn publish(&self, directory: &Directory<'_>, lock: &Lock, before: Option<&Self>) -> Result<()> {
+    pub fn publish<'g>(
+        &'g self,
+        directory: &Directory<'_>,
+        lock: &Lock,
+        before: impl Iterator<Item = &'g Self>,
+    ) -> Result<()> {
         let place_names = || self.links.iter().try_for_each(|link| self.place(directory, link));
         let switch = || self.place(directory, &self.data);
         match directory.names {
@@ -164,7 +211,7 @@ impl Generation {
         }
         self.drop_replaced(directory);
         let current: HashSet<&[u8]> = self.links.iter().map(|link| link.name.as_bytes()).collect();
-        let kept: Vec<&str> = before.into_iter().chain([self]).map(|generation| generation.name.as_str()).collect();
+        let kept: Vec<&str> = before.chain([self]).map(|generation| generation.name.as_str()).collect();
         leftovers::clean_up(directory, lock, self.handle.as_fd(), &kept, &current);
         Ok(())
     }

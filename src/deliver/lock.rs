@@ -236,7 +236,7 @@ pub fn same(one: &FileStat, other: &FileStat) -> bool {
 }
 
 /// Takes the lock, unless another holds it. It belongs to the opened file, so no child of ours could end it.
-fn acquire(file: &OwnedFd) -> nix::Result<bool> {
+pub fn acquire(file: &OwnedFd) -> nix::Result<bool> {
     let whole =
         libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
     let taken = match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {

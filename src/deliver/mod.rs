@@ -13,6 +13,7 @@ mod entries;
 mod failure;
 mod files;
 mod generation;
+mod keeper;
 mod leftovers;
 mod lock;
 mod mounts;
@@ -23,16 +24,19 @@ mod powers;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod way;
 mod write;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-pub use arrivals::Arrived;
+pub use arrivals::{Arrived, Changes};
 use descriptors::{Descriptor, Sealing};
 use failure::warn;
+pub use keeper::{ALIVE, PRIVATE, Presence, STATUS};
 use lock::Patience;
 use powers::Powers;
 use swap::Swapping;
@@ -196,6 +200,31 @@ impl Destination {
         };
         replacements.place()?;
         Ok(Published { secrets })
+    }
+
+    /// Delivers a later set: what has changed since the one before, and the rest of that. The sets before stay for a while.
+    pub fn publish_changes(
+        &mut self,
+        plan: &Plan,
+        changes: Changes,
+        interrupted: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
+        let Self { powers, files, .. } = self;
+        let Some(files) = files else { return Ok(()) };
+        let new_files = arrivals::merge(files, changes)?;
+        let patience = Patience { deadline: plan.deadline.at(), interrupted };
+        files.publish(plan, powers, &new_files, &patience, interrupted)
+    }
+
+    /// The names of the files that a secret is in, as they are published.
+    pub fn files_of(&self, secret: usize) -> Vec<String> {
+        let files = self.files.iter().flat_map(files::FilesDirectory::current);
+        files.filter(|(of, _)| *of == secret).map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// Removes the sets whose time is over; when the next one's is. Both in [`boot_time`](crate::sys::clock::boot_time).
+    pub fn tidy(&mut self, now: Duration) -> Option<Duration> {
+        self.files.as_mut()?.tidy(&self.powers, now)
     }
 
     /// Gives the descriptors to the app's start, and leaves the end of our turn in the files directory to what closes all of our

@@ -7,8 +7,10 @@
 
 mod context;
 mod outcome;
+mod refresh;
 mod retry;
 mod round;
+mod schedule;
 mod select;
 mod store;
 
@@ -21,10 +23,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
-use crate::plan::{Instance, Instances, Plan};
-pub use outcome::{Failure, Outcome, Part};
+use crate::plan::{Instance, Instances, Plan, Purpose};
+pub use outcome::{Change, Failure, Outcome, Part, Piece};
 use retry::Cutoff;
 use round::Round;
+pub use schedule::{News, Schedule};
 use store::Store;
 
 /// How long requests in flight may still take after a failure that ends the round.
@@ -49,10 +52,10 @@ pub enum OnFailure {
 pub struct Runtime(tokio::runtime::Runtime);
 
 impl Runtime {
-    /// A runtime on which these instances can be asked.
-    pub fn new(instances: &Instances) -> std::io::Result<Self> {
+    /// A runtime on which these instances can be asked; for a worker that lives on, it can wait for descriptors too.
+    pub fn new(instances: &Instances, lives_on: bool) -> std::io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        if instances.sockets().any() {
+        if instances.sockets().any() || lives_on {
             runtime.enable_io();
         }
         runtime.enable_time().build().map(Self)
@@ -70,6 +73,8 @@ pub struct Fetch<'p> {
     jobs: Vec<Job<'p>>,
     /// By index of the instance; the error is told for each of its secrets, in each round.
     stores: Vec<Result<Rc<Store>, ProviderError>>,
+    /// By index of the instance: whether it is a store, which is asked at a steady pace.
+    is_paced: Vec<bool>,
 }
 
 /// A request that a round makes, whatever the number of secrets that are parts of its answer.
@@ -85,6 +90,7 @@ impl<'p> Fetch<'p> {
     pub fn connect(plan: &'p Plan, instances: Instances, environment: Environment) -> Self {
         let jobs = jobs(plan);
         let context = context::context(environment);
+        let is_paced = instances.iter().map(|instance| instance.configured.sockets().any()).collect();
         let connect = |(index, instance): (usize, Instance)| {
             let max_retries = instance.configured.max_retries();
             let mut own = jobs.iter().filter(|job| job.instance == index);
@@ -93,7 +99,7 @@ impl<'p> Fetch<'p> {
             Ok(Rc::new(Store::new(instance.name, provider, plan.concurrency, max_retries)))
         };
         let stores = instances.into_iter().enumerate().map(connect).collect();
-        Self { plan, jobs, stores }
+        Self { plan, jobs, stores, is_paced }
     }
 
     /// Asks for every secret. An optional secret that is not found has a failure too: the caller judges it.
@@ -104,7 +110,7 @@ impl<'p> Fetch<'p> {
                 failed.send_if_modified(|at| at.is_none() && at.replace(Instant::now() + GRACE).is_none());
             }
         };
-        let cutoff = Cutoff { deadline: self.plan.deadline.at(), failed: fails };
+        let cutoff = Cutoff { deadline: self.plan.deadline.at(), failed: fails, once: false };
         let begin = |store: &Rc<Store>| Rc::new(Round::new(store.clone(), cutoff.clone()));
         let rounds: Vec<_> = self.stores.iter().map(|store| store.as_ref().map(begin)).collect();
         let mut batches = JoinSet::new();
@@ -124,7 +130,11 @@ impl<'p> Fetch<'p> {
                 }
                 Err(error) => {
                     let failed = job.failures(error, 1);
-                    outcomes.extend(failed.map(|(secret, failure)| Outcome { secret, result: Err(failure) }));
+                    outcomes.extend(failed.map(|(secret, failure)| Outcome {
+                        secret,
+                        result: Err(failure),
+                        lease: None,
+                    }));
                     fail();
                 }
             }
@@ -148,7 +158,10 @@ impl<'p> Fetch<'p> {
             Err(error) => return Err(self.jobs_of(instance).flat_map(|job| job.failures(error, 1)).collect()),
         };
         let (_failed, fails) = watch::channel(None);
-        let round = Rc::new(Round::new(store.clone(), Cutoff { deadline: self.plan.deadline.at(), failed: fails }));
+        let round = Rc::new(Round::new(
+            store.clone(),
+            Cutoff { deadline: self.plan.deadline.at(), failed: fails, once: false },
+        ));
         let mut running = JoinSet::new();
         for (at, job) in self.jobs.iter().enumerate().filter(|(_, job)| job.instance == instance) {
             let (round, locator) = (round.clone(), job.locator.clone());
@@ -168,6 +181,7 @@ impl<'p> Fetch<'p> {
     pub async fn finish(self, ending: Ending) {
         let now = Instant::now();
         let last = match ending {
+            Ending::Kept if self.plan.purpose == Purpose::Watch => now + LETTING_GO,
             Ending::Kept => self.plan.deadline.at(),
             Ending::NotKept => self.plan.deadline.at() + OVERTIME,
         };

@@ -1,6 +1,8 @@
 //! What becomes of a secret in a round.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
 
 use crate::plan::Secret;
@@ -11,6 +13,20 @@ pub struct Outcome {
     pub secret: usize,
     /// Its values, or why there are none.
     pub result: Result<Vec<Part>, Failure>,
+    /// How long it lives, where it was issued for us alone.
+    pub lease: Option<Duration>,
+}
+
+impl Outcome {
+    /// The same; a failure where it has a lease, which nothing here renews, and which is not to be asked for again and again.
+    pub fn without_lease(self) -> Self {
+        let Some(lease) = self.lease else { return self };
+        let lease = humantime::format_duration(lease);
+        let message = format!("it has a lease of {lease}, and `watch` renews no lease in this version");
+        let error = ProviderError::new(ErrorKind::Malformed, message)
+            .hint("use `init` or `run`, and a lease that outlives the app");
+        Self { result: Err(Failure { error, attempts: 1 }), ..self }
+    }
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.
@@ -19,6 +35,17 @@ pub struct Part {
     pub name: Option<String>,
     /// The value.
     pub value: SecretValue,
+}
+
+/// What a change of a secret is: each of its values by name, the new ones with their bytes. None at all where it is gone.
+pub struct Change(pub Vec<(Option<String>, Piece)>);
+
+/// One value in a change.
+pub enum Piece {
+    /// It is new.
+    Value(SecretValue),
+    /// It is as it was.
+    Same,
 }
 
 /// Why a secret could not be fetched.

@@ -30,6 +30,8 @@ pub struct Cutoff {
     pub deadline: Instant,
     /// Set once the round has failed, to when requests in flight must have answered.
     pub failed: Failed,
+    /// Nothing is tried again: whoever asked does so later.
+    pub once: bool,
 }
 
 /// What is asked of a provider.
@@ -150,7 +152,7 @@ impl<'s> Tries<'s> {
     /// Whether there is no next try after this failure.
     fn is_final(&self, error: &ProviderError) -> bool {
         let tried_enough = self.store.max_retries.is_some_and(|most| self.attempts > most);
-        error.kind != ErrorKind::Unavailable || tried_enough || self.cutoff.is_over()
+        error.kind != ErrorKind::Unavailable || tried_enough || self.cutoff.once || self.cutoff.is_over()
     }
 
     /// There was no time, or all of it went by while others were asked.

@@ -28,7 +28,11 @@ pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> 
         Answer::List(Err(failure)) => Err(once_more(failure)),
         Answer::List(Ok(secrets)) => of_list(&plan[secret], secrets),
     };
-    secrets.iter().map(|&secret| Outcome { secret, result: select(secret) }).collect()
+    let lease = match answer {
+        Answer::One(asked) => asked.get().and_then(|asked| asked.as_ref().ok()?.lease),
+        Answer::List(_) => None,
+    };
+    secrets.iter().map(|&secret| Outcome { secret, result: select(secret), lease }).collect()
 }
 
 /// Where the list is optional, a member without the field is left out, and the others are delivered: what was found is never dropped.

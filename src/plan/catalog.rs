@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use handfast_core::{
     Complaint, Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys,
@@ -27,6 +28,8 @@ pub struct Resolved {
     pub instance: usize,
     /// Whether the reference names several secrets.
     pub is_list: bool,
+    /// How often it may be read again at most.
+    pub least_refresh: Duration,
 }
 
 struct Entry {
@@ -104,7 +107,8 @@ impl<'a> Catalog<'a> {
             let hint = "take `#*` out to get each secret as a file, or name one secret to get each of its fields";
             problems.add_with_hint(place, format!("`{quoted}` is every field of every secret of a list"), hint);
         }
-        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list })
+        let least_refresh = configured.least_refresh();
+        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list, least_refresh })
     }
 
     /// Those that a secret uses, in order of their numbers.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::delivery::Delivery;
+use super::freshness::Watching;
 use super::isolation::Isolation;
 use super::secret::Secret;
 use crate::config::Suspect;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub concurrency: usize,
     /// When the whole start must be done.
     pub deadline: Deadline,
+    /// How the secrets are kept fresh, for a command that does.
+    pub watching: Watching,
     /// The entries of the app's environment, without what depends on the secrets.
     pub environment: Vec<OsString>,
     /// What the provider instances say at each start.
@@ -47,6 +50,19 @@ pub enum Purpose {
     Run,
     /// The process delivers files for others, and ends.
     Init,
+    /// The process delivers files for others, and keeps them fresh.
+    Watch,
+}
+
+impl Purpose {
+    /// The command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Run => "run",
+            Purpose::Init => "init",
+            Purpose::Watch => "watch",
+        }
+    }
 }
 
 /// The files directory.
@@ -110,7 +126,7 @@ impl Plan {
             let Isolation { uid, gid, .. } = self.isolation;
             let what = match self.purpose {
                 Purpose::Run => "the app runs as",
-                Purpose::Init => "the files belong to",
+                Purpose::Init | Purpose::Watch => "the files belong to",
             };
             warnings.push(format!("started as root without `user`: {what} {uid}:{gid}"));
         }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::catalog::Catalog;
 use super::delivery::{Delivery, NAMES, Target, valid_name};
+use super::freshness::Freshness;
 use super::secret::Secret;
 use super::targets::{Claims, END, FIRST};
 use crate::config::{Declared, Gives};
@@ -18,8 +19,8 @@ use crate::identity::{Name, UserName};
 pub struct TargetRules {
     /// There is a files directory.
     pub files: bool,
-    /// Descriptors go nowhere: `init` hands over to nobody.
-    pub only_files: bool,
+    /// Descriptors go nowhere: this command hands over to nobody.
+    pub only_files: Option<&'static str>,
     /// `[files] mode`.
     pub mode: u32,
 }
@@ -28,6 +29,7 @@ pub struct TargetRules {
 pub fn read(
     mut declared: Vec<Declared>,
     rules: TargetRules,
+    freshness: &Freshness<'_>,
     inherited: &[RawFd],
     catalog: &mut Catalog<'_>,
     problems: &mut Problems,
@@ -44,7 +46,9 @@ pub fn read(
     let (mut secrets, mut deliveries) = (Vec::with_capacity(declared.len()), Vec::with_capacity(declared.len()));
     for (declared, request) in declared.iter().zip(requests) {
         let index = secrets.len();
-        if let Some((secret, delivery)) = one(index, declared, request, rules, &mut claims, catalog, problems) {
+        if let Some((secret, delivery)) =
+            one(index, declared, request, (rules, freshness), &mut claims, catalog, problems)
+        {
             secrets.push(secret);
             deliveries.push(delivery);
         }
@@ -57,7 +61,7 @@ fn one(
     index: usize,
     declared: &Declared,
     request: Request,
-    rules: TargetRules,
+    (rules, freshness): (TargetRules, &Freshness<'_>),
     claims: &mut Claims<'_>,
     catalog: &mut Catalog<'_>,
     problems: &mut Problems,
@@ -88,12 +92,17 @@ fn one(
         Request::AnyNumber => claims.lowest(declared),
     };
     let (path_variables, number_variables) = claims.variables(declared, several, &target, problems);
+    let on_change = freshness.on_change(declared, problems);
+    let (reference, resolved) = (reference?.0, resolved?);
+    let refresh = freshness.refresh(declared, &reference, resolved.least_refresh, problems);
     let secret = Secret {
         name: declared.name.clone(),
-        reference: reference?.0,
-        instance: resolved?.instance,
+        reference,
+        instance: resolved.instance,
         optional: declared.table.boolean("optional").unwrap_or(false),
         is_list,
+        refresh,
+        on_change,
     };
     let name = declared.name.clone();
     Some((secret, Delivery { name, secret: index, target, path_variables, number_variables }))
@@ -190,9 +199,9 @@ fn request(secret: &Declared, rules: TargetRules, problems: &mut Problems) -> Re
             problems.add_with_hint(place, message, format!("only files have one: take `{key}` out"));
         }
     }
-    if rules.only_files && (descriptor.is_some() || by_number) {
+    if let Some(command) = rules.only_files.filter(|_| descriptor.is_some() || by_number) {
         let place = descriptor.map_or(&secret.place, |item| &item.place);
-        problems.add(place, format!("the secret `{name}` is a descriptor, and `init` hands none over"));
+        problems.add(place, format!("the secret `{name}` is a descriptor, and `{command}` hands none over"));
     }
     match descriptor.map(|item| (&item.value, &item.place)) {
         Some((Value::Integer(number), place)) => match RawFd::try_from(*number) {

@@ -10,6 +10,7 @@ use handfast_core::{Place, Problems, Table, excerpt};
 use super::catalog::{Catalog, check_ca_file};
 use super::contents::{Deadline, Files, Plan, Purpose, Swap};
 use super::environment::set;
+use super::freshness::Freshness;
 use super::inherited::Inherited;
 use super::instances::Instances;
 use super::{declarations, isolation};
@@ -33,18 +34,24 @@ pub fn make(
     };
     let files = files(&config, purpose, problems);
     let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
-    // Under `init` there is no app.
+    // Under `init` and `watch` there is no app.
     let inherited = match purpose {
         Purpose::Run => Inherited::read(&config.app, environment, problems),
-        Purpose::Init => Inherited::default(),
+        Purpose::Init | Purpose::Watch => Inherited::default(),
     };
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let rules = declarations::TargetRules {
         files: files.is_some(),
-        only_files: purpose == Purpose::Init,
+        only_files: (purpose != Purpose::Run).then(|| purpose.name()),
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
-    let (secrets, deliveries) = declarations::read(config.secrets, rules, &inherited.numbers, &mut catalog, problems);
+    let (freshness, watching) = Freshness::read(&config.watch, purpose, problems);
+    let (secrets, deliveries) =
+        declarations::read(config.secrets, rules, &freshness, &inherited.numbers, &mut catalog, problems);
+    if purpose == Purpose::Watch && secrets.is_empty() && problems.is_empty() {
+        let hint = "`-s NAME=REF`, [secrets.NAME], or a variable with `handfast:` and a reference";
+        problems.add_with_hint(&Place::CommandLine, "`watch` has no secret to keep fresh", hint);
+    }
     let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
     if limit.is_zero() {
         problems.add(
@@ -79,6 +86,7 @@ pub fn make(
         swap: if config.files.string("swap") == Some("refuse") { Swap::Refuse } else { Swap::Warn },
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
         deadline: Deadline { started, limit },
+        watching,
         environment: entries,
         provider_warnings: provider_warnings(&instances),
         executable,
@@ -96,9 +104,10 @@ fn provider_warnings(instances: &Instances) -> Vec<String> {
 
 fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<Files> {
     let Some(item) = config.files.item("dir") else {
-        if purpose == Purpose::Init {
+        if purpose != Purpose::Run {
             let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
-            problems.add_with_hint(&Place::CommandLine, "`init` delivers files, and no files directory is set", hint);
+            let message = format!("`{}` delivers files, and no files directory is set", purpose.name());
+            problems.add_with_hint(&Place::CommandLine, message, hint);
         }
         return None;
     };

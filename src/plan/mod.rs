@@ -6,6 +6,7 @@ mod contents;
 mod declarations;
 mod delivery;
 mod environment;
+mod freshness;
 mod inherited;
 mod instances;
 mod isolation;
@@ -15,6 +16,7 @@ mod targets;
 
 pub use contents::{Deadline, Files, Plan, Purpose, Swap};
 pub use delivery::{Delivery, Target, valid_name};
+pub use freshness::{OnChange, OnStale, Watching};
 pub use instances::{Instance, Instances};
 pub use isolation::Isolation;
 pub use secret::Secret;

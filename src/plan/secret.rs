@@ -1,7 +1,11 @@
 //! A secret as it is fetched.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use handfast_core::{SecretRef, Selection};
+
+use super::freshness::OnChange;
 
 /// A secret to fetch.
 pub struct Secret {
@@ -15,6 +19,10 @@ pub struct Secret {
     pub optional: bool,
     /// Whether its locator names several secrets (`kv/web/*`).
     pub is_list: bool,
+    /// How often it is read again; `None` where it names a version, which never changes.
+    pub refresh: Option<Duration>,
+    /// What a change of it does.
+    pub on_change: OnChange,
 }
 
 impl Secret {

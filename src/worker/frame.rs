@@ -3,6 +3,9 @@
 //!
 //! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. A start has generation 1.
 //! The privileged process answers with single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].
+//!
+//! A worker that lives on sends a generation for each change, which holds only the secrets that have changed, and between them
+//! reports: when a secret was read, and when it is read again. It takes [`AGAIN`] and [`LEAVE`] at any time.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -21,6 +24,12 @@ pub const KEPT: u8 = 1;
 
 /// The generation was not delivered: the worker revokes the credentials that the stores issued for it.
 pub const NOT_KEPT: u8 = 2;
+
+/// Every secret is to be read again now.
+pub const AGAIN: u8 = 3;
+
+/// The worker is to end.
+pub const LEAVE: u8 = 4;
 
 /// The generation of a start.
 pub const FIRST_GENERATION: u32 = 1;
@@ -51,7 +60,49 @@ pub enum Kind {
     Fields = 6,
     /// The text of a policy, if the worker's task is a policy and not the secrets.
     Policy = 7,
+    /// A field of a `#*`, or a secret of a list, that is as in the generation before: its name.
+    Same = 8,
+    /// A [`Report`] about one secret. It belongs to no generation.
+    Report = 9,
 }
+
+/// What became of a read, and when the next is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the read succeeded.
+    pub is_success: bool,
+    /// In how many milliseconds it is read again; `None` for never.
+    pub next: Option<u64>,
+}
+
+impl Report {
+    const LENGTH: usize = 9;
+    const NEVER: u64 = u64::MAX;
+
+    /// Its payload.
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = vec![u8::from(self.is_success)];
+        bytes.extend(self.next.unwrap_or(Self::NEVER).to_be_bytes());
+        bytes
+    }
+
+    /// Reads a payload; `None` for one that no honest worker sends.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (success, next) = bytes.split_first()?;
+        let is_success = match success {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let next = u64::from_be_bytes(next.try_into().ok()?);
+        // More than a year makes no sense, and could not be added to a time.
+        let is_sane = next == Self::NEVER || next <= LONGEST_PAUSE;
+        is_sane.then(|| Self { is_success, next: Some(next).filter(|next| *next != Self::NEVER) })
+    }
+}
+
+/// The longest time until the next read, in milliseconds: a year, and the tenth by which it may be later.
+const LONGEST_PAUSE: u64 = 403 * 24 * 3600 * 1000;
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +139,8 @@ impl Header {
             [5, 0, 0, 0] => Kind::Commit,
             [6, 0, 0, 0] => Kind::Fields,
             [7, 0, 0, 0] => Kind::Policy,
+            [8, 0, 0, 0] => Kind::Same,
+            [9, 0, 0, 0] => Kind::Report,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -98,6 +151,8 @@ impl Header {
             Kind::Fields => (4, 4),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
             Kind::Policy => (1, MAX_POLICY),
+            Kind::Same => (1, MAX_NAME),
+            Kind::Report => (Report::LENGTH, Report::LENGTH),
         };
         (least..=most).contains(&(header.length as usize)).then_some(header)
     }
@@ -225,7 +280,10 @@ mod tests {
         for (kind, second, length) in [
             (0, 0, 0),
             (8, 0, 0),
-            (9, 0, 0),
+            (8, 0, 256),
+            (9, 0, 8),
+            (9, 0, 10),
+            (10, 0, 0),
             (7, 0, 0),
             (7, 0, (4 << 20) + 1),
             (6, 0, 5),
@@ -239,6 +297,16 @@ mod tests {
         ] {
             assert_eq!(header(kind, second, length), None, "{kind} {second} {length}");
         }
+    }
+
+    #[test]
+    fn reports_are_read_back_and_hostile_ones_refused() {
+        for report in [Report { is_success: true, next: Some(1000) }, Report { is_success: false, next: None }] {
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode(&[2, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(Report::decode(&[1, 0x7f, 0, 0, 0, 0, 0, 0, 0]), None, "no time so far away is ever reached");
+        assert_eq!(Report::decode(&[1]), None);
     }
 
     #[test]

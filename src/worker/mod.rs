@@ -7,5 +7,6 @@ mod frame;
 mod inside;
 mod link;
 
+pub use frame::Report;
 pub use inside::Task;
-pub use link::{Link, Tried, Watch, attempt, policy, sum};
+pub use link::{Link, News, Tried, Watch, attempt, policy, sum};

@@ -30,3 +30,5 @@ mod references_in_variables;
 mod references_to_targets;
 mod reports;
 mod thin_line;
+mod watch;
+mod watch_ready;

@@ -59,6 +59,11 @@ pub trait Configured {
         None
     }
 
+    /// How often a secret may be read again at most: a store on the network is not asked more often.
+    fn least_refresh(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
     /// The other provider with whose identity the instance logs in, if any. The login is impossible if that provider is not
     /// compiled in.
     fn identity_of(&self) -> Option<&'static str> {
@@ -182,6 +187,15 @@ pub struct Expiry {
 pub struct Fetched {
     /// The content of the answer.
     pub content: Content,
+    /// How long it lives, where the store issued it for this request alone: asking again would issue another.
+    pub lease: Option<Duration>,
+}
+
+impl Fetched {
+    /// The same, issued for this long.
+    pub fn leased(self, lease: Option<Duration>) -> Self {
+        Self { lease, ..self }
+    }
 }
 
 /// The content that a locator names.
@@ -212,12 +226,12 @@ pub enum Found {
 
 impl From<SecretValue> for Fetched {
     fn from(value: SecretValue) -> Self {
-        Self { content: Content::Value(value) }
+        Self { content: Content::Value(value), lease: None }
     }
 }
 
 impl From<Vec<Entry>> for Fetched {
     fn from(entries: Vec<Entry>) -> Self {
-        Self { content: Content::List(entries) }
+        Self { content: Content::List(entries), lease: None }
     }
 }

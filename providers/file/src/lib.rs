@@ -4,6 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
@@ -81,6 +82,10 @@ impl Configured for FileProvider {
             }
             _ => Ok(()),
         }
+    }
+
+    fn least_refresh(&self) -> Duration {
+        Duration::from_secs(1)
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
@@ -33,7 +33,11 @@ pub const DEFINITION: Definition = Definition {
             "How many requests for each secret fail before one succeeds.",
         )
         .default("0"),
-        Key::later("rotate_every"),
+        Key::new(
+            "rotate_every",
+            Kind::Duration,
+            "How often every value changes: `mock:db` is `mock-db-0` first, then `mock-db-1`, …; default: never.",
+        ),
     ],
     parameters: &[],
     writes: false,
@@ -47,15 +51,17 @@ struct Mock {
     latency: Duration,
     fail: Option<ErrorKind>,
     fail_first: Option<u32>,
+    rotate_every: Option<Duration>,
 }
 
 struct Store {
     mock: Mock,
     context: Context,
     attempts: Attempts,
+    started: SystemTime,
 }
 
-fn configure(settings: Settings<'_>, _: &mut Problems) -> Box<dyn Configured> {
+fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let table = &settings.table;
     let values = table.table("values").map(|values| {
         let text = |value: &Value| match value {
@@ -73,7 +79,11 @@ fn configure(settings: Settings<'_>, _: &mut Problems) -> Box<dyn Configured> {
         _ => None,
     });
     let fail_first = table.integer("fail_first").and_then(|count| u32::try_from(count).ok());
-    Box::new(Mock { values, latency: table.duration("latency").unwrap_or_default(), fail, fail_first })
+    let rotate_every = table.duration("rotate_every");
+    if let (Some(Duration::ZERO), Some(place)) = (rotate_every, table.place("rotate_every")) {
+        problems.add(place, "`rotate_every` is 0, expected more");
+    }
+    Box::new(Mock { values, latency: table.duration("latency").unwrap_or_default(), fail, fail_first, rotate_every })
 }
 
 impl Configured for Mock {
@@ -85,8 +95,13 @@ impl Configured for Mock {
         Some("the provider `mock` is in use: its secrets are made up".into())
     }
 
+    fn least_refresh(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
-        Ok(Rc::new(Store { mock: *self, context, attempts: Attempts::default() }))
+        let started = context.clock.now();
+        Ok(Rc::new(Store { mock: *self, context, attempts: Attempts::default(), started }))
     }
 }
 
@@ -101,6 +116,7 @@ impl Provider for Store {
                 None => SecretValue::from(format!("mock-{}", locator.path).into_bytes()),
                 Some(values) => find(values, &locator.path)?,
             };
+            let value = self.rotated(value);
             if value.len() > MAX_SECRET {
                 let message = format!("`{}` has {} bytes, more than {MAX_SECRET}", locator.path, value.len());
                 return Err(ProviderError::new(ErrorKind::Malformed, message));
@@ -123,6 +139,14 @@ fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, Pro
 }
 
 impl Store {
+    /// The value with the number of rotations since the start.
+    fn rotated(&self, value: SecretValue) -> SecretValue {
+        let Some(every) = self.mock.rotate_every.filter(|every| !every.is_zero()) else { return value };
+        let age = self.context.clock.now().duration_since(self.started).unwrap_or_default();
+        let rotations = age.as_nanos() / every.as_nanos();
+        SecretValue::from([value.expose(), format!("-{rotations}").as_bytes()].concat())
+    }
+
     /// Fails as configured. With `fail` alone, every request fails. With `fail_first = N`, the first N requests for each secret
     /// fail: as `fail` says, or as unavailable without `fail`.
     fn fail_on_demand(&self, locator: &Locator) -> Result<(), ProviderError> {

@@ -218,10 +218,12 @@ impl Store {
                 None => error,
             });
         };
-        if let Some(lease) = answer.lease() {
+        let lease = answer.lease();
+        let duration = lease.as_ref().map(|lease| lease.duration);
+        if let Some(lease) = lease {
             self.session.leased(path, lease);
         }
-        Ok(Fetched::from(compact(data)))
+        Ok(Fetched::from(compact(data)).leased(duration))
     }
 
     fn attempt<'a>(

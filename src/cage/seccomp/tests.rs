@@ -1,7 +1,7 @@
 use super::*;
 
 const SOCKET: RawFd = 7;
-const PLAIN: Profile = Profile { socket: SOCKET, unix_sockets: false, host_names: true };
+const PLAIN: Profile = Profile { socket: SOCKET, unix_sockets: false, lives_on: false, host_names: true };
 
 /// Runs the filter and returns its answer.
 fn run_with(profile: Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
@@ -61,7 +61,8 @@ fn only_calls_of_the_lists_are_ever_allowed() {
 #[test]
 fn every_instruction_can_be_reached_by_a_jump() {
     // No jump is longer than a byte can hold, for any profile.
-    for profile in [PLAIN, Profile { unix_sockets: true, ..PLAIN }, Profile { host_names: false, ..PLAIN }] {
+    let all = Profile { unix_sockets: true, lives_on: true, ..PLAIN };
+    for profile in [PLAIN, all, Profile { unix_sockets: true, ..PLAIN }, Profile { host_names: false, ..PLAIN }] {
         let length = filter(profile).len();
         assert!(length < 256, "{length}");
     }
@@ -177,4 +178,17 @@ fn a_foreign_architecture_ends_the_process() {
     assert_eq!(run_with(PLAIN, NATIVE ^ 1, libc::SYS_read as u32, &[]), KILL);
     #[cfg(target_arch = "x86_64")]
     assert_eq!(run_with(PLAIN, NATIVE, X32, &[]), KILL);
+}
+
+#[test]
+fn an_alarm_is_for_a_worker_that_lives_on() {
+    let keeper = Profile { lives_on: true, ..PLAIN };
+    let ask = |profile, call: c_long, first: i32| run_with(profile, NATIVE, call as u32, &[first as u64]);
+    for call in [libc::SYS_timerfd_create, libc::SYS_timerfd_settime] {
+        assert_eq!(ask(PLAIN, call, libc::CLOCK_BOOTTIME), EPERM);
+        assert_eq!(ask(keeper, call, libc::CLOCK_BOOTTIME), ALLOW);
+    }
+    for clock in [libc::CLOCK_REALTIME, libc::CLOCK_BOOTTIME_ALARM, libc::CLOCK_REALTIME_ALARM] {
+        assert_eq!(ask(keeper, libc::SYS_timerfd_create, clock), EPERM);
+    }
 }

@@ -93,7 +93,8 @@ fn what_is_no_tmpfs_directory_is_refused_with_a_hint() {
     );
     assert_eq!(
         error.hint.unwrap(),
-        "mount a tmpfs there (Kubernetes: an emptyDir with `medium: Memory`; Docker: `--tmpfs /proc`), or deliver into descriptors"
+        "use a directory of its own, such as `/run/secrets`, with a tmpfs mounted there",
+        "nobody can mount a tmpfs on /proc"
     );
     assert_eq!(error.class.exit_code(), 73);
 

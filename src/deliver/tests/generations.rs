@@ -10,13 +10,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::*;
+use crate::sys::clock::boot_time;
 
 fn link(memory: &Memory) -> PathBuf {
     fs::read_link(memory.join("..data")).unwrap()
 }
 
 #[test]
-fn each_set_replaces_the_one_before_which_stays_for_its_readers() {
+fn each_set_replaces_the_one_before_which_stays_for_its_readers_a_minute() {
     let memory = Memory::new();
     let wanted = plan(Some(&memory.0), vec![file("a"), file("b")]);
     let mut destination = prepare(&wanted).unwrap();
@@ -26,9 +27,19 @@ fn each_set_replaces_the_one_before_which_stays_for_its_readers() {
         assert!(publish(&mut destination, &wanted, both).unwrap().has(1));
         assert_eq!(["a", "b"].map(|name| fs::read_to_string(memory.join(name)).unwrap()), [word, word]);
         generations.push(memory.join(link(&memory).to_str().unwrap()));
-        let there: Vec<bool> = generations.iter().rev().map(|generation| generation.join("a").exists()).collect();
-        assert_eq!(there, [true, true, false, false][..generations.len()], "this one and the one before");
+        assert!(generations.iter().all(|generation| generation.join("a").exists()), "all of this minute");
     }
+    let there = || generations.iter().filter(|generation| generation.exists()).count();
+    let next = destination.tidy(boot_time()).expect("the oldest goes first");
+    assert!(
+        there() == 4 && next > boot_time() + Duration::from_secs(50) && next <= boot_time() + Duration::from_secs(60)
+    );
+    assert!(destination.tidy(next).is_some() && there() == 3, "the first one's minute is over");
+    assert_eq!(
+        (destination.tidy(next + Duration::from_secs(10)), there()),
+        (None, 1),
+        "the set that is published stays"
+    );
     // A name that is not in the set goes at once.
     assert!(!publish(&mut destination, &wanted, vec![value(0, b"5")]).unwrap().has(1));
     assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "..handfast_", "a"]);
@@ -145,4 +156,43 @@ fn a_set_that_fails_leaves_the_one_before_whole() {
         publish(&mut destination, &wanted, set(b"3", b"3")).unwrap();
         is_whole(b"3");
     });
+}
+
+/// A file that has not changed is the same file in the next set.
+#[test]
+fn a_later_set_takes_over_what_has_not_changed() {
+    use std::os::unix::fs::MetadataExt;
+    let memory = Memory::new();
+    let wanted = plan(
+        Some(&memory.0),
+        vec![file("a"), file("b"), secret("l", Target::File { name: "l-*".into(), mode: 0o400, owner: None })],
+    );
+    let mut destination = prepare(&wanted).unwrap();
+    let set = vec![value(0, b"1"), value(1, b"1"), field(2, "l-x"), field(2, "l-y")];
+    publish(&mut destination, &wanted, set).unwrap();
+    let identity = |name: &str| fs::metadata(memory.join(name)).map(|status| (status.ino(), status.mtime_nsec())).ok();
+    let before = ["b", "l-x", "l-y"].map(identity);
+    let arrived = received(&wanted, vec![value(0, b"2")]);
+    destination.publish_changes(&wanted, Changes { arrived, ..Changes::default() }, &|| Ok(())).unwrap();
+    assert_eq!(
+        (fs::read_to_string(memory.join("a")).unwrap().as_str(), ["b", "l-x", "l-y"].map(identity)),
+        ("2", before)
+    );
+    // Of a list, what is named stays; and what is gone is gone.
+    let changes = Changes { arrived: vec![field(2, "l-z")], same: vec![(2, "l-y".into())], gone: vec![1] };
+    destination.publish_changes(&wanted, changes, &|| Ok(())).unwrap();
+    assert_eq!((identity("l-y"), identity("l-x"), identity("b")), (before[2], None, None));
+    assert_eq!(
+        (destination.files_of(2), destination.files_of(1)),
+        (vec!["l-y".to_owned(), "l-z".to_owned()], Vec::new())
+    );
+    // What was never there cannot stay, and two secrets cannot be one file: the set before stays whole.
+    for changes in [
+        Changes { same: vec![(2, "l-none".into())], ..Changes::default() },
+        Changes { arrived: vec![field(2, "a")], ..Changes::default() },
+    ] {
+        let error = destination.publish_changes(&wanted, changes, &|| Ok(())).unwrap_err();
+        assert_eq!(error.class.exit_code(), 73, "{}", error.message);
+        assert_eq!((fs::read_to_string(memory.join("a")).unwrap().as_str(), identity("l-y")), ("2", before[2]));
+    }
 }

@@ -154,13 +154,13 @@ fn publish(memory: &Memory, names: entries::LinkKind, files: &[(&str, &str)], me
     let directory = entries::Directory::new(handle.as_fd(), "/s", names, &powers);
     let file = |(name, value): &(&str, &str)| {
         let value = SecretValue::from(value.as_bytes().to_vec());
-        generation::NewFile { name: (*name).to_owned(), value, access }
+        generation::NewFile { secret: 0, name: (*name).to_owned(), content: generation::Content::Value(value), access }
     };
     let files: Vec<_> = files.iter().map(file).collect();
     let lock = directory.take_turn(&patience())?;
-    let generation = generation::Generation::write(&directory, &lock, &files)?;
+    let generation = generation::Generation::write(&directory, &lock, &files, None)?;
     meanwhile();
-    generation.publish(&directory, &lock, None)
+    generation.publish(&directory, &lock, std::iter::empty())
 }
 
 #[test]

@@ -17,7 +17,7 @@ use handfast_core::SecretValue;
 
 use super::descriptors::list as descriptors_text;
 use super::*;
-use crate::plan::{Deadline, Delivery, Files, Isolation, Purpose, Swap, Target};
+use crate::plan::{Deadline, Delivery, Files, Isolation, Purpose, Swap, Target, Watching};
 
 /// A directory of our own on the machine's shared memory; removed at the end.
 struct Memory(PathBuf);
@@ -101,6 +101,7 @@ fn plan(directory: Option<&Path>, deliveries: Vec<Delivery>) -> Plan {
         swap: Swap::Warn,
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
+        watching: Watching::default(),
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,

@@ -156,10 +156,11 @@ fn links_can_be_given_to_the_directorys_owner() {
     let mut inode = None;
     for _ in 0..2 {
         let value = SecretValue::from(b"1".to_vec());
-        let files = [generation::NewFile { name: "a".into(), value, access }];
+        let files =
+            [generation::NewFile { secret: 0, name: "a".into(), content: generation::Content::Value(value), access }];
         let lock = directory.take_turn(&patience()).unwrap();
-        let generation = generation::Generation::write(&directory, &lock, &files).unwrap();
-        generation.publish(&directory, &lock, None).unwrap();
+        let generation = generation::Generation::write(&directory, &lock, &files, None).unwrap();
+        generation.publish(&directory, &lock, std::iter::empty()).unwrap();
         assert_eq!((owner("a").uid(), owner("..data").uid(), ids(&memory.join("a")).0), (7, 7, 1000));
         // A link that is right already stays: readers never miss it.
         assert_eq!(*inode.get_or_insert(owner("a").ino()), owner("a").ino());

@@ -2,6 +2,7 @@
 //! the stores, and ends.
 #![forbid(unsafe_code)]
 
+mod keep;
 mod say;
 
 use std::io::Read;
@@ -15,9 +16,9 @@ use super::frame::KEPT;
 use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
-use crate::fetch::{Fetch, OnFailure, Runtime};
+use crate::fetch::{Fetch, OnFailure, Outcome, Runtime, Schedule};
 use crate::plan::{Instances, Plan};
-use crate::sys;
+use crate::sys::{self, clock::boot_time};
 
 /// The task of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Task {
     Fetch,
     /// Fetch every secret, report whether that works, and revoke the credentials that were issued. No value leaves the worker.
     Try,
+    /// Fetch every secret, and live on: read each again, and send what has changed.
+    Watch,
     /// Render the policy for the secrets of one provider instance, given by its number in the plan.
     Policy(usize),
 }
@@ -52,13 +55,13 @@ fn serve(
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
     let sockets = instances.sockets();
-    let cage = cage::enter(parent, Profile::of_worker(socket, sockets), log).map_err(|error| {
+    let cage = cage::enter(parent, Profile::of_worker(socket, sockets, task == Task::Watch), log).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;
     // If the privileged process is gone, nobody reads a message: the worker just ends.
     say::ready(cage, socket).map_err(|_| Class::Os)?;
-    let runtime = Runtime::new(&instances).map_err(|error| {
+    let runtime = Runtime::new(&instances, task == Task::Watch).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os
     })?;
@@ -66,16 +69,29 @@ fn serve(
     socket.read_exact(&mut [0]).map_err(|_| Class::Os)?;
     runtime.run(async {
         let fetch = Fetch::connect(plan, instances, environment);
+        let mut schedule = None;
         let said = match task {
+            Task::Watch => {
+                let outcomes = fetch.round(OnFailure::CutShort).await;
+                let outcomes: Vec<_> = outcomes.into_iter().map(Outcome::without_lease).collect();
+                schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), &outcomes, boot_time()));
+                say::outcomes(plan, outcomes, socket)
+            }
             Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, socket),
             Task::Try => say::outcomes(plan, say::without_values(fetch.round(OnFailure::GoOn).await), socket),
             Task::Policy(instance) => say::policy(fetch.policy(instance).await, socket),
         };
         said.map_err(|_| Class::Os)?;
-        if sockets.any() {
+        if sockets.any() || schedule.is_some() {
             let mut verdict = [0];
             // If the privileged process is gone, nothing was delivered.
             let is_kept = socket.read_exact(&mut verdict).is_ok() && verdict == [KEPT];
+            if let Some(schedule) = schedule.filter(|_| is_kept) {
+                keep::keep(plan, &fetch, schedule, socket).await.map_err(|error| {
+                    tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
+                    Class::Os
+                })?;
+            }
             fetch.finish(if is_kept { Ending::Kept } else { Ending::NotKept }).await;
         }
         Ok(())

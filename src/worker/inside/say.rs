@@ -2,15 +2,15 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
 use handfast_core::SecretValue;
 
 use crate::cage::Cage;
-use crate::fetch::{Failure, Outcome};
+use crate::fetch::{Change, Failure, News, Outcome, Piece};
 use crate::plan::Plan;
-use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind};
+use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind, Report};
 
 /// Says that the worker is sandboxed.
 pub fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
@@ -24,6 +24,41 @@ pub fn outcomes(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) ->
     let mut batch = Batch::default();
     outcomes.iter().try_for_each(|outcome| add(&mut batch, plan, outcome))?;
     batch.add(Kind::Commit, FIRST_GENERATION, 0, [])?;
+    batch.send(socket)
+}
+
+/// Sends what became of reads.
+pub fn news(news: Vec<News>, socket: &mut impl Write) -> io::Result<()> {
+    let mut batch = Batch::default();
+    for News { secret, is_success, next } in news {
+        let next = next.map(|next| u64::try_from(next.as_millis()).unwrap_or(u64::MAX - 1));
+        let payload = Report { is_success, next }.encode();
+        batch.add(Kind::Report, FIRST_GENERATION, secret, [Cow::Owned(payload)])?;
+    }
+    batch.send(socket)
+}
+
+/// Sends a later generation: what has changed.
+pub fn changes(plan: &Plan, generation: u32, changes: Vec<(usize, Change)>, socket: &mut impl Write) -> io::Result<()> {
+    let mut batch = Batch::default();
+    for (secret, Change(pieces)) in &changes {
+        if pieces.is_empty() {
+            batch.add(Kind::Missing, generation, *secret, [])?;
+            continue;
+        }
+        if plan.secrets[*secret].is_several() {
+            let count = (pieces.len() as u32).to_be_bytes().to_vec();
+            batch.add(Kind::Fields, generation, *secret, [Cow::Owned(count)])?;
+        }
+        for (name, piece) in pieces {
+            let name = name_of(name.as_deref());
+            match piece {
+                Piece::Value(value) => add_value(&mut batch, generation, *secret, name, value)?,
+                Piece::Same => batch.add(Kind::Same, generation, *secret, [Cow::Borrowed(name.as_bytes())])?,
+            }
+        }
+    }
+    batch.add(Kind::Commit, generation, 0, [])?;
     batch.send(socket)
 }
 
@@ -49,7 +84,7 @@ pub fn policy(rendered: Result<Option<String>, Vec<(usize, Failure)>>, socket: &
 }
 
 fn add<'o>(batch: &mut Batch<'o>, plan: &Plan, outcome: &'o Outcome) -> io::Result<()> {
-    let Outcome { secret, ref result } = *outcome;
+    let Outcome { secret, ref result, .. } = *outcome;
     let planned = &plan.secrets[secret];
     let parts = match result {
         Ok(parts) => parts,
@@ -63,13 +98,26 @@ fn add<'o>(batch: &mut Batch<'o>, plan: &Plan, outcome: &'o Outcome) -> io::Resu
         batch.add(Kind::Fields, FIRST_GENERATION, secret, [Cow::Owned(count)])?;
     }
     for part in parts {
-        let name = part.name.as_deref().unwrap_or_default();
-        let name = &name[..name.floor_char_boundary(frame::MAX_NAME)];
-        let length = Cow::Owned((name.len() as u16).to_be_bytes().to_vec());
-        let (name, value) = (Cow::Borrowed(name.as_bytes()), Cow::Borrowed(part.value.expose()));
-        batch.add(Kind::Value, FIRST_GENERATION, secret, [length, name, value])?;
+        add_value(batch, FIRST_GENERATION, secret, name_of(part.name.as_deref()), &part.value)?;
     }
     Ok(())
+}
+
+fn add_value<'v>(
+    batch: &mut Batch<'v>,
+    generation: u32,
+    secret: usize,
+    name: &'v str,
+    value: &'v SecretValue,
+) -> io::Result<()> {
+    let length = Cow::Owned((name.len() as u16).to_be_bytes().to_vec());
+    let (name, value) = (Cow::Borrowed(name.as_bytes()), Cow::Borrowed(value.expose()));
+    batch.add(Kind::Value, generation, secret, [length, name, value])
+}
+
+fn name_of(name: Option<&str>) -> &str {
+    let name = name.unwrap_or_default();
+    &name[..name.floor_char_boundary(frame::MAX_NAME)]
 }
 
 fn add_failure(batch: &mut Batch<'_>, secret: usize, Failure { error, attempts }: &Failure) -> io::Result<()> {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod failures;
+mod keep;
 mod receive;
 mod socket;
 mod watch;
@@ -14,9 +15,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 
 pub use failures::sum;
+pub use receive::News;
 pub use watch::Watch;
 
-use super::frame::{BEGIN, KEPT, NOT_KEPT};
+use super::frame::{BEGIN, FIRST_GENERATION, KEPT, NOT_KEPT};
 use super::inside::{self, Task};
 use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
@@ -38,10 +40,12 @@ pub struct Link {
     /// `None` once the worker has ended, as a worker that talks to no store does at its commit: it has nothing to give back.
     open: Option<Open>,
     deadline: Instant,
-    /// The worker talks to stores: after its commit it waits to learn what became of its secrets.
+    /// The worker talks to stores, or lives on: after its commit it waits to learn what became of its secrets.
     has_stores: bool,
     /// The worker has said all, and its end is still to be waited for.
     is_ending: bool,
+    /// The generation that the worker has sent last.
+    generation: u32,
 }
 
 struct Open {
@@ -54,7 +58,7 @@ impl Link {
     /// Forks a worker, which enters its cage and waits. The instances and the environment are moved into the worker: this process
     /// drops its copies, with their credentials and `mock` secrets, right after the fork.
     pub fn start(task: Task, plan: &Plan, instances: Instances, environment: Environment) -> Result<Self> {
-        let has_stores = instances.sockets().any();
+        let has_stores = instances.sockets().any() || task == Task::Watch;
         let processors = Processors::read();
         let (worker, socket) = match cage::fork()? {
             // The worker never returns from here.
@@ -66,7 +70,13 @@ impl Link {
         };
         processors.start_elsewhere(worker.pid());
         let open = Open { worker, socket: Socket::new(socket) };
-        Ok(Self { open: Some(open), deadline: plan.deadline.at(), has_stores, is_ending: false })
+        Ok(Self {
+            open: Some(open),
+            deadline: plan.deadline.at(),
+            has_stores,
+            is_ending: false,
+            generation: FIRST_GENERATION,
+        })
     }
 
     /// How many descriptors the worker still takes while its secrets are delivered.

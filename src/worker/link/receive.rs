@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::{SecretValue, excerpt};
 
-use super::failures::class;
+use super::failures::{class, sum};
 use super::socket::{AFTER_COMMIT, Socket, lie};
 use super::watch::WorkerWatch;
 use crate::cage::Cage;
-use crate::deliver::Arrived;
+use crate::deliver::{Arrived, Changes};
 use crate::error::{Class, Error, Phase, Result, Subject};
 use crate::plan::{Delivery, Plan, Secret, Target, valid_name};
 use crate::report::printable;
-use crate::worker::frame::{self, FIRST_GENERATION, HEADER, Header, Kind};
+use crate::worker::frame::{self, FIRST_GENERATION, HEADER, Header, Kind, Report};
 
 /// No more values than this in one generation.
 const MAX_VALUES: usize = 4096;
@@ -47,38 +47,44 @@ pub struct Policy {
     pub cage: Cage,
 }
 
-/// Receives one generation. Returns nothing of it before its commit.
+/// What a worker that lives on has sent.
+pub enum News {
+    /// What became of a read of this secret.
+    Report(usize, Report),
+    /// A generation, or why it cannot be delivered.
+    Generation(Result<Changes>),
+}
+
+/// Receives the first generation. Returns nothing of it before its commit.
 pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
     let cage = ready(socket, watch)?;
-    let mut receiver = Receiver {
-        plan,
-        answered: BTreeSet::new(),
-        awaited: BTreeMap::new(),
-        names: BTreeSet::new(),
-        refused: BTreeSet::new(),
-        arrived: Vec::new(),
-        missing: Vec::new(),
-        failures: Vec::new(),
-        values: 0,
-        bytes: 0,
-    };
-    loop {
-        let header = header(socket, watch)?;
-        match header.kind {
-            Kind::Fields => receiver.fields(header, socket, watch)?,
-            Kind::Value => receiver.value(header, socket, watch)?,
-            Kind::Missing => receiver.missing(header)?,
-            Kind::Failed => receiver.failed(header, socket, watch)?,
-            Kind::Commit if header.secret == 0 => {
-                let received = receiver.commit(cage)?;
-                if received.failures.is_empty() && !socket.is_empty() {
-                    return Err(lie(AFTER_COMMIT));
-                }
-                return Ok(received);
-            }
-            Kind::Ready | Kind::Policy | Kind::Commit => return Err(lie(OUT_OF_ORDER)),
-        }
+    let receiver = Receiver::new(plan, FIRST_GENERATION);
+    let receiver = receiver.until_commit(None, socket, watch)?;
+    let Receiver { arrived, missing, failures, .. } = receiver;
+    if failures.is_empty() && !socket.is_empty() {
+        return Err(lie(AFTER_COMMIT));
     }
+    Ok(Received { arrived, missing, failures, cage })
+}
+
+/// Receives what comes next of a worker that lives on: a report, or the generation of this number, whole.
+pub fn news(plan: &Plan, number: u32, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<News> {
+    let mut first = [0; HEADER];
+    socket.read(&mut first, watch)?;
+    let first = Header::decode(first).ok_or_else(|| lie(NONSENSE))?;
+    if first.kind == Kind::Report {
+        let (index, _) = secret(plan, first)?;
+        let mut payload = vec![0; first.length as usize];
+        socket.read(&mut payload, watch)?;
+        return Report::decode(&payload).map(|report| News::Report(index, report)).ok_or_else(|| lie(NONSENSE));
+    }
+    let receiver = Receiver::new(plan, number).until_commit(Some(first), socket, watch)?;
+    let Receiver { arrived, same, missing: gone, failures, .. } = receiver;
+    if failures.is_empty() {
+        return Ok(News::Generation(Ok(Changes { arrived, same, gone })));
+    }
+    let failures = failures.into_iter().map(|(_, error)| error).collect();
+    Ok(News::Generation(Err(sum(failures, plan.secrets.len()))))
 }
 
 /// Receives a policy. Escapes the control and format characters in it, line breaks excepted.
@@ -86,7 +92,7 @@ pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>)
     let mut policy = Policy { cage: ready(socket, watch)?, text: None, failures: Vec::new() };
     let mut failed = BTreeSet::new();
     loop {
-        let header = header(socket, watch)?;
+        let header = header(FIRST_GENERATION, socket, watch)?;
         match header.kind {
             Kind::Failed if policy.text.is_none() => {
                 let (index, error) = failure(plan, header, socket, watch)?;
@@ -116,7 +122,7 @@ fn printable_line(line: &str) -> String {
 
 /// The first frame: the cage stands.
 fn ready(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Cage> {
-    let header = header(socket, watch)?;
+    let header = header(FIRST_GENERATION, socket, watch)?;
     if header.kind != Kind::Ready || header.secret != 0 {
         return Err(lie(OUT_OF_ORDER));
     }
@@ -125,15 +131,18 @@ fn ready(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Cage> {
     Ok(Cage::decode(parts[0]))
 }
 
-fn header(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header> {
+/// The header of a frame of this generation.
+fn header(generation: u32, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header> {
     let mut header = [0; HEADER];
     socket.read(&mut header, watch)?;
     let header = Header::decode(header).ok_or_else(|| lie(NONSENSE))?;
-    if header.generation == FIRST_GENERATION { Ok(header) } else { Err(lie(OUT_OF_ORDER)) }
+    if header.generation == generation { Ok(header) } else { Err(lie(OUT_OF_ORDER)) }
 }
 
 struct Receiver<'p> {
     plan: &'p Plan,
+    /// The generation. The first one holds every secret, a later one those that have changed.
+    generation: u32,
     /// Secrets that have an answer; a `#*` has one once the number of its fields is known.
     answered: BTreeSet<usize>,
     /// The number of fields of each `#*` that have not arrived yet.
@@ -143,6 +152,8 @@ struct Receiver<'p> {
     /// Secrets with a field that cannot be a file. Each has one failure, however many such fields it has.
     refused: BTreeSet<usize>,
     arrived: Vec<Arrived>,
+    /// Files that stay as they are, in a later generation.
+    same: Vec<(usize, String)>,
     missing: Vec<usize>,
     failures: Vec<(usize, Error)>,
     /// The number of values so far, refused ones included.
@@ -151,7 +162,79 @@ struct Receiver<'p> {
     bytes: usize,
 }
 
-impl Receiver<'_> {
+impl<'p> Receiver<'p> {
+    fn new(plan: &'p Plan, generation: u32) -> Self {
+        Self {
+            plan,
+            generation,
+            answered: BTreeSet::new(),
+            awaited: BTreeMap::new(),
+            names: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            arrived: Vec::new(),
+            same: Vec::new(),
+            missing: Vec::new(),
+            failures: Vec::new(),
+            values: 0,
+            bytes: 0,
+        }
+    }
+
+    fn is_first(&self) -> bool {
+        self.generation == FIRST_GENERATION
+    }
+
+    /// Receives frames until the commit; `first` is the header of the first frame, where it was read already.
+    fn until_commit(
+        mut self,
+        mut first: Option<Header>,
+        socket: &mut Socket,
+        watch: &mut WorkerWatch<'_, '_>,
+    ) -> Result<Self> {
+        loop {
+            let header = match first.take() {
+                Some(header) if header.generation == self.generation => header,
+                Some(_) => return Err(lie(OUT_OF_ORDER)),
+                None => header(self.generation, socket, watch)?,
+            };
+            match header.kind {
+                Kind::Fields => self.fields(header, socket, watch)?,
+                Kind::Value => self.value(header, socket, watch)?,
+                Kind::Missing => self.missing(header)?,
+                Kind::Failed if self.is_first() => self.failed(header, socket, watch)?,
+                Kind::Same if !self.is_first() => self.same(header, socket, watch)?,
+                Kind::Commit if header.secret == 0 => return self.commit(),
+                _ => return Err(lie(OUT_OF_ORDER)),
+            }
+        }
+    }
+
+    /// Takes the name of a value that is as it was.
+    fn same(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let (index, secret) = secret(self.plan, header)?;
+        match self.awaited.get_mut(&index) {
+            Some(left) if secret.is_several() && *left > 0 => *left -= 1,
+            _ => return Err(lie(TWICE)),
+        }
+        self.count(0)?;
+        let mut name = vec![0; header.length as usize];
+        socket.read(&mut name, watch)?;
+        let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
+        let Some(file) = self.plan.file_name(index, Some(&field)) else { return Err(lie(NONSENSE)) };
+        match self.take_name(index, secret, &field, &file) {
+            Ok(()) => self.same.push((index, file)),
+            Err(why) => self.refuse(index, secret, &why),
+        }
+        Ok(())
+    }
+
+    /// Counts one value more.
+    fn count(&mut self, bytes: usize) -> Result<()> {
+        self.values += 1;
+        self.bytes += bytes;
+        if self.values > MAX_VALUES || self.bytes > MAX_BYTES { Err(too_much(self.plan)) } else { Ok(()) }
+    }
+
     /// Reads how many fields a `#*` has. Their values follow.
     fn fields(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
@@ -186,11 +269,7 @@ impl Receiver<'_> {
         if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0 && !every) {
             return Err(lie(NONSENSE));
         }
-        self.values += 1;
-        self.bytes += value_length;
-        if self.values > MAX_VALUES || self.bytes > MAX_BYTES {
-            return Err(too_much(self.plan));
-        }
+        self.count(value_length)?;
         let mut name = vec![0; name_length];
         socket.read(&mut name, watch)?;
         let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, watch))?;
@@ -244,7 +323,8 @@ impl Receiver<'_> {
         if !secret.optional || !self.answered.insert(index) {
             return Err(lie("a secret twice, or a needed one as missing"));
         }
-        tracing::info!(target: "handfast", "the optional secret `{}` was not found: `{}`", secret.name, secret.reference);
+        let what = if self.is_first() { "was not found" } else { "is gone" };
+        tracing::info!(target: "handfast", "the optional secret `{}` {what}: `{}`", secret.name, secret.reference);
         self.missing.push(index);
         Ok(())
     }
@@ -258,13 +338,12 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    fn commit(self, cage: Cage) -> Result<Received> {
-        let complete = self.answered.len() == self.plan.secrets.len() && self.awaited.values().all(|left| *left == 0);
-        if !complete {
-            return Err(lie("a commit before every answer"));
+    fn commit(self) -> Result<Self> {
+        let has_all = !self.is_first() || self.answered.len() == self.plan.secrets.len();
+        if has_all && self.awaited.values().all(|left| *left == 0) {
+            return Ok(self);
         }
-        let Self { arrived, missing, failures, .. } = self;
-        Ok(Received { arrived, missing, failures, cage })
+        Err(lie("a commit before every answer"))
     }
 }
 
@@ -300,5 +379,7 @@ fn too_much(plan: &Plan) -> Error {
     Error::new(Phase::Fetch, Class::Malformed, message)
 }
 
+#[cfg(test)]
+mod later_tests;
 #[cfg(test)]
 mod tests;

@@ -106,6 +106,11 @@ pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
     Ok(())
 }
 
+/// Waits for more, and throws it away; whether there was any before the worker closed its socket.
+pub fn more(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<bool> {
+    receive(&socket.stream, &mut socket.ahead, watch).map(|count| count > 0)
+}
+
 /// The failure of a worker that sends what no worker of ours would send.
 pub fn lie(what: &str) -> Error {
     Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))

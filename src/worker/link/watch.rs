@@ -1,6 +1,7 @@
 //! The events that end the privileged process' wait for the worker: signals, the deadline, the worker's end.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -11,25 +12,46 @@ use crate::cage::{Worker, ended, system};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys::signals;
 
+const HUP: u8 = libc::SIGHUP as u8;
+
 /// The watch of one start.
 #[derive(Default)]
 pub struct Watch<'s> {
     /// `None` where signals no longer matter, because the start has already failed.
     signals: Option<&'s signals::Watch>,
+    /// Where HUP ends nothing: it is kept in mind here that it has come.
+    hung_up: Option<&'s Cell<bool>>,
 }
 
 impl<'s> Watch<'s> {
     /// A watch for the signals that end a start.
     pub fn new(signals: &'s signals::Watch) -> Self {
-        Self { signals: Some(signals) }
+        Self { signals: Some(signals), hung_up: None }
+    }
+
+    /// A watch for a keeper, which HUP does not end.
+    pub fn of_keeper(signals: &'s signals::Watch, hung_up: &'s Cell<bool>) -> Self {
+        Self { signals: Some(signals), hung_up: Some(hung_up) }
+    }
+
+    /// The descriptor that is readable when a signal or a child's end has come.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'s>> {
+        self.signals.map(AsFd::as_fd)
     }
 
     /// Fails if a signal that ends the start is pending. Called between stages, so that no stage is left half done.
     pub fn signal(&self, phase: Phase) -> Result<()> {
-        match self.signals.map_or(Ok(None), signals::Watch::received) {
-            Ok(Some(number)) => Err(signalled(number, phase)),
-            Ok(None) => Ok(()),
-            Err(error) => Err(Error::new(phase, Class::Os, format!("cannot read pending signals: {}", reason(error)))),
+        loop {
+            match (self.signals.map_or(Ok(None), signals::Watch::received), self.hung_up) {
+                (Ok(Some(HUP)), Some(hung_up)) => hung_up.set(true),
+                (Ok(Some(number)), Some(_)) => return Err(signalled(number, Phase::Watch)),
+                (Ok(Some(number)), None) => return Err(signalled(number, phase)),
+                (Ok(None), _) => return Ok(()),
+                (Err(error), _) => {
+                    let message = format!("cannot read pending signals: {}", reason(error));
+                    return Err(Error::new(phase, Class::Os, message));
+                }
+            }
         }
     }
 }
@@ -89,5 +111,6 @@ impl WorkerWatch<'_, '_> {
 
 fn signalled(number: u8, phase: Phase) -> Error {
     let name = signals::name(number);
-    Error::new(phase, Class::Signal(number), format!("ended by {name} before the app was started"))
+    let before = if phase == Phase::Watch { "" } else { " before the app was started" };
+    Error::new(phase, Class::Signal(number), format!("ended by {name}{before}"))
 }

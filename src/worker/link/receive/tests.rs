@@ -15,16 +15,24 @@ use super::super::Watch;
 use super::super::socket::end;
 use super::*;
 use crate::cage;
-use crate::plan::{Deadline, Isolation, Purpose, Swap};
+use crate::plan::{Deadline, Isolation, OnChange, Purpose, Swap, Watching};
 use crate::sys::signals;
 
-const NEEDED: usize = 0;
-const OPTIONAL: usize = 1;
-const EVERY: usize = 2;
+pub(super) const NEEDED: usize = 0;
+pub(super) const OPTIONAL: usize = 1;
+pub(super) const EVERY: usize = 2;
 
 fn secret(name: &str, reference: &str, optional: bool) -> Secret {
     let reference = SecretRef::parse(reference).unwrap();
-    Secret { name: name.into(), reference, instance: 0, optional, is_list: false }
+    Secret {
+        name: name.into(),
+        reference,
+        instance: 0,
+        optional,
+        is_list: false,
+        refresh: None,
+        on_change: OnChange::None,
+    }
 }
 
 fn delivery(secret: usize, target: Target) -> Delivery {
@@ -32,7 +40,7 @@ fn delivery(secret: usize, target: Target) -> Delivery {
     Delivery { name: "x".into(), secret, target, path_variables, number_variables }
 }
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let file = |name: &str| Target::File { name: name.into(), mode: 0o400, owner: None };
     Plan {
         purpose: Purpose::Init,
@@ -60,6 +68,7 @@ fn plan() -> Plan {
         swap: Swap::Warn,
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
+        watching: Watching::default(),
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,
@@ -76,12 +85,12 @@ fn receive_policy(bytes: &[u8]) -> Result<Policy> {
     receive_from(super::policy, write(bytes))
 }
 
-fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
+pub(super) fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
     // The write fails where the reader has refused the first bytes and is gone.
     move |mut theirs| drop(theirs.write_all(bytes))
 }
 
-fn receive_from<T>(
+pub(super) fn receive_from<T>(
     receive: impl FnOnce(&Plan, &mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
     worker: impl FnOnce(UnixStream) + Send,
 ) -> Result<T> {
@@ -300,18 +309,7 @@ fn a_field_whose_name_cannot_be_a_files_is_malformed() {
 fn a_secret_of_a_list_whose_name_cannot_be_a_files_is_named() {
     let mut plan = plan();
     plan.secrets[EVERY].is_list = true;
-    let mut receiver = Receiver {
-        plan: &plan,
-        answered: BTreeSet::new(),
-        awaited: BTreeMap::new(),
-        names: BTreeSet::new(),
-        refused: BTreeSet::new(),
-        arrived: Vec::new(),
-        missing: Vec::new(),
-        failures: Vec::new(),
-        values: 0,
-        bytes: 0,
-    };
+    let mut receiver = Receiver::new(&plan, FIRST_GENERATION);
     for (name, told) in [("with space", "with space"), ("\u{e9}\u{202e}", "\u{e9}\\u{202e}"), ("a\nb", "a…")] {
         let refused = receiver.take_name(EVERY, &plan.secrets[EVERY], name, name);
         assert_eq!(refused.unwrap_err(), format!("the name of its secret `{told}` cannot be a file's"));

@@ -1,0 +1,36 @@
+//! `ready`: whether the files of a keeper are there and fresh.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use handfast_core::{Place, Problems, excerpt, keys};
+
+use super::start;
+use crate::cli::Options;
+use crate::config::{self, Environment};
+use crate::error::Result;
+use crate::keep::ready;
+
+/// Fails where they are not, until `wait` is over.
+pub fn ready(options: &Options, wait: Option<&str>, mut environment: Environment, started: Instant) -> Result<()> {
+    let mut problems = Problems::default();
+    let patience = wait.map(|text| keys::parse_duration(text).ok_or(text)).transpose().unwrap_or_else(|text| {
+        let message = format!(
+            "`--wait` is \"{}\", expected a duration such as \"30s\"",
+            excerpt(&text.escape_debug().to_string())
+        );
+        problems.add(&Place::CommandLine, message);
+        None
+    });
+    let config = config::read(options, &mut environment, start::ending(), started, &mut problems)?;
+    let directory = config.files.string("dir").map(PathBuf::from);
+    if directory.is_none() && !problems.are_at(&Place::CommandLine) {
+        let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
+        problems.add_with_hint(&Place::CommandLine, "`ready` looks at files, and no files directory is set", hint);
+    }
+    match directory.filter(|_| problems.is_empty()) {
+        Some(directory) => ready::wait(&directory, patience.unwrap_or_default()),
+        None => Err(config::error(problems)),
+    }
+}

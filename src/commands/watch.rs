@@ -1,0 +1,36 @@
+//! `watch`: delivers files for another process, and keeps them fresh.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use super::start;
+use crate::cli::Options;
+use crate::config::Environment;
+use crate::error::{Phase, Result};
+use crate::plan::Purpose;
+use crate::worker::{Link, Task, Watch};
+use crate::{deliver, keep, lockdown};
+
+/// Returns when a signal ends it.
+pub fn watch(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
+    start::begin()?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Watch, started)?;
+    start::refuse(&plan)?;
+    let warnings = start::warnings(&environment, &plan);
+    lockdown::close_inherited(&[])?;
+    let reserved = deliver::reserve(&plan)?;
+    let mut link = Link::start(Task::Watch, &plan, instances, environment)?;
+
+    start::warn(warnings);
+    let _mask = start::PrivateMask::set();
+    let signals = start::signals()?;
+    let watch = Watch::new(&signals);
+    let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+
+    link.begin()?;
+    let set = link.next(&plan, &watch)?;
+    let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
+    destination.publish(&plan, set, &go_on)?;
+    link.answer(true)?;
+    keep::watch(&plan, link, destination, &signals)
+}

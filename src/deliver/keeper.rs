@@ -1,0 +1,76 @@
+//! What a keeper leaves in `..handfast` for those who ask whether it lives: `alive`, which it has locked, and `status.json`.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::Destination;
+use super::failure::{cannot_write, refusal, warn};
+use super::lock::acquire;
+use super::write::write_all;
+use crate::error::{Result, reason};
+
+pub use super::lock::PRIVATE;
+
+/// The file that a living keeper has locked.
+pub const ALIVE: &str = "alive";
+/// What is told of the secrets.
+pub const STATUS: &str = "status.json";
+
+const NEW_ALIVE: &str = "alive.new";
+const NEW_STATUS: &str = "status.new";
+
+/// The lock that shows that we live. The kernel takes it back with this process.
+pub struct Presence {
+    _alive: Option<OwnedFd>,
+}
+
+impl Destination {
+    /// Shows that a keeper lives, once its first set is published. The file is locked before anybody can open it.
+    pub fn announce(&self) -> Result<Presence> {
+        let Some((path, private)) = self.private() else { return Ok(Presence { _alive: None }) };
+        let at = |error| cannot_write(path, ALIVE, error);
+        let alive = create(private, NEW_ALIVE).map_err(at)?;
+        match acquire(&alive) {
+            Ok(true) => {}
+            Ok(false) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: another holds it"))),
+            Err(error) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: {}", reason(error)))),
+        }
+        renameat(private, NEW_ALIVE, private, ALIVE).map_err(at)?;
+        if let Some(text) = self.files.as_ref().and_then(super::files::FilesDirectory::room) {
+            warn(&text);
+        }
+        Ok(Presence { _alive: Some(alive) })
+    }
+
+    /// Replaces what is told of the secrets.
+    pub fn tell(&self, status: &[u8]) -> Result<()> {
+        let Some((path, private)) = self.private() else { return Ok(()) };
+        let written = create(private, NEW_STATUS)
+            .and_then(|file| write_all(file.as_fd(), status))
+            .and_then(|()| renameat(private, NEW_STATUS, private, STATUS));
+        written.map_err(|error| cannot_write(path, STATUS, error))
+    }
+
+    fn private(&self) -> Option<(&str, BorrowedFd<'_>)> {
+        let files = self.files.as_ref()?;
+        Some((files.path(), files.private()?))
+    }
+}
+
+/// A new file that everybody can read. Nobody else makes one here: what has its name was left by a keeper that was killed.
+fn create(private: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
+    match unlinkat(private, OsStr::new(name), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(private, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    fchmod(&file, Mode::from_bits_truncate(0o644))?;
+    Ok(file)
+}

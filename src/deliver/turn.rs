@@ -1,0 +1,81 @@
+//! Our turn to write into the files directory, and what is published in it.
+#![forbid(unsafe_code)]
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::entries::Directory;
+use super::generation::{Generation, NewFile};
+use super::leftovers;
+use super::lock::{Lock, Patience};
+use crate::error::Result;
+use crate::sys::clock::boot_time;
+
+/// How long a set stays after another has replaced it, for readers that were on their way through the old `..data`.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Our turn.
+pub struct Turn {
+    lock: Lock,
+    /// The set that is published.
+    current: Option<Generation>,
+    /// The sets before it, and until when each stays.
+    before: Vec<(Generation, Duration)>,
+}
+
+impl Turn {
+    /// Waits until it is our turn.
+    pub fn begin(directory: &Directory<'_>, patience: &Patience<'_>) -> Result<Self> {
+        let lock = directory.take_turn(patience)?;
+        if lock.has_leftovers {
+            leftovers::clean_private(directory, lock.private());
+        }
+        Ok(Self { lock, current: None, before: Vec::new() })
+    }
+
+    /// The directory that only we can write.
+    pub fn private(&self) -> BorrowedFd<'_> {
+        self.lock.private()
+    }
+
+    /// The set that is published.
+    pub fn current(&self) -> Option<&Generation> {
+        self.current.as_ref()
+    }
+
+    /// Publishes a set, after `others` has made the rest of it.
+    pub fn publish<T>(
+        &mut self,
+        directory: &Directory<'_>,
+        new_files: &[NewFile],
+        others: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.tidy(directory, boot_time());
+        let generation = Generation::write(directory, &self.lock, new_files, self.current.as_ref())?;
+        let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
+        let before = self.before.iter().map(|(generation, _)| generation).chain(&self.current);
+        generation.publish(directory, &self.lock, before)?;
+        if let Some(replaced) = self.current.replace(generation) {
+            self.before.push((replaced, boot_time() + GRACE));
+        }
+        Ok(others)
+    }
+
+    /// Removes the sets whose time is over; when the next one's is.
+    pub fn tidy(&mut self, directory: &Directory<'_>, now: Duration) -> Option<Duration> {
+        for (generation, _) in self.before.extract_if(.., |(_, until)| *until <= now) {
+            generation.discard(directory, &self.lock);
+        }
+        self.before.iter().map(|(_, until)| *until).min()
+    }
+
+    /// Ends the turn of a start that failed, and takes away what it alone has made.
+    pub fn abandon(self, directory: &Directory<'_>) {
+        self.lock.abandon(directory);
+    }
+
+    /// Leaves the end of our turn to what closes all of our descriptors.
+    pub fn keep(self) {
+        self.lock.keep();
+    }
+}

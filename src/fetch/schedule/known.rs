@@ -1,0 +1,145 @@
+//! What is known of a secret: digests of what was delivered, which show a change without the values.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use handfast_core::SecretValue;
+
+use crate::fetch::outcome::{Change, Part, Piece};
+
+/// How many reads without it in a row make a value that was there gone.
+const READS_WITHOUT: u32 = 2;
+
+/// Makes digests that tell nothing to whoever lacks the keys, which are this process' own.
+#[derive(Default)]
+pub struct Digests(RandomState, RandomState);
+
+impl Digests {
+    fn of(&self, value: &SecretValue) -> u128 {
+        let half = |key: &RandomState| u128::from(key.hash_one(value.expose()));
+        half(&self.0) << 64 | half(&self.1)
+    }
+}
+
+/// The values of a secret, each by its name (`None` where there is one), as digests. None at all where it is missing.
+pub type Values = BTreeMap<Option<String>, u128>;
+
+/// What is known of a secret.
+#[derive(Default)]
+pub struct Known {
+    /// What is delivered.
+    delivered: Values,
+    /// How many reads in a row were without a value that is delivered.
+    absences: BTreeMap<Option<String>, u32>,
+    /// What the last read makes of it, where that is a change.
+    pending: Option<(Values, Change)>,
+}
+
+impl Known {
+    /// What the first read has given; nothing where the secret is missing.
+    pub fn first(digests: &Digests, parts: &[Part]) -> Self {
+        let delivered = parts.iter().map(|part| (part.name.clone(), digests.of(&part.value))).collect();
+        Self { delivered, ..Self::default() }
+    }
+
+    /// Takes the values of a read. Whether they are a change that was not known before.
+    pub fn take(&mut self, digests: &Digests, parts: Vec<Part>) -> bool {
+        let mut values = Values::new();
+        let mut pieces = Vec::new();
+        for Part { name, value } in parts {
+            let digest = digests.of(&value);
+            let piece = if self.delivered.get(&name) == Some(&digest) { Piece::Same } else { Piece::Value(value) };
+            pieces.push((name.clone(), piece));
+            values.insert(name, digest);
+        }
+        self.absences.retain(|name, _| !values.contains_key(name));
+        for (name, digest) in self.delivered.iter().filter(|(name, _)| !values.contains_key(name)).collect::<Vec<_>>() {
+            let count = self.absences.entry(name.clone()).or_default();
+            *count += 1;
+            if *count < READS_WITHOUT {
+                pieces.push((name.clone(), Piece::Same));
+                values.insert(name.clone(), *digest);
+            }
+        }
+        if values == self.delivered {
+            self.pending = None;
+            return false;
+        }
+        let is_news = self.pending.as_ref().is_none_or(|(before, _)| *before != values);
+        self.pending = Some((values, Change(pieces)));
+        is_news
+    }
+
+    /// Whether a change waits to be delivered.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Gives the change away to be delivered, with what is then to be known.
+    pub fn give(&mut self) -> Option<(Values, Change)> {
+        self.pending.take()
+    }
+
+    /// The change was delivered.
+    pub fn delivered(&mut self, values: Values) {
+        self.absences.retain(|name, _| values.contains_key(name));
+        self.delivered = values;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(values: &[(&str, &str)]) -> Vec<Part> {
+        let part = |(name, value): &(&str, &str)| Part {
+            name: (!name.is_empty()).then(|| (*name).to_owned()),
+            value: SecretValue::from(value.as_bytes().to_vec()),
+        };
+        values.iter().map(part).collect()
+    }
+
+    fn shape(known: &mut Known) -> Vec<(String, bool)> {
+        let Some((values, Change(pieces))) = known.give() else { return Vec::new() };
+        known.delivered(values);
+        pieces.into_iter().map(|(name, piece)| (name.unwrap_or_default(), matches!(piece, Piece::Value(_)))).collect()
+    }
+
+    #[test]
+    fn equal_values_are_no_change_and_a_way_back_is_none_either() {
+        let digests = Digests::default();
+        let mut known = Known::first(&digests, &parts(&[("", "a")]));
+        assert!(!known.take(&digests, parts(&[("", "a")])) && !known.is_pending());
+        assert!(known.take(&digests, parts(&[("", "b")])) && known.is_pending());
+        assert!(!known.take(&digests, parts(&[("", "b")])) && known.is_pending(), "it was known before");
+        assert!(known.take(&digests, parts(&[("", "c")])));
+        assert!(!known.take(&digests, parts(&[("", "a")])) && !known.is_pending());
+        assert!(known.take(&digests, parts(&[("", "c")])));
+        assert_eq!(shape(&mut known), [(String::new(), true)]);
+        assert!(!known.take(&digests, parts(&[("", "c")])));
+    }
+
+    #[test]
+    fn a_value_is_gone_after_two_reads_without_it() {
+        let digests = Digests::default();
+        let mut known = Known::first(&digests, &parts(&[("", "a")]));
+        assert!(!known.take(&digests, Vec::new()) && !known.is_pending());
+        assert!(!known.take(&digests, parts(&[("", "a")])));
+        assert!(!known.take(&digests, Vec::new()), "the reads before it came back do not count");
+        assert!(known.take(&digests, Vec::new()));
+        assert_eq!(shape(&mut known), []);
+        assert!(known.take(&digests, parts(&[("", "a")])), "and it comes back at once");
+    }
+
+    #[test]
+    fn only_what_differs_in_a_list_is_sent() {
+        let digests = Digests::default();
+        let mut known = Known::first(&digests, &parts(&[("a", "1"), ("b", "1")]));
+        assert!(known.take(&digests, parts(&[("a", "2"), ("c", "1")])));
+        let expected = [("a", true), ("c", true), ("b", false)].map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(shape(&mut known), expected);
+        assert!(known.take(&digests, parts(&[("a", "2"), ("c", "1")])));
+        assert_eq!(shape(&mut known), [("a", false), ("c", false)].map(|(name, value)| (name.to_owned(), value)));
+    }
+}

@@ -1,0 +1,118 @@
+//! A secret that cannot be read again: when it is tried next, and what is said of it.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use handfast_core::ErrorKind;
+
+use crate::fetch::outcome::Failure;
+
+/// The pause after the first failure is a random part of this, after the next of twice this, and so on.
+const BASE: Duration = Duration::from_secs(1);
+
+/// No pause is a part of more than this.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What a store may ask for with `Retry-After`.
+const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
+/// Failures in a row.
+pub struct Trouble {
+    /// When the first was, in boot time.
+    since: Duration,
+    failures: u32,
+    /// It was said that this does not pass by itself.
+    is_told: bool,
+}
+
+/// What a failure asks for.
+pub struct Verdict {
+    /// When to try again; `None` for the usual time.
+    pub pause: Option<Duration>,
+    /// How loudly it is told.
+    pub voice: Voice,
+}
+
+/// How loudly a failure is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// Not at all.
+    Silent,
+    /// As a warning: it may pass.
+    Warning,
+    /// As an error: somebody has to do something.
+    Error,
+}
+
+impl Trouble {
+    /// Before the first failure.
+    pub fn new(now: Duration) -> Self {
+        Self { since: now, failures: 0, is_told: false }
+    }
+
+    /// One more failure. `random` is from 0 to 1.
+    pub fn add(&mut self, Failure { error, .. }: &Failure, random: f64) -> Verdict {
+        self.failures = self.failures.saturating_add(1);
+        if error.kind != ErrorKind::Unavailable {
+            let voice = if std::mem::replace(&mut self.is_told, true) { Voice::Silent } else { Voice::Error };
+            return Verdict { pause: None, voice };
+        }
+        // What failed for good before may do so once more after this.
+        self.is_told = false;
+        let most = BASE.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST);
+        let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        let voice = if self.failures.is_power_of_two() { Voice::Warning } else { Voice::Silent };
+        Verdict { pause: Some(asked + most.mul_f64(random)), voice }
+    }
+
+    /// How many failures there were.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// How long it has lasted.
+    pub fn lasted(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use handfast_core::ProviderError;
+
+    use super::*;
+
+    fn failure(kind: ErrorKind) -> Failure {
+        Failure { error: ProviderError::new(kind, "no"), attempts: 1 }
+    }
+
+    #[test]
+    fn an_outage_is_asked_about_less_and_less_and_told_at_each_doubling() {
+        let mut trouble = Trouble::new(Duration::ZERO);
+        let verdicts: Vec<Verdict> = (0..10).map(|_| trouble.add(&failure(ErrorKind::Unavailable), 1.0)).collect();
+        let pauses: Vec<u64> = verdicts.iter().map(|verdict| verdict.pause.unwrap().as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+        let told: Vec<usize> = (1..=10).filter(|at| verdicts[at - 1].voice == Voice::Warning).collect();
+        assert_eq!(told, [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn a_denial_is_told_once_and_tried_at_the_usual_time() {
+        let mut trouble = Trouble::new(Duration::ZERO);
+        for expected in [Voice::Error, Voice::Silent, Voice::Silent] {
+            let verdict = trouble.add(&failure(ErrorKind::Denied), 0.5);
+            assert_eq!((verdict.pause, verdict.voice), (None, expected));
+        }
+        assert_eq!((trouble.failures(), trouble.lasted(Duration::from_secs(9))), (3, Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn what_a_store_asks_for_is_honoured_and_capped() {
+        let asked = |seconds| {
+            let error = ProviderError::new(ErrorKind::Unavailable, "no");
+            let error = ProviderError { retry_after: Some(Duration::from_secs(seconds)), ..error };
+            Trouble::new(Duration::ZERO).add(&Failure { error, attempts: 1 }, 0.0).pause.unwrap().as_secs()
+        };
+        assert_eq!((asked(7), asked(7000)), (7, 300));
+    }
+}

@@ -1,0 +1,106 @@
+//! What a keeper tells of its secrets: no value, only names and times.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::plan::Plan;
+use crate::sys::clock::boot_time;
+use crate::worker::Report;
+
+/// The times of all secrets, and of the generation. Times are since the machine's start.
+pub struct Status {
+    generation: u32,
+    secrets: Vec<Times>,
+    max_stale: Option<Duration>,
+}
+
+struct Times {
+    changed: Duration,
+    read: Duration,
+    /// When it is read next; `None` for never.
+    next: Option<Duration>,
+    /// Since when a read has been due that would have to succeed.
+    owed: Option<Duration>,
+    files: Vec<String>,
+    is_stale: bool,
+}
+
+impl Status {
+    /// After the first generation. `files` are the names of each secret's files.
+    pub fn new(plan: &Plan, files: impl Fn(usize) -> Vec<String>) -> Self {
+        let now = boot_time();
+        let times =
+            |secret| Times { changed: now, read: now, next: None, owed: None, files: files(secret), is_stale: false };
+        let secrets = (0..plan.secrets.len()).map(times).collect();
+        Self { generation: 1, secrets, max_stale: plan.watching.max_stale }
+    }
+
+    /// What became of a read.
+    pub fn report(&mut self, secret: usize, report: Report) {
+        let (now, times) = (boot_time(), &mut self.secrets[secret]);
+        times.next = report.next.map(|next| now + Duration::from_millis(next));
+        if report.is_success {
+            (times.read, times.owed) = (now, times.next);
+        }
+    }
+
+    /// A generation was published in which these secrets have changed.
+    pub fn published(&mut self, secrets: &[usize], files: impl Fn(usize) -> Vec<String>) {
+        let now = boot_time();
+        self.generation = self.generation.saturating_add(1);
+        for secret in secrets {
+            let times = &mut self.secrets[*secret];
+            (times.changed, times.files) = (now, files(*secret));
+        }
+    }
+
+    /// Looks at the time. The secrets that have become stale by now.
+    pub fn age(&mut self) -> Vec<usize> {
+        let (now, max_stale) = (boot_time(), self.max_stale);
+        let mut stale = Vec::new();
+        for (secret, times) in self.secrets.iter_mut().enumerate() {
+            let is_stale = times.end(max_stale).is_some_and(|end| end <= now);
+            let was_stale = std::mem::replace(&mut times.is_stale, is_stale);
+            if times.is_stale && !was_stale {
+                stale.push(secret);
+            }
+        }
+        stale
+    }
+
+    /// When the next secret becomes stale, if nothing is read until then.
+    pub fn next_end(&self) -> Option<Duration> {
+        self.secrets.iter().filter(|times| !times.is_stale).filter_map(|times| times.end(self.max_stale)).min()
+    }
+
+    /// As JSON. Times are of the day, as the clock shows it now.
+    pub fn json(&self, plan: &Plan) -> Vec<u8> {
+        let (now, day) = (boot_time(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let past = |time: Duration| day.saturating_sub(now.saturating_sub(time)).as_secs();
+        let to_come = |time: Duration| (day + time).saturating_sub(now).as_secs();
+        let secret = |(secret, times): (&crate::plan::Secret, &Times)| {
+            json!({
+                "name": secret.name,
+                "files": times.files,
+                "last_change": past(times.changed),
+                "last_success": past(times.read),
+                "next": times.next.map(to_come),
+                "end": Value::Null,
+                "stale": times.is_stale,
+            })
+        };
+        let secrets: Vec<Value> = plan.secrets.iter().zip(&self.secrets).map(secret).collect();
+        let mut text = json!({ "generation": self.generation, "secrets": secrets }).to_string().into_bytes();
+        text.push(b'\n');
+        text
+    }
+}
+
+impl Times {
+    /// When it becomes stale, if nothing is read until then.
+    fn end(&self, max_stale: Option<Duration>) -> Option<Duration> {
+        Some(self.owed? + max_stale?)
+    }
+}

@@ -1,0 +1,198 @@
+//! How secrets are kept fresh: when each is read again, what a change does, and when a secret counts as stale.
+#![forbid(unsafe_code)]
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use handfast_core::{Place, Problems, SecretRef, Table, excerpt, keys};
+use nix::sys::signal::Signal;
+
+use super::contents::Purpose;
+use crate::config::Declared;
+
+const REFRESH: Duration = Duration::from_secs(300);
+const QUIET: Duration = Duration::from_secs(2);
+const SPLAY: Duration = Duration::from_secs(30);
+
+/// The parameter of a reference to a version, which never changes.
+const VERSION: &str = "version";
+
+/// `[watch]`, for the keeper of the secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// Changes this close together are one generation.
+    pub quiet: Duration,
+    /// A restart waits a random part of this.
+    pub splay: Duration,
+    /// How long no read may succeed once one was due.
+    pub max_stale: Option<Duration>,
+    /// What a stale secret means.
+    pub on_stale: OnStale,
+}
+
+/// What a stale secret means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStale {
+    /// `ready` fails.
+    Unready,
+    /// The keeper ends too.
+    Exit,
+}
+
+/// What a change does besides the new files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// Nothing.
+    None,
+    /// The app is started anew.
+    Restart,
+    /// The app gets a signal, given by its number.
+    Signal(u8),
+}
+
+impl OnChange {
+    /// As it is written.
+    pub fn describe(self) -> String {
+        match self {
+            OnChange::None => "none".into(),
+            OnChange::Restart => "restart".into(),
+            OnChange::Signal(number) => {
+                format!("signal:{}", crate::sys::signals::name(number).trim_start_matches("SIG"))
+            }
+        }
+    }
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        Self { quiet: QUIET, splay: SPLAY, max_stale: None, on_stale: OnStale::Unready }
+    }
+}
+
+/// What `[watch]` says about each secret.
+pub struct Freshness<'c> {
+    table: &'c Table,
+    on_change: OnChange,
+    /// The command keeps secrets fresh, and nobody gets a signal of its own.
+    is_watch: bool,
+}
+
+impl<'c> Freshness<'c> {
+    /// Reads `[watch]`. What is wrong there is a problem for each command; what the command at hand cannot do, for that one.
+    pub fn read(table: &'c Table, purpose: Purpose, problems: &mut Problems) -> (Self, Watching) {
+        let is_watch = purpose == Purpose::Watch;
+        let on_change = on_change(table, is_watch, problems).unwrap_or(OnChange::None);
+        let max_stale = match (table.string("max_stale"), table.place("max_stale")) {
+            (Some("off"), _) | (None, _) | (_, None) => None,
+            (Some(text), Some(place)) => {
+                let duration = keys::parse_duration(text);
+                if duration.is_none() {
+                    let text = excerpt(text);
+                    problems.add(
+                        place,
+                        format!("`max_stale` is \"{text}\", expected \"off\" or a duration such as \"10m\""),
+                    );
+                }
+                duration
+            }
+        };
+        if let (Some(text), Some(place)) = (table.string("stop_signal"), table.place("stop_signal"))
+            && signal(text).is_none()
+        {
+            problems.add(
+                place,
+                format!("`stop_signal` is \"{}\", expected a signal's name, such as \"TERM\"", excerpt(text)),
+            );
+        }
+        if let (Some(text), Some(place)) = (table.string("metrics"), table.place("metrics"))
+            && text != "off"
+        {
+            problems.add(place, "`metrics` other than \"off\" is not in this version");
+        }
+        let watching = Watching {
+            quiet: table.duration("quiet").unwrap_or(QUIET),
+            splay: table.duration("splay").unwrap_or(SPLAY),
+            max_stale,
+            on_stale: if table.string("on_stale") == Some("exit") { OnStale::Exit } else { OnStale::Unready },
+        };
+        (Self { table, on_change, is_watch }, watching)
+    }
+
+    /// What a change of this secret does.
+    pub fn on_change(&self, declared: &Declared, problems: &mut Problems) -> OnChange {
+        on_change(&declared.table, self.is_watch, problems).unwrap_or(self.on_change)
+    }
+
+    /// How often this secret is read again; `None` where it never changes.
+    pub fn refresh(
+        &self,
+        declared: &Declared,
+        reference: &SecretRef,
+        least: Duration,
+        problems: &mut Problems,
+    ) -> Option<Duration> {
+        let own = declared.table.duration("refresh").zip(declared.table.place("refresh"));
+        let common = || self.table.duration("refresh").zip(self.table.place("refresh"));
+        let (refresh, place) = own.or_else(common).unwrap_or((REFRESH, &Place::CommandLine));
+        if refresh < least {
+            let (refresh, least) = (humantime::format_duration(refresh), humantime::format_duration(least));
+            let (name, provider) = (excerpt(&declared.name), excerpt(&reference.provider));
+            let message =
+                format!("`refresh` is {refresh}, and `{name}` of `{provider}` is read again each {least} at most");
+            problems.add(place, message);
+        }
+        if self.is_watch && reference.locator.params.is_some() {
+            let place = declared.table.place("params").unwrap_or(&declared.place);
+            let message = format!(
+                "`params` of `{}` would issue another at each refresh: under `watch` they are not in this version",
+                excerpt(&declared.name)
+            );
+            problems.add(place, message);
+        }
+        reference.locator.parameter(VERSION).is_none().then_some(refresh)
+    }
+}
+
+/// What `on_change` of a table says, where it is there and right.
+fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<OnChange> {
+    let (text, place) = table.string("on_change").zip(table.place("on_change"))?;
+    let quoted = excerpt(text);
+    match text.split_once(':') {
+        None if text == "none" => return Some(OnChange::None),
+        None if text == "restart" => return Some(OnChange::Restart),
+        Some(("signal", _)) if is_watch => {
+            let message = format!(
+                "`on_change` is \"{quoted}\", and the app of `watch` is in another container: no signal gets there"
+            );
+            problems.add_with_hint(place, message, "write \"restart\", or let the app look at the files itself");
+        }
+        Some(("signal", name)) if signal(name).is_some() => return signal(name).map(OnChange::Signal),
+        Some(("signal", _)) => {
+            problems
+                .add(place, format!("`on_change` is \"{quoted}\", expected a signal's name, such as \"signal:HUP\""));
+        }
+        Some(("post", _)) => problems.add(place, "`on_change` with `post:` is not in this version"),
+        _ => problems
+            .add(place, format!("`on_change` is \"{quoted}\", expected \"none\", \"restart\" or \"signal:NAME\"")),
+    }
+    None
+}
+
+/// The number of a signal by its name, with or without `SIG`.
+fn signal(name: &str) -> Option<u8> {
+    let name = name.trim_start_matches("SIG");
+    let number = Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32);
+    number.ok().and_then(|number| u8::try_from(number).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_found_by_its_name() {
+        assert_eq!((signal("HUP"), signal("SIGHUP"), signal("TERM")), (Some(1), Some(1), Some(15)));
+        assert_eq!((signal(""), signal("hup"), signal("1")), (None, None, None));
+        assert_eq!(OnChange::Signal(1).describe(), "signal:HUP");
+    }
+}

@@ -1,0 +1,90 @@
+//! The life of a worker after its first generation: it reads secrets again when they are due, and sends what has changed.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::task::JoinSet;
+
+use super::say;
+use crate::fetch::{Fetch, Schedule};
+use crate::plan::Plan;
+use crate::sys::clock::{Alarm, boot_time};
+use crate::sys::readable::Readable;
+use crate::worker::frame::{AGAIN, FIRST_GENERATION, KEPT, LEAVE, NOT_KEPT};
+
+/// Returns when the privileged process wants the end, or is gone.
+pub async fn keep(plan: &Plan, fetch: &Fetch<'_>, mut schedule: Schedule<'_>, socket: &UnixStream) -> io::Result<()> {
+    let orders = Orders::of(socket)?;
+    let alarm = Alarm::new()?;
+    let due = Readable::of(alarm.as_fd())?;
+    let mut running = JoinSet::new();
+    let mut generation = FIRST_GENERATION;
+    let mut writer = socket;
+    say::news(schedule.all(boot_time()), &mut writer)?;
+    loop {
+        let now = boot_time();
+        for (instance, jobs) in schedule.begin(now) {
+            fetch.refresh(instance, &jobs, &mut running);
+        }
+        let changes = schedule.give(now);
+        if !changes.is_empty() {
+            generation += 1;
+            say::changes(plan, generation, changes, &mut writer)?;
+            // Nothing else happens meanwhile: the privileged process answers at once.
+            let is_kept = loop {
+                match orders.next().await? {
+                    Some(KEPT) => break true,
+                    Some(NOT_KEPT) => break false,
+                    Some(AGAIN) => schedule.read_all(boot_time()),
+                    _ => return Ok(()),
+                }
+            };
+            schedule.delivered(is_kept, boot_time());
+            continue;
+        }
+        alarm.set(schedule.next())?;
+        tokio::select! {
+            order = orders.next() => match order? {
+                Some(AGAIN) => schedule.read_all(boot_time()),
+                Some(LEAVE) | None => return Ok(()),
+                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+            },
+            due = due.wait() => due?.clear_ready(),
+            Some(refreshed) = running.join_next() => {
+                // As in a round: a task ends by returning.
+                let Ok(refreshed) = refreshed else { continue };
+                for (job, outcomes) in fetch.outcomes(refreshed) {
+                    say::news(schedule.take(job, outcomes, boot_time()), &mut writer)?;
+                }
+            }
+        }
+    }
+}
+
+/// The bytes that the privileged process sends.
+struct Orders<'s>(Readable<'s>);
+
+impl<'s> Orders<'s> {
+    fn of(socket: &'s UnixStream) -> io::Result<Self> {
+        Readable::of(socket.as_fd()).map(Self)
+    }
+
+    /// The next one; `None` where the privileged process is gone.
+    async fn next(&self) -> io::Result<Option<u8>> {
+        loop {
+            let mut ready = self.0.wait().await?;
+            let mut order = [0];
+            match recv(self.0.number(), &mut order, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+                Ok(_) => return Ok(Some(order[0])),
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

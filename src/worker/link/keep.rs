@@ -1,0 +1,102 @@
+//! The exchange with a worker that lives on: its reports and generations, and what it is told.
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::receive::{self, News};
+use super::socket;
+use super::watch::Watch;
+use super::{Link, Open, tell};
+use crate::cage::system;
+use crate::error::{Class, Error, Phase, Result};
+use crate::plan::Plan;
+use crate::sys::clock::Alarm;
+use crate::worker::frame::{AGAIN, KEPT, LEAVE, NOT_KEPT};
+
+/// How long the rest of a generation may take to come, once it has begun: an honest worker sends it all at once.
+const REST: Duration = Duration::from_secs(30);
+
+/// How long a worker may take to let go of the stores at the end: longer than its own limit, and short enough for who stops us.
+const LETTING_GO: Duration = Duration::from_millis(2300);
+
+impl Link {
+    /// Tells the worker whether its last generation was delivered; it lives on.
+    pub fn answer(&mut self, is_kept: bool) -> Result<()> {
+        // From here on its end is a failure, and nothing is given back where this process fails.
+        self.is_ending = false;
+        self.tell_it(if is_kept { KEPT } else { NOT_KEPT })
+    }
+
+    /// Tells the worker to read every secret again now.
+    pub fn read_again(&mut self) -> Result<()> {
+        self.tell_it(AGAIN)
+    }
+
+    /// Waits until the worker says something or ends, a signal has come, or the alarm is due.
+    pub fn wait(&mut self, watch: &Watch<'_>, alarm: &Alarm) -> Result<()> {
+        let Open { worker, socket } = self.open()?;
+        if !socket.is_empty() {
+            return Ok(());
+        }
+        let awaited = [Some(socket.stream().as_fd()), Some(alarm.as_fd()), watch.descriptor(), worker.log.pipe()];
+        let mut awaited: Vec<PollFd<'_>> =
+            awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+        match poll(&mut awaited, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(system("wait for the worker", error)),
+        }
+        worker.log.copy();
+        Ok(())
+    }
+
+    /// What the worker has said, if anything.
+    pub fn news(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Option<News>> {
+        let number = self.generation + 1;
+        let Open { worker, socket } = self.open()?;
+        let mut awaited = [PollFd::new(socket.stream().as_fd(), PollFlags::POLLIN)];
+        match poll(&mut awaited, PollTimeout::ZERO) {
+            Ok(0) | Err(Errno::EINTR) if socket.is_empty() => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(system("look for more from the worker", error)),
+        }
+        let mut watch = watch.with_worker(worker, Instant::now() + REST);
+        let news = receive::news(plan, number, socket, &mut watch)?;
+        if matches!(news, News::Generation(_)) {
+            self.generation = number;
+        }
+        Ok(Some(news))
+    }
+
+    /// Lets the worker end, and waits for it with a bound. What does not come of it is told, and is no failure.
+    pub fn leave(mut self) {
+        let Some(Open { mut worker, mut socket }) = self.open.take() else { return };
+        let told = tell(socket.stream(), LEAVE).map_err(|error| system("tell the worker to end", error));
+        let nobody = Watch::default();
+        let ended = told.and_then(|()| {
+            let mut watch = nobody.with_worker(&mut worker, Instant::now() + LETTING_GO);
+            // It may have had something to say.
+            while socket::more(&mut socket, &mut watch)? {}
+            Ok(())
+        });
+        if let Err(error) = ended {
+            tracing::warn!(target: "handfast", "the worker did not let go of its stores in time: {}", error.message);
+        }
+    }
+
+    fn tell_it(&mut self, byte: u8) -> Result<()> {
+        let Open { worker, socket } = self.open()?;
+        match tell(socket.stream(), byte) {
+            Ok(()) => Ok(()),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(crate::cage::ended(worker.end())),
+            Err(error) => Err(system("tell the worker", error)),
+        }
+    }
+
+    fn open(&mut self) -> Result<&mut Open> {
+        self.open.as_mut().ok_or_else(|| Error::new(Phase::Watch, Class::Internal, "the worker has ended already"))
+    }
+}

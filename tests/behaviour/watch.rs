@@ -1,0 +1,199 @@
+//! `watch`: what has changed is delivered anew, what has not is left alone, and how it ends.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use crate::support::{Directory, Run, Running};
+use nix::sys::signal::Signal;
+
+/// Two secrets: `db` changes each second, `still` never.
+const CHANGING: &str = "[watch]\nrefresh = \"1s\"\nquiet = \"100ms\"\n[providers.fast]\ntype = \"mock\"\nrotate_every = \"1s\"\n\
+    [secrets.db]\nfrom = \"fast:db\"\n[secrets.still]\nfrom = \"mock:still\"\n";
+
+/// A keeper of these secrets, once it lives.
+pub fn watch(config: &str, directory: &Directory) -> Running {
+    let running = unready(config, directory).spawn();
+    ready(directory, Duration::from_secs(10));
+    running
+}
+
+/// The same, to be started.
+pub fn unready(config: &str, directory: &Directory) -> Run {
+    Run::command("watch").config(config).args(["--dir", directory.text(), "--log-level", "info"])
+}
+
+/// Waits until `ready` says so.
+pub fn ready(directory: &Directory, patience: Duration) {
+    let wait = format!("{}s", patience.as_secs());
+    let outcome = Run::command("ready").args(["--dir", directory.text(), "--wait", &wait]).start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+/// What a file holds; its user may be another's.
+pub fn content(directory: &Directory, name: &str) -> String {
+    fs::read_to_string(directory.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Waits until a file holds something else.
+pub fn changed(directory: &Directory, name: &str, before: &str, patience: Duration) -> String {
+    let start = Instant::now();
+    loop {
+        let now = content(directory, name);
+        if now != before {
+            return now;
+        }
+        assert!(start.elapsed() < patience, "`{name}` is still {before}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_change_is_a_new_generation_that_leaves_the_rest_alone() {
+    let directory = Directory::in_memory();
+    let keeper = watch(CHANGING, &directory);
+    let identity = |name: &str| {
+        let status = fs::metadata(directory.path().join(name)).expect("it is there");
+        (status.ino(), status.mtime(), status.mtime_nsec())
+    };
+    let (still, first) = (identity("still"), fs::read_link(directory.path().join("..data")).expect("a link"));
+    assert_eq!(
+        (content(&directory, "still"), content(&directory, "db").starts_with("mock-db-")),
+        ("mock-still".into(), true)
+    );
+    let mut before = content(&directory, "db");
+    for _ in 0..3 {
+        before = changed(&directory, "db", &before, Duration::from_secs(5));
+        assert!(before.starts_with("mock-db-"), "{before}");
+        assert_eq!(identity("still"), still, "the file that has not changed is the same file");
+    }
+    // Who went on with the old set finds it whole for a minute.
+    let old = directory.path().join(&first);
+    assert_eq!(fs::read_to_string(old.join("still")).expect("it stays"), "mock-still");
+    assert_ne!(fs::read_link(directory.path().join("..data")).expect("a link"), first);
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.says("info: changed: db");
+    assert!(!outcome.stderr.contains("changed: db, still") && outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+#[test]
+fn equal_bytes_touch_nothing() {
+    let directory = Directory::in_memory();
+    let keeper = watch("[watch]\nrefresh = \"1s\"\n[secrets.db]\nfrom = \"mock:db\"\n", &directory);
+    let look = || {
+        let names =
+            ["db", "..data"].map(|name| fs::symlink_metadata(directory.path().join(name)).expect("it is there"));
+        let top = fs::metadata(directory.path()).expect("it is there");
+        (names.map(|status| (status.ino(), status.mtime_nsec(), status.ctime_nsec())), top.mtime_nsec())
+    };
+    let before = look();
+    let read = |keeper: &Running| {
+        std::thread::sleep(Duration::from_millis(2500));
+        keeper.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    read(&keeper);
+    assert_eq!(look(), before, "neither a read nor HUP touches what has not changed");
+    keeper.signal(Signal::SIGINT);
+    assert_eq!(keeper.finish().code, 0);
+}
+
+#[test]
+fn what_changes_at_about_the_same_time_is_one_generation() {
+    let secrets: String = (0..10).map(|at| format!("[secrets.s{at}]\nfrom = \"file:/dev/shm/@/s{at}\"\n")).collect();
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let name = source.path().file_name().expect("a name").to_string_lossy().into_owned();
+    (0..10).for_each(|at| drop(source.write(&format!("s{at}"), "old")));
+    let config = format!("[watch]\nrefresh = \"1s\"\nquiet = \"2s\"\n{}", secrets.replace('@', &name));
+    let keeper = watch(&config, &directory);
+    (0..10).for_each(|at| drop(source.write(&format!("s{at}"), "new")));
+    changed(&directory, "s0", "old", Duration::from_secs(10));
+    // One swap shows them all.
+    (0..10).for_each(|at| assert_eq!(content(&directory, &format!("s{at}")), "new", "s{at}"));
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!((outcome.code, outcome.stderr.matches("info: changed: ").count()), (0, 1), "{outcome:?}");
+}
+
+#[test]
+fn hup_reads_everything_now() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let file = source.write("db", "old");
+    let config =
+        format!("[watch]\nrefresh = \"1h\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n", file.display());
+    let keeper = watch(&config, &directory);
+    source.write("db", "new");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(content(&directory, "db"), "old");
+    keeper.signal(Signal::SIGHUP);
+    assert_eq!(changed(&directory, "db", "old", Duration::from_secs(2)), "new");
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    outcome.says("info: SIGHUP: every secret is read again");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+#[test]
+fn an_optional_secret_goes_after_two_reads_without_it_and_comes_back() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let file = source.write("db", "here");
+    let config = format!(
+        "[watch]\nrefresh = \"1h\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\noptional = true\n[secrets.a]\nfrom = \"mock:a\"\n",
+        file.display()
+    );
+    let keeper = watch(&config, &directory);
+    let read = || {
+        keeper.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(500));
+        directory.path().join("db").symlink_metadata().is_ok()
+    };
+    fs::remove_file(&file).expect("it is ours");
+    assert!(read(), "one read without it is not enough");
+    assert!(!read(), "two are");
+    ready(&directory, Duration::ZERO);
+    source.write("db", "here again");
+    assert!(read());
+    assert_eq!((content(&directory, "db"), content(&directory, "a")), ("here again".into(), "mock-a".into()));
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    outcome.says("info: the optional secret `db` is gone: `file:");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+#[test]
+fn a_change_that_asks_for_a_restart_ends_with_79_after_the_swap() {
+    let directory = Directory::in_memory();
+    let config = CHANGING.replace("[watch]\n", "[watch]\nsplay = \"0s\"\n") + "on_change = \"none\"\n";
+    let config = config.replace("from = \"fast:db\"\n", "from = \"fast:db\"\non_change = \"restart\"\n");
+    let outcome = unready(&config, &directory).start();
+    outcome.refused(79, "`db` has changed, and asks for a restart (changed, exit 79)");
+    assert_ne!(content(&directory, "db"), "mock-db-0", "the new value is there for the app's next start");
+}
+
+#[test]
+fn the_end_of_the_worker_is_the_end_of_the_keeper() {
+    let directory = Directory::in_memory();
+    let mut keeper = watch(CHANGING, &directory);
+    let worker = nix::unistd::Pid::from_raw(keeper.worker());
+    nix::sys::signal::kill(worker, Signal::SIGKILL).expect("it is there");
+    keeper.finish().refused(70, "the worker was killed by SIGKILL");
+    assert!(content(&directory, "db").starts_with("mock-db-"), "the files stay");
+}
+
+#[test]
+fn a_signal_ends_it_at_once_whatever_its_worker_does() {
+    let directory = Directory::in_memory();
+    let config = "[providers.mock]\nlatency = \"1s\"\n[watch]\nrefresh = \"1s\"\n[secrets.db]\nfrom = \"mock:db\"\n";
+    let mut keeper = watch(config, &directory);
+    let worker = nix::unistd::Pid::from_raw(keeper.worker());
+    nix::sys::signal::kill(worker, Signal::SIGSTOP).expect("it is there");
+    let start = Instant::now();
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert!(outcome.code == 0 && start.elapsed() < Duration::from_millis(2500), "{outcome:?}");
+    let keeper = watch(config, &directory);
+    keeper.signal(Signal::SIGQUIT);
+    keeper.finish().refused(131, "ended by SIGQUIT (signal, exit 131)");
+}

@@ -1,0 +1,160 @@
+//! `ready`: who asks learns whether a keeper lives and what it keeps is fresh, by reading alone.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
+
+use crate::support::{Directory, Outcome, Run, needs_root};
+use crate::watch::{content, ready, unready, watch};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
+
+const STILL: &str = "[secrets.db]\nfrom = \"mock:db\"\n";
+
+fn ask(directory: &Directory) -> Outcome {
+    Run::command("ready").args(["--dir", directory.text()]).start()
+}
+
+#[test]
+fn whoever_asks_learns_at_once_that_a_keeper_was_killed() {
+    let directory = Directory::in_memory();
+    ask(&directory).refused(69, "is not ready: no keeper was here (unavailable, exit 69)");
+    let keeper = watch(STILL, &directory);
+    let alive = directory.path().join("..handfast/alive");
+    let status = fs::metadata(&alive).expect("it is there");
+    assert_eq!(status.permissions().mode() & 0o7777, 0o644);
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    ask(&directory).refused(69, "is not ready: its keeper is gone (unavailable, exit 69)");
+    assert_eq!(content(&directory, "db"), "mock-db", "the files stay");
+    let keeper = watch(STILL, &directory);
+    assert_ne!(fs::metadata(&alive).expect("it is there").ino(), status.ino(), "a keeper has a file of its own");
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+    ask(&directory).refused(69, "its keeper is gone");
+}
+
+/// Everybody can read the file, and so take a lock for reading.
+#[test]
+fn a_readers_lock_is_no_keepers_and_keeps_none_away() {
+    let directory = Directory::in_memory();
+    let keeper = watch(STILL, &directory);
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    let file = File::open(directory.path().join("..handfast/alive")).expect("everybody may");
+    let lock =
+        libc::flock { l_type: libc::F_RDLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)).expect("nobody has it");
+    ask(&directory).refused(69, "its keeper is gone");
+    let keeper = watch(STILL, &directory);
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
+#[test]
+fn a_second_keeper_waits_for_the_first_until_its_deadline() {
+    let directory = Directory::in_memory();
+    let keeper = watch(STILL, &directory);
+    let start = Instant::now();
+    let second = unready(STILL, &directory).args(["--deadline", "1s"]).start();
+    second.refused(73, "another start is at it, and did not end in time");
+    assert!(start.elapsed() >= Duration::from_millis(900), "{second:?}");
+    ready(&directory, Duration::ZERO);
+    let third = unready(STILL, &directory).spawn();
+    std::thread::sleep(Duration::from_millis(500));
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+    ready(&directory, Duration::from_secs(5));
+    third.signal(Signal::SIGTERM);
+    assert_eq!(third.finish().code, 0);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let directory = Directory::in_memory();
+    let keeper = watch(STILL, &directory);
+    fs::remove_file(directory.path().join("db")).expect("it is ours");
+    ask(&directory).refused(69, "is not ready: the file `db` of `db` is missing (unavailable, exit 69)");
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
+#[test]
+fn a_secret_that_can_no_longer_be_read_becomes_stale_and_fresh_again() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let file = source.write("db", "canary-7f3a");
+    let config = format!(
+        "[watch]\nrefresh = \"1s\"\nmax_stale = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n",
+        file.display()
+    );
+    let keeper = watch(&config, &directory);
+    fs::remove_file(&file).expect("it is ours");
+    let start = Instant::now();
+    while ask(&directory).code == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "it does not become stale");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ask(&directory).refused(69, "is not ready: `db` is stale (unavailable, exit 69)");
+    assert_eq!(content(&directory, "db"), "canary-7f3a", "the last value stays");
+    std::thread::sleep(Duration::from_millis(1500));
+    source.write("db", "canary-7f3b");
+    ready(&directory, Duration::from_secs(5));
+    let status = fs::read_to_string(directory.path().join("..handfast/status.json")).expect("everybody may");
+    assert!(!status.contains("canary") && status.contains("\"stale\":false"), "{status}");
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    // Once, although it was tried several times.
+    let told = outcome.stderr.matches("error: cannot read `db` again from `file:").count();
+    assert_eq!(told, 1, "{outcome:?}");
+    outcome
+        .says("error: `db` is stale: it could not be read again for too long")
+        .says("info: `db` can be read again, after ");
+    outcome.never_says("canary");
+}
+
+#[test]
+fn a_stale_secret_can_end_the_keeper() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let file = source.write("db", "x");
+    let config = format!(
+        "[watch]\nrefresh = \"1s\"\nmax_stale = \"100ms\"\non_stale = \"exit\"\n[secrets.db]\nfrom = \"file:{}\"\n",
+        file.display()
+    );
+    let keeper = watch(&config, &directory);
+    fs::remove_file(&file).expect("it is ours");
+    keeper.finish().refused(69, "`db` is stale, and `on_stale` is \"exit\" (unavailable, exit 69)");
+}
+
+#[test]
+fn another_user_asks_through_a_mount_that_nobody_can_write() {
+    needs_root!();
+    let directory = Directory::in_memory();
+    let keeper = watch(STILL, &directory);
+    let seen = Directory::new();
+    let script = format!("mount --bind {d} {s} && mount -o remount,bind,ro {s}", d = directory.text(), s = seen.text());
+    let ask = || {
+        let run = Run::command("ready").args(["--dir", seen.text()]);
+        run.confine(&["--mountns", "--setup", &script, "--uid", "65534", "--gid", "65534"]).start()
+    };
+    let outcome = ask();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    ask().refused(69, "its keeper is gone");
+}
+
+#[test]
+fn waiting_ends_when_a_keeper_lives_or_the_time_is_over() {
+    let directory = Directory::in_memory();
+    let start = Instant::now();
+    let outcome = Run::command("ready").args(["--dir", directory.text(), "--wait", "300ms"]).start();
+    outcome.refused(69, "no keeper was here");
+    assert!(start.elapsed() >= Duration::from_millis(300), "{outcome:?}");
+    let waiting = Run::command("ready").args(["--dir", directory.text(), "--wait", "10s"]).spawn();
+    let keeper = unready(STILL, &directory).spawn();
+    assert_eq!(waiting.finish().code, 0);
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
