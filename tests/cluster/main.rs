@@ -13,5 +13,6 @@ mod inject;
 mod leaks;
 mod manifests;
 mod node;
+mod sidecar;
 mod store;
 mod wrapped;
