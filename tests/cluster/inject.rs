@@ -131,6 +131,18 @@ fn an_annotated_pod_gets_its_command_wrapped() {
 }
 
 #[test]
+fn an_annotated_pod_gets_a_sidecar() {
+    let Some((node, vault)) = start() else { return };
+    let (namespace, password) = namespace(node, vault, "");
+    let annotations = json!({ "handfast.dev/config": "web", "handfast.dev/mode": "sidecar" });
+    namespace.create(&[pod("web", annotations, json!({}))]);
+    namespace.wait_until_ready("web");
+    assert_eq!(namespace.shell("web", "app", "cat $CREDENTIALS_DIRECTORY/db-password"), password);
+    let status = &namespace.object("pod", "web")["status"]["initContainerStatuses"][0];
+    assert!(status["state"]["running"].is_object() && status["started"] == true, "{status}");
+}
+
+#[test]
 fn the_references_know_the_pods_namespace_and_service_account() {
     let Some((node, vault)) = start() else { return };
     let more = "[providers.mock]\nvalues = { web = \"by its account\" }\n\
