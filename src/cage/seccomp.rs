@@ -1,8 +1,8 @@
 //! The worker's system call filter (seccomp(2)), in classic BPF: allows the system calls that a fetch needs, and no others.
 //!
-//! The lists hold the calls that `strace` shows for the fetches of every provider, with musl and with glibc, and the few that it
-//! cannot show. A refused call fails with EPERM, so that a library that only tries it goes on. A call newer than this list fails
-//! with ENOSYS, as on a kernel without it. A call of a foreign architecture kills the process.
+//! The lists hold the calls that `strace` shows for the fetches of every provider, with musl and glibc, and the few that it cannot.
+//! A refused call fails with EPERM: a library that only tries it goes on. A call newer than this list fails with ENOSYS, as on a
+//! kernel without it. A call of a foreign architecture kills the process.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub struct Profile {
     pub socket: RawFd,
     /// Whether the process may make Unix sockets: a provider has a `unix://` address.
     pub unix_sockets: bool,
-    /// Whether the process lives on, and waits for a time that goes on while the machine sleeps.
+    /// Whether the process lives on, and needs an alarm.
     pub lives_on: bool,
     /// Whether the process looks up host names: the C library's resolver binds its UDP socket.
     pub host_names: bool,
@@ -28,8 +28,7 @@ pub struct Profile {
 impl Profile {
     /// The profile of a worker whose providers need these sockets.
     pub fn of_worker(socket: &UnixStream, needed: Sockets, lives_on: bool) -> Self {
-        // Host names are needed unless every store is behind a Unix socket. `bind` is then refused, since a bound Unix socket is
-        // a file.
+        // Unless every store is behind a Unix socket. `bind` is then refused, since a bound Unix socket is a file.
         let host_names = needed.internet || !needed.unix;
         Self { socket: socket.as_raw_fd(), unix_sockets: needed.unix, lives_on, host_names }
     }
@@ -309,10 +308,9 @@ fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     const TAKE: usize = 1;
     const BE_ABSENT: usize = 2;
     let mut codes = vec![vec![answer(EPERM)], vec![answer(ALLOW)], vec![answer(ENOSYS)]];
-    let unix = profile.unix_sockets.then_some(&UNIX_SOCKET);
     let alarm = ALARM.iter().filter(|_| profile.lives_on);
     let mut tested: BTreeMap<c_long, Vec<sock_filter>> = BTreeMap::new();
-    for Rule(call, tests) in RULES.iter().chain(unix).chain(alarm) {
+    for Rule(call, tests) in RULES.iter().chain(profile.unix_sockets.then_some(&UNIX_SOCKET)).chain(alarm) {
         tested.entry(*call).or_default().extend(rule(tests.iter().flat_map(test)));
     }
     let other_than_its_socket = || [load(low(0)), jump(BPF_JEQ, profile.socket as u32, FAILS, 0)];
@@ -321,7 +319,7 @@ fn parts(profile: Profile) -> (Vec<Part>, Vec<Vec<sock_filter>>) {
     if profile.host_names {
         tested.insert(libc::SYS_bind, rule(other_than_its_socket()));
     }
-    // A filter cannot read clone3's flags, which are in memory. If clone3 is absent, the C libraries use clone.
+    // A filter cannot read clone3's flags, which are in memory. Without clone3, the C libraries use clone.
     let mut calls = BTreeMap::from([(libc::SYS_clone3, BE_ABSENT)]);
     calls.extend(ALLOWED.iter().chain(ALLOWED_OLD).map(|call| (*call, TAKE)));
     for (call, mut code) in tested {

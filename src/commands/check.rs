@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
-use crate::plan::{Delivery, Instances, Plan, Purpose, Secret, Target};
+use crate::plan::{Delivery, Instances, OnChange, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
 use crate::worker::{self, Tried, Watch};
 use crate::{cage, lockdown};
@@ -140,6 +140,7 @@ impl View<'_> {
         }
         for (title, lines) in [
             ("secrets", self.secrets()),
+            ("schedule", self.schedule()),
             ("providers", self.providers.iter().map(|(name, kind)| format!("{name} ({kind})")).collect()),
             ("online", self.tried()),
             ("not here", self.inspection.missing.clone()),
@@ -169,6 +170,26 @@ impl View<'_> {
                 format!("{:width$}  {} -> {target}{told}{optional}", secret.name, secret.reference)
             })
             .collect()
+    }
+
+    /// When each secret is read again, and what a change does, for a command that keeps them fresh.
+    fn schedule(&self) -> Vec<String> {
+        if self.plan.purpose != Purpose::Watch {
+            return Vec::new();
+        }
+        let width = self.plan.secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0);
+        let line = |secret: &Secret| {
+            let when = match secret.refresh {
+                Some(refresh) => format!("read again each {} ± 10 %", humantime::format_duration(refresh)),
+                None => "never read again: the reference names a version".into(),
+            };
+            let then = match secret.on_change {
+                OnChange::None => "new files".into(),
+                other => format!("new files, then {}", other.describe()),
+            };
+            format!("{:width$}  {when}; a change: {then}", secret.name)
+        };
+        self.plan.secrets.iter().map(line).collect()
     }
 
     /// What became of each secret, a line each, and a line for what to do about it.
@@ -232,6 +253,8 @@ impl View<'_> {
                     "path_env": delivery.path_variables,
                     "fd_env": delivery.number_variables,
                     "optional": secret.optional,
+                    "refresh_ms": secret.refresh.map(|refresh| refresh.as_millis() as u64),
+                    "on_change": secret.on_change.describe(),
                 })
             })
             .collect();

@@ -9,11 +9,11 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::Destination;
 use super::failure::{cannot_write, refusal, warn};
+use super::files::FilesDirectory;
 use super::lock::acquire;
 use super::write::write_all;
-use crate::error::{Result, reason};
+use crate::error::{Class, Error, Phase, Result, reason};
 
 pub use super::lock::PRIVATE;
 
@@ -27,13 +27,13 @@ const NEW_STATUS: &str = "status.new";
 
 /// The lock that shows that we live. The kernel takes it back with this process.
 pub struct Presence {
-    _alive: Option<OwnedFd>,
+    _alive: OwnedFd,
 }
 
-impl Destination {
+impl FilesDirectory {
     /// Shows that a keeper lives, once its first set is published. The file is locked before anybody can open it.
     pub fn announce(&self) -> Result<Presence> {
-        let Some((path, private)) = self.private() else { return Ok(Presence { _alive: None }) };
+        let (path, private) = (self.path(), self.private().ok_or_else(nothing)?);
         let at = |error| cannot_write(path, ALIVE, error);
         let alive = create(private, NEW_ALIVE).map_err(at)?;
         match acquire(&alive) {
@@ -42,25 +42,24 @@ impl Destination {
             Err(error) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: {}", reason(error)))),
         }
         renameat(private, NEW_ALIVE, private, ALIVE).map_err(at)?;
-        if let Some(text) = self.files.as_ref().and_then(super::files::FilesDirectory::room) {
+        if let Some(text) = self.room() {
             warn(&text);
         }
-        Ok(Presence { _alive: Some(alive) })
+        Ok(Presence { _alive: alive })
     }
 
     /// Replaces what is told of the secrets.
     pub fn tell(&self, status: &[u8]) -> Result<()> {
-        let Some((path, private)) = self.private() else { return Ok(()) };
+        let (path, private) = (self.path(), self.private().ok_or_else(nothing)?);
         let written = create(private, NEW_STATUS)
             .and_then(|file| write_all(file.as_fd(), status))
             .and_then(|()| renameat(private, NEW_STATUS, private, STATUS));
         written.map_err(|error| cannot_write(path, STATUS, error))
     }
+}
 
-    fn private(&self) -> Option<(&str, BorrowedFd<'_>)> {
-        let files = self.files.as_ref()?;
-        Some((files.path(), files.private()?))
-    }
+fn nothing() -> Error {
+    Error::new(Phase::Deliver, Class::Internal, "nothing is published")
 }
 
 /// A new file that everybody can read. Nobody else makes one here: what has its name was left by a keeper that was killed.

@@ -216,6 +216,16 @@ impl Destination {
         files.publish(plan, powers, &new_files, &patience, interrupted)
     }
 
+    /// Shows that a keeper lives, once its first set is published; nothing where no secret is a file.
+    pub fn announce(&self) -> Result<Option<Presence>> {
+        self.files.as_ref().map(files::FilesDirectory::announce).transpose()
+    }
+
+    /// Replaces what is told of the secrets.
+    pub fn tell(&self, status: &[u8]) -> Result<()> {
+        self.files.as_ref().map_or(Ok(()), |files| files.tell(status))
+    }
+
     /// The names of the files that a secret is in, as they are published.
     pub fn files_of(&self, secret: usize) -> Vec<String> {
         let files = self.files.iter().flat_map(files::FilesDirectory::current);

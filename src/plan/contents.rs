@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::delivery::Delivery;
-use super::freshness::Watching;
 use super::isolation::Isolation;
 use super::secret::Secret;
+use super::watching::Watching;
 use crate::config::Suspect;
 use crate::error::{Class, Error, Phase};
 

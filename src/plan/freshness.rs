@@ -1,4 +1,4 @@
-//! How secrets are kept fresh: when each is read again, what a change does, and when a secret counts as stale.
+//! What the configuration says of keeping secrets fresh.
 #![forbid(unsafe_code)]
 
 use std::str::FromStr;
@@ -8,66 +8,13 @@ use handfast_core::{Place, Problems, SecretRef, Table, excerpt, keys};
 use nix::sys::signal::Signal;
 
 use super::contents::Purpose;
+use super::watching::{OnChange, OnStale, QUIET, SPLAY, Watching};
 use crate::config::Declared;
 
 const REFRESH: Duration = Duration::from_secs(300);
-const QUIET: Duration = Duration::from_secs(2);
-const SPLAY: Duration = Duration::from_secs(30);
 
 /// The parameter of a reference to a version, which never changes.
 const VERSION: &str = "version";
-
-/// `[watch]`, for the keeper of the secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watching {
-    /// Changes this close together are one generation.
-    pub quiet: Duration,
-    /// A restart waits a random part of this.
-    pub splay: Duration,
-    /// How long no read may succeed once one was due.
-    pub max_stale: Option<Duration>,
-    /// What a stale secret means.
-    pub on_stale: OnStale,
-}
-
-/// What a stale secret means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnStale {
-    /// `ready` fails.
-    Unready,
-    /// The keeper ends too.
-    Exit,
-}
-
-/// What a change does besides the new files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnChange {
-    /// Nothing.
-    None,
-    /// The app is started anew.
-    Restart,
-    /// The app gets a signal, given by its number.
-    Signal(u8),
-}
-
-impl OnChange {
-    /// As it is written.
-    pub fn describe(self) -> String {
-        match self {
-            OnChange::None => "none".into(),
-            OnChange::Restart => "restart".into(),
-            OnChange::Signal(number) => {
-                format!("signal:{}", crate::sys::signals::name(number).trim_start_matches("SIG"))
-            }
-        }
-    }
-}
-
-impl Default for Watching {
-    fn default() -> Self {
-        Self { quiet: QUIET, splay: SPLAY, max_stale: None, on_stale: OnStale::Unready }
-    }
-}
 
 /// What `[watch]` says about each secret.
 pub struct Freshness<'c> {
@@ -137,8 +84,7 @@ impl<'c> Freshness<'c> {
         if refresh < least {
             let (refresh, least) = (humantime::format_duration(refresh), humantime::format_duration(least));
             let (name, provider) = (excerpt(&declared.name), excerpt(&reference.provider));
-            let message =
-                format!("`refresh` is {refresh}, and `{name}` of `{provider}` is read again each {least} at most");
+            let message = format!("`refresh` of `{name}` is {refresh}, expected {least} or more from `{provider}`");
             problems.add(place, message);
         }
         if self.is_watch && reference.locator.params.is_some() {

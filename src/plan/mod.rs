@@ -13,10 +13,11 @@ mod isolation;
 pub mod make;
 mod secret;
 mod targets;
+mod watching;
 
 pub use contents::{Deadline, Files, Plan, Purpose, Swap};
 pub use delivery::{Delivery, Target, valid_name};
-pub use freshness::{OnChange, OnStale, Watching};
 pub use instances::{Instance, Instances};
 pub use isolation::Isolation;
 pub use secret::Secret;
+pub use watching::{OnChange, OnStale, Watching};

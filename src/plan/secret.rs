@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handfast_core::{SecretRef, Selection};
 
-use super::freshness::OnChange;
+use super::watching::OnChange;
 
 /// A secret to fetch.
 pub struct Secret {

@@ -14,7 +14,7 @@ use handfast_core::Problems;
 use serde_json::{Map, Value};
 
 /// Every key of this version, table by table: what the contract has, less what is not built.
-const KEYS: [(&str, &[&str]); 12] = [
+const KEYS: [(&str, &[&str]); 13] = [
     (
         "app",
         &[
@@ -30,6 +30,10 @@ const KEYS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("files", &["dir", "mode", "size", "swap"]),
+    (
+        "watch",
+        &["max_stale", "metrics", "on_change", "on_stale", "quiet", "refresh", "splay", "stop_signal", "stop_timeout"],
+    ),
     ("fetch", &["ca_file", "concurrency", "deadline", "proxy", "roots"]),
     (
         "providers.aws",
@@ -103,7 +107,10 @@ const KEYS: [(&str, &[&str]); 12] = [
             "wrapped",
         ],
     ),
-    ("secrets.a", &["fd", "fd_env", "file", "from", "mode", "optional", "owner", "params", "path_env"]),
+    (
+        "secrets.a",
+        &["fd", "fd_env", "file", "from", "mode", "on_change", "optional", "owner", "params", "path_env", "refresh"],
+    ),
 ];
 
 fn read() -> Value {
@@ -133,7 +140,7 @@ fn the_schema_has_every_key_and_no_other() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!((&schema["type"], &schema["additionalProperties"]), (&"object".into(), &false.into()));
     let tables: Vec<_> = schema["properties"].as_object().expect("an object").keys().collect();
-    assert_eq!(tables, ["app", "fetch", "files", "providers", "secrets"]);
+    assert_eq!(tables, ["app", "fetch", "files", "providers", "secrets", "watch"]);
     for (name, keys) in KEYS {
         let properties = table(&schema, name);
         assert_eq!(properties.keys().collect::<Vec<_>>(), keys, "{name}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use crate::support::{Directory, Run, Running};
+use crate::support::{Directory, Run, Running, needs_root};
 use nix::sys::signal::Signal;
 
 /// Two secrets: `db` changes each second, `still` never.
@@ -193,7 +193,29 @@ fn a_signal_ends_it_at_once_whatever_its_worker_does() {
     keeper.signal(Signal::SIGTERM);
     let outcome = keeper.finish();
     assert!(outcome.code == 0 && start.elapsed() < Duration::from_millis(2500), "{outcome:?}");
+    outcome.says("warn: the worker did not let go of its stores in time: ");
     let keeper = watch(config, &directory);
     keeper.signal(Signal::SIGQUIT);
     keeper.finish().refused(131, "ended by SIGQUIT (signal, exit 131)");
+}
+
+#[test]
+fn a_change_without_room_leaves_the_set_whole_and_is_tried_again() {
+    needs_root!();
+    let (source, directory) = (Directory::in_memory(), Directory::tmpfs("mode=1777,size=32k"));
+    let file = source.write("db", vec![b'a'; 16 << 10]);
+    let config =
+        format!("[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n", file.display());
+    let keeper = watch(&config, &directory);
+    source.write("db", vec![b'b'; 16 << 10]);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(content(&directory, "db"), "a".repeat(16 << 10));
+    ready(&directory, Duration::ZERO);
+    source.write("db", "c");
+    assert_eq!(changed(&directory, "db", &"a".repeat(16 << 10), Duration::from_secs(10)), "c");
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    outcome.says(" KiB left, and the secrets take 16 KiB: a change needs room for both sets, so make it larger");
+    outcome.says("error: a change was not delivered, the files stay as they were: cannot write `db` in `");
+    assert_eq!(outcome.code, 0, "{outcome:?}");
 }

@@ -108,6 +108,7 @@ fn a_secret_that_can_no_longer_be_read_becomes_stale_and_fresh_again() {
     // Once, although it was tried several times.
     let told = outcome.stderr.matches("error: cannot read `db` again from `file:").count();
     assert_eq!(told, 1, "{outcome:?}");
+    outcome.says("`, the last value stays: cannot read `");
     outcome
         .says("error: `db` is stale: it could not be read again for too long")
         .says("info: `db` can be read again, after ");
@@ -155,6 +156,22 @@ fn waiting_ends_when_a_keeper_lives_or_the_time_is_over() {
     let waiting = Run::command("ready").args(["--dir", directory.text(), "--wait", "10s"]).spawn();
     let keeper = unready(STILL, &directory).spawn();
     assert_eq!(waiting.finish().code, 0);
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
+#[test]
+fn what_no_keeper_has_left_there_is_no_keepers() {
+    let directory = Directory::in_memory();
+    let keeper = watch(STILL, &directory);
+    let of_keeper = |name: &str| directory.path().join("..handfast").join(name);
+    fs::write(of_keeper("status.json"), "{\"secrets\":3}").expect("it is ours");
+    ask(&directory).refused(69, "`status.json` of its keeper is not what a keeper writes");
+    fs::remove_file(of_keeper("status.json")).expect("it is ours");
+    ask(&directory).refused(69, "cannot read `status.json` of its keeper: no such file");
+    fs::remove_file(of_keeper("alive")).expect("it is ours");
+    std::os::unix::fs::symlink("lock", of_keeper("alive")).expect("it is ours");
+    ask(&directory).refused(69, "cannot open `alive` of its keeper: ");
     keeper.signal(Signal::SIGTERM);
     assert_eq!(keeper.finish().code, 0);
 }

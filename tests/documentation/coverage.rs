@@ -96,7 +96,7 @@ fn help() -> String {
         Ok(handfast::cli::Invocation::Print(text)) => text,
         other => panic!("no help: {other:?}"),
     };
-    let commands = ["run", "init", "check", "policy", "install", "schema", "completions", "man"];
+    let commands = ["run", "init", "watch", "ready", "check", "policy", "install", "schema", "completions", "man"];
     commands.map(|command| help(&["handfast", command, "--help"])).concat() + &help(&["handfast", "--help"])
 }
 

@@ -68,7 +68,7 @@ fn tables() -> Vec<(String, Map<String, Value>)> {
     let schema: Value = serde_json::from_slice(&handfast::config::schema::schema()).expect("it is JSON");
     let of = |value: &Value| value["properties"].as_object().expect("a table").clone();
     let mut tables: Vec<(String, Map<String, Value>)> =
-        ["app", "files", "fetch"].map(|name| (name.to_owned(), of(&schema["properties"][name]))).into();
+        ["app", "files", "fetch", "watch"].map(|name| (name.to_owned(), of(&schema["properties"][name]))).into();
     tables.push(("secrets.NAME".into(), of(&schema["properties"]["secrets"]["additionalProperties"])));
     let providers = schema["properties"]["providers"]["additionalProperties"]["anyOf"].as_array().expect("a list");
     // What each of them takes is told once.

@@ -43,6 +43,14 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("cage", &[("lockdown", "closes every descriptor that a caged process must not have")]),
     ("deliver", &[("plan", "where the secrets go")]),
+    (
+        "keep",
+        &[
+            ("plan", "what is kept fresh"),
+            ("deliver", "where a later set goes"),
+            ("worker", "who tells what has changed"),
+        ],
+    ),
     ("lockdown", &[("plan", "`Isolation`: what the app shall be")]),
     ("launch", &[("plan", "`Isolation`: whose rights to look at"), ("lockdown", "`Locked`, which it spends")]),
 ];
@@ -126,6 +134,7 @@ const ONE_WAY: &[(&str, &[&str])] = &[
     ("src/config", &["config"]),
     ("src/deliver", &["deliver"]),
     ("src/fetch", &["fetch"]),
+    ("src/keep", &["keep"]),
     ("src/launch", &["launch"]),
     ("src/lockdown", &["lockdown"]),
     ("src/plan", &["plan"]),

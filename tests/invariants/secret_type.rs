@@ -36,6 +36,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("src/config/environment.rs", "a credential that `env_keep` names, for the app"),
     ("src/deliver/descriptors.rs", "into the memfd"),
     ("src/deliver/generation.rs", "into the file"),
+    ("src/fetch/schedule/known.rs", "a digest of it"),
     ("src/fetch/select.rs", "the picking of a field"),
     ("src/worker/inside/say.rs", "into the socketpair"),
 ];

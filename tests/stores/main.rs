@@ -16,3 +16,4 @@ mod policy;
 mod vault_leases;
 mod vault_logins;
 mod vault_secrets;
+mod vault_watch;

@@ -145,7 +145,7 @@ fn wrong_settings_are_refused_and_no_value_is_quoted() {
         (table([("latency", text("fast"))]), "`latency` is \"fast\", expected a duration"),
         (table([("values", text("hunter2"))]), "`values` is a string, expected a table of strings"),
         (table([("values", Value::Table(table([("db", Value::Integer(7))])))]), "`values.db` is an integer"),
-        (table([("rotate_every", text("1s"))]), "`rotate_every` is not in this version"),
+        (table([("rotate_every", text("often"))]), "`rotate_every` is \"often\", expected a duration"),
         (table([("vaules", values())]), "unknown key `vaules` in [providers.mock]"),
     ] {
         let mut problems = Problems::default();

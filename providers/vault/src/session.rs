@@ -33,14 +33,39 @@ impl Session {
         Self { api, method, context, login: Once::default(), leases: RefCell::default(), logged_in: RefCell::default() }
     }
 
-    /// The login, made by the first who asks.
+    /// The login, made by the first who asks; and made anew before its token ends, where that is known and nothing depends on it.
     pub async fn login(&self) -> Result<Rc<Login>, ProviderError> {
         let log_in = async {
-            let login = Rc::new(self.method.login(&self.api, &self.context).await?);
+            let before = self.logged_in.borrow().clone();
+            let login = match (self.method.login(&self.api, &self.context).await, before) {
+                (Ok(login), _) => Rc::new(login),
+                // Its token may serve until it ends.
+                (Err(error), Some((before, since)))
+                    if self.left(&before, since).is_some_and(|left| !left.is_zero()) =>
+                {
+                    handfast_core::debug!("the login to Vault cannot be made anew: {error}");
+                    return Ok(before);
+                }
+                (Err(error), _) => return Err(error),
+            };
             *self.logged_in.borrow_mut() = Some((login.clone(), self.context.clock.now()));
             Ok(login)
         };
-        self.login.get(|_| true, log_in).await
+        self.login.get(|login| self.serves(login), log_in).await
+    }
+
+    /// Whether a login is far from its end: two thirds of its life are not over.
+    fn serves(&self, login: &Rc<Login>) -> bool {
+        let since = self.logged_in.borrow().as_ref().map(|(_, since)| *since);
+        let left = since.and_then(|since| self.left(login, since)).zip(login.duration);
+        let is_near = left.is_some_and(|(left, whole)| left < whole / 3);
+        !(is_near && login.is_own && self.leases.borrow().is_empty())
+    }
+
+    /// How long a login of then still lives, where that is known.
+    fn left(&self, login: &Login, since: SystemTime) -> Option<Duration> {
+        let age = self.context.clock.now().duration_since(since).unwrap_or_default();
+        login.duration.map(|duration| duration.saturating_sub(age))
     }
 
     /// Keeps in mind that a lease was given.

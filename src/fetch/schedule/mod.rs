@@ -179,8 +179,7 @@ impl<'p> Schedule<'p> {
                 self.known[secret].delivered(values);
                 continue;
             }
-            let error =
-                handfast_core::ProviderError::new(handfast_core::ErrorKind::Unavailable, "it was not delivered");
+            let error = handfast_core::ProviderError::new(handfast_core::ErrorKind::Unavailable, "undelivered");
             let failure = Failure { error, attempts: 1 };
             for job in self.jobs.iter_mut().filter(|job| job.secrets.contains(&secret)) {
                 let trouble = job.troubles.entry(secret).or_insert_with(|| Trouble::new(now));

@@ -380,6 +380,4 @@ fn too_much(plan: &Plan) -> Error {
 }
 
 #[cfg(test)]
-mod later_tests;
-#[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! Frames that no honest worker sends, through a real socketpair.
 #![forbid(unsafe_code)]
 
+mod later;
+
 use std::io::Write;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};

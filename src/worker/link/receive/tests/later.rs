@@ -1,7 +1,6 @@
 //! What a worker that lives on may say after its first generation, and what it may not.
 #![forbid(unsafe_code)]
 
-use super::tests::{EVERY, NEEDED, OPTIONAL, plan, receive_from, write};
 use super::*;
 
 fn frame(kind: Kind, generation: u32, secret: usize, payload: &[u8]) -> Vec<u8> {
@@ -35,7 +34,7 @@ fn commit() -> Vec<u8> {
 
 /// What generation 7 is to the receiver, with all that came before it.
 fn news(frames: &[Vec<u8>]) -> Result<News> {
-    receive_from(|plan, socket, watch| super::news(plan, 7, socket, watch), write(&frames.concat()))
+    receive_from(|plan, socket, watch| super::super::news(plan, 7, socket, watch), write(&frames.concat()))
 }
 
 #[test]

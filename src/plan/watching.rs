@@ -1,0 +1,62 @@
+//! How secrets are kept fresh: when each is read again, what a change does, and when a secret counts as stale.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// `[watch] quiet`, unless it is said.
+pub const QUIET: Duration = Duration::from_secs(2);
+
+/// `[watch] splay`, unless it is said.
+pub const SPLAY: Duration = Duration::from_secs(30);
+
+/// `[watch]`, for the keeper of the secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// Changes this close together are one generation.
+    pub quiet: Duration,
+    /// A restart waits a random part of this.
+    pub splay: Duration,
+    /// How long no read may succeed once one was due.
+    pub max_stale: Option<Duration>,
+    /// What a stale secret means.
+    pub on_stale: OnStale,
+}
+
+/// What a stale secret means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStale {
+    /// `ready` fails.
+    Unready,
+    /// The keeper ends too.
+    Exit,
+}
+
+/// What a change does besides the new files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// Nothing.
+    None,
+    /// The app is started anew.
+    Restart,
+    /// The app gets a signal, given by its number.
+    Signal(u8),
+}
+
+impl OnChange {
+    /// As it is written.
+    pub fn describe(self) -> String {
+        match self {
+            OnChange::None => "none".into(),
+            OnChange::Restart => "restart".into(),
+            OnChange::Signal(number) => {
+                format!("signal:{}", crate::sys::signals::name(number).trim_start_matches("SIG"))
+            }
+        }
+    }
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        Self { quiet: QUIET, splay: SPLAY, max_stale: None, on_stale: OnStale::Unready }
+    }
+}

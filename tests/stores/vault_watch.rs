@@ -1,0 +1,123 @@
+//! `watch` with a real Vault: what changes there reaches the files, an outage is outlived, and leases are not taken.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{Directory, Run, Running};
+use handfast_testservers::{Authority, Fault, FaultProxy, Postgres, Vault, random};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+fn watch(vault: &Vault, config: &str, directory: &Directory) -> Run {
+    Run::command("watch")
+        .config(config)
+        .args(["--dir", directory.text(), "--log-level", "info"])
+        .env("VAULT_ADDR", vault.address())
+        .env("VAULT_CACERT", vault.ca_file())
+        .timeout(Duration::from_secs(60))
+}
+
+fn until(directory: &Directory, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not in time: {:?}", directory.names());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn end(keeper: Running) -> String {
+    keeper.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    let outcome = keeper.finish();
+    assert!(outcome.code == 0 && start.elapsed() < Duration::from_millis(2500), "{outcome:?}");
+    outcome.stderr
+}
+
+/// A login whose token ends after a few seconds: the keeper logs in anew before it does.
+#[test]
+fn a_new_version_reaches_the_files_after_the_first_login_has_ended() {
+    let Some(vault) = Vault::shared() else { return };
+    let [mount, policy, approle] = ["kv-", "policy-", "approle-"].map(random);
+    vault.enable_kv(&mount, 2);
+    vault.policy(&policy, &format!("path \"{mount}/*\" {{ capabilities = [\"read\"] }}"));
+    let role = vault.enable_approle(&approle, &[&policy]);
+    vault.must("POST", &format!("auth/{approle}/role/web"), json!({ "token_ttl": "6s", "token_max_ttl": "6s" }));
+    let put = |value: &str| vault.must("POST", &format!("{mount}/data/db"), json!({ "data": { "password": value } }));
+    put("old");
+    let directory = Directory::in_memory();
+    let config = format!(
+        "[watch]\nquiet = \"0s\"\n[providers.vault]\nmounts = {{ {mount} = \"kv-v2\" }}\n\
+         auth = {{ method = \"approle\", mount = \"{approle}\", role_id = \"{}\" }}\n\
+         [secrets.db]\nfrom = \"vault:{mount}/db#password\"\n",
+        role.role_id
+    );
+    let keeper = watch(vault, &config, &directory).env("VAULT_SECRET_ID", &role.secret_id).spawn();
+    let content = || fs::read_to_string(directory.path().join("db")).unwrap_or_default();
+    until(&directory, || content() == "old");
+    std::thread::sleep(Duration::from_secs(7));
+    put("new");
+    keeper.signal(Signal::SIGHUP);
+    until(&directory, || content() == "new");
+    let said = end(keeper);
+    assert!(said.contains("info: changed: db\n") && !said.contains("cannot read"), "{said}");
+}
+
+#[test]
+fn an_outage_leaves_the_last_value_is_not_hammered_and_is_told_when_it_is_over() {
+    let Some(vault) = Vault::shared() else { return };
+    let path = random("web-");
+    let put =
+        |value: &str| vault.must("POST", &format!("secret/data/{path}"), json!({ "data": { "password": value } }));
+    put("old");
+    let authority = Authority::new();
+    let proxy = FaultProxy::start(vault, &authority);
+    let directory = Directory::in_memory();
+    let ca_file = directory_of_ca(&authority);
+    let config = format!("[watch]\nquiet = \"0s\"\n[secrets.db]\nfrom = \"vault:secret/{path}#password\"\n");
+    let keeper = watch(vault, &config, &directory)
+        .env("VAULT_ADDR", proxy.address())
+        .env("VAULT_CACERT", ca_file.path().join("ca.pem"))
+        .env("VAULT_TOKEN", vault.root_token())
+        .spawn();
+    let content = || fs::read_to_string(directory.path().join("db")).unwrap_or_default();
+    until(&directory, || content() == "old");
+    proxy.reset();
+    proxy.add(Fault::Status(500));
+    put("new");
+    keeper.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(content(), "old");
+    // Full jitter from 1 s: about six tries in that time, and never a loop.
+    let asked = proxy.requests().len();
+    assert!((1..=12).contains(&asked), "{asked}");
+    proxy.reset();
+    until(&directory, || content() == "new");
+    let said = end(keeper);
+    let told = said.matches("warn: cannot read `db` again from `vault:secret/").count();
+    assert!((1..=4).contains(&told), "a warning at the first failure and at each doubling: {said}");
+    assert!(said.contains("info: `db` can be read again, after "), "{said}");
+}
+
+fn directory_of_ca(authority: &Authority) -> Directory {
+    let directory = Directory::new();
+    directory.write("ca.pem", authority.pem());
+    directory
+}
+
+#[test]
+fn what_comes_with_a_lease_is_not_taken_and_is_given_back() {
+    let Some(vault) = Vault::shared() else { return };
+    let Some(postgres) = Postgres::start() else { return };
+    let mount = random("database-");
+    vault.enable_database(&mount, &postgres, "1h");
+    let directory = Directory::in_memory();
+    let config = format!(
+        "[providers.vault]\nmounts = {{ {mount} = \"other\" }}\n[secrets.db]\nfrom = \"vault:{mount}/creds/web\"\n"
+    );
+    let outcome = watch(vault, &config, &directory).env("VAULT_TOKEN", vault.root_token()).start();
+    outcome.refused(65, "it has a lease of 1h, and `watch` renews no lease in this version");
+    outcome.says("hint: use `init` or `run`, and a lease that outlives the app");
+    assert_eq!(directory.names(), Vec::<String>::new());
+    let leases = || vault.api("LIST", &format!("sys/leases/lookup/{mount}/creds/web/"), json!(null)).0;
+    until(&directory, || leases() == 404);
+}
