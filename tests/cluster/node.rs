@@ -45,8 +45,20 @@ pub fn state() -> PathBuf {
 }
 
 impl Node {
-    /// Runs kubectl with this input.
+    /// Runs kubectl with this input. Waits for a kubelet that does not answer: a test starts it again.
     pub fn ask(&self, arguments: &[&str], input: &str) -> Output {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.ask_once(arguments, input);
+            let is_away = String::from_utf8_lossy(&output.stderr).contains(":10250: connect: connection refused");
+            if !is_away || Instant::now() > deadline {
+                return output;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn ask_once(&self, arguments: &[&str], input: &str) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
         let mut kubectl = Command::new(script);
         kubectl.arg("kubectl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
