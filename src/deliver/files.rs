@@ -25,6 +25,9 @@ use crate::plan::{Files, Isolation, Plan, Purpose, Target};
 /// How often a directory that is not as it should be is looked at again.
 const HASTY_LOOKS: usize = 2;
 
+/// What a status takes while a new one replaces it.
+const STATUS_ROOM: u64 = 2 * 4096;
+
 /// What was decided about the files.
 pub struct Assessment {
     files: Files,
@@ -292,7 +295,8 @@ impl FilesDirectory {
         let space = fstatvfs(handle).ok().filter(|space| space.blocks() > 0)?;
         let free = space.blocks_available() as u64 * space.fragment_size() as u64;
         let needed = current.size();
-        (free < needed).then(|| {
+        // And for what is told of the secrets, twice.
+        (free < needed + STATUS_ROOM).then(|| {
             format!(
                 "`{}` has {} KiB left, and the secrets take {} KiB: a change needs room for both sets, so make it larger",
                 self.path,

@@ -68,7 +68,7 @@ const KEYS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("providers.file", &["ca_file", "root", "roots", "type"]),
-    ("providers.mock", &["ca_file", "fail", "fail_first", "latency", "roots", "type", "values"]),
+    ("providers.mock", &["ca_file", "fail", "fail_first", "latency", "roots", "rotate_every", "type", "values"]),
     (
         "providers.vault",
         &[
@@ -231,6 +231,11 @@ fn right(property: &Value) -> Vec<String> {
                 if property["description"].as_str().is_some_and(|text| text.starts_with("How to log in")) =>
             {
                 "\"token\""
+            }
+            Some("string")
+                if property["description"].as_str().is_some_and(|text| text.starts_with("What a change does")) =>
+            {
+                "\"restart\""
             }
             Some("string") => "\"/dev/shm\"",
             Some("boolean") => "true",

@@ -44,6 +44,8 @@ struct Job {
     again: bool,
     /// By secret.
     troubles: BTreeMap<usize, Trouble>,
+    /// How often in a row what it has brought was not delivered.
+    rejections: u32,
 }
 
 /// What became of a read, for the privileged process.
@@ -76,7 +78,16 @@ impl<'p> Schedule<'p> {
             let refresh = secrets.iter().filter_map(|secret| plan.secrets[*secret].refresh).min();
             let due = refresh.map(|refresh| now + refresh.mul_f64(fastrand::f64()));
             let secrets = secrets.to_vec();
-            Job { instance, secrets, refresh, due, is_running: false, again: false, troubles: BTreeMap::new() }
+            Job {
+                instance,
+                secrets,
+                refresh,
+                due,
+                is_running: false,
+                again: false,
+                troubles: BTreeMap::new(),
+                rejections: 0,
+            }
         };
         let jobs = jobs.map(job).collect();
         let paces = is_paced.map(|is_paced| is_paced.then(|| Pace::new(plan.concurrency, now))).collect();
@@ -174,18 +185,15 @@ impl<'p> Schedule<'p> {
 
     /// What was given away was delivered, or was not: then it is read again, since nothing of it is kept.
     pub fn delivered(&mut self, is_kept: bool, now: Duration) {
-        for (secret, values) in std::mem::take(&mut self.on_its_way) {
-            if is_kept {
-                self.known[secret].delivered(values);
-                continue;
+        let given = std::mem::take(&mut self.on_its_way);
+        for job in self.jobs.iter_mut().filter(|job| job.secrets.iter().any(|secret| given.contains_key(secret))) {
+            job.rejections = if is_kept { 0 } else { job.rejections + 1 };
+            if !is_kept {
+                job.due = Some(now + trouble::pause(job.rejections));
             }
-            let error = handfast_core::ProviderError::new(handfast_core::ErrorKind::Unavailable, "undelivered");
-            let failure = Failure { error, attempts: 1 };
-            for job in self.jobs.iter_mut().filter(|job| job.secrets.contains(&secret)) {
-                let trouble = job.troubles.entry(secret).or_insert_with(|| Trouble::new(now));
-                let pause = trouble.add(&failure, fastrand::f64()).pause.unwrap_or_default();
-                job.due = Some(now + pause.max(Duration::from_secs(1)));
-            }
+        }
+        for (secret, values) in given.into_iter().filter(|_| is_kept) {
+            self.known[secret].delivered(values);
         }
     }
 }

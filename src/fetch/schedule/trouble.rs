@@ -44,6 +44,16 @@ pub enum Voice {
     Error,
 }
 
+/// The longest pause after the n-th failure.
+fn longest_pause(failures: u32) -> Duration {
+    BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
+}
+
+/// How long to wait after something was not delivered for the n-th time: the room that it needs is not there at once.
+pub fn pause(failures: u32) -> Duration {
+    longest_pause(failures).mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
 impl Trouble {
     /// Before the first failure.
     pub fn new(now: Duration) -> Self {
@@ -59,7 +69,7 @@ impl Trouble {
         }
         // What failed for good before may do so once more after this.
         self.is_told = false;
-        let most = BASE.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST);
+        let most = longest_pause(self.failures);
         let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
         let voice = if self.failures.is_power_of_two() { Voice::Warning } else { Voice::Silent };
         Verdict { pause: Some(asked + most.mul_f64(random)), voice }
