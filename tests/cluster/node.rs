@@ -50,7 +50,10 @@ impl Node {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = self.ask_once(arguments, input);
-            let is_away = String::from_utf8_lossy(&output.stderr).contains(":10250: connect: connection refused");
+            let said = String::from_utf8_lossy(&output.stderr);
+            // A kubelet that has just started does not know its pods yet.
+            let is_away = [":10250: connect: connection refused", "unable to upgrade connection: pod does not exist"];
+            let is_away = is_away.iter().any(|error| said.contains(error));
             if !is_away || Instant::now() > deadline {
                 return output;
             }
