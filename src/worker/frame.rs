@@ -51,6 +51,8 @@ pub enum Kind {
     Fields = 6,
     /// The text of a policy, if the worker's task is a policy and not the secrets.
     Policy = 7,
+    /// How a provider instance logged in, if the secrets are only tried: the header has the number of the instance.
+    Identity = 8,
 }
 
 /// A frame's header.
@@ -60,7 +62,7 @@ pub struct Header {
     pub kind: Kind,
     /// The generation that the frame belongs to.
     pub generation: u32,
-    /// The index of the secret in the plan; 0 where the frame is about no secret.
+    /// The index of the secret in the plan, or of the instance; 0 where the frame is about neither.
     pub secret: u32,
     /// The length of the payload in bytes.
     pub length: u32,
@@ -88,6 +90,7 @@ impl Header {
             [5, 0, 0, 0] => Kind::Commit,
             [6, 0, 0, 0] => Kind::Fields,
             [7, 0, 0, 0] => Kind::Policy,
+            [8, 0, 0, 0] => Kind::Identity,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -98,6 +101,7 @@ impl Header {
             Kind::Fields => (4, 4),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
             Kind::Policy => (1, MAX_POLICY),
+            Kind::Identity => (1, MAX_TEXT),
         };
         (least..=most).contains(&(header.length as usize)).then_some(header)
     }
@@ -185,12 +189,9 @@ fn number_kind(number: u8) -> Option<ErrorKind> {
     KINDS.get(usize::from(number)).copied()
 }
 
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+/// A text, at most as long as a frame takes it.
+pub fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 #[cfg(test)]
@@ -228,6 +229,7 @@ mod tests {
             (9, 0, 0),
             (7, 0, 0),
             (7, 0, (4 << 20) + 1),
+            (8, 0, 4097),
             (6, 0, 5),
             (2, 1, 2),
             (2, 0, 1),

@@ -8,4 +8,4 @@ mod inside;
 mod link;
 
 pub use inside::Task;
-pub use link::{Link, Tried, Watch, attempt, policy, sum};
+pub use link::{Attempt, Link, Tried, Watch, attempt, policy, sum};

@@ -36,6 +36,7 @@ const KEYS: [(&str, &[&str]); 12] = [
         &[
             "auth",
             "ca_file",
+            "danger_plaintext",
             "endpoint",
             "external_id",
             "profile",

@@ -67,8 +67,11 @@ fn serve(
     runtime.run(async {
         let fetch = Fetch::connect(plan, instances, environment);
         let said = match task {
-            Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, socket),
-            Task::Try => say::outcomes(plan, say::without_values(fetch.round(OnFailure::GoOn).await), socket),
+            Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, &[], socket),
+            Task::Try => {
+                let outcomes = say::without_values(fetch.round(OnFailure::GoOn).await);
+                say::outcomes(plan, outcomes, &fetch.identities(), socket)
+            }
             Task::Policy(instance) => say::policy(fetch.policy(instance).await, socket),
         };
         said.map_err(|_| Class::Os)?;

@@ -33,6 +33,8 @@ pub struct Received {
     pub missing: Vec<usize>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
+    /// How provider instances logged in, by their number: of a worker that only tries.
+    pub identities: BTreeMap<usize, String>,
     /// The parts of the worker's cage.
     pub cage: Cage,
 }
@@ -50,18 +52,7 @@ pub struct Policy {
 /// Receives one generation. Returns nothing of it before its commit.
 pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
     let cage = ready(socket, watch)?;
-    let mut receiver = Receiver {
-        plan,
-        answered: BTreeSet::new(),
-        awaited: BTreeMap::new(),
-        names: BTreeSet::new(),
-        refused: BTreeSet::new(),
-        arrived: Vec::new(),
-        missing: Vec::new(),
-        failures: Vec::new(),
-        values: 0,
-        bytes: 0,
-    };
+    let mut receiver = Receiver::new(plan);
     loop {
         let header = header(socket, watch)?;
         match header.kind {
@@ -69,6 +60,7 @@ pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, 
             Kind::Value => receiver.value(header, socket, watch)?,
             Kind::Missing => receiver.missing(header)?,
             Kind::Failed => receiver.failed(header, socket, watch)?,
+            Kind::Identity => receiver.identity(header, socket, watch)?,
             Kind::Commit if header.secret == 0 => {
                 let received = receiver.commit(cage)?;
                 if received.failures.is_empty() && !socket.is_empty() {
@@ -145,10 +137,29 @@ struct Receiver<'p> {
     arrived: Vec<Arrived>,
     missing: Vec<usize>,
     failures: Vec<(usize, Error)>,
+    identities: BTreeMap<usize, String>,
     /// The number of values so far, refused ones included.
     values: usize,
     /// The bytes of these values.
     bytes: usize,
+}
+
+impl<'p> Receiver<'p> {
+    fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            answered: BTreeSet::new(),
+            awaited: BTreeMap::new(),
+            names: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            arrived: Vec::new(),
+            missing: Vec::new(),
+            failures: Vec::new(),
+            identities: BTreeMap::new(),
+            values: 0,
+            bytes: 0,
+        }
+    }
 }
 
 impl Receiver<'_> {
@@ -258,13 +269,27 @@ impl Receiver<'_> {
         Ok(())
     }
 
+    fn identity(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let instance = header.secret as usize;
+        if !self.plan.secrets.iter().any(|secret| secret.instance == instance) {
+            return Err(lie(NONSENSE));
+        }
+        let mut text = vec![0; header.length as usize];
+        socket.read(&mut text, watch)?;
+        let text = String::from_utf8(text).map_err(|_| lie("an identity that is not UTF-8"))?;
+        match self.identities.insert(instance, printable(&text)) {
+            None => Ok(()),
+            Some(_) => Err(lie("an identity twice")),
+        }
+    }
+
     fn commit(self, cage: Cage) -> Result<Received> {
         let complete = self.answered.len() == self.plan.secrets.len() && self.awaited.values().all(|left| *left == 0);
         if !complete {
             return Err(lie("a commit before every answer"));
         }
-        let Self { arrived, missing, failures, .. } = self;
-        Ok(Received { arrived, missing, failures, cage })
+        let Self { arrived, missing, failures, identities, .. } = self;
+        Ok(Received { arrived, missing, failures, identities, cage })
     }
 }
 
