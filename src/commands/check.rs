@@ -13,7 +13,7 @@ use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
 use crate::plan::{Delivery, Instances, OnChange, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
-use crate::worker::{self, Tried, Watch};
+use crate::worker::{self, Attempt, Tried, Watch};
 use crate::{cage, lockdown};
 
 /// What a check says.
@@ -58,11 +58,15 @@ pub fn check(
         .chain(plan.warnings())
         .chain(inspection.warnings.iter().cloned())
         .collect();
-    let providers = instances.iter().map(|instance| (instance.name.clone(), instance.kind)).collect();
+    let mut providers: Vec<Provider> =
+        instances.iter().map(|one| Provider { name: one.name.clone(), kind: one.kind, identity: None }).collect();
     // Whatever else would end the start: what is wrong with the references is worth knowing at once.
     let (online, failure) = match online {
         true => match attempt(&plan, instances, environment) {
-            Ok(tried) => {
+            Ok(Attempt { tried, mut identities }) => {
+                for (instance, provider) in providers.iter_mut().enumerate() {
+                    provider.identity = identities.remove(&instance);
+                }
                 let failures: Vec<Error> = tried.iter().filter_map(Tried::failure).cloned().collect();
                 let failure = (!failures.is_empty()).then(|| worker::sum(failures, plan.secrets.len()));
                 (Some(tried), failure)
@@ -78,7 +82,7 @@ pub fn check(
 }
 
 /// Asks the stores as a start would.
-fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Result<Vec<Tried>> {
+fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Result<Attempt> {
     lockdown::close_inherited(&[])?;
     let signals = start::signals()?;
     worker::attempt(plan, instances, environment, &Watch::new(&signals))
@@ -110,13 +114,28 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
 
 struct View<'a> {
     plan: &'a Plan,
-    /// Name and kind of each instance: the worker has taken the instances themselves.
-    providers: Vec<(String, &'static str)>,
+    /// The instances in use.
+    providers: Vec<Provider>,
     inspection: &'a Inspection,
     warnings: Vec<String>,
     /// What became of each secret, where the stores were asked.
     online: Option<Vec<Tried>>,
     refusal: Option<&'a Error>,
+}
+
+/// A provider instance: the worker has taken the instance itself.
+struct Provider {
+    name: String,
+    kind: &'static str,
+    /// How it logged in, where its store was asked and it chose among several ways.
+    identity: Option<String>,
+}
+
+impl Provider {
+    fn text(&self) -> String {
+        let identity = self.identity.as_ref().map(|identity| format!(", logged in by {identity}")).unwrap_or_default();
+        format!("{} ({}){identity}", self.name, self.kind)
+    }
 }
 
 impl View<'_> {
@@ -141,7 +160,7 @@ impl View<'_> {
         for (title, lines) in [
             ("secrets", self.secrets()),
             ("schedule", self.schedule()),
-            ("providers", self.providers.iter().map(|(name, kind)| format!("{name} ({kind})")).collect()),
+            ("providers", self.providers.iter().map(Provider::text).collect()),
             ("online", self.tried()),
             ("not here", self.inspection.missing.clone()),
             ("warnings", self.warnings.clone()),
@@ -258,8 +277,8 @@ impl View<'_> {
                 })
             })
             .collect();
-        let providers: Vec<Value> =
-            self.providers.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
+        let provider = |one: &Provider| json!({ "name": one.name, "type": one.kind, "identity": one.identity });
+        let providers: Vec<Value> = self.providers.iter().map(provider).collect();
         let report = json!({
             "app": {
                 "uid": isolation.uid,

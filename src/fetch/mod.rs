@@ -204,6 +204,16 @@ impl<'p> Fetch<'p> {
         stores.iter().for_each(|store| store.tell(ending));
     }
 
+    /// How the instances have logged in, for those that say it.
+    pub fn identities(&self) -> Vec<(usize, String)> {
+        let identity = |store: &Rc<Store>| store.provider.summary().identity;
+        self.stores
+            .iter()
+            .enumerate()
+            .filter_map(|(index, store)| Some((index, store.as_ref().ok().and_then(identity)?)))
+            .collect()
+    }
+
     /// Whether a failure ends the start.
     pub fn is_fatal(&self, outcome: &Outcome) -> bool {
         outcome.result.as_ref().is_err_and(|failure| !failure.is_absence(&self.plan.secrets[outcome.secret]))

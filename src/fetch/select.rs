@@ -89,18 +89,36 @@ fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Provid
         Selection::Key(key) => {
             let object = Object::parse(json(whole)?)?;
             let raw = object.field(key).ok_or_else(|| object.no_field(key))?;
+            tell_null(reference, None, raw);
             Ok(vec![Part { name: None, value: finish(text_of(raw)?.as_bytes())? }])
         }
         Selection::Pointer(pointer) => {
             let raw = point(json(whole)?, pointer)?;
+            tell_null(reference, None, raw);
             Ok(vec![Part { name: None, value: finish(text_of(raw)?.as_bytes())? }])
         }
         Selection::Every => Object::parse(json(whole)?)?
             .0
             .iter()
-            .map(|(key, raw)| Ok(Part { name: Some(key.to_string()), value: finish(text_of(raw)?.as_bytes())? }))
+            .map(|(key, raw)| {
+                tell_null(reference, Some(key), raw);
+                Ok(Part { name: Some(key.to_string()), value: finish(text_of(raw)?.as_bytes())? })
+            })
             .collect(),
     }
+}
+
+/// An app that expects a password takes the text `null` for one.
+fn tell_null(reference: &SecretRef, field: Option<&str>, raw: &RawValue) {
+    if raw.get() != "null" {
+        return;
+    }
+    let field = match field {
+        Some(name) if is_name(name) => format!("its field `{name}`"),
+        Some(_) => "one of its fields".to_owned(),
+        None => "it".to_owned(),
+    };
+    tracing::warn!(target: "handfast", "`{reference}`: {field} is `null`, and the text `null` is delivered");
 }
 
 /// A JSON object's fields, each still as text.

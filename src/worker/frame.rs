@@ -64,6 +64,8 @@ pub enum Kind {
     Same = 8,
     /// A [`Report`] about one secret. It belongs to no generation.
     Report = 9,
+    /// How a provider instance logged in, if the secrets are only tried: the header has the number of the instance.
+    Identity = 10,
 }
 
 /// What became of a read, and when the next is due.
@@ -111,7 +113,7 @@ pub struct Header {
     pub kind: Kind,
     /// The generation that the frame belongs to.
     pub generation: u32,
-    /// The index of the secret in the plan; 0 where the frame is about no secret.
+    /// The index of the secret in the plan, or of the instance; 0 where the frame is about neither.
     pub secret: u32,
     /// The length of the payload in bytes.
     pub length: u32,
@@ -141,6 +143,7 @@ impl Header {
             [7, 0, 0, 0] => Kind::Policy,
             [8, 0, 0, 0] => Kind::Same,
             [9, 0, 0, 0] => Kind::Report,
+            [10, 0, 0, 0] => Kind::Identity,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -153,6 +156,7 @@ impl Header {
             Kind::Policy => (1, MAX_POLICY),
             Kind::Same => (1, MAX_NAME),
             Kind::Report => (Report::LENGTH, Report::LENGTH),
+            Kind::Identity => (1, MAX_TEXT),
         };
         (least..=most).contains(&(header.length as usize)).then_some(header)
     }
@@ -240,12 +244,9 @@ fn number_kind(number: u8) -> Option<ErrorKind> {
     KINDS.get(usize::from(number)).copied()
 }
 
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+/// A text, at most as long as a frame takes it.
+pub fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 #[cfg(test)]
@@ -284,8 +285,10 @@ mod tests {
             (9, 0, 8),
             (9, 0, 10),
             (10, 0, 0),
+            (11, 0, 0),
             (7, 0, 0),
             (7, 0, (4 << 20) + 1),
+            (10, 0, 4097),
             (6, 0, 5),
             (2, 1, 2),
             (2, 0, 1),

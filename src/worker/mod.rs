@@ -9,4 +9,4 @@ mod link;
 
 pub use frame::Report;
 pub use inside::Task;
-pub use link::{Link, News, Tried, Watch, attempt, policy, sum};
+pub use link::{Attempt, Link, News, Tried, Watch, attempt, policy, sum};

@@ -40,6 +40,7 @@ const KEYS: [(&str, &[&str]); 13] = [
         &[
             "auth",
             "ca_file",
+            "danger_plaintext",
             "endpoint",
             "external_id",
             "profile",

@@ -5,6 +5,7 @@ mod support;
 
 mod aws;
 mod azure;
+mod certificates;
 mod command;
 mod fetch;
 mod injected;

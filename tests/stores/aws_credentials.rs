@@ -196,3 +196,55 @@ fn a_pinned_way_is_the_only_one() {
     let run = scene.with("auth = { method = \"env\" }\n");
     scene.arrived(&run.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret).start());
 }
+
+#[test]
+fn a_check_online_says_whose_keys_were_taken() {
+    let Some(scene) = Scene::new() else { return };
+    let (id, secret) = scene.moto.access_key();
+    let check = Run::command("check").args(["--online", "--format", "json"]);
+    let check = check.env("AWS_ENDPOINT_URL", scene.moto.address()).env("AWS_CA_BUNDLE", scene.moto.ca_file());
+    let check = check.env("AWS_REGION", "us-east-1").env("DB_PASSWORD_FILE", format!("handfast:aws:sm/{}", scene.name));
+    let outcome = check.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret).start();
+    let report: serde_json::Value = serde_json::from_slice(&outcome.stdout).expect("it is JSON");
+    assert_eq!((outcome.code, &report["providers"][0]["identity"]), (0, &json!("environment")), "{outcome:?}");
+}
+
+/// AWS' own tools ignore a half: so does a start, and says so, since another identity may have been meant.
+#[test]
+fn a_half_of_a_way_is_told_where_another_way_is_taken() {
+    let Some(scene) = Scene::new() else { return };
+    let (id, secret) = scene.moto.access_key();
+    let files = Directory::new();
+    let keys = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    let shared = files.write("credentials", &keys);
+    let agent = AwsMetadata::start(id, secret);
+    for (name, value, half) in [
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/web", "`AWS_ROLE_ARN` is set and `AWS_WEB_IDENTITY_TOKEN_FILE` is not"),
+        ("AWS_SESSION_TOKEN", "hunter2", "`AWS_SESSION_TOKEN` is set and `AWS_ACCESS_KEY_ID` is not"),
+    ] {
+        let run = || scene.run().env("AWS_SHARED_CREDENTIALS_FILE", &shared).env(name, value);
+        let outcome = run().start();
+        scene.arrived(&outcome);
+        outcome.says(&format!("warn: {half}: AWS credentials were taken another way: profile `default`"));
+        outcome.never_says("hunter2");
+        let outcome = run().config("[providers.aws]\nauth = { method = \"profile\" }\n").start();
+        scene.arrived(&outcome);
+        outcome.never_says(half);
+    }
+    // Behind the way that is taken, nobody looks.
+    let run = scene.run().env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret);
+    let outcome = run.env("AWS_ROLE_ARN", "arn:aws:iam::1:role/web").args(["--log-level", "info"]).start();
+    scene.arrived(&outcome);
+    outcome.never_says("AWS_ROLE_ARN").says("info: AWS credentials taken: environment");
+    for (name, value) in
+        [("AWS_CONTAINER_AUTHORIZATION_TOKEN", "hunter2"), ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/token")]
+    {
+        let run = scene.run().env("AWS_EC2_METADATA_SERVICE_ENDPOINT", agent.address()).env(name, value);
+        let outcome = run.env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere").args(["--log-level", "info"]).start();
+        scene.arrived(&outcome);
+        outcome.says(&format!("warn: `{name}` is set, and neither")).says("taken another way: machine");
+        outcome.says(
+            "info: AWS credentials taken: machine; passed over: environment: `AWS_ACCESS_KEY_ID` is not set; web",
+        );
+    }
+}

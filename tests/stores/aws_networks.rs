@@ -131,3 +131,37 @@ fn by_ipv6_too() {
         store.gives_to("ASIAPOD6", &[full, token, REGION]);
     });
 }
+
+/// As in Compose, where LocalStack is another container: over http, at an address of the network.
+#[test]
+fn an_endpoint_in_clear_text_elsewhere_is_asked_only_where_that_is_said() {
+    needs_root!();
+    in_own_network(|| {
+        take_address("198.51.100.7/32");
+        let listener = TcpListener::bind("198.51.100.7:0").expect("the address is ours");
+        let address = format!("http://{}", listener.local_addr().expect("it listens"));
+        let server =
+            Server::json(listener, None, |_| (200, json!({ "ARN": "arn", "Name": "db", "SecretString": "there" })));
+        let run = |settings: &str| {
+            Run::new()
+                .config(&format!("[providers.aws]\nregion = \"us-east-1\"\n{settings}"))
+                .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+                .env("AWS_SECRET_ACCESS_KEY", "canary-key")
+                .env("DB_FILE", "handfast:aws:sm/db")
+        };
+        let (key, allowed) = (format!("endpoint = \"{address}\"\n"), "danger_plaintext = true\n");
+        for outcome in [run(&key).start(), run("").env("AWS_ENDPOINT_URL", &address).start()] {
+            outcome.refused(78, "is not encrypted, and not on this machine");
+            outcome.says("`danger_plaintext = true`");
+        }
+        assert!(server.requests().is_empty(), "nothing was sent");
+        for outcome in [
+            run(&format!("{key}{allowed}")).start(),
+            run(allowed).env("AWS_ENDPOINT_URL", &address).start(),
+            run(allowed).env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &address).start(),
+        ] {
+            assert_eq!(outcome.ran()["descriptors"][3]["content"], hex("there"), "{outcome:?}");
+            outcome.says("warn: `danger_plaintext`");
+        }
+    });
+}

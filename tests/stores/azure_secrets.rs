@@ -202,3 +202,46 @@ fn the_example_runs_as_a_pod_and_as_a_container_app() {
         }
     });
 }
+
+/// Another identity may have been meant: a start says at `info` whose it has, and `check --online` does.
+#[test]
+fn whose_identity_was_taken_is_told() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set("db", "x");
+    let (id, secret) = azure.application();
+    let whose = format!("client-secret of the application `{id}` of `{TENANT}`");
+    let told = |run: Run| {
+        let run = run.config(&config(&azure, "")).env("DB_FILE", "handfast:azure:db");
+        let run = run.env("AZURE_TENANT_ID", TENANT).env("AZURE_CLIENT_ID", &id).env("AZURE_CLIENT_SECRET", &secret);
+        run.env("AZURE_AUTHORITY_HOST", azure.address()).start()
+    };
+    let outcome = told(Run::new().args(["--log-level", "info"]));
+    outcome.ran();
+    outcome.says(&format!("info: Azure credentials taken: {whose}"));
+    let check = |format: &str| told(Run::command("check").args(["--online", "--format", format]));
+    let text = check("text");
+    let shown = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.code == 0 && shown.contains(&format!("azure (azure), logged in by {whose}\n")), "{text:?}");
+    let report: Value = serde_json::from_slice(&check("json").stdout).expect("it is JSON");
+    assert_eq!(report["providers"][0]["identity"], whose);
+}
+
+#[test]
+fn a_workload_identity_without_its_client_is_not_the_nodes() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set("db", "x");
+    azure.set_up("identity", json!({ "tenant": TENANT }));
+    let start = |variables: &[(&str, &str)]| {
+        let run =
+            Run::new().config(&config(&azure, "")).env("DB_FILE", "handfast:azure:db").args(["--log-level", "info"]);
+        let run = run.env("AZURE_AUTHORITY_HOST", azure.address());
+        let run = run.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.metadata());
+        variables.iter().fold(run, |run, (name, value)| run.env(name, value)).start()
+    };
+    let node = start(&[]);
+    node.ran();
+    node.says("info: Azure credentials taken: managed-identity of this machine");
+    let half = start(&[("AZURE_TENANT_ID", TENANT), ("AZURE_FEDERATED_TOKEN_FILE", "/var/run/token")]);
+    half.refused(77, "AZURE_FEDERATED_TOKEN_FILE is set, and AZURE_CLIENT_ID is not set");
+    half.says("azure.workload.identity/client-id");
+}

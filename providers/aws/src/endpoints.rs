@@ -55,6 +55,8 @@ impl Endpoints {
         problems: &mut Problems,
         missing: &mut Vec<Complaint>,
     ) -> Self {
+        let plaintext = plaintext(table);
+        let parse = |text: &str| parse(text, plaintext);
         if environment.variable(PARTITIONS).is_some() {
             let message = format!("`{PARTITIONS}` is set: the SDK would read AWS' regions from a file");
             missing.push(Complaint::new(message).hint("unset it"));
@@ -91,6 +93,17 @@ impl Endpoints {
     pub fn said(&self, service: Service) -> Option<&str> {
         let own = SERVICES.iter().zip(&self.own).find(|((known, _), _)| *known == service);
         own.and_then(|(_, own)| own.as_deref()).or(self.any.as_deref())
+    }
+
+    /// Whether a request to one of them leaves this machine unencrypted.
+    pub fn leaves_in_clear_text(&self) -> bool {
+        let is_far = |url: &str| Address::parse(url, Plaintext::Anywhere).is_ok_and(|address| !address.is_local());
+        self.urls().any(|url| url.starts_with("http://") && is_far(url))
+    }
+
+    /// All URLs that the user says.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.any.iter().chain(self.own.iter().flatten()).map(String::as_str)
     }
 
     /// Whether nothing else may say where AWS is: it is said for every service, or to be what AWS says.
@@ -144,10 +157,18 @@ pub fn partition(region: &str) -> Partition {
     known.map_or(of("aws", "amazonaws.com", "api.aws"), |(_, partition)| *partition)
 }
 
+/// Where clear text is allowed: `danger_plaintext`.
+pub fn plaintext(table: &Table) -> Plaintext {
+    match table.boolean("danger_plaintext") {
+        Some(true) => Plaintext::Anywhere,
+        _ => Plaintext::Local,
+    }
+}
+
 /// An endpoint's URL, without the slash at its end.
-fn parse(text: &str) -> Result<String, Complaint> {
+fn parse(text: &str, plaintext: Plaintext) -> Result<String, Complaint> {
     let expected = "an endpoint is `https://host` or `https://host:port`";
-    let address = Address::parse(text, Plaintext::Local).map_err(|complaint| {
+    let address = Address::parse(text, plaintext).map_err(|complaint| {
         let offers_a_socket = complaint.hint.as_ref().is_some_and(|hint| hint.contains("unix://"));
         if offers_a_socket { complaint.hint(expected) } else { complaint }
     })?;

@@ -45,6 +45,12 @@ pub const DEFINITION: Definition = Definition {
             Kind::String,
             "Where every service is, instead of its own name: https://host:port; default: the AWS_ENDPOINT_URL variables.",
         ),
+        Key::new(
+            "danger_plaintext",
+            Kind::Boolean,
+            "Allows http:// to other machines, such as LocalStack's container: whoever is on the way reads every secret.",
+        )
+        .default("false"),
         Key::new("profile", Kind::String, "The profile of the shared files; default: AWS_PROFILE."),
         Key::new("role_arn", Kind::String, "A role to assume with the credentials that are found."),
         Key::new("external_id", Kind::String, "What the role's owner asks for besides."),

@@ -175,6 +175,13 @@ fn secret(id: &str, locator: &Locator) -> Result<Secret, Complaint> {
             "name each secret; `#*` gives every field of one, and `ssm/<path>/*` every parameter below a path".into(),
         );
     }
+    if let Some((_, rest)) = name.split_once(':') {
+        let whole = &id[..id.len() - rest.len() - 1];
+        return refuse(
+            "this is how ECS writes a secret's field and version",
+            format!("write `sm/{whole}{}`", of_ecs(rest)),
+        );
+    }
     named(name, 512, "/_+=.@-!", "a secret's name")?;
     if let Some(label) = locator.parameter("label") {
         return refuse("`label` is of a parameter", format!("a secret's version has stages: `?stage={label}`"));
@@ -191,6 +198,20 @@ fn secret(id: &str, locator: &Locator) -> Result<Secret, Complaint> {
         return refuse("`stage` has more than 256 characters", "such as `?stage=AWSPREVIOUS`".into());
     }
     Ok(Secret { id: id.to_owned(), region, version, stage })
+}
+
+/// What a reference has in place of ECS' `json-key:version-stage:version-id`
+/// (docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html).
+fn of_ecs(rest: &str) -> String {
+    let mut parts = rest.split(':');
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let (key, stage, version) = (next(), next(), next());
+    let query = match (version, stage) {
+        (Some(version), _) => format!("?version={version}"),
+        (None, Some(stage)) => format!("?stage={stage}"),
+        (None, None) => String::new(),
+    };
+    query + &key.map(|key| format!("#{key}")).unwrap_or_default()
 }
 
 fn parameter(name: &str, locator: &Locator) -> Result<Parameter, Complaint> {

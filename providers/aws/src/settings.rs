@@ -7,10 +7,10 @@ use std::sync::Arc;
 use handfast_core::{
     Complaint, Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
 };
-use handfast_http::{CaSource, Client, Options};
+use handfast_http::{CaSource, Client, Options, Url};
 
 use crate::credentials::{self, Credentials};
-use crate::endpoints::Endpoints;
+use crate::endpoints::{self, Endpoints};
 use crate::locator;
 use crate::policy;
 use crate::session::Session;
@@ -28,9 +28,11 @@ struct Aws {
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
     let mut missing = unreadable(environment);
-    let options = options(&[fetch, &table], environment, problems);
+    let mut options = options(&[fetch, &table], environment, problems);
+    options.plaintext = endpoints::plaintext(&table);
     missing.extend(options.unusable(environment));
     let endpoints = Endpoints::read(&table, environment, problems, &mut missing);
+    missing.extend(endpoints.urls().filter_map(|url| options.unreachable(&Url::parse(url).ok()?, environment)));
     let credentials = credentials::Settings::read(&table, environment, endpoints.asked(), problems, &mut missing);
     Box::new(Aws { credentials, endpoints, options, missing })
 }
@@ -84,6 +86,13 @@ impl Configured for Aws {
 
     fn sockets(&self) -> Sockets {
         Sockets::INTERNET
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.endpoints.leaves_in_clear_text().then(|| {
+            "`danger_plaintext`: an endpoint is asked in clear text, and whoever is on the way reads every secret"
+                .into()
+        })
     }
 
     fn is_list(&self, locator: &Locator) -> bool {

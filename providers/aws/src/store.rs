@@ -146,7 +146,7 @@ impl Provider for Store {
     }
 
     fn summary(&self) -> Summary {
-        Summary { requests: self.session.requests(), expiry: None }
+        Summary { requests: self.session.requests(), expiry: None, identity: self.session.credentials.taken() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -16,12 +17,21 @@ pub struct Session {
     credential: Arc<dyn TokenCredential>,
     clock: Arc<dyn Clock>,
     tokens: Mutex<HashMap<String, Arc<Once<AccessToken>>>>,
+    /// Whose tokens these are, for the log.
+    whose: String,
+    /// Whether there has been a token.
+    is_taken: AtomicBool,
 }
 
 impl Session {
     /// A session that has asked for nothing yet.
-    pub fn new(credential: Arc<dyn TokenCredential>, clock: Arc<dyn Clock>) -> Self {
-        Self { credential, clock, tokens: Mutex::default() }
+    pub fn new(credential: Arc<dyn TokenCredential>, whose: String, clock: Arc<dyn Clock>) -> Self {
+        Self { credential, clock, tokens: Mutex::default(), whose, is_taken: AtomicBool::new(false) }
+    }
+
+    /// The way that was taken, once there has been a token.
+    pub fn identity(&self) -> Option<String> {
+        self.is_taken.load(Ordering::Relaxed).then(|| self.whose.clone())
     }
 
     /// A token for this resource.
@@ -44,7 +54,12 @@ impl Session {
                 }
             })
         };
-        token.get(|token| token.expires_on > self.clock.now(), make).await
+        let token = token.get(|token| token.expires_on > self.clock.now(), make).await?;
+        // Another identity may have been meant.
+        if !self.is_taken.swap(true, Ordering::Relaxed) {
+            handfast_core::tracing::info!(target: "handfast", "Azure credentials taken: {}", self.whose);
+        }
+        Ok(token)
     }
 }
 

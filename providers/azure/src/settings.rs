@@ -40,6 +40,8 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let cloud = cloud(&table, problems);
     let authority = authority(&table, &cloud, environment, problems, &mut missing);
     let vault = vault(&table, &cloud, check, problems);
+    let urls = authority.iter().chain(vault.iter().map(|vault| &vault.url));
+    missing.extend(urls.filter_map(|url| options.unreachable(url, environment)));
     let method = auth::read(table.table("auth"), environment, problems, &mut missing);
     let says_vault = table.item("vault").is_some();
     Box::new(Azure { cloud, vault, says_vault, authority, check, method, options, missing })
@@ -84,7 +86,8 @@ impl Configured for Azure {
         };
         let requests = Arc::default();
         let outside = Outside { authority: &authority, options: &self.options, context: &context, requests: &requests };
-        let session = Session::new(auth::credential(self.method, outside)?, context.clock.clone());
+        let whose = self.method.described();
+        let session = Session::new(auth::credential(self.method, outside)?, whose, context.clock.clone());
         // As for Vault's: a hundred secrets cost one handshake, and one alone comes quicker without.
         let options = Options { http2: context.several, ..self.options };
         Ok(Rc::new(Store {

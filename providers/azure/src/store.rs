@@ -65,7 +65,8 @@ impl Provider for Store {
     }
 
     fn summary(&self) -> Summary {
-        Summary { requests: self.requests.load(Ordering::Relaxed), expiry: None }
+        let requests = self.requests.load(Ordering::Relaxed);
+        Summary { requests, expiry: None, identity: self.session.identity() }
     }
 }
 

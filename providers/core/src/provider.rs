@@ -164,13 +164,16 @@ pub enum Ending {
     NotKept,
 }
 
-/// A provider's report for the log.
+/// A provider's report for the log and for `check --online`.
 #[derive(Debug, Default)]
 pub struct Summary {
     /// How many requests the provider has sent. A provider without requests is not logged.
     pub requests: u64,
     /// The earliest expiry of the secrets that the provider gave, if any expires.
     pub expiry: Option<Expiry>,
+    /// How the provider logged in, if it chose among several ways: "machine", "workload-identity of the application `web`". No
+    /// credential stands in it.
+    pub identity: Option<String>,
 }
 
 /// The expiry of something that the app uses.

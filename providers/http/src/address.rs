@@ -75,10 +75,21 @@ impl Address {
             let message = format!("the address of {} has a `?` or a `#` in it", origin(&url));
             return Err(Complaint::new(message).hint(expected()));
         }
-        allow(&url, plaintext).map_err(|message| Complaint::new(message).hint(expected()))?;
+        allow(&url, plaintext).map_err(|message| {
+            let is_clear = url.scheme() == "http" && plaintext == Plaintext::Local;
+            Complaint::new(message).hint(if is_clear { CLEAR.to_owned() } else { expected() })
+        })?;
         Ok(Self { url, unix_socket: None })
     }
+
+    /// Whether it leads to this machine alone.
+    pub fn is_local(&self) -> bool {
+        self.unix_socket.is_some() || distance(self.url.host_str().unwrap_or_default()) == Distance::Loopback
+    }
 }
+
+const CLEAR: &str =
+    "write `https://`; or, where nobody else is on the way, set `danger_plaintext = true` in the provider's table";
 
 /// Whether a request may go to a URL at all, given where clear text is allowed.
 pub(crate) fn allow(url: &Url, plaintext: Plaintext) -> Result<(), String> {

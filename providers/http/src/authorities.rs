@@ -50,12 +50,20 @@ impl fmt::Debug for CaSource {
     }
 }
 
-/// The roots to trust: the built-in ones or none, and those of `ca`. A source that cannot be used is an error: an authority that silently does not count would
-/// be looked for in vain.
-pub(crate) fn roots(builtin: Roots, ca: &[CaSource], context: &Context) -> Result<RootCertStore, ProviderError> {
-    let mut roots = RootCertStore::empty();
+/// Whom to trust.
+pub(crate) struct Trusted {
+    /// The authorities: the built-in ones or none, and those of `ca`.
+    pub(crate) roots: RootCertStore,
+    /// The certificates of `ca`, as they are.
+    pub(crate) own: Vec<CertificateDer<'static>>,
+}
+
+/// Reads whom to trust. A source that cannot be used is an error: an authority that silently does not count would be looked for
+/// in vain.
+pub(crate) fn trusted(builtin: Roots, ca: &[CaSource], context: &Context) -> Result<Trusted, ProviderError> {
+    let mut trusted = Trusted { roots: RootCertStore::empty(), own: Vec::new() };
     match builtin {
-        Roots::Builtin => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::Builtin => trusted.roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Roots::None if ca.is_empty() => {
             return Err(ProviderError::new(ErrorKind::Untrusted, NOTHING_TRUSTED).hint(NOTHING_TRUSTED_HINT));
         }
@@ -63,36 +71,38 @@ pub(crate) fn roots(builtin: Roots, ca: &[CaSource], context: &Context) -> Resul
     }
     for source in ca {
         match source {
-            CaSource::File(path) => add_file(&mut roots, path, context)?,
+            CaSource::File(path) => add_file(&mut trusted, path, context)?,
             CaSource::Directory(path) => {
                 let files = context.files.list(path).map_err(untrusted)?;
                 if files.is_empty() {
                     return Err(unusable(&path.display(), "there are none in it"));
                 }
                 for file in files {
-                    add_file(&mut roots, &file, context)?;
+                    add_file(&mut trusted, &file, context)?;
                 }
             }
-            CaSource::Text { setting, pem } => add(&mut roots, setting, pem.as_bytes())?,
+            CaSource::Text { setting, pem } => add(&mut trusted, setting, pem.as_bytes())?,
         }
     }
-    Ok(roots)
+    Ok(trusted)
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path, context: &Context) -> Result<(), ProviderError> {
+fn add_file(trusted: &mut Trusted, path: &Path, context: &Context) -> Result<(), ProviderError> {
     let pem = context.files.read(path, None, LARGEST_CA_FILE).map_err(untrusted)?;
-    add(roots, &path.display(), pem.expose())
+    add(trusted, &path.display(), pem.expose())
 }
 
-fn add(roots: &mut RootCertStore, name: &dyn fmt::Display, pem: &[u8]) -> Result<(), ProviderError> {
+fn add(trusted: &mut Trusted, name: &dyn fmt::Display, pem: &[u8]) -> Result<(), ProviderError> {
     let mut count = 0;
     for certificate in CertificateDer::pem_slice_iter(pem) {
         count += 1;
         // The reader's own error would quote the file, which may hold a key.
         let certificate = certificate.map_err(|_| unusable(name, &format!("number {count} is not in PEM form")))?;
-        roots
-            .add(certificate)
+        trusted
+            .roots
+            .add(certificate.clone())
             .map_err(|_| unusable(name, &format!("number {count} is not a certificate of an authority")))?;
+        trusted.own.push(certificate);
     }
     if count == 0 {
         return Err(unusable(name, "there are none in it"));

@@ -92,6 +92,9 @@ impl Client {
             address::allow(&request.url, self.options.plaintext)
                 .map_err(|why| peer.failure(ErrorKind::Untrusted, &why))?;
         }
+        if let Some(why) = self.route.unreachable(&request.url).filter(|_| self.options.unix_socket.is_none()) {
+            return Err(why.into_error(ErrorKind::Malformed));
+        }
         if !request.url.username().is_empty() || request.url.password().is_some() {
             return Err(peer.failure(ErrorKind::Malformed, "its URL has a user name or a password in it"));
         }

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::io;
 
 use handfast_core::{Complaint, ErrorKind, ProviderError};
-use rustls::{AlertDescription, CertificateError};
+use rustls::AlertDescription;
 
+use crate::certificate::{self, CLOCK, NAME};
 use crate::options::Options;
 
 /// With whom an exchange was, for its error's text.
@@ -161,51 +162,18 @@ impl Peer<'_> {
     fn distrust(&self, error: &rustls::Error) -> (ErrorKind, Complaint) {
         use rustls::Error as Tls;
         let why = match error {
-            Tls::InvalidCertificate(certificate) => self.invalid(certificate),
+            Tls::InvalidCertificate(why) => certificate::refused(why, self.options),
             Tls::AlertReceived(alert) => return self.alert(*alert),
             Tls::InvalidMessage(_) => {
                 Complaint::new("it answers the TLS handshake with something else than TLS").hint(PORT)
             }
-            Tls::PeerIncompatible(_) => Complaint::new("it takes no TLS version, cipher or key exchange that is safe"),
+            Tls::PeerIncompatible(_) => {
+                Complaint::new("it takes no TLS version, cipher or key exchange that is safe").hint(COMMON)
+            }
             Tls::UnsupportedNameType => Complaint::new("TLS cannot check a name like this").hint(NAME),
             _ => Complaint::new("TLS failed"),
         };
         (ErrorKind::Untrusted, why)
-    }
-
-    fn invalid(&self, certificate: &CertificateError) -> Complaint {
-        let (why, hint) = match certificate {
-            CertificateError::ExpiredContext { time, not_after } => {
-                let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
-                return Complaint::new(format!("its certificate expired {ago} ago, by this machine's clock"))
-                    .hint(CLOCK);
-            }
-            CertificateError::NotValidYetContext { time, not_before } => {
-                let ahead = about(not_before.as_secs().saturating_sub(time.as_secs()));
-                let why = format!("its certificate is valid only in {ahead}, by this machine's clock");
-                return Complaint::new(why).hint(CLOCK);
-            }
-            CertificateError::Expired => ("its certificate has expired", Some(CLOCK)),
-            CertificateError::NotValidYet => ("its certificate is not valid yet", Some(CLOCK)),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                return match &self.options.server_name {
-                    Some(names) => {
-                        Complaint::new(format!("its certificate is not for `{}`", names.name.escape_debug()))
-                    }
-                    None => Complaint::new("its certificate is for another name").hint(NAME),
-                };
-            }
-            CertificateError::BadSignature if self.options.danger_skip_verification => {
-                ("it does not hold the key of its certificate", None)
-            }
-            // A bad signature is that of another authority with the same name: a key that was replaced.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                ("its certificate is from an unknown authority", Some(ISSUER))
-            }
-            CertificateError::Revoked => ("its certificate is revoked", None),
-            _ => ("its certificate is not valid for a server", None),
-        };
-        Complaint { message: why.to_owned(), hint: hint.map(str::to_owned) }
     }
 
     /// What it says when it ends TLS. Of a certificate it says it only of ours.
@@ -224,32 +192,32 @@ impl Peer<'_> {
             {
                 ("it refuses our client certificate", None)
             }
-            _ => return (ErrorKind::Untrusted, format!("it ended TLS with the alert {alert:?}").into()),
+            _ => {
+                let why = Complaint::new(format!("it ended TLS with the alert {alert:?}"));
+                return (
+                    ErrorKind::Untrusted,
+                    match alert {
+                        Alert::HandshakeFailure | Alert::InsufficientSecurity | Alert::ProtocolVersion => {
+                            why.hint(COMMON)
+                        }
+                        Alert::UnrecognisedName => why.hint(NAME),
+                        _ => why,
+                    },
+                );
+            }
         };
         (ErrorKind::Denied, Complaint { message: why.to_owned(), hint: hint.map(str::to_owned) })
     }
 }
 
 const ENDED_EARLY: &str = "the answer ended early";
-const CLOCK: &str = "renew the certificate, or check this machine's clock";
-const NAME: &str = "use a name in the address that the certificate is for";
-const ISSUER: &str = "name the file of its certificate authority in `ca_file`";
+/// An ECDSA key on P-521 is the most frequent cause.
+const COMMON: &str = "the server needs TLS 1.2 or 1.3, and a certificate whose key is RSA of at least 2048 bits, ECDSA on P-256 or P-384, or Ed25519";
 const PORT: &str = "look at the port: it does not speak TLS";
 pub(crate) const SCHEME: &str = "if that port speaks TLS, the address starts with `https://`";
-const UNUSED_PROXY: &str =
-    "`HTTPS_PROXY` is set, and not used: `proxy = \"environment\"` in [fetch] or in the provider's table uses it";
+const UNUSED_PROXY: &str = "`HTTPS_PROXY` is set, and not used: `proxy = \"environment\"` in [fetch] uses it";
 const SOCKET: &str =
     "make the socket writable for our user or one of its groups, and each directory on its way enterable";
-
-/// A duration in its largest unit.
-fn about(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
 
 pub(crate) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     causes(error).find_map(|cause| cause.downcast_ref())

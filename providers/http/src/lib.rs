@@ -9,7 +9,8 @@
 //! - No variable is read from the process: a proxy comes from the configuration, or from the [`Context`] where that says so.
 //! - Every wait and every size has a bound ([`Options`]). Nothing that an answer says is trusted before it is counted.
 //! - No error text holds a header, a query, a path, a user name, a password or a body; they are built here, from origins,
-//!   status codes and lengths; of other libraries' texts only the system's on a name look-up is repeated.
+//!   status codes and lengths. Of others' texts two are repeated: the system's on a name look-up, and the names in a certificate of
+//!   a trusted authority.
 //!
 //! It must not: retry (the scheduler does), decompress, keep cookies, or panic on any input.
 //!
@@ -19,6 +20,7 @@
 
 mod address;
 mod authorities;
+mod certificate;
 mod client;
 mod failure;
 mod identity;

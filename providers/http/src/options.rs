@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handfast_core::{Complaint, Environment, Problems, Table};
+use reqwest::Url;
 
 use crate::address::Plaintext;
 use crate::authorities::{CaSource, NOTHING_TRUSTED, NOTHING_TRUSTED_HINT, Roots};
@@ -113,6 +114,12 @@ impl Options {
             }
         }
         options
+    }
+
+    /// Why a URL cannot be asked with these options: its host is an IPv6 address, and a proxy is on the way. The HTTP library takes
+    /// such a host, with its brackets, for the name that the certificate has to be for.
+    pub fn unreachable(&self, url: &Url, environment: &dyn Environment) -> Option<Complaint> {
+        Route::new(&self.proxy, environment).ok()?.unreachable(url)
     }
 
     /// What is wrong with the variables that these options lead to: what a client could not be made with.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use handfast_core::{Environment, ErrorKind, ProviderError};
+use handfast_core::{Complaint, Environment, ErrorKind, ProviderError};
 use reqwest::Url;
 
 use crate::address::{self, Distance, distance, origin};
@@ -98,6 +98,18 @@ impl Route {
         let direct = distance(host) != Distance::Far
             || self.except.iter().any(|exception| exception.covers(host, target.port_or_known_default()));
         proxy.as_ref().filter(|_| !direct)
+    }
+
+    /// Why a URL cannot be asked: see [`Options::unreachable`](crate::Options::unreachable).
+    pub(crate) fn unreachable(&self, target: &Url) -> Option<Complaint> {
+        let proxy = self.via(target)?;
+        let is_ipv6 = target.scheme() == "https" && target.host_str().is_some_and(|host| host.starts_with('['));
+        is_ipv6.then(|| {
+            let message =
+                format!("{} is an IPv6 address, which cannot be asked through the proxy {proxy:?}", origin(target));
+            Complaint::new(message)
+                .hint("use a host name; or ask it directly, by `proxy = \"none\"` in [fetch] or by NO_PROXY")
+        })
     }
 
     /// The same as what reqwest asks for each connection.
@@ -268,6 +280,22 @@ mod tests {
         assert_eq!(via(&[("https_proxy", "http://p"), ("NO_PROXY", "*")], "https://far.example"), None);
         assert_eq!(via(&[("https_proxy", "http://p"), ("NO_PROXY", "0.0.0.0/0")], "https://8.8.8.8"), None);
         assert!(via(&[("https_proxy", "http://p"), ("NO_PROXY", "0.0.0.0/0")], "https://[2001:db8::1]").is_some());
+    }
+
+    #[test]
+    fn an_ipv6_address_cannot_be_asked_through_a_proxy() {
+        let unreachable = |target: &str| {
+            let route =
+                Route::new(&Proxy::Url(ProxyUrl::parse("http://u:pa55@p:1").unwrap()), &Variables(&[])).unwrap();
+            route.unreachable(&Url::parse(target).unwrap()).map(|complaint| complaint.message)
+        };
+        assert_eq!(
+            unreachable("https://[2001:db8::1]:8200/v1").as_deref(),
+            Some("https://[2001:db8::1]:8200 is an IPv6 address, which cannot be asked through the proxy http://p:1")
+        );
+        for target in ["https://[::1]:8200", "https://192.0.2.1", "https://store.example", "http://[2001:db8::1]"] {
+            assert_eq!(unreachable(target), None, "{target}");
+        }
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use handfast_core::{Context, ErrorKind, ProviderError};
 use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 
-use crate::authorities::roots;
+use crate::authorities::{Trusted, trusted};
 use crate::options::Options;
 use crate::server_name::Alias;
-use crate::verify::{Renamed, Unverified};
+use crate::verify::{Unverified, Verified};
 
 /// The configuration that options ask for.
 pub(crate) fn configuration(
@@ -21,21 +22,18 @@ pub(crate) fn configuration(
     let builder = ClientConfig::builder_with_provider(ring.clone())
         .with_safe_default_protocol_versions()
         .map_err(|_| ProviderError::new(ErrorKind::Os, "cannot set up TLS: no protocol version is usable"))?;
-    let builder = match alias {
-        _ if options.danger_skip_verification => {
-            let verifier = Unverified(ring.signature_verification_algorithms);
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-        }
-        None => builder.with_root_certificates(roots(options.roots, &options.ca, context)?),
-        Some(alias) => {
-            let usual =
-                WebPkiServerVerifier::builder_with_provider(roots(options.roots, &options.ca, context)?.into(), ring)
-                    .build()
-                    .map_err(|_| ProviderError::new(ErrorKind::Untrusted, "cannot set up TLS: nothing is trusted"))?;
-            let verifier = Renamed { usual, host: alias.host.clone(), name: alias.name.clone() };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    let verifier: Arc<dyn ServerCertVerifier> = match options.danger_skip_verification {
+        true => Arc::new(Unverified(ring.signature_verification_algorithms)),
+        false => {
+            let Trusted { roots, own } = trusted(options.roots, &options.ca, context)?;
+            let usual = WebPkiServerVerifier::builder_with_provider(roots.into(), ring)
+                .build()
+                .map_err(|_| ProviderError::new(ErrorKind::Untrusted, "cannot set up TLS: nothing is trusted"))?;
+            let renamed = alias.map(|alias| (alias.host.clone(), alias.name.clone()));
+            Arc::new(Verified { usual, own, renamed })
         }
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut configuration = match &options.client_certificate {
         Some(certificate) => builder.with_client_cert_resolver(certificate.read(context)?),
         None => builder.with_no_client_auth(),

@@ -1,24 +1,26 @@
-//! Checks of a server's certificate that differ from rustls' own: for another name than the address has, or none.
+//! Checks of a server's certificate that differ from rustls' own: for another name than the address has, of a certificate that is
+//! itself a trusted one, or none.
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Checks as rustls does, but takes one name for another.
+/// Checks as rustls does, but takes one name for another, and a trusted certificate for its own server's.
 #[derive(Debug)]
-pub(crate) struct Renamed {
+pub(crate) struct Verified {
     pub(crate) usual: Arc<WebPkiServerVerifier>,
-    /// The name that the address has.
-    pub(crate) host: ServerName<'static>,
-    /// The name that the certificate must be for.
-    pub(crate) name: ServerName<'static>,
+    /// The certificates that are trusted by name of a file, as they are.
+    pub(crate) own: Vec<CertificateDer<'static>>,
+    /// The name that the address has, and the name that the certificate must be for.
+    pub(crate) renamed: Option<(ServerName<'static>, ServerName<'static>)>,
 }
 
-impl ServerCertVerifier for Renamed {
+impl ServerCertVerifier for Verified {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -27,8 +29,16 @@ impl ServerCertVerifier for Renamed {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let name = if *name == self.host { &self.name } else { name };
-        self.usual.verify_server_cert(certificate, intermediates, name, ocsp, now)
+        let name = self.renamed.as_ref().filter(|(host, _)| host == name).map_or(name, |(_, renamed)| renamed);
+        match self.usual.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            // A self-signed certificate that says of itself that it is an authority's, as `openssl req -x509` makes them. It is
+            // within its time: that has been checked before. The name has not.
+            Err(Error::InvalidCertificate(why)) if is_authority(&why) && self.own.contains(certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
     }
 
     fn verify_tls12_signature(
@@ -51,6 +61,19 @@ impl ServerCertVerifier for Renamed {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.usual.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate was refused for being an authority's.
+pub(crate) fn is_authority(why: &CertificateError) -> bool {
+    webpki_error(why).is_some_and(|error| matches!(error, webpki::Error::CaUsedAsEndEntity))
+}
+
+/// What rustls has no word for.
+pub(crate) fn webpki_error(why: &CertificateError) -> Option<&webpki::Error> {
+    match why {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
     }
 }
 

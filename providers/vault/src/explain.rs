@@ -21,6 +21,8 @@ pub struct Attempt<'a> {
     pub namespace: Option<&'a str>,
     /// What to write instead, where the path has what is put in for KV 2: see [`inside`].
     pub inside: Option<&'a str>,
+    /// The token is an agent's.
+    pub is_lent: bool,
 }
 
 /// What to write instead of a path below a KV 2 mount that already has what is put in there, as Vault's API and its policies
@@ -50,8 +52,12 @@ impl Attempt<'_> {
         let errors = errors(response);
         let says = |text: &str| errors.iter().any(|error| error.contains(text));
         match response.status() {
-            400 if says("missing client token") => no_token(&self.says()),
+            400 if says("missing client token") && self.is_lent => no_token(&self.says()),
+            400 if says("missing client token") => self
+                .failure(ErrorKind::Denied, "no token has reached Vault")
+                .hint("something on the way to Vault, such as a proxy, may take the header `X-Vault-Token` away"),
             400 => self.unfit(&errors),
+            403 if is_no_token(&errors) && self.is_lent => no_token(&self.says()),
             403 if is_no_token(&errors) => invalid_token(&self.says()),
             403 => self.denied(),
             404 if says("unsupported path") => self.failure(ErrorKind::NotFound, "that mount has no such path"),
@@ -109,10 +115,11 @@ impl Attempt<'_> {
     }
 }
 
-/// No token where one is needed.
+/// No token of ours, and none of the agent's that Vault takes.
 pub fn no_token(attempted: &str) -> ProviderError {
-    ProviderError::new(ErrorKind::Denied, format!("{attempted}: no token was sent"))
-        .hint("set VAULT_TOKEN, or `auth` in [providers.vault]")
+    ProviderError::new(ErrorKind::Denied, format!("{attempted}: the agent lends no token that Vault takes")).hint(
+        "the agent needs `auto_auth`, and `use_auto_auth_token = true` in `cache` or `api_proxy`; its log says whether its own login works",
+    )
 }
 
 /// Whether a 403 is about the token itself. Where it is about what the token may do, Vault says "1 error occurred: permission
@@ -192,6 +199,7 @@ mod tests {
             capability: "update",
             namespace: None,
             inside: None,
+            is_lent: false,
         };
         let selected = |error: &str| {
             let error = attempt.unfit(&[error.to_owned(), "hunter2".to_owned()]);

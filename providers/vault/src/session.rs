@@ -10,7 +10,7 @@ use handfast_core::{BoxFuture, Context, Ending, Expiry, ProviderError};
 use handfast_http::{Once, Response};
 
 use crate::api::{Api, Lease, endpoints};
-use crate::auth::{Login, Method};
+use crate::auth::{Chosen, Login};
 
 /// What giving back may take: the app waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Session {
     /// How requests are sent.
     pub api: Api,
-    method: Box<dyn Method>,
+    chosen: Chosen,
     context: Context,
     login: Once<Rc<Login>>,
     /// The leases so far: of what, the lease, when it was given.
@@ -29,15 +29,15 @@ pub struct Session {
 
 impl Session {
     /// A session that has not logged in yet.
-    pub fn new(api: Api, method: Box<dyn Method>, context: Context) -> Self {
-        Self { api, method, context, login: Once::default(), leases: RefCell::default(), logged_in: RefCell::default() }
+    pub fn new(api: Api, chosen: Chosen, context: Context) -> Self {
+        Self { api, chosen, context, login: Once::default(), leases: RefCell::default(), logged_in: RefCell::default() }
     }
 
     /// The login, made by the first who asks; and made anew before its token ends, where that is known and nothing depends on it.
     pub async fn login(&self) -> Result<Rc<Login>, ProviderError> {
         let log_in = async {
             let before = self.logged_in.borrow().clone();
-            let login = match (self.method.login(&self.api, &self.context).await, before) {
+            let login = match (self.chosen.method.login(&self.api, &self.context).await, before) {
                 (Ok(login), _) => Rc::new(login),
                 // Its token may serve until it ends.
                 (Err(error), Some((before, since)))
@@ -66,6 +66,16 @@ impl Session {
     fn left(&self, login: &Login, since: SystemTime) -> Option<Duration> {
         let age = self.context.clock.now().duration_since(since).unwrap_or_default();
         login.duration.map(|duration| duration.saturating_sub(age))
+    }
+
+    /// The method that has logged in.
+    pub fn identity(&self) -> Option<String> {
+        self.logged_in.borrow().as_ref().map(|_| self.chosen.name.to_owned())
+    }
+
+    /// Whether an agent lends its token: then no request has one of ours.
+    pub fn is_lent(&self) -> bool {
+        self.chosen.name == "agent"
     }
 
     /// Keeps in mind that a lease was given.

@@ -11,7 +11,7 @@ use handfast_core::{
 use handfast_http::{Address, Client, Options, Plaintext};
 
 use crate::api::Api;
-use crate::auth::{self, Method};
+use crate::auth::{self, Behind, Chosen};
 use crate::locator;
 use crate::mounts::{KINDS, Mount, Mounts};
 use crate::policy;
@@ -23,11 +23,13 @@ use crate::tls;
 struct Vault {
     address: Option<Address>,
     namespace: Option<String>,
-    method: Box<dyn Method>,
+    login: Chosen,
     mounts: Vec<Mount>,
     options: Options,
     max_retries: Option<u32>,
     skips_verification: bool,
+    /// Requests leave this machine unencrypted.
+    is_clear: bool,
     missing: Vec<Complaint>,
 }
 
@@ -40,25 +42,35 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
         Some(true) => Plaintext::Anywhere,
         _ => Plaintext::Local,
     };
-    let address = address(&table, environment, plaintext, problems, &mut missing);
+    let (address, is_agent) = address(&table, environment, plaintext, problems, &mut missing);
     options.plaintext = plaintext;
     options.unix_socket = address.as_ref().and_then(|address| address.unix_socket.clone());
     tls::read(&table, environment, address.as_ref(), &mut options, &mut missing);
     missing.extend(options.unusable(environment));
+    missing.extend(address.as_ref().and_then(|address| match address.unix_socket {
+        Some(_) => None,
+        None => options.unreachable(&address.url, environment),
+    }));
     if let Some(timeout) = client_timeout(environment, &mut missing) {
         options.total_timeout = timeout;
         options.idle_timeout = options.idle_timeout.min(timeout);
     }
-    let method = auth::read(table.table("auth"), environment, options.unix_socket.is_some(), problems, &mut missing);
-    if let Some(certificate) = method.client_certificate() {
+    let behind = Behind {
+        // Of an address that is wrong, that has been told.
+        is_local: address.as_ref().is_none_or(Address::is_local),
+        is_agent: is_agent || options.unix_socket.is_some(),
+    };
+    let login = auth::read(table.table("auth"), environment, behind, problems, &mut missing);
+    if let Some(certificate) = login.method.client_certificate() {
         options.client_certificate = Some(certificate);
     }
     Box::new(Vault {
-        address,
         namespace: text(&table, "namespace", environment, "VAULT_NAMESPACE")
             .map(|name| name.trim_matches('/').to_owned()),
-        method,
+        login,
         mounts: mounts(&table, problems),
+        is_clear: address.as_ref().is_some_and(|address| address.url.scheme() == "http" && !address.is_local()),
+        address,
         skips_verification: options.danger_skip_verification,
         options,
         max_retries: number(environment, "VAULT_MAX_RETRIES", &mut missing),
@@ -77,11 +89,11 @@ impl Configured for Vault {
 
     fn sockets(&self) -> Sockets {
         let unix = self.options.unix_socket.is_some();
-        Sockets { unix, internet: !unix || self.method.asks_others() }
+        Sockets { unix, internet: !unix || self.login.method.asks_others() }
     }
 
     fn identity_of(&self) -> Option<&'static str> {
-        self.method.identity_of()
+        self.login.method.identity_of()
     }
 
     fn is_list(&self, locator: &Locator) -> bool {
@@ -93,10 +105,12 @@ impl Configured for Vault {
     }
 
     fn warning(&self) -> Option<String> {
-        self.skips_verification.then(|| {
-            "`danger_skip_tls_verify`: any server is taken for Vault, and whoever is on the way reads every secret"
-                .into()
-        })
+        let why = match () {
+            () if self.skips_verification => "`danger_skip_tls_verify`: any server is taken for Vault",
+            () if self.is_clear => "`danger_plaintext`: Vault is asked in clear text",
+            () => return None,
+        };
+        Some(format!("{why}, and whoever is on the way reads every secret"))
     }
 
     fn policy(&self, locators: &[&Locator]) -> Option<String> {
@@ -112,13 +126,14 @@ impl Configured for Vault {
         // (benches/README.md).
         let client = Client::new(Options { http2: context.several, ..self.options }, &context)?;
         let api = Api::new(client, address.url, self.namespace);
-        Ok(Rc::new(Store::new(Session::new(api, self.method, context), Mounts::new(self.mounts))))
+        Ok(Rc::new(Store::new(Session::new(api, self.login, context), Mounts::new(self.mounts))))
     }
 }
 
 /// The variables that are read here and in `auth`, credentials aside.
 const VARIABLES: &[&str] = &[
     "VAULT_ADDR",
+    "VAULT_AGENT_ADDR",
     "VAULT_NAMESPACE",
     "VAULT_CACERT",
     "VAULT_CACERT_BYTES",
@@ -144,13 +159,14 @@ fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = Complaint> 
 
 const NO_ADDRESS: &str = "no Vault address: set `address` or VAULT_ADDR";
 
+/// Where Vault is, and whether it is an agent that is there: VAULT_AGENT_ADDR goes before VAULT_ADDR, as Vault's own client has it.
 fn address(
     table: &Table,
     environment: &dyn Environment,
     plaintext: Plaintext,
     problems: &mut Problems,
     missing: &mut Vec<Complaint>,
-) -> Option<Address> {
+) -> (Option<Address>, bool) {
     let parse = |text: &str| match Address::parse(text, plaintext)? {
         address if address.url.path().trim_end_matches('/').ends_with("/v1") => {
             Err(Complaint::new("the address ends with `/v1`").hint("leave `/v1` out: it is put in for each request"))
@@ -158,13 +174,15 @@ fn address(
         address => Ok(address),
     };
     if let Some((text, place)) = table.string("address").zip(table.place("address")) {
-        return parse(text).map_err(|complaint| problems.add(place, complaint.context("`address`"))).ok();
+        return (parse(text).map_err(|complaint| problems.add(place, complaint.context("`address`"))).ok(), false);
     }
-    let Some(text) = environment.variable("VAULT_ADDR") else {
-        missing.push(Complaint::new(NO_ADDRESS).hint("it is a URL, such as https://vault.internal:8200"));
-        return None;
-    };
-    parse(text).map_err(|complaint| missing.push(complaint.context("`VAULT_ADDR`"))).ok()
+    for (variable, is_agent) in [("VAULT_AGENT_ADDR", true), ("VAULT_ADDR", false)] {
+        let Some(text) = environment.variable(variable) else { continue };
+        let address = parse(text).map_err(|complaint| missing.push(complaint.context(format!("`{variable}`"))));
+        return (address.ok(), is_agent);
+    }
+    missing.push(Complaint::new(NO_ADDRESS).hint("it is a URL, such as https://vault.internal:8200"));
+    (None, false)
 }
 
 fn mounts(table: &Table, problems: &mut Problems) -> Vec<Mount> {

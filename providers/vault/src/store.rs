@@ -73,7 +73,11 @@ impl Provider for Store {
     }
 
     fn summary(&self) -> Summary {
-        Summary { requests: self.session.api.requests(), expiry: self.session.expiry() }
+        Summary {
+            requests: self.session.api.requests(),
+            expiry: self.session.expiry(),
+            identity: self.session.identity(),
+        }
     }
 }
 
@@ -233,7 +237,8 @@ impl Store {
         policy_path: &'a str,
         capability: &'static str,
     ) -> Attempt<'a> {
-        Attempt { verb, path, policy_path, capability, namespace: self.session.api.namespace(), inside: None }
+        let (namespace, is_lent) = (self.session.api.namespace(), self.session.is_lent());
+        Attempt { verb, path, policy_path, capability, namespace, inside: None, is_lent }
     }
 }
 

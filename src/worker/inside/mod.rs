@@ -75,10 +75,13 @@ fn serve(
                 let outcomes = fetch.round(OnFailure::CutShort).await;
                 let outcomes: Vec<_> = outcomes.into_iter().map(Outcome::without_lease).collect();
                 schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), &outcomes, boot_time()));
-                say::outcomes(plan, outcomes, socket)
+                say::outcomes(plan, outcomes, &[], socket)
             }
-            Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, socket),
-            Task::Try => say::outcomes(plan, say::without_values(fetch.round(OnFailure::GoOn).await), socket),
+            Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, &[], socket),
+            Task::Try => {
+                let outcomes = say::without_values(fetch.round(OnFailure::GoOn).await);
+                say::outcomes(plan, outcomes, &fetch.identities(), socket)
+            }
             Task::Policy(instance) => say::policy(fetch.policy(instance).await, socket),
         };
         said.map_err(|_| Class::Os)?;

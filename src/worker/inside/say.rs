@@ -19,9 +19,18 @@ pub fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
     batch.send(socket)
 }
 
-/// Sends a generation.
-pub fn outcomes(plan: &Plan, outcomes: Vec<Outcome>, socket: &mut UnixStream) -> io::Result<()> {
+/// Sends a generation, and how these instances logged in.
+pub fn outcomes(
+    plan: &Plan,
+    outcomes: Vec<Outcome>,
+    identities: &[(usize, String)],
+    socket: &mut UnixStream,
+) -> io::Result<()> {
     let mut batch = Batch::default();
+    for (instance, identity) in identities.iter().filter(|(_, identity)| !identity.is_empty()) {
+        let text = Cow::Borrowed(frame::cut(identity).as_bytes());
+        batch.add(Kind::Identity, FIRST_GENERATION, *instance, [text])?;
+    }
     outcomes.iter().try_for_each(|outcome| add(&mut batch, plan, outcome))?;
     batch.add(Kind::Commit, FIRST_GENERATION, 0, [])?;
     batch.send(socket)

@@ -7,6 +7,7 @@ mod receive;
 mod socket;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -99,6 +100,9 @@ impl Link {
     /// The set of secrets, whole, where every secret could be had.
     pub fn next(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
         let received = self.generation(plan, watch)?;
+        if !received.identities.is_empty() {
+            return Err(socket::lie("an identity that nobody has asked for"));
+        }
         if !received.failures.is_empty() {
             let failures = received.failures.into_iter().map(|(_, error)| error).collect();
             return Err(sum(failures, plan.secrets.len()));
@@ -211,9 +215,16 @@ impl Tried {
     }
 }
 
-/// Tries to fetch every secret, and lets the worker revoke the credentials that the stores issued. The results are in the plan's
-/// order. No value leaves the worker.
-pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Vec<Tried>> {
+/// The results of an attempt.
+pub struct Attempt {
+    /// For each secret, in the plan's order.
+    pub tried: Vec<Tried>,
+    /// How provider instances logged in, by their number.
+    pub identities: BTreeMap<usize, String>,
+}
+
+/// Tries to fetch every secret, and lets the worker revoke the credentials that the stores issued. No value leaves the worker.
+pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Attempt> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
     link.begin()?;
     let received = link.generation(plan, watch)?;
@@ -221,7 +232,7 @@ pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watc
     let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
     received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
     received.failures.into_iter().for_each(|(secret, error)| tried[secret] = Tried::Failed(error));
-    Ok(tried)
+    Ok(Attempt { tried, identities: received.identities })
 }
 
 /// The policy of one provider instance, made with its store's answers about the secrets; `None` where the store adds nothing to

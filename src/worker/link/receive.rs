@@ -33,6 +33,8 @@ pub struct Received {
     pub missing: Vec<usize>,
     /// Why secrets could not be fetched.
     pub failures: Vec<(usize, Error)>,
+    /// How provider instances logged in, by their number: of a worker that only tries.
+    pub identities: BTreeMap<usize, String>,
     /// The parts of the worker's cage.
     pub cage: Cage,
 }
@@ -60,11 +62,11 @@ pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, 
     let cage = ready(socket, watch)?;
     let receiver = Receiver::new(plan, FIRST_GENERATION);
     let receiver = receiver.until_commit(None, socket, watch)?;
-    let Receiver { arrived, missing, failures, .. } = receiver;
+    let Receiver { arrived, missing, failures, identities, .. } = receiver;
     if failures.is_empty() && !socket.is_empty() {
         return Err(lie(AFTER_COMMIT));
     }
-    Ok(Received { arrived, missing, failures, cage })
+    Ok(Received { arrived, missing, failures, identities, cage })
 }
 
 /// Receives what comes next of a worker that lives on: a report, or the generation of this number, whole.
@@ -156,6 +158,7 @@ struct Receiver<'p> {
     same: Vec<(usize, String)>,
     missing: Vec<usize>,
     failures: Vec<(usize, Error)>,
+    identities: BTreeMap<usize, String>,
     /// The number of values so far, refused ones included.
     values: usize,
     /// The bytes of these values.
@@ -175,6 +178,7 @@ impl<'p> Receiver<'p> {
             same: Vec::new(),
             missing: Vec::new(),
             failures: Vec::new(),
+            identities: BTreeMap::new(),
             values: 0,
             bytes: 0,
         }
@@ -202,6 +206,7 @@ impl<'p> Receiver<'p> {
                 Kind::Value => self.value(header, socket, watch)?,
                 Kind::Missing => self.missing(header)?,
                 Kind::Failed if self.is_first() => self.failed(header, socket, watch)?,
+                Kind::Identity if self.is_first() => self.identity(header, socket, watch)?,
                 Kind::Same if !self.is_first() => self.same(header, socket, watch)?,
                 Kind::Commit if header.secret == 0 => return self.commit(),
                 _ => return Err(lie(OUT_OF_ORDER)),
@@ -336,6 +341,20 @@ impl<'p> Receiver<'p> {
         }
         self.failures.push(failed);
         Ok(())
+    }
+
+    fn identity(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+        let instance = header.secret as usize;
+        if !self.plan.secrets.iter().any(|secret| secret.instance == instance) {
+            return Err(lie(NONSENSE));
+        }
+        let mut text = vec![0; header.length as usize];
+        socket.read(&mut text, watch)?;
+        let text = String::from_utf8(text).map_err(|_| lie("an identity that is not UTF-8"))?;
+        match self.identities.insert(instance, printable(&text)) {
+            None => Ok(()),
+            Some(_) => Err(lie("an identity twice")),
+        }
     }
 
     fn commit(self) -> Result<Self> {

@@ -27,7 +27,17 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     let url = match (outside.variable(RELATIVE), outside.variable(FULL)) {
         (Some(path), _) => url(RELATIVE, &format!("{ECS}{}{path}", if path.starts_with('/') { "" } else { "/" }))?,
         (None, Some(full)) => url(FULL, full)?,
-        (None, None) => return Ok(Found::Passed(format!("neither `{RELATIVE}` nor `{FULL}` is set"))),
+        (None, None) => {
+            let neither = format!("neither `{RELATIVE}` nor `{FULL}` is set");
+            let has_token = match () {
+                () if outside.variable(TOKEN_FILE).is_some() => Some(TOKEN_FILE),
+                () => outside.context.environment.credential(TOKEN).map(|_| TOKEN),
+            };
+            return Ok(match has_token {
+                Some(token) => Found::Half(format!("`{token}` is set, and {neither}")),
+                None => Found::Passed(neither),
+            });
+        }
     };
     let mut request = Request::get(url.clone());
     if let Some(token) = token(outside)? {

@@ -12,6 +12,9 @@ pub fn find(outside: &Outside) -> Result<Found, ProviderError> {
     };
     let (id, secret) = match (value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY")) {
         (Some(id), Some(secret)) => (id, secret),
+        (None, None) if value("AWS_SESSION_TOKEN").is_some() => {
+            return Ok(Found::Half("`AWS_SESSION_TOKEN` is set and `AWS_ACCESS_KEY_ID` is not".into()));
+        }
         (None, None) => return Ok(Found::Passed("`AWS_ACCESS_KEY_ID` is not set".into())),
         (id, _) => {
             let (is, lacks) = match id {

@@ -37,4 +37,6 @@ pub enum Found {
     Keys(Keys),
     /// It is not set up here: why.
     Passed(String),
+    /// A part of it is set up, which AWS' own tools ignore: what it lacks.
+    Half(String),
 }

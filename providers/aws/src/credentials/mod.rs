@@ -15,7 +15,7 @@ mod shared_files;
 mod sts;
 mod web_identity;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,13 +37,20 @@ const WAYS: [Way; 5] = [Way::Environment, Way::WebIdentity, Way::Profile, Way::C
 pub struct Credentials {
     outside: Outside,
     keys: Once<Rc<Keys>>,
+    /// The way that has given the keys, for the log.
+    taken: RefCell<Option<String>>,
 }
 
 impl Credentials {
     /// Nothing is asked for yet.
     pub fn new(settings: Settings, endpoints: Endpoints, context: Context, client: Arc<Client>) -> Self {
         let outside = Outside { settings, endpoints, context, client, requests: Cell::new(0), grace: Grace::default() };
-        Self { outside, keys: Once::default() }
+        Self { outside, keys: Once::default(), taken: RefCell::default() }
+    }
+
+    /// The way that has given the keys.
+    pub fn taken(&self) -> Option<String> {
+        self.taken.borrow().clone()
     }
 
     /// How many requests have been sent for them.
@@ -62,7 +69,9 @@ impl Credentials {
     }
 
     async fn ask(&self) -> Result<Rc<Keys>, ProviderError> {
-        ask(&self.outside).await.map(Rc::new)
+        let (keys, taken) = ask(&self.outside).await?;
+        self.taken.replace(Some(taken));
+        Ok(Rc::new(keys))
     }
 
     /// The number of the account that the keys are of.
@@ -91,29 +100,37 @@ impl Credentials {
     }
 }
 
-/// The keys, asked for anew.
-async fn ask(outside: &Outside) -> Result<Keys, ProviderError> {
-    let keys = own_keys(outside).await?;
+/// The keys, asked for anew, and how they were come by.
+async fn ask(outside: &Outside) -> Result<(Keys, String), ProviderError> {
+    let (keys, taken) = own_keys(outside).await?;
     match &outside.settings.role_arn {
-        Some(role) => sts::assume(outside, &keys, &outside.settings.role(role)).await,
-        None => Ok(keys),
+        Some(role) => {
+            let keys = sts::assume(outside, &keys, &outside.settings.role(role)).await?;
+            Ok((keys, format!("{taken}, then the role `{}`", excerpt(role))))
+        }
+        None => Ok((keys, taken)),
     }
 }
 
 /// The keys before any role that the configuration names.
-async fn own_keys(outside: &Outside) -> Result<Keys, ProviderError> {
+async fn own_keys(outside: &Outside) -> Result<(Keys, String), ProviderError> {
     let ways = outside.settings.way.as_ref().map_or(&WAYS[..], std::slice::from_ref);
     if outside.settings.way.is_none() {
         profile::exists(outside)?;
     }
-    let mut passed = Vec::new();
+    let (mut passed, mut halves) = (Vec::new(), Vec::new());
     for way in ways {
         match find(outside, *way).await? {
             Found::Keys(keys) => {
-                tell(outside, *way, &passed);
-                return Ok(keys);
+                let taken = described(outside, *way);
+                tell(&taken, &passed, &halves);
+                return Ok((keys, taken));
             }
             Found::Passed(why) => passed.push(format!("{}: {why}", way.title())),
+            Found::Half(why) => {
+                passed.push(format!("{}: {why}", way.title()));
+                halves.push(why);
+            }
         }
     }
     let hint = match ways {
@@ -123,16 +140,24 @@ async fn own_keys(outside: &Outside) -> Result<Keys, ProviderError> {
     Err(ProviderError::new(ErrorKind::Denied, format!("no AWS credentials: {}", passed.join("; "))).hint(hint))
 }
 
+/// A way that was taken.
+fn described(outside: &Outside, way: Way) -> String {
+    match (way, outside.variable("AWS_ROLE_ARN")) {
+        (Way::Profile, _) => {
+            format!("{} `{}`", way.title(), excerpt(outside.settings.profile(&*outside.context.environment)))
+        }
+        (Way::WebIdentity, Some(role)) => format!("{} as the role `{}`", way.title(), excerpt(role)),
+        _ => way.title().to_owned(),
+    }
+}
+
 /// Says whose keys they are, since another way may have been meant.
-fn tell(outside: &Outside, way: Way, passed: &[String]) {
-    let mut text = format!("AWS credentials taken: {}", way.title());
-    if way == Way::Profile {
-        text += &format!(" `{}`", excerpt(outside.settings.profile(&*outside.context.environment)));
+fn tell(taken: &str, passed: &[String], halves: &[String]) {
+    for half in halves {
+        handfast_core::tracing::warn!(target: "handfast", "{half}: AWS credentials were taken another way: {taken}");
     }
-    if !passed.is_empty() {
-        text += &format!("; passed over: {}", passed.join("; "));
-    }
-    handfast_core::tracing::info!(target: "handfast", "{text}");
+    let passed = if passed.is_empty() { String::new() } else { format!("; passed over: {}", passed.join("; ")) };
+    handfast_core::tracing::info!(target: "handfast", "AWS credentials taken: {taken}{passed}");
 }
 
 async fn find(outside: &Outside, way: Way) -> Result<Found, ProviderError> {

@@ -93,7 +93,7 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
     };
     let mut keys = match source {
         Found::Keys(keys) => keys,
-        Found::Passed(why) => {
+        Found::Passed(why) | Found::Half(why) => {
             return Err(denied(format!(
                 "no AWS credentials in the profile `{}`: its source is not there: {why}",
                 excerpt(&name)

@@ -9,8 +9,12 @@ use super::settings::Role;
 use super::sts;
 
 pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
-    let (Some(file), role) = (outside.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), outside.variable("AWS_ROLE_ARN")) else {
-        return Ok(Found::Passed("`AWS_WEB_IDENTITY_TOKEN_FILE` is not set".into()));
+    let (file, role) = match (outside.variable("AWS_WEB_IDENTITY_TOKEN_FILE"), outside.variable("AWS_ROLE_ARN")) {
+        (Some(file), role) => (file, role),
+        (None, Some(_)) => {
+            return Ok(Found::Half("`AWS_ROLE_ARN` is set and `AWS_WEB_IDENTITY_TOKEN_FILE` is not".into()));
+        }
+        (None, None) => return Ok(Found::Passed("`AWS_WEB_IDENTITY_TOKEN_FILE` is not set".into())),
     };
     let arn = role.ok_or_else(|| {
         denied("no AWS credentials: `AWS_WEB_IDENTITY_TOKEN_FILE` is set and `AWS_ROLE_ARN` is not")

@@ -119,6 +119,25 @@ fn what_cannot_be_asked_for_is_refused() {
 }
 
 #[test]
+fn what_ecs_writes_behind_a_secret_is_told_in_our_words() {
+    let version = "0".repeat(32);
+    for (behind, ours) in [
+        (":password::", "#password"),
+        (":password", "#password"),
+        (":password:AWSPREVIOUS:", "?stage=AWSPREVIOUS#password"),
+        ("::AWSPREVIOUS:", "?stage=AWSPREVIOUS"),
+        (&format!(":password::{version}"), &format!("?version={version}#password")),
+        (":::", ""),
+    ] {
+        for name in [ARN, "web/db"] {
+            let Complaint { message, hint } = wanted(&format!("aws:sm/{name}{behind}")).expect_err(behind);
+            assert_eq!(message, "this is how ECS writes a secret's field and version");
+            assert_eq!(hint, Some(format!("write `sm/{name}{ours}`")));
+        }
+    }
+}
+
+#[test]
 fn a_stage_has_an_end() {
     let reference = format!("aws:sm/web?stage={}", "s".repeat(257));
     let Complaint { message, hint } = wanted(&reference).expect_err("it is too long");

@@ -18,8 +18,15 @@ struct Given<'a> {
     environment: &'a dyn Environment,
 }
 
-/// What a way lacks: the settings that do not say it.
-type Lacks = String;
+/// Why a way cannot be taken.
+enum Lacks {
+    /// Nothing of it is set: this setting is missing.
+    All(String),
+    /// A part of it is set: to go on would give another identity than the one that is meant.
+    Part(String),
+    /// It is set, and not in this version.
+    Unbuilt(Complaint),
+}
 
 /// What is wrong in the environment.
 type Missing = Vec<Complaint>;
@@ -43,32 +50,43 @@ pub fn read(
         }
     }
     let Some(auth) = auth else { return given.first_that_is_there(missing) };
-    let Some(name) = written(auth, problems) else { return nothing("no login method is named".to_owned()) };
+    let Some(name) = written(auth, problems) else {
+        return Method::Nothing(Complaint::new("no login method is named").hint(SETTINGS));
+    };
     let method = match name {
         "client-secret" => given.secret(),
         "client-certificate" => given.certificate(missing),
         "workload-identity" => given.workload(),
         "managed-identity" => match given.app_service(missing) {
-            Ok(method) => Ok(method),
-            Err(_) => given.machine(None, missing),
+            Err(Lacks::All(_)) => given.machine(None, missing),
+            found => found,
         },
         _ => given.text("token_file", "").map(|file| Method::TokenFile(Credential::File(file.into()))),
     };
     check_tenant(auth, environment, problems, missing);
-    method.unwrap_or_else(|lacks| match name {
-        "workload-identity" => Method::Nothing(Complaint::new(format!("cannot get a token by `{name}`: {lacks}")).hint(
-            "the pod needs the label `azure.workload.identity/use: \"true\"` and a service account with the annotation `azure.workload.identity/client-id`",
-        )),
-        _ => nothing(format!("cannot get a token by `{name}`: {lacks}")),
-    })
+    method.unwrap_or_else(|lacks| impossible(name, lacks, missing))
 }
 
-fn nothing(message: String) -> Method {
-    Method::Nothing(
-        Complaint::new(message)
-            .hint("each is a key of `auth` in [providers.azure], or a variable that Microsoft's tools read too"),
-    )
+/// A way that is meant, and cannot be taken.
+fn impossible(name: &str, lacks: Lacks, missing: &mut Missing) -> Method {
+    let hint = match name {
+        "workload-identity" => {
+            "the pod needs the label `azure.workload.identity/use: \"true\"` and a service account with the annotation `azure.workload.identity/client-id`"
+        }
+        _ => SETTINGS,
+    };
+    let why = match lacks {
+        Lacks::All(why) | Lacks::Part(why) => why,
+        Lacks::Unbuilt(complaint) => {
+            let why = complaint.message.clone();
+            missing.push(complaint);
+            why
+        }
+    };
+    Method::Nothing(Complaint::new(format!("cannot get a token by `{name}`: {why}")).hint(hint))
 }
+
+const SETTINGS: &str = "each is a key of `auth` in [providers.azure], or a variable that Microsoft's tools read too";
 
 /// The method that `auth` names, and whether its other keys are that method's.
 fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
@@ -108,6 +126,11 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
     Some(name)
 }
 
+const ARC: &str = "managed identities of Azure Arc";
+
+/// Where Azure Arc's agent listens.
+const HIMDS_PORT: u16 = 40342;
+
 /// A tenant stands in the token endpoint's path.
 fn check_tenant(auth: &Table, environment: &dyn Environment, problems: &mut Problems, missing: &mut Missing) {
     let hint = "it is the id of a directory, or one of its domains";
@@ -131,8 +154,8 @@ fn is_tenant(text: &str) -> bool {
 }
 
 impl Given<'_> {
-    /// The first way for which the environment has everything, else the machine's own identity, if it has one. What is wrong with
-    /// those behind the first is nobody's business.
+    /// The first way of which the environment has anything, else the machine's own identity, if it has one. Settings of the ways
+    /// behind the first are not looked at.
     fn first_that_is_there(&self, missing: &mut Missing) -> Method {
         let ways: [(&str, Way<'_>); 4] = [
             ("client-secret", &|_| self.secret()),
@@ -149,10 +172,11 @@ impl Given<'_> {
                     }
                     return method;
                 }
-                Err(lacks) => passed_over.push(format!("{name}: {lacks}")),
+                Err(Lacks::All(why)) => passed_over.push(format!("{name}: {why}")),
+                Err(lacks) => return impossible(name, lacks, missing),
             }
         }
-        self.machine(Some(passed_over), missing).unwrap_or_else(nothing)
+        self.machine(Some(passed_over), missing).unwrap_or_else(|lacks| impossible("managed-identity", lacks, missing))
     }
 
     fn secret(&self) -> Result<Method, Lacks> {
@@ -161,21 +185,27 @@ impl Given<'_> {
             (Some(file), _) => Credential::File(file.into()),
             (None, Some(variable)) => Credential::Variable(variable.to_owned()),
             (None, None) if self.environment.credential("AZURE_CLIENT_SECRET").is_none() => {
-                return Err("AZURE_CLIENT_SECRET is not set".to_owned());
+                return Err(Lacks::All("AZURE_CLIENT_SECRET is not set".to_owned()));
             }
             (None, None) => Credential::Variable("AZURE_CLIENT_SECRET".to_owned()),
         };
-        Ok(Method::Secret(self.application()?, secret))
+        Ok(Method::Secret(self.application("AZURE_CLIENT_SECRET")?, secret))
     }
 
     fn certificate(&self, missing: &mut Missing) -> Result<Method, Lacks> {
-        let file = self.text("cert_file", "AZURE_CLIENT_CERTIFICATE_PATH")?;
+        const PATH: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
+        const PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
+        let has_password = self.environment.credential(PASSWORD).is_some();
+        let file = self.text("cert_file", PATH).map_err(|lacks| match self.auth {
+            None if has_password => Lacks::Part(format!("{PASSWORD} is set, and {PATH} is not")),
+            _ => lacks,
+        })?;
         let key = self.auth.and_then(|auth| auth.string("key_file"));
-        let application = self.application()?;
+        let application = self.application(PATH)?;
         if self.auth.is_none_or(|auth| auth.item("cert_file").is_none()) && certificate::is_pfx(Path::new(&file)) {
             let place = format!("`AZURE_CLIENT_CERTIFICATE_PATH` is \"{}\"", excerpt(&file));
             missing.push(certificate::no_pfx().context(place));
-        } else if self.environment.credential("AZURE_CLIENT_CERTIFICATE_PASSWORD").is_some() {
+        } else if has_password {
             missing.push(certificate::no_password());
         }
         let key = key.unwrap_or(&file).into();
@@ -183,20 +213,39 @@ impl Given<'_> {
     }
 
     fn workload(&self) -> Result<Method, Lacks> {
-        let file = self.text("token_file", "AZURE_FEDERATED_TOKEN_FILE")?;
-        Ok(Method::Workload(self.application()?, Credential::File(file.into())))
+        const FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+        let file = self.text("token_file", FILE)?;
+        Ok(Method::Workload(self.application(FILE)?, Credential::File(file.into())))
     }
 
     fn app_service(&self, missing: &mut Missing) -> Result<Method, Lacks> {
-        let endpoint = self.environment.variable("IDENTITY_ENDPOINT").ok_or("IDENTITY_ENDPOINT is not set")?;
-        if self.environment.credential("IDENTITY_HEADER").is_none() {
-            // Azure Arc has it so.
-            return Err("IDENTITY_ENDPOINT is set, and IDENTITY_HEADER is not".to_owned());
+        let is_set = |name: &str| self.environment.variable(name).is_some();
+        let has_header = self.environment.credential("IDENTITY_HEADER").is_some();
+        let unbuilt = |variable: &str, what: &str| {
+            let hint = "`auth` in [providers.azure] names another way, such as `client-secret` or `token-file`";
+            Lacks::Unbuilt(Complaint::new(format!("`{variable}` is set: {what} are not in this version")).hint(hint))
+        };
+        let Some(endpoint) = self.environment.variable("IDENTITY_ENDPOINT") else {
+            return Err(match () {
+                () if has_header => Lacks::Part("IDENTITY_HEADER is set, and IDENTITY_ENDPOINT is not".to_owned()),
+                () if is_set("IMDS_ENDPOINT") => unbuilt("IMDS_ENDPOINT", ARC),
+                () if is_set("MSI_ENDPOINT") => {
+                    unbuilt("MSI_ENDPOINT", "managed identities of Cloud Shell and Azure Machine Learning")
+                }
+                () => Lacks::All("IDENTITY_ENDPOINT is not set".to_owned()),
+            });
+        };
+        if is_set("IDENTITY_SERVER_THUMBPRINT") {
+            return Err(unbuilt("IDENTITY_SERVER_THUMBPRINT", "managed identities of Service Fabric"));
         }
-        if self.environment.variable("IDENTITY_SERVER_THUMBPRINT").is_some() {
-            return Err(
-                "IDENTITY_SERVER_THUMBPRINT is set: Service Fabric's identities are not in this version".to_owned()
-            );
+        if !has_header {
+            // Arc's agent gives no header: it writes the key for each request into a file.
+            let is_arc =
+                is_set("IMDS_ENDPOINT") || Url::parse(endpoint).is_ok_and(|url| url.port() == Some(HIMDS_PORT));
+            return Err(match is_arc {
+                true => unbuilt("IDENTITY_ENDPOINT", ARC),
+                false => Lacks::Part("IDENTITY_ENDPOINT is set, and IDENTITY_HEADER is not".to_owned()),
+            });
         }
         Ok(Method::AppService(self.metadata_url("IDENTITY_ENDPOINT", endpoint, missing)?, self.identity()))
     }
@@ -227,22 +276,31 @@ impl Given<'_> {
     fn metadata_url(&self, variable: &str, text: &str, missing: &mut Missing) -> Result<Url, Lacks> {
         match Address::parse(text, Plaintext::Metadata) {
             Ok(address) if address.unix_socket.is_none() => Ok(address.url),
-            Ok(_) => Err(format!("{variable} is a Unix socket")),
+            Ok(_) => Err(Lacks::Part(format!("{variable} is a Unix socket"))),
             Err(complaint) => {
                 let complaint = complaint.context(format!("`{variable}`"));
                 missing.push(complaint.hint("unset it, or look at who has set it"));
-                Err(format!("{variable} is no address of a metadata service"))
+                Err(Lacks::Part(format!("{variable} is no address of a metadata service")))
             }
         }
     }
 
-    fn application(&self) -> Result<Application, Lacks> {
-        let (tenant, client) = (self.text("tenant_id", "AZURE_TENANT_ID"), self.text("client_id", "AZURE_CLIENT_ID"));
-        match (tenant, client) {
-            (Ok(tenant), Ok(client)) => Ok(Application { tenant, client }),
-            (Err(tenant), Err(client)) => Err(format!("{tenant}, and {client}")),
-            (tenant, client) => Err(tenant.err().or(client.err()).unwrap_or_default()),
-        }
+    /// The application whose credential is in `credential`, or in `auth`: half of its name is a mistake, not another way.
+    fn application(&self, credential: &str) -> Result<Application, Lacks> {
+        let found = (self.text("tenant_id", "AZURE_TENANT_ID"), self.text("client_id", "AZURE_CLIENT_ID"));
+        let lacks = match found {
+            (Ok(tenant), Ok(client)) => return Ok(Application { tenant, client }),
+            (tenant, client) => [tenant.err(), client.err()],
+        };
+        let why = |lacks| match lacks {
+            Lacks::All(why) | Lacks::Part(why) => why,
+            Lacks::Unbuilt(complaint) => complaint.message,
+        };
+        let lacks = lacks.into_iter().flatten().map(why).collect::<Vec<_>>().join(", and ");
+        Err(Lacks::Part(match self.auth {
+            Some(_) => lacks,
+            None => format!("{credential} is set, and {lacks}"),
+        }))
     }
 
     /// A text of `auth`, or where there is none of a variable.
@@ -250,8 +308,8 @@ impl Given<'_> {
         let written = self.auth.and_then(|auth| auth.string(key)).filter(|text| !text.is_empty());
         match (written.or_else(|| self.environment.variable(variable)), self.auth) {
             (Some(text), _) => Ok(text.to_owned()),
-            (None, Some(_)) => Err(format!("`auth` has no `{key}`, and {variable} is not set")),
-            (None, None) => Err(format!("{variable} is not set")),
+            (None, Some(_)) => Err(Lacks::All(format!("`auth` has no `{key}`, and {variable} is not set"))),
+            (None, None) => Err(Lacks::All(format!("{variable} is not set"))),
         }
     }
 }

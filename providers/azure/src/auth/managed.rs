@@ -79,7 +79,7 @@ pub fn app_service(
         header: ("x-identity-header", Secret::new(header)),
         identity: identity.parameter("principal_id", "mi_res_id"),
         api_version: "2019-08-01",
-        what: format!("the managed identity{} of IDENTITY_ENDPOINT", identity.described()),
+        what: format!("the managed identity{identity} of IDENTITY_ENDPOINT"),
         guess: None,
     }))
 }
@@ -109,7 +109,7 @@ pub fn machine(
         header: ("metadata", Secret::new("true")),
         identity: identity.parameter("object_id", "msi_res_id"),
         api_version: "2018-02-01",
-        what: format!("the managed identity{} of this machine, from {place}", identity.described()),
+        what: format!("the managed identity{identity} of this machine, from {place}"),
         guess: passed_over.zip(probe),
     }))
 }
@@ -123,11 +123,16 @@ impl Identity {
             Identity::Resource(id) => Some((resource, id.clone())),
         }
     }
+}
 
-    fn described(&self) -> String {
+impl fmt::Display for Identity {
+    /// Behind "the managed identity".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Identity::Own => String::new(),
-            Identity::Client(id) | Identity::Object(id) | Identity::Resource(id) => format!(" `{}`", id.escape_debug()),
+            Identity::Own => Ok(()),
+            Identity::Client(id) | Identity::Object(id) | Identity::Resource(id) => {
+                write!(f, " `{}`", id.escape_debug())
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The ways to get a token.
 
-use handfast_core::{Complaint, Credential};
+use std::fmt;
+
+use handfast_core::{Complaint, Credential, excerpt};
 use handfast_http::Url;
 
 use super::{certificate, managed};
@@ -21,6 +23,27 @@ pub enum Method {
     TokenFile(Credential),
     /// None: what there is lacks something.
     Nothing(Complaint),
+}
+
+impl Method {
+    /// The way and whose identity it is, for the log.
+    pub fn described(&self) -> String {
+        match self {
+            Method::Secret(application, _) => format!("client-secret of {application}"),
+            Method::Certificate(application, _) => format!("client-certificate of {application}"),
+            Method::Workload(application, _) => format!("workload-identity of {application}"),
+            Method::AppService(_, identity) => format!("managed-identity{identity} of IDENTITY_ENDPOINT"),
+            Method::Machine(_, identity, _) => format!("managed-identity{identity} of this machine"),
+            Method::TokenFile(_) => "token-file".to_owned(),
+            Method::Nothing(_) => "no login method".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the application `{}` of `{}`", excerpt(&self.client), excerpt(&self.tenant))
+    }
 }
 
 /// An application of Entra ID.

@@ -35,7 +35,11 @@ fn the_webhooks_variables_are_all_that_workload_identity_takes() {
     directory.write("token", issuer.token(SUBJECT, AUDIENCE));
     let file = directory.file("token");
     run(async {
-        assert_eq!(connect(settings(&azure), webhook(&file)).value("azure:s").await, b"x");
+        let instance = connect(settings(&azure), webhook(&file));
+        assert_eq!(instance.summary().identity, None, "nobody has been asked yet");
+        assert_eq!(instance.value("azure:s").await, b"x");
+        let whose = format!("workload-identity of the application `federated` of `{TENANT}`");
+        assert_eq!(instance.summary().identity, Some(whose));
         let pinned =
             with_auth(&azure, [("method", "workload-identity"), ("token_file", &file), ("client_id", "federated")]);
         assert_eq!(connect(pinned, Variables::default().with("AZURE_TENANT_ID", TENANT)).value("azure:s").await, b"x");

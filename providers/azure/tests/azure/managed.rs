@@ -4,11 +4,11 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use handfast_core::ErrorKind;
-use handfast_testkit::{Variables, run};
+use handfast_testkit::{Outside, Variables, run, table, text};
 use handfast_testservers::{Azure, TENANT};
 use serde_json::json;
 
-use crate::support::{connect, says, settings, with_auth};
+use crate::support::{connect, refused, says, settings, with_auth};
 
 fn identities(azure: &Azure) {
     azure.set("s", "x");
@@ -89,17 +89,96 @@ fn without_any_credential_all_that_was_tried_is_told_in_no_time() {
     }
 }
 
+/// A part of a way is a mistake: to pass it over would give another identity, such as the node's.
 #[test]
-fn what_is_set_in_part_is_passed_over_with_what_it_lacks() {
+fn what_is_set_in_part_is_refused_with_what_it_lacks() {
     let Some(azure) = Azure::start() else { return };
-    azure.set("s", "x");
-    let variables = Variables::default()
-        .with_credential("AZURE_CLIENT_SECRET", "canary-secret")
-        .with("AZURE_FEDERATED_TOKEN_FILE", "/token")
-        .with("AZURE_TENANT_ID", TENANT)
-        .with("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1");
-    let error = run(async { connect(settings(&azure), variables).error("azure:s").await });
-    says(&error, ErrorKind::Denied, "client-secret: AZURE_CLIENT_ID is not set", "");
-    says(&error, ErrorKind::Denied, "workload-identity: AZURE_CLIENT_ID is not set", "");
-    assert!(!format!("{error:?}").contains("canary-secret"));
+    identities(&azure);
+    let node = || Variables::default().with("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.metadata());
+    let (tenant, client) = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID");
+    let ways = [
+        ("client-secret", "AZURE_CLIENT_SECRET", "each is a key of `auth`"),
+        ("client-certificate", "AZURE_CLIENT_CERTIFICATE_PATH", "each is a key of `auth`"),
+        ("workload-identity", "AZURE_FEDERATED_TOKEN_FILE", "azure.workload.identity/client-id"),
+    ];
+    for (way, credential, hint) in ways {
+        for (set, lacks) in [
+            (&[tenant][..], "AZURE_CLIENT_ID is not set"),
+            (&[client], "AZURE_TENANT_ID is not set"),
+            (&[], "AZURE_TENANT_ID is not set, and AZURE_CLIENT_ID is not set"),
+        ] {
+            let variables = set.iter().fold(node(), |variables, name| variables.with(name, "web"));
+            let variables = match credential {
+                "AZURE_CLIENT_SECRET" => variables.with_credential(credential, "canary-secret"),
+                _ => variables.with(credential, "/canary-secret"),
+            };
+            let error = refused(settings(&azure), variables);
+            says(
+                &error,
+                ErrorKind::Denied,
+                &format!("cannot get a token by `{way}`: {credential} is set, and {lacks}"),
+                hint,
+            );
+            assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        }
+    }
+    for (variables, why) in [
+        (
+            node().with_credential("AZURE_CLIENT_CERTIFICATE_PASSWORD", "x"),
+            "AZURE_CLIENT_CERTIFICATE_PASSWORD is set, and AZURE_CLIENT_CERTIFICATE_PATH is not",
+        ),
+        (node().with_credential("IDENTITY_HEADER", "x"), "IDENTITY_HEADER is set, and IDENTITY_ENDPOINT is not"),
+        (
+            node().with("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token"),
+            "IDENTITY_ENDPOINT is set, and IDENTITY_HEADER is not",
+        ),
+    ] {
+        says(&refused(settings(&azure), variables), ErrorKind::Denied, why, "");
+    }
+    // Neither of these alone is a way: whose identity the machine's is, AZURE_CLIENT_ID says.
+    run(async {
+        let variables = node().with(tenant, TENANT).with(client, "client");
+        let instance = connect(settings(&azure), variables);
+        assert_eq!(instance.value("azure:s").await, b"x");
+        assert_eq!(instance.summary().identity.as_deref(), Some("managed-identity `client` of this machine"));
+    });
+}
+
+#[test]
+fn identities_that_are_not_in_this_version_are_told_before_any_request() {
+    const ARC: &str = "http://localhost:40342/metadata/identity/oauth2/token";
+    let missing = |settings: handfast_core::Table, variables| {
+        let outside = Outside { variables, ..Outside::default() };
+        handfast_testkit::configure(&handfast_azure::DEFINITION, settings, &outside).missing()
+    };
+    let pinned = || {
+        let auth = table([("method", text("managed-identity"))]);
+        table([("auth", handfast_core::Value::Table(auth))])
+    };
+    let header = ("IDENTITY_HEADER", "x");
+    for (set, what) in [
+        (&[("IDENTITY_ENDPOINT", ARC)][..], "Azure Arc"),
+        (&[("IDENTITY_ENDPOINT", "http://127.0.0.1:1/"), ("IMDS_ENDPOINT", "http://localhost:40342")], "Azure Arc"),
+        (&[("IMDS_ENDPOINT", "http://localhost:40342")], "Azure Arc"),
+        (&[("MSI_ENDPOINT", "http://localhost:50342")], "Cloud Shell and Azure Machine Learning"),
+        (
+            &[("IDENTITY_SERVER_THUMBPRINT", "00"), ("IDENTITY_ENDPOINT", "https://localhost:2377"), header],
+            "Service Fabric",
+        ),
+    ] {
+        let variables = |more: &[(&str, &str)]| {
+            set.iter().chain(more).fold(Variables::default(), |all, (name, value)| match *name {
+                "IDENTITY_HEADER" | "AZURE_CLIENT_SECRET" => all.with_credential(name, value),
+                _ => all.with(name, value),
+            })
+        };
+        let expected = format!("`{}` is set: managed identities of {what} are not in this version", set[0].0);
+        for settings in [handfast_core::Table::default(), pinned()] {
+            let missing = missing(settings, variables(&[]));
+            assert!(missing.iter().any(|complaint| complaint.message == expected), "{expected}: {missing:?}");
+        }
+        // Where another way comes first, nobody asks for them.
+        let secret = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "x")];
+        assert_eq!(missing(handfast_core::Table::default(), variables(&secret)), []);
+    }
 }

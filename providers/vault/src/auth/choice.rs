@@ -7,7 +7,7 @@ use handfast_core::{
 use super::given::Given;
 use super::keys::KEYS;
 use super::method::{Definition, Login, Method, Need};
-use super::{approle, aws, azure, cert, gcp, jwt, kubernetes, password, token};
+use super::{agent, approle, aws, azure, cert, gcp, jwt, kubernetes, password, token};
 use crate::api::Api;
 
 /// The methods.
@@ -22,37 +22,63 @@ const METHODS: &[&Definition] = &[
     &aws::DEFINITION,
     &azure::DEFINITION,
     &gcp::DEFINITION,
+    &agent::DEFINITION,
 ];
 
-/// The method that is asked for: by `auth`, else by a token in the environment, else by VAULT_AUTH_METHOD. What is wrong in
-/// the environment comes in `missing`.
+/// What is at Vault's address.
+pub struct Behind {
+    /// It is on this machine.
+    pub is_local: bool,
+    /// It is an agent or a proxy: its address is a Unix socket, or that of VAULT_AGENT_ADDR.
+    pub is_agent: bool,
+}
+
+/// A way to log in, by its name.
+pub struct Chosen {
+    /// The name of the method.
+    pub name: &'static str,
+    /// The method.
+    pub method: Box<dyn Method>,
+}
+
+/// The method that is asked for: by `auth`, else by a token in the environment, else by VAULT_AUTH_METHOD; else an agent lends its
+/// token. What is wrong in the environment comes in `missing`.
 pub fn read(
     auth: Option<&Table>,
     environment: &dyn Environment,
-    behind_socket: bool,
+    behind: Behind,
     problems: &mut Problems,
     missing: &mut Vec<Complaint>,
-) -> Box<dyn Method> {
+) -> Chosen {
+    let nothing = || Chosen { name: "nothing", method: Box::new(Nothing { is_local: behind.is_local }) };
+    let chosen = |definition: &Definition, auth| {
+        let method = (definition.read)(&Given::new(definition.name, auth, environment));
+        Chosen { name: definition.name, method }
+    };
     if let Some(auth) = auth {
-        return match written(auth, problems) {
-            Some(definition) => (definition.read)(&Given::new(definition.name, Some(auth), environment)),
-            None => Box::new(Nothing),
-        };
+        let Some(definition) = written(auth, problems) else { return nothing() };
+        if let Some(place) = auth.place("method").filter(|_| definition.name == agent::NAME && !behind.is_local) {
+            problems.add_with_hint(place, agent::ELSEWHERE, agent::EXPECTED);
+        }
+        return chosen(definition, Some(auth));
     }
     let wanted = match environment.variable("VAULT_AUTH_METHOD") {
         _ if environment.credential("VAULT_TOKEN").is_some() => "token",
         Some(method) => method,
-        None if behind_socket => return Box::new(Agent),
-        None => return Box::new(Nothing),
+        None if behind.is_agent => agent::NAME,
+        None => return nothing(),
     };
     match METHODS.iter().find(|definition| definition.name == wanted) {
         Some(definition) => {
             missing.extend(unsaid(definition, environment));
-            (definition.read)(&Given::new(definition.name, None, environment))
+            if definition.name == agent::NAME && !behind.is_local {
+                missing.push(Complaint::new(agent::ELSEWHERE).hint(agent::EXPECTED));
+            }
+            chosen(definition, None)
         }
         None => {
             missing.push(unknown("`VAULT_AUTH_METHOD`", wanted));
-            Box::new(Nothing)
+            nothing()
         }
     }
 }
@@ -154,17 +180,11 @@ fn names() -> String {
     METHODS.iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ")
 }
 
-/// No login at all: an agent behind a Unix socket puts its own token into each request.
-struct Agent;
-
-impl Method for Agent {
-    fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
-        Box::pin(async { Ok(Login { token: None, is_own: false, duration: None }) })
-    }
-}
-
 /// Nothing to log in with.
-struct Nothing;
+struct Nothing {
+    /// What is at Vault's address may be an agent.
+    is_local: bool,
+}
 
 impl Method for Nothing {
     fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
@@ -172,8 +192,12 @@ impl Method for Nothing {
             ErrorKind::Denied,
             "nothing to log in to Vault with: no `auth` in the configuration, and neither VAULT_TOKEN nor VAULT_AUTH_METHOD is set",
         );
-        Box::pin(async {
-            Err(error.hint("`auth = { method = \"kubernetes\", role = \"web\" }` in [providers.vault] is a start"))
-        })
+        let hint = match self.is_local {
+            true => {
+                "`auth = { method = \"agent\" }` in [providers.vault] takes the token of an agent or proxy at this address"
+            }
+            false => "`auth = { method = \"kubernetes\", role = \"web\" }` in [providers.vault] is a start",
+        };
+        Box::pin(async move { Err(error.hint(hint)) })
     }
 }

@@ -7,7 +7,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "method",
         Kind::String,
-        "How to log in: token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure or gcp.",
+        "How to log in: token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure, gcp, or agent for the token that an agent lends.",
     ),
     Key::new("mount", Kind::String, "Where the method is mounted, below `auth/`; default: the method's name."),
     Key::new("role", Kind::String, "The role to log in as."),

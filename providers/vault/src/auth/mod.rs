@@ -1,6 +1,7 @@
 //! How to log in. Each method has its [`Definition`](method::Definition) in a file of its name or kind: which keys it takes, and
 //! how it logs in.
 
+mod agent;
 mod approle;
 mod aws;
 mod azure;
@@ -19,7 +20,7 @@ mod refused;
 mod token;
 mod wrapping;
 
-pub use choice::read;
+pub use choice::{Behind, Chosen, read};
 pub use keys::KEYS;
-pub use method::{Login, Method};
+pub use method::Login;
 pub use wrapping::refused as unwrap_refused;

@@ -129,7 +129,9 @@ fn a_certificate_that_is_not_good_is_never_accepted() {
     let Some(other) = server(&authority.server_for(&["vault.internal"], (2020, 2099))) else { return };
     assert_eq!(
         told_by(other.address(), &authority),
-        format!("{ask}its certificate is for another name\nuse a name in the address that the certificate is for")
+        format!(
+            "{ask}its certificate is for another name\nuse a name in the address that the certificate is for: `vault.internal`; for an address it needs the address in its `subjectAltName`, as `IP:…`"
+        )
     );
 }
 

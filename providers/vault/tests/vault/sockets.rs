@@ -1,8 +1,9 @@
-//! Vault's own agent, on a socket.
+//! Vault's own agent, on a socket and on a port of this machine.
 
-use handfast_core::{ErrorKind, Table, Value as Setting};
+use handfast_core::{ErrorKind, Problems, Settings, Table, Value as Setting};
 use handfast_testkit::{Instance, Variables, run, table, text};
 use handfast_testservers::{Vault, random};
+use handfast_vault::DEFINITION;
 use serde_json::{Value, json};
 
 use crate::support::{connect, with_params};
@@ -50,4 +51,74 @@ fn an_agent_lends_its_token_and_takes_another() {
         let gone = connect(Table::default(), Variables::default().with("VAULT_ADDR", &address));
         assert_eq!(gone.error(&db).await.kind, ErrorKind::Unavailable);
     });
+}
+
+#[test]
+fn an_agent_at_a_loopback_address_lends_its_token_where_that_is_asked_for() {
+    let Some(vault) = Vault::shared() else { return };
+    let (mount, policy, approle) = (random("kv-"), random("policy-"), random("approle-"));
+    vault.enable_kv(&mount, 2);
+    vault.must("POST", &format!("{mount}/data/web/db"), json!({ "data": { "password": "hunter2" } }));
+    vault.policy(&policy, &format!("path \"{mount}/data/web/*\" {{ capabilities = [\"read\"] }}"));
+    let role = vault.enable_approle(&approle, &[&policy]);
+    let Some(agent) = vault.agent(&approle, &role) else { return };
+    let (db, address) = (format!("vault:{mount}/web/db"), agent.address());
+    let by = |method: &str| table([("auth", Setting::Table(table([("method", text(method))])))]);
+    let at = |variable: &str| Variables::default().with(variable, &address);
+    run(async {
+        for (settings, variables) in [
+            // As Vault's own client has it, and before VAULT_ADDR.
+            (Table::default(), at("VAULT_AGENT_ADDR")),
+            (Table::default(), at("VAULT_AGENT_ADDR").with("VAULT_ADDR", "https://vault.internal:8200")),
+            (by("agent"), at("VAULT_AGENT_ADDR")),
+            (by("agent"), at("VAULT_ADDR")),
+            (Table::default(), at("VAULT_ADDR").with("VAULT_AUTH_METHOD", "agent")),
+            // A token of ours is not asked for.
+            (by("agent"), at("VAULT_ADDR").with_credential("VAULT_TOKEN", "hvs.no-such-token")),
+        ] {
+            let instance = connect(settings, variables);
+            assert_eq!(instance.value(&db).await, br#"{"password":"hunter2"}"#);
+            assert_eq!(instance.summary().identity.as_deref(), Some("agent"));
+        }
+        // Nobody has said that it is an agent that is there.
+        let error = connect(Table::default(), at("VAULT_ADDR")).error(&db).await;
+        assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("{ method = \"agent\" }")), "{error:?}");
+        // The key goes before the variable.
+        let mut settings = by("agent");
+        settings.merge(table([("address", text("http://127.0.0.1:1"))]));
+        assert_eq!(connect(settings, at("VAULT_AGENT_ADDR")).error(&db).await.kind, ErrorKind::Unavailable);
+    });
+    let Some(silent) = vault.agent_that(false, &approle, &role) else { return };
+    run(async {
+        let variables = || Variables::default().with("VAULT_AGENT_ADDR", &silent.address());
+        let said = table([("mounts", Setting::Table(table([(mount.as_str(), text("kv-v2"))])))]);
+        for settings in [Table::default(), said] {
+            let error = connect(settings, variables()).error(&db).await;
+            assert_eq!(error.kind, ErrorKind::Denied, "{error:?}");
+            assert!(error.message.ends_with(": the agent lends no token that Vault takes"), "{error:?}");
+            assert!(error.hint.as_ref().is_some_and(|hint| hint.contains(LENDS)), "{error:?}");
+        }
+    });
+}
+
+const LENDS: &str = "the agent needs `auto_auth`, and `use_auto_auth_token = true` in `cache` or `api_proxy`; its log says whether its own login works";
+
+#[test]
+fn no_other_machines_agent_lends_a_token() {
+    let told = |settings: Table, variables: Variables| {
+        let mut problems = Problems::default();
+        let (fetch, instance) = (&Table::default(), "vault".into());
+        let settings = Settings { instance, table: settings, fetch, environment: &variables };
+        let missing = (DEFINITION.configure)(settings, &mut problems).missing();
+        let problems = problems.into_sorted().into_iter().map(|problem| problem.message);
+        problems.chain(missing.into_iter().map(|complaint| complaint.message)).collect::<Vec<_>>()
+    };
+    let far = || Variables::default().with("VAULT_AGENT_ADDR", "https://agent.internal:8100");
+    let elsewhere =
+        "the login method `agent` takes the token of an agent on this machine, and the address is another's";
+    let by_key = table([("auth", Setting::Table(table([("method", text("agent"))])))]);
+    assert_eq!(told(Table::default(), far()), [elsewhere]);
+    assert_eq!(told(by_key, far()), [elsewhere]);
+    // With a token of its own, a start may go through any.
+    assert_eq!(told(Table::default(), far().with_credential("VAULT_TOKEN", "x")), Vec::<String>::new());
 }

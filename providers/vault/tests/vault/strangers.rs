@@ -103,7 +103,9 @@ fn what_other_vaults_answer_is_told_too() {
         (
             400,
             r#"{"errors":["missing client token"]}"#,
-            format!("Denied: {cannot} no token was sent\nset VAULT_TOKEN, or `auth` in [providers.vault]"),
+            format!(
+                "Denied: {cannot} no token has reached Vault\nsomething on the way to Vault, such as a proxy, may take the header `X-Vault-Token` away"
+            ),
         ),
         (
             403,

@@ -151,10 +151,12 @@ fn a_complete_generation_is_taken() {
         value(EVERY, b"user", b"root"),
         value(NEEDED, b"", b"\0\xff"),
         frame(Kind::Missing, OPTIONAL, b""),
+        frame(Kind::Identity, 0, b"machine\x1b"),
         value(EVERY, b"", b""),
         commit(),
     ];
-    let Received { arrived, missing, failures, cage } = receive(&frames.concat()).unwrap();
+    let Received { arrived, missing, failures, cage, identities } = receive(&frames.concat()).unwrap();
+    assert_eq!(identities[&0], "machine\\u{1b}");
     assert_eq!((missing, failures.len()), (vec![OPTIONAL], 0));
     assert_eq!(cage, Cage::decode(3));
     let arrived: Vec<_> = arrived.iter().map(|one| (one.secret, one.file.as_deref(), one.value.expose())).collect();
@@ -266,6 +268,12 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
         (missing, vec![ready(), frame(Kind::Missing, EVERY, b"")]),
         (missing, vec![ready(), frame(Kind::Missing, OPTIONAL, b""), frame(Kind::Missing, OPTIONAL, b"")]),
         (out_of_order, vec![ready(), frame(Kind::Policy, 0, b"x")]),
+        (no_frame, vec![ready(), frame(Kind::Identity, 1, b"x")]),
+        ("the worker sent an identity that is not UTF-8", vec![ready(), frame(Kind::Identity, 0, b"\xff")]),
+        (
+            "the worker sent an identity twice",
+            vec![ready(), frame(Kind::Identity, 0, b"x"), frame(Kind::Identity, 0, b"x")],
+        ),
         ("the worker sent a commit before every answer", vec![ready(), commit()]),
         (
             "the worker sent a commit before every answer",

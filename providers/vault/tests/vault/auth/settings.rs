@@ -131,7 +131,7 @@ fn every_problem_is_told_at_its_place() {
 
 #[test]
 fn methods_and_keys_that_nobody_knows() {
-    const METHODS: &str = "token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure, gcp";
+    const METHODS: &str = "token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure, gcp, agent";
     wrong(
         &[("method", "kubernets"), ("role", "x")],
         &["handfast.toml:2:10: `method` is \"kubernets\", which is no login method [did you mean `kubernetes`?]"],
