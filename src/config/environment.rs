@@ -143,7 +143,7 @@ impl Environment {
                     &Place::Environment,
                     format!("`{quoted}` holds a reference, but no value is ever put into a variable"),
                     format!(
-                        "name it `{quoted}_FILE` or `{quoted}_PATH` to get a path, `{quoted}_FD` to get a descriptor's number; or let \
+                        "name it `{quoted}_FILE` (or `{quoted}_PATH`) to get a path, `{quoted}_FD` to get a descriptor's number; or let \
                          `path_env = \"{quoted}\"` of a secret in the configuration put the path into `{quoted}` itself"
                     ),
                 );

@@ -84,8 +84,8 @@ fn need(isolation: &Isolation, found: &Status, capability: u8, what: &str) -> Re
         failed.hint("add the capabilities SETUID and SETGID to the container, or start it as that user and group")
     } else {
         failed.hint(
-            "leave `user` and `groups` out to run the app as handfast was started (as OpenShift's random uid, too), start the container \
-             as that user and group, or add the capabilities SETUID and SETGID to it",
+            "add the capabilities SETUID and SETGID to the container, or start it as that user and group, or leave `user` out (where \
+             the platform chooses the uid, such as OpenShift)",
         )
     })
 }

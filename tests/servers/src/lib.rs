@@ -52,7 +52,7 @@ pub use network::{LINK_LOCAL, in_own_network, take_address};
 pub use podman::Podman;
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
-pub use requirements::{find_program, is_root, require};
+pub use requirements::{deno, find_program, is_root, require};
 pub use vault::{Agent, AppRole, Pair, ROLE, Vault};
 
 /// A unique value that a test can search for: the prefix and 128 random bits in hexadecimal.

@@ -34,6 +34,11 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     own.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
+/// Deno, which Debian does not have.
+pub fn deno() -> Option<PathBuf> {
+    built("deno")
+}
+
 /// The path of a server that `tests/servers/build` builds: from the variable that `tests/run` sets, or else built now, which
 /// takes minutes the first time on a machine.
 /// If the variable is empty, there is no server.

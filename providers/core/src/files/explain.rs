@@ -1,9 +1,11 @@
 //! The errors for a file that could not be read: what was attempted, on what, why, and how to fix it.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::readlink;
 use nix::sys::stat::{FileStat, fstat, stat};
 use nix::unistd::{AccessFlags, eaccess, getegid, geteuid};
 
@@ -28,7 +30,10 @@ pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> Pr
         Errno::ENOENT | Errno::ENOTDIR => plain(ErrorKind::NotFound, "no such file"),
         Errno::ENAMETOOLONG | Errno::EINVAL => plain(ErrorKind::NotFound, &reason(error)),
         Errno::EACCES | Errno::EPERM => match found.and_then(|file| fstat(file.as_fd()).ok()) {
-            Some(stat) => unreadable(target, &stat),
+            Some(stat) => match found.and_then(below_devices) {
+                Some(place) => no_place_for_secrets(target, &place),
+                None => unreadable(target, &stat),
+            },
             None => barred(target),
         },
         Errno::EXDEV => {
@@ -76,6 +81,18 @@ fn unreadable(target: Target<'_>, stat: &FileStat) -> ProviderError {
     let message = format!("{}: permission denied: {}, and we are {}", target.attempt(), whose(stat), ourselves());
     ProviderError::new(ErrorKind::Denied, message)
         .hint(format!("make it readable for uid {} or for one of its groups", geteuid()))
+}
+
+/// Where the file is, if that is below `/dev`, where the worker's cage lets nobody read: for a file that a link leads to, too.
+fn below_devices(file: &dyn AsFd) -> Option<PathBuf> {
+    let place = readlink(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).as_str()).ok().map(PathBuf::from)?;
+    (place.starts_with("/dev") && !place.starts_with("/dev/shm")).then_some(place)
+}
+
+fn no_place_for_secrets(target: Target<'_>, place: &Path) -> ProviderError {
+    let why = format!("it is `{}`, and below /dev only /dev/shm is read", place.display());
+    ProviderError::new(ErrorKind::Denied, format!("{}: permission denied: {why}", target.attempt()))
+        .hint("mount it elsewhere, such as below /run")
 }
 
 /// Says which directory this process may not enter, if that is visible from outside the directory.
