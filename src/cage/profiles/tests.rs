@@ -1,11 +1,23 @@
-use super::*;
+use std::os::fd::RawFd;
+
+use handfast_core::Sockets;
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
+
+use super::worker::{ALLOWED, ALLOWED_OLD, THREAD_FLAGS};
+#[cfg(target_arch = "x86_64")]
+use crate::cage::seccomp::X32;
+use crate::cage::seccomp::{ALLOW, ARCHITECTURE, ENOSYS, EPERM, KILL, NATIVE, NEWEST, NUMBER, Profile, filter};
 
 const SOCKET: RawFd = 7;
-const PLAIN: Profile = Profile { socket: SOCKET, unix_sockets: false, host_names: true };
+
+/// The kinds of workers: with the sockets of the internet, of Unix, or both.
+const PLAIN: Sockets = Sockets::INTERNET;
+const NAMELESS: Sockets = Sockets { internet: false, unix: true };
+const BOTH: Sockets = Sockets { internet: true, unix: true };
 
 /// Runs the filter and returns its answer.
-fn run_with(profile: Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
-    let program = filter(profile);
+fn run_with(needed: Sockets, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+    let program = filter(&Profile::around(SOCKET, needed));
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
     let (mut at, mut accumulator) = (0, 0);
     for _ in 0..program.len() {
@@ -61,8 +73,8 @@ fn only_calls_of_the_lists_are_ever_allowed() {
 #[test]
 fn every_instruction_can_be_reached_by_a_jump() {
     // No jump is longer than a byte can hold, for any profile.
-    for profile in [PLAIN, Profile { unix_sockets: true, ..PLAIN }, Profile { host_names: false, ..PLAIN }] {
-        let length = filter(profile).len();
+    for needed in [PLAIN, NAMELESS, BOTH] {
+        let length = filter(&Profile::around(SOCKET, needed)).len();
         assert!(length < 256, "{length}");
     }
 }
@@ -100,7 +112,7 @@ fn sockets_are_those_of_the_internet() {
         run_with(profile, NATIVE, libc::SYS_socket as u32, &[family as u64, kind as u64, protocol as u64])
     };
     let (stream, datagram) = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK);
-    let unix = Profile { unix_sockets: true, ..PLAIN };
+    let unix = BOTH;
     for (family, kind, protocol, expected) in [
         (libc::AF_INET, stream, libc::IPPROTO_TCP, ALLOW),
         (libc::AF_INET6, datagram, 0, ALLOW),
@@ -125,8 +137,7 @@ fn its_socket_is_never_bound_or_duplicated() {
     let own = SOCKET as u64;
     assert_eq!(run(libc::SYS_bind, &[own]), EPERM);
     assert_eq!(run(libc::SYS_bind, &[own + 1]), ALLOW);
-    let nameless = Profile { host_names: false, ..PLAIN };
-    assert_eq!(run_with(nameless, NATIVE, libc::SYS_bind as u32, &[own + 1]), EPERM);
+    assert_eq!(run_with(NAMELESS, NATIVE, libc::SYS_bind as u32, &[own + 1]), EPERM);
     let duplicate = libc::F_DUPFD_CLOEXEC as u64;
     assert_eq!(run(libc::SYS_fcntl, &[own, duplicate]), EPERM);
     assert_eq!(run(libc::SYS_fcntl, &[own + 1, duplicate]), ALLOW);

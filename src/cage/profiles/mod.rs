@@ -1,0 +1,6 @@
+//! What each kind of caged process may do, as values.
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests;
+mod worker;
