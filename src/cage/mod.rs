@@ -61,19 +61,22 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
         return Err(io::Error::other("others can read it, or it would outlive handfast"));
     }
     let landlock = if landlock::restrict() { Cage::possible().landlock } else { 0 };
-    let filter = seccomp::filter(&profile);
-    let seccomp = match sys::seccomp::install(&filter) {
-        Ok(()) => true,
-        Err(error) => {
-            handfast_core::debug!("the worker's seccomp filter: {}", reason(error));
-            false
-        }
-    };
-    Ok(Cage { landlock, seccomp })
+    Ok(Cage { landlock, seccomp: restrict(&profile) })
 }
 
-/// Replaces stdin and stdout, which belong to the app, by `/dev/null`, or by the log's pipe if there is no `/dev/null`.
-fn take_leave_of_stdio() -> nix::Result<()> {
+/// Restricts this process, which has `no_new_privs`, to the system calls of its profile. Returns whether it could be done.
+pub fn restrict(profile: &Profile) -> bool {
+    match sys::seccomp::install(&seccomp::filter(profile)) {
+        Ok(()) => true,
+        Err(error) => {
+            handfast_core::debug!("the seccomp filter: {}", reason(error));
+            false
+        }
+    }
+}
+
+/// Replaces stdin and stdout, which belong to the app, by `/dev/null`, or by stderr if there is no `/dev/null`.
+pub fn take_leave_of_stdio() -> nix::Result<()> {
     match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(null) => dup2_stdin(&null).and_then(|()| dup2_stdout(&null)),
         Err(_) => dup2_stdin(std::io::stderr()).and_then(|()| dup2_stdout(std::io::stderr())),

@@ -43,8 +43,8 @@ pub fn check(
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
-    if purpose == Purpose::Run {
-        match lockdown::ProcessState::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
+    if purpose.has_app() {
+        match lockdown::ProcessState::read().and_then(|found| start::refuse_isolation(&plan, &found)) {
             Ok(shortcomings) => inspection.missing.extend(shortcomings),
             Err(error) => refusal = Some(error),
         }
@@ -89,13 +89,14 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
     let quoted = |text: &str| excerpt(&text.escape_debug().to_string());
     let purpose = match purpose {
         "run" => Some(Purpose::Run),
+        "supervise" => Some(Purpose::Supervise),
         "init" => Some(Purpose::Init),
-        "supervise" | "watch" => {
+        "watch" => {
             wrong(format!("`--for {purpose}` is not in this version"));
             None
         }
         other => {
-            wrong(format!("`--for` is \"{}\", expected run or init", quoted(other)));
+            wrong(format!("`--for` is \"{}\", expected run, supervise or init", quoted(other)));
             None
         }
     };
@@ -122,7 +123,7 @@ impl View<'_> {
         let isolation = &self.plan.isolation;
         let groups = if isolation.groups.is_empty() { "none".to_owned() } else { join(&isolation.groups) };
         line(&mut text, "app", &format!("uid {}, gid {}, groups {groups}", isolation.uid, isolation.gid));
-        if self.plan.purpose == Purpose::Run {
+        if self.plan.purpose.has_app() {
             line(&mut text, "capabilities", &self.capabilities());
             if !self.plan.inherited.is_empty() {
                 line(&mut text, "kept", &format!("descriptors {}, as found", join(&self.plan.inherited)));

@@ -45,8 +45,17 @@ pub struct Plan {
 pub enum Purpose {
     /// The process becomes the app.
     Run,
+    /// The process starts the app, and stays as long as it runs.
+    Supervise,
     /// The process delivers files for others, and ends.
     Init,
+}
+
+impl Purpose {
+    /// Whether handfast starts the app itself.
+    pub fn has_app(self) -> bool {
+        matches!(self, Self::Run | Self::Supervise)
+    }
 }
 
 /// The files directory.
@@ -109,7 +118,7 @@ impl Plan {
         if self.isolation.defaulted {
             let Isolation { uid, gid, .. } = self.isolation;
             let what = match self.purpose {
-                Purpose::Run => "the app runs as",
+                Purpose::Run | Purpose::Supervise => "the app runs as",
                 Purpose::Init => "the files belong to",
             };
             warnings.push(format!("started as root without `user`: {what} {uid}:{gid}"));

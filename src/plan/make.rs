@@ -34,9 +34,9 @@ pub fn make(
     let files = files(&config, purpose, problems);
     let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
     // Under `init` there is no app.
-    let inherited = match purpose {
-        Purpose::Run => Inherited::read(&config.app, environment, problems),
-        Purpose::Init => Inherited::default(),
+    let inherited = match purpose.has_app() {
+        true => Inherited::read(&config.app, environment, problems),
+        false => Inherited::default(),
     };
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let rules = declarations::TargetRules {
@@ -65,7 +65,7 @@ pub fn make(
     for name in inherited.untrue {
         set(&mut entries, name, None);
     }
-    for name in app.taken.iter().filter(|_| purpose == Purpose::Run) {
+    for name in app.taken.iter().filter(|_| purpose.has_app()) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
     let instances = catalog.in_use();

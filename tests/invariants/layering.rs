@@ -45,6 +45,15 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
     ("deliver", &[("plan", "where the secrets go")]),
     ("lockdown", &[("plan", "`Isolation`: what the app shall be")]),
     ("launch", &[("plan", "`Isolation`: whose rights to look at"), ("lockdown", "`Locked`, which it spends")]),
+    (
+        "keep",
+        &[
+            ("plan", "`Isolation`: of which app"),
+            ("launch", "`Child`: the app before its start"),
+            ("lockdown", "drops the supervisor's own privileges"),
+            ("cage", "restricts it to a few system calls"),
+        ],
+    ),
 ];
 
 /// Named everywhere: the error, the log, and the system's calls (but see below).
@@ -126,6 +135,7 @@ const ONE_WAY: &[(&str, &[&str])] = &[
     ("src/config", &["config"]),
     ("src/deliver", &["deliver"]),
     ("src/fetch", &["fetch"]),
+    ("src/keep", &["keep"]),
     ("src/launch", &["launch"]),
     ("src/lockdown", &["lockdown"]),
     ("src/plan", &["plan"]),
@@ -243,7 +253,7 @@ fn each_stage_sees_only_what_it_may() {
         let found = match module(&source.path) {
             "fetch" => see(&["sys", "libc", "nix"]),
             "deliver" => see(&["net", "socket", "TcpStream", "UnixStream", "UdpSocket", "tokio"]),
-            "lockdown" | "launch" => see(&["SecretValue", "expose", "tokio", "net"]),
+            "lockdown" | "launch" | "keep" => see(&["SecretValue", "expose", "tokio", "net"]),
             "config" | "plan" | "identity" | "cli" | "error" | "report" => {
                 see(&["tokio", "net", "unshare", "setresuid"])
             }
