@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use handfast_core::{Place, Problems, excerpt};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use super::start;
@@ -43,8 +44,13 @@ pub fn check(
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
+    let mut supervisor = None;
     if purpose.has_app() {
-        match lockdown::ProcessState::read().and_then(|found| start::refuse_isolation(&plan, &found)) {
+        let asked = lockdown::ProcessState::read().and_then(|found| {
+            supervisor = (purpose == Purpose::Supervise).then(|| lockdown::of_supervisor(&plan.isolation, &found));
+            start::refuse_isolation(&plan, &found)
+        });
+        match asked {
             Ok(shortcomings) => inspection.missing.extend(shortcomings),
             Err(error) => refusal = Some(error),
         }
@@ -70,7 +76,15 @@ pub fn check(
         false => (None, None),
     };
     let refusal = refusal.or(failure);
-    let view = View { plan: &plan, providers, inspection: &inspection, warnings, online, refusal: refusal.as_ref() };
+    let view = View {
+        plan: &plan,
+        supervisor,
+        providers,
+        inspection: &inspection,
+        warnings,
+        online,
+        refusal: refusal.as_ref(),
+    };
     let text = if as_json { view.json() } else { view.text() };
     Ok(Checked { text: text.into_bytes(), refusal })
 }
@@ -108,6 +122,8 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
 
 struct View<'a> {
     plan: &'a Plan,
+    /// The capabilities that the supervisor would keep, where there would be one.
+    supervisor: Option<u64>,
     /// Name and kind of each instance: the worker has taken the instances themselves.
     providers: Vec<(String, &'static str)>,
     inspection: &'a Inspection,
@@ -124,11 +140,18 @@ impl View<'_> {
         let groups = if isolation.groups.is_empty() { "none".to_owned() } else { join(&isolation.groups) };
         line(&mut text, "app", &format!("uid {}, gid {}, groups {groups}", isolation.uid, isolation.gid));
         if self.plan.purpose.has_app() {
-            line(&mut text, "capabilities", &self.capabilities());
+            line(&mut text, "capabilities", &capabilities::names(isolation.capabilities));
             if !self.plan.inherited.is_empty() {
                 line(&mut text, "kept", &format!("descriptors {}, as found", join(&self.plan.inherited)));
             }
             line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
+            if let Some(supervisor) = self.supervisor {
+                line(
+                    &mut text,
+                    "supervisor",
+                    &format!("stays as uid {}, capabilities {}", geteuid(), capabilities::names(supervisor)),
+                );
+            }
         }
         line(&mut text, "deadline", &humantime::format_duration(self.plan.deadline.limit).to_string());
         for (title, placement) in [("files", &self.inspection.files), ("descriptors", &self.inspection.descriptors)] {
@@ -235,12 +258,15 @@ impl View<'_> {
             .collect();
         let providers: Vec<Value> =
             self.providers.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
-        let report = json!({
+        let list = |set| -> Vec<&str> {
+            capabilities::numbers(set).map(|number| capabilities::NAMES[usize::from(number)]).collect()
+        };
+        let mut report = json!({
             "app": {
                 "uid": isolation.uid,
                 "gid": isolation.gid,
                 "groups": isolation.groups,
-                "capabilities": capabilities::numbers(isolation.capabilities).map(|number| capabilities::NAMES[usize::from(number)]).collect::<Vec<_>>(),
+                "capabilities": list(isolation.capabilities),
                 "descriptors": self.plan.inherited,
                 "core_dumps": isolation.core_dumps,
                 "strict": isolation.strict,
@@ -254,14 +280,10 @@ impl View<'_> {
             "warnings": self.warnings,
             "exit": self.refusal.map_or(0, |error| error.class.exit_code()),
         });
-        crate::report::printable_json(&format!("{report:#}\n"))
-    }
-
-    fn capabilities(&self) -> String {
-        match self.plan.isolation.capabilities {
-            0 => "none".into(),
-            set => capabilities::names(set),
+        if let Some(supervisor) = self.supervisor {
+            report["supervisor"] = json!({ "uid": geteuid().as_raw(), "capabilities": list(supervisor) });
         }
+        crate::report::printable_json(&format!("{report:#}\n"))
     }
 
     fn target(&self, target: &Target) -> (String, Value) {

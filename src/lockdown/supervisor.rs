@@ -61,6 +61,11 @@ pub fn lock_supervisor(
     descriptors::verify(keep_open)
 }
 
+/// The capabilities that a supervisor keeps.
+pub fn of_supervisor(isolation: &Isolation, found: &ProcessState) -> u64 {
+    planned_capabilities(isolation, &found.status)
+}
+
 /// KILL, unless the app's uid is one of this process: kill(2) compares the sender's real and effective uid.
 fn planned_capabilities(isolation: &Isolation, found: &Status) -> u64 {
     if found.uids[..2].contains(&isolation.uid) { 0 } else { bit(KILL) }

@@ -38,6 +38,7 @@ const CALLS: &[(&str, libc::c_long, Option<libc::c_int>)] = &[
     ("prctl-no_new_privs", libc::SYS_prctl, Some(libc::PR_SET_NO_NEW_PRIVS)),
     ("prctl-pdeathsig", libc::SYS_prctl, Some(libc::PR_SET_PDEATHSIG)),
     ("prctl-seccomp", libc::SYS_prctl, Some(libc::PR_SET_SECCOMP)),
+    ("prctl-subreaper", libc::SYS_prctl, Some(libc::PR_SET_CHILD_SUBREAPER)),
     ("prctl-securebits", libc::SYS_prctl, Some(libc::PR_SET_SECUREBITS)),
 ];
 
