@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::supervised::{AS_PID_1, Supervised, status};
-use crate::support::{Run, needs_program, needs_root};
+use crate::support::{Directory, Run, canary, hits, needs_program, needs_root, scan};
 
 const KILL: &str = "0000000000000020";
 const NONE: &str = "0000000000000000";
@@ -99,27 +99,71 @@ fn an_app_that_no_signal_could_reach_is_refused_before_the_fetch() {
 
 #[test]
 fn check_says_what_becomes_of_the_supervisor() {
-    let check = Run::command("check").args(["--for", "supervise"]).start();
-    assert_eq!(check.code, 0, "{check:?}");
-    let text = String::from_utf8_lossy(&check.stdout).into_owned();
-    assert!(text.lines().any(|line| line.starts_with("supervisor ")), "{text}");
+    let own = nix::unistd::geteuid();
+    for (format, expected) in
+        [("text", format!("supervisor    stays as uid {own}")), ("json", format!("\"uid\": {own}"))]
+    {
+        let check = Run::command("check").args(["--for", "supervise", "--format", format]).start();
+        assert_eq!(check.code, 0, "{check:?}");
+        assert!(String::from_utf8_lossy(&check.stdout).contains(&expected), "{check:?}");
+    }
+    let check = Run::command("check").start();
+    assert!(!String::from_utf8_lossy(&check.stdout).contains("supervisor"), "{check:?}");
 }
 
 #[test]
-fn a_filter_that_cannot_be_had_is_told_and_fatal_under_strict() {
+fn the_log_tells_the_apps_process() {
+    let outcome = supervised().args(["--log-level", "info"]).app(["/bin/sh", "-c", "echo $$"]).start();
+    let pid = String::from_utf8_lossy(&outcome.stdout).trim().to_owned();
+    outcome.says(&format!(
+        "handfast: info: the app is process {pid}: a signal that it does not handle takes its default action\n"
+    ));
+}
+
+#[test]
+fn a_filter_that_cannot_be_had_is_told() {
     needs_root!();
     let denied = ["--deny", "seccomp=ENOSYS,prctl-seccomp=EINVAL"];
-    let message = "the supervisor runs without seccomp: this kernel or container does not let it";
     let outcome = supervised().confine(&denied).start();
-    outcome.says(message);
+    outcome.says("warn: the supervisor runs without seccomp: this kernel or container does not let it");
     outcome.ran();
 }
 
 #[test]
-fn a_supervisor_that_cannot_give_up_its_rights_starts_no_app() {
+fn a_supervisor_that_is_not_what_it_must_be_starts_no_app() {
     needs_root!();
-    for (what, text) in [("prctl-subreaper=EPERM", "cannot become the reaper of orphans")] {
-        let outcome = supervised().confine(&["--deny", what]).start();
+    for (what, text) in [
+        ("setpgid", "cannot give the app a process group"),
+        ("prctl-subreaper", "cannot become the reaper of orphans"),
+        ("chdir", "cannot leave the working directory"),
+    ] {
+        let outcome = supervised().confine(&["--deny", &format!("{what}=EPERM")]).start();
         outcome.refused(71, text);
     }
+    // A call that lies about its success is found out by the read-back, for each of the two processes.
+    let outcome = supervised().confine(&["--deny", "prctl-bounding=0"]).start();
+    assert_eq!((outcome.code, outcome.app_ran()), (125, false), "{outcome:?}");
+    outcome.says("bounding capabilities");
+}
+
+#[test]
+fn no_secret_is_left_in_the_supervisor() {
+    needs_root!();
+    let (file, descriptor) = (canary(), canary());
+    let target = Directory::in_memory();
+    let config = format!(
+        "[providers.mock]\nvalues = {{ a = \"{file}\", b = \"{descriptor}\" }}\n[files]\ndir = \"{}\"\n\
+         [secrets.a]\nfrom = \"mock:a\"\n[secrets.b]\nfrom = \"mock:b\"\nfd = \"auto\"\n",
+        target.text()
+    );
+    let (token, argument) = (canary(), canary());
+    let run =
+        supervised().config(&config).env("VAULT_TOKEN", &token).app(["/bin/sh", "-c", "exec sleep 100", &argument]);
+    let supervised = Supervised::start(run, "sleep");
+    let values = [file.as_str(), &descriptor, &token];
+    assert_eq!(hits(&scan(supervised.supervisor, &values)), [""; 0]);
+    // The search finds what is there: the app's argument is one of handfast's.
+    assert!(!hits(&scan(supervised.supervisor, &[&argument])).is_empty());
+    supervised.signal(15);
+    assert_eq!(supervised.finish().code, 143);
 }

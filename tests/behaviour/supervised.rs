@@ -30,11 +30,10 @@ impl Supervised {
             let mut candidates = vec![running.pid()];
             candidates.extend(children(running.pid()));
             let is = |pid: &i32, name: &str| comm(*pid) == name;
-            let found = candidates
+            candidates
                 .into_iter()
                 .filter(|pid| is(pid, "handfast"))
-                .find_map(|supervisor| Some((supervisor, children(supervisor).into_iter().find(|app| is(app, name))?)));
-            found
+                .find_map(|supervisor| Some((supervisor, children(supervisor).into_iter().find(|app| is(app, name))?)))
         });
         Self { running, supervisor, app }
     }
