@@ -39,7 +39,7 @@ impl App {
         Ok(Self { pid, receiver, waiting: None })
     }
 
-    /// Whether a signal is still to be passed on. No other may be before it.
+    /// Whether a real-time signal is still to be passed on. No other one may be before it.
     pub fn is_behind(&self) -> bool {
         self.waiting.is_some()
     }

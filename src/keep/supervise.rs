@@ -95,12 +95,8 @@ impl Supervisor {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> Result<()> {
-        // While a signal waits for room, none may overtake it.
-        let (events, timeout) = match self.app.is_behind() {
-            true => (PollFlags::empty(), PollTimeout::from(SOON)),
-            false => (PollFlags::POLLIN, PollTimeout::NONE),
-        };
-        match poll(&mut [PollFd::new(self.signals.as_fd(), events)], timeout) {
+        let timeout = if self.app.is_behind() { PollTimeout::from(SOON) } else { PollTimeout::NONE };
+        match poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(system("wait for the app", error)),
         }
@@ -108,11 +104,11 @@ impl Supervisor {
 
     /// Whether there may be more.
     fn pass_on_signals(&mut self) -> Result<bool> {
-        self.app.catch_up();
+        if self.app.is_behind() {
+            self.app.catch_up();
+            self.take_real_time(!self.app.is_behind())?;
+        }
         for _ in 0..AT_A_TIME {
-            if self.app.is_behind() {
-                return Ok(false);
-            }
             let arrived = self.signals.next().map_err(|error| system("read pending signals", error))?;
             let Some(arrived) = arrived else { return Ok(false) };
             match arrived.number {
@@ -122,10 +118,20 @@ impl Supervisor {
                     self.terminal.as_ref().map(Terminal::hand_over);
                     if self.is_stopped { self.go_on() } else { self.app.pass_on(arrived) }
                 }
-                _ => self.app.pass_on(arrived),
+                _ => {
+                    self.app.pass_on(arrived);
+                    if self.app.is_behind() {
+                        self.take_real_time(false)?;
+                    }
+                }
             }
         }
         Ok(true)
+    }
+
+    /// While one waits for room, no real-time signal is taken, so that none overtakes it. All others go on.
+    fn take_real_time(&self, takes: bool) -> Result<()> {
+        self.signals.take_real_time(takes).map_err(|error| system("watch for signals", error))
     }
 
     fn reap(&mut self) -> Result<Reaped> {

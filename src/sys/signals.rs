@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use libc::c_int;
@@ -214,13 +214,17 @@ impl Watch {
 
     /// Opens the descriptor (non-blocking, closed by exec). The signals are blocked.
     fn open(set: u64) -> io::Result<Self> {
-        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
-        // SAFETY: the kernel reads `SET_SIZE` bytes from `set`, which has that size and lives until the call returns.
-        let number = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, SET_SIZE, flags) };
-        check(number)?;
+        let number = signalfd(-1, set)?;
         // SAFETY: the call has just opened this descriptor, a small number that nothing else owns.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(number as RawFd) };
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
         Ok(Self { descriptor: descriptor.into() })
+    }
+
+    /// From now on leaves real-time signals where they wait, or takes them again. Only for a watch of all signals.
+    pub fn take_real_time(&self, takes: bool) -> io::Result<()> {
+        let real_time = Signals::default().and_real_time().0;
+        let set = if takes { Signals::ALL.0 } else { Signals::ALL.0 & !real_time };
+        signalfd(self.descriptor.as_raw_fd(), set).map(drop)
     }
 
     /// The number of a signal that has arrived. The end of a child only makes the descriptor readable: waitpid(2) tells which one
@@ -255,6 +259,15 @@ impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Opens a descriptor where these signals arrive, or changes those that arrive at this one.
+fn signalfd(descriptor: RawFd, set: u64) -> io::Result<RawFd> {
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: the kernel reads `SET_SIZE` bytes from `set`, which has that size and lives until the call returns.
+    let number = unsafe { libc::syscall(libc::SYS_signalfd4, descriptor, &raw const set, SET_SIZE, flags) };
+    check(number)?;
+    Ok(number as RawFd)
 }
 
 const fn bit(signal: c_int) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use handfast::sys::jobs;
 use handfast::sys::signals::Arrived;
 
-use crate::supervised::{AS_PID_1, Supervised, Witness, until};
+use crate::supervised::{AS_PID_1, Supervised, Witness, status, until};
 use crate::support::{Run, is_root, needs_program, needs_root};
 
 const CHLD: u8 = 17;
@@ -70,6 +70,22 @@ fn no_real_time_signal_is_lost_and_each_keeps_its_value() {
         let values: Vec<u64> = got.iter().filter(|(got, _)| *got == number).map(|(_, value)| *value).collect();
         assert_eq!(values, (0..EACH).map(|value| value << 32 | 7).collect::<Vec<_>>(), "signal {number}");
     }
+}
+
+#[test]
+fn an_app_without_room_for_real_time_signals_still_gets_the_others() {
+    needs_root!();
+    // Signals that wait are counted for each user.
+    let run = supervised().args(["--user", "1240:1240"]).app(["/bin/sleep", "100"]);
+    let run = run.confine(&["--rlimit", "SIGPENDING=12", "--block", "40"]);
+    let supervised = Supervised::start(run, "sleep");
+    let arrived = Arrived { number: 40, sender: 1, user: 0, value: Some(1) };
+    until("both queues are full", || {
+        let refused = jobs::queue(supervised.supervisor, arrived).err();
+        refused.filter(|_| status(supervised.app, "SigQ").starts_with("12/"))
+    });
+    supervised.signal(15);
+    assert_eq!(supervised.finish().code, 143);
 }
 
 #[test]
@@ -140,7 +156,7 @@ fn a_signal_between_fork_and_exec_is_not_lost() {
                 let supervisor = crate::supervised::children(running.pid())
                     .into_iter()
                     .find(|pid| crate::supervised::comm(*pid) == "handfast")?;
-                let locked = crate::supervised::status(supervisor, "CapPrm") == "0000000000000020";
+                let locked = status(supervisor, "CapPrm") == "0000000000000020";
                 locked.then_some(supervisor)
             });
             sleep(Duration::from_millis(100));

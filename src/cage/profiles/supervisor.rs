@@ -35,6 +35,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_writev,
     libc::SYS_sendto,
     libc::SYS_close,
+    libc::SYS_signalfd4,
     // Wait for signals and for children.
     libc::SYS_ppoll,
     libc::SYS_wait4,
