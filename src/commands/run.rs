@@ -10,7 +10,7 @@ use super::start;
 use crate::cli::Run;
 use crate::config::{self, Environment};
 use crate::error::{Phase, Result};
-use crate::keep::Receiver;
+use crate::keep::Recipient;
 use crate::launch::Spawned;
 use crate::plan::Purpose;
 use crate::worker::{Link, Task, Watch};
@@ -19,8 +19,8 @@ use crate::{deliver, keep, launch, lockdown};
 /// Becomes the app: returns only where that failed. With `--supervise` it returns the app's exit code.
 pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<u8> {
     let Run { options, command, .. } = run;
-    let receiver = receiver(run.supervise.as_ref()).map_err(config::error)?;
-    let purpose = if receiver.is_some() { Purpose::Supervise } else { Purpose::Run };
+    let recipient = recipient(run.supervise.as_ref()).map_err(config::error)?;
+    let purpose = if recipient.is_some() { Purpose::Supervise } else { Purpose::Run };
     let core_limit = start::begin()?;
     let (plan, instances) = start::make_plan(options, &mut environment, purpose, started)?;
     start::refuse(&plan)?;
@@ -55,11 +55,11 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
     drop(signals);
     let handover = destination.hand_over();
     let ending = start::ending();
-    if let Some(receiver) = receiver
+    if let Some(recipient) = recipient
         && let Spawned::Supervisor(child) = launch::spawn()?
     {
         drop(handover);
-        return keep::supervise(child, receiver, &plan.isolation, core_limit, &found);
+        return keep::supervise(child, recipient, &plan.isolation, core_limit, &found);
     }
     let keep_open = [&plan.inherited[..], &handover.numbers()].concat();
     let locked = lockdown::lock(&plan.isolation, &keep_open, core_limit, found)?;
@@ -67,11 +67,11 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
 }
 
 /// Who gets the signals, where `--supervise` is given.
-fn receiver(supervise: Option<&Option<String>>) -> std::result::Result<Option<Receiver>, Problems> {
-    match supervise.map(|receiver| receiver.as_deref()) {
+fn recipient(supervise: Option<&Option<String>>) -> std::result::Result<Option<Recipient>, Problems> {
+    match supervise.map(|recipient| recipient.as_deref()) {
         None => Ok(None),
-        Some(None) => Ok(Some(Receiver::App)),
-        Some(Some("group")) => Ok(Some(Receiver::Group)),
+        Some(None) => Ok(Some(Recipient::App)),
+        Some(Some("group")) => Ok(Some(Recipient::Group)),
         Some(Some(other)) => {
             let mut problems = Problems::default();
             let quoted = excerpt(&other.escape_debug().to_string());

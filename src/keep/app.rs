@@ -9,14 +9,14 @@ use nix::unistd::{Pid, setpgid};
 
 use crate::error::reason;
 use crate::sys::jobs;
-use crate::sys::signals::{self, Arrived};
+use crate::sys::signals::{self, Incoming};
 
 /// The kernel's first real-time signal: from here on a signal counts as often as it is sent.
 const FIRST_REAL_TIME: u8 = 32;
 
 /// Who gets the signals that are sent to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Receiver {
+pub enum Recipient {
     /// The app.
     App,
     /// The app's process group.
@@ -27,16 +27,16 @@ pub enum Receiver {
 pub struct App {
     /// Its process id, which is also the number of its process group.
     pub pid: Pid,
-    receiver: Receiver,
+    recipient: Recipient,
     /// A real-time signal for which the app's queue had no room.
-    waiting: Option<Arrived>,
+    waiting: Option<Incoming>,
 }
 
 impl App {
     /// Makes the child the leader of its process group.
-    pub fn new(pid: Pid, receiver: Receiver) -> io::Result<Self> {
+    pub fn new(pid: Pid, recipient: Recipient) -> io::Result<Self> {
         setpgid(pid, pid)?;
-        Ok(Self { pid, receiver, waiting: None })
+        Ok(Self { pid, recipient, waiting: None })
     }
 
     /// Whether a real-time signal is still to be passed on. No other one may be before it.
@@ -52,13 +52,13 @@ impl App {
     }
 
     /// Passes a signal on. A real-time signal that the app's queue has no room for is kept.
-    pub fn pass_on(&mut self, arrived: Arrived) {
+    pub fn pass_on(&mut self, arrived: Incoming) {
         let process = self.pid.as_raw();
         let counts = arrived.number >= FIRST_REAL_TIME || arrived.value.is_some();
-        let passed = match self.receiver {
-            Receiver::Group => jobs::send(-process, arrived.number),
-            Receiver::App if counts => jobs::queue(process, arrived),
-            Receiver::App => jobs::send(process, arrived.number),
+        let passed = match self.recipient {
+            Recipient::Group => jobs::send(-process, arrived.number),
+            Recipient::App if counts => jobs::queue(process, arrived),
+            Recipient::App => jobs::send(process, arrived.number),
         };
         match passed {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.waiting = Some(arrived),
@@ -78,7 +78,7 @@ impl App {
 
     /// Called when the app has ended: those who got its signals shall end too.
     pub fn dismiss(&self) {
-        if self.receiver == Receiver::Group {
+        if self.recipient == Recipient::Group {
             self.send_to_group(Signal::SIGTERM);
         }
     }

@@ -5,5 +5,5 @@ mod app;
 mod supervise;
 mod terminal;
 
-pub use app::Receiver;
+pub use app::Recipient;
 pub use supervise::supervise;

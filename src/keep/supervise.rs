@@ -9,7 +9,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, chdir, getpid};
 
-use super::app::{App, Receiver};
+use super::app::{App, Recipient};
 use super::terminal::Terminal;
 use crate::cage::{self, Profile};
 use crate::error::{Class, Error, Phase, Result, reason};
@@ -29,12 +29,12 @@ const SOON: u16 = 10;
 /// Lets the child become the app once this process is only its supervisor, and stays until the app ends. Returns the exit code.
 pub fn supervise(
     child: Child,
-    receiver: Receiver,
+    recipient: Recipient,
     isolation: &Isolation,
     core_limit: CoreLimit,
     found: &ProcessState,
 ) -> Result<u8> {
-    let app = App::new(child.pid, receiver).map_err(|error| system("give the app a process group", error))?;
+    let app = App::new(child.pid, recipient).map_err(|error| system("give the app a process group", error))?;
     let terminal = Terminal::of_stdin(app.pid).map_err(|error| system("keep the terminal", error))?;
     let signals = Watch::all().map_err(|error| system("watch for signals", error))?;
     prctl::set_child_subreaper(true).map_err(|error| system("become the reaper of orphans", error))?;

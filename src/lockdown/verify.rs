@@ -82,13 +82,17 @@ fn refuse_way_back(isolation: &Isolation) -> Result<()> {
 /// The differences between the state and the plan.
 fn mismatches(planned: &Status, now: &Status) -> Vec<String> {
     let mut list = Vec::new();
+    for (what, now, planned) in [("uids", now.uids, planned.uids), ("gids", now.gids, planned.gids)] {
+        if now != planned {
+            let planned = if planned == [planned[0]; 4] { planned[0].to_string() } else { format!("{planned:?}") };
+            list.push(format!("{what} {now:?}, planned {planned}"));
+        }
+    }
     let mut compare = |what: &str, now: &dyn Debug, planned: &dyn Debug, same: bool| {
         if !same {
             list.push(format!("{what} {now:?}, planned {planned:?}"));
         }
     };
-    compare("uids", &now.uids, &planned.uids, now.uids == planned.uids);
-    compare("gids", &now.gids, &planned.gids, now.gids == planned.gids);
     compare("groups", &now.groups, &planned.groups, now.groups == planned.groups);
     let privileges = (now.no_new_privileges, planned.no_new_privileges);
     compare("no_new_privs", &privileges.0, &privileges.1, privileges.0 == privileges.1);

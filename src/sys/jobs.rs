@@ -6,7 +6,7 @@ use std::io;
 use libc::{c_int, c_long, pid_t};
 use nix::sys::signal::Signal;
 
-use super::signals::{self, Arrived, Signals};
+use super::signals::{self, Incoming, Signals};
 
 /// What has become of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,8 @@ struct Queued {
 
 /// Queues a signal that has arrived here for a process. Fails with `WouldBlock` where as many signals wait as the process' user may
 /// have (RLIMIT_SIGPENDING).
-pub fn queue(process: pid_t, arrived: Arrived) -> io::Result<()> {
-    let Arrived { number, sender, user, value } = arrived;
+pub fn queue(process: pid_t, arrived: Incoming) -> io::Result<()> {
+    let Incoming { number, sender, user, value } = arrived;
     let number = c_int::from(number);
     let value = value.unwrap_or_default();
     let information = Queued { number, error: 0, code: libc::SI_QUEUE, padding: 0, sender, user, value, rest: [0; 12] };

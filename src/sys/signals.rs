@@ -187,7 +187,7 @@ pub struct Watch {
 
 /// A signal that has arrived at a [`Watch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrived {
+pub struct Incoming {
     /// Its number.
     pub number: u8,
     /// Who sent it; 0 for the kernel, and for a process outside of this pid namespace.
@@ -234,7 +234,7 @@ impl Watch {
     }
 
     /// The same signal, with what is known of it.
-    pub fn next(&self) -> io::Result<Option<Arrived>> {
+    pub fn next(&self) -> io::Result<Option<Incoming>> {
         let mut information = [0; INFORMATION_SIZE];
         loop {
             match (&self.descriptor).read_exact(&mut information) {
@@ -249,7 +249,7 @@ impl Watch {
             if c_int::from(number) != libc::SIGCHLD {
                 let value = (word(8) == libc::SI_QUEUE).then_some(value);
                 let user = word(16).cast_unsigned();
-                return Ok(Some(Arrived { number, sender: word(12), user, value }));
+                return Ok(Some(Incoming { number, sender: word(12), user, value }));
             }
         }
     }

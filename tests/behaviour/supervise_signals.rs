@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use handfast::sys::jobs;
-use handfast::sys::signals::Arrived;
+use handfast::sys::signals::Incoming;
 
 use crate::supervised::{AS_PID_1, Supervised, Witness, status, until};
 use crate::support::{Run, is_root, needs_program, needs_root};
@@ -54,7 +54,7 @@ fn no_real_time_signal_is_lost_and_each_keeps_its_value() {
     jobs::send(supervised.app, 19).expect("it is there");
     for value in 0..EACH {
         for number in [36, 64] {
-            let arrived = Arrived { number, sender: 1, user: 0, value: Some(value << 32 | 7) };
+            let arrived = Incoming { number, sender: 1, user: 0, value: Some(value << 32 | 7) };
             if (value, number) == (10, 36) {
                 jobs::send(supervised.app, 18).expect("it is there");
             }
@@ -79,7 +79,7 @@ fn an_app_without_room_for_real_time_signals_still_gets_the_others() {
     let run = supervised().args(["--user", "1240:1240"]).app(["/bin/sleep", "100"]);
     let run = run.confine(&["--rlimit", "SIGPENDING=12", "--block", "40"]);
     let supervised = Supervised::start(run, "sleep");
-    let arrived = Arrived { number: 40, sender: 1, user: 0, value: Some(1) };
+    let arrived = Incoming { number: 40, sender: 1, user: 0, value: Some(1) };
     until("both queues are full", || {
         let refused = jobs::queue(supervised.supervisor, arrived).err();
         refused.filter(|_| status(supervised.app, "SigQ").starts_with("12/"))

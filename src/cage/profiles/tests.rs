@@ -3,6 +3,7 @@ use std::os::fd::RawFd;
 use handfast_core::Sockets;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 
+use super::supervisor;
 use super::worker::{ALLOWED, ALLOWED_OLD, THREAD_FLAGS};
 #[cfg(target_arch = "x86_64")]
 use crate::cage::seccomp::X32;
@@ -15,9 +16,17 @@ const PLAIN: Sockets = Sockets::INTERNET;
 const NAMELESS: Sockets = Sockets { internet: false, unix: true };
 const BOTH: Sockets = Sockets { internet: true, unix: true };
 
+/// A supervisor, and its app.
+const OWN: i32 = 1;
+const APP: i32 = 7;
+
 /// Runs the filter and returns its answer.
 fn run_with(needed: Sockets, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
-    let program = filter(&Profile::around(SOCKET, needed));
+    answer(&Profile::around(SOCKET, needed), architecture, number, arguments)
+}
+
+fn answer(profile: &Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+    let program = filter(profile);
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
     let (mut at, mut accumulator) = (0, 0);
     for _ in 0..program.len() {
@@ -77,6 +86,7 @@ fn every_instruction_can_be_reached_by_a_jump() {
         let length = filter(&Profile::around(SOCKET, needed)).len();
         assert!(length < 256, "{length}");
     }
+    assert!(filter(&Profile::beside(APP, OWN)).len() < 256);
 }
 
 #[test]
@@ -188,4 +198,50 @@ fn a_foreign_architecture_ends_the_process() {
     assert_eq!(run_with(PLAIN, NATIVE ^ 1, libc::SYS_read as u32, &[]), KILL);
     #[cfg(target_arch = "x86_64")]
     assert_eq!(run_with(PLAIN, NATIVE, X32, &[]), KILL);
+}
+
+#[test]
+fn a_supervisor_sends_signals_to_its_app_and_to_itself_alone() {
+    let profile = Profile::beside(APP, OWN);
+    let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
+    // The kernel reads a process id from the lower half.
+    let number = |pid: i32| u64::from(pid.cast_unsigned());
+    for target in [APP, -APP, OWN, 0] {
+        assert_eq!(run(libc::SYS_kill, &[number(target), 15]), ALLOW, "{target}");
+    }
+    for target in [-1, 2, 6, 8, -OWN, -8] {
+        assert_eq!(run(libc::SYS_kill, &[number(target), 15]), EPERM, "{target}");
+    }
+    for (target, expected) in [(APP, ALLOW), (-APP, EPERM), (OWN, EPERM), (0, EPERM)] {
+        assert_eq!(run(libc::SYS_rt_sigqueueinfo, &[number(target), 40]), expected, "{target}");
+    }
+    for call in [libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_pidfd_send_signal, libc::SYS_rt_tgsigqueueinfo] {
+        assert_eq!(run(call, &[number(APP), number(APP), 15]), EPERM, "{call}");
+    }
+}
+
+#[test]
+fn a_supervisor_opens_makes_and_executes_nothing() {
+    let profile = Profile::beside(APP, OWN);
+    let plain: Vec<c_long> = supervisor::ALLOWED.iter().chain(supervisor::ALLOWED_OLD).copied().collect();
+    for number in 0..=NEWEST {
+        // Every bit of every argument is set: no rule allows such a call.
+        let expected = if plain.contains(&c_long::from(number)) { ALLOW } else { EPERM };
+        assert_eq!(answer(&profile, NATIVE, number, &[u64::MAX; 6]), expected, "{number}");
+    }
+    let mut calls = vec![libc::SYS_openat, libc::SYS_openat2, libc::SYS_socket, libc::SYS_clone, libc::SYS_clone3];
+    calls.extend([libc::SYS_execve, libc::SYS_execveat, libc::SYS_ptrace, libc::SYS_setresuid, libc::SYS_capset]);
+    calls.extend([libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_prctl, libc::SYS_prlimit64]);
+    for call in calls {
+        assert_eq!(answer(&profile, NATIVE, call as u32, &[]), EPERM, "{call}");
+    }
+    for (call, arguments, expected) in [
+        (libc::SYS_ioctl, &[0, libc::TIOCSPGRP as u64][..], ALLOW),
+        (libc::SYS_ioctl, &[0, 0x5412 /* TIOCSTI */], EPERM),
+        (libc::SYS_fcntl, &[0, libc::F_SETFL as u64, libc::O_ASYNC as u64], EPERM),
+        (libc::SYS_mmap, &[0, 0, (libc::PROT_READ | libc::PROT_EXEC) as u64], EPERM),
+        (libc::SYS_mprotect, &[0, 0, libc::PROT_EXEC as u64], EPERM),
+    ] {
+        assert_eq!(answer(&profile, NATIVE, call as u32, arguments), expected, "{call} {arguments:?}");
+    }
 }
