@@ -55,7 +55,7 @@ pub enum Invocation {
     Check {
         #[command(flatten)]
         options: Options,
-        /// The command whose start is meant: run, init or watch
+        /// The command whose start is meant: run, supervise (run --supervise), init or watch
         #[arg(long = "for", value_name = "COMMAND", default_value = "run")]
         purpose: String,
         /// Log in and fetch everything as a start would, say of each reference whether it is fine, and give it back
@@ -97,13 +97,16 @@ pub enum Invocation {
     Print(String),
 }
 
-/// Fetch the secrets, deliver them, drop every privilege and become COMMAND
+/// Fetch the secrets, deliver them, drop every privilege and become COMMAND, or stay in front of it
 #[derive(Debug, Parser)]
-#[command(name = RUN, override_usage = "handfast run [OPTIONS] [--] COMMAND [ARG]...")]
+#[command(name = RUN, override_usage = "handfast run [OPTIONS] [--supervise[=group]] [--] COMMAND [ARG]...")]
 #[allow(missing_docs)]
 pub struct Run {
     #[command(flatten)]
     pub options: Options,
+    /// Stay in front of the app as its PID 1: pass signals on to it, or to its process group, and reap orphans
+    #[arg(long, value_name = "group", num_args = 0..=1, require_equals = true)]
+    pub supervise: Option<Option<String>>,
     /// The app and its arguments
     #[arg(value_name = "COMMAND", required = true, num_args = 1.., trailing_var_arg = true)]
     pub command: Vec<OsString>,
@@ -136,9 +139,6 @@ pub struct Options {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
-
-/// Options that are planned and not in this version: absent from the help, named in the error when used.
-const LATER_OPTIONS: &[&str] = &["--supervise"];
 
 /// Parses the arguments.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
@@ -187,9 +187,6 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
     let help = if known { format!("see `handfast {subcommand} --help`") } else { "see `handfast --help`".to_owned() };
     let fail = |message: String| Error::new(Phase::Arguments, Class::Usage, message);
     match error.kind() {
-        ErrorKind::UnknownArgument if LATER_OPTIONS.contains(&named) => {
-            fail(format!("the option `{named}` is not in this version"))
-        }
         ErrorKind::UnknownArgument if refused.starts_with('-') => {
             let near = context(ContextKind::SuggestedArg).map(|near| format!("did you mean `{near}`?"));
             fail(format!("unknown option `{refused}`")).hint(near.unwrap_or(help))
@@ -288,7 +285,7 @@ mod tests {
     #[test]
     fn everything_after_the_command_is_the_apps() {
         let line = "handfast run -c a --config=b -s x=mock:x -sy=mock:y --dir /run -u -1 app -c --help -- y";
-        let Ok(Invocation::Run(Run { options, command })) = parse(words(line)) else { panic!("not read: {line}") };
+        let Ok(Invocation::Run(Run { options, command, .. })) = parse(words(line)) else { panic!("not read: {line}") };
         assert_eq!(options.config, [PathBuf::from("a"), "b".into()]);
         assert_eq!(options.secrets, ["x=mock:x", "y=mock:y"]);
         assert_eq!((options.directory, options.user.as_deref()), (Some("/run".into()), Some("-1")));
@@ -296,6 +293,20 @@ mod tests {
         let line = "handfast run --deadline 1s -- -app --log-level";
         let Ok(Invocation::Run(Run { command, .. })) = parse(words(line)) else { panic!("not read: {line}") };
         assert_eq!(command, words("-app --log-level"));
+    }
+
+    #[test]
+    fn supervision_takes_no_word_of_the_command() {
+        for (line, expected) in [
+            ("handfast run app", None),
+            ("handfast run --supervise app", Some(None)),
+            ("handfast run --supervise -- app", Some(None)),
+            ("handfast run --supervise=group app", Some(Some("group".to_owned()))),
+            ("handfast run app --supervise", None),
+        ] {
+            let Ok(Invocation::Run(run)) = parse(words(line)) else { panic!("not read: {line}") };
+            assert_eq!((run.supervise, run.command[0].to_str()), (expected, Some("app")), "{line}");
+        }
     }
 
     #[test]
@@ -326,7 +337,6 @@ mod tests {
             ("handfast run", "the app's command is missing"),
             ("handfast run --usr x app", "unknown option `--usr`"),
             ("handfast run --version", "unknown option `--version`"),
-            ("handfast run --supervise app", "the option `--supervise` is not in this version"),
             ("handfast run --user a --user b app", "`--user` is given twice"),
         ] {
             assert_eq!(parse(words(line)).unwrap_err().message, message, "{line}");

@@ -26,7 +26,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use cli::{Invocation, Run};
+use cli::Invocation;
 use commands::{check, init, install, policy, ready, run, watch};
 use config::Environment;
 use error::{Class, Error, Phase};
@@ -40,7 +40,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     sys::allocator::on_exhaustion(exhausted);
     let environment = Environment::from(sys::environment::capture(config::is_credential));
     match start(&arguments, environment, started) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             report::failure(&error, started.elapsed());
             ExitCode::from(error.class.exit_code())
@@ -48,7 +48,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<()> {
+fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<ExitCode> {
     let parsed = cli::parse(arguments.iter().cloned());
     let (settings, outcome) =
         report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
@@ -67,7 +67,7 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         check_descriptors()?;
     }
     match invocation {
-        Invocation::Run(Run { options, command }) => match run::run(&options, &command, environment, started)? {},
+        Invocation::Run(run) => return run::run(&run, environment, started).map(ExitCode::from),
         Invocation::Init { options } => init::init(&options, environment, started),
         Invocation::Watch { options } => watch::watch(&options, environment, started),
         Invocation::Ready { options, wait } => ready::ready(&options, wait.as_deref(), environment, started),
@@ -84,7 +84,8 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
         Invocation::Completions { shell } => print(&cli::completions(&shell)?),
         Invocation::Man => print(&cli::manual()),
         Invocation::Print(text) => print(text.as_bytes()),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Fails unless this process can open as many descriptors as every start needs at one time. Checked first, because a later step

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod line;
+mod stderr;
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
@@ -21,6 +22,7 @@ use crate::config::{self, Environment, NotText};
 use crate::error::{Error, Result};
 
 pub use line::{Line, printable, printable_json};
+pub use stderr::never_wait;
 
 /// The target of handfast's own events. Only events with this target or [`DEBUG`] are printed: a library's events may contain the
 /// data that it sent and received.
@@ -245,9 +247,7 @@ fn print(settings: &Settings, line: Line) {
 
 /// Writes a line with one call, so that lines of two processes do not mix.
 fn emit(line: &str) {
-    let bytes = format!("{line}\n").into_bytes();
-    // If stderr cannot be written, there is no other place for the error.
-    drop(std::io::stderr().write_all(&bytes));
+    stderr::write(format!("{line}\n").as_bytes());
 }
 
 fn write_termination_log(settings: &Settings, line: &Line) {

@@ -7,6 +7,7 @@ mod log;
 mod parts;
 mod process;
 mod processors;
+mod profiles;
 mod seccomp;
 
 use std::io;
@@ -30,7 +31,7 @@ pub use processors::Processors;
 pub use seccomp::Profile;
 
 /// Sandboxes this process, and returns which of the best-effort parts are in force. All other parts must succeed. Only the
-/// profile's socket and the log stay open; the log becomes stderr.
+/// profile's descriptors and the log stay open; the log becomes stderr.
 pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     prctl::set_dumpable(false)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -42,7 +43,7 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     drop(log);
     crate::report::relay();
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    lockdown::close_inherited(&[profile.socket]).map_err(|error| io::Error::other(error.message))?;
+    lockdown::close_inherited(&profile.keep_open).map_err(|error| io::Error::other(error.message))?;
     take_leave_of_stdio()?;
     // The kernel empties the ambient set by itself when the permitted and the inheritable set are emptied.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
@@ -60,19 +61,22 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
         return Err(io::Error::other("others can read it, or it would outlive handfast"));
     }
     let landlock = if landlock::restrict() { Cage::possible().landlock } else { 0 };
-    let filter = seccomp::filter(profile);
-    let seccomp = match sys::seccomp::install(&filter) {
-        Ok(()) => true,
-        Err(error) => {
-            handfast_core::debug!("the worker's seccomp filter: {}", reason(error));
-            false
-        }
-    };
-    Ok(Cage { landlock, seccomp })
+    Ok(Cage { landlock, seccomp: restrict(&profile) })
 }
 
-/// Replaces stdin and stdout, which belong to the app, by `/dev/null`, or by the log's pipe if there is no `/dev/null`.
-fn take_leave_of_stdio() -> nix::Result<()> {
+/// Restricts this process, which has `no_new_privs`, to the system calls of its profile. Returns whether it could be done.
+pub fn restrict(profile: &Profile) -> bool {
+    match sys::seccomp::install(&seccomp::filter(profile)) {
+        Ok(()) => true,
+        Err(error) => {
+            handfast_core::debug!("the seccomp filter: {}", reason(error));
+            false
+        }
+    }
+}
+
+/// Replaces stdin and stdout, which belong to the app, by `/dev/null`, or by stderr if there is no `/dev/null`.
+pub fn take_leave_of_stdio() -> nix::Result<()> {
     match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(null) => dup2_stdin(&null).and_then(|()| dup2_stdout(&null)),
         Err(_) => dup2_stdin(std::io::stderr()).and_then(|()| dup2_stdout(std::io::stderr())),

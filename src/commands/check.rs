@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use handfast_core::{Place, Problems, excerpt};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use super::start;
@@ -45,8 +46,13 @@ pub fn check(
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
-    if purpose == Purpose::Run {
-        match lockdown::ProcessState::read().and_then(|found| lockdown::refuse_impossible(&plan.isolation, &found)) {
+    let mut supervisor = None;
+    if purpose.has_app() {
+        let asked = lockdown::ProcessState::read().and_then(|found| {
+            supervisor = (purpose == Purpose::Supervise).then(|| lockdown::of_supervisor(&plan.isolation, &found));
+            start::refuse_isolation(&plan, &found)
+        });
+        match asked {
             Ok(shortcomings) => inspection.missing.extend(shortcomings),
             Err(error) => refusal = Some(error),
         }
@@ -76,7 +82,15 @@ pub fn check(
         false => (None, None),
     };
     let refusal = refusal.or(failure);
-    let view = View { plan: &plan, providers, inspection: &inspection, warnings, online, refusal: refusal.as_ref() };
+    let view = View {
+        plan: &plan,
+        supervisor,
+        providers,
+        inspection: &inspection,
+        warnings,
+        online,
+        refusal: refusal.as_ref(),
+    };
     let text = if as_json { view.json() } else { view.text() };
     Ok(Checked { text: text.into_bytes(), refusal })
 }
@@ -95,14 +109,11 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
     let quoted = |text: &str| excerpt(&text.escape_debug().to_string());
     let purpose = match purpose {
         "run" => Some(Purpose::Run),
+        "supervise" => Some(Purpose::Supervise),
         "init" => Some(Purpose::Init),
         "watch" => Some(Purpose::Watch),
-        "supervise" => {
-            wrong(format!("`--for {purpose}` is not in this version"));
-            None
-        }
         other => {
-            wrong(format!("`--for` is \"{}\", expected run, init or watch", quoted(other)));
+            wrong(format!("`--for` is \"{}\", expected run, supervise, init or watch", quoted(other)));
             None
         }
     };
@@ -114,6 +125,8 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
 
 struct View<'a> {
     plan: &'a Plan,
+    /// The capabilities that the supervisor would keep, where there would be one.
+    supervisor: Option<u64>,
     /// The instances in use.
     providers: Vec<Provider>,
     inspection: &'a Inspection,
@@ -144,12 +157,19 @@ impl View<'_> {
         let isolation = &self.plan.isolation;
         let groups = if isolation.groups.is_empty() { "none".to_owned() } else { join(&isolation.groups) };
         line(&mut text, "app", &format!("uid {}, gid {}, groups {groups}", isolation.uid, isolation.gid));
-        if self.plan.purpose == Purpose::Run {
-            line(&mut text, "capabilities", &self.capabilities());
+        if self.plan.purpose.has_app() {
+            line(&mut text, "capabilities", &capabilities::names(isolation.capabilities));
             if !self.plan.inherited.is_empty() {
                 line(&mut text, "kept", &format!("descriptors {}, as found", join(&self.plan.inherited)));
             }
             line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
+            if let Some(supervisor) = self.supervisor {
+                line(
+                    &mut text,
+                    "supervisor",
+                    &format!("stays as uid {}, capabilities {}", geteuid(), capabilities::names(supervisor)),
+                );
+            }
         }
         line(&mut text, "deadline", &humantime::format_duration(self.plan.deadline.limit).to_string());
         for (title, placement) in [("files", &self.inspection.files), ("descriptors", &self.inspection.descriptors)] {
@@ -279,12 +299,15 @@ impl View<'_> {
             .collect();
         let provider = |one: &Provider| json!({ "name": one.name, "type": one.kind, "identity": one.identity });
         let providers: Vec<Value> = self.providers.iter().map(provider).collect();
-        let report = json!({
+        let list = |set| -> Vec<&str> {
+            capabilities::numbers(set).map(|number| capabilities::NAMES[usize::from(number)]).collect()
+        };
+        let mut report = json!({
             "app": {
                 "uid": isolation.uid,
                 "gid": isolation.gid,
                 "groups": isolation.groups,
-                "capabilities": capabilities::numbers(isolation.capabilities).map(|number| capabilities::NAMES[usize::from(number)]).collect::<Vec<_>>(),
+                "capabilities": list(isolation.capabilities),
                 "descriptors": self.plan.inherited,
                 "core_dumps": isolation.core_dumps,
                 "strict": isolation.strict,
@@ -298,14 +321,10 @@ impl View<'_> {
             "warnings": self.warnings,
             "exit": self.refusal.map_or(0, |error| error.class.exit_code()),
         });
-        crate::report::printable_json(&format!("{report:#}\n"))
-    }
-
-    fn capabilities(&self) -> String {
-        match self.plan.isolation.capabilities {
-            0 => "none".into(),
-            set => capabilities::names(set),
+        if let Some(supervisor) = self.supervisor {
+            report["supervisor"] = json!({ "uid": geteuid().as_raw(), "capabilities": list(supervisor) });
         }
+        crate::report::printable_json(&format!("{report:#}\n"))
     }
 
     fn target(&self, target: &Target) -> (String, Value) {

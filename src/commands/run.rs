@@ -1,27 +1,28 @@
-//! `run`: delivers the secrets and becomes the app.
+//! `run`: delivers the secrets and becomes the app, or starts and supervises it.
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
+use handfast_core::{Place, Problems, excerpt};
+
 use super::start;
-use crate::cli::Options;
-use crate::config::Environment;
+use crate::cli::Run;
+use crate::config::{self, Environment};
 use crate::error::{Phase, Result};
+use crate::keep::Recipient;
+use crate::launch::Spawned;
 use crate::plan::Purpose;
 use crate::worker::{Link, Task, Watch};
-use crate::{cage, deliver, launch, lockdown};
+use crate::{cage, deliver, keep, launch, lockdown};
 
-/// Becomes the app: returns only where that failed.
-pub fn run(
-    options: &Options,
-    command: &[OsString],
-    mut environment: Environment,
-    started: Instant,
-) -> Result<Infallible> {
+/// Becomes the app: returns only where that failed. With `--supervise` it returns the app's exit code.
+pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<u8> {
+    let Run { options, command, .. } = run;
+    let recipient = recipient(run.supervise.as_ref()).map_err(config::error)?;
+    let purpose = if recipient.is_some() { Purpose::Supervise } else { Purpose::Run };
     let core_limit = start::begin()?;
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, purpose, started)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&plan.inherited)?;
@@ -32,7 +33,7 @@ pub fn run(
     // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
     let found = lockdown::ProcessState::read()?;
     let mut link = link?;
-    lockdown::refuse_impossible(&plan.isolation, &found)?;
+    start::refuse_isolation(&plan, &found)?;
     let name = command.first().map_or(OsStr::new(""), OsString::as_os_str);
     let program = launch::resolve(name, plan.path(), &plan.isolation)?;
     start::warn(warnings);
@@ -54,8 +55,30 @@ pub fn run(
     // Nothing may own a descriptor that lockdown closes.
     drop(signals);
     let handover = destination.hand_over();
-    let keep_open = [&plan.inherited[..], &handover.numbers()].concat();
     let ending = start::ending();
+    if let Some(recipient) = recipient
+        && let Spawned::Supervisor(child) = launch::spawn()?
+    {
+        drop(handover);
+        return keep::supervise(child, recipient, &plan.isolation, core_limit, &found);
+    }
+    let keep_open = [&plan.inherited[..], &handover.numbers()].concat();
     let locked = lockdown::lock(&plan.isolation, &keep_open, core_limit, found)?;
     Err(launch::exec(locked, &prepared, ending))
+}
+
+/// Who gets the signals, where `--supervise` is given.
+fn recipient(supervise: Option<&Option<String>>) -> std::result::Result<Option<Recipient>, Problems> {
+    match supervise.map(|recipient| recipient.as_deref()) {
+        None => Ok(None),
+        Some(None) => Ok(Some(Recipient::App)),
+        Some(Some("group")) => Ok(Some(Recipient::Group)),
+        Some(Some(other)) => {
+            let mut problems = Problems::default();
+            let quoted = excerpt(&other.escape_debug().to_string());
+            let hint = "`--supervise` alone passes signals on to the app, `--supervise=group` to its process group";
+            problems.add_with_hint(&Place::CommandLine, format!("`--supervise` is \"{quoted}\", expected group"), hint);
+            Err(problems)
+        }
+    }
 }

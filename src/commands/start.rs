@@ -11,6 +11,7 @@ use nix::unistd::{Pid, getpid, isatty};
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::{Class, Error, Phase, Result, reason};
+use crate::lockdown::ProcessState;
 use crate::plan::{Instances, Plan, Purpose};
 use crate::sys::signals::{self, Signals};
 use crate::{lockdown, plan, sys};
@@ -74,6 +75,15 @@ pub fn make_plan(
 /// What ends a start with this plan before it does anything.
 pub fn refuse(plan: &Plan) -> Result<()> {
     plan.refusal().map_or(Ok(()), Err)
+}
+
+/// What ends a start with this plan in this process before anything is fetched. Returns what falls short without ending it.
+pub fn refuse_isolation(plan: &Plan, found: &ProcessState) -> Result<Vec<String>> {
+    let shortcomings = lockdown::refuse_impossible(&plan.isolation, found)?;
+    if plan.purpose == Purpose::Supervise {
+        lockdown::refuse_supervision(&plan.isolation, found)?;
+    }
+    Ok(shortcomings)
 }
 
 /// What every start with this environment and this plan says once.

@@ -56,8 +56,8 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let targets = || plan.deliveries.iter().filter(|delivery| matches!(delivery.target, Target::File { .. }));
     let Some(files) = plan.files.clone().filter(|_| targets().next().is_some()) else { return Ok(None) };
     let own_mount = match plan.purpose {
-        Purpose::Run if powers.has(Power::SysAdmin) => OwnMount::Possible,
-        Purpose::Run => OwnMount::Denied,
+        Purpose::Run | Purpose::Supervise if powers.has(Power::SysAdmin) => OwnMount::Possible,
+        Purpose::Run | Purpose::Supervise => OwnMount::Denied,
         Purpose::Init | Purpose::Watch => OwnMount::Invisible,
     };
     let survey = directory::survey(&files.directory, own_mount, powers, &readers(plan))?;
@@ -99,7 +99,7 @@ fn check_links(powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Result<()
 /// The app's groups, where they are known: under `init`, the runtime may give the app more than the configuration says.
 fn reader(plan: &Plan) -> Option<Vec<u32>> {
     match plan.purpose {
-        Purpose::Run => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
+        Purpose::Run | Purpose::Supervise => Some([&[plan.isolation.gid], plan.isolation.groups.as_slice()].concat()),
         Purpose::Init | Purpose::Watch => None,
     }
 }

@@ -1,8 +1,13 @@
-//! What stays after a start, and keeps the secrets fresh.
+//! What stays after a start: the supervisor of an app, or the keeper of files.
 #![forbid(unsafe_code)]
 
+mod app;
 pub mod ready;
 mod status;
+mod supervise;
+mod terminal;
 mod watch;
 
+pub use app::Recipient;
+pub use supervise::supervise;
 pub use watch::watch;

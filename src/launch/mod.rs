@@ -5,6 +5,7 @@ mod failure;
 mod file_capabilities;
 mod format;
 mod search;
+mod spawn;
 mod walk;
 
 use std::ffi::{CString, OsString};
@@ -12,9 +13,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::unistd::{Pid, getpid};
 
 use failure::failure;
 pub use search::{Program, resolve};
+pub use spawn::{Child, Spawned, spawn};
 
 use crate::error::{Class, Error, Result, reason};
 use crate::lockdown::Locked;
@@ -26,7 +29,15 @@ pub struct Prepared {
     path: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
+    /// The process in which they were made.
+    pid: Pid,
 }
+
+/// The variables that say which process is meant by others: systemd's, for socket activation and its watchdog.
+const PID_VARIABLES: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
+
+/// The same by the inode of the process' pidfd, for those who can tell; systemd takes the number alone too.
+const INODE_VARIABLES: [&str; 2] = ["LISTEN_PIDFDID=", "WATCHDOG_PIDFDID="];
 
 impl Prepared {
     /// `command` is the command and its arguments as given. The app gets exactly the entries of `environment`.
@@ -44,7 +55,23 @@ impl Prepared {
                 .map(|argument| CString::new(argument.as_bytes()).map_err(|_| nul_in("an argument")))
                 .collect::<Result<_>>()?,
             environment: environment.iter().map(entry).collect::<Result<_>>()?,
+            pid: getpid(),
         })
+    }
+
+    /// The entries of the environment. In a child, those that name the process that they were made in name the child.
+    fn environment(&self) -> Vec<CString> {
+        let own = getpid();
+        let mut entries = self.environment.clone();
+        if own == self.pid {
+            return entries;
+        }
+        for name in PID_VARIABLES {
+            let [found, new] = [self.pid, own].map(|pid| CString::new(format!("{name}={pid}")).unwrap_or_default());
+            entries.iter_mut().filter(|entry| **entry == found).for_each(|entry| *entry = new.clone());
+        }
+        entries.retain(|entry| !INODE_VARIABLES.iter().any(|name| entry.as_bytes().starts_with(name.as_bytes())));
+        entries
     }
 }
 
@@ -62,7 +89,7 @@ pub fn exec(_locked: Locked, prepared: &Prepared, watched: Signals) -> Error {
     if let Err(error) = signals::restore() {
         return failure(Class::Os, format!("cannot put the signals back as found: {}", reason(error)));
     }
-    match nix::unistd::execve(&prepared.path, &prepared.arguments, &prepared.environment) {
+    match nix::unistd::execve(&prepared.path, &prepared.arguments, &prepared.environment()) {
         Err(error) => refused(Path::new(std::ffi::OsStr::from_bytes(prepared.path.as_bytes())), error),
     }
 }

@@ -19,26 +19,53 @@ pub(super) enum Bounding {
     AsFound(u64),
 }
 
-/// Removes all capabilities except the plan's from the bounding set, if this process may do that.
-pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<Bounding> {
-    let surplus = found.bounding & !isolation.capabilities;
-    if surplus != 0 && found.permitted & bit(SETPCAP) == 0 {
-        if isolation.strict {
-            fell_short(isolation, WITHOUT_SETPCAP)?;
+impl Bounding {
+    /// The capabilities in it.
+    pub(super) fn set(self, isolation: &Isolation) -> u64 {
+        match self {
+            Self::AsPlanned => isolation.capabilities,
+            Self::AsFound(found) => found,
         }
+    }
+}
+
+/// Makes the permitted capabilities effective. The steps below use them; `change` drops those that do not stay.
+pub(super) fn make_effective(found: &Status) -> Result<()> {
+    if found.effective == found.permitted {
+        return Ok(());
+    }
+    capabilities::set(Sets { effective: found.permitted, permitted: found.permitted, inheritable: found.inheritable })
+        .map_err(|error| call("make the permitted capabilities effective", error))
+}
+
+/// Removes all capabilities except the plan's from the bounding set, and says what could not be done.
+pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<Bounding> {
+    let (bounding, shortcoming) = try_to_shrink_bounding(isolation, found)?;
+    match shortcoming {
         // This is so for every start that is not root's. With no_new_privs, the app can gain nothing from the set, so no warning
         // is needed.
-        tracing::info!(target: "handfast", "{WITHOUT_SETPCAP}");
-        return Ok(Bounding::AsFound(found.bounding));
+        Some(shortcoming) if shortcoming == WITHOUT_SETPCAP && !isolation.strict => {
+            tracing::info!(target: "handfast", "{shortcoming}");
+        }
+        Some(shortcoming) => fell_short(isolation, &shortcoming)?,
+        None => {}
+    }
+    Ok(bounding)
+}
+
+/// The same, and returns what could not be done.
+pub(super) fn try_to_shrink_bounding(isolation: &Isolation, found: &Status) -> Result<(Bounding, Option<String>)> {
+    let surplus = found.bounding & !isolation.capabilities;
+    if surplus != 0 && found.permitted & bit(SETPCAP) == 0 {
+        return Ok((Bounding::AsFound(found.bounding), Some(WITHOUT_SETPCAP.to_owned())));
     }
     for number in numbers(surplus) {
         if let Err(error) = capabilities::drop_bounding(number) {
-            let which = names(bit(number));
-            fell_short(isolation, &call(&format!("drop {which} from the bounding set"), error).message)?;
-            return Ok(Bounding::AsFound(Status::read()?.bounding));
+            let shortcoming = call(&format!("drop {} from the bounding set", names(bit(number))), error).message;
+            return Ok((Bounding::AsFound(Status::read()?.bounding), Some(shortcoming)));
         }
     }
-    Ok(Bounding::AsPlanned)
+    Ok((Bounding::AsPlanned, None))
 }
 
 /// Why the bounding set is not changed.
@@ -96,7 +123,7 @@ pub(super) fn change(isolation: &Isolation, found: &Status, securebits: u32) -> 
 
 /// Clears the dumpable flag again, because each change of uid or gid sets it to the value of `fs.suid_dumpable`. Other processes
 /// of the app's uid must not read this process as long as it is handfast.
-fn stay_unreadable() -> Result<()> {
+pub(super) fn stay_unreadable() -> Result<()> {
     let failed = |error| call("make this process unreadable for others", error);
     prctl::set_dumpable(false).map_err(failed)?;
     if prctl::get_dumpable().map_err(failed)? {

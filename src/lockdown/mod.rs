@@ -13,6 +13,7 @@ mod possible;
 mod state;
 mod status;
 mod stdio;
+mod supervisor;
 mod verify;
 
 use std::os::fd::RawFd;
@@ -21,12 +22,11 @@ pub use core_limit::CoreLimit;
 pub use descriptors::close_inherited;
 pub use possible::{bounding_after, refuse_impossible};
 pub use state::ProcessState;
+pub use supervisor::{lock_supervisor, of_supervisor, refuse_supervision};
 
 use crate::error::Result;
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, Sets};
 use failure::{call, failed};
-use status::Status;
 
 /// The proof that this process has only the privileges of the plan. Only [`lock`] makes the proof; `launch` consumes it.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     if found.threads != 1 {
         return Err(failed(format!("this process has {} threads, of which only one would be locked", found.threads)));
     }
-    make_effective(&found)?;
+    identity::make_effective(&found)?;
     stdio::hand_over(isolation, &found)?;
     core_limit.apply(isolation.core_dumps)?;
     let bounding = identity::shrink_bounding(isolation, &found)?;
@@ -54,13 +54,4 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     descriptors::close_all_but(keep_open)?;
     verify::verify(isolation, identity::groups(isolation, &found), keep_open, core_limit, bounding, securebits)?;
     Ok(Locked(()))
-}
-
-/// Makes the permitted capabilities effective. The steps below use them; `identity::change` drops those that do not stay.
-fn make_effective(found: &Status) -> Result<()> {
-    if found.effective == found.permitted {
-        return Ok(());
-    }
-    capabilities::set(Sets { effective: found.permitted, permitted: found.permitted, inheritable: found.inheritable })
-        .map_err(|error| call("make the permitted capabilities effective", error))
 }

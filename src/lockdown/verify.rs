@@ -24,10 +24,7 @@ pub(super) fn verify(
     bounding: Bounding,
     securebits: u32,
 ) -> Result<()> {
-    let mismatches = mismatches(isolation, groups, bounding, &Status::read()?);
-    if !mismatches.is_empty() {
-        return Err(failed(format!("the isolation reads back otherwise than planned: {}", mismatches.join("; "))));
-    }
+    verify_status(&planned(isolation, groups, bounding))?;
     refuse_way_back(isolation)?;
     let securebits_now = capabilities::securebits().map_err(|error| call("read the securebits", error))?;
     if securebits_now != securebits & !KEEP_CAPS {
@@ -35,6 +32,33 @@ pub(super) fn verify(
     }
     core_limit.verify(isolation.core_dumps)?;
     descriptors::verify(keep_open)
+}
+
+/// Fails if the status of this process differs from the planned one.
+pub(super) fn verify_status(planned: &Status) -> Result<()> {
+    match &mismatches(planned, &Status::read()?)[..] {
+        [] => Ok(()),
+        mismatches => {
+            Err(failed(format!("the isolation reads back otherwise than planned: {}", mismatches.join("; "))))
+        }
+    }
+}
+
+/// The app's status.
+fn planned(isolation: &Isolation, groups: &[u32], bounding: Bounding) -> Status {
+    let keep = isolation.capabilities;
+    Status {
+        uids: [isolation.uid; 4],
+        gids: [isolation.gid; 4],
+        groups: groups.to_vec(),
+        inheritable: keep,
+        permitted: keep,
+        effective: keep,
+        bounding: bounding.set(isolation),
+        ambient: keep,
+        no_new_privileges: true,
+        threads: 1,
+    }
 }
 
 /// Tries to become root again, unless the plan allows that. Fails if it works.
@@ -56,29 +80,29 @@ fn refuse_way_back(isolation: &Isolation) -> Result<()> {
 }
 
 /// The differences between the state and the plan.
-fn mismatches(isolation: &Isolation, groups: &[u32], bounding: Bounding, now: &Status) -> Vec<String> {
-    let keep = isolation.capabilities;
+fn mismatches(planned: &Status, now: &Status) -> Vec<String> {
     let mut list = Vec::new();
+    for (what, now, planned) in [("uids", now.uids, planned.uids), ("gids", now.gids, planned.gids)] {
+        if now != planned {
+            let planned = if planned == [planned[0]; 4] { planned[0].to_string() } else { format!("{planned:?}") };
+            list.push(format!("{what} {now:?}, planned {planned}"));
+        }
+    }
     let mut compare = |what: &str, now: &dyn Debug, planned: &dyn Debug, same: bool| {
         if !same {
             list.push(format!("{what} {now:?}, planned {planned:?}"));
         }
     };
-    compare("uids", &now.uids, &isolation.uid, now.uids == [isolation.uid; 4]);
-    compare("gids", &now.gids, &isolation.gid, now.gids == [isolation.gid; 4]);
-    compare("groups", &now.groups, &groups, now.groups == groups);
-    compare("no_new_privs", &now.no_new_privileges, &true, now.no_new_privileges);
-    compare("threads", &now.threads, &1, now.threads == 1);
-    let bounding = match bounding {
-        Bounding::AsPlanned => keep,
-        Bounding::AsFound(found) => found,
-    };
+    compare("groups", &now.groups, &planned.groups, now.groups == planned.groups);
+    let privileges = (now.no_new_privileges, planned.no_new_privileges);
+    compare("no_new_privs", &privileges.0, &privileges.1, privileges.0 == privileges.1);
+    compare("threads", &now.threads, &planned.threads, now.threads == planned.threads);
     for (what, set, planned) in [
-        ("inheritable", now.inheritable, keep),
-        ("permitted", now.permitted, keep),
-        ("effective", now.effective, keep),
-        ("ambient", now.ambient, keep),
-        ("bounding", now.bounding, bounding),
+        ("inheritable", now.inheritable, planned.inheritable),
+        ("permitted", now.permitted, planned.permitted),
+        ("effective", now.effective, planned.effective),
+        ("ambient", now.ambient, planned.ambient),
+        ("bounding", now.bounding, planned.bounding),
     ] {
         if set != planned {
             list.push(format!("{what} capabilities {}, planned {}", names(set), names(planned)));
@@ -120,7 +144,10 @@ mod tests {
 
     #[test]
     fn a_state_as_planned_has_no_mismatch() {
-        assert_eq!(mismatches(&isolation(), &[4, 27], Bounding::AsPlanned, &as_planned()), Vec::<String>::new());
+        assert_eq!(
+            mismatches(&planned(&isolation(), &[4, 27], Bounding::AsPlanned), &as_planned()),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -145,7 +172,7 @@ mod tests {
             cases.push((Status { bounding: set, ..as_planned() }, "bounding capabilities"));
         }
         for (status, expected) in cases {
-            let found = mismatches(&isolation(), &[4, 27], Bounding::AsPlanned, &status);
+            let found = mismatches(&planned(&isolation(), &[4, 27], Bounding::AsPlanned), &status);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].starts_with(expected), "{found:?}");
         }
@@ -154,7 +181,7 @@ mod tests {
     #[test]
     fn a_bounding_set_that_could_not_change_must_be_as_found() {
         let status = Status { bounding: 0xff, ..as_planned() };
-        assert!(mismatches(&isolation(), &[4, 27], Bounding::AsFound(0xff), &status).is_empty());
-        assert_eq!(mismatches(&isolation(), &[4, 27], Bounding::AsFound(0xf), &status).len(), 1);
+        assert!(mismatches(&planned(&isolation(), &[4, 27], Bounding::AsFound(0xff)), &status).is_empty());
+        assert_eq!(mismatches(&planned(&isolation(), &[4, 27], Bounding::AsFound(0xf)), &status).len(), 1);
     }
 }

@@ -48,6 +48,8 @@ pub struct Plan {
 pub enum Purpose {
     /// The process becomes the app.
     Run,
+    /// The process starts the app, and stays as long as it runs.
+    Supervise,
     /// The process delivers files for others, and ends.
     Init,
     /// The process delivers files for others, and keeps them fresh.
@@ -59,9 +61,15 @@ impl Purpose {
     pub fn name(self) -> &'static str {
         match self {
             Purpose::Run => "run",
+            Purpose::Supervise => "run --supervise",
             Purpose::Init => "init",
             Purpose::Watch => "watch",
         }
+    }
+
+    /// Whether handfast starts the app itself.
+    pub fn has_app(self) -> bool {
+        matches!(self, Self::Run | Self::Supervise)
     }
 }
 
@@ -125,7 +133,7 @@ impl Plan {
         if self.isolation.defaulted {
             let Isolation { uid, gid, .. } = self.isolation;
             let what = match self.purpose {
-                Purpose::Run => "the app runs as",
+                Purpose::Run | Purpose::Supervise => "the app runs as",
                 Purpose::Init | Purpose::Watch => "the files belong to",
             };
             warnings.push(format!("started as root without `user`: {what} {uid}:{gid}"));

@@ -22,12 +22,16 @@ pub struct Freshness<'c> {
     on_change: OnChange,
     /// The command keeps secrets fresh, and nobody gets a signal of its own.
     is_watch: bool,
+    /// The command stays beside the app, and does not keep secrets fresh in this version.
+    is_supervised: bool,
 }
 
 impl<'c> Freshness<'c> {
     /// Reads `[watch]`. What is wrong there is a problem for each command; what the command at hand cannot do, for that one.
     pub fn read(table: &'c Table, purpose: Purpose, problems: &mut Problems) -> (Self, Watching) {
         let is_watch = purpose == Purpose::Watch;
+        let is_supervised = purpose == Purpose::Supervise;
+        refuse_supervised(table, is_supervised, problems);
         let on_change = on_change(table, is_watch, problems).unwrap_or(OnChange::None);
         let max_stale = match (table.string("max_stale"), table.place("max_stale")) {
             (Some("off"), _) | (None, _) | (_, None) => None,
@@ -62,11 +66,12 @@ impl<'c> Freshness<'c> {
             max_stale,
             on_stale: if table.string("on_stale") == Some("exit") { OnStale::Exit } else { OnStale::Unready },
         };
-        (Self { table, on_change, is_watch }, watching)
+        (Self { table, on_change, is_watch, is_supervised }, watching)
     }
 
     /// What a change of this secret does.
     pub fn on_change(&self, declared: &Declared, problems: &mut Problems) -> OnChange {
+        refuse_supervised(&declared.table, self.is_supervised, problems);
         on_change(&declared.table, self.is_watch, problems).unwrap_or(self.on_change)
     }
 
@@ -96,6 +101,16 @@ impl<'c> Freshness<'c> {
             problems.add(place, message);
         }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)
+    }
+}
+
+/// Nobody shall believe that a supervised app gets its secrets anew.
+fn refuse_supervised(table: &Table, is_supervised: bool, problems: &mut Problems) {
+    for key in ["refresh", "on_change"].into_iter().filter(|_| is_supervised) {
+        if let Some(place) = table.place(key) {
+            let message = format!("`{key}` under `run --supervise` is not in this version: it reads no secret again");
+            problems.add_with_hint(place, message, "`handfast watch` beside the app keeps files fresh");
+        }
     }
 }
 

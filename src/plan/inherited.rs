@@ -10,7 +10,7 @@ use crate::config::Environment;
 use crate::sys::descriptors::closes_on_exec;
 
 /// The variables of systemd's protocol (sd_listen_fds(3)): a process takes them for its own where LISTEN_PID is its pid, and the
-/// app keeps handfast's pid.
+/// app keeps handfast's pid. As a child it has another, which `launch` then writes there.
 const ACTIVATION: [&str; 4] = ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// The channel to the parent of a program that `fork` of Node.js has started.

@@ -35,14 +35,14 @@ pub fn make(
     let files = files(&config, purpose, problems);
     let mut catalog = Catalog::configure(config.providers, &config.fetch, environment, problems);
     // Under `init` and `watch` there is no app.
-    let inherited = match purpose {
-        Purpose::Run => Inherited::read(&config.app, environment, problems),
-        Purpose::Init | Purpose::Watch => Inherited::default(),
+    let inherited = match purpose.has_app() {
+        true => Inherited::read(&config.app, environment, problems),
+        false => Inherited::default(),
     };
     let app = isolation::AppEnvironment::read(&config.app, environment, problems);
     let rules = declarations::TargetRules {
         files: files.is_some(),
-        only_files: (purpose != Purpose::Run).then(|| purpose.name()),
+        only_files: (!purpose.has_app()).then(|| purpose.name()),
         mode: config.files.string("mode").and_then(handfast_core::keys::parse_mode).unwrap_or(0o400),
     };
     let (freshness, watching) = Freshness::read(&config.watch, purpose, problems);
@@ -72,7 +72,7 @@ pub fn make(
     for name in inherited.untrue {
         set(&mut entries, name, None);
     }
-    for name in app.taken.iter().filter(|_| purpose == Purpose::Run) {
+    for name in app.taken.iter().filter(|_| purpose.has_app()) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
     let instances = catalog.in_use();
@@ -104,7 +104,7 @@ fn provider_warnings(instances: &Instances) -> Vec<String> {
 
 fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<Files> {
     let Some(item) = config.files.item("dir") else {
-        if purpose != Purpose::Run {
+        if !purpose.has_app() {
             let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
             let message = format!("`{}` delivers files, and no files directory is set", purpose.name());
             problems.add_with_hint(&Place::CommandLine, message, hint);

@@ -10,6 +10,8 @@ pub const CHOWN: u8 = 0;
 pub const DAC_OVERRIDE: u8 = 1;
 /// `CAP_DAC_READ_SEARCH`.
 pub const DAC_READ_SEARCH: u8 = 2;
+/// `CAP_KILL`.
+pub const KILL: u8 = 5;
 /// `CAP_SETGID`.
 pub const SETGID: u8 = 6;
 /// `CAP_SETUID`.
@@ -209,6 +211,7 @@ mod tests {
             ("CHOWN", CHOWN),
             ("DAC_OVERRIDE", DAC_OVERRIDE),
             ("DAC_READ_SEARCH", DAC_READ_SEARCH),
+            ("KILL", KILL),
             ("SETGID", SETGID),
             ("SETUID", SETUID),
             ("SETPCAP", SETPCAP),

@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod environment;
 pub mod exit;
 pub mod fs;
+pub mod jobs;
 pub mod landlock;
 pub mod process;
 pub mod readable;

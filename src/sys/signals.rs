@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use libc::c_int;
@@ -33,6 +33,9 @@ static IGNORED: AtomicU64 = AtomicU64::new(0);
 pub struct Signals(u64);
 
 impl Signals {
+    /// Every signal. KILL and STOP cannot be held back, and the kernel ignores them in a set.
+    pub const ALL: Self = Self(u64::MAX);
+
     /// These.
     pub fn of(signals: &[Signal]) -> Self {
         Self(signals.iter().fold(0, |set, signal| set | bit(*signal as c_int)))
@@ -134,15 +137,30 @@ pub fn restore() -> io::Result<()> {
 /// The number of one of `signals` that was sent and is held back, but not by the mask as found: that one stays pending over exec.
 pub fn pending(Signals(signals): Signals) -> io::Result<Option<u8>> {
     let held = !BLOCKED.load(Relaxed);
+    Ok(Signals(held_back()? & held & signals).first())
+}
+
+/// The signals that were sent and are held back.
+fn held_back() -> io::Result<u64> {
     let mut set: u64 = 0;
     // SAFETY: the kernel writes `SET_SIZE` bytes to `set`, which has that size and lives until the call returns.
     check(unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) })?;
-    Ok(Signals(set & held & signals).first())
+    Ok(set)
 }
 
 /// Blocks these signals.
 pub fn block(Signals(signals): Signals) -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, signals).map(drop)
+}
+
+/// Lets these signals take their action again.
+pub(super) fn unblock(Signals(signals): Signals) -> io::Result<()> {
+    change_mask(libc::SIG_UNBLOCK, signals).map(drop)
+}
+
+/// Whether this signal was sent and is held back.
+pub(super) fn is_held_back(signal: Signal) -> io::Result<bool> {
+    Ok(held_back()? & bit(signal as c_int) != 0)
 }
 
 /// Blocks those among these signals that were neither ignored nor blocked when the process started, and returns them.
@@ -162,30 +180,61 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
     set_handler(number, libc::SIG_DFL)
 }
 
-/// Signals and the ends of children, which arrive at one descriptor instead of taking their action: SIGCHLD, and those of the given
-/// signals that were neither ignored nor blocked when the process started.
+/// Signals and the ends of children, which arrive at one descriptor instead of taking their action.
 pub struct Watch {
     descriptor: File,
 }
 
+/// A signal that has arrived at a [`Watch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its number.
+    pub number: u8,
+    /// Who sent it; 0 for the kernel, and for a process outside of this pid namespace.
+    pub sender: i32,
+    /// The sender's uid.
+    pub user: u32,
+    /// What was sent with it (sigqueue(3)).
+    pub value: Option<u64>,
+}
+
 impl Watch {
-    /// Blocks the signals and opens the descriptor (non-blocking, closed by exec).
+    /// Watches for SIGCHLD, and for those of the given signals that were neither ignored nor blocked when the process started.
     pub fn new(signals: Signals) -> io::Result<Self> {
         let child = Signals::of(&[Signal::SIGCHLD]);
         block(child)?;
-        let set = hold(signals)?.0 | child.0;
-        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
-        // SAFETY: the kernel reads `SET_SIZE` bytes from `set`, which has that size and lives until the call returns.
-        let number = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, SET_SIZE, flags) };
-        check(number)?;
+        Self::open(hold(signals)?.0 | child.0)
+    }
+
+    /// Watches for every signal, also for those that were ignored or blocked when the process started.
+    pub fn all() -> io::Result<Self> {
+        block(Signals::ALL)?;
+        Self::open(Signals::ALL.0)
+    }
+
+    /// Opens the descriptor (non-blocking, closed by exec). The signals are blocked.
+    fn open(set: u64) -> io::Result<Self> {
+        let number = signalfd(-1, set)?;
         // SAFETY: the call has just opened this descriptor, a small number that nothing else owns.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(number as RawFd) };
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
         Ok(Self { descriptor: descriptor.into() })
+    }
+
+    /// From now on leaves real-time signals where they wait, or takes them again. Only for a watch of all signals.
+    pub fn take_real_time(&self, takes: bool) -> io::Result<()> {
+        let real_time = Signals::default().and_real_time().0;
+        let set = if takes { Signals::ALL.0 } else { Signals::ALL.0 & !real_time };
+        signalfd(self.descriptor.as_raw_fd(), set).map(drop)
     }
 
     /// The number of a signal that has arrived. The end of a child only makes the descriptor readable: waitpid(2) tells which one
     /// has ended, since one SIGCHLD may stand for several.
     pub fn received(&self) -> io::Result<Option<u8>> {
+        Ok(self.next()?.map(|arrived| arrived.number))
+    }
+
+    /// The same signal, with what is known of it.
+    pub fn next(&self) -> io::Result<Option<Incoming>> {
         let mut information = [0; INFORMATION_SIZE];
         loop {
             match (&self.descriptor).read_exact(&mut information) {
@@ -193,9 +242,14 @@ impl Watch {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
-            let number = u32::from_ne_bytes([information[0], information[1], information[2], information[3]]);
-            if number != Signal::SIGCHLD as u32 {
-                return Ok(u8::try_from(number).ok());
+            // The kernel's `struct signalfd_siginfo`: number, error, code, pid, … and the value as 64 bits.
+            let word = |at: usize| information[at..].first_chunk().copied().map_or(0, i32::from_ne_bytes);
+            let value = information[48..].first_chunk().copied().map_or(0, u64::from_ne_bytes);
+            let Ok(number) = u8::try_from(word(0)) else { continue };
+            if c_int::from(number) != libc::SIGCHLD {
+                let value = (word(8) == libc::SI_QUEUE).then_some(value);
+                let user = word(16).cast_unsigned();
+                return Ok(Some(Incoming { number, sender: word(12), user, value }));
             }
         }
     }
@@ -205,6 +259,15 @@ impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Opens a descriptor where these signals arrive, or changes those that arrive at this one.
+fn signalfd(descriptor: RawFd, set: u64) -> io::Result<RawFd> {
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: the kernel reads `SET_SIZE` bytes from `set`, which has that size and lives until the call returns.
+    let number = unsafe { libc::syscall(libc::SYS_signalfd4, descriptor, &raw const set, SET_SIZE, flags) };
+    check(number)?;
+    Ok(number as RawFd)
 }
 
 const fn bit(signal: c_int) -> u64 {

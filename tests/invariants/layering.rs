@@ -53,6 +53,15 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("lockdown", &[("plan", "`Isolation`: what the app shall be")]),
     ("launch", &[("plan", "`Isolation`: whose rights to look at"), ("lockdown", "`Locked`, which it spends")]),
+    (
+        "keep",
+        &[
+            ("plan", "`Isolation`: of which app"),
+            ("launch", "`Child`: the app before its start"),
+            ("lockdown", "drops the supervisor's own privileges"),
+            ("cage", "restricts it to a few system calls"),
+        ],
+    ),
 ];
 
 /// Named everywhere: the error, the log, and the system's calls (but see below).
@@ -252,7 +261,7 @@ fn each_stage_sees_only_what_it_may() {
         let found = match module(&source.path) {
             "fetch" => see(&["sys", "libc", "nix"]),
             "deliver" => see(&["net", "socket", "TcpStream", "UnixStream", "UdpSocket", "tokio"]),
-            "lockdown" | "launch" => see(&["SecretValue", "expose", "tokio", "net"]),
+            "lockdown" | "launch" | "keep" => see(&["SecretValue", "expose", "tokio", "net"]),
             "config" | "plan" | "identity" | "cli" | "error" | "report" => {
                 see(&["tokio", "net", "unshare", "setresuid"])
             }

@@ -87,6 +87,7 @@ fn the_privileged_steps_run_in_the_documented_order() {
             "rt_sigprocmask",
             "rt_sigpending",
             "execve",
+            "getpid",
             "prlimit64",
             "prctl",
             "munmap",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-const TOOLS: [&str; 5] = ["probe", "confine", "scan", "at-exec", "inject"];
+const TOOLS: [&str; 6] = ["probe", "confine", "scan", "at-exec", "inject", "witness"];
 
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 

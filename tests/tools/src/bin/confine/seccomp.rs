@@ -18,6 +18,8 @@ const CALLS: &[(&str, libc::c_long, Option<libc::c_int>)] = &[
     ("landlock_add_rule", libc::SYS_landlock_add_rule, None),
     ("landlock_create_ruleset", libc::SYS_landlock_create_ruleset, None),
     ("landlock_restrict_self", libc::SYS_landlock_restrict_self, None),
+    ("chdir", libc::SYS_chdir, None),
+    ("setpgid", libc::SYS_setpgid, None),
     ("memfd_create", libc::SYS_memfd_create, None),
     ("mount", libc::SYS_mount, None),
     ("openat2", libc::SYS_openat2, None),
@@ -38,6 +40,7 @@ const CALLS: &[(&str, libc::c_long, Option<libc::c_int>)] = &[
     ("prctl-no_new_privs", libc::SYS_prctl, Some(libc::PR_SET_NO_NEW_PRIVS)),
     ("prctl-pdeathsig", libc::SYS_prctl, Some(libc::PR_SET_PDEATHSIG)),
     ("prctl-seccomp", libc::SYS_prctl, Some(libc::PR_SET_SECCOMP)),
+    ("prctl-subreaper", libc::SYS_prctl, Some(libc::PR_SET_CHILD_SUBREAPER)),
     ("prctl-securebits", libc::SYS_prctl, Some(libc::PR_SET_SECUREBITS)),
 ];
 

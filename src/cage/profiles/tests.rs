@@ -1,10 +1,31 @@
-use super::*;
+use std::os::fd::RawFd;
+
+use handfast_core::Sockets;
+use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
+
+use super::supervisor;
+use super::worker::{ALLOWED, ALLOWED_OLD, THREAD_FLAGS};
+#[cfg(target_arch = "x86_64")]
+use crate::cage::seccomp::X32;
+use crate::cage::seccomp::{ALLOW, ARCHITECTURE, ENOSYS, EPERM, KILL, NATIVE, NEWEST, NUMBER, Profile, filter};
 
 const SOCKET: RawFd = 7;
-const PLAIN: Profile = Profile { socket: SOCKET, unix_sockets: false, lives_on: false, host_names: true };
+
+/// The kinds of workers: with the sockets of the internet, of Unix, or both.
+const PLAIN: Sockets = Sockets::INTERNET;
+const NAMELESS: Sockets = Sockets { internet: false, unix: true };
+const BOTH: Sockets = Sockets { internet: true, unix: true };
+
+/// A supervisor, and its app.
+const OWN: i32 = 1;
+const APP: i32 = 7;
 
 /// Runs the filter and returns its answer.
-fn run_with(profile: Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+fn run_with(needed: Sockets, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+    answer(&Profile::around(SOCKET, needed), architecture, number, arguments)
+}
+
+fn answer(profile: &Profile, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
     let program = filter(profile);
     let argument = |index: usize| arguments.get(index).copied().unwrap_or(0);
     let (mut at, mut accumulator) = (0, 0);
@@ -61,11 +82,11 @@ fn only_calls_of_the_lists_are_ever_allowed() {
 #[test]
 fn every_instruction_can_be_reached_by_a_jump() {
     // No jump is longer than a byte can hold, for any profile.
-    let all = Profile { unix_sockets: true, lives_on: true, ..PLAIN };
-    for profile in [PLAIN, all, Profile { unix_sockets: true, ..PLAIN }, Profile { host_names: false, ..PLAIN }] {
-        let length = filter(profile).len();
+    for needed in [PLAIN, NAMELESS, BOTH] {
+        let length = filter(&Profile::around(SOCKET, needed).with_alarm()).len();
         assert!(length < 256, "{length}");
     }
+    assert!(filter(&Profile::beside(APP, OWN)).len() < 256);
 }
 
 #[test]
@@ -101,7 +122,7 @@ fn sockets_are_those_of_the_internet() {
         run_with(profile, NATIVE, libc::SYS_socket as u32, &[family as u64, kind as u64, protocol as u64])
     };
     let (stream, datagram) = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK);
-    let unix = Profile { unix_sockets: true, ..PLAIN };
+    let unix = BOTH;
     for (family, kind, protocol, expected) in [
         (libc::AF_INET, stream, libc::IPPROTO_TCP, ALLOW),
         (libc::AF_INET6, datagram, 0, ALLOW),
@@ -126,8 +147,7 @@ fn its_socket_is_never_bound_or_duplicated() {
     let own = SOCKET as u64;
     assert_eq!(run(libc::SYS_bind, &[own]), EPERM);
     assert_eq!(run(libc::SYS_bind, &[own + 1]), ALLOW);
-    let nameless = Profile { host_names: false, ..PLAIN };
-    assert_eq!(run_with(nameless, NATIVE, libc::SYS_bind as u32, &[own + 1]), EPERM);
+    assert_eq!(run_with(NAMELESS, NATIVE, libc::SYS_bind as u32, &[own + 1]), EPERM);
     let duplicate = libc::F_DUPFD_CLOEXEC as u64;
     assert_eq!(run(libc::SYS_fcntl, &[own, duplicate]), EPERM);
     assert_eq!(run(libc::SYS_fcntl, &[own + 1, duplicate]), ALLOW);
@@ -182,13 +202,59 @@ fn a_foreign_architecture_ends_the_process() {
 
 #[test]
 fn an_alarm_is_for_a_worker_that_lives_on() {
-    let keeper = Profile { lives_on: true, ..PLAIN };
-    let ask = |profile, call: c_long, first: i32| run_with(profile, NATIVE, call as u32, &[first as u64]);
+    let keeper = Profile::around(SOCKET, PLAIN).with_alarm();
+    let ask = |call: c_long, clock: i32| answer(&keeper, NATIVE, call as u32, &[clock as u64]);
     for call in [libc::SYS_timerfd_create, libc::SYS_timerfd_settime] {
-        assert_eq!(ask(PLAIN, call, libc::CLOCK_BOOTTIME), EPERM);
-        assert_eq!(ask(keeper, call, libc::CLOCK_BOOTTIME), ALLOW);
+        assert_eq!(run(call, &[libc::CLOCK_BOOTTIME as u64]), EPERM);
+        assert_eq!(ask(call, libc::CLOCK_BOOTTIME), ALLOW);
     }
     for clock in [libc::CLOCK_REALTIME, libc::CLOCK_BOOTTIME_ALARM, libc::CLOCK_REALTIME_ALARM] {
-        assert_eq!(ask(keeper, libc::SYS_timerfd_create, clock), EPERM);
+        assert_eq!(ask(libc::SYS_timerfd_create, clock), EPERM);
+    }
+}
+
+#[test]
+fn a_supervisor_sends_signals_to_its_app_and_to_itself_alone() {
+    let profile = Profile::beside(APP, OWN);
+    let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
+    // The kernel reads a process id from the lower half.
+    let number = |pid: i32| u64::from(pid.cast_unsigned());
+    for target in [APP, -APP, OWN, 0] {
+        assert_eq!(run(libc::SYS_kill, &[number(target), 15]), ALLOW, "{target}");
+    }
+    for target in [-1, 2, 6, 8, -OWN, -8] {
+        assert_eq!(run(libc::SYS_kill, &[number(target), 15]), EPERM, "{target}");
+    }
+    for (target, expected) in [(APP, ALLOW), (-APP, EPERM), (OWN, EPERM), (0, EPERM)] {
+        assert_eq!(run(libc::SYS_rt_sigqueueinfo, &[number(target), 40]), expected, "{target}");
+    }
+    for call in [libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_pidfd_send_signal, libc::SYS_rt_tgsigqueueinfo] {
+        assert_eq!(run(call, &[number(APP), number(APP), 15]), EPERM, "{call}");
+    }
+}
+
+#[test]
+fn a_supervisor_opens_makes_and_executes_nothing() {
+    let profile = Profile::beside(APP, OWN);
+    let plain: Vec<c_long> = supervisor::ALLOWED.iter().chain(supervisor::ALLOWED_OLD).copied().collect();
+    for number in 0..=NEWEST {
+        // Every bit of every argument is set: no rule allows such a call.
+        let expected = if plain.contains(&c_long::from(number)) { ALLOW } else { EPERM };
+        assert_eq!(answer(&profile, NATIVE, number, &[u64::MAX; 6]), expected, "{number}");
+    }
+    let mut calls = vec![libc::SYS_openat, libc::SYS_openat2, libc::SYS_socket, libc::SYS_clone, libc::SYS_clone3];
+    calls.extend([libc::SYS_execve, libc::SYS_execveat, libc::SYS_ptrace, libc::SYS_setresuid, libc::SYS_capset]);
+    calls.extend([libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_prctl, libc::SYS_prlimit64]);
+    for call in calls {
+        assert_eq!(answer(&profile, NATIVE, call as u32, &[]), EPERM, "{call}");
+    }
+    for (call, arguments, expected) in [
+        (libc::SYS_ioctl, &[0, u64::from(libc::TIOCSPGRP as u32)][..], ALLOW),
+        (libc::SYS_ioctl, &[0, 0x5412 /* TIOCSTI */], EPERM),
+        (libc::SYS_fcntl, &[0, libc::F_SETFL as u64, libc::O_ASYNC as u64], EPERM),
+        (libc::SYS_mmap, &[0, 0, (libc::PROT_READ | libc::PROT_EXEC) as u64], EPERM),
+        (libc::SYS_mprotect, &[0, 0, libc::PROT_EXEC as u64], EPERM),
+    ] {
+        assert_eq!(answer(&profile, NATIVE, call as u32, arguments), expected, "{call} {arguments:?}");
     }
 }

@@ -1,0 +1,66 @@
+//! The app as a child of this process, which stays and supervises it.
+#![forbid(unsafe_code)]
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::unistd::{ForkResult, Pid};
+
+use super::failure::failure;
+use crate::error::{Class, Error, Result, reason};
+use crate::sys::{self, signals};
+
+/// The two sides of the fork.
+pub enum Spawned {
+    /// This process becomes the app.
+    App,
+    /// This process supervises the app.
+    Supervisor(Child),
+}
+
+/// A child that becomes the app as soon as it may. Dropped before, it ends the child.
+pub struct Child {
+    /// Its process id.
+    pub pid: Pid,
+    /// Where it waits for a byte.
+    go: PipeWriter,
+}
+
+/// Forks. The child returns once the supervisor is ready ([`Child::start`]), so that there is no app without its supervisor.
+///
+/// From before the fork every signal is held back: in the supervisor until it passes it on, in the child until
+/// [`exec`](super::exec) puts the mask back as found. None is lost.
+pub fn spawn() -> Result<Spawned> {
+    let failed = |what: &str, error| failure(Class::Os, format!("cannot {what}: {}", reason(error)));
+    signals::block(signals::Signals::ALL).map_err(|error| failed("hold signals back", error))?;
+    let (wait, go) = pipe().map_err(|error| failed("make a pipe for the app's start", error))?;
+    match sys::process::fork().map_err(|error| failed("fork the app", error))? {
+        ForkResult::Parent { child } => Ok(Spawned::Supervisor(Child { pid: child, go })),
+        ForkResult::Child => {
+            drop(go);
+            await_go(wait);
+            Ok(Spawned::App)
+        }
+    }
+}
+
+/// Ends this child where its supervisor has ended instead.
+fn await_go(mut wait: PipeReader) {
+    if wait.read_exact(&mut [0]).is_err() {
+        sys::exit::now(Class::Isolation.exit_code().into());
+    }
+}
+
+impl Child {
+    /// Lets it become the app.
+    pub fn start(mut self) -> Result<()> {
+        self.go.write_all(&[0]).map_err(|error: std::io::Error| -> Error {
+            failure(Class::Os, format!("cannot let the app start: {}", reason(error)))
+        })
+    }
+
+    /// The descriptor that it waits for.
+    pub fn descriptor(&self) -> RawFd {
+        self.go.as_raw_fd()
+    }
+}

@@ -1,0 +1,72 @@
+//! The privileges of the process that supervises the app: as few as its work needs.
+#![forbid(unsafe_code)]
+
+use std::os::fd::RawFd;
+
+use super::core_limit::CoreLimit;
+use super::failure::{call, failed};
+use super::state::ProcessState;
+use super::status::Status;
+use super::{descriptors, identity, verify};
+use crate::error::Result;
+use crate::plan::Isolation;
+use crate::sys::capabilities::{self, KILL, Sets, bit};
+
+/// Refuses to supervise an app that this process could send no signal.
+pub fn refuse_supervision(isolation: &Isolation, found: &ProcessState) -> Result<()> {
+    let found = &found.status;
+    if planned_capabilities(isolation, found) & !found.permitted == 0 {
+        return Ok(());
+    }
+    let (own, app) = (found.uids[1], isolation.uid);
+    Err(failed(format!("cannot supervise an app of uid {app} as uid {own}: the capability KILL is missing")).hint(
+        "add the capability KILL to the container, or start it as the app's user; without `--supervise` none is needed",
+    ))
+}
+
+/// Drops every privilege of the supervisor but the capability KILL, if it needs that one to send the app signals. Its ids stay. Closes
+/// every descriptor except 0, 1, 2 and those of `keep_open`, and reads the state back, as [`lock`](super::lock) does for the app.
+///
+/// The best-effort steps are the app's too: it is the app's process that says what could not be done.
+pub fn lock_supervisor(
+    isolation: &Isolation,
+    keep_open: &[RawFd],
+    core_limit: CoreLimit,
+    found: &ProcessState,
+) -> Result<()> {
+    let found = &found.status;
+    identity::make_effective(found)?;
+    core_limit.apply(false)?;
+    let (bounding, _) = identity::try_to_shrink_bounding(isolation, found)?;
+    let keep = planned_capabilities(isolation, found);
+    // The kernel empties the ambient set by itself when the inheritable set is emptied.
+    capabilities::set(Sets { effective: keep, permitted: keep, inheritable: 0 })
+        .map_err(|error| call("drop the supervisor's capabilities", error))?;
+    if !found.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().map_err(|error| call("set no_new_privs", error))?;
+    }
+    identity::stay_unreadable()?;
+    descriptors::close_inherited(keep_open)?;
+    verify::verify_status(&Status {
+        inheritable: 0,
+        permitted: keep,
+        effective: keep,
+        bounding: bounding.set(isolation),
+        ambient: 0,
+        no_new_privileges: true,
+        threads: 1,
+        ..found.clone()
+    })?;
+    core_limit.verify(false)?;
+    descriptors::verify(keep_open)
+}
+
+/// The capabilities that a supervisor keeps.
+pub fn of_supervisor(isolation: &Isolation, found: &ProcessState) -> u64 {
+    planned_capabilities(isolation, &found.status)
+}
+
+/// KILL, unless the app's uid is one of this process: kill(2) compares the sender's real and effective uid.
+fn planned_capabilities(isolation: &Isolation, found: &Status) -> u64 {
+    if found.uids[..2].contains(&isolation.uid) { 0 } else { bit(KILL) }
+}
