@@ -5,4 +5,4 @@ pub mod ready;
 mod status;
 mod watch;
 
-pub use watch::watch;
+pub use watch::{first, watch};
