@@ -242,7 +242,7 @@ fn a_start_without_an_answer_keeps_the_set_of_the_keeper_before() {
     keeper.signal(Signal::SIGTERM);
     let outcome = keeper.finish();
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    outcome.says("the files of the keeper before stay, and are read again");
+    outcome.says(": the files of the keeper before stay, and are read again");
     // It goes on as after a failed refresh.
     let keeper =
         unready(&config("fail_first = 6\nlatency = \"100ms\"", "db"), &directory).args(["--deadline", "500ms"]).spawn();
