@@ -201,8 +201,14 @@ impl Visit for Message {
     }
 }
 
-/// Prints why a start failed: each single failure with its hint, then a last line that sums them up.
+/// Prints why a start failed: each single failure with its hint, then a last line that sums them up, which also goes to the
+/// termination log.
 pub fn failure(error: &Error, elapsed: Duration) {
+    write_termination_log(&settings(), &answer(error, elapsed));
+}
+
+/// Prints the same for a probe, which is not why its container ends.
+pub fn answer(error: &Error, elapsed: Duration) -> Line {
     let settings = settings();
     for part in &error.parts {
         let line = Line::part(part);
@@ -212,8 +218,8 @@ pub fn failure(error: &Error, elapsed: Duration) {
     }
     let line = Line::last(error, elapsed);
     print_hint(&settings, line.hint.clone());
-    write_termination_log(&settings, &line);
-    print(&settings, line);
+    print(&settings, line.clone());
+    line
 }
 
 /// Prints the last line of a start that ran out of memory. Allocates nothing.

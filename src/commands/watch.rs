@@ -28,9 +28,9 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant) 
     let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
 
     link.begin()?;
-    let set = link.next(&plan, &watch)?;
+    let set = link.next(&plan, &watch);
     let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
-    destination.publish(&plan, set, &go_on)?;
+    let earlier = keep::first(&plan, set, &mut destination, &go_on)?;
     link.answer(true)?;
-    keep::watch(&plan, link, destination, &signals)
+    keep::watch(&plan, earlier, link, destination, &signals)
 }

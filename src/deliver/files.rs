@@ -263,6 +263,19 @@ impl FilesDirectory {
         published
     }
 
+    /// The directory, and our turn in it; `None` where it is still to be mounted.
+    pub fn begin<'d>(&'d self, powers: &'d Powers, patience: &Patience<'_>) -> Result<Option<(Directory<'d>, Turn)>> {
+        let Some(handle) = &self.handle else { return Ok(None) };
+        let directory = Directory::new(handle.as_fd(), &self.path, self.names, powers);
+        let turn = Turn::begin(&directory, patience)?;
+        Ok(Some((directory, turn)))
+    }
+
+    /// From now on it is our turn.
+    pub fn take(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
+
     /// Leaves the end of our turn to what closes all of our descriptors.
     pub fn keep_turn(self) {
         self.turn.into_iter().for_each(Turn::keep);

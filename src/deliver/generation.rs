@@ -90,6 +90,20 @@ impl Generation {
         }
     }
 
+    /// A set that was published before, with its files, each with its secret.
+    pub fn of(name: String, handle: OwnedFd, found: Vec<(usize, String, FileStat)>) -> Self {
+        let link = |name: &str, staged: &str| Link {
+            name: name.into(),
+            staged: staged.into(),
+            found: NameState::Right,
+            placed: Cell::new(false),
+        };
+        let links = found.iter().map(|(_, name, _)| link(name, "")).collect();
+        let secrets = found.iter().map(|(secret, ..)| *secret).collect();
+        let files = found.into_iter().map(|(.., made)| made).collect();
+        Self { name, handle, is_out: Cell::new(true), data: link(DATA, DATA), links, files, secrets }
+    }
+
     fn fill(&mut self, directory: &Directory<'_>, files: &[NewFile], before: Option<&Self>) -> Result<()> {
         mark(directory, &self.handle)?;
         let make = |file: &NewFile| match &file.content {

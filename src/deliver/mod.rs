@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod access_lists;
+mod adopt;
 mod arrivals;
 mod descriptors;
 mod directory;
@@ -214,6 +215,18 @@ impl Destination {
         let new_files = arrivals::merge(files, changes)?;
         let patience = Patience { deadline: plan.deadline.at(), interrupted };
         files.publish(plan, powers, &new_files, &patience, interrupted)
+    }
+
+    /// Takes over the set of an earlier keeper as it is, where `choose` finds in its status what it may be. Whether it was taken.
+    pub fn adopt(
+        &mut self,
+        plan: &Plan,
+        choose: impl FnOnce(&[u8]) -> Option<Vec<(usize, String)>>,
+        interrupted: &dyn Fn() -> Result<()>,
+    ) -> Result<bool> {
+        let Self { powers, files, .. } = self;
+        let patience = Patience { deadline: plan.deadline.at(), interrupted };
+        files.as_mut().map_or(Ok(false), |files| files.adopt(powers, &patience, choose))
     }
 
     /// Shows that a keeper lives, once its first set is published; nothing where no secret is a file.

@@ -38,6 +38,11 @@ impl Turn {
         self.lock.private()
     }
 
+    /// Takes a set that is published already.
+    pub fn adopt(&mut self, generation: Generation) {
+        self.current = Some(generation);
+    }
+
     /// The set that is published.
     pub fn current(&self) -> Option<&Generation> {
         self.current.as_ref()

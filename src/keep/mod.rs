@@ -10,4 +10,4 @@ mod watch;
 
 pub use app::Recipient;
 pub use supervise::supervise;
-pub use watch::watch;
+pub use watch::{first, watch};

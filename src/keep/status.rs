@@ -3,11 +3,57 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
 use crate::sys::clock::boot_time;
 use crate::worker::Report;
+
+/// What an earlier keeper has told of exactly this plan's secrets.
+pub struct Earlier {
+    secrets: Vec<ToldSecret>,
+}
+
+impl Earlier {
+    /// Reads it; `None` where it is of other secrets, or one of them is past its time now.
+    pub fn read(plan: &Plan, status: &[u8]) -> Option<Self> {
+        let told: Told = serde_json::from_slice(status).ok()?;
+        let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let is_right = told.secrets.len() == plan.secrets.len()
+            && plan.secrets.iter().zip(&told.secrets).all(|(planned, told)| {
+                let is_there = planned.optional || !told.files.is_empty();
+                let is_stale = told.stale || told.stale_at.is_some_and(|end| end <= day);
+                told.name == planned.name && told.from == planned.reference.to_string() && is_there && !is_stale
+            });
+        is_right.then_some(Self { secrets: told.secrets })
+    }
+
+    /// The names of the files, each with its secret.
+    pub fn files(&self) -> Vec<(usize, String)> {
+        let files = |(secret, told): (usize, &ToldSecret)| {
+            told.files.iter().map(|file| (secret, file.clone())).collect::<Vec<_>>()
+        };
+        self.secrets.iter().enumerate().flat_map(files).collect()
+    }
+}
+
+/// What an earlier keeper has told.
+#[derive(Deserialize)]
+struct Told {
+    secrets: Vec<ToldSecret>,
+}
+
+#[derive(Deserialize)]
+struct ToldSecret {
+    name: String,
+    from: String,
+    files: Vec<String>,
+    last_change: u64,
+    last_success: u64,
+    stale: bool,
+    stale_at: Option<u64>,
+}
 
 /// The times of all secrets, and of the generation. Times are since the machine's start.
 pub struct Status {
@@ -28,13 +74,25 @@ struct Times {
 }
 
 impl Status {
-    /// After the first generation. `files` are the names of each secret's files.
-    pub fn new(plan: &Plan, files: impl Fn(usize) -> Vec<String>) -> Self {
-        let now = boot_time();
-        let times =
-            |secret| Times { changed: now, read: now, next: None, owed: None, files: files(secret), is_stale: false };
-        let secrets = (0..plan.secrets.len()).map(times).collect();
-        Self { generation: 1, secrets, max_stale: plan.watching.max_stale }
+    /// After the first generation, or the one that was there. `files` are the names of each secret's files.
+    pub fn new(plan: &Plan, earlier: Option<&Earlier>, files: impl Fn(usize) -> Vec<String>) -> Self {
+        let (now, day) = (boot_time(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let max_stale = plan.watching.max_stale;
+        let since_boot = |time: u64| (now + Duration::from_secs(time)).saturating_sub(day);
+        let times = |secret: usize| {
+            let told = earlier.map(|earlier| &earlier.secrets[secret]);
+            let end = told.and_then(|told| told.stale_at).map(since_boot);
+            Times {
+                changed: told.map_or(now, |told| since_boot(told.last_change)),
+                read: told.map_or(now, |told| since_boot(told.last_success)),
+                next: None,
+                // Without a time of its own, the read that has just failed is owed.
+                owed: told.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
+                files: files(secret),
+                is_stale: false,
+            }
+        };
+        Self { generation: 1, secrets: (0..plan.secrets.len()).map(times).collect(), max_stale }
     }
 
     /// What became of a read.
@@ -83,12 +141,14 @@ impl Status {
         let secret = |(secret, times): (&crate::plan::Secret, &Times)| {
             json!({
                 "name": secret.name,
+                "from": secret.reference.to_string(),
                 "files": times.files,
                 "last_change": past(times.changed),
                 "last_success": past(times.read),
                 "next": times.next.map(to_come),
                 "end": Value::Null,
                 "stale": times.is_stale,
+                "stale_at": times.end(self.max_stale).map(to_come),
             })
         };
         let secrets: Vec<Value> = plan.secrets.iter().zip(&self.secrets).map(secret).collect();

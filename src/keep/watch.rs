@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::status::Status;
-use crate::deliver::{Changes, Destination};
+use super::status::{Earlier, Status};
+use crate::deliver::{Arrived, Changes, Destination};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{OnChange, OnStale, Plan};
 use crate::sys::clock::{Alarm, boot_time};
@@ -15,11 +15,45 @@ use crate::worker::{Link, News, Watch};
 const INT: u8 = libc::SIGINT as u8;
 const TERM: u8 = libc::SIGTERM as u8;
 
+/// Publishes the first set. Where the stores gave none in time, and an earlier keeper's set is whole and fresh, that one stays.
+pub fn first(
+    plan: &Plan,
+    set: Result<Vec<Arrived>>,
+    destination: &mut Destination,
+    go_on: &dyn Fn() -> Result<()>,
+) -> Result<Option<Earlier>> {
+    let error = match set {
+        Ok(set) => return destination.publish(plan, set, go_on).map(|_| None),
+        Err(error) => error,
+    };
+    // A worker that is gone, or did not answer, cannot go on.
+    if error.class != Class::Unavailable || go_on().is_err() {
+        return Err(error);
+    }
+    let mut earlier = None;
+    let choose = |status: &[u8]| {
+        earlier = Earlier::read(plan, status);
+        earlier.as_ref().map(Earlier::files)
+    };
+    if !destination.adopt(plan, choose, go_on)? {
+        return Err(error);
+    }
+    tracing::warn!(target: "handfast", "{}: the files of the keeper before stay, and are read again", error.message);
+    Ok(earlier)
+}
+
 /// Goes on until a signal ends it, which is no failure where it is TERM or INT.
-pub fn watch(plan: &Plan, link: Link, destination: Destination, signals: &signals::Watch) -> Result<()> {
+/// `earlier` is what the keeper has told whose files have stayed.
+pub fn watch(
+    plan: &Plan,
+    earlier: Option<Earlier>,
+    link: Link,
+    destination: Destination,
+    signals: &signals::Watch,
+) -> Result<()> {
     let hung_up = Cell::new(false);
     let presence = destination.announce()?;
-    let status = Status::new(plan, |secret| destination.files_of(secret));
+    let status = Status::new(plan, earlier.as_ref(), |secret| destination.files_of(secret));
     let mut keeper = Keeper { plan, link, destination, status, is_told: false, restart: None };
     let ended = keeper.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));

@@ -73,6 +73,8 @@ fn the_last_line_also_goes_to_the_termination_log() {
     // A start that succeeds has nothing to say there.
     fs::write(devices.log(), "as before").expect("it is ours");
     assert_eq!(devices.start(Run::new().args(["-s", "a=mock:a"]).app(["/bin/true"])).code, 0);
+    // Nor has a probe that fails: its container goes on.
+    assert_eq!(devices.start(Run::command("ready").args(["--dir", "/no/such/directory"])).code, 69);
     assert_eq!(fs::read_to_string(devices.log()).expect("it is there"), "as before");
 }
 

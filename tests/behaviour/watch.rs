@@ -219,3 +219,45 @@ fn a_change_without_room_leaves_the_set_whole_and_is_tried_again() {
     outcome.says("error: a change was not delivered, the files stay as they were: cannot write `db` in `");
     assert_eq!(outcome.code, 0, "{outcome:?}");
 }
+
+/// A sidecar that starts again in an outage must not take its app out of service.
+#[test]
+fn a_start_without_an_answer_keeps_the_set_of_the_keeper_before() {
+    let directory = Directory::in_memory();
+    let config = |provider: &str, name: &str| {
+        format!(
+            "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nmax_stale = \"1h\"\n[providers.mock]\n{provider}\n[secrets.{name}]\nfrom = \"mock:db\"\n"
+        )
+    };
+    let identity = || fs::metadata(directory.path().join("db")).map(|status| status.ino()).ok();
+    let keeper = watch(&config("", "db"), &directory);
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    let before = identity();
+    // All tries of the start fail, and the first one or two of later.
+    let failing = || unready(&config("fail_first = 1000", "db"), &directory).args(["--deadline", "500ms"]);
+    let keeper = failing().spawn();
+    ready(&directory, Duration::from_secs(5));
+    assert_eq!((identity(), content(&directory, "db")), (before, "mock-db".into()));
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.says(": the files of the keeper before stay, and are read again");
+    // It goes on as after a failed refresh.
+    let keeper =
+        unready(&config("fail_first = 6\nlatency = \"100ms\"", "db"), &directory).args(["--deadline", "500ms"]).spawn();
+    let start = Instant::now();
+    while identity() == before {
+        assert!(start.elapsed() < Duration::from_secs(15), "it is never read again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(content(&directory, "db"), "mock-db");
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    // Of other secrets, or of a denial, nothing is kept.
+    let outcome = unready(&config("fail = \"unavailable\"", "other"), &directory).args(["--deadline", "300ms"]).start();
+    outcome.refused(69, "(unavailable, exit 69)");
+    let outcome = unready(&config("fail = \"denied\"", "db"), &directory).args(["--deadline", "300ms"]).start();
+    outcome.refused(77, "(denied, exit 77)");
+}

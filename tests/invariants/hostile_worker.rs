@@ -66,7 +66,7 @@ fn say_within(frames: &[Vec<u8>], kill_it: bool, deadline: &str) -> (Outcome, Di
 }
 
 /// The worker's socket, out of its hands.
-fn socket_of(worker: i32) -> UnixStream {
+pub fn socket_of(worker: i32) -> UnixStream {
     let entries = std::fs::read_dir(format!("/proc/{worker}/fd")).expect("it waits").flatten();
     let is_socket = |entry: &std::fs::DirEntry| {
         std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))

@@ -7,6 +7,7 @@ mod all_or_nothing;
 mod bootstrap;
 mod environment;
 mod hostile_worker;
+mod keeper;
 mod layering;
 mod no_shell;
 mod privileged_process;

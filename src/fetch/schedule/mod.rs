@@ -28,6 +28,8 @@ pub struct Schedule<'p> {
     paces: Vec<Option<Pace>>,
     /// The first and the last change that waits to be delivered.
     window: Option<(Duration, Duration)>,
+    /// Whether the first round was delivered.
+    has_begun: bool,
     /// What was given away to be delivered.
     on_its_way: BTreeMap<usize, Values>,
 }
@@ -59,7 +61,7 @@ pub struct News {
 }
 
 impl<'p> Schedule<'p> {
-    /// After the first round: each first read is at a random part of its time.
+    /// After the first round: each first read is at a random part of its time, or soon where nothing was delivered.
     /// `jobs` are the provider instance and the secrets of each request, `is_paced` says by instance whether it is a store, which is
     /// asked at a steady pace.
     pub fn new<'j>(
@@ -76,7 +78,8 @@ impl<'p> Schedule<'p> {
         }
         let job = |(instance, secrets): (usize, &[usize])| {
             let refresh = secrets.iter().filter_map(|secret| plan.secrets[*secret].refresh).min();
-            let due = refresh.map(|refresh| now + refresh.mul_f64(fastrand::f64()));
+            let span = if outcomes.is_empty() { trouble::BASE } else { refresh.unwrap_or_default() };
+            let due = refresh.map(|_| now + span.mul_f64(fastrand::f64()));
             let secrets = secrets.to_vec();
             Job {
                 instance,
@@ -91,7 +94,16 @@ impl<'p> Schedule<'p> {
         };
         let jobs = jobs.map(job).collect();
         let paces = is_paced.map(|is_paced| is_paced.then(|| Pace::new(plan.concurrency, now))).collect();
-        Self { plan, digests, jobs, known, paces, window: None, on_its_way: BTreeMap::new() }
+        Self {
+            plan,
+            digests,
+            jobs,
+            known,
+            paces,
+            window: None,
+            has_begun: !outcomes.is_empty(),
+            on_its_way: BTreeMap::new(),
+        }
     }
 
     /// When something is due: a read, or a delivery.
@@ -109,7 +121,7 @@ impl<'p> Schedule<'p> {
 
     /// When a secret is read again, for all of them.
     pub fn all(&self, now: Duration) -> Vec<News> {
-        self.jobs.iter().flat_map(|job| job.news(now, |_| true)).collect()
+        self.jobs.iter().flat_map(|job| job.news(now, |_| self.has_begun)).collect()
     }
 
     /// Everything is due now.

@@ -8,7 +8,7 @@ use handfast_core::ErrorKind;
 use crate::fetch::outcome::Failure;
 
 /// The pause after the first failure is a random part of this, after the next of twice this, and so on.
-const BASE: Duration = Duration::from_secs(1);
+pub const BASE: Duration = Duration::from_secs(1);
 
 /// No pause is a part of more than this.
 const LONGEST: Duration = Duration::from_secs(60);

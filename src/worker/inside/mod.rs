@@ -74,7 +74,10 @@ fn serve(
             Task::Watch => {
                 let outcomes = fetch.round(OnFailure::CutShort).await;
                 let outcomes: Vec<_> = outcomes.into_iter().map(Outcome::without_lease).collect();
-                schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), &outcomes, boot_time()));
+                // Where one has failed, nothing of this round is delivered; there may be a set of before.
+                let delivered =
+                    if outcomes.iter().any(|outcome| fetch.is_fatal(outcome)) { &[] } else { &outcomes[..] };
+                schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), delivered, boot_time()));
                 say::outcomes(plan, outcomes, &[], socket)
             }
             Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, &[], socket),

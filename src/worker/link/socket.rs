@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
+use zeroize::Zeroize;
 
 use super::watch::WorkerWatch;
 use crate::cage::system;
@@ -50,6 +51,8 @@ impl Socket {
                 let count = buffer.len().min(self.end - self.start);
                 let (now, later) = buffer.split_at_mut(count);
                 now.copy_from_slice(&self.ahead[self.start..self.start + count]);
+                // A worker that lives on sends more, and what it sent before is not to stay here until then.
+                self.ahead[self.start..self.start + count].zeroize();
                 self.start += count;
                 buffer = later;
             } else if buffer.len() >= Self::AHEAD {

@@ -1,0 +1,91 @@
+//! Invariants 2, 3 and 5 for as long as `watch` lives.
+
+use std::fs;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::hostile_worker::socket_of;
+use crate::support::{Directory, Run, Running, hits, needs_root, scan};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const CONFIG: &str = "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[providers.mock]\nrotate_every = \"1s\"\n\
+    [secrets.db]\nfrom = \"mock:canary-of-the-keeper\"\n";
+
+fn watch(directory: &Directory) -> Running {
+    let keeper = Run::command("watch").config(CONFIG).args(["--dir", directory.text()]).spawn();
+    let ready = Run::command("ready").args(["--dir", directory.text(), "--wait", "10s"]).start();
+    assert_eq!(ready.code, 0, "{ready:?}");
+    keeper
+}
+
+/// With its worker stopped, and the worker's socket in our hands.
+fn taken_over(directory: &Directory) -> (Running, std::os::unix::net::UnixStream) {
+    let mut keeper = watch(directory);
+    let worker = keeper.worker();
+    kill(Pid::from_raw(worker), Signal::SIGSTOP).expect("it is there");
+    (keeper, socket_of(worker))
+}
+
+#[test]
+fn a_keepers_worker_that_lies_changes_nothing() {
+    needs_root!();
+    let header = |kind: u8, generation: u32, secret: u32, length: u32| {
+        let numbers = [generation, secret, length].map(u32::to_be_bytes).concat();
+        [&[kind, 0, 0, 0][..], &numbers].concat()
+    };
+    for lie in [
+        header(99, 2, 0, 0),
+        // A generation that is far ahead, a secret that is not there, a value that is too large, a failure after the start.
+        header(5, 4_000_000_000, 0, 0),
+        header(2, 2, 7, 3),
+        header(2, 2, 0, u32::MAX),
+        header(4, 2, 0, 9),
+    ] {
+        let directory = Directory::in_memory();
+        let (keeper, mut socket) = taken_over(&directory);
+        let before = fs::read(directory.path().join("db")).expect("root may");
+        // What the worker had to say before comes first; it cannot have been more than whole frames.
+        socket.write_all(&lie).expect("the keeper listens");
+        let outcome = keeper.finish();
+        outcome.refused(70, "the worker sent ");
+        assert_eq!(fs::read(directory.path().join("db")).expect("root may"), before, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_keeper_waits_for_no_worker_that_stops_in_the_middle() {
+    needs_root!();
+    let directory = Directory::in_memory();
+    let (keeper, mut socket) = taken_over(&directory);
+    socket.write_all(&[2, 0, 0, 0, 0]).expect("the keeper listens");
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert!(outcome.code == 0 && start.elapsed() < Duration::from_millis(2500), "{outcome:?}");
+}
+
+#[test]
+fn neither_process_holds_a_value_of_an_older_set() {
+    needs_root!();
+    let directory = Directory::in_memory();
+    let mut keeper = watch(&directory);
+    let (privileged, worker) = (keeper.pid(), keeper.worker());
+    let value = || fs::read_to_string(directory.path().join("db")).expect("root may");
+    let first = value();
+    let start = Instant::now();
+    let number = |text: &str| text.rsplit('-').next().and_then(|number| number.parse::<u32>().ok()).expect("a number");
+    while number(&value()) < number(&first) + 4 {
+        assert!(start.elapsed() < Duration::from_secs(15), "it does not change: {}", value());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The last two may be on their way.
+    let old: Vec<String> = (0..3).map(|at| format!("mock-canary-of-the-keeper-{}", number(&first) + at)).collect();
+    let needles: Vec<&str> = old[..2].iter().map(String::as_str).collect();
+    for pid in [privileged, worker] {
+        assert_eq!(hits(&scan(pid, &needles)), Vec::<String>::new(), "process {pid}");
+    }
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
