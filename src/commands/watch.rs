@@ -9,7 +9,7 @@ use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::plan::Purpose;
 use crate::worker::{Link, Task, Watch};
-use crate::{deliver, keep, lockdown};
+use crate::{deliver, keep, lockdown, report};
 
 /// Returns when a signal ends it.
 pub fn watch(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
@@ -32,5 +32,6 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant) 
     let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
     let earlier = keep::first(&plan, set, &mut destination, &go_on)?;
     link.answer(true)?;
+    report::never_wait();
     keep::watch(&plan, earlier, link, destination, &signals)
 }

@@ -1,4 +1,4 @@
-//! Writes to stderr, and in a supervisor without ever waiting for a reader.
+//! Writes to stderr; in a process that lives on, without ever waiting for a reader.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -14,9 +14,9 @@ use nix::unistd::dup2_stderr;
 static SENDS: AtomicBool = AtomicBool::new(false);
 
 /// From now on a line that cannot be written at once is dropped. A process that waited for the reader of its log would neither pass
-/// signals on nor reap.
+/// signals on nor reap, nor keep files fresh.
 ///
-/// The app has the same open file, whose flags stay as they are: a pipe or a terminal is opened once more, without waiting. Where
+/// The app may have the same open file, whose flags stay as they are: a pipe or a terminal is opened once more, without waiting. Where
 /// that is refused, nothing is written any more.
 pub fn never_wait() {
     let stderr = std::io::stderr();

@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use handfast::sys::jobs;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::supervised::{AS_PID_1, Supervised, Witness, descriptors, status, until};
+use crate::supervised::{AS_PID_1, Supervised, Witness, descriptors, fill, status, until};
 use crate::support::{Directory, Run, needs_program, needs_root, program};
 
 fn supervised() -> Run {
@@ -211,13 +209,6 @@ fn supervises_without_a_reader(stderr: Stdio) {
 fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     // The privileged app's lines of the start would wait for their reader, as they do without a supervisor.
     needs_root!();
-    let fill = |descriptor: &dyn AsFd, write: &mut dyn Write| {
-        let flags = OFlag::from_bits_truncate(fcntl(descriptor.as_fd(), FcntlArg::F_GETFL).expect("it is open"));
-        fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).expect("it is open");
-        while write.write(&[b'x'; 4096]).is_ok() {}
-        while write.write(b"x").is_ok() {}
-        fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(flags)).expect("it is open");
-    };
     let (_reader, writer) = std::io::pipe().expect("there are pipes");
     fill(&writer, &mut &writer);
     supervises_without_a_reader(writer.into());

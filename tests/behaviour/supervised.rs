@@ -1,10 +1,14 @@
 //! A handfast that supervises an app, for the tests of `--supervise`.
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::support::{Directory, Outcome, Run, Running, program};
 
@@ -135,4 +139,13 @@ pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
         .collect();
     open.sort();
     open
+}
+
+/// Fills a pipe or a socket, so that its next writer has to wait.
+pub fn fill(descriptor: &impl AsFd, write: &mut impl Write) {
+    let flags = OFlag::from_bits_truncate(fcntl(descriptor, FcntlArg::F_GETFL).expect("it is open"));
+    fcntl(descriptor, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).expect("it is open");
+    while write.write(&[b'x'; 4096]).is_ok() {}
+    while write.write(b"x").is_ok() {}
+    fcntl(descriptor, FcntlArg::F_SETFL(flags)).expect("it is open");
 }

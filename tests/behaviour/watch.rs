@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Directory, Run, Running, needs_root};
+use crate::supervised::fill;
+use crate::support::{Directory, Run, Running, needs_root, program};
+use handfast::sys::jobs;
 use nix::sys::signal::Signal;
 
 /// Two secrets: `db` changes each second, `still` never.
@@ -260,4 +263,29 @@ fn a_start_without_an_answer_keeps_the_set_of_the_keeper_before() {
     outcome.refused(69, "(unavailable, exit 69)");
     let outcome = unready(&config("fail = \"denied\"", "db"), &directory).args(["--deadline", "300ms"]).start();
     outcome.refused(77, "(denied, exit 77)");
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_no_file_stale() {
+    needs_root!();
+    let (directory, source) = (Directory::in_memory(), Directory::new());
+    let config = format!(
+        "[app]\nuser = \"1000:1000\"\n[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}/db\"\n",
+        source.text()
+    );
+    let path = source.write("handfast.toml", config);
+    source.write("db", "0");
+    let (_reader, writer) = std::io::pipe().expect("there are pipes");
+    fill(&writer, &mut &writer);
+    let mut command = Command::new(program("handfast"));
+    command.args(["watch", "--log-level", "info", "--dir", directory.text(), "--config"]).arg(path);
+    let mut keeper = command.env_clear().stderr(writer).spawn().expect("it can be started");
+    ready(&directory, Duration::from_secs(10));
+    for change in 1..=3 {
+        let before = content(&directory, "db");
+        source.write("db", change.to_string());
+        assert_eq!(changed(&directory, "db", &before, Duration::from_secs(10)), change.to_string());
+    }
+    jobs::send(keeper.id().cast_signed(), 15).expect("it is there");
+    assert_eq!(keeper.wait().expect("it is ours").code(), Some(0));
 }
