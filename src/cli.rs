@@ -331,7 +331,10 @@ mod tests {
     fn help_and_errors_are_of_the_command_in_question() {
         for line in ["handfast run --help", "handfast run -h", "handfast run -u 1 --help app"] {
             let Ok(Invocation::Print(text)) = parse(words(line)) else { panic!("no help for {line}") };
-            assert!(text.contains("handfast run [OPTIONS] [--] COMMAND") && text.contains("--help"), "{text}");
+            assert!(
+                text.contains("handfast run [OPTIONS] [--supervise[=group]] [--] COMMAND") && text.contains("--help"),
+                "{text}"
+            );
         }
         for (line, message) in [
             ("handfast run", "the app's command is missing"),
