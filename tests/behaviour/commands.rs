@@ -19,7 +19,8 @@ fn text(arguments: &[&str]) -> String {
 }
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
-const COMMANDS: [&str; 8] = ["run", "init", "check", "policy", "install", "schema", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["run", "init", "watch", "ready", "check", "policy", "install", "schema", "completions", "man"];
 const OPTIONS: [&str; 7] = ["--config", "--secret", "--dir", "--user", "--deadline", "--log-format", "--log-level"];
 
 #[test]
@@ -27,7 +28,7 @@ fn help_names_every_command_option_and_variable() {
     let help = text(&["--help"]);
     assert!(COMMANDS.iter().all(|command| help.contains(&format!("\n  {command} "))), "{help}");
     assert_eq!(text(&["-h"]), help);
-    for command in ["run", "init", "check", "policy"] {
+    for command in ["run", "init", "watch", "ready", "check", "policy"] {
         let help = text(&[command, "--help"]);
         assert!(OPTIONS.iter().all(|option| help.contains(option)), "{help}");
         for variable in ["CONFIG", "DIR", "USER", "DEADLINE", "LOG_FORMAT", "LOG_LEVEL"] {
@@ -46,7 +47,7 @@ fn what_is_not_in_this_version_is_mentioned_nowhere() {
     texts.extend(SHELLS.map(|shell| (shell.to_owned(), text(&["completions", shell]))));
     for (name, text) in texts {
         let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-        for later in ["watch", "ready", "templates", "template", "on_change", "rotate_every", "exec"] {
+        for later in ["templates", "template", "exec"] {
             assert!(!words.iter().any(|word| word.eq_ignore_ascii_case(later)), "{later} in {name}");
         }
     }
