@@ -17,7 +17,7 @@ use crate::launch::Child;
 use crate::lockdown::{self, CoreLimit, ProcessState};
 use crate::plan::Isolation;
 use crate::report;
-use crate::sys::jobs::{self, Change};
+use crate::sys::jobs::{self, ChildState};
 use crate::sys::signals::Watch;
 
 /// How many signals, and how many ended children, are dealt with before the other kind gets its turn.
@@ -138,8 +138,10 @@ impl Supervisor {
         for _ in 0..AT_A_TIME {
             match jobs::changed().map_err(|error| system("wait for children", error))? {
                 None => return Ok(Reaped::All),
-                Some((child, Change::Ended(code))) if child == self.app.pid.as_raw() => return Ok(Reaped::App(code)),
-                Some((child, Change::Stopped(signal))) if child == self.app.pid.as_raw() => self.stop(signal)?,
+                Some((child, ChildState::Ended(code))) if child == self.app.pid.as_raw() => {
+                    return Ok(Reaped::App(code));
+                }
+                Some((child, ChildState::Stopped(signal))) if child == self.app.pid.as_raw() => self.stop(signal)?,
                 Some(_) => {}
             }
         }

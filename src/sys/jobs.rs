@@ -10,7 +10,7 @@ use super::signals::{self, Incoming, Signals};
 
 /// What has become of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ChildState {
     /// It has ended, with the exit code that stands for its end: 128+n where signal n has killed it.
     Ended(u8),
     /// This signal has stopped it.
@@ -18,7 +18,7 @@ pub enum Change {
 }
 
 /// The next child that has ended, which is reaped, or was stopped. `None` where there is none now.
-pub fn changed() -> io::Result<Option<(i32, Change)>> {
+pub fn changed() -> io::Result<Option<(i32, ChildState)>> {
     let mut status: c_int = 0;
     // SAFETY: the kernel writes one `int` to `status`, which lives until the call returns.
     match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) } {
@@ -27,11 +27,11 @@ pub fn changed() -> io::Result<Option<(i32, Change)>> {
             error if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
             error => Err(error),
         },
-        child => Ok(Some((child, Change::of(status)))),
+        child => Ok(Some((child, ChildState::of(status)))),
     }
 }
 
-impl Change {
+impl ChildState {
     fn of(status: c_int) -> Self {
         // The masks make each of them a byte.
         match status {
@@ -100,13 +100,13 @@ mod tests {
     #[test]
     fn an_end_is_an_exit_code() {
         for code in 0..=255_u8 {
-            assert_eq!(Change::of(c_int::from(code) << 8), Change::Ended(code));
+            assert_eq!(ChildState::of(c_int::from(code) << 8), ChildState::Ended(code));
         }
         for signal in 1..=64_u8 {
-            assert_eq!(Change::of(signal.into()), Change::Ended(128 + signal));
+            assert_eq!(ChildState::of(signal.into()), ChildState::Ended(128 + signal));
             // With a core file.
-            assert_eq!(Change::of(c_int::from(signal) | 0x80), Change::Ended(128 + signal));
-            assert_eq!(Change::of(c_int::from(signal) << 8 | 0x7f), Change::Stopped(signal));
+            assert_eq!(ChildState::of(c_int::from(signal) | 0x80), ChildState::Ended(128 + signal));
+            assert_eq!(ChildState::of(c_int::from(signal) << 8 | 0x7f), ChildState::Stopped(signal));
         }
     }
 }

@@ -43,23 +43,17 @@ const STAGES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("cage", &[("lockdown", "closes every descriptor that a caged process must not have")]),
     ("deliver", &[("plan", "where the secrets go")]),
-    (
-        "keep",
-        &[
-            ("plan", "what is kept fresh"),
-            ("deliver", "where a later set goes"),
-            ("worker", "who tells what has changed"),
-        ],
-    ),
     ("lockdown", &[("plan", "`Isolation`: what the app shall be")]),
     ("launch", &[("plan", "`Isolation`: whose rights to look at"), ("lockdown", "`Locked`, which it spends")]),
     (
         "keep",
         &[
-            ("plan", "`Isolation`: of which app"),
+            ("plan", "`Isolation`: of which app; what is kept fresh"),
             ("launch", "`Child`: the app before its start"),
             ("lockdown", "drops the supervisor's own privileges"),
             ("cage", "restricts it to a few system calls"),
+            ("deliver", "where a later set goes"),
+            ("worker", "who tells what has changed"),
         ],
     ),
 ];

@@ -60,8 +60,7 @@ pub enum News {
 /// Receives the first generation. Returns nothing of it before its commit.
 pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
     let cage = ready(socket, watch)?;
-    let receiver = Receiver::new(plan, FIRST_GENERATION);
-    let receiver = receiver.until_commit(None, socket, watch)?;
+    let receiver = Receiver::new(plan, FIRST_GENERATION).until_commit(None, socket, watch)?;
     let Receiver { arrived, missing, failures, identities, .. } = receiver;
     if failures.is_empty() && !socket.is_empty() {
         return Err(lie(AFTER_COMMIT));
@@ -80,8 +79,8 @@ pub fn news(plan: &Plan, number: u32, socket: &mut Socket, watch: &mut WorkerWat
         socket.read(&mut payload, watch)?;
         return Report::decode(&payload).map(|report| News::Report(index, report)).ok_or_else(|| lie(NONSENSE));
     }
-    let receiver = Receiver::new(plan, number).until_commit(Some(first), socket, watch)?;
-    let Receiver { arrived, same, missing: gone, failures, .. } = receiver;
+    let Receiver { arrived, same, missing: gone, failures, .. } =
+        Receiver::new(plan, number).until_commit(Some(first), socket, watch)?;
     if failures.is_empty() {
         return Ok(News::Generation(Ok(Changes { arrived, same, gone })));
     }
@@ -377,9 +376,8 @@ fn failure(
     let mut payload = vec![0; header.length as usize];
     socket.read(&mut payload, watch)?;
     let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
-    let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+    let reason = if attempts > 1 { format!("{message} ({attempts} attempts)") } else { message };
     let (provider, reference) = (secret.reference.provider.clone(), secret.reference.to_string());
-    let reason = format!("{message}{tries}");
     let message = format!("cannot fetch `{}` from `{reference}`: {reason}", secret.name);
     let subject = Subject { provider, reference, attempts, reason };
     let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
