@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::deliver::{ALIVE, PRIVATE, STATUS};
 use crate::error::{Class, Error, Phase, Result, reason};
+use crate::sys::clock::boot_time;
 
 /// How often to look again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,6 +32,8 @@ struct Secret {
     name: String,
     files: Vec<String>,
     stale: bool,
+    /// When it becomes stale, in seconds since the machine's start: a keeper that is stopped, or that has no room, cannot tell that it is.
+    stale_at_boot: Option<u64>,
 }
 
 /// Looks until it is so, or the patience is over.
@@ -64,9 +67,10 @@ fn look(directory: &Path) -> std::result::Result<(), String> {
     read.map_err(|error| format!("cannot read `{STATUS}` of its keeper: {}", reason(error)))?;
     let status: Status =
         serde_json::from_slice(&text).map_err(|_| format!("`{STATUS}` of its keeper is not what a keeper writes"))?;
-    for Secret { name, files, stale } in status.secrets {
+    let now = boot_time().as_secs();
+    for Secret { name, files, stale, stale_at_boot } in status.secrets {
         let name = excerpt(&name);
-        if stale {
+        if stale || stale_at_boot.is_some_and(|end| end < now) {
             return Err(format!("`{name}` is stale"));
         }
         let is_missing = |file: &&String| !fs::metadata(directory.join(file)).is_ok_and(|file| file.is_file());

@@ -149,6 +149,7 @@ impl Status {
                 "end": Value::Null,
                 "stale": times.is_stale,
                 "stale_at": times.end(self.max_stale).map(to_come),
+                "stale_at_boot": times.end(self.max_stale).map(|end| end.as_secs()),
             })
         };
         let secrets: Vec<Value> = plan.secrets.iter().zip(&self.secrets).map(secret).collect();

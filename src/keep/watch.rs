@@ -54,7 +54,7 @@ pub fn watch(
     let hung_up = Cell::new(false);
     let presence = destination.announce()?;
     let status = Status::new(plan, earlier.as_ref(), |secret| destination.files_of(secret));
-    let mut keeper = Keeper { plan, link, destination, status, is_told: false, restart: None };
+    let mut keeper = Keeper { plan, link, destination, status, is_told: false, is_untold: false, restart: None };
     let ended = keeper.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {
@@ -72,6 +72,8 @@ struct Keeper<'p> {
     status: Status,
     /// Whether the status file says what there is to say.
     is_told: bool,
+    /// Whether the status file could not be written the last time.
+    is_untold: bool,
     /// When to end so that the app is started anew, and the secret that has changed.
     restart: Option<(Duration, usize)>,
 }
@@ -176,7 +178,10 @@ impl Keeper<'_> {
         if std::mem::replace(&mut self.is_told, true) {
             return;
         }
-        if let Err(error) = self.destination.tell(&self.status.json(self.plan)) {
+        let told = self.destination.tell(&self.status.json(self.plan));
+        // Each read is another attempt: the log gets one line, not one for each.
+        let was_untold = std::mem::replace(&mut self.is_untold, told.is_err());
+        if let (Err(error), false) = (told, was_untold) {
             tracing::error!(target: "handfast", "{}", error.message);
         }
     }

@@ -115,6 +115,25 @@ fn a_secret_that_can_no_longer_be_read_becomes_stale_and_fresh_again() {
     outcome.never_says("canary");
 }
 
+/// A keeper that is stopped, or whose directory is full, cannot write into its status that a secret has become stale.
+#[test]
+fn a_keeper_that_cannot_tell_is_stale_once_its_time_is_over() {
+    let directory = Directory::in_memory();
+    let config = format!("[watch]\nrefresh = \"1s\"\nmax_stale = \"1s\"\n{STILL}");
+    let keeper = watch(&config, &directory);
+    keeper.signal(Signal::SIGSTOP);
+    let start = Instant::now();
+    while ask(&directory).code == 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "it does not become stale");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ask(&directory).refused(69, "is not ready: `db` is stale (unavailable, exit 69)");
+    keeper.signal(Signal::SIGCONT);
+    ready(&directory, Duration::from_secs(5));
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
 #[test]
 fn a_stale_secret_can_end_the_keeper() {
     let (source, directory) = (Directory::in_memory(), Directory::in_memory());

@@ -51,7 +51,8 @@ pub fn news(news: Vec<News>, socket: &mut impl Write) -> io::Result<()> {
 pub fn changes(plan: &Plan, generation: u32, changes: Vec<(usize, Change)>, socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
     for (secret, Change(pieces)) in &changes {
-        if pieces.is_empty() {
+        // Without a field, a needed `#*` is not missing: it has no files, as at the start.
+        if pieces.is_empty() && plan.secrets[*secret].optional {
             batch.add(Kind::Missing, generation, *secret, [])?;
             continue;
         }

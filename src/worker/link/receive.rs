@@ -247,7 +247,12 @@ impl<'p> Receiver<'p> {
         }
         let mut count = [0; 4];
         socket.read(&mut count, watch)?;
-        self.awaited.insert(index, u32::from_be_bytes(count));
+        let count = u32::from_be_bytes(count);
+        // Of an object without fields, no file stays.
+        if count == 0 && !self.is_first() {
+            self.missing.push(index);
+        }
+        self.awaited.insert(index, count);
         Ok(())
     }
 
