@@ -14,6 +14,9 @@ use crate::sys::clock::boot_time;
 /// How long a set stays after another has replaced it, for readers that were on their way through the old `..data`.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// How many such sets stay at most: each holds a descriptor.
+const MOST_BEFORE: usize = 16;
+
 /// Our turn.
 pub struct Turn {
     lock: Lock,
@@ -56,14 +59,29 @@ impl Turn {
         others: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         self.tidy(directory, boot_time());
-        let generation = Generation::write(directory, &self.lock, new_files, self.current.as_ref())?;
+        let written = match Generation::write(directory, &self.lock, new_files, self.current.as_ref()) {
+            Err(_) if !self.before.is_empty() => {
+                self.keep_latest(directory, 0);
+                Generation::write(directory, &self.lock, new_files, self.current.as_ref())
+            }
+            written => written,
+        };
+        let generation = written?;
         let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
         let before = self.before.iter().map(|(generation, _)| generation).chain(&self.current);
         generation.publish(directory, &self.lock, before)?;
         if let Some(replaced) = self.current.replace(generation) {
             self.before.push((replaced, boot_time() + GRACE));
         }
+        self.keep_latest(directory, MOST_BEFORE);
         Ok(others)
+    }
+
+    /// Removes all sets before the published one but the latest so many: readers need seconds, and a new set needs the room.
+    fn keep_latest(&mut self, directory: &Directory<'_>, count: usize) {
+        for (generation, _) in self.before.drain(..self.before.len().saturating_sub(count)) {
+            generation.discard(directory, &self.lock);
+        }
     }
 
     /// Removes the sets whose time is over; when the next one's is.

@@ -313,3 +313,26 @@ fn an_object_that_loses_all_its_fields_loses_its_files_and_ends_no_keeper() {
     keeper.signal(Signal::SIGTERM);
     keeper.finish().says("info: changed: db\n");
 }
+
+#[test]
+fn earlier_sets_go_before_their_time_where_a_change_needs_their_room() {
+    needs_root!();
+    let (directory, source) = (Directory::tmpfs("mode=755,size=700k"), Directory::new());
+    let value = |change: u8| vec![b'0' + change; 200_000];
+    std::fs::write(source.path().join("db"), value(0)).expect("it is ours");
+    let config = format!(
+        "[app]\nuser = \"1000:1000\"\n[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}/db\"\n",
+        source.text()
+    );
+    let keeper = watch(&config, &directory);
+    for change in 1..=6 {
+        let before = content(&directory, "db");
+        std::fs::write(source.path().join("new"), value(change)).expect("it is ours");
+        std::fs::rename(source.path().join("new"), source.path().join("db")).expect("it is ours");
+        assert!(changed(&directory, "db", &before, Duration::from_secs(10)).into_bytes() == value(change));
+    }
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.never_says("error:");
+}

@@ -3,7 +3,8 @@
 
 use handfast_core::ErrorKind;
 
-use crate::error::{Class, Error, Phase};
+use crate::error::{Class, Error, Phase, Subject};
+use crate::plan::Secret;
 
 /// How many references the sum of failures names: it is one line.
 const MOST_REFERENCES: usize = 16;
@@ -18,6 +19,18 @@ pub fn class(kind: ErrorKind) -> Class {
         ErrorKind::Unavailable => Class::Unavailable,
         _ => Class::Malformed,
     }
+}
+
+/// The failure of one secret.
+pub fn of_secret(secret: &Secret, class: Class, attempts: u32, message: &str, hint: Option<String>) -> Error {
+    let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+    let (provider, reference) = (secret.reference.provider.clone(), secret.reference.to_string());
+    let reason = format!("{message}{tries}");
+    let message = format!("cannot fetch `{}` from `{reference}`: {reason}", secret.name);
+    let subject = Subject { provider, reference, attempts, reason };
+    let mut error = Error::new(Phase::Fetch, class, message).about(subject);
+    error.hint = hint;
+    error
 }
 
 /// One failure as it is, or several summed up as one. The class of the sum is the first in ORDER (the contract's order) that any
@@ -56,7 +69,6 @@ pub fn sum(mut failures: Vec<Error>, secrets: usize) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Subject;
 
     fn failure(class: Class, reference: &str) -> Error {
         let mut error = Error::new(Phase::Fetch, class, format!("cannot fetch `{reference}`"));

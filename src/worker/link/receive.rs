@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::{SecretValue, excerpt};
 
-use super::failures::{class, sum};
+use super::failures::{class, of_secret, sum};
 use super::socket::{AFTER_COMMIT, Socket, lie};
 use super::watch::WorkerWatch;
 use crate::cage::Cage;
@@ -381,13 +381,7 @@ fn failure(
     let mut payload = vec![0; header.length as usize];
     socket.read(&mut payload, watch)?;
     let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
-    let reason = if attempts > 1 { format!("{message} ({attempts} attempts)") } else { message };
-    let (provider, reference) = (secret.reference.provider.clone(), secret.reference.to_string());
-    let message = format!("cannot fetch `{}` from `{reference}`: {reason}", secret.name);
-    let subject = Subject { provider, reference, attempts, reason };
-    let mut error = Error::new(Phase::Fetch, class(kind), message).about(subject);
-    error.hint = hint;
-    Ok((index, error))
+    Ok((index, of_secret(secret, class(kind), attempts, &message, hint)))
 }
 
 fn secret(plan: &Plan, header: Header) -> Result<(usize, &Secret)> {
