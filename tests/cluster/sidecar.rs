@@ -144,7 +144,7 @@ fn a_change_restarts_all_containers_where_the_app_asks_for_it() {
 fn a_sidecar_that_was_killed_or_restarted_in_an_outage_loses_nothing() {
     let Some(node) = node() else { return };
     let Some(vault) = own_vault(node) else { return };
-    let scene = Scene::new(node, &vault, "[fetch]\ndeadline = \"5s\"\n");
+    let scene = Scene::new(node, &vault, "[fetch]\ndeadline = \"20s\"\n");
     let (value, _) = scene.store();
     scene.namespace.create(&scene.documents);
     scene.namespace.wait_until_ready("web");

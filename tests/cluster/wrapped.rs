@@ -1,8 +1,10 @@
 //! `handfast run` in front of the app's command.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
-use crate::manifests::{example, pod_of};
+use crate::manifests::{example, pod, pod_of};
 use crate::node::node;
 use crate::store::vault;
 use crate::support::canary;
@@ -30,4 +32,29 @@ fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
         assert!(status.contains(line), "no {line} in {status}");
     }
     assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/comm"), "sleep", "it became the app");
+}
+
+#[test]
+fn a_supervised_app_ends_by_term_though_it_handles_none() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    let password = canary();
+    vault.must("POST", "kv/data/web/supervised", json!({ "data": { "password": password } }));
+    let mut documents = example(node, "wrapped.yaml", vault);
+    let text =
+        documents[1]["data"]["handfast.toml"].as_str().expect("a text").replace("kv/web/db#", "kv/web/supervised#");
+    documents[1]["data"]["handfast.toml"] = json!(text);
+    let container = &mut pod(&mut documents)["containers"][0];
+    let command = container["command"].as_array_mut().expect("a list");
+    command.insert(2, json!("--supervise"));
+    let namespace = node.namespace("restricted");
+    namespace.create(&documents);
+    let pod = pod_of(&namespace, "app=web");
+    namespace.wait_until_ready(&pod);
+    assert_eq!(namespace.log(&pod, "web").trim(), password.len().to_string());
+    assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/comm"), "handfast");
+    // Without a supervisor, `sleep` as process 1 would ignore TERM for the 30 s of grace.
+    let started = Instant::now();
+    namespace.must(&["delete", "deployment", "web", "--cascade=foreground"]);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
