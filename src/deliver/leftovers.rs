@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, readlinkat, renameat};
@@ -19,9 +19,13 @@ use super::lock::{Lock, is_at, same};
 use crate::plan::valid_name;
 use crate::sys::fs::{Taken, rename};
 
-/// How long the replaced generation stays when this start has waited for another. The other's app is starting: it may have followed
-/// the old `..data` and not have opened the file yet. On a busy machine it waits for a processor some ten milliseconds in between.
-const GRACE: Duration = Duration::from_millis(50);
+/// How long a replaced set stays for the app that was started with it: it may have followed the old `..data` and not have opened
+/// its file yet. On a busy machine it waits for a processor some ten milliseconds in between.
+const GRACE_OF_CONCURRENT: Duration = Duration::from_millis(50);
+
+/// The same where no start was in our way, and the set is younger than [`YOUNG`].
+const GRACE_OF_YOUNG: Duration = Duration::from_millis(3);
+const YOUNG: Duration = Duration::from_millis(100);
 
 /// What the names of entries begin with that wait in a generation: to get a name, or to be removed.
 const STAGED: [&[u8]; 2] = [b"..link_", b"..taken_"];
@@ -53,16 +57,26 @@ pub fn clean_up(
         }
     }
     let is_kept = |name: &OsString| generations.iter().any(|kept| name == kept);
-    let mut older = found.iter().filter(|name| !is_kept(name)).peekable();
-    if lock.has_waited && older.peek().is_some() {
-        std::thread::sleep(GRACE);
+    let older: Vec<&OsString> = found.iter().filter(|name| !is_kept(name)).collect();
+    if older.iter().any(|name| lock.has_waited || is_young(directory, name)) {
+        std::thread::sleep(if lock.has_waited { GRACE_OF_CONCURRENT } else { GRACE_OF_YOUNG });
     }
-    let stay: Vec<String> = older.filter_map(|name| remove_older(directory, lock.private(), name).err()).collect();
+    let stay: Vec<String> =
+        older.into_iter().filter_map(|name| remove_older(directory, lock.private(), name).err()).collect();
     stay.iter().take(MOST_WARNINGS).for_each(|why| warn(why));
     if stay.len() > MOST_WARNINGS {
         let more = stay.len() - MOST_WARNINGS;
         warn(&format!("cannot remove {more} more leftovers in `{}`", directory.path));
     }
+}
+
+/// Whether a set was made just now, by a start whose app may be about to read it.
+fn is_young(directory: &Directory<'_>, name: &OsStr) -> bool {
+    let made = fstatat(directory.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|status| {
+        UNIX_EPOCH
+            + Duration::new(status.st_ctime.unsigned_abs(), u32::try_from(status.st_ctime_nsec).unwrap_or_default())
+    });
+    made.is_ok_and(|made| SystemTime::now().duration_since(made).is_ok_and(|age| age < YOUNG))
 }
 
 /// Removes what a start left that was killed before it published its set, or while it removed another.
