@@ -172,6 +172,7 @@ fn a_later_set_takes_over_what_has_not_changed() {
     publish(&mut destination, &wanted, set).unwrap();
     let identity = |name: &str| fs::metadata(memory.join(name)).map(|status| (status.ino(), status.mtime_nsec())).ok();
     let before = ["b", "l-x", "l-y"].map(identity);
+    assert!(before.iter().all(Option::is_some), "{before:?}");
     let arrived = received(&wanted, vec![value(0, b"2")]);
     destination.publish_changes(&wanted, Changes { arrived, ..Changes::default() }, &|| Ok(())).unwrap();
     assert_eq!(
