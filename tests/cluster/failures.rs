@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::manifests::{example, pod};
+use crate::manifests::{example, pod, reconfigure};
 use crate::node::node;
 use crate::store::vault;
 
@@ -93,8 +93,7 @@ fn a_failed_init_container_is_started_again_until_the_secret_is_there() {
     let Some(node) = node() else { return };
     let Some(vault) = vault(node) else { return };
     let mut documents = example(node, "init-container.yaml", vault);
-    let configuration = documents[1]["data"]["handfast.toml"].as_str().expect("a text");
-    documents[1]["data"]["handfast.toml"] = json!(configuration.replace("kv/web/session#", "kv/web/late#"));
+    reconfigure(&mut documents, "kv/web/session#", "kv/web/late#");
     vault.must("POST", "kv/data/web/db", json!({ "data": { "password": "early" } }));
     let namespace = node.namespace("restricted");
     namespace.create(&documents);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use handfast_testservers::Vault;
 use serde_json::{Value, json};
 
-use crate::manifests::{example, pod, pod_of};
+use crate::manifests::{example, pod, pod_of, reconfigure};
 use crate::node::{Namespace, Node, node};
 use crate::store::vault;
 use crate::support::canary;
@@ -102,8 +102,7 @@ fn a_rollout_brings_the_changed_secret() {
     let (old, new) = (canary(), canary());
     let store = |value: &str| vault.must("POST", "kv/data/web/rollout", json!({ "data": { "password": value } }));
     store(&old);
-    let text = documents[1]["data"]["handfast.toml"].as_str().expect("a text").replace("kv/web/db#", "kv/web/rollout#");
-    documents[1]["data"]["handfast.toml"] = json!(text);
+    reconfigure(&mut documents, "kv/web/db#", "kv/web/rollout#");
     let spec = pod(&mut documents).take();
     let last = documents.len() - 1;
     documents[last] = json!({

@@ -23,6 +23,15 @@ pub fn example(node: &Node, name: &str, vault: &Vault) -> Vec<Value> {
     documents
 }
 
+/// Changes the configuration in an example's ConfigMap.
+#[track_caller]
+pub fn reconfigure(documents: &mut [Value], from: &str, to: &str) {
+    let configuration = &mut documents[1]["data"]["handfast.toml"];
+    let text = configuration.as_str().expect("an example's second document is its ConfigMap");
+    assert!(text.contains(from), "no {from} in {text}");
+    *configuration = json!(text.replace(from, to));
+}
+
 /// The spec of the pod, or of the pods, in these documents.
 pub fn pod(documents: &mut [Value]) -> &mut Value {
     let found = documents.iter_mut().find(|document| ["Pod", "Deployment", "Job"].contains(&text(&document["kind"])));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use handfast_testservers::Vault;
 use serde_json::{Value, json};
 
-use crate::manifests::{example, pod, pod_of};
+use crate::manifests::{example, pod, pod_of, reconfigure};
 use crate::node::{Namespace, Node, node};
 use crate::store::{own_vault, vault};
 use crate::support::canary;
@@ -121,9 +121,7 @@ fn a_change_restarts_all_containers_where_the_app_asks_for_it() {
     let Some(vault) = vault(node) else { return };
     let scene = Scene::new(node, vault, "on_change = \"restart\"\n");
     let mut documents = scene.documents.clone();
-    let text = documents[1]["data"]["handfast.toml"].as_str().expect("a text");
-    let text = text.replace("[watch]\n", "[watch]\nsplay = \"0s\"\n");
-    documents[1]["data"]["handfast.toml"] = json!(text);
+    reconfigure(&mut documents, "[watch]\n", "[watch]\nsplay = \"0s\"\n");
     let command = "trap 'exit 0' TERM; cat $DB_PASSWORD_FILE; echo; sleep 600 & wait";
     pod(&mut documents)["containers"][0]["command"] = json!(["sh", "-c", command]);
     scene.store();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::manifests::{example, pod, pod_of};
+use crate::manifests::{example, pod, pod_of, reconfigure};
 use crate::node::node;
 use crate::store::vault;
 use crate::support::canary;
@@ -16,8 +16,7 @@ fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
     let password = canary();
     vault.must("POST", "kv/data/web/wrapped", json!({ "data": { "password": password } }));
     let mut documents = example(node, "wrapped.yaml", vault);
-    let text = documents[1]["data"]["handfast.toml"].as_str().expect("a text").replace("kv/web/db#", "kv/web/wrapped#");
-    documents[1]["data"]["handfast.toml"] = json!(text);
+    reconfigure(&mut documents, "kv/web/db#", "kv/web/wrapped#");
     let namespace = node.namespace("restricted");
     namespace.create(&documents);
     let pod = pod_of(&namespace, "app=web");
@@ -41,9 +40,7 @@ fn a_supervised_app_ends_by_term_though_it_handles_none() {
     let password = canary();
     vault.must("POST", "kv/data/web/supervised", json!({ "data": { "password": password } }));
     let mut documents = example(node, "wrapped.yaml", vault);
-    let text =
-        documents[1]["data"]["handfast.toml"].as_str().expect("a text").replace("kv/web/db#", "kv/web/supervised#");
-    documents[1]["data"]["handfast.toml"] = json!(text);
+    reconfigure(&mut documents, "kv/web/db#", "kv/web/supervised#");
     let container = &mut pod(&mut documents)["containers"][0];
     let command = container["command"].as_array_mut().expect("a list");
     command.insert(2, json!("--supervise"));
