@@ -1,19 +1,18 @@
 //! Extended attributes of files.
+#![forbid(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
+
+use rustix::fs;
+use rustix::io::Errno;
 
 /// Reads an attribute of the file at `path` into `buffer`. A link at the last component is followed. Returns the filled part, or
 /// `None` if the file lacks the attribute or its file system has no attributes.
 pub fn read<'buffer>(path: &Path, name: &CStr, buffer: &'buffer mut [u8]) -> io::Result<Option<&'buffer [u8]>> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: both strings end in NUL and live until the call returns; the kernel writes at most `buffer.len()` bytes into
-    // `buffer`, which is borrowed mutably.
-    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
-    part(length, buffer)
+    Ok(unless_absent(fs::getxattr(path, name, &mut *buffer))?.and_then(|length| buffer.get(..length)))
 }
 
 /// The same for an open file or directory.
@@ -22,40 +21,24 @@ pub fn read_open<'buffer>(
     name: &CStr,
     buffer: &'buffer mut [u8],
 ) -> io::Result<Option<&'buffer [u8]>> {
-    let number = descriptor.as_raw_fd();
-    // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL and lives until it returns; the kernel
-    // writes at most `buffer.len()` bytes into `buffer`, which is borrowed mutably.
-    let length = unsafe { libc::fgetxattr(number, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
-    part(length, buffer)
-}
-
-/// The part of the buffer that the kernel has filled.
-fn part(length: libc::ssize_t, buffer: &[u8]) -> io::Result<Option<&[u8]>> {
-    match usize::try_from(length) {
-        Ok(length) => Ok(buffer.get(..length)),
-        Err(_) => unless_absent(io::Error::last_os_error()).map(|()| None),
-    }
+    Ok(unless_absent(fs::fgetxattr(descriptor, name, &mut *buffer))?.and_then(|length| buffer.get(..length)))
 }
 
 /// Whether an opened file has an attribute.
 pub fn has(file: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
-    // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL; with a size of 0 the kernel only
-    // returns the size of the value, and writes nothing.
-    let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
-    if length >= 0 { Ok(true) } else { unless_absent(io::Error::last_os_error()).map(|()| false) }
+    Ok(unless_absent(fs::fgetxattr_query(file, name))?.is_some())
 }
 
 /// Removes an attribute from an opened file. Succeeds if the file lacks the attribute.
 pub fn remove(file: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: the descriptor is borrowed, hence open during the call; the name ends in NUL, and the kernel only reads it.
-    let result = unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) };
-    if result == 0 { Ok(()) } else { unless_absent(io::Error::last_os_error()) }
+    unless_absent(fs::fremovexattr(file, name)).map(drop)
 }
 
-/// `Ok` if the file lacks the attribute, or its file system has no attributes.
-fn unless_absent(error: io::Error) -> io::Result<()> {
-    match error.raw_os_error() {
-        Some(libc::ENODATA | libc::EOPNOTSUPP) => Ok(()),
-        _ => Err(error),
+/// `None` if the file lacks the attribute, or its file system has no attributes.
+fn unless_absent<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,8 +1,9 @@
 //! Capabilities of the calling thread, and their names. A set is a `u64`, with one bit per capability number.
+#![forbid(unsafe_code)]
 
 use std::io;
 
-use libc::{c_int, c_ulong};
+use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 /// `CAP_CHOWN`.
 pub const CHOWN: u8 = 0;
@@ -73,9 +74,6 @@ pub const KEEP_CAPS_LOCKED: u32 = 1 << 5;
 /// `SECBIT_NO_CAP_AMBIENT_RAISE`.
 pub const NO_AMBIENT_RAISE: u32 = 1 << 6;
 
-/// `_LINUX_CAPABILITY_VERSION_3`: 64 bits, in two halves.
-const VERSION_3: u32 = 0x2008_0522;
-
 /// The three sets that capset(2) changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets {
@@ -85,20 +83,6 @@ pub struct Sets {
     pub permitted: u64,
     /// The capabilities that may be kept over exec.
     pub inheritable: u64,
-}
-
-#[repr(C)]
-struct Header {
-    version: u32,
-    pid: c_int,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Half {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
 }
 
 /// The number of a capability. The name is in upper or lower case, with or without `CAP_`.
@@ -127,68 +111,43 @@ pub fn names(set: u64) -> String {
 
 /// The calling thread's three sets.
 pub fn sets() -> io::Result<Sets> {
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let mut halves = [Half::default(); 2];
-    // SAFETY: `header` and `halves` have the layout of the kernel's structures (two halves for version 3), and live until
-    // the call returns; the kernel writes nothing else.
-    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
-    let join = |field: fn(&Half) -> u32| u64::from(field(&halves[0])) | u64::from(field(&halves[1])) << 32;
-    Ok(Sets {
-        effective: join(|half| half.effective),
-        permitted: join(|half| half.permitted),
-        inheritable: join(|half| half.inheritable),
-    })
+    let CapabilitySets { effective, permitted, inheritable } = thread::capabilities(None)?;
+    Ok(Sets { effective: effective.bits(), permitted: permitted.bits(), inheritable: inheritable.bits() })
 }
 
 /// Changes the calling thread's three sets.
-pub fn set(sets: Sets) -> io::Result<()> {
-    let half = |shift: u32| Half {
-        effective: (sets.effective >> shift) as u32,
-        permitted: (sets.permitted >> shift) as u32,
-        inheritable: (sets.inheritable >> shift) as u32,
-    };
-    let mut header = Header { version: VERSION_3, pid: 0 };
-    let halves = [half(0), half(32)];
-    // SAFETY: `header` and `halves` have the layout of the kernel's structures, and live until the call returns; the kernel
-    // writes at most the header's version.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) })
+pub fn set(Sets { effective, permitted, inheritable }: Sets) -> io::Result<()> {
+    let [effective, permitted, inheritable] = [effective, permitted, inheritable].map(CapabilitySet::from_bits_retain);
+    Ok(thread::set_capabilities(None, CapabilitySets { effective, permitted, inheritable })?)
 }
 
 /// Empties the ambient set.
 pub fn clear_ambient() -> io::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0).map(drop)
+    Ok(thread::clear_ambient_capability_set()?)
 }
 
 /// Adds a capability to the ambient set.
 pub fn raise_ambient(number: u8) -> io::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as c_ulong, c_ulong::from(number)).map(drop)
+    Ok(thread::configure_capability_in_ambient_set(single(number), true)?)
 }
 
 /// Removes a capability from the bounding set.
 pub fn drop_bounding(number: u8) -> io::Result<()> {
-    prctl(libc::PR_CAPBSET_DROP, c_ulong::from(number), 0).map(drop)
+    Ok(thread::remove_capability_from_bounding_set(single(number))?)
 }
 
 /// Sets whether the thread keeps its permitted set when it changes from uid 0 to another uid.
 pub fn set_keep(keep: bool) -> io::Result<()> {
-    prctl(libc::PR_SET_KEEPCAPS, c_ulong::from(keep), 0).map(drop)
+    Ok(thread::set_keep_capabilities(keep)?)
 }
 
 /// The securebits.
 pub fn securebits() -> io::Result<u32> {
-    prctl(libc::PR_GET_SECUREBITS, 0, 0).map(c_int::cast_unsigned)
+    Ok(thread::capabilities_secure_bits()?.bits())
 }
 
-fn prctl(option: c_int, second: c_ulong, third: c_ulong) -> io::Result<c_int> {
-    // SAFETY: every option that this module passes takes numbers only, no pointers; all five arguments have the width that
-    // the kernel reads.
-    let result = unsafe { libc::prctl(option, second, third, 0 as c_ulong, 0 as c_ulong) };
-    check(result.into())?;
-    Ok(result)
-}
-
-fn check(result: libc::c_long) -> io::Result<()> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+fn single(number: u8) -> CapabilitySet {
+    CapabilitySet::from_bits_retain(bit(number))
 }
 
 #[cfg(test)]

@@ -1,36 +1,25 @@
 //! Descriptors under chosen numbers, which mount a descriptor is on, and renames that replace nothing unseen.
+#![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
-use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::{AtFlags, RenameFlags, StatxFlags, renameat_with, statx};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 /// A close-on-exec copy of a descriptor under the lowest free number that is not below `lowest`.
 ///
 /// nix has the call, but returns a plain number, which nothing would close.
 pub fn duplicate_from(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
-    let number = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
-    // SAFETY: the kernel opened this descriptor in the line above and returned its number only here, so this is its one owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    Ok(fcntl_dupfd_cloexec(descriptor, lowest)?)
 }
 
 /// The id of the mount that a descriptor was opened on, as in /proc/self/mountinfo (statx, kernel 5.8).
 pub fn mount_id(descriptor: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut answer = MaybeUninit::<libc::statx>::zeroed();
-    let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_MNT_ID);
-    // SAFETY: the descriptor is borrowed, hence open during the call; the path is a literal that ends with a NUL; the
-    // kernel writes at most one `struct statx` to `answer`, which is exactly that large and lives until after the call.
-    let status = unsafe { libc::statx(descriptor.as_raw_fd(), c"".as_ptr(), flags, mask, answer.as_mut_ptr()) };
-    if status == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `statx` is made of integers alone, for which the zeroes that it was made of are a valid value.
-    let answer = unsafe { answer.assume_init() };
-    if answer.stx_mask & mask == 0 {
-        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    let answer = statx(descriptor, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if answer.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(Errno::NOSYS.into());
     }
     Ok(answer.stx_mnt_id)
 }
@@ -52,14 +41,9 @@ pub fn rename(
     (to, new): (BorrowedFd<'_>, &OsStr),
     taken: Taken,
 ) -> io::Result<()> {
-    let (old, new) = (CString::new(old.as_bytes())?, CString::new(new.as_bytes())?);
     let flags = match taken {
-        Taken::Refuse => libc::RENAME_NOREPLACE,
-        Taken::Exchange => libc::RENAME_EXCHANGE,
+        Taken::Refuse => RenameFlags::NOREPLACE,
+        Taken::Exchange => RenameFlags::EXCHANGE,
     };
-    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
-    // SAFETY: both descriptors are borrowed, hence open during the call; both names end in NUL and live until it returns; the
-    // kernel only reads them.
-    let result = unsafe { libc::syscall(libc::SYS_renameat2, from, old.as_ptr(), to, new.as_ptr(), flags) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    Ok(renameat_with(from, old, to, new, flags)?)
 }

@@ -5,6 +5,8 @@ use std::io;
 
 use libc::{c_int, c_long, pid_t};
 use nix::sys::signal::Signal;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, wait};
 
 use super::signals::{self, Incoming, Signals};
 
@@ -19,15 +21,10 @@ pub enum ChildState {
 
 /// The next child that has ended, which is reaped, or was stopped. `None` where there is none now.
 pub fn changed() -> io::Result<Option<(i32, ChildState)>> {
-    let mut status: c_int = 0;
-    // SAFETY: the kernel writes one `int` to `status`, which lives until the call returns.
-    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) } {
-        0 => Ok(None),
-        -1 => match io::Error::last_os_error() {
-            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
-            error => Err(error),
-        },
-        child => Ok(Some((child, ChildState::of(status)))),
+    match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+        Ok(child) => Ok(child.map(|(child, status)| (child.as_raw_pid(), ChildState::of(status.as_raw())))),
+        Err(Errno::CHILD) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
