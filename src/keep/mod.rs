@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod keeper;
 pub mod ready;
 mod status;
 mod supervise;

@@ -1,16 +1,17 @@
-//! `watch` after its start: publishes what the worker has found changed, and tells how fresh the secrets are.
+//! `watch` after its start: keeps the files fresh until a signal ends it, or a change asks for a restart.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::status::{Earlier, Status};
-use crate::deliver::{Arrived, Changes, Destination};
-use crate::error::{Class, Error, Phase, Result, reason};
+use super::keeper::{Heard, Keeper};
+use super::status::Earlier;
+use crate::deliver::{Arrived, Destination};
+use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{OnChange, OnStale, Plan};
-use crate::sys::clock::{Alarm, boot_time};
+use crate::sys::clock::boot_time;
 use crate::sys::signals;
-use crate::worker::{Link, News, Watch};
+use crate::worker::{Link, Watch};
 
 const INT: u8 = libc::SIGINT as u8;
 const TERM: u8 = libc::SIGTERM as u8;
@@ -52,111 +53,58 @@ pub fn watch(
     signals: &signals::Watch,
 ) -> Result<()> {
     let hung_up = Cell::new(false);
-    let presence = destination.announce()?;
-    let status = Status::new(plan, earlier.as_ref(), |secret| destination.files_of(secret));
-    let mut keeper = Keeper { plan, link, destination, status, is_told: false, is_untold: false, restart: None };
-    let ended = keeper.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
+    let mut sidecar = Sidecar { plan, keeper: Keeper::new(plan, earlier.as_ref(), link, destination)?, restart: None };
+    let ended = sidecar.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {
-        keeper.link.leave();
+        sidecar.keeper.leave();
     }
-    // Until here, whoever asks is told that the keeper lives.
-    drop(presence);
     if is_asked_to { Ok(()) } else { ended }
 }
 
-struct Keeper<'p> {
+struct Sidecar<'p> {
     plan: &'p Plan,
-    link: Link,
-    destination: Destination,
-    status: Status,
-    /// Whether the status file says what there is to say.
-    is_told: bool,
-    /// Whether the status file could not be written the last time.
-    is_untold: bool,
+    keeper: Keeper<'p>,
     /// When to end so that the app is started anew, and the secret that has changed.
     restart: Option<(Duration, usize)>,
 }
 
-impl Keeper<'_> {
+impl Sidecar<'_> {
     fn go_on(&mut self, watch: &Watch<'_>, hung_up: &Cell<bool>) -> Result<()> {
-        let alarm = Alarm::new()
-            .map_err(|error| Error::new(Phase::Watch, Class::Os, format!("cannot make an alarm: {}", reason(error))))?;
         loop {
             watch.signal(Phase::Watch)?;
             if hung_up.take() {
                 tracing::info!(target: "handfast", "SIGHUP: every secret is read again");
-                self.link.read_again().map_err(lost)?;
+                self.keeper.read_again().map_err(lost)?;
             }
-            match self.link.news(self.plan, watch).map_err(lost)? {
-                Some(News::Report(secret, report)) => {
-                    self.status.report(secret, report);
-                    self.is_told = false;
-                    continue;
+            match self.keeper.hear(watch).map_err(lost)? {
+                Heard::Change(secrets) => self.plan_restart(&secrets),
+                Heard::Report => {}
+                Heard::Nothing => {
+                    self.mind_age()?;
+                    self.mind_restart()?;
+                    self.keeper.tell();
+                    self.keeper.wait(watch, self.restart.map(|(at, _)| at)).map_err(lost)?;
                 }
-                Some(News::Generation(changes)) => {
-                    let published = changes.and_then(|changes| self.publish(changes, watch));
-                    let is_kept = self.tell_failure(published)?;
-                    self.link.answer(is_kept).map_err(lost)?;
-                    continue;
-                }
-                None => {}
-            }
-            let tidy = self.destination.tidy(boot_time());
-            self.mind_age()?;
-            self.mind_restart()?;
-            self.tell();
-            let next = [tidy, self.status.next_end(), self.restart.map(|(at, _)| at)];
-            alarm.set(next.into_iter().flatten().min()).map_err(|error| {
-                Error::new(Phase::Watch, Class::Os, format!("cannot set an alarm: {}", reason(error)))
-            })?;
-            self.link.wait(watch, &alarm).map_err(lost)?;
-        }
-    }
-
-    /// Publishes a generation, whole or not at all.
-    fn publish(&mut self, changes: Changes, watch: &Watch<'_>) -> Result<()> {
-        let secrets = changes.secrets();
-        self.destination.publish_changes(self.plan, changes, &|| watch.signal(Phase::Watch))?;
-        self.status.published(&secrets, |secret| self.destination.files_of(secret));
-        self.is_told = false;
-        let names: Vec<&str> = secrets.iter().map(|secret| self.plan.secrets[*secret].name.as_str()).collect();
-        tracing::info!(target: "handfast", "changed: {}", names.join(", "));
-        let restarts = |secret: &usize| self.plan.secrets[*secret].on_change == OnChange::Restart;
-        if let (None, Some(secret)) = (self.restart, secrets.into_iter().find(restarts)) {
-            self.restart = Some((boot_time() + self.plan.watching.splay.mul_f64(fastrand::f64()), secret));
-        }
-        Ok(())
-    }
-
-    /// Whether a generation was published. A signal ends the keeper; any other failure is one of this generation alone.
-    fn tell_failure(&self, published: Result<()>) -> Result<bool> {
-        match published {
-            Ok(()) => Ok(true),
-            Err(error) if matches!(error.class, Class::Signal(_)) => Err(error),
-            Err(error) => {
-                for part in if error.parts.is_empty() { std::slice::from_ref(&error) } else { &error.parts } {
-                    tracing::error!(target: "handfast", "a change was not delivered, the files stay as they were: {}", part.message);
-                }
-                Ok(false)
             }
         }
     }
 
-    /// Tells which secrets have become stale.
+    fn plan_restart(&mut self, secrets: &[usize]) {
+        let restarts = |secret: &&usize| self.plan.secrets[**secret].on_change == OnChange::Restart;
+        if let (None, Some(secret)) = (self.restart, secrets.iter().find(restarts)) {
+            self.restart = Some((boot_time() + self.plan.watching.splay.mul_f64(fastrand::f64()), *secret));
+        }
+    }
+
     fn mind_age(&mut self) -> Result<()> {
-        let stale = self.status.age();
+        let stale = self.keeper.age();
         let Some(first) = stale.first() else { return Ok(()) };
-        self.is_told = false;
-        let name = |secret: &usize| self.plan.secrets[*secret].name.as_str();
-        for secret in &stale {
-            tracing::error!(target: "handfast", "`{}` is stale: it could not be read again for too long", name(secret));
-        }
         match self.plan.watching.on_stale {
             OnStale::Unready => Ok(()),
             OnStale::Exit => {
-                self.tell();
-                let message = format!("`{}` is stale, and `on_stale` is \"exit\"", name(first));
+                self.keeper.tell();
+                let message = format!("`{}` is stale, and `on_stale` is \"exit\"", self.keeper.name(*first));
                 Err(Error::new(Phase::Watch, Class::Unavailable, message))
             }
         }
@@ -166,23 +114,11 @@ impl Keeper<'_> {
     fn mind_restart(&mut self) -> Result<()> {
         match self.restart {
             Some((at, secret)) if at <= boot_time() => {
-                self.tell();
-                let message = format!("`{}` has changed, and asks for a restart", self.plan.secrets[secret].name);
+                self.keeper.tell();
+                let message = format!("`{}` has changed, and asks for a restart", self.keeper.name(secret));
                 Err(Error::new(Phase::Watch, Class::Changed, message))
             }
             _ => Ok(()),
-        }
-    }
-
-    fn tell(&mut self) {
-        if std::mem::replace(&mut self.is_told, true) {
-            return;
-        }
-        let told = self.destination.tell(&self.status.json(self.plan));
-        // Each read is another attempt: the log gets one line, not one for each.
-        let was_untold = std::mem::replace(&mut self.is_untold, told.is_err());
-        if let (Err(error), false) = (told, was_untold) {
-            tracing::error!(target: "handfast", "{}", error.message);
         }
     }
 }

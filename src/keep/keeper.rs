@@ -1,0 +1,140 @@
+//! The keeper of a set of secrets: publishes what the worker has found changed, and tells how fresh the secrets are.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::status::{Earlier, Status};
+use crate::deliver::{Changes, Destination, Presence};
+use crate::error::{Class, Error, Phase, Result, reason};
+use crate::plan::Plan;
+use crate::sys::clock::{Alarm, boot_time};
+use crate::worker::{Link, News, Watch};
+
+/// What a keeper has heard of its worker.
+pub enum Heard {
+    /// Nothing more.
+    Nothing,
+    /// What became of a read, or of a generation that could not be published.
+    Report,
+    /// A generation was published, in which these secrets have changed.
+    Change(Vec<usize>),
+}
+
+/// The keeper: its worker, and where the secrets go.
+pub struct Keeper<'p> {
+    plan: &'p Plan,
+    link: Link,
+    destination: Destination,
+    status: Status,
+    alarm: Alarm,
+    /// Whether the status file says what there is to say.
+    is_told: bool,
+    /// Whether the status file could not be written the last time.
+    is_untold: bool,
+    /// Until it is dropped, whoever asks is told that the keeper lives.
+    presence: Option<Presence>,
+}
+
+impl<'p> Keeper<'p> {
+    /// Once the first set is published. `earlier` is what the keeper has told whose files have stayed.
+    pub fn new(plan: &'p Plan, earlier: Option<&Earlier>, link: Link, destination: Destination) -> Result<Self> {
+        let presence = destination.announce()?;
+        let status = Status::new(plan, earlier, |secret| destination.files_of(secret));
+        let alarm = Alarm::new().map_err(|error| system("make an alarm", error))?;
+        Ok(Self { plan, link, destination, status, alarm, is_told: false, is_untold: false, presence })
+    }
+
+    /// Lets the worker read everything again.
+    pub fn read_again(&mut self) -> Result<()> {
+        self.link.read_again()
+    }
+
+    /// Takes one thing that the worker has said, if anything, and does what it is about.
+    pub fn hear(&mut self, watch: &Watch<'_>) -> Result<Heard> {
+        match self.link.news(self.plan, watch)? {
+            None => Ok(Heard::Nothing),
+            Some(News::Report(secret, report)) => {
+                self.status.report(secret, report);
+                self.is_told = false;
+                Ok(Heard::Report)
+            }
+            Some(News::Generation(changes)) => {
+                let published = changes.and_then(|changes| self.publish(changes, watch));
+                let changed = self.tell_failure(published)?;
+                self.link.answer(changed.is_some())?;
+                Ok(changed.map_or(Heard::Report, Heard::Change))
+            }
+        }
+    }
+
+    /// Does what is due by the time. The secrets that have become stale.
+    pub fn age(&mut self) -> Vec<usize> {
+        let stale = self.status.age();
+        for secret in &stale {
+            self.is_told = false;
+            tracing::error!(target: "handfast", "`{}` is stale: it could not be read again for too long", self.name(*secret));
+        }
+        stale
+    }
+
+    /// Waits until the worker has something to say, a signal has come, or it is time: for something of the keeper's, or at `until`.
+    pub fn wait(&mut self, watch: &Watch<'_>, until: Option<Duration>) -> Result<()> {
+        let tidy = self.destination.tidy(boot_time());
+        let next = [tidy, self.status.next_end(), until];
+        self.alarm.set(next.into_iter().flatten().min()).map_err(|error| system("set an alarm", error))?;
+        self.link.wait(watch, &self.alarm)
+    }
+
+    /// Tells what there is to say of the secrets.
+    pub fn tell(&mut self) {
+        if std::mem::replace(&mut self.is_told, true) {
+            return;
+        }
+        let told = self.destination.tell(&self.status.json(self.plan));
+        // Each read is another attempt: the log gets one line, not one for each.
+        let was_untold = std::mem::replace(&mut self.is_untold, told.is_err());
+        if let (Err(error), false) = (told, was_untold) {
+            tracing::error!(target: "handfast", "{}", error.message);
+        }
+    }
+
+    /// Lets the worker end, with a bound.
+    pub fn leave(self) {
+        self.link.leave();
+        drop(self.presence);
+    }
+
+    /// A secret's name.
+    pub fn name(&self, secret: usize) -> &'p str {
+        &self.plan.secrets[secret].name
+    }
+
+    /// Publishes a generation, whole or not at all. The secrets that have changed.
+    fn publish(&mut self, changes: Changes, watch: &Watch<'_>) -> Result<Vec<usize>> {
+        let secrets = changes.secrets();
+        self.destination.publish_changes(self.plan, changes, &|| watch.signal(Phase::Watch))?;
+        self.status.published(&secrets, |secret| self.destination.files_of(secret));
+        self.is_told = false;
+        let names: Vec<&str> = secrets.iter().map(|secret| self.name(*secret)).collect();
+        tracing::info!(target: "handfast", "changed: {}", names.join(", "));
+        Ok(secrets)
+    }
+
+    /// What was published. A signal ends the keeper; any other failure is one of this generation alone.
+    fn tell_failure(&self, published: Result<Vec<usize>>) -> Result<Option<Vec<usize>>> {
+        match published {
+            Ok(secrets) => Ok(Some(secrets)),
+            Err(error) if matches!(error.class, Class::Signal(_)) => Err(error),
+            Err(error) => {
+                for part in if error.parts.is_empty() { std::slice::from_ref(&error) } else { &error.parts } {
+                    tracing::error!(target: "handfast", "a change was not delivered, the files stay as they were: {}", part.message);
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
+    Error::new(Phase::Watch, Class::Os, format!("cannot {what}: {}", reason(error)))
+}
