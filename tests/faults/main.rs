@@ -11,6 +11,7 @@ mod fetch;
 mod injected;
 mod shared;
 mod signals;
+mod stalled;
 mod system;
 mod vault;
 mod worker;
