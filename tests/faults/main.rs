@@ -8,6 +8,7 @@ mod azure;
 mod certificates;
 mod command;
 mod fetch;
+mod handlers;
 mod injected;
 mod shared;
 mod signals;
