@@ -22,7 +22,7 @@ use crate::config::{self, Environment, NotText};
 use crate::error::{Error, Result};
 
 pub use line::{Line, printable, printable_json};
-pub use stderr::never_wait;
+pub use stderr::{mind, never_wait, wait_until};
 
 /// The target of handfast's own events. Only events with this target or [`DEBUG`] are printed: a library's events may contain the
 /// data that it sent and received.
@@ -132,6 +132,7 @@ static RELAYED: AtomicBool = AtomicBool::new(false);
 /// text.
 pub fn relay() {
     RELAYED.store(true, Relaxed);
+    stderr::written_at_once();
 }
 
 /// Prints a line of the worker as a log line. No content of the line can forge a second one.
@@ -210,6 +211,7 @@ pub fn failure(error: &Error, elapsed: Duration) {
 /// Prints the same for a probe, which is not why its container ends.
 pub fn answer(error: &Error, elapsed: Duration) -> Line {
     let settings = settings();
+    stderr::last_lines();
     for part in &error.parts {
         let line = Line::part(part);
         let hint = line.hint.clone();
@@ -231,7 +233,8 @@ pub fn out_of_memory() {
         }
         Format::Text => b"handfast: error: out of memory (os, exit 71)\n",
     };
-    drop(std::io::stderr().write_all(line));
+    stderr::last_lines();
+    stderr::write(line);
 }
 
 /// Prints a hint as a line of its own. In JSON, the hint is in its message's object instead.

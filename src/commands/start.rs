@@ -14,7 +14,7 @@ use crate::error::{Class, Error, Phase, Result, reason};
 use crate::lockdown::ProcessState;
 use crate::plan::{Instances, Plan, Purpose};
 use crate::sys::signals::{self, Signals};
-use crate::{lockdown, plan, sys};
+use crate::{lockdown, plan, report, sys};
 
 /// The signals that end a start, unless they were ignored or blocked when it began: those with which images stop their app
 /// (`STOPSIGNAL`). A terminal sends WINCH when its size changes; without one, it can only be an image's (httpd's).
@@ -36,7 +36,7 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
     nix::sys::prctl::set_dumpable(false).map_err(|error| system("make this process unreadable for others", error))?;
     let core_limit = lockdown::CoreLimit::suspend()?;
     let hold = || {
-        signals::hold(ending())?;
+        report::mind(signals::hold(ending())?);
         // Rust's own start handles these two, to tell of a stack that overflows; one that was sent would be lost the first time.
         signals::set_default(Signal::SIGSEGV)?;
         signals::set_default(Signal::SIGBUS)?;

@@ -32,6 +32,7 @@ use waiting::Limits;
 
 use crate::cli::Options;
 use crate::error::{Class, Error, Phase, Result};
+use crate::report;
 use crate::sys::signals::Signals;
 
 /// The configuration file if none is named.
@@ -55,6 +56,7 @@ pub fn read(
     problems: &mut Problems,
 ) -> Result<Config> {
     let limits = Limits { signals, started, deadline: deadline(options, environment) };
+    report::wait_until(started + limits.deadline);
     let trust = Trust::of_this_process(environment, problems);
     let mut refusals = Problems::default();
     let mut paths = paths(options, environment);

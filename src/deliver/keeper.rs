@@ -38,7 +38,9 @@ impl FilesDirectory {
         let alive = create(private, NEW_ALIVE).map_err(at)?;
         match acquire(&alive) {
             Ok(true) => {}
-            Ok(false) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: another holds it"))),
+            Ok(false) => {
+                return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: another process holds the lock")));
+            }
             Err(error) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: {}", reason(error)))),
         }
         renameat(private, NEW_ALIVE, private, ALIVE).map_err(at)?;

@@ -70,7 +70,7 @@ impl Directory<'_> {
             let left = patience.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let message =
-                    format!("cannot write into `{}`: another start is at it, and did not end in time", self.path);
+                    format!("cannot write into `{}`: another start writes there, and did not end in time", self.path);
                 return Err(refusal(message).hint("give each set of secrets a directory of its own"));
             }
             std::thread::sleep(pause.min(left));

@@ -158,7 +158,7 @@ impl<'s> Tries<'s> {
     /// There was no time, or all of it went by while others were asked.
     fn not_asked(&self) -> ProviderError {
         let message = match self.came_late {
-            true => "not asked for: the deadline was over before",
+            true => "not asked for: the deadline had passed before",
             false => "not asked for: all of `[fetch] concurrency` was in use until the end",
         };
         ProviderError::new(ErrorKind::Unavailable, message)

@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+
+use super::handlers;
 
 /// The part of a script's first line that the kernel reads (BINPRM_BUF_SIZE), in bytes.
 const FIRST_LINE: usize = 256;
@@ -66,21 +68,20 @@ fn of_head(head: &[u8]) -> Format {
     if head.is_empty() {
         return Format::Refused("it is empty".into(), "look at how it came into the image");
     }
-    if has_handlers() {
+    let is_marked = BYTE_ORDER_MARKS.iter().any(|mark| head.starts_with(mark));
+    let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    let is_refused = is_marked || head.iter().take(FIRST_LINE).all(is_text);
+    if !is_refused || handlers::take(head) || handlers::go_by_names() {
         return Format::Plain;
     }
-    if BYTE_ORDER_MARKS.iter().any(|mark| head.starts_with(mark)) {
+    if is_marked {
         return Format::Refused(
             "it begins with a byte order mark".into(),
             "save the script as UTF-8 without a byte order mark",
         );
     }
-    let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
-    if head.iter().take(FIRST_LINE).all(is_text) {
-        let hint = "begin a script with `#!` and the path of its interpreter; handfast never starts a shell";
-        return Format::Refused("it is a text without a `#!` line".into(), hint);
-    }
-    Format::Plain
+    let hint = "begin a script with `#!` and the path of its interpreter; handfast never starts a shell";
+    Format::Refused("it is a text without a `#!` line".into(), hint)
 }
 
 fn script(rest: &[u8]) -> Format {
@@ -101,12 +102,6 @@ fn script(rest: &[u8]) -> Format {
     Format::Needs(Needed::Interpreter, OsStr::from_bytes(interpreter).into())
 }
 
-/// Whether the kernel has handlers for other formats, such as qemu-user for other machines (binfmt_misc).
-fn has_handlers() -> bool {
-    // Beside the handlers, the directory has `register` and `status`.
-    fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|entries| entries.count() > 2)
-}
-
 /// The machines that a kernel of ours runs, by `e_machine`: its own, and the one with 32 bits that it may run.
 #[cfg(target_arch = "x86_64")]
 const MACHINES: [u16; 2] = [libc::EM_X86_64, libc::EM_386];
@@ -117,7 +112,7 @@ fn elf(head: &[u8]) -> Format {
     const TYPE: usize = 16;
     let (Some(machine), Some(class)) = (number16(head, TYPE + 2), head.get(4)) else { return Format::Plain };
     if !MACHINES.contains(&machine) {
-        if has_handlers() {
+        if handlers::take(head) {
             return Format::Plain;
         }
         let why =
@@ -256,10 +251,6 @@ mod tests {
     #[test]
     fn a_program_for_another_machine_is_named() {
         const SPARC: u16 = 43;
-        assert!(matches!(of_head(&program(SPARC, "/lib/ld.so")), Format::Plain | Format::Refused(..)));
-        if has_handlers() {
-            return;
-        }
         assert!(refused(&program(SPARC, "/lib/ld.so")).contains("another machine (ELF machine 43"));
     }
 }

@@ -4,6 +4,7 @@
 mod failure;
 mod file_capabilities;
 mod format;
+mod handlers;
 mod search;
 mod spawn;
 mod walk;

@@ -80,7 +80,8 @@ fn one(
         }
         Request::Number(_) | Request::AnyNumber if several => {
             let place = declared.from.as_ref().map_or(&declared.place, |from| &from.place);
-            let message = format!("the secret `{}` is several values, which go to files only", excerpt(&declared.name));
+            let message =
+                format!("the secret `{}` has several values, which can only be files", excerpt(&declared.name));
             let hint = match rules.files {
                 true => "take `fd` out, or the variable whose name ends in `_FD`",
                 false => "set a files directory: `--dir`, HANDFAST_DIR or `[files] dir`",

@@ -15,6 +15,7 @@ use super::inherited::Inherited;
 use super::instances::Instances;
 use super::{declarations, isolation};
 use crate::config::{Config, DEADLINE, Environment};
+use crate::report;
 
 /// Makes the plan, and the provider instances that it needs; `None` where there are problems, its own or those that were there before.
 pub fn make(
@@ -72,6 +73,8 @@ pub fn make(
     for name in inherited.untrue {
         set(&mut entries, name, None);
     }
+    let deadline = Deadline { started, limit };
+    report::wait_until(deadline.at());
     for name in app.taken.iter().filter(|_| purpose.has_app()) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }
@@ -85,7 +88,7 @@ pub fn make(
         files,
         swap: if config.files.string("swap") == Some("refuse") { Swap::Refuse } else { Swap::Warn },
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
-        deadline: Deadline { started, limit },
+        deadline,
         watching,
         environment: entries,
         provider_warnings: provider_warnings(&instances),

@@ -39,7 +39,7 @@ impl<'a> Claims<'a> {
             let place = secret.table.place("fd").unwrap_or(&secret.place);
             let name = excerpt(&secret.name);
             let message =
-                format!("the secret `{name}` wants the descriptor {number}, which the app gets as it was found");
+                format!("the secret `{name}` asks for the descriptor {number}, which the app gets as it was found");
             problems.add_with_hint(
                 place,
                 message,
@@ -49,7 +49,7 @@ impl<'a> Claims<'a> {
         if let Some(other) = self.numbers.insert(number, excerpt(&secret.name)) {
             let place = secret.table.place("fd").unwrap_or(&secret.place);
             let message =
-                format!("the secrets `{other}` and `{}` both want the descriptor {number}", excerpt(&secret.name));
+                format!("the secrets `{other}` and `{}` both ask for the descriptor {number}", excerpt(&secret.name));
             problems.add(place, message);
         }
     }
@@ -76,7 +76,7 @@ impl<'a> Claims<'a> {
         let is_own = wanted.is_none();
         let name = wanted.unwrap_or_else(|| if several { "*".into() } else { secret.name.clone() });
         if several && name.matches('*').count() != 1 {
-            let why = format!("`{}` is several values, a file each", excerpt(&secret.name));
+            let why = format!("`{}` has several values, a file each", excerpt(&secret.name));
             problems.add(place, format!("`file` is \"{}\", expected one `*` in it: {why}", excerpt(&name)));
         } else if !is_own && !valid_name(&if several { name.replacen('*', "x", 1) } else { name.clone() }) {
             problems.add_with_hint(place, format!("`{}` cannot be a file's name", excerpt(&name)), NAMES);
@@ -86,7 +86,7 @@ impl<'a> Claims<'a> {
             problems.add(
                 place,
                 format!(
-                    "the secrets `{other}` and `{}` both want the file `{}`",
+                    "the secrets `{other}` and `{}` both ask for the file `{}`",
                     excerpt(&secret.name),
                     excerpt(&name)
                 ),
@@ -118,7 +118,7 @@ impl<'a> Claims<'a> {
         }
         if several && let Some((name, place)) = paths.first() {
             let message = format!(
-                "`{}` asks for one path, and `{}` is several values, a file each",
+                "`{}` asks for one path, and `{}` has several values, a file each",
                 excerpt(name),
                 excerpt(&secret.name)
             );
@@ -139,7 +139,7 @@ impl<'a> Claims<'a> {
                 problems.add(&place, format!("`{}` cannot be the name of the app's variable", excerpt(&name)));
             } else if let Some(other) = self.variables.insert(name.clone(), excerpt(&secret.name)) {
                 let message = format!(
-                    "the variable `{}` is wanted twice, by `{other}` and by `{}`",
+                    "the variable `{}` is set twice, by `{other}` and by `{}`",
                     excerpt(&name),
                     excerpt(&secret.name)
                 );

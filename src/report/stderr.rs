@@ -1,17 +1,70 @@
-//! Writes to stderr; in a process that lives on, without ever waiting for a reader.
+//! Writes to stderr, and waits for its reader only as long as whatever is at work may wait.
 #![forbid(unsafe_code)]
 
-use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::dup2_stderr;
+use nix::unistd::{dup2_stderr, write as write_some};
 
-/// Whether lines are sent, as to a socket that is not waited for. To what is no socket this sends nothing.
-static SENDS: AtomicBool = AtomicBool::new(false);
+use crate::sys::signals::{self, Signals};
+
+/// How long the last line of a failed start waits for a reader, with the lines that belong to it; and each line before there is a
+/// deadline.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// After how many milliseconds a process that waits for a reader looks for signals: they are held back, and interrupt no wait.
+const LOOK: u8 = 20;
+
+/// The most bytes that fit where poll(2) finds a pipe writable (pipe(7), `PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+
+/// What ends the wait for a reader.
+#[derive(Clone, Copy)]
+struct Bound {
+    signals: Signals,
+    /// `None`: a moment.
+    until: Option<Instant>,
+}
+
+static BOUND: Mutex<Bound> = Mutex::new(Bound { signals: Signals::NONE, until: None });
+
+/// How lines are written: see the constants.
+static WAY: AtomicU8 = AtomicU8::new(WAITS);
+/// The reader is waited for, within the bound.
+const WAITS: u8 = 0;
+/// A write does not wait: stderr is non-blocking, or a file.
+const NEVER_WAITS: u8 = 1;
+/// Lines are sent, as to a socket that is not waited for. To what is no socket this sends nothing.
+const SENDS: u8 = 2;
+
+/// From now on no line waits for its reader once one of these signals, which are held back, has come: the line is dropped, and the
+/// next stage minds the signal. Else a reader that has stopped would keep a start from its end.
+pub fn mind(signals: Signals) {
+    bound(|bound| bound.signals = signals);
+}
+
+/// From now on a line waits for its reader until then, and is dropped after it: the deadline is the whole start's.
+pub fn wait_until(until: Instant) {
+    bound(|bound| bound.until = Some(until));
+}
+
+/// The last lines follow: they get a moment even where the start's own time is over.
+pub fn last_lines() {
+    bound(|bound| *bound = Bound { signals: Signals::NONE, until: Some(Instant::now() + MOMENT) });
+}
+
+fn bound(change: impl FnOnce(&mut Bound)) -> Bound {
+    let mut bound = BOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    change(&mut bound);
+    *bound
+}
 
 /// From now on a line that cannot be written at once is dropped. A process that waited for the reader of its log would neither pass
 /// signals on nor reap, nor keep files fresh.
@@ -22,21 +75,62 @@ pub fn never_wait() {
     let stderr = std::io::stderr();
     let kind = fstat(&stderr).map(|status| SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()));
     if kind == Ok(SFlag::S_IFREG) {
+        WAY.store(NEVER_WAITS, Relaxed);
         return;
     }
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     // A socket cannot be opened.
     let replaced = open("/proc/self/fd/2", flags, Mode::empty()).and_then(|again| dup2_stderr(&again));
-    SENDS.store(replaced.is_err(), Relaxed);
+    WAY.store(if replaced.is_ok() { NEVER_WAITS } else { SENDS }, Relaxed);
 }
 
-/// Writes a line with one call, so that lines of two processes do not mix. If stderr cannot be written, there is no other place for
-/// the error.
+/// The worker's stderr is a pipe that does not wait, and its filter knows no more than a write.
+pub fn written_at_once() {
+    WAY.store(NEVER_WAITS, Relaxed);
+}
+
+/// Writes a line with one call if it is no longer than a page, so that lines of two processes do not mix. If stderr cannot be
+/// written, there is no other place for the error. Allocates nothing.
 pub fn write(line: &[u8]) {
     let stderr = std::io::stderr();
-    let written = match SENDS.load(Relaxed) {
-        true => send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map_err(Into::into),
-        false => stderr.lock().write_all(line).map(|()| line.len()),
-    };
-    drop(written);
+    let way = WAY.load(Relaxed);
+    if way == SENDS {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        return drop(send(stderr.as_raw_fd(), line, flags).map_err(std::io::Error::from));
+    }
+    let mut rest = line;
+    while !rest.is_empty() {
+        if way == WAITS && !is_awaited() {
+            return;
+        }
+        match write_some(&stderr, &rest[..rest.len().min(AT_ONCE)]) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::EINTR) => {}
+            // Others who have the same open file may have made it non-blocking.
+            Err(Errno::EAGAIN) if way == WAITS => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Waits until stderr takes a page, without ever waiting in a write: the open file, which others have too, stays blocking. `false`
+/// where the time is over.
+fn is_awaited() -> bool {
+    let Bound { signals, until } = bound(|_| {});
+    let until = until.unwrap_or_else(|| Instant::now() + MOMENT);
+    let stderr = std::io::stderr();
+    loop {
+        let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut ready, PollTimeout::from(LOOK)) {
+            // What cannot be waited for is written to, which fails or waits as it always has.
+            Err(error) if error != Errno::EINTR => return true,
+            Ok(count) if count > 0 => return true,
+            _ => {}
+        }
+        // Where the signals cannot be asked for, the time alone ends the wait.
+        let signalled = signals::pending(signals).is_ok_and(|signal| signal.is_some());
+        if signalled || Instant::now() >= until {
+            return false;
+        }
+    }
 }

@@ -29,10 +29,13 @@ static CHANGED: AtomicU64 = AtomicU64::new(bit(libc::SIGPIPE));
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 
 /// Some signals. The C library's sets cannot hold every real-time signal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signals(u64);
 
 impl Signals {
+    /// No signal.
+    pub const NONE: Self = Self(0);
+
     /// Every signal. KILL and STOP cannot be held back, and the kernel ignores them in a set.
     pub const ALL: Self = Self(u64::MAX);
 
@@ -222,7 +225,7 @@ impl Watch {
 
     /// From now on leaves real-time signals where they wait, or takes them again. Only for a watch of all signals.
     pub fn take_real_time(&self, takes: bool) -> io::Result<()> {
-        let real_time = Signals::default().and_real_time().0;
+        let real_time = Signals::NONE.and_real_time().0;
         let set = if takes { Signals::ALL.0 } else { Signals::ALL.0 & !real_time };
         signalfd(self.descriptor.as_raw_fd(), set).map(drop)
     }

@@ -145,7 +145,7 @@ fn problems(path: &std::path::Path, token: &str) -> Problems {
     let mut environment = Environment::from(Captured { entries });
     let options = Options { config: vec![PathBuf::from(path)], ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems)
+    let config = config::read(&options, &mut environment, Signals::NONE, Instant::now(), &mut problems)
         .expect("nothing ends it");
     let plan = make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     assert_eq!(plan.is_none(), !problems.is_empty(), "a plan, or problems");

@@ -192,7 +192,7 @@ fn problems(directory: &Directory, table: &str, key: &str, value: &str) -> Vec<S
     let mut environment = Environment::from(Captured::default());
     let options = Options { config: vec![path], directory: Some(Path::new("/x").into()), ..Options::default() };
     let mut problems = Problems::default();
-    let config = config::read(&options, &mut environment, Signals::default(), Instant::now(), &mut problems)
+    let config = config::read(&options, &mut environment, Signals::NONE, Instant::now(), &mut problems)
         .expect("nothing ends it");
     make::make(config, &environment, Purpose::Run, Instant::now(), &mut problems);
     problems.into_sorted().into_iter().map(|problem| problem.message).collect()

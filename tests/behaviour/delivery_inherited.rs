@@ -75,7 +75,7 @@ fn a_kept_descriptor_that_is_not_open_or_asked_for_twice_is_a_problem() {
     );
     let asks = KEEPS.replace("mock:b\"", "mock:b\"\nfd = 9");
     let outcome = through_shell("exec 4</dev/zero 9</dev/zero;", &asks).start();
-    outcome.refused(78, "the secret `b` wants the descriptor 9, which the app gets as it was found");
+    outcome.refused(78, "the secret `b` asks for the descriptor 9, which the app gets as it was found");
     let hint = "hint: `keep_fds` or socket activation (LISTEN_FDS) keeps it: choose another";
     assert!(outcome.stderr.contains(hint), "{outcome:?}");
     for wrong in ["2", "1048576", "-1", "\"4\""] {

@@ -73,7 +73,7 @@ fn a_start_waits_for_its_turn_until_its_deadline() {
     let directory = Directory::in_memory();
     let holder = directory.taken();
     let outcome = run(&directory, "x", "echo ran").args(["--deadline", "1s"]).start();
-    outcome.refused(73, "another start is at it, and did not end in time");
+    outcome.refused(73, "another start writes there, and did not end in time");
     outcome.says("hint: give each set of secrets a directory of its own");
     // The harness begins to count a little later than handfast.
     let waited = Duration::from_millis(900)..Duration::from_secs(3);

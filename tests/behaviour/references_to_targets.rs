@@ -59,7 +59,7 @@ fn wrong_numbers_are_refused() {
         assert!(stderr.contains(&expected), "{stderr}");
     }
     let twice = "[secrets.a]\nfrom = \"mock:a\"\nfd = 9\n[secrets.b]\nfrom = \"mock:b\"\nfd = 9\n";
-    assert!(refusal(twice, &[]).contains("6:6: the secrets `a` and `b` both want the descriptor 9"));
+    assert!(refusal(twice, &[]).contains("6:6: the secrets `a` and `b` both ask for the descriptor 9"));
 }
 
 #[test]
@@ -145,14 +145,14 @@ fn every_field_is_a_file_of_its_own() {
 fn every_field_goes_to_files_only_and_needs_a_star() {
     let star = |more: &str| format!("[secrets.a]\nfrom = \"mock:a#*\"\n{more}");
     for (config, directory, expected) in [
-        (star(""), "", "2:8: the secret `a` is several values, which go to files only"),
-        (star("fd = 3\n"), "/dev/shm/x", "which go to files only"),
+        (star(""), "", "2:8: the secret `a` has several values, which can only be files"),
+        (star("fd = 3\n"), "/dev/shm/x", "which can only be files"),
         (star("file = \"all\"\n"), "/dev/shm/x", "3:8: `file` is \"all\", expected one `*` in it"),
         (star("file = \"*-*\"\n"), "/dev/shm/x", "expected one `*` in it"),
         (
             star("path_env = \"A\"\n"),
             "/dev/shm/x",
-            "3:12: `A` asks for one path, and `a` is several values, a file each",
+            "3:12: `A` asks for one path, and `a` has several values, a file each",
         ),
     ] {
         let more: &[&str] = if directory.is_empty() { &[] } else { &["--dir", directory] };
@@ -173,8 +173,8 @@ fn base64_is_decoded_before_delivery() {
 fn the_same_target_twice_is_refused() {
     let config = "[secrets.a]\nfrom = \"mock:a\"\nfile = \"b\"\npath_env = \"X\"\n[secrets.b]\nfrom = \"mock:b\"\nfd_env = \"X\"\n";
     let stderr = refusal(config, &["--dir", "/dev/shm/x"]);
-    assert!(stderr.contains("the secrets `a` and `b` both want the file `b`"), "{stderr}");
-    assert!(stderr.contains("7:10: the variable `X` is wanted twice, by `a` and by `b`"), "{stderr}");
+    assert!(stderr.contains("the secrets `a` and `b` both ask for the file `b`"), "{stderr}");
+    assert!(stderr.contains("7:10: the variable `X` is set twice, by `a` and by `b`"), "{stderr}");
     for name in ["", "A=B", "A\\u0000B", "HANDFAST_FDS", "CREDENTIALS_DIRECTORY"] {
         let stderr = refusal(&format!("[secrets.a]\nfrom = \"mock:a\"\nfd_env = \"{name}\"\n"), &[]);
         assert!(stderr.contains("` cannot be the name of the app's variable"), "{stderr}");

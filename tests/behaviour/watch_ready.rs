@@ -58,7 +58,7 @@ fn a_second_keeper_waits_for_the_first_until_its_deadline() {
     let keeper = watch(STILL, &directory);
     let start = Instant::now();
     let second = unready(STILL, &directory).args(["--deadline", "1s"]).start();
-    second.refused(73, "another start is at it, and did not end in time");
+    second.refused(73, "another start writes there, and did not end in time");
     assert!(start.elapsed() >= Duration::from_millis(900), "{second:?}");
     ready(&directory, Duration::ZERO);
     let third = unready(STILL, &directory).spawn();

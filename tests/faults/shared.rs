@@ -133,6 +133,25 @@ pub fn what_passes_in_time_is_waited_for_or_tried_again<L: Line>() {
     });
 }
 
+/// Whatever asks the stores tries again as a start does.
+pub fn what_passes_is_tried_again_by_check_online_too<L: Line>() {
+    const DEADLINE: Duration = Duration::from_secs(20);
+    let faults = [Fault::Status(408), Fault::Status(429), Fault::Status(503), Fault::Reset, Fault::Truncated];
+    each::<L, _>(&everywhere::<L, _>(&faults), |line, (place, fault)| {
+        line.proxy().add(fault.clone().times(2).only(place));
+        let run = line.start().with_command("check").arg("--online");
+        let outcome = run.args(["--deadline", "20s", "--log-level", "debug"]).start();
+        assert_eq!(outcome.code, 0, "{place}: {outcome:?}");
+        assert!(outcome.elapsed < DEADLINE, "{outcome:?}");
+        outcome.says("debug: attempt 2 for");
+        let told = String::from_utf8_lossy(&outcome.stdout).into_owned() + &outcome.stderr;
+        assert!(told.contains(": fine\n"), "{outcome:?}");
+        for canary in [line.secret(), line.credential(), line.proxy().canary()] {
+            assert!(!told.contains(canary), "{outcome:?}");
+        }
+    });
+}
+
 pub fn what_does_not_pass_ends_at_the_deadline<L: Line>() {
     const DEADLINE: Duration = Duration::from_secs(2);
     let faults = [
@@ -214,6 +233,7 @@ macro_rules! meets_every_fault {
     ($line:ty) => {
         meets_every_fault! { $line:
             what_passes_in_time_is_waited_for_or_tried_again
+            what_passes_is_tried_again_by_check_online_too
             what_does_not_pass_ends_at_the_deadline
             what_cannot_be_the_stores_answer_is_final
             a_redirect_to_another_origin_gets_no_credential

@@ -72,7 +72,8 @@ fn nothing_in_the_source_starts_a_program_or_listens() {
         }
         let executes =
             source.code.contains("execve") || source.code.contains("execvp") || source.code.contains("fexecve");
-        let may = ["src/launch/mod.rs", "src/cage/seccomp.rs"].contains(&source.path.as_str());
+        let may =
+            ["src/launch/mod.rs", "src/launch/handlers.rs", "src/cage/seccomp.rs"].contains(&source.path.as_str());
         assert!(!executes || may, "{}", source.path);
     }
     assert!(all.len() > 60, "{}", all.len());

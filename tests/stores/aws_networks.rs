@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::support::{Directory, Run, hex, needs_root};
-use handfast_testservers::{Authority, AwsMetadata, LINK_LOCAL, Server, in_own_network, require, take_address};
+use handfast_testservers::{Authority, AwsMetadata, LINK_LOCAL, Moto, Server, in_own_network, require, take_address};
 use serde_json::json;
 
 /// A Secrets Manager that knows one secret, and whom it has given it to.
@@ -138,29 +138,42 @@ fn an_endpoint_in_clear_text_elsewhere_is_asked_only_where_that_is_said() {
     needs_root!();
     in_own_network(|| {
         take_address("198.51.100.7/32");
-        let listener = TcpListener::bind("198.51.100.7:0").expect("the address is ours");
-        let address = format!("http://{}", listener.local_addr().expect("it listens"));
-        let server =
-            Server::json(listener, None, |_| (200, json!({ "ARN": "arn", "Name": "db", "SecretString": "there" })));
+        let Some(moto) = Moto::start_at("198.51.100.7") else { return };
+        moto.must("secretsmanager.CreateSecret", json!({ "Name": "prod/db", "SecretString": "of the manager" }));
+        let parameter = json!({ "Name": "/prod/key", "Value": "of the parameter", "Type": "SecureString" });
+        moto.must("AmazonSSM.PutParameter", parameter);
+        let (id, secret) = moto.access_key();
         let run = |settings: &str| {
             Run::new()
                 .config(&format!("[providers.aws]\nregion = \"us-east-1\"\n{settings}"))
-                .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-                .env("AWS_SECRET_ACCESS_KEY", "canary-key")
-                .env("DB_FILE", "handfast:aws:sm/db")
+                .env("AWS_ACCESS_KEY_ID", id)
+                .env("AWS_SECRET_ACCESS_KEY", secret)
+                .env("DB_FILE", "handfast:aws:sm/prod/db")
+                .env("KEY_FILE", "handfast:aws:ssm/prod/key")
         };
+        let (address, port) = (moto.address(), moto.address().rsplit(':').next().expect("a port"));
         let (key, allowed) = (format!("endpoint = \"{address}\"\n"), "danger_plaintext = true\n");
-        for outcome in [run(&key).start(), run("").env("AWS_ENDPOINT_URL", &address).start()] {
-            outcome.refused(78, "is not encrypted, and not on this machine");
+        for settings in [key.clone(), format!("{key}danger_plaintext = false\n")] {
+            let outcome = run(&settings).start();
+            outcome.refused(78, &format!("{address} is not encrypted, and not on this machine"));
             outcome.says("`danger_plaintext = true`");
         }
-        assert!(server.requests().is_empty(), "nothing was sent");
+        for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SSM"] {
+            let outcome = run("").env(variable, address).start();
+            outcome.refused(78, "is not encrypted, and not on this machine");
+            outcome.says(variable).says("`danger_plaintext = true`");
+        }
         for outcome in [
             run(&format!("{key}{allowed}")).start(),
-            run(allowed).env("AWS_ENDPOINT_URL", &address).start(),
-            run(allowed).env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &address).start(),
+            run(allowed).env("AWS_ENDPOINT_URL", address).start(),
+            run(allowed)
+                .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", address)
+                .env("AWS_ENDPOINT_URL_SSM", format!("http://198.51.100.7:{port}/"))
+                .start(),
         ] {
-            assert_eq!(outcome.ran()["descriptors"][3]["content"], hex("there"), "{outcome:?}");
+            let app = outcome.ran();
+            assert_eq!(app["descriptors"][3]["content"], hex("of the manager"), "{outcome:?}");
+            assert_eq!(app["descriptors"][4]["content"], hex("of the parameter"), "{outcome:?}");
             outcome.says("warn: `danger_plaintext`");
         }
     });

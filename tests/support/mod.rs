@@ -94,6 +94,11 @@ impl Run {
         }
     }
 
+    /// The same with another command of handfast's, without an app.
+    pub fn with_command(self, command: &'static str) -> Self {
+        Self { command, app: None, ..self }
+    }
+
     /// One more configuration file with this text.
     pub fn config(mut self, toml: &str) -> Self {
         self.configs += 1;

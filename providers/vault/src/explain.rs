@@ -186,6 +186,17 @@ pub fn errors(response: &Response) -> Vec<String> {
     serde_json::from_slice::<Refusal>(response.body().expose()).map(|refusal| refusal.errors).unwrap_or_default()
 }
 
+/// Whether it is a KV 2 mount that answers, and has no such path: what it says of that is no error.
+pub fn is_versioned(response: &Response) -> bool {
+    #[derive(Deserialize)]
+    struct Missing {
+        warnings: Option<Vec<String>>,
+    }
+    let warnings = serde_json::from_slice(response.body().expose()).ok().and_then(|Missing { warnings }| warnings);
+    let is_about_versions = |warning: &String| warning.contains("for a versioned K/V secrets engine");
+    response.status() == 404 && warnings.is_some_and(|warnings| warnings.iter().any(is_about_versions))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,7 +39,8 @@ const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 
 /// The mounts that are known.
 pub struct Mounts {
-    known: RefCell<Vec<Mount>>,
+    said: Vec<Mount>,
+    learned: RefCell<Vec<Mount>>,
     /// By the first name of a path: one asks, and the others wait until the mount is known.
     asking: RefCell<BTreeMap<String, Rc<Once<()>>>>,
 }
@@ -48,7 +49,8 @@ impl Mounts {
     /// Those that `mounts` says.
     pub fn new(said: Vec<Mount>) -> Self {
         let fixed = FIXED.map(|path| Mount { path: path.to_owned(), kind: Kind::Other });
-        Self { known: RefCell::new(said.into_iter().chain(fixed).collect()), asking: RefCell::default() }
+        let said = said.into_iter().chain(fixed).collect();
+        Self { said, learned: RefCell::default(), asking: RefCell::default() }
     }
 
     /// The mount of a path: the longest that is known, or what Vault says.
@@ -72,14 +74,21 @@ impl Mounts {
 
     async fn learn(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<(), ProviderError> {
         let mount = ask(path, api, token).await?;
-        self.known.borrow_mut().push(mount);
+        self.learned.borrow_mut().push(mount);
         Ok(())
+    }
+
+    /// Forgets a mount that Vault has told of, and is asked about again. `false` for one that was said.
+    pub fn forget(&self, mount: &Mount) -> bool {
+        self.learned.borrow_mut().retain(|learned| learned != mount);
+        !self.said.contains(mount)
     }
 
     /// The mount of a path: the longest that is known.
     pub fn find(&self, path: &str) -> Option<Mount> {
-        let known = self.known.borrow();
-        known.iter().filter(|mount| below(path, &mount.path).is_some()).max_by_key(|mount| mount.path.len()).cloned()
+        let learned = self.learned.borrow();
+        let known = self.said.iter().chain(&*learned);
+        known.filter(|mount| below(path, &mount.path).is_some()).max_by_key(|mount| mount.path.len()).cloned()
     }
 }
 
@@ -95,7 +104,8 @@ pub fn below<'p>(path: &'p str, mount: &str) -> Option<&'p str> {
     path.strip_prefix(mount)?.strip_prefix('/')
 }
 
-fn first(path: &str) -> &str {
+/// The first name of a path.
+pub fn first(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
 
@@ -163,7 +173,7 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
 }
 
 /// A key as TOML has it: quoted where it must be.
-fn toml_key(name: &str) -> String {
+pub fn toml_key(name: &str) -> String {
     match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         true => name.to_owned(),
         false => format!("\"{}\"", name.escape_debug()),

@@ -7,7 +7,7 @@ use handfast_core::Locator;
 
 use crate::explain::inside;
 use crate::locator::{UNWRAP, asked, is_list};
-use crate::mounts::{Kind, Mount, Mounts, below};
+use crate::mounts::{Kind, Mount, Mounts, below, first};
 
 /// What a policy grants, path by path.
 #[derive(Default)]
@@ -37,8 +37,11 @@ pub fn hcl(mounts: &Mounts, namespace: Option<&str>, locators: &[&Locator]) -> S
     // The paths that a policy has are easily taken for those of references.
     let inside = |locator: &&Locator| {
         let path = asked(locator);
-        let mount = mounts.find(path).filter(|mount| mount.kind == Kind::Kv2)?;
-        let line = format!("`{}`: {}.", locator.path, inside(&mount.path, mount.rest(path))?);
+        let mount = match mounts.find(path) {
+            Some(mount) => Some(mount.path).filter(|_| mount.kind == Kind::Kv2),
+            None => Some(first(path).to_owned()).filter(|_| locator.params.is_none()),
+        }?;
+        let line = format!("`{}`: {}.", locator.path, inside(&mount, below(path, &mount)?)?);
         // A comment ends with its line.
         Some(format!("# {}\n", line.replace(char::is_control, "?")))
     };
@@ -71,13 +74,12 @@ impl Rules {
             self.grant(path.to_owned(), creates.then_some("create").into_iter().chain(["update"]), None);
             return;
         }
-        let first = || path.split('/').next().unwrap_or(path).to_owned();
         match mount {
             Some(Mount { path: mount, kind: Kind::Kv2 }) => self.kv2(locator, &mount, None),
             Some(_) => self.plain(locator, None),
             None => {
                 self.plain(locator, Some("where its mount is not KV 2"));
-                self.kv2(locator, &first(), Some("where its mount is KV 2"));
+                self.kv2(locator, first(path), Some("where its mount is KV 2"));
             }
         }
     }

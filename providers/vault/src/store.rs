@@ -14,9 +14,9 @@ use vaultrs::api::kv2::requests::ReadSecretRequest;
 
 use crate::api::{self, Answer, endpoints};
 use crate::auth::Login;
-use crate::explain::{Attempt, errors, inside};
+use crate::explain::{Attempt, errors, inside, is_versioned};
 use crate::locator::{UNWRAP, asked, is_list};
-use crate::mounts::{Kind, Mount, Mounts};
+use crate::mounts::{Kind, Mount, Mounts, toml_key};
 use crate::policy;
 use crate::session::Session;
 
@@ -99,6 +99,9 @@ impl Store {
             return Err(attempt.failure(ErrorKind::NotFound, &why));
         }
         let response = self.session.api.send(&endpoints::Read(path), login.token.as_ref()).await?;
+        if is_versioned(&response) {
+            return Err(self.taken_for_another(mount, &attempt));
+        }
         if !response.is_success() {
             return Err(attempt.refused(&response));
         }
@@ -164,6 +167,7 @@ impl Store {
         let response = self.session.api.list(&asked, login.token.as_ref()).await?;
         match response.status() {
             200 => {}
+            _ if is_versioned(&response) => return Err(self.taken_for_another(mount, &attempt)),
             404 if errors(&response).is_empty() => {
                 let error = attempt.failure(ErrorKind::NotFound, "there is nothing below it");
                 return Err(match attempt.inside {
@@ -198,6 +202,17 @@ impl Store {
             Entry { name, found: Found::At(locator) }
         });
         Ok(Fetched::from(entries.collect::<Vec<_>>()))
+    }
+
+    /// A KV 2 mount that was asked as another: such a secret is not missing.
+    fn taken_for_another(&self, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
+        if self.mounts.forget(mount) {
+            return attempt.failure(ErrorKind::Unavailable, "the mount has become KV 2 since the start asked about it");
+        }
+        let why = format!("`mounts` says that `{}` is another mount than KV 2, and it is one", mount.path);
+        attempt
+            .failure(ErrorKind::Malformed, &why)
+            .hint(format!("write `mounts = {{ {} = \"kv-v2\" }}`", toml_key(&mount.path)))
     }
 
     /// What the session's own token wraps.

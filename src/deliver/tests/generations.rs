@@ -57,7 +57,7 @@ fn our_turn_lasts_from_the_first_set_to_the_destinations_end() {
         publish(&mut destination, &wanted, vec![value(0, word.as_bytes())]).unwrap();
         let late = Plan { deadline: Deadline { started: Instant::now(), limit: Duration::ZERO }, ..prepared(&memory) };
         let error = failure(start(&late, vec![value(0, b"other")]));
-        assert!(error.message.ends_with("another start is at it, and did not end in time"), "{}", error.message);
+        assert!(error.message.ends_with("another start writes there, and did not end in time"), "{}", error.message);
         assert_eq!(fs::read_to_string(memory.join("a")).unwrap(), word);
     }
     drop(destination);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use handfast_testservers::Fault;
 use serde_json::json;
 
-use super::line::{PLACES, VaultLine};
+use super::line::{PLACES, VaultLine, each};
 use crate::shared::{Line, SECOND, meets_every_fault};
 use crate::support::Run;
 
@@ -36,6 +36,32 @@ fn a_missing_answer_of_a_proxy_is_no_missing_secret_that_may_be_optional() {
         .config(&toml)
         .start();
     outcome.ran();
+}
+
+/// A policy is made of what Vault tells of its mounts, which it may tell later.
+#[test]
+fn what_passes_is_tried_again_for_a_policy_too() {
+    let faults = [408, 429, 503].map(Fault::Status).into_iter().chain([Fault::Reset, Fault::Truncated]);
+    each(&faults.collect::<Vec<_>>(), |line, fault| {
+        let policy = || {
+            let run = line.start().with_command("policy").arg("--online");
+            run.args(["--deadline", "20s", "--log-level", "debug"]).start()
+        };
+        let without = policy();
+        assert_eq!(without.code, 0, "{without:?}");
+        line.proxy.reset();
+        line.proxy.add(fault.clone().times(2).only(PLACES[0]));
+        let outcome = policy();
+        assert_eq!((outcome.code, &outcome.stdout), (0, &without.stdout), "{outcome:?}");
+        outcome.says("debug: attempt 2 for");
+        let path = format!("path \"secret/data/{}\"", line.name);
+        assert!(String::from_utf8_lossy(&outcome.stdout).contains(&path), "{outcome:?}");
+        // What lasts is no policy: the start's own code.
+        line.proxy.reset();
+        line.proxy.add(fault.clone().on(PLACES[0]));
+        let run = line.start().with_command("policy").args(["--online", "--deadline", "1s"]).start();
+        run.refused(69, "cannot fetch `db-password` from `vault:secret/");
+    });
 }
 
 #[test]

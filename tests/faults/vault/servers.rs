@@ -1,12 +1,13 @@
 //! Real servers that do not serve for now.
 
 use std::thread;
+use std::time::Duration;
 
 use handfast_testservers::{Authority, Vault, random};
 use serde_json::json;
 
 use crate::shared::SECOND;
-use crate::support::{Run, hex};
+use crate::support::{Directory, Run, hex};
 
 /// A real one, sealed and then unsealed by its operator.
 #[test]
@@ -57,4 +58,55 @@ fn a_start_waits_for_vaults_own_rate_limit() {
     assert_eq!(outcome.ran()["descriptors"][3]["content"], hex("hunter2"), "{outcome:?}");
     outcome.says("failed: cannot read `secret/db`: a rate limit is reached");
     assert!(outcome.elapsed >= SECOND, "{outcome:?}");
+}
+
+/// A real one, whose operator makes a mount KV 2 meanwhile (`vault kv enable-versioning`): Vault rewrites each of its secrets, and
+/// refuses every request below the mount until the last is done. A machine may be faster than the start: then with more secrets.
+#[test]
+fn a_start_waits_for_a_mount_that_is_being_upgraded() {
+    let authority = Authority::new();
+    let Some(mut vault) = Vault::with_file_storage(&authority, &authority.server()) else { return };
+    vault.initialise();
+    vault.unseal();
+    let is_seen = [3_000, 6_000, 12_000].into_iter().any(|secrets| {
+        let mount = random("kv-");
+        vault.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": "kv" }));
+        let put = |name: &str| vault.must("POST", &format!("{mount}/{name}"), json!({ "password": name }));
+        ["web/db", "list/a", "list/b"].into_iter().for_each(|name| drop(put(name)));
+        thread::scope(|scope| {
+            let vault = &vault;
+            for part in 0..8 {
+                let mount = &mount;
+                scope.spawn(move || {
+                    for secret in (part..secrets).step_by(8) {
+                        vault.must("POST", &format!("{mount}/other/{secret}"), json!({ "password": "x" }));
+                    }
+                });
+            }
+        });
+        vault.must("POST", &format!("sys/mounts/{mount}/tune"), json!({ "options": { "version": "2" } }));
+        is_waited_for(&vault, &mount)
+    });
+    assert!(is_seen, "no upgrade took longer than a start");
+}
+
+/// Starts right after the upgrade began; whether anything was refused for it.
+fn is_waited_for(vault: &Vault, mount: &str) -> bool {
+    let files = Directory::in_memory();
+    let config = format!(
+        "[secrets.db]\nfrom = \"vault:{mount}/web/db#password\"\n[secrets.all]\nfrom = \"vault:{mount}/list/*#password\"\nfile = \"*\"\n"
+    );
+    let outcome = Run::new()
+        .env("VAULT_ADDR", vault.address())
+        .env("VAULT_CACERT", vault.ca_file())
+        .env("VAULT_TOKEN", vault.root_token())
+        .config(&config)
+        .args(["--dir", files.text(), "--log-level", "debug", "--deadline", "120s"])
+        .timeout(Duration::from_secs(150))
+        .start();
+    let entries = &outcome.ran()["CREDENTIALS_DIRECTORY"]["entries"];
+    for (file, value) in [("db", "web/db"), ("a", "list/a"), ("b", "list/b")] {
+        assert_eq!(entries[file]["content"], hex(value), "{file}: {outcome:?}");
+    }
+    outcome.stderr.contains("the mount is being upgraded to KV 2")
 }

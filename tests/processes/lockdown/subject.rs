@@ -82,7 +82,7 @@ fn start(words: &Words) -> Result<Error> {
     let found = lockdown::ProcessState::read()?;
     if words.has("forked") {
         signals::set_default(Signal::SIGCHLD).unwrap();
-        let children = Watch::new(Signals::default()).unwrap();
+        let children = Watch::new(Signals::NONE).unwrap();
         if let ForkResult::Parent { child } = process::fork().unwrap() {
             std::process::exit(end_of(child, &children));
         }

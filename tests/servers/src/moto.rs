@@ -49,17 +49,22 @@ impl Moto {
     /// Starts a server over plain HTTP with one IAM user, who has an access key and all rights. From then on, every request
     /// must have a valid signature, and a policy of the user must allow it.
     pub fn start() -> Option<Self> {
-        Self::launch(true)
+        Self::start_at("127.0.0.1")
     }
 
-    fn launch(checks: bool) -> Option<Self> {
+    /// The same at this address of the machine.
+    pub fn start_at(host: &str) -> Option<Self> {
+        Self::launch(host, true)
+    }
+
+    fn launch(host: &str, checks: bool) -> Option<Self> {
         let program = program()?;
         let port = free_port().to_string();
         let (authority, files) = (Authority::new(), Directory::new());
         files.write("ca.pem", authority.pem());
-        let command = [&*program, "-H", "127.0.0.1", "-p", &port];
+        let command = [&*program, "-H", host, "-p", &port];
         let mut process = Process::start("moto", Directory::new(), &command, &[]);
-        let address = format!("http://127.0.0.1:{port}");
+        let address = format!("http://{host}:{port}");
         let client = Client::trusting(&authority.pem());
         process.wait_for(|| client.send("GET", &format!("{address}/moto-api/"), &[], b"").ok());
         let access_key = AccessKey { id: "AKIA".into(), secret: "none".into() };
@@ -85,7 +90,7 @@ impl Moto {
     pub fn unchecked() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         program()?;
-        SHARED.get_or_init(|| Self::launch(false).map(Self::with_tls)).as_ref()
+        SHARED.get_or_init(|| Self::launch("127.0.0.1", false).map(Self::with_tls)).as_ref()
     }
 
     /// The same server over TLS, with a certificate of its own authority.
@@ -97,7 +102,7 @@ impl Moto {
         Self { address: relay.address(), _relay: Some(relay), ..self }
     }
 
-    /// `http://127.0.0.1:PORT` or `https://…`, the endpoint of every service.
+    /// `http://HOST:PORT` or `https://…`, the endpoint of every service.
     pub fn address(&self) -> &str {
         &self.address
     }

@@ -10,6 +10,7 @@ use handfast_http::{Client, Method, Plaintext, Request, Response, Url};
 use super::issued;
 use super::keys::Found;
 use super::outside::{Outside, denied};
+use super::settings::Way;
 
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -86,7 +87,11 @@ impl<'o> Imds<'o> {
                         "{} (a container on EC2 is answered where the machine's hop limit is 2 or more)",
                         error.message
                     );
-                    return Ok(Err(why));
+                    // Where it alone may give keys, there is nothing to go on with: it may be there in a moment.
+                    return match outside.settings.way {
+                        Some(Way::Machine) => Err(ProviderError { message: format!("{ATTEMPTED}: {why}"), ..error }),
+                        _ => Ok(Err(why)),
+                    };
                 }
             }
         };

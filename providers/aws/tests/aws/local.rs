@@ -171,12 +171,16 @@ fn what_a_metadata_service_says_wrong_is_told() {
 
 #[test]
 fn a_machine_that_does_not_answer_may_be_one_hop_too_far() {
+    const WHY: &str = "cannot ask http://127.0.0.1:PORT: connection refused (a container on EC2 is answered where the machine's \
+                       hop limit is 2 or more)";
     let aws = Aws::saying(vec![secret("there")]);
-    let told =
-        said(&error(only("imds"), machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")));
-    let why = "no AWS credentials: machine: cannot ask http://127.0.0.1:PORT: connection refused (a container on EC2 is answered \
-               where the machine's hop limit is 2 or more)";
-    assert!(told.starts_with(&format!("Denied: {READ}: {why} | ")), "{told}");
+    let nobody = || machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1");
+    // Nothing else may give keys: it is asked again.
+    let told = said(&error(only("imds"), nobody()));
+    assert_eq!(told, format!("Unavailable: {READ}: cannot get this machine's AWS credentials: {WHY} | no hint"));
+    let told = said(&error(Table::default(), nobody()));
+    assert!(told.starts_with(&format!("Denied: {READ}: no AWS credentials: ")), "{told}");
+    assert!(told.contains(&format!("; machine: {WHY} | ")), "{told}");
 }
 
 #[test]
@@ -245,12 +249,17 @@ fn a_machines_service_that_is_busy_is_not_passed_over_and_one_that_is_slow_is_wa
     run(async {
         assert_eq!(instance(Table::default(), at(&slow.address())).value("aws:sm/web/db").await, b"there");
     });
-    let impatient =
-        at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "1").with("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "2");
+    let impatient = || {
+        let variables = at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "1");
+        variables.with("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "2")
+    };
     slow.forget();
-    let told = said(&error(only("imds"), impatient));
-    assert!(told.contains("the machine's hop limit is 2 or more"), "{told}");
+    let told = said(&error(only("imds"), impatient()));
+    assert!(told.starts_with("Unavailable: ") && told.contains("the machine's hop limit is 2 or more"), "{told}");
     assert_eq!(slow.requests().len(), 2);
+    // Where other ways would do, there are no keys.
+    let told = said(&error(Table::default(), impatient()));
+    assert!(told.starts_with("Denied: ") && told.contains("the machine's hop limit is 2 or more"), "{told}");
     let none = said(&error(only("imds"), at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "soon")));
     assert!(none.contains("`AWS_METADATA_SERVICE_TIMEOUT` is \"soon\", expected a number from 1 on"), "{none}");
 }

@@ -66,6 +66,9 @@ fn what_is_put_in_for_kv_2_is_said_where_a_reference_has_it() {
     assert!(text.starts_with(expected), "{text}");
     assert_eq!(text.matches("# `").count(), 2, "{text}");
     assert!(!policy(&[("kv", Kind::Kv1)], &["kv/data/web/db"]).contains("# `"));
+    // Of a mount that nobody has told it may be so too.
+    let text = policy(&[], &["kv/data/web/db"]);
+    assert_eq!(text.matches("# `kv/data/web/db`: write `kv/web/db`: `data/` is Vault's own").count(), 1, "{text}");
 }
 
 #[test]

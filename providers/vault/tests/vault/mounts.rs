@@ -6,7 +6,7 @@ use handfast_testservers::{Vault, random};
 use serde_json::json;
 
 use crate::audit::Audit;
-use crate::support::{as_root, as_token, connect, mounts, variables};
+use crate::support::{as_root, as_token, connect, eventually, mounts, variables};
 
 /// KV at this mount, with `web/0` to `web/9`.
 fn kv(vault: &Vault, mount: &str, version: u8) {
@@ -160,5 +160,45 @@ fn a_refusal_is_each_paths_own() {
         }
         let denied = Err(ErrorKind::Denied);
         assert_eq!(answers, [denied, Ok(()), denied, Ok(())]);
+    });
+}
+
+/// A secret of such a mount is not missing: it could be optional.
+#[test]
+fn a_mount_that_is_said_wrongly_is_no_mount_without_secrets() {
+    let Some(vault) = Vault::shared() else { return };
+    let mount = random("kv-");
+    kv(vault, &mount, 2);
+    run(async {
+        for kind in ["kv-v1", "other"] {
+            let variables = variables(vault).with_credential("VAULT_TOKEN", vault.root_token());
+            let instance = connect(mounts([(&mount, kind)]), variables);
+            for (verb, path) in [("read", "web/1"), ("list", "web/*")] {
+                let error = instance.error(&format!("vault:{mount}/{path}")).await;
+                let why = format!("`mounts` says that `{mount}` is another mount than KV 2, and it is one");
+                let path = path.trim_end_matches('*');
+                assert_eq!(error.kind, ErrorKind::Malformed, "{error}");
+                assert_eq!(error.message, format!("cannot {verb} `{mount}/{path}`: {why}"));
+                assert_eq!(error.hint, Some(format!("write `mounts = {{ {mount} = \"kv-v2\" }}`")));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_mount_that_becomes_kv_2_is_asked_about_again() {
+    let Some(vault) = Vault::shared() else { return };
+    let mount = random("kv-");
+    kv(vault, &mount, 1);
+    run(async {
+        let instance = as_root(vault);
+        assert_eq!(instance.value(&format!("vault:{mount}/web/1")).await, br#"{"n":1}"#);
+        vault.must("POST", &format!("sys/mounts/{mount}/tune"), json!({ "options": { "version": "2" } }));
+        eventually("it is KV 2", || vault.api("GET", &format!("{mount}/config"), json!(null)).0 == 200);
+        let error = instance.error(&format!("vault:{mount}/web/1")).await;
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        let told = format!("cannot read `{mount}/web/1`: the mount has become KV 2 since the start asked about it");
+        assert_eq!(error.message, told);
+        assert_eq!(instance.value(&format!("vault:{mount}/web/1")).await, br#"{"n":1}"#);
     });
 }
