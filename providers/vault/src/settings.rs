@@ -36,7 +36,7 @@ struct Vault {
 /// Reads the settings.
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
-    let mut missing: Vec<_> = unreadable(environment).collect();
+    let mut missing: Vec<_> = unreadable(environment).chain(broken(environment)).collect();
     let mut options = Options::read_with_ca(&[fetch, &table], tls::authorities(environment), problems);
     let plaintext = match table.boolean("danger_plaintext") {
         Some(true) => Plaintext::Anywhere,
@@ -63,6 +63,11 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let login = auth::read(table.table("auth"), environment, behind, problems, &mut missing);
     if let Some(certificate) = login.method.client_certificate() {
         options.client_certificate = Some(certificate);
+    }
+    if let (Some(name), Some(place)) = (table.string("namespace"), table.place("namespace"))
+        && name.contains(char::is_control)
+    {
+        problems.add_with_hint(place, format!("`namespace` {BROKEN}"), ONE_LINE);
     }
     Box::new(Vault {
         namespace: text(&table, "namespace", environment, "VAULT_NAMESPACE")
@@ -156,6 +161,17 @@ fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = Complaint> 
     let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
     unreadable.map(|name| Complaint::new(format!("`{name}` is not UTF-8")).hint("set it to text, or unset it"))
 }
+
+/// Those that are more than one line, where nothing that they stand for is. White space around a value has been cut.
+fn broken(environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
+    let is_broken = |name: &&&str| {
+        **name != "VAULT_CACERT_BYTES" && environment.variable(name).is_some_and(|text| text.contains(char::is_control))
+    };
+    VARIABLES.iter().filter(is_broken).map(|name| Complaint::new(format!("`{name}` {BROKEN}")).hint(ONE_LINE))
+}
+
+const BROKEN: &str = "has a line break or another control character in it";
+const ONE_LINE: &str = "write it as one line of text";
 
 const NO_ADDRESS: &str = "no Vault address: set `address` or VAULT_ADDR";
 

@@ -48,6 +48,10 @@ pub fn read(
         if environment.is_unreadable(variable) {
             missing.push(Complaint::new(format!("`{variable}` is not UTF-8")).hint("set it to text, or unset it"));
         }
+        if environment.variable(variable).is_some_and(|text| text.contains(char::is_control)) {
+            let message = format!("`{variable}` has a line break or another control character in it");
+            missing.push(Complaint::new(message).hint("write it as one line of text"));
+        }
     }
     let Some(auth) = auth else { return given.first_that_is_there(missing) };
     let Some(name) = written(auth, problems) else {

@@ -150,7 +150,7 @@ fn an_address_that_is_none_is_a_wrong_value_and_no_panic() {
         "https://[::1",
         "unix://",
         "unix://relative",
-        "\u{0}",
+        "https://va\nult",
         "https://%zz",
     ] {
         let told = missing(Variables::default().with("VAULT_ADDR", address));
