@@ -202,6 +202,14 @@ impl Visit for Message {
     }
 }
 
+/// Prints a failure that ends nothing.
+pub fn part(error: &Error) {
+    let (settings, line) = (settings(), Line::part(error));
+    let hint = line.hint.clone();
+    print(&settings, line);
+    print_hint(&settings, hint);
+}
+
 /// Prints why a start failed: each single failure with its hint, then a last line that sums them up, which also goes to the
 /// termination log.
 pub fn failure(error: &Error, elapsed: Duration) {
@@ -212,12 +220,7 @@ pub fn failure(error: &Error, elapsed: Duration) {
 pub fn answer(error: &Error, elapsed: Duration) -> Line {
     let settings = settings();
     stderr::last_lines();
-    for part in &error.parts {
-        let line = Line::part(part);
-        let hint = line.hint.clone();
-        print(&settings, line);
-        print_hint(&settings, hint);
-    }
+    error.parts.iter().for_each(part);
     let line = Line::last(error, elapsed);
     print_hint(&settings, line.hint.clone());
     print(&settings, line.clone());

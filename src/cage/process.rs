@@ -75,6 +75,17 @@ impl Worker {
         self.pid
     }
 
+    /// Somebody who waits for all children has reaped it: with this exit code, or 128+n where signal n has killed it. No worker of
+    /// ours exits with more than 128.
+    pub fn was_reaped(&mut self, code: u8) {
+        let signal = code.checked_sub(128).and_then(|number| Signal::try_from(i32::from(number)).ok());
+        let status = match signal {
+            Some(signal) => WaitStatus::Signaled(self.pid, signal, false),
+            None => WaitStatus::Exited(self.pid, code.into()),
+        };
+        self.end.get_or_insert(End::Reaped(status));
+    }
+
     /// Waits for the end of a worker that has closed its socket after its last frame. Fails unless the worker succeeded.
     pub fn finish(&mut self) -> Result<()> {
         match self.end() {

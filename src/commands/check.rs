@@ -8,14 +8,15 @@ use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use super::start;
+use crate::cage;
 use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
+use crate::lockdown::{self, Duties};
 use crate::plan::{Delivery, Instances, OnChange, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
 use crate::worker::{self, Attempt, Tried, Watch};
-use crate::{cage, lockdown};
 
 /// What a check says.
 pub struct Checked {
@@ -49,7 +50,10 @@ pub fn check(
     let mut supervisor = None;
     if purpose.has_app() {
         let asked = lockdown::ProcessState::read().and_then(|found| {
-            supervisor = (purpose == Purpose::Supervise).then(|| lockdown::of_supervisor(&plan.isolation, &found));
+            supervisor = (purpose == Purpose::Supervise).then(|| {
+                let duties = Duties { files: inspection.capabilities, restarts: plan.may_restart() };
+                lockdown::of_supervisor(&plan.isolation, duties, &found)
+            });
             start::refuse_isolation(&plan, &found)
         });
         match asked {
@@ -213,22 +217,30 @@ impl View<'_> {
 
     /// When each secret is read again, and what a change does, for a command that keeps them fresh.
     fn schedule(&self) -> Vec<String> {
-        if self.plan.purpose != Purpose::Watch {
+        if !self.plan.keeps_fresh() {
             return Vec::new();
         }
         let width = self.plan.secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0);
-        let line = |secret: &Secret| {
-            let when = match secret.refresh {
-                Some(refresh) => format!("read again each {} ± 10 %", humantime::format_duration(refresh)),
-                None => "never read again: the reference names a version".into(),
+        let line = |(delivery, secret): (&Delivery, &Secret)| {
+            let name = &secret.name;
+            let is_file = matches!(delivery.target, Target::File { .. });
+            let Some(refresh) = secret.refresh else {
+                let why = match secret.reference.locator.parameter("version") {
+                    Some(_) => "the reference names a version",
+                    None if is_file => "its `params` issue it for this start",
+                    None => "the app keeps the descriptor that it was started with",
+                };
+                return format!("{name:width$}  never read again: {why}");
             };
-            let then = match secret.on_change {
-                OnChange::None => "new files".into(),
-                other => format!("new files, then {}", other.describe()),
+            let then = match (is_file, secret.on_change) {
+                (true, OnChange::None) => "new files".into(),
+                (true, other) => format!("new files, then {}", other.describe()),
+                (false, OnChange::Restart) => "restart with a new descriptor".into(),
+                (false, _) => "a new descriptor at the next restart".into(),
             };
-            format!("{:width$}  {when}; a change: {then}", secret.name)
+            format!("{name:width$}  read again each {} ± 10 %; a change: {then}", humantime::format_duration(refresh))
         };
-        self.plan.secrets.iter().map(line).collect()
+        self.deliveries().map(line).collect()
     }
 
     /// What became of each secret, a line each, and a line for what to do about it.

@@ -28,7 +28,8 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
     lockdown::close_inherited(&plan.inherited)?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
     let reserved = deliver::reserve(&plan)?;
-    let link = Link::start(Task::Fetch, &plan, instances, environment);
+    let task = if plan.keeps_fresh() { Task::Watch } else { Task::Fetch };
+    let link = Link::start(task, &plan, instances, environment);
 
     // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
     let found = lockdown::ProcessState::read()?;
@@ -50,6 +51,13 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
     let prepared = launch::Prepared::new(&program, command, &environment)?;
+    if let Some(recipient) = recipient.filter(|_| plan.keeps_fresh()) {
+        link.answer(true)?;
+        drop(signals);
+        let (isolation, inherited, ending) = (&plan.isolation, &plan.inherited[..], start::ending());
+        let recipe = keep::Recipe { isolation, inherited, core_limit, prepared, ending, started };
+        return keep::supervise_fresh(&plan, &recipe, recipient, link, destination, &found);
+    }
     link.end(&watch)?;
 
     // Nothing may own a descriptor that lockdown closes.

@@ -43,13 +43,17 @@ impl Changes {
     }
 }
 
-/// All files of the set that these changes make of the one that is published.
-pub fn merge(files: &files::FilesDirectory, changes: Changes) -> Result<Vec<NewFile>> {
+/// All files of the set that these changes make of the one that is published; nothing where no file of it changes, and where there
+/// is no directory. And the values of descriptors by secret.
+pub fn merge(files: Option<&files::FilesDirectory>, changes: Changes) -> Result<(Option<Vec<NewFile>>, Values)> {
     let changed = changes.secrets();
     let Changes { arrived, mut same, .. } = changes;
+    let (mut new_files, values) = sort(files, arrived)?;
+    let Some(files) = files.filter(|files| changed.iter().any(|secret| files.access(*secret).is_some())) else {
+        return Ok((None, values));
+    };
     let others = files.current().filter(|(secret, _)| changed.binary_search(secret).is_err());
     same.extend(others.map(|(secret, name)| (secret, name.to_owned())));
-    let (mut new_files, _) = sort(Some(files), arrived)?;
     for (secret, name) in same {
         let access = files.access(secret).ok_or_else(|| bug("a file has no directory"))?;
         new_files.push(NewFile { secret, name, content: Content::Unchanged, access });
@@ -57,7 +61,7 @@ pub fn merge(files: &files::FilesDirectory, changes: Changes) -> Result<Vec<NewF
     new_files.sort_by(|one, other| one.name.cmp(&other.name));
     match new_files.array_windows().find(|[one, other]| one.name == other.name) {
         Some([twice, _]) => Err(refusal(format!("cannot deliver `{}`: two secrets would be that file", twice.name))),
-        None => Ok(new_files),
+        None => Ok((Some(new_files), values)),
     }
 }
 
@@ -65,8 +69,11 @@ fn bug(what: &str) -> Error {
     Error::new(Phase::Deliver, Class::Internal, format!("cannot deliver: {what}"))
 }
 
-/// The files to write, and the values of descriptors by secret.
-pub type Sorted = (Vec<NewFile>, HashMap<usize, SecretValue>);
+/// The values of descriptors by secret.
+pub type Values = HashMap<usize, SecretValue>;
+
+/// The files to write, and the values of descriptors.
+pub type Sorted = (Vec<NewFile>, Values);
 
 /// Sorts by kind of target. That the names are files' names, each once, was checked where they came in.
 pub fn sort(files: Option<&files::FilesDirectory>, arrived: Vec<Arrived>) -> Result<Sorted> {

@@ -147,6 +147,26 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
     .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
 }
 
+/// Makes a sealed memfd of each value that has changed, and puts it in place of the one before. Those of secrets that are `gone` go.
+pub fn change<'d>(
+    descriptors: &'d mut [Descriptor],
+    mut values: HashMap<usize, SecretValue>,
+    gone: &[usize],
+    app: &Isolation,
+    powers: &Powers,
+) -> Result<Replacements<'d>> {
+    let mut replacements = Vec::new();
+    for descriptor in descriptors {
+        let value = values.remove(&descriptor.secret);
+        if value.is_some() || gone.contains(&descriptor.secret) {
+            let number = descriptor.held.as_raw_fd();
+            let sealed = value.map(|value| seal(number, &value, app, powers)).transpose()?;
+            replacements.push((descriptor, sealed));
+        }
+    }
+    Ok(Replacements(replacements))
+}
+
 /// Makes a sealed memfd of each value, readable for the app. A number without a secret gets its memfd at once, because the limit on
 /// descriptors may not allow a second one for each number. The others keep the secrets of the generation before until
 /// [`Replacements::place`].
@@ -192,6 +212,28 @@ impl Descriptor {
         check(number, [("inode", found.st_ino, status.st_ino), ("close-on-exec flag", flag as u64, 0)])
     }
 
+    /// Opens the memfd anew for another app: the one before may have read it to its end.
+    pub fn renew(&mut self) -> Result<()> {
+        if !self.is_filled {
+            return Ok(());
+        }
+        let number = self.held.as_raw_fd();
+        let at = |error| explain(number, "open again", error);
+        let memfd = open_again(&self.held).map_err(at)?;
+        let status = fstat(&self.held).map_err(at)?;
+        self.place(Some(Sealed { memfd, status }))
+    }
+
+    /// The number, while something of ours holds it.
+    pub fn number(&self) -> RawFd {
+        self.held.as_raw_fd()
+    }
+
+    /// The number, where the secret is there.
+    pub fn filled(&self) -> Option<RawFd> {
+        self.is_filled.then(|| self.number())
+    }
+
     /// The memfd, where the secret was delivered.
     pub fn hand_over(self) -> Option<OwnedFd> {
         self.is_filled.then_some(self.held)
@@ -207,9 +249,7 @@ fn seal(number: RawFd, value: &SecretValue, app: &Isolation, powers: &Powers) ->
     if fstat(&writer).map_err(|error| at("look at", error))?.st_gid != gid {
         fchown(&writer, None, Some(Gid::from_raw(gid))).map_err(|error| at("set the group of", error))?;
     }
-    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
-    let memfd = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|error| at("open again", error))?;
+    let memfd = open_again(&writer).map_err(|error| at("open again", error))?;
     write_all(writer.as_fd(), value.expose()).map_err(|error| at("write", error))?;
     let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
     fcntl(&writer, FcntlArg::F_ADD_SEALS(seals)).map_err(|error| at("seal", error))?;
@@ -231,6 +271,12 @@ fn seal(number: RawFd, value: &SecretValue, app: &Isolation, powers: &Powers) ->
         ],
     )?;
     Ok(Sealed { memfd, status })
+}
+
+/// The same file, opened read-only, at its beginning.
+fn open_again(memfd: &OwnedFd) -> nix::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Fails where a property of a memfd is not as expected.

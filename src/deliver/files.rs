@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::statvfs::fstatvfs;
@@ -34,6 +34,8 @@ pub struct Assessment {
     survey: Survey,
     accesses: BTreeMap<usize, Access>,
     names: LinkKind,
+    /// The group that files inherit from the directory.
+    inherited: Option<u32>,
     /// What the user should be told.
     pub warnings: Vec<String>,
 }
@@ -48,6 +50,7 @@ pub struct FilesDirectory {
     identity: (u64, u64),
     accesses: BTreeMap<usize, Access>,
     names: LinkKind,
+    inherited: Option<u32>,
     turn: Option<Turn>,
 }
 
@@ -72,11 +75,12 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
             .ok_or_else(|| ownership::impossible(&delivery.name, wanted, powers))?;
         accesses.insert(delivery.secret, access);
     }
-    if plan.purpose == Purpose::Watch {
+    if plan.keeps_fresh() {
         check_links(powers, &accesses)?;
     }
     let warnings = warnings(plan, powers, &accesses);
-    let assessment = Assessment { files, survey, accesses, names, warnings };
+    let inherited = survey.setgid_group;
+    let assessment = Assessment { files, survey, accesses, names, inherited, warnings };
     assessment.check_names(plan, powers)?;
     Ok(Some(assessment))
 }
@@ -194,6 +198,11 @@ impl Assessment {
         format!("`{}`", self.files.directory.display())
     }
 
+    /// The capabilities that later sets need.
+    pub fn capabilities(&self, powers: &Powers) -> u64 {
+        ownership::needed_later(self.accesses.values(), self.names, self.inherited, powers)
+    }
+
     /// Refuses now what is in the way of the names that are known before the fetch.
     fn check_names(&self, plan: &Plan, powers: &Powers) -> Result<()> {
         let Choice::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
@@ -212,7 +221,7 @@ impl Assessment {
 
     /// Makes a missing directory, and looks again.
     pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<FilesDirectory> {
-        let Self { files, survey, accesses, names, .. } = self;
+        let Self { files, survey, accesses, names, inherited, .. } = self;
         let handle = match survey.place {
             Choice::Accepted { handle, .. } => Some(handle),
             Choice::OwnMount => None,
@@ -225,7 +234,7 @@ impl Assessment {
             }
         };
         let path = files.directory.to_string_lossy().into_owned();
-        Ok(FilesDirectory { files, path, handle, identity: survey.identity, accesses, names, turn: None })
+        Ok(FilesDirectory { files, path, handle, identity: survey.identity, accesses, names, inherited, turn: None })
     }
 }
 
@@ -300,6 +309,17 @@ impl FilesDirectory {
     pub fn tidy(&mut self, powers: &Powers, now: Duration) -> Option<Duration> {
         let directory = Directory::new(self.handle.as_ref()?.as_fd(), &self.path, self.names, powers);
         self.turn.as_mut()?.tidy(&directory, now)
+    }
+
+    /// The capabilities that later sets need.
+    pub fn capabilities(&self, powers: &Powers) -> u64 {
+        ownership::needed_later(self.accesses.values(), self.names, self.inherited, powers)
+    }
+
+    /// The numbers of our own descriptors of it.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let turn = self.turn.iter().flat_map(Turn::numbers);
+        self.handle.iter().map(AsRawFd::as_raw_fd).chain(turn).collect()
     }
 
     /// What a user is told whose directory has no room for one set more.

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
@@ -134,6 +134,11 @@ impl Generation {
 
     fn file(&self, name: &str) -> Option<FileStat> {
         self.links.iter().zip(&self.files).find(|(link, _)| link.name == name).map(|(_, made)| *made)
+    }
+
+    /// The number of our own descriptor of it.
+    pub fn number(&self) -> RawFd {
+        self.handle.as_raw_fd()
     }
 
     /// The bytes that its files take, page by page.

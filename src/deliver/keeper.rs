@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
@@ -27,7 +27,14 @@ const NEW_STATUS: &str = "status.new";
 
 /// The lock that shows that we live. The kernel takes it back with this process.
 pub struct Presence {
-    _alive: OwnedFd,
+    alive: OwnedFd,
+}
+
+impl Presence {
+    /// The number of its descriptor.
+    pub fn number(&self) -> RawFd {
+        self.alive.as_raw_fd()
+    }
 }
 
 impl FilesDirectory {
@@ -47,7 +54,7 @@ impl FilesDirectory {
         if let Some(text) = self.room() {
             warn(&text);
         }
-        Ok(Presence { _alive: alive })
+        Ok(Presence { alive })
     }
 
     /// Replaces what is told of the secrets.

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -201,6 +201,11 @@ impl Lock {
     /// The directory that only we can write.
     pub fn private(&self) -> BorrowedFd<'_> {
         self.private.as_fd()
+    }
+
+    /// The numbers of our own descriptors of it.
+    pub fn numbers(&self) -> [RawFd; 2] {
+        [self.private.as_raw_fd(), self.locked.as_raw_fd()]
     }
 
     /// Keeps our turn until lockdown or exec closes the descriptor, or the process ends. Nothing of ours owns it from here on.

@@ -33,7 +33,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Purpose};
 pub use arrivals::{Arrived, Changes};
 use descriptors::{Descriptor, Sealing};
 use failure::warn;
@@ -67,6 +67,8 @@ pub struct Inspection {
     pub files: Option<Placement>,
     /// What the descriptors are.
     pub descriptors: Option<Placement>,
+    /// The capabilities that later sets need, a bit per number.
+    pub capabilities: u64,
     /// What this kernel lacks.
     pub missing: Vec<String>,
     /// What a start would warn of.
@@ -97,7 +99,7 @@ pub fn reserve(plan: &Plan) -> Result<Reservation> {
 ///
 /// `held` is how many descriptors of the worker's will still be open while the secrets are delivered.
 pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation, held: usize) -> Result<Destination> {
-    let powers = Powers::read()?;
+    let powers = powers(plan)?;
     let decided = decide(plan, &powers, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
     descriptors::check_spare(files.is_some(), held)?;
@@ -108,12 +110,18 @@ pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation, held: usize) 
 /// Makes the decisions of [`prepare`] and touches nothing.
 pub fn inspect(plan: &Plan) -> Inspection {
     let mut inspection = Inspection::default();
-    let decided = Powers::read().and_then(|powers| decide(plan, &powers, &mut inspection));
+    let decided = powers(plan).and_then(|powers| decide(plan, &powers, &mut inspection));
     match decided {
         Ok(decided) => inspection.warnings.extend(decided.warnings),
         Err(error) => inspection.refusal = Some(error),
     }
     inspection
+}
+
+/// What this process may do, and will also be able to do when it writes later sets.
+fn powers(plan: &Plan) -> Result<Powers> {
+    let powers = Powers::read()?;
+    Ok(if plan.purpose == Purpose::Supervise && plan.keeps_fresh() { powers.later() } else { powers })
 }
 
 struct Decided {
@@ -145,6 +153,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
             inspection.missing.push("tmpfs option `noswap` (Linux 6.4)".into());
         }
         let protection = protection(medium.can_be_swapped(), swapping);
+        inspection.capabilities = assessment.capabilities(powers);
         inspection.files = Some(Placement { medium: assessment.describe(), protection });
         if assessment.mounts() {
             inspection.warnings.push(
@@ -210,11 +219,22 @@ impl Destination {
         changes: Changes,
         interrupted: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
-        let Self { powers, files, .. } = self;
-        let Some(files) = files else { return Ok(()) };
-        let new_files = arrivals::merge(files, changes)?;
-        let patience = Patience { deadline: plan.deadline.at(), interrupted };
-        files.publish(plan, powers, &new_files, &patience, interrupted)
+        let Self { powers, files, descriptors } = self;
+        let gone = changes.gone.clone();
+        let (new_files, values) = arrivals::merge(files.as_ref(), changes)?;
+        let fill = || {
+            let filled = descriptors::change(descriptors, values, &gone, &plan.isolation, powers)?;
+            interrupted()?;
+            Ok(filled)
+        };
+        let replacements = match files.as_mut().zip(new_files) {
+            Some((files, new_files)) => {
+                let patience = Patience { deadline: plan.deadline.at(), interrupted };
+                files.publish(plan, powers, &new_files, &patience, fill)?
+            }
+            None => fill()?,
+        };
+        replacements.place()
     }
 
     /// Takes over the set of an earlier keeper as it is, where `choose` finds in its status what it may be. Whether it was taken.
@@ -248,6 +268,39 @@ impl Destination {
     /// Removes the sets whose time is over; when the next one's is. Both in [`boot_time`](crate::sys::clock::boot_time).
     pub fn tidy(&mut self, now: Duration) -> Option<Duration> {
         self.files.as_mut()?.tidy(&self.powers, now)
+    }
+
+    /// The numbers that an app gets, opened anew: those of the secrets that are there.
+    pub fn renew(&mut self) -> Result<Vec<RawFd>> {
+        self.descriptors.iter_mut().try_for_each(Descriptor::renew)?;
+        Ok(self.app_numbers())
+    }
+
+    /// The numbers that the app gets.
+    pub fn app_numbers(&self) -> Vec<RawFd> {
+        self.descriptors.iter().filter_map(Descriptor::filled).collect()
+    }
+
+    /// Closes the descriptors of secrets, which the app has by now and no other one will get.
+    pub fn let_descriptors_go(&mut self) {
+        self.descriptors.clear();
+    }
+
+    /// Every number that is held for later sets.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let files = self.files.iter().flat_map(files::FilesDirectory::numbers);
+        files.chain(self.descriptors.iter().map(Descriptor::number)).collect()
+    }
+
+    /// The capabilities that later sets need, a bit per number.
+    pub fn capabilities(&self) -> u64 {
+        self.files.as_ref().map_or(0, |files| files.capabilities(&self.powers))
+    }
+
+    /// From now on, only what this process still may do counts.
+    pub fn settle(&mut self) -> Result<()> {
+        self.powers = Powers::read()?;
+        Ok(())
     }
 
     /// Gives the descriptors to the app's start, and leaves the end of our turn in the files directory to what closes all of our

@@ -4,6 +4,7 @@
 use nix::sys::prctl;
 use nix::unistd::{Gid, setfsgid};
 
+use super::entries::LinkKind;
 use super::powers::{Power, Powers};
 use crate::error::{Class, Error, Phase, Result, reason};
 
@@ -70,6 +71,27 @@ pub fn decide(
     let reads = |gid: &u32| named || reader.is_none_or(|groups| groups.contains(gid));
     let gid = groups.find(reads)?;
     Some(Access { uid: powers.uid, gid, mode: mode | 0o440, compromise: Some(Compromise::ThroughGroup) })
+}
+
+/// The capabilities with which later files of this kind are written: no others are needed, a bit per number.
+pub fn needed_later<'a>(
+    accesses: impl Iterator<Item = &'a Access> + Clone,
+    names: LinkKind,
+    inherited: Option<u32>,
+    powers: &Powers,
+) -> u64 {
+    let is_foreign = |uid: u32| uid != powers.uid;
+    let links = matches!(names, LinkKind::Symbolic { owner } if is_foreign(owner));
+    let files = accesses.clone().any(|access| is_foreign(access.uid));
+    let groups = accesses.clone().any(|access| inherited != Some(access.gid) && !powers.in_group(access.gid));
+    let needed: &[Power] = match (links || files, groups) {
+        // The second one to link another's file into the next set, and to replace another's link in a sticky directory.
+        (true, _) => &[Power::Chown, Power::Fowner],
+        (false, true) if powers.has(Power::Setgid) => &[Power::Setgid],
+        (false, true) => &[Power::Chown],
+        (false, false) => &[],
+    };
+    needed.iter().filter(|power| powers.has(**power)).fold(0, |set, power| set | 1 << *power as u32)
 }
 
 /// Whether what we make can get this group without CAP_CHOWN: the owner may give a file to a group that the owner is in,
@@ -159,7 +181,7 @@ mod tests {
     const SETGID: u64 = 1 << Power::Setgid as u32;
 
     fn powers(uid: u32, gid: u32, groups: &[u32], capabilities: u64) -> Powers {
-        Powers { uid, gid, groups: groups.to_vec(), capabilities }
+        Powers { uid, gid, groups: groups.to_vec(), capabilities, ..Powers::default() }
     }
 
     fn app(uid: u32, gid: u32, mode: u32) -> RequestedAccess {
@@ -219,6 +241,23 @@ mod tests {
         // `init` does not: fsGroup is given to every container of the pod.
         let access = decide(&powers(0, 0, &[], 0), app(1000, 2000, 0o400), Some(3000), None).unwrap();
         assert_eq!((access.uid, access.gid, access.mode), (0, 3000, 0o440));
+    }
+
+    #[test]
+    fn later_files_need_no_more_than_their_owner_and_group_say() {
+        let fowner = 1 << Power::Fowner as u32;
+        let root = || powers(0, 0, &[7], CHOWN | SETGID | fowner);
+        let access = |uid, gid| Access { uid, gid, mode: 0o400, compromise: None };
+        let ours = LinkKind::Symbolic { owner: 0 };
+        let needed = |access: Access, names, powers| needed_later([access].iter(), names, Some(9), &powers);
+        assert_eq!(needed(access(0, 0), ours, root()), 0);
+        assert_eq!(needed(access(0, 7), LinkKind::Hard, root()), 0, "a group of ours");
+        assert_eq!(needed(access(0, 9), ours, root()), 0, "the directory's group");
+        assert_eq!(needed(access(0, 5), ours, root()), SETGID);
+        assert_eq!(needed(access(0, 5), ours, powers(0, 0, &[], CHOWN)), CHOWN);
+        assert_eq!(needed(access(5, 5), ours, root()), CHOWN | fowner);
+        assert_eq!(needed(access(0, 0), LinkKind::Symbolic { owner: 5 }, root()), CHOWN | fowner);
+        assert_eq!(needed(access(5, 5), ours, powers(5, 5, &[], 0)), 0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Powers {
     pub groups: Vec<u32>,
     /// The effective capabilities, a bit per number.
     pub capabilities: u64,
+    /// Whether writing where the mode says otherwise is only possible until the app runs (`later`).
+    pub gives_up_override: bool,
 }
 
 /// The capabilities that delivery has a use for, by number.
@@ -46,7 +48,16 @@ impl Powers {
             gid: nix::unistd::getegid().as_raw(),
             groups: groups.into_iter().map(|group| group.as_raw()).collect(),
             capabilities,
+            gives_up_override: false,
         })
+    }
+
+    /// Those of a process that will write later sets with less: all that stays then, and the mount of our own, which is made before.
+    pub fn later(self) -> Self {
+        use Power::{Chown, Fowner, Fsetid, Setgid, SysAdmin};
+        let stay = [Chown, Fowner, Fsetid, Setgid, SysAdmin].iter().fold(0, |set, power| set | 1 << *power as u32);
+        let gives_up_override = self.has(Power::DacOverride);
+        Self { capabilities: self.capabilities & stay, gives_up_override, ..self }
     }
 
     /// Whether a capability is effective.

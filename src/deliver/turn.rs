@@ -1,7 +1,7 @@
 //! Our turn to write into the files directory, and what is published in it.
 #![forbid(unsafe_code)]
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
 use super::entries::Directory;
@@ -39,6 +39,12 @@ impl Turn {
     /// The directory that only we can write.
     pub fn private(&self) -> BorrowedFd<'_> {
         self.lock.private()
+    }
+
+    /// The numbers of our own descriptors of it.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let generations = self.before.iter().map(|(generation, _)| generation).chain(&self.current);
+        self.lock.numbers().into_iter().chain(generations.map(Generation::number)).collect()
     }
 
     /// Takes a set that is published already.

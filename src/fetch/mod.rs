@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
-use crate::plan::{Instance, Instances, Plan, Purpose};
+use crate::plan::{Instance, Instances, Plan};
 pub use outcome::{Change, Failure, Outcome, Part, Piece};
 use retry::Cutoff;
 use round::Round;
@@ -181,7 +181,7 @@ impl<'p> Fetch<'p> {
     pub async fn finish(self, ending: Ending) {
         let now = Instant::now();
         let last = match ending {
-            Ending::Kept if self.plan.purpose == Purpose::Watch => now + LETTING_GO,
+            Ending::Kept if self.plan.keeps_fresh() => now + LETTING_GO,
             Ending::Kept => self.plan.deadline.at(),
             Ending::NotKept => self.plan.deadline.at() + OVERTIME,
         };

@@ -1,7 +1,7 @@
 //! The app, as its supervisor sees it: a child, which is the leader of a process group of its own.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -66,6 +66,43 @@ impl App {
         }
     }
 
+    /// Sends the app itself a signal of our own.
+    pub fn tell(&self, signal: u8) {
+        told(jobs::send(self.pid.as_raw(), signal), &signals::name(signal));
+    }
+
+    /// Sends those who get signals one of our own.
+    pub fn ask(&self, signal: u8) {
+        let target = if self.recipient == Recipient::Group { -self.pid.as_raw() } else { self.pid.as_raw() };
+        told(jobs::send(target, signal), &signals::name(signal));
+    }
+
+    /// Kills the whole process group.
+    pub fn kill(&self) {
+        self.send_to_group(Signal::SIGKILL);
+    }
+
+    /// Whether it goes on after this signal: it handles, ignores or awaits it, or nothing would come of it.
+    pub fn survives(&self, signal: u8) -> bool {
+        const HARMLESS: [Signal; 7] = [
+            Signal::SIGCHLD,
+            Signal::SIGCONT,
+            Signal::SIGURG,
+            Signal::SIGWINCH,
+            Signal::SIGTSTP,
+            Signal::SIGTTIN,
+            Signal::SIGTTOU,
+        ];
+        let path = format!("/proc/{}/status", self.pid);
+        let has = |set: u64, number: u8| set & 1 << (number - 1) != 0;
+        HARMLESS.iter().any(|harmless| *harmless as u8 == signal)
+            || fs::read(path).ok().and_then(|status| Dispositions::read(&status)).is_some_and(|found| {
+                // Until its exec it is our own child, which has everything blocked, the C library's own signals too: no app has.
+                let awaits = has(found.blocked, signal) && !has(found.blocked, FIRST_REAL_TIME);
+                has(found.ignored | found.caught, signal) || awaits
+            })
+    }
+
     /// Stops the whole process group, where only the app has stopped.
     pub fn stop(&self) {
         self.send_to_group(Signal::SIGSTOP);
@@ -88,6 +125,24 @@ impl App {
     }
 }
 
+/// What a process does with signals, a bit each: bit 0 is signal 1.
+#[derive(Debug, PartialEq, Eq)]
+struct Dispositions {
+    blocked: u64,
+    ignored: u64,
+    caught: u64,
+}
+
+impl Dispositions {
+    fn read(status: &[u8]) -> Option<Self> {
+        let set = |name: &[u8]| {
+            let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+            u64::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()
+        };
+        Some(Self { blocked: set(b"SigBlk:")?, ignored: set(b"SigIgn:")?, caught: set(b"SigCgt:")? })
+    }
+}
+
 /// Says that a signal could not be sent, unless nobody is left who could get it.
 fn told(sent: io::Result<()>, signal: &str) {
     match sent {
@@ -95,5 +150,19 @@ fn told(sent: io::Result<()>, signal: &str) {
             tracing::warn!(target: "handfast", "cannot pass {signal} on to the app: {}", reason(error));
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_does_with_signals_is_read_whatever_its_name_is() {
+        let status =
+            b"Name:\tSigCgt:\xff\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\nSigCgt:\t8000000000000002\n";
+        let expected = Dispositions { blocked: 1, ignored: 0x1000, caught: 1 << 63 | 2 };
+        assert_eq!(Dispositions::read(status), Some(expected));
+        assert_eq!(Dispositions::read(b"SigBlk:\tx\n"), None);
     }
 }

@@ -1,7 +1,11 @@
 //! The keeper of a set of secrets: publishes what the worker has found changed, and tells how fresh the secrets are.
 #![forbid(unsafe_code)]
 
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::status::{Earlier, Status};
 use crate::deliver::{Changes, Destination, Presence};
@@ -23,7 +27,8 @@ pub enum Heard {
 /// The keeper: its worker, and where the secrets go.
 pub struct Keeper<'p> {
     plan: &'p Plan,
-    link: Link,
+    /// `None` once the worker is lost.
+    link: Option<Link>,
     destination: Destination,
     status: Status,
     alarm: Alarm,
@@ -41,17 +46,18 @@ impl<'p> Keeper<'p> {
         let presence = destination.announce()?;
         let status = Status::new(plan, earlier, |secret| destination.files_of(secret));
         let alarm = Alarm::new().map_err(|error| system("make an alarm", error))?;
-        Ok(Self { plan, link, destination, status, alarm, is_told: false, is_untold: false, presence })
+        Ok(Self { plan, link: Some(link), destination, status, alarm, is_told: false, is_untold: false, presence })
     }
 
     /// Lets the worker read everything again.
     pub fn read_again(&mut self) -> Result<()> {
-        self.link.read_again()
+        self.link.as_mut().map_or(Ok(()), Link::read_again)
     }
 
     /// Takes one thing that the worker has said, if anything, and does what it is about.
     pub fn hear(&mut self, watch: &Watch<'_>) -> Result<Heard> {
-        match self.link.news(self.plan, watch)? {
+        let Some(link) = &mut self.link else { return Ok(Heard::Nothing) };
+        match link.news(self.plan, watch)? {
             None => Ok(Heard::Nothing),
             Some(News::Report(secret, report)) => {
                 self.status.report(secret, report);
@@ -61,7 +67,7 @@ impl<'p> Keeper<'p> {
             Some(News::Generation(changes)) => {
                 let published = changes.and_then(|changes| self.publish(changes, watch));
                 let changed = self.tell_failure(published)?;
-                self.link.answer(changed.is_some())?;
+                self.link.as_mut().map_or(Ok(()), |link| link.answer(changed.is_some()))?;
                 Ok(changed.map_or(Heard::Report, Heard::Change))
             }
         }
@@ -72,7 +78,10 @@ impl<'p> Keeper<'p> {
         let stale = self.status.age();
         for secret in &stale {
             self.is_told = false;
-            tracing::error!(target: "handfast", "`{}` is stale: it could not be read again for too long", self.name(*secret));
+            // Of all that a lost worker had, the log has one line.
+            if self.link.is_some() {
+                tracing::error!(target: "handfast", "`{}` is stale: it could not be read again for too long", self.name(*secret));
+            }
         }
         stale
     }
@@ -82,7 +91,53 @@ impl<'p> Keeper<'p> {
         let tidy = self.destination.tidy(boot_time());
         let next = [tidy, self.status.next_end(), until];
         self.alarm.set(next.into_iter().flatten().min()).map_err(|error| system("set an alarm", error))?;
-        self.link.wait(watch, &self.alarm)
+        match &mut self.link {
+            Some(link) => link.wait(watch, &self.alarm),
+            None => {
+                let awaited = [Some(self.alarm.as_fd()), watch.descriptor()];
+                let awaited =
+                    awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+                match poll(&mut awaited.collect::<Vec<_>>(), PollTimeout::NONE) {
+                    Ok(_) | Err(Errno::EINTR) => Ok(()),
+                    Err(error) => Err(system("wait", error)),
+                }
+            }
+        }
+    }
+
+    /// The worker is lost, for this reason: its secrets are stale from now on.
+    pub fn lose(&mut self, why: &Error) {
+        tracing::error!(target: "handfast", "{}: the app runs on, and its secrets are read no more", why.message);
+        self.link = None;
+        self.status.lose();
+    }
+
+    /// The worker has ended, and was reaped, with this exit code.
+    pub fn worker_was_reaped(&mut self, code: u8) {
+        self.link.iter_mut().for_each(|link| link.was_reaped(code));
+    }
+
+    /// The numbers of our own descriptors.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let link = self.link.iter().flat_map(Link::numbers);
+        let own = self.presence.iter().map(Presence::number).chain([self.alarm.as_raw_fd()]);
+        link.chain(self.destination.numbers()).chain(own).collect()
+    }
+
+    /// From now on, only what this process still may do counts.
+    pub fn settle(&mut self) -> Result<()> {
+        self.destination.settle()
+    }
+
+    /// The numbers of the secrets' descriptors, opened anew for another app.
+    pub fn renew(&mut self) -> Result<Vec<RawFd>> {
+        self.destination.renew()
+    }
+
+    /// Why a stale secret ends handfast.
+    pub fn stale_error(&self, secret: usize) -> Error {
+        let message = format!("`{}` is stale, and `on_stale` is \"exit\"", self.name(secret));
+        Error::new(Phase::Watch, Class::Unavailable, message)
     }
 
     /// Tells what there is to say of the secrets.
@@ -100,7 +155,7 @@ impl<'p> Keeper<'p> {
 
     /// Lets the worker end, with a bound.
     pub fn leave(self) {
-        self.link.leave();
+        self.link.into_iter().for_each(Link::leave);
         drop(self.presence);
     }
 

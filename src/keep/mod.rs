@@ -2,13 +2,20 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod failure;
+mod fresh;
+mod front;
 mod keeper;
+mod reaction;
 pub mod ready;
+mod recipe;
 mod status;
 mod supervise;
 mod terminal;
 mod watch;
 
 pub use app::Recipient;
+pub use fresh::supervise_fresh;
+pub use recipe::Recipe;
 pub use supervise::supervise;
 pub use watch::{first, watch};

@@ -60,6 +60,8 @@ pub struct Status {
     generation: u32,
     secrets: Vec<Times>,
     max_stale: Option<Duration>,
+    /// Nobody reads them any more.
+    is_lost: bool,
 }
 
 struct Times {
@@ -92,7 +94,7 @@ impl Status {
                 is_stale: false,
             }
         };
-        Self { generation: 1, secrets: (0..plan.secrets.len()).map(times).collect(), max_stale }
+        Self { generation: 1, secrets: (0..plan.secrets.len()).map(times).collect(), max_stale, is_lost: false }
     }
 
     /// What became of a read.
@@ -116,16 +118,21 @@ impl Status {
 
     /// Looks at the time. The secrets that have become stale by now.
     pub fn age(&mut self) -> Vec<usize> {
-        let (now, max_stale) = (boot_time(), self.max_stale);
+        let (now, max_stale, is_lost) = (boot_time(), self.max_stale, self.is_lost);
         let mut stale = Vec::new();
         for (secret, times) in self.secrets.iter_mut().enumerate() {
-            let is_stale = times.end(max_stale).is_some_and(|end| end <= now);
+            let is_stale = is_lost || times.end(max_stale).is_some_and(|end| end <= now);
             let was_stale = std::mem::replace(&mut times.is_stale, is_stale);
             if times.is_stale && !was_stale {
                 stale.push(secret);
             }
         }
         stale
+    }
+
+    /// Nobody will read them any more.
+    pub fn lose(&mut self) {
+        self.is_lost = true;
     }
 
     /// When the next secret becomes stale, if nothing is read until then.

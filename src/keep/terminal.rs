@@ -36,6 +36,12 @@ impl Terminal {
         self.change(self.apps, self.ours)
     }
 
+    /// Another app has come in place of the one before.
+    pub fn is_for(&mut self, app: Pid) {
+        self.take_back();
+        self.apps = app;
+    }
+
     /// The descriptor's number.
     pub fn number(&self) -> RawFd {
         self.descriptor.as_raw_fd()

@@ -104,8 +104,7 @@ impl Sidecar<'_> {
             OnStale::Unready => Ok(()),
             OnStale::Exit => {
                 self.keeper.tell();
-                let message = format!("`{}` is stale, and `on_stale` is \"exit\"", self.keeper.name(*first));
-                Err(Error::new(Phase::Watch, Class::Unavailable, message))
+                Err(self.keeper.stale_error(*first))
             }
         }
     }

@@ -29,6 +29,11 @@ impl CoreLimit {
         if core_dumps { self } else { Self { soft: 0, hard: 0 } }
     }
 
+    /// The limit that the child of a process needs so that it can still set the app's: that one, and no core files until then.
+    pub(super) fn before_the_app(self, core_dumps: bool) -> Self {
+        Self { soft: 0, ..self.planned(core_dumps) }
+    }
+
     /// Sets the limit for the app.
     pub(super) fn apply(self, core_dumps: bool) -> Result<()> {
         let planned = self.planned(core_dumps);

@@ -22,7 +22,7 @@ pub use core_limit::CoreLimit;
 pub use descriptors::close_inherited;
 pub use possible::{bounding_after, refuse_impossible};
 pub use state::ProcessState;
-pub use supervisor::{lock_supervisor, of_supervisor, refuse_supervision};
+pub use supervisor::{Duties, lock_supervisor, of_supervisor, refuse_supervision};
 
 use crate::error::Result;
 use crate::plan::Isolation;

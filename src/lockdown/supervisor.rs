@@ -10,12 +10,21 @@ use super::status::Status;
 use super::{descriptors, identity, verify};
 use crate::error::Result;
 use crate::plan::Isolation;
-use crate::sys::capabilities::{self, KILL, Sets, bit};
+use crate::sys::capabilities::{self, KILL, SETGID, SETUID, Sets, bit};
+
+/// What a supervisor does besides signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Duties {
+    /// The capabilities that writing later files needs, a bit per number.
+    pub files: u64,
+    /// It may start the app anew.
+    pub restarts: bool,
+}
 
 /// Refuses to supervise an app that this process could send no signal.
 pub fn refuse_supervision(isolation: &Isolation, found: &ProcessState) -> Result<()> {
     let found = &found.status;
-    if planned_capabilities(isolation, found) & !found.permitted == 0 {
+    if planned_capabilities(isolation, found, Duties::default()) & !found.permitted == 0 {
         return Ok(());
     }
     let (own, app) = (found.uids[1], isolation.uid);
@@ -24,21 +33,26 @@ pub fn refuse_supervision(isolation: &Isolation, found: &ProcessState) -> Result
     ))
 }
 
-/// Drops every privilege of the supervisor but the capability KILL, if it needs that one to send the app signals. Its ids stay. Closes
-/// every descriptor except 0, 1, 2 and those of `keep_open`, and reads the state back, as [`lock`](super::lock) does for the app.
+/// Drops every privilege of the supervisor but the capabilities that its duties need. Its ids stay. Closes every descriptor except 0, 1, 2 and those of `keep_open`, and reads the state back, as [`lock`](super::lock) does for the app.
 ///
 /// The best-effort steps are the app's too: it is the app's process that says what could not be done.
 pub fn lock_supervisor(
     isolation: &Isolation,
+    duties: Duties,
     keep_open: &[RawFd],
     core_limit: CoreLimit,
     found: &ProcessState,
 ) -> Result<()> {
     let found = &found.status;
     identity::make_effective(found)?;
-    core_limit.apply(false)?;
+    // Another app's limit can be no higher than this one.
+    let (core_limit, dumps) = match duties.restarts {
+        true => (core_limit.before_the_app(isolation.core_dumps), true),
+        false => (core_limit, false),
+    };
+    core_limit.apply(dumps)?;
     let (bounding, _) = identity::try_to_shrink_bounding(isolation, found)?;
-    let keep = planned_capabilities(isolation, found);
+    let keep = planned_capabilities(isolation, found, duties);
     // The kernel empties the ambient set by itself when the inheritable set is emptied.
     capabilities::set(Sets { effective: keep, permitted: keep, inheritable: 0 })
         .map_err(|error| call("drop the supervisor's capabilities", error))?;
@@ -57,16 +71,22 @@ pub fn lock_supervisor(
         threads: 1,
         ..found.clone()
     })?;
-    core_limit.verify(false)?;
+    core_limit.verify(dumps)?;
     descriptors::verify(keep_open)
 }
 
 /// The capabilities that a supervisor keeps.
-pub fn of_supervisor(isolation: &Isolation, found: &ProcessState) -> u64 {
-    planned_capabilities(isolation, &found.status)
+pub fn of_supervisor(isolation: &Isolation, duties: Duties, found: &ProcessState) -> u64 {
+    planned_capabilities(isolation, &found.status, duties)
 }
 
-/// KILL, unless the app's uid is one of this process: kill(2) compares the sender's real and effective uid.
-fn planned_capabilities(isolation: &Isolation, found: &Status) -> u64 {
-    if found.uids[..2].contains(&isolation.uid) { 0 } else { bit(KILL) }
+/// KILL, unless the app's uid is one of this process: kill(2) compares the sender's real and effective uid. To start the app anew,
+/// those that it keeps and those that change the ids, where these change.
+fn planned_capabilities(isolation: &Isolation, found: &Status, duties: Duties) -> u64 {
+    let kill = if found.uids[..2].contains(&isolation.uid) { 0 } else { bit(KILL) };
+    let has_groups = found.gids == [isolation.gid; 4] && identity::groups(isolation, found) == found.groups;
+    let again =
+        [(found.uids != [isolation.uid; 4], bit(SETUID)), (!has_groups, bit(SETGID)), (true, isolation.capabilities)];
+    let again = again.into_iter().filter(|(is_needed, _)| *is_needed && duties.restarts);
+    again.fold(kill | duties.files, |set, (_, more)| set | more)
 }

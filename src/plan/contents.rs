@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::delivery::Delivery;
 use super::isolation::Isolation;
 use super::secret::Secret;
-use super::watching::Watching;
+use super::watching::{OnChange, Watching};
 use crate::config::Suspect;
 use crate::error::{Class, Error, Phase};
 
@@ -116,6 +116,21 @@ impl Plan {
     /// The name of the file that a secret goes into, or one of its values by the name of its field.
     pub fn file_name(&self, secret: usize, field: Option<&str>) -> Option<String> {
         self.deliveries.iter().find(|delivery| delivery.secret == secret)?.target.file_name(field)
+    }
+
+    /// Whether a worker lives on and reads secrets again.
+    pub fn keeps_fresh(&self) -> bool {
+        match self.purpose {
+            Purpose::Watch => true,
+            Purpose::Supervise => self.secrets.iter().any(|secret| secret.refresh.is_some()),
+            Purpose::Run | Purpose::Init => false,
+        }
+    }
+
+    /// Whether a change may start the app anew as a child of this process.
+    pub fn may_restart(&self) -> bool {
+        let restarts = |secret: &Secret| secret.refresh.is_some() && secret.on_change == OnChange::Restart;
+        self.purpose == Purpose::Supervise && self.secrets.iter().any(restarts)
     }
 
     /// Why a start with this plan ends before it does anything: best effort that `strict` does not take.

@@ -53,6 +53,7 @@ pub fn read(
             deliveries.push(delivery);
         }
     }
+    freshness.leave_snapshots(&mut secrets, &deliveries);
     (secrets, deliveries)
 }
 
@@ -93,7 +94,7 @@ fn one(
         Request::AnyNumber => claims.lowest(declared),
     };
     let (path_variables, number_variables) = claims.variables(declared, several, &target, problems);
-    let on_change = freshness.on_change(declared, problems);
+    let on_change = freshness.on_change(declared, &target, problems);
     let (reference, resolved) = (reference?.0, resolved?);
     let refresh = freshness.refresh(declared, &reference, resolved.least_refresh, problems);
     let secret = Secret {

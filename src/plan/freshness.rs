@@ -8,7 +8,9 @@ use handfast_core::{Place, Problems, SecretRef, Table, excerpt, keys};
 use nix::sys::signal::Signal;
 
 use super::contents::Purpose;
-use super::watching::{OnChange, OnStale, QUIET, SPLAY, Watching};
+use super::delivery::{Delivery, Target};
+use super::secret::Secret;
+use super::watching::{OnChange, OnStale, QUIET, SPLAY, STOP_SIGNAL, STOP_TIMEOUT, Watching};
 use crate::config::Declared;
 
 const REFRESH: Duration = Duration::from_secs(300);
@@ -22,7 +24,7 @@ pub struct Freshness<'c> {
     on_change: OnChange,
     /// The command keeps secrets fresh, and nobody gets a signal of its own.
     is_watch: bool,
-    /// The command stays beside the app, and does not keep secrets fresh in this version.
+    /// The command stays in front of the app, which may have descriptors.
     is_supervised: bool,
 }
 
@@ -31,7 +33,6 @@ impl<'c> Freshness<'c> {
     pub fn read(table: &'c Table, purpose: Purpose, problems: &mut Problems) -> (Self, Watching) {
         let is_watch = purpose == Purpose::Watch;
         let is_supervised = purpose == Purpose::Supervise;
-        refuse_supervised(table, is_supervised, problems);
         let on_change = on_change(table, is_watch, problems).unwrap_or(OnChange::None);
         let max_stale = match (table.string("max_stale"), table.place("max_stale")) {
             (Some("off"), _) | (None, _) | (_, None) => None,
@@ -63,6 +64,8 @@ impl<'c> Freshness<'c> {
         let watching = Watching {
             quiet: table.duration("quiet").unwrap_or(QUIET),
             splay: table.duration("splay").unwrap_or(SPLAY),
+            stop_signal: table.string("stop_signal").and_then(signal).unwrap_or(STOP_SIGNAL),
+            stop_timeout: table.duration("stop_timeout").unwrap_or(STOP_TIMEOUT),
             max_stale,
             on_stale: if table.string("on_stale") == Some("exit") { OnStale::Exit } else { OnStale::Unready },
         };
@@ -70,9 +73,28 @@ impl<'c> Freshness<'c> {
     }
 
     /// What a change of this secret does.
-    pub fn on_change(&self, declared: &Declared, problems: &mut Problems) -> OnChange {
-        refuse_supervised(&declared.table, self.is_supervised, problems);
-        on_change(&declared.table, self.is_watch, problems).unwrap_or(self.on_change)
+    pub fn on_change(&self, declared: &Declared, target: &Target, problems: &mut Problems) -> OnChange {
+        let chosen = on_change(&declared.table, self.is_watch, problems).unwrap_or(self.on_change);
+        if let (OnChange::Signal(_), Target::Descriptor(_), true) = (chosen, target, self.is_supervised) {
+            let place = declared.table.place("on_change").or_else(|| self.table.place("on_change"));
+            let message = format!(
+                "`on_change` of `{}` is \"{}\", and a descriptor is a snapshot: no signal shows the app another value",
+                excerpt(&declared.name),
+                chosen.describe()
+            );
+            let hint = "`on_change` of a descriptor is \"restart\" or \"none\"; a file can be read again";
+            problems.add_with_hint(place.unwrap_or(&declared.place), message, hint);
+        }
+        chosen
+    }
+
+    /// A descriptor of a running app never changes: it is read again only where the app may be started anew with another.
+    pub fn leave_snapshots(&self, secrets: &mut [Secret], deliveries: &[Delivery]) {
+        if !self.is_supervised || secrets.iter().any(|secret| secret.on_change == OnChange::Restart) {
+            return;
+        }
+        let snapshots = deliveries.iter().filter(|delivery| matches!(delivery.target, Target::Descriptor(_)));
+        snapshots.for_each(|delivery| secrets[delivery.secret].refresh = None);
     }
 
     /// How often this secret is read again; `None` where it never changes.
@@ -92,6 +114,9 @@ impl<'c> Freshness<'c> {
             let message = format!("`refresh` of `{name}` is {refresh}, expected {least} or more from `{provider}`");
             problems.add(place, message);
         }
+        if self.is_supervised && reference.locator.params.is_some() {
+            return None;
+        }
         if self.is_watch && reference.locator.params.is_some() {
             let place = declared.table.place("params").unwrap_or(&declared.place);
             let message = format!(
@@ -101,16 +126,6 @@ impl<'c> Freshness<'c> {
             problems.add(place, message);
         }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)
-    }
-}
-
-/// Nobody shall believe that a supervised app gets its secrets anew.
-fn refuse_supervised(table: &Table, is_supervised: bool, problems: &mut Problems) {
-    for key in ["refresh", "on_change"].into_iter().filter(|_| is_supervised) {
-        if let Some(place) = table.place(key) {
-            let message = format!("`{key}` under `run --supervise` is not in this version: it reads no secret again");
-            problems.add_with_hint(place, message, "`handfast watch` beside the app keeps files fresh");
-        }
     }
 }
 
@@ -127,10 +142,14 @@ fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<O
             );
             problems.add_with_hint(place, message, "write \"restart\", or let the app look at the files itself");
         }
-        Some(("signal", name)) if signal(name).is_some() => return signal(name).map(OnChange::Signal),
+        Some(("signal", name)) if signal(name).is_some_and(can_be_handled) => {
+            return signal(name).map(OnChange::Signal);
+        }
         Some(("signal", _)) => {
-            problems
-                .add(place, format!("`on_change` is \"{quoted}\", expected a signal's name, such as \"signal:HUP\""));
+            let message = format!(
+                "`on_change` is \"{quoted}\", expected the name of a signal that an app can handle, such as \"signal:HUP\""
+            );
+            problems.add(place, message);
         }
         Some(("post", _)) => problems.add(place, "`on_change` with `post:` is not in this version"),
         _ => problems
@@ -144,6 +163,11 @@ fn signal(name: &str) -> Option<u8> {
     let name = name.trim_start_matches("SIG");
     let number = Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32);
     number.ok().and_then(|number| u8::try_from(number).ok())
+}
+
+/// Nobody has a handler for these two.
+fn can_be_handled(number: u8) -> bool {
+    ![Signal::SIGKILL as u8, Signal::SIGSTOP as u8].contains(&number)
 }
 
 #[cfg(test)]

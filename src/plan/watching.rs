@@ -9,6 +9,12 @@ pub const QUIET: Duration = Duration::from_secs(2);
 /// `[watch] splay`, unless it is said.
 pub const SPLAY: Duration = Duration::from_secs(30);
 
+/// `[watch] stop_signal`, unless it is said: TERM.
+pub const STOP_SIGNAL: u8 = libc::SIGTERM as u8;
+
+/// `[watch] stop_timeout`, unless it is said.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// `[watch]`, for the keeper of the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watching {
@@ -16,6 +22,10 @@ pub struct Watching {
     pub quiet: Duration,
     /// A restart waits a random part of this.
     pub splay: Duration,
+    /// The signal with which a restart ends the app.
+    pub stop_signal: u8,
+    /// How long the app has to end then.
+    pub stop_timeout: Duration,
     /// How long no read may succeed once one was due.
     pub max_stale: Option<Duration>,
     /// What a stale secret means.
@@ -57,6 +67,13 @@ impl OnChange {
 
 impl Default for Watching {
     fn default() -> Self {
-        Self { quiet: QUIET, splay: SPLAY, max_stale: None, on_stale: OnStale::Unready }
+        Self {
+            quiet: QUIET,
+            splay: SPLAY,
+            stop_signal: STOP_SIGNAL,
+            stop_timeout: STOP_TIMEOUT,
+            max_stale: None,
+            on_stale: OnStale::Unready,
+        }
     }
 }

@@ -21,7 +21,16 @@ pub fn closes_on_exec(descriptor: RawFd) -> io::Result<bool> {
 
 /// Keeps this descriptor open over exec.
 pub fn keep_over_exec(descriptor: RawFd) -> io::Result<()> {
+    set_flags(descriptor, 0)
+}
+
+/// Lets exec close this descriptor.
+pub fn close_on_exec(descriptor: RawFd) -> io::Result<()> {
+    set_flags(descriptor, libc::FD_CLOEXEC)
+}
+
+fn set_flags(descriptor: RawFd, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: F_SETFD takes a number and changes a flag of the descriptor, no memory; a number that is not open gives EBADF.
-    let result = unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
+    let result = unsafe { libc::fcntl(descriptor, libc::F_SETFD, flags) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -8,6 +8,7 @@ use super::worker::{ALLOWED, ALLOWED_OLD, THREAD_FLAGS};
 #[cfg(target_arch = "x86_64")]
 use crate::cage::seccomp::X32;
 use crate::cage::seccomp::{ALLOW, ARCHITECTURE, ENOSYS, EPERM, KILL, NATIVE, NEWEST, NUMBER, Profile, filter};
+use crate::sys::capabilities::{CHOWN, SETGID};
 
 const SOCKET: RawFd = 7;
 
@@ -19,6 +20,7 @@ const BOTH: Sockets = Sockets { internet: true, unix: true };
 /// A supervisor, and its app.
 const OWN: i32 = 1;
 const APP: i32 = 7;
+const WORKER: i32 = 8;
 
 /// Runs the filter and returns its answer.
 fn run_with(needed: Sockets, architecture: u32, number: u32, arguments: &[u64]) -> u32 {
@@ -87,6 +89,7 @@ fn every_instruction_can_be_reached_by_a_jump() {
         assert!(length < 256, "{length}");
     }
     assert!(filter(&Profile::beside(APP, OWN)).len() < 256);
+    assert!(filter(&Profile::keeping(APP, OWN, WORKER, u64::MAX)).len() < 256);
 }
 
 #[test]
@@ -257,4 +260,42 @@ fn a_supervisor_opens_makes_and_executes_nothing() {
     ] {
         assert_eq!(answer(&profile, NATIVE, call as u32, arguments), expected, "{call} {arguments:?}");
     }
+}
+
+#[test]
+fn a_supervisor_that_keeps_files_fresh_makes_new_ones_and_changes_none() {
+    let profile = Profile::keeping(APP, OWN, WORKER, 0);
+    let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
+    let lists = [supervisor::ALLOWED, supervisor::ALLOWED_OLD, supervisor::KEEPING, supervisor::KEEPING_OLD];
+    let plain: Vec<c_long> = lists.concat();
+    for number in 0..=NEWEST {
+        let expected = if plain.contains(&c_long::from(number)) { ALLOW } else { EPERM };
+        assert_eq!(run(number.into(), &[u64::MAX; 6]), expected, "{number}");
+    }
+    let opened = |flags: i32| run(libc::SYS_openat, &[3, 0, flags as u64]);
+    let new = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    for flags in [libc::O_RDONLY | libc::O_DIRECTORY, new | libc::O_WRONLY, new | libc::O_RDWR] {
+        assert_eq!(opened(flags), ALLOW, "{flags:#o}");
+    }
+    let through_a_link = new & !libc::O_NOFOLLOW;
+    for flags in
+        [libc::O_WRONLY, libc::O_RDWR, new & !libc::O_EXCL, through_a_link, new | libc::O_TRUNC, libc::O_TMPFILE]
+    {
+        assert_eq!(opened(flags | libc::O_RDWR), EPERM, "{flags:#o}");
+    }
+    for (call, arguments, expected) in [
+        (libc::SYS_kill, &[WORKER as u64, 9][..], ALLOW),
+        (libc::SYS_kill, &[WORKER as u64, 15], EPERM),
+        (libc::SYS_fchmod, &[3, 0o755], ALLOW),
+        (libc::SYS_fchmod, &[3, 0o4755], EPERM),
+        (libc::SYS_fchown, &[3, 0, 0], EPERM),
+        (libc::SYS_setfsgid, &[0], EPERM),
+        (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 0], ALLOW),
+        (libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, 1], EPERM),
+    ] {
+        assert_eq!(run(call, arguments), expected, "{call} {arguments:?}");
+    }
+    let with = |capability: u8| Profile::keeping(APP, OWN, WORKER, 1 << capability);
+    assert_eq!(answer(&with(CHOWN), NATIVE, libc::SYS_fchown as u32, &[]), ALLOW);
+    assert_eq!(answer(&with(SETGID), NATIVE, libc::SYS_setfsgid as u32, &[]), ALLOW);
 }

@@ -131,7 +131,7 @@ pub(super) const ALLOWED_OLD: &[c_long] =
 pub(super) const ALLOWED_OLD: &[c_long] = &[];
 
 /// The flags with which a file may be opened: for reading. O_LARGEFILE is 0 in some C libraries; the others set it.
-const READING: u32 = (libc::O_RDONLY
+pub(super) const READING: u32 = (libc::O_RDONLY
     | libc::O_CLOEXEC
     | libc::O_DIRECTORY
     | libc::O_NOCTTY

@@ -8,12 +8,13 @@ mod socket;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::Pid;
 
 pub use failures::sum;
 pub use receive::News;
@@ -84,6 +85,27 @@ impl Link {
     pub fn held_descriptors(&self) -> usize {
         const SOCKET_AND_LOG: usize = 2;
         if self.has_stores { SOCKET_AND_LOG } else { 0 }
+    }
+
+    /// The worker's process id, while it may live.
+    pub fn worker(&self) -> Option<Pid> {
+        self.open.as_ref().map(|open| open.worker.pid())
+    }
+
+    /// The numbers of our own descriptors of it.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let Some(Open { worker, socket }) = &self.open else { return Vec::new() };
+        [Some(socket.stream().as_raw_fd()), worker.log.pipe().map(|pipe| pipe.as_raw_fd())]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// The worker has ended, and was reaped, with this exit code.
+    pub fn was_reaped(&mut self, code: u8) {
+        if let Some(open) = &mut self.open {
+            open.worker.was_reaped(code);
+        }
     }
 
     /// Lets the worker begin. It sends no request to a store before.

@@ -14,6 +14,10 @@ use crate::sys::signals;
 
 const HUP: u8 = libc::SIGHUP as u8;
 
+/// Deals with the signals and the children of a supervisor; a failure ends the wait. It tells the worker's exit code, where it has
+/// reaped the worker (128+n where signal n has killed it).
+pub type Deal<'s> = dyn Fn() -> Result<Option<u8>> + 's;
+
 /// The watch of one start.
 #[derive(Default)]
 pub struct Watch<'s> {
@@ -21,17 +25,24 @@ pub struct Watch<'s> {
     signals: Option<&'s signals::Watch>,
     /// Where HUP ends nothing: it is kept in mind here that it has come.
     hung_up: Option<&'s Cell<bool>>,
+    /// Where somebody else deals with the signals.
+    deal: Option<&'s Deal<'s>>,
 }
 
 impl<'s> Watch<'s> {
     /// A watch for the signals that end a start.
     pub fn new(signals: &'s signals::Watch) -> Self {
-        Self { signals: Some(signals), hung_up: None }
+        Self { signals: Some(signals), ..Self::default() }
     }
 
     /// A watch for a keeper, which HUP does not end.
     pub fn of_keeper(signals: &'s signals::Watch, hung_up: &'s Cell<bool>) -> Self {
-        Self { signals: Some(signals), hung_up: Some(hung_up) }
+        Self { signals: Some(signals), hung_up: Some(hung_up), deal: None }
+    }
+
+    /// A watch for a supervisor, which deals with its signals and its children by itself.
+    pub fn of_supervisor(signals: &'s signals::Watch, deal: &'s Deal<'s>) -> Self {
+        Self { signals: Some(signals), hung_up: None, deal: Some(deal) }
     }
 
     /// The descriptor that is readable when a signal or a child's end has come.
@@ -41,6 +52,9 @@ impl<'s> Watch<'s> {
 
     /// Fails if a signal that ends the start is pending. Called between stages, so that no stage is left half done.
     pub fn signal(&self, phase: Phase) -> Result<()> {
+        if let Some(deal) = self.deal {
+            return deal().map(drop);
+        }
         loop {
             match (self.signals.map_or(Ok(None), signals::Watch::received), self.hung_up) {
                 (Ok(Some(HUP)), Some(hung_up)) => hung_up.set(true),
@@ -105,6 +119,9 @@ impl WorkerWatch<'_, '_> {
 
     /// The error for a worker that has closed its socket before it was done.
     pub fn worker_ended(&mut self) -> Error {
+        if let Some(Ok(Some(code))) = self.watch.deal.map(|deal| deal()) {
+            self.worker.was_reaped(code);
+        }
         ended(self.worker.end())
     }
 }

@@ -1,0 +1,225 @@
+//! The supervisor of an app whose secrets can change: publishes later sets, and tells the app, or starts it anew.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use nix::sys::stat::{Mode, umask};
+
+use super::app::{App, Recipient};
+use super::failure::system;
+use super::front::{Front, SOON};
+use super::keeper::{Heard, Keeper};
+use super::reaction::Reaction;
+use super::recipe::{Recipe, Surroundings};
+use super::supervise::{begin, confine, step_in_front, watch_all};
+use crate::cage::{self, Profile};
+use crate::deliver::Destination;
+use crate::error::{Class, Error, Phase, Result};
+use crate::lockdown::{self, Duties, ProcessState};
+use crate::plan::{OnStale, Plan};
+use crate::sys::clock::boot_time;
+use crate::worker::{Link, Watch};
+
+/// Starts the app, whose first secrets are delivered, and stays until it ends. Returns the exit code.
+pub fn supervise_fresh(
+    plan: &Plan,
+    recipe: &Recipe<'_>,
+    recipient: Recipient,
+    link: Link,
+    mut destination: Destination,
+    found: &ProcessState,
+) -> Result<u8> {
+    let child = recipe.spawn(&destination.app_numbers(), None)?;
+    let duties = Duties { files: destination.capabilities(), restarts: plan.may_restart() };
+    let surroundings = duties.restarts.then(|| Surroundings::keep(&plan.inherited)).transpose()?;
+    let signals = watch_all()?;
+    let mut front = step_in_front(&child, recipient, &signals)?;
+    // New files have the modes that are asked for, or less.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    if !duties.restarts {
+        cage::take_leave_of_stdio().map_err(|error| system("let go of stdin and stdout", error))?;
+        destination.let_descriptors_go();
+    }
+    front.worker = link.worker();
+    let mut keeper = Keeper::new(plan, None, link, destination)?;
+    let mut own = [front.numbers(), keeper.numbers(), vec![child.descriptor()]].concat();
+    if let Some(surroundings) = &surroundings {
+        own.extend(plan.inherited.iter().chain(&surroundings.numbers()));
+    }
+    lockdown::lock_supervisor(&plan.isolation, duties, &own, recipe.core_limit, found)?;
+    keeper.settle()?;
+    if !duties.restarts {
+        let worker = front.worker.unwrap_or(child.pid);
+        confine(&plan.isolation, &Profile::of_keeping_supervisor(child.pid, worker, duties.files))?;
+    }
+    let front = RefCell::new(begin(child, front)?);
+    let stop = RefCell::new(None);
+    // An app that ends by itself ends handfast, whatever else is under way.
+    let deal = || {
+        let mut front = front.borrow_mut();
+        front.mind()?;
+        if front.is_told_to_end {
+            stop.borrow_mut().take_if(|stop: &mut Stop| stop.why == Why::Restart);
+        }
+        let is_over = front.ended.is_some() && stop.borrow().is_none();
+        if is_over {
+            Err(Error::new(Phase::Watch, Class::Signal(CHILD), "the app has ended"))
+        } else {
+            Ok(front.worker_ended)
+        }
+    };
+    let supervisor = Supervisor {
+        plan,
+        recipe,
+        recipient,
+        surroundings,
+        keeper,
+        front: &front,
+        stop: &stop,
+        reaction: Reaction::default(),
+    };
+    supervisor.until_the_end(&Watch::of_supervisor(&signals, &deal))
+}
+
+const CHILD: u8 = libc::SIGCHLD as u8;
+
+/// The app is being stopped.
+struct Stop {
+    why: Why,
+    /// When to kill it.
+    kill: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// To start it anew.
+    Restart,
+    /// A secret is stale, and `on_stale` says so.
+    Stale(usize),
+}
+
+struct Supervisor<'a> {
+    plan: &'a Plan,
+    recipe: &'a Recipe<'a>,
+    recipient: Recipient,
+    /// There where a change may start the app anew.
+    surroundings: Option<Surroundings>,
+    keeper: Keeper<'a>,
+    front: &'a RefCell<Front<'a>>,
+    stop: &'a RefCell<Option<Stop>>,
+    reaction: Reaction,
+}
+
+impl Supervisor<'_> {
+    /// Returns the app's exit code.
+    fn until_the_end(mut self, watch: &Watch<'_>) -> Result<u8> {
+        loop {
+            // What comes of it is seen here.
+            match watch.signal(Phase::Watch) {
+                Err(error) if !matches!(error.class, Class::Signal(_)) => return Err(error),
+                _ => {}
+            }
+            if std::mem::take(&mut self.front.borrow_mut().is_told_to_end) {
+                self.reaction.call_off();
+            }
+            let (ended, worker_ended) = (self.front.borrow().ended, self.front.borrow().worker_ended);
+            worker_ended.into_iter().for_each(|code| self.keeper.worker_was_reaped(code));
+            if let Some(code) = ended {
+                match self.stop.take().map(|stop| stop.why) {
+                    None => return Ok(self.finish(code)),
+                    Some(Why::Stale(secret)) => return Err(self.stale(secret)),
+                    Some(Why::Restart) => self.start_anew()?,
+                }
+            }
+            match self.keeper.hear(watch) {
+                Ok(Heard::Change(secrets)) => self.reaction.to(&secrets, self.plan),
+                Ok(Heard::Report) => {}
+                Ok(Heard::Nothing) => {
+                    self.mind_time();
+                    self.keeper.tell();
+                    if let Err(error) = self.keeper.wait(watch, self.next()) {
+                        self.lose(error);
+                    }
+                }
+                Err(error) if matches!(error.class, Class::Signal(_)) => {}
+                Err(error) => self.lose(error),
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn mind_time(&mut self) {
+        let stale = self.keeper.age();
+        if let (Some(secret), OnStale::Exit) = (stale.first(), self.plan.watching.on_stale) {
+            self.stop(Why::Stale(*secret));
+        }
+        if self.stop.borrow().is_none() {
+            match self.reaction.restart() {
+                Some(secret) => {
+                    tracing::info!(target: "handfast", "`{}` has changed: the app is started anew", self.keeper.name(secret));
+                    self.stop(Why::Restart);
+                }
+                None => self.reaction.send(&self.front.borrow().app),
+            }
+        }
+        if let Some(stop) = &mut *self.stop.borrow_mut()
+            && stop.kill.take_if(|kill| *kill <= boot_time()).is_some()
+        {
+            self.front.borrow().app.kill();
+        }
+    }
+
+    /// When something is due of which the keeper does not know.
+    fn next(&self) -> Option<Duration> {
+        let soon = self.front.borrow().app.is_behind().then(|| boot_time() + SOON);
+        match &*self.stop.borrow() {
+            Some(stop) => [stop.kill, soon].into_iter().flatten().min(),
+            None => [self.reaction.next(), soon].into_iter().flatten().min(),
+        }
+    }
+
+    /// Lets the app end, for a reason that no other one replaces.
+    fn stop(&self, why: Why) {
+        let mut stop = self.stop.borrow_mut();
+        match &mut *stop {
+            None => {
+                let kill = Some(boot_time() + self.plan.watching.stop_timeout);
+                *stop = Some(Stop { why, kill });
+                self.front.borrow().app.ask(self.plan.watching.stop_signal);
+            }
+            Some(stop) if stop.why == Why::Restart => stop.why = why,
+            Some(_) => {}
+        }
+    }
+
+    /// The app has ended: the same command once more, with what the secrets are now.
+    fn start_anew(&mut self) -> Result<()> {
+        self.front.borrow().app.kill();
+        let secrets = self.keeper.renew()?;
+        let child = self.recipe.spawn(&secrets, self.surroundings.as_ref())?;
+        let app = App::new(child.pid, self.recipient).map_err(|error| system("give the app a process group", error))?;
+        let mut front = self.front.borrow_mut();
+        front.turn_to(app)?;
+        tracing::info!(target: "handfast", "the app is process {}", child.pid);
+        front.hand_over_terminal();
+        child.start()
+    }
+
+    /// Without its worker, the app runs on with the secrets that it has.
+    fn lose(&mut self, error: Error) {
+        self.keeper.lose(&error);
+        self.front.borrow_mut().worker = None;
+    }
+
+    fn finish(&self, code: u8) -> u8 {
+        self.front.borrow().app.dismiss();
+        self.reaction.ended(code);
+        code
+    }
+
+    fn stale(&mut self, secret: usize) -> Error {
+        self.keeper.tell();
+        self.keeper.stale_error(secret)
+    }
+}

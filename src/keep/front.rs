@@ -1,0 +1,185 @@
+//! The supervisor's place in front of its app: passes signals on, reaps whatever has no parent left, and minds the terminal.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid};
+
+use super::app::App;
+use super::failure::system;
+use super::terminal::Terminal;
+use crate::error::Result;
+use crate::sys::jobs::{self, ChildState};
+use crate::sys::signals::Watch;
+
+/// How many signals, and how many ended children, are dealt with before the other kind gets its turn.
+const AT_A_TIME: usize = 1024;
+
+/// When to try again a signal for which the app had no room.
+pub const SOON: Duration = Duration::from_millis(10);
+
+/// With these, somebody outside wants the app to end.
+const TO_END: [u8; 3] = [Signal::SIGTERM as u8, Signal::SIGINT as u8, Signal::SIGQUIT as u8];
+
+/// The app, and what a process in front of it minds.
+pub struct Front<'s> {
+    /// The app.
+    pub app: App,
+    /// The app's exit code, once it has ended. Then no more signals are taken: they are for the next app, or for nobody.
+    pub ended: Option<u8>,
+    /// Somebody outside has sent one of the signals with which an app is ended.
+    pub is_told_to_end: bool,
+    /// The process of the worker, while there is one.
+    pub worker: Option<Pid>,
+    /// The worker's exit code, once it has ended.
+    pub worker_ended: Option<u8>,
+    /// `None` where stdin is no terminal of ours.
+    terminal: Option<Terminal>,
+    signals: &'s Watch,
+    /// We have stopped the app's process group.
+    is_stopped: bool,
+}
+
+impl<'s> Front<'s> {
+    /// In front of an app that is about to start.
+    pub fn new(app: App, terminal: Option<Terminal>, signals: &'s Watch) -> Self {
+        Self {
+            app,
+            ended: None,
+            is_told_to_end: false,
+            worker: None,
+            worker_ended: None,
+            terminal,
+            signals,
+            is_stopped: false,
+        }
+    }
+
+    /// In front of the next app.
+    pub fn turn_to(&mut self, app: App) -> Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.is_for(app.pid);
+        }
+        if self.app.is_behind() {
+            self.take_real_time(true)?;
+        }
+        (self.app, self.ended, self.is_stopped, self.is_told_to_end) = (app, None, false, false);
+        Ok(())
+    }
+
+    /// The numbers of our own descriptors.
+    pub fn numbers(&self) -> Vec<RawFd> {
+        let terminal = self.terminal.as_ref().map(Terminal::number);
+        terminal.into_iter().chain([self.signals.as_fd().as_raw_fd()]).collect()
+    }
+
+    /// Gives the app the terminal, where that is ours.
+    pub fn hand_over_terminal(&self) {
+        self.terminal.as_ref().map(Terminal::hand_over);
+    }
+
+    /// Deals with all that has come, until the app has ended.
+    pub fn mind(&mut self) -> Result<()> {
+        while self.ended.is_none() {
+            let has_more = self.pass_on_signals()?;
+            match self.reap()? {
+                Reaped::App(code) => self.ended = Some(code),
+                Reaped::Some => {}
+                Reaped::All if has_more => {}
+                Reaped::All => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there may be more.
+    fn pass_on_signals(&mut self) -> Result<bool> {
+        if self.app.is_behind() {
+            self.app.catch_up();
+            self.take_real_time(!self.app.is_behind())?;
+        }
+        for _ in 0..AT_A_TIME {
+            let arrived = self.signals.next().map_err(|error| system("read pending signals", error))?;
+            let Some(arrived) = arrived else { return Ok(false) };
+            match arrived.number {
+                // What we have done ourselves, such as a write to a pipe that nobody reads any more.
+                _ if arrived.sender == getpid().as_raw() => {}
+                number if number == Signal::SIGCONT as u8 => {
+                    self.terminal.as_ref().map(Terminal::hand_over);
+                    if self.is_stopped { self.go_on() } else { self.app.pass_on(arrived) }
+                }
+                number => {
+                    self.is_told_to_end |= TO_END.contains(&number);
+                    self.app.pass_on(arrived);
+                    if self.app.is_behind() {
+                        self.take_real_time(false)?;
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// While one waits for room, no real-time signal is taken, so that none overtakes it. All others go on.
+    fn take_real_time(&self, takes: bool) -> Result<()> {
+        self.signals.take_real_time(takes).map_err(|error| system("watch for signals", error))
+    }
+
+    fn reap(&mut self) -> Result<Reaped> {
+        for _ in 0..AT_A_TIME {
+            match jobs::changed().map_err(|error| system("wait for children", error))? {
+                None => return Ok(Reaped::All),
+                Some((child, ChildState::Ended(code))) if child == self.app.pid.as_raw() => {
+                    return Ok(Reaped::App(code));
+                }
+                Some((child, ChildState::Ended(code))) if self.worker == Some(Pid::from_raw(child)) => {
+                    (self.worker, self.worker_ended) = (None, Some(code));
+                }
+                Some((child, ChildState::Stopped(signal))) if child == self.app.pid.as_raw() => self.stop(signal)?,
+                Some(_) => {}
+            }
+        }
+        Ok(Reaped::Some)
+    }
+
+    /// The app was stopped. Where the terminal's ^Z does that, it stops whoever has started the app too, and so do we.
+    fn stop(&mut self, signal: u8) -> Result<()> {
+        let is = |one: Signal| signal == one as u8;
+        let was_in_front = self.terminal.as_ref().is_some_and(Terminal::take_back);
+        // Somebody has stopped it on purpose, and will let it go on.
+        if is(Signal::SIGSTOP) && !was_in_front {
+            return Ok(());
+        }
+        // PID 1 cannot be stopped, so its app goes on below.
+        if getpid() != Pid::from_raw(1) {
+            self.app.stop();
+            self.is_stopped = true;
+        }
+        if jobs::stop(was_in_front).map_err(|error| system("stop with the app", error))? {
+            // The SIGCONT that has ended the stop is passed on next.
+            return Ok(());
+        }
+        // Nobody can let us go on, so nobody would let the app go on.
+        let is_in_front = self.terminal.as_ref().is_some_and(Terminal::hand_over);
+        if is(Signal::SIGTSTP) || is_in_front && !is(Signal::SIGSTOP) {
+            self.go_on();
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self) {
+        self.is_stopped = false;
+        self.app.go_on();
+    }
+}
+
+enum Reaped {
+    /// The app has ended, with this exit code.
+    App(u8),
+    /// As many as are reaped at a time.
+    Some,
+    /// All that had ended.
+    All,
+}

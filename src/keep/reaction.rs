@@ -1,0 +1,123 @@
+//! What a change does to the app: signals that wait for a handler, and the restart that is planned.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::app::App;
+use crate::error::{Class, Error, Phase};
+use crate::plan::{OnChange, Plan};
+use crate::report;
+use crate::sys::clock::boot_time;
+use crate::sys::signals;
+
+/// How often to look whether an app has a handler by now, and for how long.
+const PAUSE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An app that ends this soon after a signal may have ended of it.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
+const HINT: &str = "`on_change = \"restart\"` starts the app anew instead";
+
+/// What is still to be done about changes.
+#[derive(Default)]
+pub struct Reaction {
+    waiting: Vec<Waiting>,
+    /// The last signal that was sent, and when.
+    sent: Option<(u8, String, Duration)>,
+    /// When to start the app anew, and the secret that has changed.
+    restart: Option<(Duration, usize)>,
+}
+
+/// A signal that is still to be sent.
+struct Waiting {
+    signal: u8,
+    secrets: String,
+    next: Duration,
+    until: Duration,
+}
+
+impl Reaction {
+    /// These secrets have changed: each distinct action once. A restart beats signals.
+    pub fn to(&mut self, secrets: &[usize], plan: &Plan) {
+        let now = boot_time();
+        let action = |secret: &usize| plan.secrets[*secret].on_change;
+        if let Some(secret) = secrets.iter().find(|secret| action(secret) == OnChange::Restart) {
+            let splay = plan.watching.splay.mul_f64(fastrand::f64());
+            self.restart.get_or_insert((now + splay, *secret));
+        }
+        if self.restart.is_some() {
+            self.waiting.clear();
+            return;
+        }
+        for secret in secrets {
+            let OnChange::Signal(signal) = action(secret) else { continue };
+            let name = format!("`{}`", plan.secrets[*secret].name);
+            match self.waiting.iter_mut().find(|waiting| waiting.signal == signal) {
+                Some(waiting) => {
+                    if !waiting.secrets.split(", ").any(|other| other == name) {
+                        waiting.secrets = format!("{}, {name}", waiting.secrets);
+                    }
+                    (waiting.next, waiting.until) = (now, now + PATIENCE);
+                }
+                None => self.waiting.push(Waiting { signal, secrets: name, next: now, until: now + PATIENCE }),
+            }
+        }
+    }
+
+    /// Sends the signals that are due, each once the app does not end of it.
+    pub fn send(&mut self, app: &App) {
+        let now = boot_time();
+        let mut sent = None;
+        self.waiting.retain_mut(|Waiting { signal, secrets, next, until }| {
+            if *next > now {
+                return true;
+            }
+            if app.survives(*signal) {
+                app.tell(*signal);
+                tracing::info!(target: "handfast", "sent the app {} for the change of {secrets}", signals::name(*signal));
+                sent = Some((*signal, std::mem::take(secrets), now));
+                return false;
+            }
+            *next = now + PAUSE;
+            if now < *until {
+                return true;
+            }
+            let message = format!(
+                "{} for the change of {secrets} was not sent: the app has no handler for it, and would end",
+                signals::name(*signal)
+            );
+            report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(HINT));
+            false
+        });
+        self.sent = sent.or(self.sent.take());
+    }
+
+    /// The secret for which the app is to be started anew now.
+    pub fn restart(&mut self) -> Option<usize> {
+        self.restart.take_if(|(at, _)| *at <= boot_time()).map(|(_, secret)| secret)
+    }
+
+    /// When something is to be done next.
+    pub fn next(&self) -> Option<Duration> {
+        self.waiting.iter().map(|waiting| waiting.next).chain(self.restart.map(|(at, _)| at)).min()
+    }
+
+    /// Somebody outside wants the app to end: no restart is planned any more, and its end is not our doing.
+    pub fn call_off(&mut self) {
+        (self.restart, self.sent) = (None, None);
+    }
+
+    /// The app has ended, with this exit code. Says so where one of our signals may be the reason.
+    pub fn ended(&self, code: u8) {
+        let Some((signal, secrets, at)) = &self.sent else { return };
+        let since = boot_time().saturating_sub(*at);
+        if since <= AFTERMATH {
+            let (signal, since) = (signals::name(*signal), since.as_secs_f64());
+            let message = format!(
+                "the app has ended, with exit code {code}, {since:.1} s after {signal} for the change of {secrets}"
+            );
+            report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(HINT));
+        }
+    }
+}

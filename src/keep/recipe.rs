@@ -1,0 +1,90 @@
+//! How the app is started: the first time, and anew where a change asks for it.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{dup2_stderr, fchdir};
+
+use super::failure::system;
+use crate::error::Result;
+use crate::launch::{self, Child, Prepared, Spawned};
+use crate::lockdown::{self, CoreLimit, ProcessState};
+use crate::plan::Isolation;
+use crate::report;
+use crate::sys::descriptors::close_on_exec;
+use crate::sys::fs::duplicate_from;
+use crate::sys::signals::Signals;
+
+/// Everything that a child needs to become the app.
+pub struct Recipe<'p> {
+    /// What the app may do.
+    pub isolation: &'p Isolation,
+    /// The descriptors that it gets as they were found.
+    pub inherited: &'p [RawFd],
+    /// RLIMIT_CORE as found.
+    pub core_limit: CoreLimit,
+    /// The command.
+    pub prepared: Prepared,
+    /// The signals that end a start.
+    pub ending: Signals,
+    /// When handfast was started.
+    pub started: Instant,
+}
+
+/// What handfast was started with and a supervisor gives up for itself: kept for the next app, and closed by exec.
+pub struct Surroundings {
+    stderr: OwnedFd,
+    directory: OwnedFd,
+    mask: Mode,
+}
+
+impl Recipe<'_> {
+    /// Forks the app, which gets these descriptors of secrets, and waits until it may start.
+    pub fn spawn(&self, secrets: &[RawFd], surroundings: Option<&Surroundings>) -> Result<Child> {
+        match launch::spawn()? {
+            Spawned::Supervisor(child) => Ok(child),
+            // What the supervisor owns is still on this child's stack, and must not be dropped here: this never returns.
+            Spawned::App => self.become_app(secrets, surroundings),
+        }
+    }
+
+    fn become_app(&self, secrets: &[RawFd], surroundings: Option<&Surroundings>) -> ! {
+        let keep_open = [self.inherited, secrets].concat();
+        let locked = surroundings.map_or(Ok(()), Surroundings::restore).and_then(|()| ProcessState::read());
+        let locked = locked.and_then(|found| lockdown::lock(self.isolation, &keep_open, self.core_limit, found));
+        let error = match locked {
+            Ok(locked) => launch::exec(locked, &self.prepared, self.ending),
+            Err(error) => error,
+        };
+        report::failure(&error, self.started.elapsed());
+        crate::sys::exit::now(i32::from(error.class.exit_code()))
+    }
+}
+
+impl Surroundings {
+    /// Keeps them, before they are given up.
+    pub fn keep(inherited: &[RawFd]) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(".", flags, Mode::empty()).map_err(|error| system("keep the working directory", error))?;
+        let stderr = duplicate_from(std::io::stderr().as_fd(), 3).map_err(|error| system("keep stderr", error))?;
+        for descriptor in [0, 1].iter().chain(inherited) {
+            close_on_exec(*descriptor).map_err(|error| system(&format!("keep descriptor {descriptor}"), error))?;
+        }
+        let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+        Ok(Self { stderr, directory, mask })
+    }
+
+    /// The numbers of our own descriptors.
+    pub fn numbers(&self) -> [RawFd; 2] {
+        [self.stderr.as_raw_fd(), self.directory.as_raw_fd()]
+    }
+
+    fn restore(&self) -> Result<()> {
+        umask(self.mask);
+        fchdir(&self.directory).map_err(|error| system("go back to the working directory", error))?;
+        dup2_stderr(&self.stderr).map_err(|error| system("give the app its stderr", error))
+    }
+}

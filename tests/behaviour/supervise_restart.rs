@@ -1,0 +1,243 @@
+//! `run --supervise` with `on_change = "restart"`: the same command anew, with what the secrets are now.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::supervised::{Supervised, children, comm, descriptors, status, until};
+use crate::support::{Directory, Outcome, Run, needs_program, needs_root};
+
+const TERM: u8 = 15;
+
+/// A descriptor that changes when the file does, and one that never does.
+fn config(source: &Path, more: &str) -> String {
+    format!(
+        "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nsplay = \"0s\"\n{more}\n[secrets.a]\nfrom = \"file:{}\"\non_change = \"restart\"\n\
+         [secrets.b]\nfrom = \"mock:b\"\n",
+        source.display()
+    )
+}
+
+fn supervised(config: &str) -> Run {
+    Run::new().config(config).args(["--supervise", "--log-level", "info"])
+}
+
+/// The secrets' file, and a file for the app's own notes, which any app may write.
+fn scene() -> (Directory, std::path::PathBuf, std::path::PathBuf) {
+    let directory = Directory::in_memory();
+    let (secret, notes) = (directory.write("secret", "old"), directory.write("notes", ""));
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(&notes, all).expect("it is ours");
+    (directory, secret, notes)
+}
+
+/// A shell that notes what it gets, and lives on as `sleep`.
+fn noting(notes: &Path) -> [String; 3] {
+    let script = format!(
+        "{{ cat <&3; echo -n ' '; cat <&4; echo \" $(pwd) $(umask) $A_FD\"; }} >> {}; exec sleep 100",
+        notes.display()
+    );
+    ["/bin/sh".into(), "-c".into(), script]
+}
+
+fn lines(notes: &Path, count: usize) -> Vec<String> {
+    until("the app has noted", || {
+        let text = fs::read_to_string(notes).expect("it is there");
+        let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+/// The app that runs now, once it is this program, and another one than before.
+fn app(supervised: &Supervised, name: &str, before: &[i32]) -> i32 {
+    until("another app runs", || {
+        children(supervised.supervisor).into_iter().find(|child| !before.contains(child) && comm(*child) == name)
+    })
+}
+
+fn end(supervised: Supervised, code: i32) -> Outcome {
+    supervised.signal(TERM);
+    let outcome = supervised.finish();
+    assert_eq!(outcome.code, code, "{outcome:?}");
+    outcome
+}
+
+#[test]
+fn a_restarted_app_finds_the_new_value_and_everything_else_as_before() {
+    let (directory, secret, notes) = scene();
+    let run = supervised(&config(&secret, "").replace("from = \"file", "fd_env = \"A_FD\"\nfrom = \"file"))
+        .app(noting(&notes));
+    let supervised = Supervised::start(run, "sleep");
+    let first = lines(&notes, 1).remove(0);
+    assert!(first.starts_with("old mock-b ") && first.ends_with(" 3"), "{first}");
+    directory.write("secret", "new");
+    let second = lines(&notes, 2).remove(1);
+    assert_eq!(second, first.replacen("old", "new", 1), "the other secret is read from its beginning, too");
+    app(&supervised, "sleep", &[supervised.app]);
+    directory.write("secret", "newer");
+    assert!(lines(&notes, 3)[2].starts_with("newer mock-b "));
+    let outcome = end(supervised, 143);
+    outcome.says("info: `a` has changed: the app is started anew\n");
+}
+
+#[test]
+fn a_file_that_changes_restarts_the_app_too() {
+    let (directory, secret, notes) = scene();
+    let files = Directory::in_memory();
+    let config =
+        config(&secret, "").replace("[secrets.a]", &format!("[files]\ndir = \"{}\"\n[secrets.a]", files.text()));
+    let script = format!("echo $(cat {}/a) >> {}; exec sleep 100", files.text(), notes.display());
+    let supervised = Supervised::start(supervised(&config).app(["/bin/sh", "-c", &script]), "sleep");
+    assert_eq!(lines(&notes, 1), ["old"]);
+    directory.write("secret", "new");
+    assert_eq!(lines(&notes, 2), ["old", "new"]);
+    end(supervised, 143);
+}
+
+#[test]
+fn the_old_process_group_has_ended_before_the_new_app_starts() {
+    needs_program!("python3");
+    let (directory, secret, _) = scene();
+    // It ignores the signal to stop, and so does its child.
+    let stubborn = "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.fork()\nwhile True: time.sleep(1)\n";
+    let config = config(&secret, "stop_timeout = \"1s\"");
+    let supervised = Supervised::start(supervised(&config).app(["python3", "-c", stubborn]), "python3");
+    let old = supervised.app;
+    let child = until("it has a child", || children(old).first().copied());
+    directory.write("secret", "new");
+    let new = app(&supervised, "python3", &[old, child]);
+    // The other one is an orphan until it is reaped.
+    let is_gone = |pid: i32| !["R", "S", "D"].iter().any(|state| status(pid, "State").starts_with(state));
+    assert!(new != old && is_gone(old) && is_gone(child), "{old} {child} {new}");
+    // Its child has the output too.
+    handfast::sys::jobs::send(-new, 9).expect("it is there");
+    assert_eq!(supervised.finish().code, 137);
+}
+
+#[test]
+fn the_stop_signal_is_the_one_that_is_asked_for() {
+    needs_program!("python3");
+    let (directory, secret, notes) = scene();
+    let app = format!(
+        "import signal, sys\ndef stop(number, _):\n    open('{0}', 'a').write(f'{{number}}\\n'); sys.exit(0)\n\
+         signal.signal(signal.SIGUSR2, stop)\nopen('{0}', 'a').write('ready\\n')\nwhile True: signal.pause()\n",
+        notes.display()
+    );
+    let config = config(&secret, "stop_signal = \"USR2\"");
+    let supervised = Supervised::start(supervised(&config).app(["python3", "-c", &app]), "python3");
+    lines(&notes, 1);
+    directory.write("secret", "new");
+    assert_eq!(lines(&notes, 3), ["ready", "12", "ready"]);
+    end(supervised, 143);
+}
+
+#[test]
+fn a_signal_to_end_calls_a_restart_off() {
+    needs_program!("python3");
+    let (directory, secret, notes) = scene();
+    // It takes its time, and counts the signals.
+    let slow = format!(
+        "import signal, sys\ncount = 0\ndef stop(*_):\n    global count; count += 1; open('{0}', 'a').write(f'{{count}}\\n')\n    \
+         if count == 2: sys.exit(9)\nsignal.signal(signal.SIGTERM, stop)\nopen('{0}', 'a').write('ready\\n')\nwhile True: signal.pause()\n",
+        notes.display()
+    );
+    let supervised = Supervised::start(supervised(&config(&secret, "")).app(["python3", "-c", &slow]), "python3");
+    lines(&notes, 1);
+    directory.write("secret", "new");
+    assert_eq!(lines(&notes, 2)[1], "1", "the restart has begun");
+    supervised.signal(TERM);
+    let outcome = supervised.finish();
+    assert_eq!((outcome.code, lines(&notes, 3)), (9, vec!["ready".into(), "1".into(), "2".into()]), "{outcome:?}");
+}
+
+#[test]
+fn an_app_that_ends_before_its_restart_ends_handfast() {
+    let (directory, secret, notes) = scene();
+    let config = config(&secret, "").replace("splay = \"0s\"", "splay = \"1h\"");
+    let script = format!("until grep -q go {}; do sleep 0.05; done; exit 5", notes.display());
+    let supervised = Supervised::start(supervised(&config).app(["/bin/sh", "-c", &script]), "sh");
+    directory.write("secret", "new");
+    fs::write(&notes, "go\n").expect("it is ours");
+    let outcome = supervised.finish();
+    assert_eq!(outcome.code, 5, "{outcome:?}");
+}
+
+#[test]
+fn a_restart_that_fails_ends_with_its_code() {
+    let (directory, secret, notes) = scene();
+    let program = directory.path().join("app");
+    fs::copy("/bin/sleep", &program).expect("it can be copied");
+    let supervised =
+        Supervised::start(supervised(&config(&secret, "")).app([program.as_os_str(), "100".as_ref()]), "app");
+    fs::remove_file(&program).expect("it is ours");
+    directory.write("secret", "new");
+    let outcome = supervised.finish();
+    outcome.refused(127, &format!("cannot execute `{}`: no such file", program.display()));
+    drop(notes);
+}
+
+#[test]
+fn the_supervisor_keeps_what_a_restart_needs_and_the_app_gets_none_of_it() {
+    needs_root!();
+    let (directory, secret, _) = scene();
+    let app_table = "[app]\nuser = \"1234:4321\"\nkeep_capabilities = [\"NET_BIND_SERVICE\"]\ncore_dumps = true\n";
+    let run = supervised(&format!("{app_table}{}", config(&secret, ""))).app(["/bin/sleep", "100"]);
+    let supervised = Supervised::start(run.confine(&["--rlimit", "CORE=4096"]), "sleep");
+    let capabilities = |pid: i32| ["CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"].map(|set| status(pid, set));
+    // KILL, SETGID, SETUID and NET_BIND_SERVICE.
+    let (none, kept, bind) = ("0000000000000000", "00000000000004e0", "0000000000000400");
+    let look = |app: i32| {
+        assert_eq!(capabilities(supervised.supervisor), [none, kept, kept, none, bind]);
+        assert_eq!(capabilities(app), [bind; 5]);
+        assert_eq!(
+            (status(app, "Uid"), status(app, "Gid")),
+            ("1234\t1234\t1234\t1234".into(), "4321\t4321\t4321\t4321".into())
+        );
+        assert_eq!(status(app, "Groups"), "");
+        let limits = fs::read_to_string(format!("/proc/{app}/limits")).expect("it is there");
+        let cores = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line").to_owned();
+        assert_eq!(cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["4096"; 2]);
+        let open = descriptors(app);
+        assert_eq!(open.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2, 3, 4], "{open:?}");
+        open
+    };
+    let before = look(supervised.app);
+    directory.write("secret", "new");
+    let new = app(&supervised, "sleep", &[supervised.app]);
+    assert_eq!(look(new)[..3], before[..3], "stdin, stdout and stderr are the same");
+    let nothing = status(supervised.supervisor, "Seccomp");
+    assert_eq!(nothing, "0", "a filter would be the next app's too");
+    end(supervised, 143);
+}
+
+#[test]
+fn a_restart_is_quick_where_the_app_is() {
+    let (directory, secret, notes) = scene();
+    let supervised = Supervised::start(supervised(&config(&secret, "")).app(noting(&notes)), "sleep");
+    lines(&notes, 1);
+    let begun = Instant::now();
+    directory.write("secret", "new");
+    lines(&notes, 2);
+    assert!(begun.elapsed() < Duration::from_secs(10), "a refresh takes 1.1 s: {:?}", begun.elapsed());
+    end(supervised, 143);
+}
+
+#[test]
+fn a_descriptor_cannot_be_changed_by_a_signal() {
+    let (_directory, secret, _) = scene();
+    let config = config(&secret, "").replace("\"restart\"", "\"signal:HUP\"");
+    supervised(&config).start().refused(78, "`on_change` of `a` is \"signal:HUP\", and a descriptor is a snapshot");
+    for signal in ["KILL", "STOP"] {
+        let config = config.replace("signal:HUP", &format!("signal:{signal}"));
+        supervised(&config).start().refused(
+            78,
+            &format!("`on_change` is \"signal:{signal}\", expected the name of a signal that an app can handle"),
+        );
+    }
+    // Nobody reads it again.
+    let supervised =
+        Supervised::start(supervised(&config.replace("signal:HUP", "none")).app(["/bin/sleep", "100"]), "sleep");
+    assert_eq!(children(supervised.supervisor), [supervised.app]);
+    end(supervised, 143);
+}
