@@ -227,7 +227,6 @@ impl View<'_> {
             let Some(refresh) = secret.refresh else {
                 let why = match secret.reference.locator.parameter("version") {
                     Some(_) => "the reference names a version",
-                    None if is_file => "its `params` issue it for this start",
                     None => "the app keeps the descriptor that it was started with",
                 };
                 return format!("{name:width$}  never read again: {why}");
@@ -238,7 +237,12 @@ impl View<'_> {
                 (false, OnChange::Restart) => "restart with a new descriptor".into(),
                 (false, _) => "a new descriptor at the next restart".into(),
             };
-            format!("{name:width$}  read again each {} ± 10 %; a change: {then}", humantime::format_duration(refresh))
+            let each = humantime::format_duration(refresh);
+            let when = match secret.may_issue {
+                true => "renewed or issued anew in time where it has a lease or an end, else read again",
+                false => "read again",
+            };
+            format!("{name:width$}  {when} each {each} ± 10 %; a change: {then}")
         };
         self.deliveries().map(line).collect()
     }
@@ -305,6 +309,7 @@ impl View<'_> {
                     "fd_env": delivery.number_variables,
                     "optional": secret.optional,
                     "refresh_ms": secret.refresh.map(|refresh| refresh.as_millis() as u64),
+                    "may_be_issued": secret.may_issue,
                     "on_change": secret.on_change.describe(),
                 })
             })

@@ -18,16 +18,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use handfast_core::{Context, Ending, Locator, ProviderError};
+use handfast_core::{Context, Ending, Locator, ProviderError, Term};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::Environment;
 use crate::plan::{Instance, Instances, Plan};
-pub use outcome::{Change, Failure, Outcome, Part, Piece};
+pub use outcome::{Change, Done, Failure, Outcome, Part, Piece};
 use retry::Cutoff;
 use round::Round;
-pub use schedule::{News, Schedule};
+pub use schedule::{News, Order, Schedule};
 use store::Store;
 
 /// How long requests in flight may still take after a failure that ends the round.
@@ -120,6 +120,7 @@ impl<'p> Fetch<'p> {
                 round.start_batches(&locators, &mut batches);
             }
         }
+        let began = Instant::now();
         let mut outcomes = Vec::new();
         let mut running = JoinSet::new();
         for (at, job) in self.jobs.iter().enumerate() {
@@ -133,7 +134,8 @@ impl<'p> Fetch<'p> {
                     outcomes.extend(failed.map(|(secret, failure)| Outcome {
                         secret,
                         result: Err(failure),
-                        lease: None,
+                        term: Term::Open,
+                        age: Duration::ZERO,
                     }));
                     fail();
                 }
@@ -146,8 +148,11 @@ impl<'p> Fetch<'p> {
             if selected.iter().any(|outcome| self.is_fatal(outcome)) {
                 fail();
             }
-            outcomes.extend(selected);
+            let came = began.elapsed();
+            outcomes.extend(selected.into_iter().map(|outcome| Outcome { age: came, ..outcome }));
         }
+        let took = began.elapsed();
+        outcomes.iter_mut().for_each(|outcome| outcome.age = took.saturating_sub(outcome.age));
         outcomes
     }
 
@@ -181,7 +186,7 @@ impl<'p> Fetch<'p> {
     pub async fn finish(self, ending: Ending) {
         let now = Instant::now();
         let last = match ending {
-            Ending::Kept if self.plan.keeps_fresh() => now + LETTING_GO,
+            Ending::Over => now + LETTING_GO,
             Ending::Kept => self.plan.deadline.at(),
             Ending::NotKept => self.plan.deadline.at() + OVERTIME,
         };
@@ -195,7 +200,7 @@ impl<'p> Fetch<'p> {
         if tokio::time::timeout_at((now + LETTING_GO).min(last.max(now)).into(), all).await.is_err() {
             match ending {
                 Ending::Kept => handfast_core::debug!("not every provider was let go in time"),
-                Ending::NotKept => tracing::warn!(
+                Ending::NotKept | Ending::Over => tracing::warn!(
                     target: "handfast",
                     "not everything that was issued could be given back in time, and ends by itself"
                 ),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, ProviderError, SecretValue};
+use handfast_core::{ErrorKind, Grant, ProviderError, SecretValue, Standing, Term};
 
 use crate::plan::Secret;
 
@@ -13,20 +13,20 @@ pub struct Outcome {
     pub secret: usize,
     /// Its values, or why there are none.
     pub result: Result<Vec<Part>, Failure>,
-    /// How long it lives, where it was issued for us alone.
-    pub lease: Option<Duration>,
+    /// How long the store's answer holds.
+    pub term: Term,
+    /// How long ago the answer came.
+    pub age: Duration,
 }
 
-impl Outcome {
-    /// The same; a failure where it has a lease, which nothing here renews, and which is not to be asked for again and again.
-    pub fn without_lease(self) -> Self {
-        let Some(lease) = self.lease else { return self };
-        let lease = humantime::format_duration(lease);
-        let message = format!("it has a lease of {lease}, and `watch` renews no lease in this version");
-        let error = ProviderError::new(ErrorKind::Malformed, message)
-            .hint("use `init` or `run`, and a lease that outlives the app");
-        Self { result: Err(Failure { error, attempts: 1 }), ..self }
-    }
+/// What has become of an order.
+pub enum Done {
+    /// Requests were answered, each by its number.
+    Read(Vec<(usize, Vec<Outcome>)>),
+    /// The lease of a request was renewed, or was not.
+    Renewed(usize, Result<Grant, Failure>),
+    /// The login of a provider instance was taken care of, or was not.
+    KeptUp(usize, Result<Option<Standing>, ProviderError>),
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.

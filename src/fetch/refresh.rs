@@ -1,22 +1,30 @@
-//! Reads secrets again, after the first round: each request by itself, and once.
+//! What is done after the first round: secrets are read again, leases and logins renewed. Each request by itself, and once.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use handfast_core::{ErrorKind, Grant, ProviderError, Standing};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::outcome::{Failure, Outcome};
-use super::retry::Cutoff;
+use super::outcome::{Done, Failure};
+use super::retry::{Cutoff, Request, until_final};
 use super::round::{Answer, Round};
+use super::schedule::Order;
+use super::store::Store;
 use super::{Fetch, select};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The answers to requests, each by the request's number.
-pub struct Refreshed(Vec<(usize, Answer)>);
+/// What has become of an order, with answers of which nothing is selected so far.
+pub enum Raw {
+    Read(Vec<(usize, Answer)>),
+    Renewed(usize, Result<Grant, Failure>),
+    KeptUp(usize, Result<Option<Standing>, ProviderError>),
+}
 
 impl Fetch<'_> {
     /// Whether each provider instance is a store, which is asked at a steady pace.
@@ -29,23 +37,60 @@ impl Fetch<'_> {
         self.jobs.iter().map(|job| (job.instance, &job.secrets[..]))
     }
 
-    /// Makes requests of one provider instance once more, in a task.
-    pub fn refresh(&self, instance: usize, jobs: &[usize], running: &mut JoinSet<Refreshed>) {
-        let store = match &self.stores[instance] {
-            Ok(store) => store.clone(),
+    /// Carries an order out, in a task.
+    pub fn carry_out(&self, order: Order, running: &mut JoinSet<Raw>) {
+        match order {
+            Order::Read(instance, jobs) => self.read(instance, &jobs, running),
+            Order::Renew(at) => {
+                let job = &self.jobs[at];
+                let (store, locator) = (self.store(job.instance), job.locator.clone());
+                running.spawn_local(async move {
+                    let renewed = match store {
+                        Ok(store) => {
+                            let renew: Request<Grant> = |provider, locator| provider.renew(locator);
+                            until_final(&store, once(), &locator, renew).await
+                        }
+                        Err(error) => Err(Failure { error, attempts: 1 }),
+                    };
+                    Raw::Renewed(at, renewed)
+                });
+            }
+            Order::Upkeep(instance, upkeep) => {
+                let store = self.store(instance);
+                running.spawn_local(async move {
+                    let kept_up = match store {
+                        Ok(store) => {
+                            let no_answer = || ProviderError::new(ErrorKind::Unavailable, "no answer in time");
+                            let waited = timeout(PATIENCE, store.provider.upkeep(upkeep)).await;
+                            waited.unwrap_or_else(|_| Err(no_answer()))
+                        }
+                        Err(error) => Err(error),
+                    };
+                    Raw::KeptUp(instance, kept_up)
+                });
+            }
+        }
+    }
+
+    fn store(&self, instance: usize) -> Result<Rc<Store>, ProviderError> {
+        self.stores[instance].as_ref().map(Rc::clone).map_err(ProviderError::once_more)
+    }
+
+    /// Makes requests of one provider instance once more.
+    fn read(&self, instance: usize, jobs: &[usize], running: &mut JoinSet<Raw>) {
+        let store = match self.store(instance) {
+            Ok(store) => store,
             Err(error) => {
                 let failed = || OnceCell::from(Err(Failure { error: error.once_more(), attempts: 1 }));
                 let answers = jobs.iter().map(|at| (*at, Answer::One(Rc::new(failed())))).collect();
-                running.spawn_local(async { Refreshed(answers) });
+                running.spawn_local(async { Raw::Read(answers) });
                 return;
             }
         };
         let wanted: Vec<_> =
             jobs.iter().map(|at| (*at, self.jobs[*at].locator.clone(), self.jobs[*at].is_list)).collect();
         running.spawn_local(async move {
-            let (_failed, fails) = watch::channel(None);
-            let cutoff = Cutoff { deadline: Instant::now() + PATIENCE, failed: fails, once: true };
-            let round = Rc::new(Round::new(store, cutoff));
+            let round = Rc::new(Round::new(store, once()));
             let mut batches = JoinSet::new();
             round.start_batches(&wanted.iter().map(|(_, locator, _)| locator).collect::<Vec<_>>(), &mut batches);
             let mut asking = JoinSet::new();
@@ -53,14 +98,27 @@ impl Fetch<'_> {
                 let round = round.clone();
                 asking.spawn_local(async move { (at, round.answer(&locator, is_list).await) });
             }
-            Refreshed(asking.join_all().await)
+            Raw::Read(asking.join_all().await)
         });
     }
 
     /// What the answers are for each secret, by request.
-    pub fn outcomes(&self, Refreshed(answers): Refreshed) -> Vec<(usize, Vec<Outcome>)> {
-        let select =
-            |(at, answer): (usize, Answer)| (at, select::all(&self.plan.secrets, &self.jobs[at].secrets, &answer));
-        answers.into_iter().map(select).collect()
+    pub fn done(&self, raw: Raw) -> Done {
+        match raw {
+            Raw::Read(answers) => {
+                let select = |(at, answer): (usize, Answer)| {
+                    (at, select::all(&self.plan.secrets, &self.jobs[at].secrets, &answer))
+                };
+                Done::Read(answers.into_iter().map(select).collect())
+            }
+            Raw::Renewed(at, renewed) => Done::Renewed(at, renewed),
+            Raw::KeptUp(instance, kept_up) => Done::KeptUp(instance, kept_up),
+        }
     }
+}
+
+/// One try, for as long as an answer is waited for.
+fn once() -> Cutoff {
+    let (_, failed) = watch::channel(None);
+    Cutoff { deadline: Instant::now() + PATIENCE, failed, once: true }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -28,11 +29,12 @@ pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> 
         Answer::List(Err(failure)) => Err(once_more(failure)),
         Answer::List(Ok(secrets)) => of_list(&plan[secret], secrets),
     };
-    let lease = match answer {
-        Answer::One(asked) => asked.get().and_then(|asked| asked.as_ref().ok()?.lease),
+    let term = match answer {
+        Answer::One(asked) => asked.get().and_then(|asked| asked.as_ref().ok()).map(|fetched| fetched.term),
         Answer::List(_) => None,
     };
-    secrets.iter().map(|&secret| Outcome { secret, result: select(secret), lease }).collect()
+    let (term, age) = (term.unwrap_or_default(), Duration::ZERO);
+    secrets.iter().map(|&secret| Outcome { secret, result: select(secret), term, age }).collect()
 }
 
 /// Where the list is optional, a member without the field is left out, and the others are delivered: what was found is never dropped.

@@ -134,7 +134,7 @@ impl Supervisor<'_> {
             }
             match self.keeper.hear(watch) {
                 Ok(Heard::Change(secrets)) => self.reaction.to(&secrets, self.plan),
-                Ok(Heard::Report) => {}
+                Ok(Heard::Report | Heard::Left(_)) => {}
                 Ok(Heard::Nothing) => {
                     self.mind_time();
                     self.keeper.tell();

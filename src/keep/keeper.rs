@@ -22,6 +22,8 @@ pub enum Heard {
     Report,
     /// A generation was published, in which these secrets have changed.
     Change(Vec<usize>),
+    /// Another value of this secret is due, and left to the next start.
+    Left(usize),
 }
 
 /// The keeper: its worker, and where the secrets go.
@@ -62,7 +64,7 @@ impl<'p> Keeper<'p> {
             Some(News::Report(secret, report)) => {
                 self.status.report(secret, report);
                 self.is_told = false;
-                Ok(Heard::Report)
+                Ok(if report.is_left { Heard::Left(secret) } else { Heard::Report })
             }
             Some(News::Generation(changes)) => {
                 let published = changes.and_then(|changes| self.publish(changes, watch));
@@ -80,7 +82,11 @@ impl<'p> Keeper<'p> {
             self.is_told = false;
             // Of all that a lost worker had, the log has one line.
             if self.link.is_some() {
-                tracing::error!(target: "handfast", "`{}` is stale: it could not be read again for too long", self.name(*secret));
+                let why = match self.status.has_ended(*secret) {
+                    true => "it has ended, and no other could be had",
+                    false => "it could not be read again for too long",
+                };
+                tracing::error!(target: "handfast", "`{}` is stale: {why}", self.name(*secret));
             }
         }
         stale
@@ -157,6 +163,11 @@ impl<'p> Keeper<'p> {
     pub fn leave(self) {
         self.link.into_iter().for_each(Link::leave);
         drop(self.presence);
+    }
+
+    /// When a secret ends.
+    pub fn end(&self, secret: usize) -> Option<Duration> {
+        self.status.end(secret)
     }
 
     /// A secret's name.

@@ -53,6 +53,7 @@ struct ToldSecret {
     last_success: u64,
     stale: bool,
     stale_at: Option<u64>,
+    end: Option<u64>,
 }
 
 /// The times of all secrets, and of the generation. Times are since the machine's start.
@@ -67,8 +68,10 @@ pub struct Status {
 struct Times {
     changed: Duration,
     read: Duration,
-    /// When it is read next; `None` for never.
+    /// When something is done for it next; `None` for never.
     next: Option<Duration>,
+    /// When it ends; `None` for never.
+    end: Option<Duration>,
     /// Since when a read has been due that would have to succeed.
     owed: Option<Duration>,
     files: Vec<String>,
@@ -88,6 +91,7 @@ impl Status {
                 changed: told.map_or(now, |told| since_boot(told.last_change)),
                 read: told.map_or(now, |told| since_boot(told.last_success)),
                 next: None,
+                end: told.and_then(|told| told.end).map(since_boot),
                 // Without a time of its own, the read that has just failed is owed.
                 owed: told.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
                 files: files(secret),
@@ -100,7 +104,12 @@ impl Status {
     /// What became of a read.
     pub fn report(&mut self, secret: usize, report: Report) {
         let (now, times) = (boot_time(), &mut self.secrets[secret]);
-        times.next = report.next.map(|next| now + Duration::from_millis(next));
+        let at = |time: Option<u64>| time.map(|time| now + Duration::from_millis(time));
+        times.next = at(report.next);
+        // What a worker that has not read it yet knows of no end says nothing of the one that was told.
+        if report.is_success || report.end.is_some() {
+            times.end = at(report.end);
+        }
         if report.is_success {
             (times.read, times.owed) = (now, times.next);
         }
@@ -121,7 +130,7 @@ impl Status {
         let (now, max_stale, is_lost) = (boot_time(), self.max_stale, self.is_lost);
         let mut stale = Vec::new();
         for (secret, times) in self.secrets.iter_mut().enumerate() {
-            let is_stale = is_lost || times.end(max_stale).is_some_and(|end| end <= now);
+            let is_stale = is_lost || times.stale_at(max_stale).is_some_and(|end| end <= now);
             let was_stale = std::mem::replace(&mut times.is_stale, is_stale);
             if times.is_stale && !was_stale {
                 stale.push(secret);
@@ -135,9 +144,19 @@ impl Status {
         self.is_lost = true;
     }
 
+    /// When a secret ends.
+    pub fn end(&self, secret: usize) -> Option<Duration> {
+        self.secrets[secret].end
+    }
+
+    /// Whether a secret has ended.
+    pub fn has_ended(&self, secret: usize) -> bool {
+        self.end(secret).is_some_and(|end| end <= boot_time())
+    }
+
     /// When the next secret becomes stale, if nothing is read until then.
     pub fn next_end(&self) -> Option<Duration> {
-        self.secrets.iter().filter(|times| !times.is_stale).filter_map(|times| times.end(self.max_stale)).min()
+        self.secrets.iter().filter(|times| !times.is_stale).filter_map(|times| times.stale_at(self.max_stale)).min()
     }
 
     /// As JSON. Times are of the day, as the clock shows it now.
@@ -153,10 +172,10 @@ impl Status {
                 "last_change": past(times.changed),
                 "last_success": past(times.read),
                 "next": times.next.map(to_come),
-                "end": Value::Null,
+                "end": times.end.map(to_come),
                 "stale": times.is_stale,
-                "stale_at": times.end(self.max_stale).map(to_come),
-                "stale_at_boot": times.end(self.max_stale).map(|end| end.as_secs()),
+                "stale_at": times.stale_at(self.max_stale).map(to_come),
+                "stale_at_boot": times.stale_at(self.max_stale).map(|end| end.as_secs()),
             })
         };
         let secrets: Vec<Value> = plan.secrets.iter().zip(&self.secrets).map(secret).collect();
@@ -168,7 +187,8 @@ impl Status {
 
 impl Times {
     /// When it becomes stale, if nothing is read until then.
-    fn end(&self, max_stale: Option<Duration>) -> Option<Duration> {
-        Some(self.owed? + max_stale?)
+    fn stale_at(&self, max_stale: Option<Duration>) -> Option<Duration> {
+        let unread = self.owed.zip(max_stale).map(|(owed, max_stale)| owed + max_stale);
+        unread.into_iter().chain(self.end).min()
     }
 }

@@ -65,8 +65,8 @@ pub fn watch(
 struct Sidecar<'p> {
     plan: &'p Plan,
     keeper: Keeper<'p>,
-    /// When to end so that the app is started anew, and the secret that has changed.
-    restart: Option<(Duration, usize)>,
+    /// When to end so that the app is started anew, the secret that asks for it, and why.
+    restart: Option<(Duration, usize, &'static str)>,
 }
 
 impl Sidecar<'_> {
@@ -79,12 +79,13 @@ impl Sidecar<'_> {
             }
             match self.keeper.hear(watch).map_err(lost)? {
                 Heard::Change(secrets) => self.plan_restart(&secrets),
+                Heard::Left(secret) => self.restart(secret, "is due anew"),
                 Heard::Report => {}
                 Heard::Nothing => {
                     self.mind_age()?;
                     self.mind_restart()?;
                     self.keeper.tell();
-                    self.keeper.wait(watch, self.restart.map(|(at, _)| at)).map_err(lost)?;
+                    self.keeper.wait(watch, self.restart.map(|(at, ..)| at)).map_err(lost)?;
                 }
             }
         }
@@ -92,9 +93,17 @@ impl Sidecar<'_> {
 
     fn plan_restart(&mut self, secrets: &[usize]) {
         let restarts = |secret: &&usize| self.plan.secrets[**secret].on_change == OnChange::Restart;
-        if let (None, Some(secret)) = (self.restart, secrets.iter().find(restarts)) {
-            self.restart = Some((boot_time() + self.plan.watching.splay.mul_f64(fastrand::f64()), *secret));
+        if let Some(secret) = secrets.iter().find(restarts) {
+            self.restart(*secret, "has changed");
         }
+    }
+
+    /// Ends after a random part of `splay`, and well before the secret does.
+    fn restart(&mut self, secret: usize, why: &'static str) {
+        let now = boot_time();
+        let left = self.keeper.end(secret).map_or(Duration::MAX, |end| end.saturating_sub(now) / 2);
+        let splay = self.plan.watching.splay.min(left).mul_f64(fastrand::f64());
+        self.restart.get_or_insert((now + splay, secret, why));
     }
 
     fn mind_age(&mut self) -> Result<()> {
@@ -112,9 +121,9 @@ impl Sidecar<'_> {
     /// Ends so that the app is started anew, once it is time.
     fn mind_restart(&mut self) -> Result<()> {
         match self.restart {
-            Some((at, secret)) if at <= boot_time() => {
+            Some((at, secret, why)) if at <= boot_time() => {
                 self.keeper.tell();
-                let message = format!("`{}` has changed, and asks for a restart", self.keeper.name(secret));
+                let message = format!("`{}` {why}, and asks for a restart", self.keeper.name(secret));
                 Err(Error::new(Phase::Watch, Class::Changed, message))
             }
             _ => Ok(()),

@@ -30,6 +30,8 @@ pub struct Resolved {
     pub is_list: bool,
     /// How often it may be read again at most.
     pub least_refresh: Duration,
+    /// Whether its store may issue it for a time.
+    pub may_issue: bool,
 }
 
 struct Entry {
@@ -108,7 +110,8 @@ impl<'a> Catalog<'a> {
             problems.add_with_hint(place, format!("`{quoted}` is every field of every secret of a list"), hint);
         }
         let least_refresh = configured.least_refresh();
-        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list, least_refresh })
+        let may_issue = configured.may_issue(&reference.locator);
+        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list, least_refresh, may_issue })
     }
 
     /// Those that a secret uses, in order of their numbers.

@@ -104,6 +104,7 @@ fn one(
         optional: declared.table.boolean("optional").unwrap_or(false),
         is_list,
         refresh,
+        may_issue: resolved.may_issue,
         on_change,
     };
     let name = declared.name.clone();

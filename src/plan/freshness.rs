@@ -114,17 +114,6 @@ impl<'c> Freshness<'c> {
             let message = format!("`refresh` of `{name}` is {refresh}, expected {least} or more from `{provider}`");
             problems.add(place, message);
         }
-        if self.is_supervised && reference.locator.params.is_some() {
-            return None;
-        }
-        if self.is_watch && reference.locator.params.is_some() {
-            let place = declared.table.place("params").unwrap_or(&declared.place);
-            let message = format!(
-                "`params` of `{}` would issue another at each refresh: under `watch` they are not in this version",
-                excerpt(&declared.name)
-            );
-            problems.add(place, message);
-        }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)
     }
 }

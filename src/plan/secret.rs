@@ -21,6 +21,8 @@ pub struct Secret {
     pub is_list: bool,
     /// How often it is read again; `None` where it names a version, which never changes.
     pub refresh: Option<Duration>,
+    /// Whether its store may issue it for a time, so that it is renewed or issued anew in place of `refresh`.
+    pub may_issue: bool,
     /// What a change of it does.
     pub on_change: OnChange,
 }

@@ -68,39 +68,49 @@ pub enum Kind {
     Identity = 10,
 }
 
-/// What became of a read, and when the next is due.
+/// What became of a read or a renewal, and when the next is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Whether the read succeeded.
+    /// Whether it succeeded.
     pub is_success: bool,
-    /// In how many milliseconds it is read again; `None` for never.
+    /// Whether another is due, and left to the next start.
+    pub is_left: bool,
+    /// In how many milliseconds something is done next; `None` for never.
     pub next: Option<u64>,
+    /// In how many milliseconds the secret ends; `None` for never.
+    pub end: Option<u64>,
 }
 
 impl Report {
-    const LENGTH: usize = 9;
+    const LENGTH: usize = 17;
     const NEVER: u64 = u64::MAX;
 
     /// Its payload.
     pub fn encode(self) -> Vec<u8> {
-        let mut bytes = vec![u8::from(self.is_success)];
-        bytes.extend(self.next.unwrap_or(Self::NEVER).to_be_bytes());
+        let mut bytes = vec![u8::from(self.is_success) | u8::from(self.is_left) << 1];
+        bytes.extend([self.next, self.end].map(|time| time.unwrap_or(Self::NEVER).to_be_bytes()).concat());
         bytes
     }
 
     /// Reads a payload; `None` for one that no honest worker sends.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (success, next) = bytes.split_first()?;
-        let is_success = match success {
-            0 => false,
-            1 => true,
+        let (became, times) = bytes.split_first()?;
+        let (is_success, is_left) = match became {
+            0 => (false, false),
+            1 => (true, false),
+            2 => (false, true),
             _ => return None,
         };
-        let next = u64::from_be_bytes(next.try_into().ok()?);
-        // More than a year makes no sense, and could not be added to a time.
-        let is_sane = next == Self::NEVER || next <= LONGEST_PAUSE;
-        is_sane.then(|| Self { is_success, next: Some(next).filter(|next| *next != Self::NEVER) })
+        let (next, end) = times.split_at_checked(8)?;
+        let (next, end) = (time(next)?, time(end)?);
+        Some(Self { is_success, is_left, next, end })
     }
+}
+
+/// A time of a report. More than a year makes no sense, and could not be added to another.
+fn time(bytes: &[u8]) -> Option<Option<u64>> {
+    let time = u64::from_be_bytes(bytes.try_into().ok()?);
+    (time == Report::NEVER || time <= LONGEST_PAUSE).then(|| Some(time).filter(|time| *time != Report::NEVER))
 }
 
 /// The longest time until the next read, in milliseconds: a year, and the tenth by which it may be later.
@@ -282,8 +292,8 @@ mod tests {
             (0, 0, 0),
             (8, 0, 0),
             (8, 0, 256),
-            (9, 0, 8),
-            (9, 0, 10),
+            (9, 0, 16),
+            (9, 0, 18),
             (10, 0, 0),
             (11, 0, 0),
             (7, 0, 0),
@@ -304,11 +314,23 @@ mod tests {
 
     #[test]
     fn reports_are_read_back_and_hostile_ones_refused() {
-        for report in [Report { is_success: true, next: Some(1000) }, Report { is_success: false, next: None }] {
+        for report in [
+            Report { is_success: true, is_left: false, next: Some(1000), end: None },
+            Report { is_success: false, is_left: false, next: None, end: Some(7) },
+            Report { is_success: false, is_left: true, next: None, end: None },
+        ] {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }
-        assert_eq!(Report::decode(&[2, 0, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(Report::decode(&[1, 0x7f, 0, 0, 0, 0, 0, 0, 0]), None, "no time so far away is ever reached");
+        let bytes = |first: u8, at: usize, value: u8| {
+            let mut bytes = [0; 17];
+            (bytes[0], bytes[at]) = (first, value);
+            bytes
+        };
+        assert!(Report::decode(&bytes(1, 2, 0)).is_some());
+        assert_eq!(Report::decode(&bytes(3, 2, 0)), None);
+        for at in [1, 9] {
+            assert_eq!(Report::decode(&bytes(1, at, 0x7f)), None, "no time so far away is ever reached");
+        }
         assert_eq!(Report::decode(&[1]), None);
     }
 

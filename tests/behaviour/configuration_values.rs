@@ -158,7 +158,6 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
         ("[watch]\nmetrics = \"127.0.0.1:9102\"\n", "2:11: `metrics` other than \"off\""),
         ("[providers.eu]\ntype = \"exec\"\n", "2:8: the provider `exec`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),
-        ("[providers.vault]\nrevoke_on_exit = true\n", "2:18: `revoke_on_exit`"),
         ("[secrets.a]\nfrom = \"exec:a\"\n", "2:8: `exec:a`: the provider `exec`"),
     ] {
         let stderr = refusal(Run::new().config(config));

@@ -31,6 +31,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/vault/src/auth/gcp.rs", "the machine's identity token, for the login"),
     ("providers/vault/src/auth/wrapping.rs", "a copy of what a wrapping token held, for a login that is tried again"),
     ("providers/vault/src/explain.rs", "the `errors` of a refusal, which select a text of ours"),
+    ("providers/vault/src/held.rs", "whether a token is that of the login before"),
     ("providers/vault/src/store.rs", "the JSON of an answer"),
     ("src/config/source.rs", "a configuration file's text, which may hold credentials"),
     ("src/config/environment.rs", "a credential that `env_keep` names, for the app"),

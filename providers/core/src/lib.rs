@@ -35,7 +35,8 @@ pub use json::compact_json;
 pub use log::DEBUG;
 pub use problem::{Place, Problem, Problems, TOLD, excerpt, nearest};
 pub use provider::{
-    Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Provider, Sockets, Summary,
+    Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Grant, Provider, Sockets, Standing,
+    Summary, Term, Upkeep,
 };
 pub use reference::{Decode, Locator, SecretRef, Selection};
 pub use secret::SecretValue;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::complaint::Complaint;
 use crate::context::Context;
-use crate::error::ProviderError;
+use crate::error::{ErrorKind, ProviderError};
 use crate::future::BoxFuture;
 use crate::identity::Identity;
 use crate::keys::Key;
@@ -51,6 +51,11 @@ pub trait Configured {
 
     /// Whether a locator names several secrets, such as `kv/web/*`.
     fn is_list(&self, _: &Locator) -> bool {
+        false
+    }
+
+    /// Whether an answer to this locator may be issued for it alone, with a lease or an end of its own. Whether it is, the store tells.
+    fn may_issue(&self, _: &Locator) -> bool {
         false
     }
 
@@ -143,6 +148,17 @@ pub trait Provider {
         None
     }
 
+    /// Renews the newest lease of this locator, for as long as it was issued for. An error that is not
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) says that this lease is never renewed.
+    fn renew<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<Grant, ProviderError>> {
+        Box::pin(async { Err(ProviderError::new(ErrorKind::Malformed, "this store renews nothing")) })
+    }
+
+    /// Takes care of the login to the store. `None` for a provider without one that ends.
+    fn upkeep(&self, _: Upkeep) -> BoxFuture<'_, Result<Option<Standing>, ProviderError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Lets go of the store, once the caller knows whether the secrets were delivered: revokes credentials that would outlive the
     /// worker unused, such as a login's token. Best effort, within the caller's time limit.
     fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
@@ -162,6 +178,41 @@ pub enum Ending {
     Kept,
     /// Nothing was delivered.
     NotKept,
+    /// Everything was delivered and kept fresh, and the keeper was told to end.
+    Over,
+}
+
+/// What is done for a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// How long it lives is found out.
+    Look,
+    /// It is renewed, for as long as it was given for.
+    Renew,
+    /// It is made anew, from files that are read anew.
+    Anew,
+}
+
+/// A login, as far as it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which login of the instance it is: what was issued for one ends with it.
+    pub number: u64,
+    /// How long it was given for.
+    pub whole: Duration,
+    /// How long it lives from now.
+    pub grant: Grant,
+    /// Whether another can be made in its place, or it was given by the user and ends for good.
+    pub can_be_anew: bool,
+}
+
+/// What a store grants for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// How long it lives from now.
+    pub life: Duration,
+    /// Whether it can be renewed.
+    pub renewable: bool,
 }
 
 /// A provider's report for the log and for `check --online`.
@@ -190,15 +241,34 @@ pub struct Expiry {
 pub struct Fetched {
     /// The content of the answer.
     pub content: Content,
-    /// How long it lives, where the store issued it for this request alone: asking again would issue another.
-    pub lease: Option<Duration>,
+    /// How long it holds.
+    pub term: Term,
 }
 
 impl Fetched {
-    /// The same, issued for this long.
-    pub fn leased(self, lease: Option<Duration>) -> Self {
-        Self { lease, ..self }
+    /// The same, for a time.
+    pub fn holding(self, term: Term) -> Self {
+        Self { term, ..self }
     }
+}
+
+/// How long an answer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Term {
+    /// Until somebody changes the secret.
+    #[default]
+    Open,
+    /// Until the store itself changes the secret, after this time.
+    Rotates(Duration),
+    /// This long, as a certificate does. It was issued for this request alone: asking again issues another.
+    Ends(Duration),
+    /// As long as its lease. It was issued for this request alone: asking again issues another.
+    Leased {
+        /// How long it lives.
+        grant: Grant,
+        /// The login that it was issued for, and ends with: [`Standing::number`].
+        login: u64,
+    },
 }
 
 /// The content that a locator names.
@@ -229,12 +299,12 @@ pub enum Found {
 
 impl From<SecretValue> for Fetched {
     fn from(value: SecretValue) -> Self {
-        Self { content: Content::Value(value), lease: None }
+        Self { content: Content::Value(value), term: Term::Open }
     }
 }
 
 impl From<Vec<Entry>> for Fetched {
     fn from(entries: Vec<Entry>) -> Self {
-        Self { content: Content::List(entries), lease: None }
+        Self { content: Content::List(entries), term: Term::Open }
     }
 }

@@ -1,7 +1,8 @@
 //! `vault:` secrets of HashiCorp Vault and of OpenBao, whose interface is the same for all that is used here.
 //!
-//! The files are the way of a fetch: [`settings`] (where Vault is, who we are), [`session`] (the login, its token, what is
-//! given back), [`mounts`] (what stands where in Vault), [`store`] (from a locator to requests, from answers to values),
+//! The files are the way of a fetch: [`settings`] (where Vault is, who we are), [`session`] (the login, its renewal, what is
+//! given back) with [`held`] (one login) and [`leases`] (what hangs on it), [`mounts`] (what stands where in Vault), [`store`]
+//! (from a locator to requests, from answers to values),
 //! [`api`] (one exchange), [`explain`] (what a refusal means). [`policy`] says what all of it must be allowed.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -9,6 +10,8 @@
 mod api;
 mod auth;
 mod explain;
+mod held;
+mod leases;
 mod locator;
 mod mounts;
 mod policy;
@@ -48,7 +51,12 @@ pub const DEFINITION: Definition = Definition {
             "Takes any server for Vault, as VAULT_SKIP_VERIFY does: whoever is on the way reads every secret.",
         )
         .default("false"),
-        Key::later("revoke_on_exit"),
+        Key::new(
+            "revoke_on_exit",
+            Kind::Boolean,
+            "Whether `watch` revokes its leases and its login's token when TERM or INT ends it.",
+        )
+        .default("false"),
     ],
     parameters: &["version"],
     writes: true,

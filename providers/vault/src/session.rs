@@ -1,16 +1,23 @@
-//! Who we are to Vault: one login, its token, the leases that hang on it, and what is given back at the end.
+//! Who we are to Vault: the login and its token, the leases that hang on it, and what is given back at the end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
-use handfast_core::{BoxFuture, Context, Ending, Expiry, ProviderError};
+use handfast_core::{
+    BoxFuture, Context, Ending, ErrorKind, Expiry, Grant, Locator, ProviderError, Standing, Term, Upkeep,
+};
 use handfast_http::{Once, Response};
+use serde::Deserialize;
 
-use crate::api::{Api, Lease, endpoints};
-use crate::auth::{Chosen, Login};
+use crate::api::{self, Answer, Api, Lease, endpoints};
+use crate::auth::{Chosen, Login, Origin};
+use crate::explain;
+use crate::held::{Held, Life};
+use crate::leases::Leases;
 
 /// What giving back may take: the app waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -21,56 +28,206 @@ pub struct Session {
     pub api: Api,
     chosen: Chosen,
     context: Context,
-    login: Once<Rc<Login>>,
-    /// The leases so far: of what, the lease, when it was given.
-    leases: RefCell<Vec<(String, Lease, SystemTime)>>,
-    logged_in: RefCell<Option<(Rc<Login>, SystemTime)>>,
+    login: Once<Rc<Held>>,
+    /// The newest login.
+    newest: RefCell<Option<Rc<Held>>>,
+    leases: RefCell<Leases>,
+    /// Whether a keeper that ends gives everything back.
+    revoke_on_exit: bool,
 }
 
 impl Session {
     /// A session that has not logged in yet.
-    pub fn new(api: Api, chosen: Chosen, context: Context) -> Self {
-        Self { api, chosen, context, login: Once::default(), leases: RefCell::default(), logged_in: RefCell::default() }
+    pub fn new(api: Api, chosen: Chosen, context: Context, revoke_on_exit: bool) -> Self {
+        Self {
+            api,
+            chosen,
+            context,
+            login: Once::default(),
+            newest: RefCell::default(),
+            leases: RefCell::default(),
+            revoke_on_exit,
+        }
     }
 
-    /// The login, made by the first who asks; and made anew before its token ends, where that is known and nothing depends on it.
-    pub async fn login(&self) -> Result<Rc<Login>, ProviderError> {
-        let log_in = async {
-            let before = self.logged_in.borrow().clone();
-            let login = match (self.chosen.method.login(&self.api, &self.context).await, before) {
-                (Ok(login), _) => Rc::new(login),
-                // Its token may serve until it ends.
-                (Err(error), Some((before, since)))
-                    if self.left(&before, since).is_some_and(|left| !left.is_zero()) =>
-                {
-                    handfast_core::debug!("the login to Vault cannot be made anew: {error}");
-                    return Ok(before);
+    /// The login, made by the first who asks; and made anew by the first who asks once its token has ended.
+    pub async fn login(&self) -> Result<Rc<Held>, ProviderError> {
+        self.login.get(|held| self.serves(held), async { self.log_in().await.0 }).await
+    }
+
+    fn serves(&self, held: &Held) -> bool {
+        let is_over = held.login.origin.is_own() && held.left(self.context.clock.now()) == Some(Duration::ZERO);
+        !is_over && !held.is_lost.get()
+    }
+
+    /// Makes a login. Where that fails and the one before still serves, that one, and why.
+    async fn log_in(&self) -> (Result<Rc<Held>, ProviderError>, Option<ProviderError>) {
+        let before = self.newest.borrow().clone();
+        let login = self.chosen.method.login(&self.api, &self.context).await;
+        let is_same = |login: &Login, before: &Held| !login.origin.is_own() && before.has_token_of(login);
+        match (login, before) {
+            (Ok(login), Some(before)) if is_same(&login, &before) => {
+                let error = ProviderError::new(ErrorKind::Denied, "the token that was given is still the same");
+                (Ok(before), Some(error))
+            }
+            (Ok(login), before) => {
+                let now = self.context.clock.now();
+                let life = |left| Life { whole: left, left, since: now, renewable: login.renewable };
+                let held = Rc::new(Held {
+                    number: before.map_or(0, |before| before.number) + 1,
+                    life: Cell::new(login.duration.map(life)),
+                    is_lost: Cell::new(false),
+                    login,
+                });
+                *self.newest.borrow_mut() = Some(held.clone());
+                (Ok(held), None)
+            }
+            (Err(error), Some(before)) if self.serves(&before) => (Ok(before), Some(error)),
+            (Err(error), _) => (Err(error), None),
+        }
+    }
+
+    /// Vault has refused a request with this login: where that is because of its token, the next who asks makes another.
+    pub fn refused(&self, held: &Held, response: &Response) {
+        if response.status() == 403 && explain::is_no_token(&explain::errors(response)) {
+            held.is_lost.set(true);
+        }
+    }
+
+    /// Takes care of the login.
+    pub async fn keep_up(&self, upkeep: Upkeep) -> Result<Option<Standing>, ProviderError> {
+        let newest = self.newest.borrow().clone();
+        let held = match (upkeep, newest) {
+            (Upkeep::Renew, Some(held)) => return self.renew_login(&held).await,
+            (Upkeep::Anew, Some(before)) => {
+                let why = RefCell::new(None);
+                let log_in = async {
+                    let (login, error) = self.log_in().await;
+                    why.replace(error);
+                    login
+                };
+                // Where somebody else has made one meanwhile, that is as good.
+                let held = self.login.get(|held| held.number > before.number && self.serves(held), log_in).await?;
+                if let Some(error) = why.take() {
+                    return Err(error);
                 }
-                (Err(error), _) => return Err(error),
-            };
-            *self.logged_in.borrow_mut() = Some((login.clone(), self.context.clock.now()));
-            Ok(login)
+                held
+            }
+            _ => self.login().await?,
         };
-        self.login.get(|login| self.serves(login), log_in).await
+        self.look(&held).await?;
+        Ok(self.standing(&held))
     }
 
-    /// Whether a login is far from its end: two thirds of its life are not over.
-    fn serves(&self, login: &Rc<Login>) -> bool {
-        let since = self.logged_in.borrow().as_ref().map(|(_, since)| *since);
-        let left = since.and_then(|since| self.left(login, since)).zip(login.duration);
-        let is_near = left.is_some_and(|(left, whole)| left < whole / 3);
-        !(is_near && login.is_own && self.leases.borrow().is_empty())
+    /// Finds out how long a token lives that was given to us.
+    async fn look(&self, held: &Held) -> Result<(), ProviderError> {
+        let is_given = matches!(held.login.origin, Origin::Given | Origin::GivenInFile);
+        if !is_given || held.life.get().is_some() {
+            return Ok(());
+        }
+        #[derive(Deserialize)]
+        struct Token {
+            #[serde(default)]
+            ttl: u64,
+            #[serde(default)]
+            creation_ttl: u64,
+            #[serde(default)]
+            renewable: bool,
+        }
+        let attempted = "cannot look at the token";
+        let response = self.api.send(&endpoints::LookupSelf, held.token()).await?;
+        if !response.is_success() {
+            let refused = self.unrenewed(&response, attempted, held);
+            // A token need not have the right to know of itself.
+            return if refused.kind == ErrorKind::Unavailable { Err(refused) } else { Ok(()) };
+        }
+        let answer: Answer<'_> = api::of(&response, attempted)?;
+        let token: Option<Token> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
+        if let Some(Token { ttl, creation_ttl, renewable }) = token.filter(|token| token.ttl > 0) {
+            let [left, whole] = [ttl, creation_ttl.max(ttl)].map(Duration::from_secs);
+            held.life.set(Some(Life { whole, left, since: self.context.clock.now(), renewable }));
+        }
+        Ok(())
     }
 
-    /// How long a login of then still lives, where that is known.
-    fn left(&self, login: &Login, since: SystemTime) -> Option<Duration> {
-        let age = self.context.clock.now().duration_since(since).unwrap_or_default();
-        login.duration.map(|duration| duration.saturating_sub(age))
+    /// How a login stands; `None` where its end is not known, or not ours to care for.
+    fn standing(&self, held: &Held) -> Option<Standing> {
+        let Life { whole, renewable, .. } = held.life.get()?;
+        let life = held.left(self.context.clock.now())?;
+        let can_be_anew = held.login.origin.is_own() || held.login.origin == Origin::GivenInFile;
+        Some(Standing { number: held.number, whole, grant: Grant { life, renewable }, can_be_anew })
+    }
+
+    async fn renew_login(&self, held: &Rc<Held>) -> Result<Option<Standing>, ProviderError> {
+        let Some(Life { whole, .. }) = held.life.get() else { return Ok(None) };
+        let attempted = "cannot renew the token";
+        let endpoint = endpoints::RenewSelf { increment: whole.as_secs() };
+        let response = self.api.send(&endpoint, held.token()).await?;
+        if !response.is_success() {
+            let error = self.unrenewed(&response, attempted, held);
+            if !held.is_lost.get() {
+                return Err(error);
+            }
+            let held = self.login().await?;
+            return Ok(self.standing(&held));
+        }
+        let answer: Answer<'_> = api::of(&response, attempted)?;
+        let Some(auth) = answer.auth else {
+            return Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer has no token")));
+        };
+        let life = |left| Life { whole, left, since: self.context.clock.now(), renewable: auth.renewable() };
+        held.life.set(auth.duration().map(life));
+        Ok(self.standing(held))
+    }
+
+    /// Renews the newest lease of a locator.
+    pub async fn renew_lease(&self, locator: &Locator) -> Result<Grant, ProviderError> {
+        let attempted = format!("cannot renew the lease of `{}`", locator.path);
+        let known = self.leases.borrow().newest(locator);
+        let Some((lease_id, whole)) = known else {
+            return Err(ProviderError::new(ErrorKind::NotFound, format!("{attempted}: it is over")));
+        };
+        let held = self.login().await?;
+        let endpoint = endpoints::RenewLease { lease_id: &lease_id, increment: whole.as_secs() };
+        let response = self.api.send(&endpoint, held.token()).await?;
+        if !response.is_success() {
+            return Err(self.unrenewed(&response, &attempted, &held));
+        }
+        let answer: Answer<'_> = api::of(&response, &attempted)?;
+        let Some(Lease { duration, renewable, .. }) = answer.lease() else {
+            return Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer has no lease")));
+        };
+        self.leases.borrow_mut().renewed(&lease_id, duration, self.context.clock.now());
+        Ok(Grant { life: duration, renewable })
+    }
+
+    /// Why Vault renews something not, or does not say how it stands.
+    fn unrenewed(&self, response: &Response, attempted: &str, held: &Held) -> ProviderError {
+        self.refused(held, response);
+        if let Some(error) = explain::unavailable(response, attempted) {
+            return error;
+        }
+        let says = |text: &str| explain::errors(response).iter().any(|error| error.contains(text));
+        let why = match response.status() {
+            400 if says("not renewable") => "Vault says that it cannot be renewed",
+            400 if says("not found") || says("expired") => "it is over",
+            400 => "Vault does not renew it",
+            403 if held.is_lost.get() => return explain::invalid_token(attempted),
+            403 => "permission denied",
+            _ => return response.failure(attempted),
+        };
+        ProviderError::new(ErrorKind::Denied, format!("{attempted}: {why}"))
+    }
+
+    /// How long it is until a time of day, in seconds since 1970.
+    pub fn until(&self, time: u64) -> Duration {
+        let time = UNIX_EPOCH + Duration::from_secs(time.min(u64::from(u32::MAX)));
+        time.duration_since(self.context.clock.now()).unwrap_or_default()
     }
 
     /// The method that has logged in.
     pub fn identity(&self) -> Option<String> {
-        self.logged_in.borrow().as_ref().map(|_| self.chosen.name.to_owned())
+        self.newest.borrow().as_ref().map(|_| self.chosen.name.to_owned())
     }
 
     /// Whether an agent lends its token: then no request has one of ours.
@@ -78,32 +235,43 @@ impl Session {
         self.chosen.name == "agent"
     }
 
-    /// Keeps in mind that a lease was given.
-    pub fn leased(&self, path: &str, lease: Lease) {
-        self.leases.borrow_mut().push((path.to_owned(), lease, self.context.clock.now()));
+    /// Keeps in mind that a lease was given to a login. What holds for the secret then.
+    pub fn leased(&self, locator: &Locator, lease: Lease, held: &Rc<Held>) -> Term {
+        let grant = Grant { life: lease.duration, renewable: lease.renewable };
+        self.leases.borrow_mut().add(locator, lease, held.clone(), self.context.clock.now());
+        Term::Leased { grant, login: held.number }
     }
 
-    /// Revokes what nobody needs: everything that was issued where nothing was delivered, else the token of our own login, unless
-    /// leases depend on it. A token that we were given stays. Best effort: what is left ends by itself.
+    /// Revokes what nobody needs: everything that was issued where nothing was delivered, or where a keeper ends that shall; else the
+    /// token of our own login, unless leases depend on it. A token that we were given stays. Best effort: what is left ends by itself.
     pub async fn finish(&self, ending: Ending) {
-        let logged_in = self.logged_in.borrow().as_ref().map(|(login, _)| login.clone());
-        let Some(login) = logged_in else { return };
-        let leases: Vec<String> = self.leases.borrow().iter().map(|(_, lease, _)| lease.id.clone()).collect();
-        if ending == Ending::Kept && !leases.is_empty() {
+        let newest = self.newest.borrow().clone();
+        let Some(newest) = newest else { return };
+        let gives_all_back = match ending {
+            Ending::NotKept => true,
+            Ending::Over => self.revoke_on_exit,
+            Ending::Kept => false,
+        };
+        let leases = self.leases.borrow().alive(self.context.clock.now());
+        if !gives_all_back && !leases.is_empty() {
             return;
         }
-        let token = login.token.as_ref();
-        let revoking = async {
-            if login.is_own {
-                // With the token, Vault revokes its leases.
-                return told("the login's token", self.api.send(&endpoints::RevokeSelf, token).await);
-            }
-            let revoke = |lease_id| async move {
-                told("a lease", self.api.send(&endpoints::RevokeLease { lease_id }, token).await);
-            };
-            at_once(leases.iter().map(|lease| Box::pin(revoke(lease)) as BoxFuture<'_, ()>).collect()).await;
-        };
-        if tokio::time::timeout(PATIENCE, revoking).await.is_err() {
+        // With a token of ours, Vault revokes its leases.
+        let mut tokens = BTreeMap::from([(newest.number, newest.clone())]);
+        tokens.extend(leases.iter().map(|(_, held)| (held.number, held.clone())));
+        tokens.retain(|_, held| held.login.origin.can_be_revoked());
+        let mut revoking: Vec<BoxFuture<'_, ()>> = Vec::new();
+        for held in tokens.values() {
+            let revoke = async { told("the login's token", self.api.send(&endpoints::RevokeSelf, held.token()).await) };
+            revoking.push(Box::pin(revoke));
+        }
+        let token = newest.token();
+        for (lease_id, _) in leases.iter().filter(|(_, held)| !held.login.origin.can_be_revoked()) {
+            let endpoint = endpoints::RevokeLease { lease_id };
+            let revoke = async move { told("a lease", self.api.send(&endpoint, token).await) };
+            revoking.push(Box::pin(revoke));
+        }
+        if tokio::time::timeout(PATIENCE, at_once(revoking)).await.is_err() {
             tracing::warn!(target: "handfast", "Vault did not take back in {PATIENCE:?} what this start does not need; it ends by itself");
         }
     }
@@ -111,24 +279,20 @@ impl Session {
     /// What ends first: a lease, or the token that leases hang on, where its end is known.
     pub fn expiry(&self) -> Option<Expiry> {
         let now = self.context.clock.now();
-        let left = |duration: Duration, since: SystemTime| {
-            duration.saturating_sub(now.duration_since(since).unwrap_or_default())
-        };
-        let leases = self.leases.borrow();
-        let logged_in = self.logged_in.borrow();
+        let newest = self.newest.borrow();
         // Whoever gave us a token knows when it ends; asking Vault would be a request more.
-        let is_known = logged_in.as_ref().is_some_and(|(login, _)| login.is_own || login.duration.is_some());
+        let is_known = newest.as_ref().is_some_and(|held| held.login.origin.is_own() || held.life.get().is_some());
         let unless = if is_known { "" } else { ", if not the token before it," };
-        let of_leases = leases.iter().map(|(path, lease, since)| Expiry {
-            what: format!("the lease of `{path}`{unless}"),
-            after: left(lease.duration, *since),
-        });
-        let of_login = logged_in.as_ref().filter(|_| !leases.is_empty());
-        let of_login = of_login.and_then(|(login, since)| {
+        let of_lease = self
+            .leases
+            .borrow()
+            .first_end(now)
+            .map(|(path, after)| Expiry { what: format!("the lease of `{path}`{unless}"), after })?;
+        let of_login = newest.as_ref().and_then(|held| {
             let what = "the token of the login, and with it every lease,".to_owned();
-            Some(Expiry { what, after: left(login.duration?, *since) })
+            Some(Expiry { what, after: held.left(now)? })
         });
-        of_leases.chain(of_login).min_by_key(|expiry| expiry.after)
+        of_login.into_iter().chain([of_lease]).min_by_key(|expiry| expiry.after)
     }
 }
 

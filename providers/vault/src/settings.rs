@@ -13,7 +13,7 @@ use handfast_http::{Address, Client, Options, Plaintext};
 use crate::api::Api;
 use crate::auth::{self, Behind, Chosen};
 use crate::locator;
-use crate::mounts::{KINDS, Mount, Mounts};
+use crate::mounts::{KINDS, Kind, Mount, Mounts};
 use crate::policy;
 use crate::session::Session;
 use crate::store::Store;
@@ -28,6 +28,8 @@ struct Vault {
     options: Options,
     max_retries: Option<u32>,
     skips_verification: bool,
+    /// Whether a keeper that ends gives back what was issued.
+    revoke_on_exit: bool,
     /// Requests leave this machine unencrypted.
     is_clear: bool,
     missing: Vec<Complaint>,
@@ -76,6 +78,7 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
         mounts: mounts(&table, problems),
         is_clear: address.as_ref().is_some_and(|address| address.url.scheme() == "http" && !address.is_local()),
         address,
+        revoke_on_exit: table.boolean("revoke_on_exit").unwrap_or(false),
         skips_verification: options.danger_skip_verification,
         options,
         max_retries: number(environment, "VAULT_MAX_RETRIES", &mut missing),
@@ -105,6 +108,11 @@ impl Configured for Vault {
         locator::is_list(locator)
     }
 
+    fn may_issue(&self, locator: &Locator) -> bool {
+        let said = Mounts::new(self.mounts.clone()).find(locator::asked(locator)).map(|mount| mount.kind);
+        !locator::is_list(locator) && said.is_none_or(|kind| kind == Kind::Other)
+    }
+
     fn max_retries(&self) -> Option<u32> {
         self.max_retries
     }
@@ -131,7 +139,7 @@ impl Configured for Vault {
         // (benches/README.md).
         let client = Client::new(Options { http2: context.several, ..self.options }, &context)?;
         let api = Api::new(client, address.url, self.namespace);
-        Ok(Rc::new(Store::new(Session::new(api, self.login, context), Mounts::new(self.mounts))))
+        Ok(Rc::new(Store::new(Session::new(api, self.login, context, self.revoke_on_exit), Mounts::new(self.mounts))))
     }
 }
 

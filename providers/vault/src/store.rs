@@ -2,19 +2,21 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use handfast_core::{
-    BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Locator, Provider, ProviderError, SecretValue, Summary,
-    compact_json, excerpt,
+    BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Grant, Locator, Provider, ProviderError, SecretValue,
+    Standing, Summary, Term, Upkeep, compact_json, excerpt,
 };
 use handfast_http::Response;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 
 use crate::api::{self, Answer, endpoints};
-use crate::auth::Login;
 use crate::explain::{Attempt, errors, inside, is_versioned};
+use crate::held::Held;
 use crate::locator::{UNWRAP, asked, is_list};
 use crate::mounts::{Kind, Mount, Mounts, toml_key};
 use crate::policy;
@@ -38,13 +40,13 @@ impl Provider for Store {
         Box::pin(async move {
             let login = self.session.login().await?;
             if locator.path == UNWRAP {
-                return self.unwrap(&login).await;
+                return self.unwrap(locator, &login).await;
             }
             let path = asked(locator);
-            let mount = self.mounts.of(path, &self.session.api, login.token.as_ref()).await?;
+            let mount = self.mounts.of(path, &self.session.api, login.token()).await?;
             match &locator.params {
                 _ if is_list(locator) => self.list(path, &mount, &login).await,
-                Some(params) => self.write(path, params, &mount, &login).await,
+                Some(params) => self.write(locator, params, &mount, &login).await,
                 None => self.read(locator, &mount, &login).await,
             }
         })
@@ -56,7 +58,7 @@ impl Provider for Store {
                 return Ok(());
             }
             let login = self.session.login().await?;
-            match self.mounts.of(asked(locator), &self.session.api, login.token.as_ref()).await {
+            match self.mounts.of(asked(locator), &self.session.api, login.token()).await {
                 // The policy is for a token that may know the mount: this one need not.
                 Err(error) if error.kind != ErrorKind::Denied => Err(error),
                 _ => Ok(()),
@@ -66,6 +68,14 @@ impl Provider for Store {
 
     fn policy(&self, locators: &[&Locator]) -> Option<String> {
         Some(policy::hcl(&self.mounts, self.session.api.namespace(), locators))
+    }
+
+    fn renew<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Grant, ProviderError>> {
+        Box::pin(self.session.renew_lease(locator))
+    }
+
+    fn upkeep(&self, upkeep: Upkeep) -> BoxFuture<'_, Result<Option<Standing>, ProviderError>> {
+        Box::pin(self.session.keep_up(upkeep))
     }
 
     fn finish(&self, ending: Ending) -> BoxFuture<'_, ()> {
@@ -87,7 +97,7 @@ impl Store {
         Self { session, mounts, unwrapped: Cell::new(false) }
     }
 
-    async fn read(&self, locator: &Locator, mount: &Mount, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
+    async fn read(&self, locator: &Locator, mount: &Mount, login: &Rc<Held>) -> Result<Fetched, ProviderError> {
         let path = &locator.path;
         let version = locator.parameter("version").and_then(|version| version.parse().ok());
         if mount.kind == Kind::Kv2 {
@@ -98,14 +108,16 @@ impl Store {
             let why = format!("`version` is of KV 2 secrets, and `{}` is another kind of mount", mount.path);
             return Err(attempt.failure(ErrorKind::NotFound, &why));
         }
-        let response = self.session.api.send(&endpoints::Read(path), login.token.as_ref()).await?;
+        let response = self.session.api.send(&endpoints::Read(path), login.token()).await?;
         if is_versioned(&response) {
             return Err(self.taken_for_another(mount, &attempt));
         }
         if !response.is_success() {
-            return Err(attempt.refused(&response));
+            return Err(self.refused(&attempt, &response, login));
         }
-        self.leased_data(path, &response, &attempt)
+        // What somebody keeps in KV is theirs, whatever they call it.
+        let term = |data: &RawValue| if mount.kind == Kind::Other { rotation(data) } else { Term::Open };
+        self.leased_data(locator, &response, &attempt, login, term)
     }
 
     async fn read_version(
@@ -113,18 +125,18 @@ impl Store {
         path: &str,
         version: Option<u64>,
         mount: &Mount,
-        login: &Rc<Login>,
+        login: &Rc<Held>,
     ) -> Result<Fetched, ProviderError> {
         let rest = mount.rest(path);
         let policy_path = format!("{}/data/{rest}", mount.path);
         let inside = inside(&mount.path, rest);
         let attempt = Attempt { inside: inside.as_deref(), ..self.attempt("read", path, &policy_path, "read") };
         let endpoint = ReadSecretRequest { mount: mount.path.clone(), path: rest.to_owned(), version };
-        let response = self.session.api.send(&endpoint, login.token.as_ref()).await?;
+        let response = self.session.api.send(&endpoint, login.token()).await?;
         match response.status() {
             200 => {}
             404 => return Err(no_version(&response, rest, version, mount, &attempt)),
-            _ => return Err(attempt.refused(&response)),
+            _ => return Err(self.refused(&attempt, &response, login)),
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
         let entry: Option<Version<'_>> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
@@ -136,24 +148,25 @@ impl Store {
 
     async fn write(
         &self,
-        path: &str,
+        locator: &Locator,
         params: &str,
         mount: &Mount,
-        login: &Rc<Login>,
+        login: &Rc<Held>,
     ) -> Result<Fetched, ProviderError> {
+        let path = &locator.path;
         let attempt = self.attempt("write", path, path, "update");
         if mount.kind != Kind::Other {
             let why = "`params` would overwrite what a key/value mount holds";
             return Err(attempt.failure(ErrorKind::Malformed, why).hint("take `params` out to read the secret"));
         }
-        let response = self.session.api.send(&endpoints::Write { path, params }, login.token.as_ref()).await?;
+        let response = self.session.api.send(&endpoints::Write { path, params }, login.token()).await?;
         if !response.is_success() {
-            return Err(attempt.refused(&response));
+            return Err(self.refused(&attempt, &response, login));
         }
-        self.leased_data(path, &response, &attempt)
+        self.leased_data(locator, &response, &attempt, login, |data| self.end(data))
     }
 
-    async fn list(&self, path: &str, mount: &Mount, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
+    async fn list(&self, path: &str, mount: &Mount, login: &Rc<Held>) -> Result<Fetched, ProviderError> {
         #[derive(Deserialize)]
         struct Keys {
             keys: Vec<String>,
@@ -164,7 +177,7 @@ impl Store {
         };
         let inside = inside(&mount.path, mount.rest(path)).filter(|_| mount.kind == Kind::Kv2);
         let attempt = Attempt { inside: inside.as_deref(), ..self.attempt("list", path, &asked, "list") };
-        let response = self.session.api.list(&asked, login.token.as_ref()).await?;
+        let response = self.session.api.list(&asked, login.token()).await?;
         match response.status() {
             200 => {}
             _ if is_versioned(&response) => return Err(self.taken_for_another(mount, &attempt)),
@@ -175,7 +188,7 @@ impl Store {
                     None => error,
                 });
             }
-            _ => return Err(attempt.refused(&response)),
+            _ => return Err(self.refused(&attempt, &response, login)),
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
         let Some(Keys { keys }) = answer.data.and_then(|data| serde_json::from_str(data.get()).ok()) else {
@@ -216,18 +229,25 @@ impl Store {
     }
 
     /// What the session's own token wraps.
-    async fn unwrap(&self, login: &Rc<Login>) -> Result<Fetched, ProviderError> {
+    async fn unwrap(&self, locator: &Locator, login: &Rc<Held>) -> Result<Fetched, ProviderError> {
         let attempt = self.attempt("unwrap", UNWRAP, UNWRAP, "update");
         let again = self.unwrapped.replace(true);
-        let response = self.session.api.send(&endpoints::Unwrap, login.token.as_ref()).await?;
+        let response = self.session.api.send(&endpoints::Unwrap, login.token()).await?;
         if !response.is_success() {
             return Err(crate::auth::unwrap_refused(&response, &attempt.says(), again));
         }
-        self.leased_data(UNWRAP, &response, &attempt)
+        self.leased_data(locator, &response, &attempt, login, |_| Term::Open)
     }
 
     /// The data of an answer, and its lease.
-    fn leased_data(&self, path: &str, response: &Response, attempt: &Attempt<'_>) -> Result<Fetched, ProviderError> {
+    fn leased_data(
+        &self,
+        locator: &Locator,
+        response: &Response,
+        attempt: &Attempt<'_>,
+        login: &Rc<Held>,
+        term: impl Fn(&RawValue) -> Term,
+    ) -> Result<Fetched, ProviderError> {
         let answer: Answer<'_> = api::of(response, &attempt.says())?;
         let Some(data) = answer.data else {
             let error = attempt.failure(ErrorKind::Malformed, "Vault's answer has no data");
@@ -237,12 +257,25 @@ impl Store {
                 None => error,
             });
         };
-        let lease = answer.lease();
-        let duration = lease.as_ref().map(|lease| lease.duration);
-        if let Some(lease) = lease {
-            self.session.leased(path, lease);
+        // No lease id, no lease, whatever a duration says.
+        let leased = answer.lease().map(|lease| self.session.leased(locator, lease, login));
+        Ok(Fetched::from(compact(data)).holding(leased.unwrap_or_else(|| term(data))))
+    }
+
+    /// When what a write has made ends, such as a certificate (developer.hashicorp.com/vault/api-docs/secret/pki).
+    fn end(&self, data: &RawValue) -> Term {
+        #[derive(Deserialize)]
+        struct Made {
+            expiration: u64,
         }
-        Ok(Fetched::from(compact(data)).leased(duration))
+        let made = serde_json::from_str(data.get()).ok();
+        made.map_or(Term::Open, |Made { expiration }| Term::Ends(self.session.until(expiration)))
+    }
+
+    /// What an answer that is no success means, for the session too.
+    fn refused(&self, attempt: &Attempt<'_>, response: &Response, login: &Held) -> ProviderError {
+        self.session.refused(login, response);
+        attempt.refused(response)
     }
 
     fn attempt<'a>(
@@ -290,6 +323,19 @@ fn no_version(
             }
         }
     }
+}
+
+/// When the credentials of a static role change (developer.hashicorp.com/vault/api-docs/secret/databases).
+fn rotation(data: &RawValue) -> Term {
+    #[derive(Deserialize)]
+    struct Static {
+        ttl: u64,
+        rotation_period: Option<IgnoredAny>,
+        rotation_schedule: Option<IgnoredAny>,
+    }
+    let rotates = |role: &Static| role.rotation_period.is_some() || role.rotation_schedule.is_some();
+    let role = serde_json::from_str(data.get()).ok().filter(rotates);
+    role.map_or(Term::Open, |Static { ttl, .. }| Term::Rotates(Duration::from_secs(ttl)))
 }
 
 /// The data of a KV 2 secret's version.

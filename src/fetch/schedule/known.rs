@@ -81,6 +81,11 @@ impl Known {
         self.pending.take()
     }
 
+    /// The change was not delivered, and waits again.
+    pub fn take_back(&mut self, values: Values, change: Change) {
+        self.pending = Some((values, change));
+    }
+
     /// The change was delivered.
     pub fn delivered(&mut self, values: Values) {
         self.absences.retain(|name, _| values.contains_key(name));

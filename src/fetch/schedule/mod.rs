@@ -1,18 +1,26 @@
 //! When each secret is read again, and what of it is to be delivered when. Decides by the time that it is given, and asks nobody.
 #![forbid(unsafe_code)]
 
+mod job;
 mod known;
+mod login;
 mod pace;
+mod tenure;
 mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Term, Upkeep};
+
 use super::outcome::{Change, Failure, Outcome};
 use crate::plan::Plan;
+use job::{Job, Wish};
 use known::{Digests, Known, Values};
+use login::{Login, Succession};
 use pace::Pace;
-use trouble::{Trouble, Voice};
+
+pub use job::News;
 
 /// The longest that changes are held back for others, as a multiple of `quiet`.
 const MOST_QUIETS: u32 = 5;
@@ -26,39 +34,32 @@ pub struct Schedule<'p> {
     known: Vec<Known>,
     /// By provider instance; `None` where nobody minds how often it is asked.
     paces: Vec<Option<Pace>>,
+    /// By provider instance; `None` where there is no login.
+    logins: Vec<Option<Login>>,
     /// The first and the last change that waits to be delivered.
     window: Option<(Duration, Duration)>,
+    /// Before when nothing is delivered, since the last delivery has failed.
+    held: Option<Duration>,
+    /// How many deliveries have failed in a row.
+    rejections: u32,
     /// Whether the first round was delivered.
     has_begun: bool,
     /// What was given away to be delivered.
     on_its_way: BTreeMap<usize, Values>,
 }
 
-/// One request, and when it is made.
-struct Job {
-    instance: usize,
-    secrets: Vec<usize>,
-    /// `None` where it never changes.
-    refresh: Option<Duration>,
-    due: Option<Duration>,
-    is_running: bool,
-    /// Whether it is to be made once more as soon as it has been answered.
-    again: bool,
-    /// By secret.
-    troubles: BTreeMap<usize, Trouble>,
-    /// How often in a row what it has brought was not delivered.
-    rejections: u32,
+/// What is to be done now.
+pub enum Order {
+    /// These requests of a provider instance are made.
+    Read(usize, Vec<usize>),
+    /// The lease of a request is renewed.
+    Renew(usize),
+    /// The login of a provider instance is taken care of.
+    Upkeep(usize, Upkeep),
 }
 
-/// What became of a read, for the privileged process.
-pub struct News {
-    /// The secret.
-    pub secret: usize,
-    /// Whether it was read.
-    pub is_success: bool,
-    /// In how long it is read again.
-    pub next: Option<Duration>,
-}
+/// The part of its predecessor's last time within which leases follow to a new login.
+const FOLLOWING: f64 = 0.8;
 
 impl<'p> Schedule<'p> {
     /// After the first round: each first read is at a random part of its time, or soon where nothing was delivered.
@@ -77,93 +78,114 @@ impl<'p> Schedule<'p> {
             known[*secret] = Known::first(&digests, result.as_deref().unwrap_or_default());
         }
         let job = |(instance, secrets): (usize, &[usize])| {
-            let refresh = secrets.iter().filter_map(|secret| plan.secrets[*secret].refresh).min();
-            let span = if outcomes.is_empty() { trouble::BASE } else { refresh.unwrap_or_default() };
-            let due = refresh.map(|_| now + span.mul_f64(fastrand::f64()));
-            let secrets = secrets.to_vec();
-            Job {
-                instance,
-                secrets,
-                refresh,
-                due,
-                is_running: false,
-                again: false,
-                troubles: BTreeMap::new(),
-                rejections: 0,
-            }
+            let mut job = Job::new(plan, instance, secrets);
+            let outcome = outcomes.iter().find(|outcome| secrets.contains(&outcome.secret));
+            let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
+            let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
+            job.begin(term, age, span, now);
+            job
         };
-        let jobs = jobs.map(job).collect();
-        let paces = is_paced.map(|is_paced| is_paced.then(|| Pace::new(plan.concurrency, now))).collect();
+        let jobs: Vec<Job> = jobs.map(job).collect();
+        let is_paced: Vec<bool> = is_paced.collect();
+        let login = |(instance, is_paced): (usize, &bool)| {
+            let secret = plan.secrets.iter().find(|secret| secret.instance == instance)?;
+            is_paced.then(|| Login::new(&secret.reference.provider, now))
+        };
         Self {
             plan,
             digests,
             jobs,
             known,
-            paces,
+            logins: is_paced.iter().enumerate().map(login).collect(),
+            paces: is_paced.iter().map(|is_paced| is_paced.then(|| Pace::new(plan.concurrency, now))).collect(),
             window: None,
+            held: None,
+            rejections: 0,
             has_begun: !outcomes.is_empty(),
             on_its_way: BTreeMap::new(),
         }
     }
 
-    /// When something is due: a read, or a delivery.
+    /// When something is due: a request, or a delivery.
     pub fn next(&self) -> Option<Duration> {
         let reads = self.jobs.iter().filter(|job| !job.is_running).filter_map(|job| job.due);
-        reads.chain(self.delivery()).min()
+        let logins = self.logins.iter().flatten().filter_map(Login::due);
+        reads.chain(logins).chain(self.delivery()).min()
     }
 
     /// When the changes that wait are delivered.
     fn delivery(&self) -> Option<Duration> {
         let (first, last) = self.window?;
         let quiet = self.plan.watching.quiet;
-        Some((last + quiet).min(first + quiet * MOST_QUIETS))
+        let delivery = (last + quiet).min(first + quiet * MOST_QUIETS);
+        Some(self.held.map_or(delivery, |held| held.max(delivery)))
     }
 
-    /// When a secret is read again, for all of them.
+    /// When something is done for a secret next, for all of them.
     pub fn all(&self, now: Duration) -> Vec<News> {
         self.jobs.iter().flat_map(|job| job.news(now, |_| self.has_begun)).collect()
     }
 
-    /// Everything is due now.
+    /// Everything is due now, but what would have to be issued anew.
     pub fn read_all(&mut self, now: Duration) {
-        for job in self.jobs.iter_mut().filter(|job| job.refresh.is_some()) {
-            job.again = job.is_running;
-            job.due = Some(now);
-        }
+        self.jobs.iter_mut().for_each(|job| job.read_again(now));
     }
 
-    /// The requests that are due, by provider instance; they count as made.
-    pub fn begin(&mut self, now: Duration) -> BTreeMap<usize, Vec<usize>> {
-        let mut begun: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let is_due = |job: &Job| !job.is_running && job.due.is_some_and(|due| due <= now);
-        for (at, job) in self.jobs.iter_mut().enumerate().filter(|(_, job)| is_due(job)) {
-            match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(now)) {
-                Ok(()) => {
-                    (job.is_running, job.due) = (true, None);
-                    begun.entry(job.instance).or_default().push(at);
-                }
-                Err(later) => job.due = Some(later),
+    /// What is due, which counts as begun; and what is to be said of what is left to the next start.
+    pub fn begin(&mut self, now: Duration) -> (Vec<Order>, Vec<News>) {
+        let (mut orders, mut news) = (Vec::new(), Vec::new());
+        // Reads wait for a login that is made anew, and find it.
+        for (instance, login) in self.logins.iter_mut().enumerate() {
+            let Some(login) = login.as_mut().filter(|login| login.due().is_some_and(|due| due <= now)) else {
+                continue;
+            };
+            match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(now)) {
+                Ok(()) => orders.push(Order::Upkeep(instance, login.begin(now))),
+                Err(later) => login.wait(later),
             }
         }
-        begun
+        let mut reads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, job) in self.jobs.iter_mut().enumerate() {
+            let Some(wish) = job.wish(now) else { continue };
+            if let Wish::Restart = wish {
+                job.make(&wish, now);
+                news.extend(job.news(now, |_| false).map(|news| News { is_left: true, ..news }));
+                continue;
+            }
+            match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(now)) {
+                Ok(()) if matches!(wish, Wish::Renewal) => orders.push(Order::Renew(at)),
+                Ok(()) => reads.entry(job.instance).or_default().push(at),
+                Err(later) => {
+                    job.due = Some(later);
+                    continue;
+                }
+            }
+            job.make(&wish, now);
+        }
+        orders.extend(reads.into_iter().map(|(instance, jobs)| Order::Read(instance, jobs)));
+        (orders, news)
     }
 
     /// Takes what a request has brought.
     pub fn take(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<News> {
-        let mut pause = None;
-        let mut failed = Vec::new();
-        for Outcome { secret, result, .. } in outcomes {
+        let (mut pause, mut term) = (None, None);
+        let (mut failed, mut is_denied) = (Vec::new(), false);
+        for Outcome { secret, result, term: own, .. } in outcomes {
+            let issued = (own != Term::Open).then_some(own);
             let parts = match result {
                 Ok(parts) => parts,
                 Err(failure) if failure.is_absence(&self.plan.secrets[secret]) => Vec::new(),
                 Err(failure) => {
-                    let asked = self.jobs[at].fail(self.plan, secret, &failure, now);
-                    pause = pause.max(asked);
+                    is_denied |= failure.error.kind == ErrorKind::Denied;
+                    pause = pause.max(self.jobs[at].fail(self.plan, secret, &failure, now));
                     failed.push(secret);
+                    // What cannot be used of it was issued all the same.
+                    term = term.or(issued);
                     continue;
                 }
             };
-            self.jobs[at].recover(self.plan, secret, now);
+            term = issued.or(term).or(Some(Term::Open));
+            self.jobs[at].recover(self.plan, secret, "read", now);
             if self.known[secret].take(&self.digests, parts) {
                 let (first, _) = self.window.unwrap_or((now, now));
                 self.window = Some((first, now));
@@ -172,11 +194,38 @@ impl<'p> Schedule<'p> {
         if !self.known.iter().any(Known::is_pending) {
             self.window = None;
         }
+        let instance = self.jobs[at].instance;
+        if let Some(login) = self.logins[instance].as_mut().filter(|_| is_denied) {
+            login.doubt(now);
+        }
         let job = &mut self.jobs[at];
-        let usual = job.refresh.map(|refresh| refresh.mul_f64(0.9 + 0.2 * fastrand::f64()));
-        let next = if job.again { Some(Duration::ZERO) } else { pause.or(usual) };
-        (job.is_running, job.again, job.due) = (false, false, next.map(|next| now + next));
+        job.answered(term.ok_or(pause), now);
         job.news(now, |secret| !failed.contains(&secret)).collect()
+    }
+
+    /// Takes what became of the renewal of a request's lease.
+    pub fn renewed(&mut self, at: usize, renewed: Result<Grant, Failure>, now: Duration) -> Vec<News> {
+        self.jobs[at].renewed(self.plan, renewed, now)
+    }
+
+    /// Takes what became of a login. Leases of one before are issued anew one by one before it ends.
+    pub fn kept_up(
+        &mut self,
+        instance: usize,
+        result: Result<Option<Standing>, ProviderError>,
+        now: Duration,
+    ) -> Vec<News> {
+        let succession = self.logins[instance].as_mut().and_then(|login| login.take(result, now));
+        let Some(Succession { number, end, is_over }) = succession else { return Vec::new() };
+        let own = self.jobs.iter_mut().filter(|job| job.instance == instance);
+        let (mut following, others): (Vec<_>, Vec<_>) =
+            own.partition(|job| job.login().is_some_and(|login| login < number));
+        let (left, count) = (end.saturating_sub(now).mul_f64(FOLLOWING), following.len().max(1) as f64);
+        for (at, job) in following.iter_mut().enumerate() {
+            job.follow(end, now + left.mul_f64((at as f64 + fastrand::f64()) / count));
+        }
+        others.into_iter().filter(|_| is_over).for_each(|job| job.try_now(now));
+        following.into_iter().flat_map(|job| job.news(now, |_| false).collect::<Vec<_>>()).collect()
     }
 
     /// The changes that are to be delivered now, all of them; none where there is still time.
@@ -195,57 +244,19 @@ impl<'p> Schedule<'p> {
         changes
     }
 
-    /// What was given away was delivered, or was not: then it is read again, since nothing of it is kept.
-    pub fn delivered(&mut self, is_kept: bool, now: Duration) {
-        let given = std::mem::take(&mut self.on_its_way);
-        for job in self.jobs.iter_mut().filter(|job| job.secrets.iter().any(|secret| given.contains_key(secret))) {
-            job.rejections = if is_kept { 0 } else { job.rejections + 1 };
-            if !is_kept {
-                job.due = Some(now + trouble::pause(job.rejections));
+    /// What was given away was delivered, or was not: then it is kept, and given once more later.
+    pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) {
+        let mut given = std::mem::take(&mut self.on_its_way);
+        self.rejections = if is_kept { 0 } else { self.rejections.saturating_add(1) };
+        self.held = (!is_kept).then(|| now + trouble::pause(self.rejections));
+        for (secret, change) in changes {
+            let Some(values) = given.remove(&secret) else { continue };
+            if is_kept {
+                self.known[secret].delivered(values);
+            } else {
+                self.known[secret].take_back(values, change);
+                self.window = Some((now, now));
             }
         }
-        for (secret, values) in given.into_iter().filter(|_| is_kept) {
-            self.known[secret].delivered(values);
-        }
     }
-}
-
-impl Job {
-    /// One more failure of a secret. How long to wait, where that is not the usual time.
-    fn fail(&mut self, plan: &Plan, secret: usize, failure: &Failure, now: Duration) -> Option<Duration> {
-        let trouble = self.troubles.entry(secret).or_insert_with(|| Trouble::new(now));
-        let verdict = trouble.add(failure, fastrand::f64());
-        let planned = &plan.secrets[secret];
-        let (name, reference, error) = (&planned.name, &planned.reference, &failure.error);
-        match verdict.voice {
-            Voice::Silent => handfast_core::debug!("cannot read `{name}` again from `{reference}`: {error}"),
-            Voice::Warning if trouble.failures() == 1 => {
-                tracing::warn!(target: "handfast", "cannot read `{name}` again from `{reference}`, the last value stays: {error}");
-            }
-            Voice::Warning => {
-                let (failures, lasted) = (trouble.failures(), whole_seconds(trouble.lasted(now)));
-                tracing::warn!(target: "handfast", "cannot read `{name}` again from `{reference}`, {failures} times in {lasted}: {error}");
-            }
-            Voice::Error => {
-                tracing::error!(target: "handfast", "cannot read `{name}` again from `{reference}`, the last value stays: {error}");
-            }
-        }
-        verdict.pause
-    }
-
-    fn recover(&mut self, plan: &Plan, secret: usize, now: Duration) {
-        if let Some(trouble) = self.troubles.remove(&secret) {
-            let lasted = whole_seconds(trouble.lasted(now));
-            tracing::info!(target: "handfast", "`{}` can be read again, after {lasted}", plan.secrets[secret].name);
-        }
-    }
-
-    fn news(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = News> {
-        let next = self.due.map(|due| due.saturating_sub(now));
-        self.secrets.iter().map(move |&secret| News { secret, is_success: is_success(secret), next })
-    }
-}
-
-fn whole_seconds(duration: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }

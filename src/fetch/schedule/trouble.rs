@@ -3,15 +3,13 @@
 
 use std::time::Duration;
 
-use handfast_core::ErrorKind;
-
-use crate::fetch::outcome::Failure;
+use handfast_core::{ErrorKind, ProviderError};
 
 /// The pause after the first failure is a random part of this, after the next of twice this, and so on.
 pub const BASE: Duration = Duration::from_secs(1);
 
 /// No pause is a part of more than this.
-const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// What a store may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
@@ -54,6 +52,11 @@ pub fn pause(failures: u32) -> Duration {
     longest_pause(failures).mul_f64(0.5 + 0.5 * fastrand::f64())
 }
 
+/// How long a store asks to wait, within bounds.
+pub fn asked(error: &ProviderError) -> Option<Duration> {
+    error.retry_after.map(|asked| asked.min(LONGEST_ASKED))
+}
+
 impl Trouble {
     /// Before the first failure.
     pub fn new(now: Duration) -> Self {
@@ -61,7 +64,7 @@ impl Trouble {
     }
 
     /// One more failure. `random` is from 0 to 1.
-    pub fn add(&mut self, Failure { error, .. }: &Failure, random: f64) -> Verdict {
+    pub fn add(&mut self, error: &ProviderError, random: f64) -> Verdict {
         self.failures = self.failures.saturating_add(1);
         if error.kind != ErrorKind::Unavailable {
             let voice = if std::mem::replace(&mut self.is_told, true) { Voice::Silent } else { Voice::Error };
@@ -70,30 +73,36 @@ impl Trouble {
         // What failed for good before may do so once more after this.
         self.is_told = false;
         let most = longest_pause(self.failures);
-        let asked = error.retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        let asked = asked(error).unwrap_or_default();
         let voice = if self.failures.is_power_of_two() { Voice::Warning } else { Voice::Silent };
         Verdict { pause: Some(asked + most.mul_f64(random)), voice }
     }
 
-    /// How many failures there were.
-    pub fn failures(&self) -> u32 {
-        self.failures
+    /// How long it has lasted.
+    pub fn lasted(&self, now: Duration) -> humantime::FormattedDuration {
+        humantime::format_duration(Duration::from_secs(now.saturating_sub(self.since).as_secs()))
     }
 
-    /// How long it has lasted.
-    pub fn lasted(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.since)
+    /// Says what has failed, as loudly as this asks for; the first time also what stays.
+    pub fn tell(&self, voice: Voice, what: &str, stays: &str, error: &ProviderError, now: Duration) {
+        match voice {
+            Voice::Silent => handfast_core::debug!("{what}: {error}"),
+            Voice::Warning if self.failures == 1 => tracing::warn!(target: "handfast", "{what}, {stays}: {error}"),
+            Voice::Warning => {
+                let (failures, lasted) = (self.failures, self.lasted(now));
+                tracing::warn!(target: "handfast", "{what}, {failures} times in {lasted}: {error}");
+            }
+            Voice::Error => tracing::error!(target: "handfast", "{what}, {stays}: {error}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use handfast_core::ProviderError;
-
     use super::*;
 
-    fn failure(kind: ErrorKind) -> Failure {
-        Failure { error: ProviderError::new(kind, "no"), attempts: 1 }
+    fn failure(kind: ErrorKind) -> ProviderError {
+        ProviderError::new(kind, "no")
     }
 
     #[test]
@@ -113,15 +122,14 @@ mod tests {
             let verdict = trouble.add(&failure(ErrorKind::Denied), 0.5);
             assert_eq!((verdict.pause, verdict.voice), (None, expected));
         }
-        assert_eq!((trouble.failures(), trouble.lasted(Duration::from_secs(9))), (3, Duration::from_secs(9)));
+        assert_eq!(trouble.lasted(Duration::from_secs(9)).to_string(), "9s");
     }
 
     #[test]
     fn what_a_store_asks_for_is_honoured_and_capped() {
         let asked = |seconds| {
-            let error = ProviderError::new(ErrorKind::Unavailable, "no");
-            let error = ProviderError { retry_after: Some(Duration::from_secs(seconds)), ..error };
-            Trouble::new(Duration::ZERO).add(&Failure { error, attempts: 1 }, 0.0).pause.unwrap().as_secs()
+            let error = failure(ErrorKind::Unavailable).retry_after(Duration::from_secs(seconds));
+            Trouble::new(Duration::ZERO).add(&error, 0.0).pause.unwrap().as_secs()
         };
         assert_eq!((asked(7), asked(7000)), (7, 300));
     }

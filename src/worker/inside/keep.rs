@@ -5,19 +5,25 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use handfast_core::Ending;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::task::JoinSet;
 
 use super::say;
-use crate::fetch::{Fetch, Schedule};
+use crate::fetch::{Done, Fetch, Schedule};
 use crate::plan::Plan;
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
 use crate::worker::frame::{AGAIN, FIRST_GENERATION, KEPT, LEAVE, NOT_KEPT};
 
-/// Returns when the privileged process wants the end, or is gone.
-pub async fn keep(plan: &Plan, fetch: &Fetch<'_>, mut schedule: Schedule<'_>, socket: &UnixStream) -> io::Result<()> {
+/// Returns when the privileged process wants the end, or is gone: which of both.
+pub async fn keep(
+    plan: &Plan,
+    fetch: &Fetch<'_>,
+    mut schedule: Schedule<'_>,
+    socket: &UnixStream,
+) -> io::Result<Ending> {
     let orders = Orders::of(socket)?;
     let alarm = Alarm::new()?;
     let due = Readable::of(alarm.as_fd())?;
@@ -27,39 +33,49 @@ pub async fn keep(plan: &Plan, fetch: &Fetch<'_>, mut schedule: Schedule<'_>, so
     say::news(schedule.all(boot_time()), &mut writer)?;
     loop {
         let now = boot_time();
-        for (instance, jobs) in schedule.begin(now) {
-            fetch.refresh(instance, &jobs, &mut running);
+        let (due_orders, news) = schedule.begin(now);
+        say::news(news, &mut writer)?;
+        for order in due_orders {
+            fetch.carry_out(order, &mut running);
         }
         let changes = schedule.give(now);
         if !changes.is_empty() {
             generation += 1;
-            say::changes(plan, generation, changes, &mut writer)?;
+            say::changes(plan, generation, &changes, &mut writer)?;
             // Nothing else happens meanwhile: the privileged process answers at once.
             let is_kept = loop {
                 match orders.next().await? {
                     Some(KEPT) => break true,
                     Some(NOT_KEPT) => break false,
                     Some(AGAIN) => schedule.read_all(boot_time()),
-                    _ => return Ok(()),
+                    Some(LEAVE) => return Ok(Ending::Over),
+                    _ => return Ok(Ending::Kept),
                 }
             };
-            schedule.delivered(is_kept, boot_time());
+            schedule.delivered(is_kept, changes, boot_time());
             continue;
         }
         alarm.set(schedule.next())?;
         tokio::select! {
             order = orders.next() => match order? {
                 Some(AGAIN) => schedule.read_all(boot_time()),
-                Some(LEAVE) | None => return Ok(()),
+                Some(LEAVE) => return Ok(Ending::Over),
+                None => return Ok(Ending::Kept),
                 Some(_) => return Err(io::ErrorKind::InvalidData.into()),
             },
             due = due.wait() => due?.clear_ready(),
-            Some(refreshed) = running.join_next() => {
+            Some(raw) = running.join_next() => {
                 // As in a round: a task ends by returning.
-                let Ok(refreshed) = refreshed else { continue };
-                for (job, outcomes) in fetch.outcomes(refreshed) {
-                    say::news(schedule.take(job, outcomes, boot_time()), &mut writer)?;
-                }
+                let Ok(raw) = raw else { continue };
+                let now = boot_time();
+                let news = match fetch.done(raw) {
+                    Done::Read(answers) => {
+                        answers.into_iter().flat_map(|(job, outcomes)| schedule.take(job, outcomes, now)).collect()
+                    }
+                    Done::Renewed(job, renewed) => schedule.renewed(job, renewed, now),
+                    Done::KeptUp(instance, kept_up) => schedule.kept_up(instance, kept_up, now),
+                };
+                say::news(news, &mut writer)?;
             }
         }
     }

@@ -16,7 +16,7 @@ use super::frame::KEPT;
 use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
-use crate::fetch::{Fetch, OnFailure, Outcome, Runtime, Schedule};
+use crate::fetch::{Fetch, OnFailure, Runtime, Schedule};
 use crate::plan::{Instances, Plan};
 use crate::sys::{self, clock::boot_time};
 
@@ -73,7 +73,6 @@ fn serve(
         let said = match task {
             Task::Watch => {
                 let outcomes = fetch.round(OnFailure::CutShort).await;
-                let outcomes: Vec<_> = outcomes.into_iter().map(Outcome::without_lease).collect();
                 // Where one has failed, nothing of this round is delivered; there may be a set of before.
                 let delivered =
                     if outcomes.iter().any(|outcome| fetch.is_fatal(outcome)) { &[] } else { &outcomes[..] };
@@ -92,13 +91,15 @@ fn serve(
             let mut verdict = [0];
             // If the privileged process is gone, nothing was delivered.
             let is_kept = socket.read_exact(&mut verdict).is_ok() && verdict == [KEPT];
-            if let Some(schedule) = schedule.filter(|_| is_kept) {
-                keep::keep(plan, &fetch, schedule, socket).await.map_err(|error| {
+            let ending = match schedule {
+                _ if !is_kept => Ending::NotKept,
+                None => Ending::Kept,
+                Some(schedule) => keep::keep(plan, &fetch, schedule, socket).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os
-                })?;
-            }
-            fetch.finish(if is_kept { Ending::Kept } else { Ending::NotKept }).await;
+                })?,
+            };
+            fetch.finish(ending).await;
         }
         Ok(())
     })

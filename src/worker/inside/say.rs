@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use handfast_core::SecretValue;
 
@@ -39,18 +40,19 @@ pub fn outcomes(
 /// Sends what became of reads.
 pub fn news(news: Vec<News>, socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
-    for News { secret, is_success, next } in news {
-        let next = next.map(|next| u64::try_from(next.as_millis()).unwrap_or(u64::MAX - 1));
-        let payload = Report { is_success, next }.encode();
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
+    for News { secret, is_success, is_left, next, end } in news {
+        let (next, end) = (next.map(milliseconds), end.map(milliseconds));
+        let payload = Report { is_success, is_left, next, end }.encode();
         batch.add(Kind::Report, FIRST_GENERATION, secret, [Cow::Owned(payload)])?;
     }
     batch.send(socket)
 }
 
 /// Sends a later generation: what has changed.
-pub fn changes(plan: &Plan, generation: u32, changes: Vec<(usize, Change)>, socket: &mut impl Write) -> io::Result<()> {
+pub fn changes(plan: &Plan, generation: u32, changes: &[(usize, Change)], socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
-    for (secret, Change(pieces)) in &changes {
+    for (secret, Change(pieces)) in changes {
         // Without a field, a needed `#*` is not missing: it has no files, as at the start.
         if pieces.is_empty() && plan.secrets[*secret].optional {
             batch.add(Kind::Missing, generation, *secret, [])?;

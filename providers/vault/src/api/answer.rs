@@ -19,6 +19,8 @@ pub struct Answer<'a> {
     lease_id: String,
     #[serde(default)]
     lease_duration: u64,
+    #[serde(default)]
+    renewable: bool,
     /// The token of a login.
     #[serde(default)]
     pub auth: Option<Auth>,
@@ -30,6 +32,8 @@ pub struct Lease {
     pub id: String,
     /// How long it lives from now.
     pub duration: Duration,
+    /// Whether it can be renewed.
+    pub renewable: bool,
 }
 
 /// What a login gives.
@@ -42,13 +46,15 @@ pub struct Auth {
     /// "service", or "batch": such a token is stored nowhere, so that nothing can end it before its time.
     #[serde(default)]
     token_type: String,
+    #[serde(default)]
+    renewable: bool,
 }
 
 impl Answer<'_> {
     /// The lease, where there is one.
     pub fn lease(&self) -> Option<Lease> {
-        (!self.lease_id.is_empty())
-            .then(|| Lease { id: self.lease_id.clone(), duration: Duration::from_secs(self.lease_duration) })
+        let (duration, renewable) = (Duration::from_secs(self.lease_duration), self.renewable);
+        (!self.lease_id.is_empty()).then(|| Lease { id: self.lease_id.clone(), duration, renewable })
     }
 }
 
@@ -61,6 +67,11 @@ impl Auth {
     /// Whether Vault can end the token before its time.
     pub fn can_be_revoked(&self) -> bool {
         self.token_type != "batch"
+    }
+
+    /// Whether the token can be renewed.
+    pub fn renewable(&self) -> bool {
+        self.renewable
     }
 
     /// How long the token lives from now, where it ends at all.

@@ -41,6 +41,25 @@ pub struct RevokeLease<'l> {
     pub lease_id: &'l str,
 }
 
+/// Renews a lease (developer.hashicorp.com/vault/api-docs/system/leases).
+#[derive(Serialize)]
+pub struct RenewLease<'l> {
+    /// The lease's id.
+    pub lease_id: &'l str,
+    /// For how many seconds.
+    pub increment: u64,
+}
+
+/// Renews the token of the request (developer.hashicorp.com/vault/api-docs/auth/token).
+#[derive(Serialize)]
+pub struct RenewSelf {
+    /// For how many seconds.
+    pub increment: u64,
+}
+
+/// What the token of the request is (developer.hashicorp.com/vault/api-docs/auth/token).
+pub struct LookupSelf;
+
 /// A login with the certificate that TLS has shown (developer.hashicorp.com/vault/api-docs/auth/cert). vaultrs sends the
 /// role's name under a name that Vault does not know, so that any role would do.
 #[derive(Serialize)]
@@ -130,3 +149,16 @@ endpoint!(
     |_this| "sys/leases/revoke".to_owned(),
     rustify::http::build_body(_this, RequestType::JSON).map(Some)
 );
+endpoint!(
+    RenewLease<'_>,
+    PUT,
+    |_this| "sys/leases/renew".to_owned(),
+    rustify::http::build_body(_this, RequestType::JSON).map(Some)
+);
+endpoint!(
+    RenewSelf,
+    PUT,
+    |_this| "auth/token/renew-self".to_owned(),
+    rustify::http::build_body(_this, RequestType::JSON).map(Some)
+);
+endpoint!(LookupSelf, GET, |_this| "auth/token/lookup-self".to_owned());

@@ -4,7 +4,7 @@
 use handfast_core::{BoxFuture, Context, ProviderError};
 
 use super::given::Given;
-use super::method::{Definition, Login, Method};
+use super::method::{Definition, Login, Method, Origin};
 use crate::api::Api;
 
 /// Its name.
@@ -26,6 +26,6 @@ fn read(_: &Given<'_>) -> Box<dyn Method> {
 
 impl Method for Agent {
     fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
-        Box::pin(async { Ok(Login { token: None, is_own: false, duration: None }) })
+        Box::pin(async { Ok(Login { token: None, origin: Origin::Lent, duration: None, renewable: false }) })
     }
 }

@@ -3,7 +3,7 @@
 use handfast_core::{ErrorKind, ProviderError};
 use rustify::endpoint::Endpoint;
 
-use super::method::Login;
+use super::method::{Login, Origin};
 use super::refused;
 use crate::api::{self, Answer, Api};
 
@@ -17,7 +17,9 @@ pub async fn exchange<E: Endpoint>(api: &Api, endpoint: &E, method: &str, mount:
     let answer: Answer<'_> = api::of(&response, &attempted)?;
     match answer.auth {
         Some(auth) if !auth.token().is_empty() => {
-            Ok(Login { duration: auth.duration(), token: Some(auth.token()), is_own: auth.can_be_revoked() })
+            let origin = if auth.can_be_revoked() { Origin::Own } else { Origin::OwnBatch };
+            let (duration, renewable) = (auth.duration(), auth.renewable());
+            Ok(Login { token: Some(auth.token()), origin, duration, renewable })
         }
         Some(_) => Err(ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault asks for a second factor"))
             .hint("handfast has nobody to ask: take the login enforcement off this mount or role")),

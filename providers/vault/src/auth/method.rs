@@ -12,10 +12,39 @@ use crate::api::Api;
 pub struct Login {
     /// The token of every request; none where an agent on the way puts its own in.
     pub token: Option<SecretValue>,
-    /// Whether it came of a login of ours, so that nobody else uses it, and Vault can end it.
-    pub is_own: bool,
+    /// Where the token comes from.
+    pub origin: Origin,
     /// How long it lives, where that is known.
     pub duration: Option<Duration>,
+    /// Whether it can be renewed, where that is known.
+    pub renewable: bool,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A login of ours: nobody else uses it, and Vault can end it.
+    Own,
+    /// A login of ours, whose token nothing can end before its time.
+    OwnBatch,
+    /// It was given to us by a variable: others may use it.
+    Given,
+    /// It was given to us in a file, where another may come.
+    GivenInFile,
+    /// An agent has it.
+    Lent,
+}
+
+impl Origin {
+    /// Whether Vault can end it, and nobody else uses it.
+    pub fn can_be_revoked(self) -> bool {
+        self == Self::Own
+    }
+
+    /// Whether it came of a login of ours.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Own | Self::OwnBatch)
+    }
 }
 
 /// A way to log in, with its settings.
@@ -35,7 +64,8 @@ pub trait Method {
         false
     }
 
-    /// Logs in. Called again only where it failed: what can be had once, such as what a wrapping token holds, is kept.
+    /// Logs in. Called again where it failed, and before its token ends: what can be had once, such as what a wrapping token holds,
+    /// is kept.
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>>;
 }
 

@@ -22,5 +22,5 @@ mod wrapping;
 
 pub use choice::{Behind, Chosen, read};
 pub use keys::KEYS;
-pub use method::Login;
+pub use method::{Login, Origin};
 pub use wrapping::refused as unwrap_refused;

@@ -3,7 +3,7 @@
 use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 
 use super::given::Given;
-use super::method::{Definition, Login, Method};
+use super::method::{Definition, Login, Method, Origin};
 use super::wrapping::{Kept, Wrapped};
 use crate::api::{self, Answer, Api};
 
@@ -27,7 +27,11 @@ impl Method for Token {
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
             // Given, not logged in for: others may use it, so it is not revoked.
-            let given = |token| Login { token: Some(token), is_own: false, duration: None };
+            let origin = match self {
+                Token::Plain(Credential::File(_)) => Origin::GivenInFile,
+                _ => Origin::Given,
+            };
+            let given = |token| Login { token: Some(token), origin, duration: None, renewable: false };
             let (wrapped, kept) = match self {
                 Token::Plain(credential) => return Ok(given(credential.read("token", context)?)),
                 Token::Wrapped(wrapped, kept) => (wrapped, kept),
@@ -43,7 +47,7 @@ impl Method for Token {
                 return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));
             };
             kept.keep(&auth.token());
-            Ok(Login { duration: auth.duration(), ..given(auth.token()) })
+            Ok(Login { duration: auth.duration(), renewable: auth.renewable(), ..given(auth.token()) })
         })
     }
 }

@@ -34,6 +34,7 @@ fn secret(name: &str, reference: &str, optional: bool) -> Secret {
         optional,
         is_list: false,
         refresh: None,
+        may_issue: false,
         on_change: OnChange::None,
     }
 }

@@ -57,7 +57,7 @@ fn a_later_generation_holds_only_what_has_changed() {
 
 #[test]
 fn a_report_stands_by_itself() {
-    let report = Report { is_success: true, next: Some(1500) };
+    let report = Report { is_success: true, is_left: false, next: Some(1500), end: Some(3000) };
     let Ok(News::Report(secret, read)) = news(&[frame(Kind::Report, 1, OPTIONAL, &report.encode())]) else {
         panic!("not taken")
     };
@@ -66,7 +66,7 @@ fn a_report_stands_by_itself() {
 
 #[test]
 fn a_worker_that_lies_later_is_a_bug_too() {
-    let report = Report { is_success: true, next: None }.encode();
+    let report = Report { is_success: true, is_left: false, next: None, end: None }.encode();
     let early = frame(Kind::Commit, 6, 0, b"");
     let late = frame(Kind::Commit, 8, 0, b"");
     for frames in [
@@ -89,7 +89,7 @@ fn a_worker_that_lies_later_is_a_bug_too() {
         vec![frame(Kind::Report, 7, 9, &report)],
         // A report in the middle of a generation.
         vec![fields(1), frame(Kind::Report, 7, NEEDED, &report), same(EVERY, b"a"), commit()],
-        vec![frame(Kind::Report, 7, NEEDED, &[3; 9])],
+        vec![frame(Kind::Report, 7, NEEDED, &[3; 17])],
         vec![value(NEEDED, b"", b"1")],
     ] {
         match news(&frames) {

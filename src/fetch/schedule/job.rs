@@ -1,0 +1,268 @@
+//! One request: when it is made, what is made of its answer, and what is said of its failures.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use handfast_core::{ErrorKind, Grant, Term};
+
+use super::tenure::{Kind, LONGEST, Step, Tenure};
+use super::trouble::{self, Trouble, Verdict};
+use crate::fetch::outcome::Failure;
+use crate::plan::{OnChange, Plan, Purpose, Secret};
+
+/// How long after a store has changed a secret by itself the new one is read.
+const AFTER_ROTATION: Duration = Duration::from_secs(1);
+
+/// One request, and when it is made.
+pub struct Job {
+    pub instance: usize,
+    pub secrets: Vec<usize>,
+    /// How often it is made; `None` where it never changes.
+    pub refresh: Option<Duration>,
+    pub due: Option<Duration>,
+    pub is_running: bool,
+    /// Whether it is to be made once more as soon as it has been answered.
+    again: bool,
+    /// What was issued for it.
+    tenure: Option<Tenure>,
+    /// Which login it was issued for, and ends with.
+    login: u64,
+    /// When it was made last.
+    made: Option<Duration>,
+    /// Whether what is due anew is left to the next start: a change of it would end this process.
+    is_left_to_restart: bool,
+    /// How often in a row the store was late to change it.
+    delays: u32,
+    /// Whether it was said that nothing renews what was issued for it.
+    is_refusal_told: bool,
+    /// By secret.
+    troubles: BTreeMap<usize, Trouble>,
+}
+
+/// What became of a read or a renewal, for the privileged process.
+pub struct News {
+    /// The secret.
+    pub secret: usize,
+    /// Whether it was read, or what was issued for it renewed.
+    pub is_success: bool,
+    /// Whether another is due and left to the next start.
+    pub is_left: bool,
+    /// In how long something is done for it next.
+    pub next: Option<Duration>,
+    /// In how long it ends.
+    pub end: Option<Duration>,
+}
+
+/// What a job that is due asks for.
+pub enum Wish {
+    /// A read, which may issue something.
+    Read,
+    /// A renewal.
+    Renewal,
+    /// Nothing: what is due anew is left to the next start.
+    Restart,
+}
+
+impl Job {
+    pub fn new(plan: &Plan, instance: usize, secrets: &[usize]) -> Self {
+        let restarts = |secret: &usize| plan.secrets[*secret].on_change == OnChange::Restart;
+        Self {
+            instance,
+            secrets: secrets.to_vec(),
+            refresh: secrets.iter().filter_map(|secret| plan.secrets[*secret].refresh).min(),
+            due: None,
+            is_running: false,
+            again: false,
+            tenure: None,
+            login: 0,
+            made: None,
+            is_left_to_restart: plan.purpose == Purpose::Watch && secrets.iter().any(restarts),
+            delays: 0,
+            is_refusal_told: false,
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it was read at `now - age`, with this term. The first time is a random part of `span`, if nothing ends before.
+    pub fn begin(&mut self, term: Term, age: Duration, span: Duration, now: Duration) {
+        self.made = Some(now.saturating_sub(age));
+        let first = now + span.mul_f64(fastrand::f64());
+        self.due = self.after(term, age, self.refresh.map(|_| first), now);
+    }
+
+    /// It is due now, unless something was issued for it: nothing is issued anew because somebody asks.
+    pub fn read_again(&mut self, now: Duration) {
+        if self.refresh.is_some() && self.tenure.is_none() {
+            self.again = self.is_running;
+            self.due = Some(now);
+        }
+    }
+
+    /// What it asks for now, if it is due.
+    pub fn wish(&self, now: Duration) -> Option<Wish> {
+        if self.is_running || self.due.is_none_or(|due| due > now) {
+            return None;
+        }
+        Some(match self.tenure.as_ref().map(Tenure::step) {
+            Some(Step::Renew) => Wish::Renewal,
+            Some(Step::Anew) if self.is_left_to_restart => Wish::Restart,
+            Some(Step::Anew) | None => Wish::Read,
+        })
+    }
+
+    /// It is made now.
+    pub fn make(&mut self, wish: &Wish, now: Duration) {
+        (self.is_running, self.due) = (!matches!(wish, Wish::Restart), None);
+        if matches!(wish, Wish::Read) {
+            self.made = Some(now);
+        }
+    }
+
+    /// It was answered: with this term, or with a failure of which `asked` says when the next try may be.
+    pub fn answered(&mut self, answer: Result<Term, Option<Duration>>, now: Duration) {
+        self.is_running = false;
+        let usual = self.refresh.map(|refresh| now + refresh.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let again = std::mem::take(&mut self.again);
+        self.due = match answer {
+            Ok(term) => self.after(term, Duration::ZERO, if again { Some(now) } else { usual }, now),
+            Err(asked) if self.tenure.is_some() => {
+                self.fail_tenure(asked, now);
+                self.due
+            }
+            Err(_) if again => Some(now),
+            Err(asked) => asked.map(|asked| now + asked).or(usual),
+        };
+    }
+
+    /// When it is made next, after an answer with this term.
+    fn after(&mut self, term: Term, age: Duration, usual: Option<Duration>, now: Duration) -> Option<Duration> {
+        let random = fastrand::f64();
+        self.delays = match term {
+            Term::Rotates(Duration::ZERO) => self.delays.saturating_add(1),
+            _ => 0,
+        };
+        self.tenure = match term {
+            Term::Leased { grant: Grant { life, renewable }, login } => {
+                self.login = login;
+                Some(Tenure::new(Kind::Lease, life, age, renewable, now, random))
+            }
+            Term::Ends(life) => Some(Tenure::new(Kind::Certificate, life, age, false, now, random)),
+            Term::Open | Term::Rotates(_) => None,
+        };
+        match term {
+            Term::Open => usual,
+            Term::Rotates(Duration::ZERO) => {
+                usual.map(|usual| usual.min(now + trouble::pause(self.delays).max(AFTER_ROTATION)))
+            }
+            Term::Rotates(after) => {
+                usual.map(|usual| usual.min((now + after.min(LONGEST)).saturating_sub(age) + AFTER_ROTATION))
+            }
+            Term::Ends(_) | Term::Leased { .. } => self.due_of_tenure(),
+        }
+    }
+
+    /// A renewal of its lease was answered. `failure` is why it was not renewed.
+    pub fn renewed(&mut self, plan: &Plan, renewed: Result<Grant, Failure>, now: Duration) -> Vec<News> {
+        self.is_running = false;
+        let (is_success, secrets) = (renewed.is_ok(), self.secrets.clone());
+        let Some(tenure) = &mut self.tenure else { return Vec::new() };
+        match renewed {
+            Ok(grant) => {
+                tenure.renewed(grant, now, fastrand::f64());
+                secrets.iter().for_each(|secret| self.recover(plan, *secret, "renewed", now));
+            }
+            Err(Failure { error, .. }) if error.kind != ErrorKind::Unavailable => {
+                tenure.refused(now, fastrand::f64());
+                let secret = &plan.secrets[secrets[0]];
+                let (name, reference) = (&secret.name, &secret.reference);
+                if !std::mem::replace(&mut self.is_refusal_told, true) {
+                    tracing::warn!(target: "handfast", "the lease of `{name}` from `{reference}` is not renewed but issued anew: {error}");
+                }
+            }
+            Err(failure) => {
+                tenure.failed(trouble::asked(&failure.error), now);
+                for secret in secrets {
+                    let Secret { name, reference, .. } = &plan.secrets[secret];
+                    let what = format!("cannot renew the lease of `{name}` from `{reference}`");
+                    self.tell(secret, &what, &failure, now);
+                }
+            }
+        }
+        self.due = self.due_of_tenure();
+        self.news(now, |_| is_success).collect()
+    }
+
+    /// Which login its lease was issued for, if it has one.
+    pub fn login(&self) -> Option<u64> {
+        let is_lease = self.tenure.as_ref().is_some_and(|tenure| tenure.kind() == Kind::Lease);
+        is_lease.then_some(self.login)
+    }
+
+    /// Its lease ends with its login, which ends at `end`: it is issued anew at `due` at the latest.
+    pub fn follow(&mut self, end: Duration, due: Duration) {
+        if let Some(tenure) = &mut self.tenure {
+            tenure.ends_with(end, due);
+        }
+        if !self.is_running {
+            self.due = self.due_of_tenure();
+        }
+    }
+
+    /// It is tried now, where it failed before: something has changed.
+    pub fn try_now(&mut self, now: Duration) {
+        if !self.is_running && !self.troubles.is_empty() {
+            self.due = self.due_of_tenure().or(Some(now));
+        }
+    }
+
+    fn fail_tenure(&mut self, asked: Option<Duration>, now: Duration) {
+        if let Some(tenure) = &mut self.tenure {
+            tenure.failed(asked, now);
+        }
+        self.due = self.due_of_tenure();
+    }
+
+    /// Two issuances are never too close to each other.
+    fn due_of_tenure(&self) -> Option<Duration> {
+        let tenure = self.tenure.as_ref()?;
+        // Nobody would see another.
+        if self.refresh.is_none() && tenure.step() == Step::Anew {
+            return None;
+        }
+        let earliest = match (tenure.step(), self.made) {
+            (Step::Anew, Some(made)) => made + tenure.between_issuances(),
+            _ => Duration::ZERO,
+        };
+        Some(tenure.due().max(earliest))
+    }
+
+    /// A secret could not be read. How long to wait, where that is not the usual time.
+    pub fn fail(&mut self, plan: &Plan, secret: usize, failure: &Failure, now: Duration) -> Option<Duration> {
+        let Secret { name, reference, .. } = &plan.secrets[secret];
+        self.tell(secret, &format!("cannot read `{name}` again from `{reference}`"), failure, now)
+    }
+
+    fn tell(&mut self, secret: usize, what: &str, failure: &Failure, now: Duration) -> Option<Duration> {
+        let trouble = self.troubles.entry(secret).or_insert_with(|| Trouble::new(now));
+        let Verdict { pause, voice } = trouble.add(&failure.error, fastrand::f64());
+        trouble.tell(voice, what, "the last value stays", &failure.error, now);
+        pause
+    }
+
+    /// A secret was read, or its lease renewed: `verb`.
+    pub fn recover(&mut self, plan: &Plan, secret: usize, verb: &str, now: Duration) {
+        if let Some(trouble) = self.troubles.remove(&secret) {
+            let lasted = trouble.lasted(now);
+            tracing::info!(target: "handfast", "`{}` can be {verb} again, after {lasted}", plan.secrets[secret].name);
+        }
+    }
+
+    /// For the privileged process, of each of its secrets.
+    pub fn news(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = News> {
+        let next = self.due.map(|due| due.saturating_sub(now));
+        let end = self.tenure.as_ref().map(|tenure| tenure.end().saturating_sub(now));
+        let news = move |&secret: &usize| News { secret, is_success: is_success(secret), is_left: false, next, end };
+        self.secrets.iter().map(news)
+    }
+}

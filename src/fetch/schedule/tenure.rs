@@ -1,0 +1,266 @@
+//! What is held for a time, such as a lease or a login: when it is renewed, when it is had anew, and when it ends.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use handfast_core::Grant;
+
+use super::trouble;
+
+/// The parts of its life between which something is renewed: a third of it is left for an outage.
+const RENEWED: (f64, f64) = (0.50, 0.67);
+
+/// The part of a life after which nobody counts on a renewal that fails and fails.
+const LAST_RENEWAL: f64 = 0.80;
+
+/// Where a renewal gives less than this part of what was asked for, the end of all renewals is near.
+const FULL: f64 = 0.90;
+
+/// The part of such a shorter life at which it is had anew.
+const SHORTENED: f64 = 0.67;
+
+/// The bounds of the time between two issuances, which is a tenth of the life.
+const LEAST_BETWEEN: Duration = Duration::from_secs(1);
+const MOST_BETWEEN: Duration = Duration::from_secs(30);
+
+/// The longest life that is counted on.
+pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A lease.
+    Lease,
+    /// The login to a store.
+    Login,
+    /// What was issued without a lease and ends, such as a certificate.
+    Certificate,
+}
+
+/// How it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// By a renewal.
+    Renew,
+    /// By another in its place.
+    Anew,
+}
+
+/// What is held, and for how long. Every time is since the machine's start.
+pub struct Tenure {
+    kind: Kind,
+    /// How long it was issued for: what a renewal asks for.
+    whole: Duration,
+    begun: Duration,
+    life: Duration,
+    step: Step,
+    due: Duration,
+    failures: u32,
+    /// When that ends on which it hangs, and when another is to take its place at the latest.
+    bound: Option<(Duration, Duration)>,
+}
+
+impl Tenure {
+    /// What was granted for `whole`, `age` ago. `random` is from 0 to 1.
+    pub fn new(kind: Kind, whole: Duration, age: Duration, renewable: bool, now: Duration, random: f64) -> Self {
+        let (whole, step) = (whole.min(LONGEST), if renewable { Step::Renew } else { Step::Anew });
+        let share = if renewable { between(RENEWED, random) } else { kind.share(random) };
+        let due = (now + whole.mul_f64(share)).saturating_sub(age);
+        Self { kind, whole, begun: now.saturating_sub(age), life: whole, step, due, failures: 0, bound: None }
+    }
+
+    /// A renewal has given this much, from now.
+    pub fn renewed(&mut self, Grant { life, renewable }: Grant, now: Duration, random: f64) {
+        let is_full = life >= self.whole.mul_f64(FULL);
+        (self.life, self.begun, self.failures) = (life.min(LONGEST), now, 0);
+        let share = match renewable && is_full {
+            true => between(RENEWED, random),
+            false => SHORTENED,
+        };
+        self.step = if renewable && is_full { Step::Renew } else { Step::Anew };
+        self.due = now + self.life.mul_f64(share);
+        if let Some((end, due)) = self.bound {
+            self.ends_with(end, due);
+        }
+    }
+
+    /// It is never renewed again.
+    pub fn refused(&mut self, now: Duration, random: f64) {
+        (self.step, self.failures) = (Step::Anew, 0);
+        self.due = (self.begun + self.life.mul_f64(self.kind.share(random))).max(now);
+    }
+
+    /// A step has failed, and may work later, not before `asked`.
+    pub fn failed(&mut self, asked: Option<Duration>, now: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        let mut pause = trouble::pause(self.failures);
+        let last = (self.begun + self.life.mul_f64(LAST_RENEWAL)).saturating_sub(now);
+        if self.step == Step::Renew && pause >= last {
+            (self.step, pause) = (Step::Anew, last.max(trouble::BASE).min(pause));
+        }
+        self.due = now + pause.max(asked.unwrap_or_default());
+    }
+
+    /// It will not outlive `end`: another takes its place, at `due` at the latest.
+    pub fn ends_with(&mut self, end: Duration, due: Duration) {
+        self.life = self.life.min(end.saturating_sub(self.begun));
+        (self.step, self.due) = (Step::Anew, self.due.min(due));
+        self.bound = Some((end, due));
+    }
+
+    /// What is held.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What is due next.
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// When.
+    pub fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// When it ends.
+    pub fn end(&self) -> Duration {
+        self.begun + self.life
+    }
+
+    /// The least time between two of its kind.
+    pub fn between_issuances(&self) -> Duration {
+        (self.whole / 10).clamp(LEAST_BETWEEN, MOST_BETWEEN)
+    }
+}
+
+impl Kind {
+    /// The part of its life at which it is had anew, where it cannot be renewed.
+    fn share(self, random: f64) -> f64 {
+        match self {
+            Kind::Lease => between((0.67, 0.80), random),
+            Kind::Login => 0.67,
+            Kind::Certificate => between((0.50, 0.67), random),
+        }
+    }
+}
+
+fn between((least, most): (f64, f64), random: f64) -> f64 {
+    least + (most - least) * random
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const NOW: Duration = seconds(1000);
+
+    fn new(kind: Kind, renewable: bool, random: f64) -> Tenure {
+        Tenure::new(kind, seconds(100), Duration::ZERO, renewable, NOW, random)
+    }
+
+    fn next(tenure: &Tenure) -> (Step, u64) {
+        (tenure.step(), (tenure.due() - NOW).as_secs_f64().round() as u64)
+    }
+
+    #[test]
+    fn what_can_be_renewed_is_renewed_once_between_half_and_two_thirds_of_its_life() {
+        for kind in [Kind::Lease, Kind::Login] {
+            assert_eq!(next(&new(kind, true, 0.0)), (Step::Renew, 50));
+            assert_eq!(next(&new(kind, true, 1.0)), (Step::Renew, 67));
+        }
+        let mut lease = new(Kind::Lease, true, 0.0);
+        lease.renewed(Grant { life: seconds(100), renewable: true }, NOW + seconds(50), 1.0);
+        assert_eq!((next(&lease), lease.end()), ((Step::Renew, 117), NOW + seconds(150)));
+    }
+
+    #[test]
+    fn what_cannot_be_renewed_is_had_anew_at_a_part_of_its_life_that_its_kind_says() {
+        for (kind, least, most) in [(Kind::Lease, 67, 80), (Kind::Login, 67, 67), (Kind::Certificate, 50, 67)] {
+            assert_eq!(next(&new(kind, false, 0.0)), (Step::Anew, least), "{kind:?}");
+            assert_eq!(next(&new(kind, false, 1.0)), (Step::Anew, most), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_age_counts_from_the_beginning() {
+        let lease = Tenure::new(Kind::Lease, seconds(100), seconds(20), true, NOW, 0.0);
+        assert_eq!((next(&lease), lease.end()), ((Step::Renew, 30), NOW + seconds(80)));
+        let late = Tenure::new(Kind::Lease, seconds(100), seconds(90), true, NOW, 0.0);
+        assert!(late.due() < NOW && late.end() == NOW + seconds(10));
+    }
+
+    #[test]
+    fn a_renewal_that_gives_less_than_nine_tenths_ends_the_renewals() {
+        let at = NOW + seconds(50);
+        for (life, renewable, expected) in [
+            (90, true, (Step::Renew, 50 + 45)),
+            (89, true, (Step::Anew, 50 + 60)),
+            (100, false, (Step::Anew, 50 + 67)),
+            (0, true, (Step::Anew, 50)),
+        ] {
+            let mut lease = new(Kind::Lease, true, 0.0);
+            lease.renewed(Grant { life: seconds(life), renewable }, at, 0.0);
+            assert_eq!((next(&lease), lease.end()), (expected, at + seconds(life)), "{life} {renewable}");
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_is_refused_for_good_leads_to_another_and_not_to_an_early_one() {
+        let mut lease = new(Kind::Lease, true, 0.0);
+        lease.refused(NOW + seconds(50), 0.5);
+        assert_eq!(next(&lease), (Step::Anew, 74));
+        lease.refused(NOW + seconds(90), 0.5);
+        assert_eq!(next(&lease), (Step::Anew, 90));
+    }
+
+    #[test]
+    fn after_failures_the_pause_doubles_up_to_a_minute_and_near_the_end_nobody_counts_on_a_renewal() {
+        let mut lease = Tenure::new(Kind::Lease, seconds(100_000), Duration::ZERO, true, NOW, 0.0);
+        for most in [1, 2, 4, 8, 16, 32, 60, 60] {
+            lease.failed(None, NOW);
+            let pause = lease.due() - NOW;
+            assert!(pause >= seconds(most) / 2 && pause <= seconds(most), "{pause:?} of {most}");
+            assert_eq!(lease.step(), Step::Renew);
+        }
+        lease.failed(Some(seconds(200)), NOW);
+        assert_eq!(lease.due(), NOW + seconds(200), "as long as the store asks for");
+        lease.failed(None, NOW + seconds(79_990));
+        assert_eq!((lease.step(), lease.due()), (Step::Anew, NOW + seconds(80_000)));
+    }
+
+    #[test]
+    fn a_store_that_fails_for_a_minute_gets_at_most_twelve_requests() {
+        for _ in 0..1000 {
+            let mut lease = Tenure::new(Kind::Lease, seconds(3600), Duration::ZERO, true, NOW, 0.0);
+            let (start, mut requests) = (lease.due(), 0);
+            while lease.due() <= start + seconds(60) {
+                requests += 1;
+                lease.failed(None, lease.due());
+            }
+            assert!((6..=12).contains(&requests), "{requests}");
+        }
+    }
+
+    #[test]
+    fn two_issuances_are_a_tenth_of_the_life_apart_within_a_second_and_thirty() {
+        for (life, apart) in [(1, 1), (50, 5), (300, 30), (86_400, 30)] {
+            let lease = Tenure::new(Kind::Lease, seconds(life), Duration::ZERO, false, NOW, 0.0);
+            assert_eq!(lease.between_issuances(), seconds(apart), "{life}");
+        }
+    }
+
+    #[test]
+    fn what_ends_with_something_else_is_had_anew_before() {
+        let mut lease = new(Kind::Lease, true, 0.0);
+        lease.ends_with(NOW + seconds(40), NOW + seconds(30));
+        assert_eq!((next(&lease), lease.end()), ((Step::Anew, 30), NOW + seconds(40)));
+        let mut lease = new(Kind::Lease, true, 0.0);
+        lease.ends_with(NOW + seconds(400), NOW + seconds(300));
+        assert_eq!((next(&lease), lease.end()), ((Step::Anew, 50), NOW + seconds(100)), "its own end comes first");
+    }
+}

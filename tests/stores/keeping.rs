@@ -1,0 +1,165 @@
+//! A `watch` with a real Vault behind a proxy that counts its requests, and a login of its own.
+
+use std::cell::RefCell;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{Directory, Outcome, Run, Running};
+use handfast_testservers::{AppRole, Authority, FaultProxy, Vault, random};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+pub const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A Vault with an AppRole, whose policy grows.
+pub struct Store {
+    pub vault: &'static Vault,
+    pub proxy: FaultProxy,
+    pub approle: String,
+    pub role: AppRole,
+    policy: String,
+    rules: RefCell<String>,
+    ca: Directory,
+}
+
+impl Store {
+    pub fn new() -> Option<Self> {
+        let vault = Vault::shared()?;
+        let authority = Authority::new();
+        let [policy, approle] = ["policy-", "approle-"].map(random);
+        let role = vault.enable_approle(&approle, &[&policy]);
+        let ca = Directory::new();
+        ca.write("ca.pem", authority.pem());
+        let proxy = FaultProxy::start(vault, &authority);
+        let store = Self { vault, proxy, approle, role, policy, rules: RefCell::default(), ca };
+        store.allow("");
+        Some(store)
+    }
+
+    /// The role may do this too.
+    pub fn allow(&self, rule: &str) {
+        self.rules.borrow_mut().push_str(&format!("{rule}\n"));
+        self.vault.policy(&self.policy, &self.rules.borrow());
+    }
+
+    /// The name of its policy.
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// The tokens of the AppRole have these parameters (`token_ttl`, `token_type`, …).
+    pub fn tokens(&self, parameters: Value) {
+        self.vault.must("POST", &format!("auth/{}/role/web", self.approle), parameters);
+    }
+
+    /// A keeper with a login by the AppRole.
+    pub fn keep(&self, provider: &str, secrets: &str) -> Keeper<'_> {
+        let auth = format!(
+            "auth = {{ method = \"approle\", mount = \"{}\", role_id = \"{}\" }}",
+            self.approle, self.role.role_id
+        );
+        self.keep_with(&format!("{auth}\n{provider}"), secrets, |run| run.env("VAULT_SECRET_ID", &self.role.secret_id))
+    }
+
+    /// A keeper with these settings of the provider, and with what else it needs.
+    pub fn keep_with(&self, provider: &str, secrets: &str, with: impl FnOnce(Run) -> Run) -> Keeper<'_> {
+        let watch = match secrets.contains("[watch]\n") {
+            true => secrets.replace("[watch]\n", "[watch]\nquiet = \"0s\"\n"),
+            false => format!("{secrets}[watch]\nquiet = \"0s\"\n"),
+        };
+        let directory = Directory::in_memory();
+        let run = Run::command("watch")
+            .config(&format!("[providers.vault]\n{provider}\n{watch}"))
+            .args(["--dir", directory.text(), "--log-level", "info"])
+            .env("VAULT_ADDR", self.proxy.address())
+            .env("VAULT_CACERT", self.ca.path().join("ca.pem"))
+            .timeout(seconds(120));
+        Keeper { store: self, running: with(run).spawn(), directory }
+    }
+
+    /// How many leases there are below a path.
+    pub fn leases(&self, path: &str) -> usize {
+        let (_, answer) = self.vault.api("LIST", &format!("sys/leases/lookup/{path}/"), Value::Null);
+        answer["data"]["keys"].as_array().map_or(0, Vec::len)
+    }
+
+    /// The accessors of the AppRole's tokens that are alive.
+    pub fn accessors(&self) -> Vec<String> {
+        let accessors = self.vault.must("LIST", "auth/token/accessors", Value::Null);
+        let path = json!(format!("auth/{}/login", self.approle));
+        let of = |accessor: &&Value| {
+            let (status, answer) =
+                self.vault.api("POST", "auth/token/lookup-accessor", json!({ "accessor": accessor }));
+            // It may be gone by now: others use this server too.
+            status == 200 && answer["data"]["path"] == path
+        };
+        let accessors = accessors["data"]["keys"].as_array().expect("a list").iter().filter(of);
+        accessors.map(|accessor| accessor.as_str().expect("a text").to_owned()).collect()
+    }
+
+    /// How many there are.
+    pub fn logins(&self) -> usize {
+        self.accessors().len()
+    }
+}
+
+/// A running `watch`.
+pub struct Keeper<'s> {
+    store: &'s Store,
+    running: Running,
+    directory: Directory,
+}
+
+impl<'s> Keeper<'s> {
+    pub fn store(&self) -> &'s Store {
+        self.store
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// What a file holds, if it is there.
+    pub fn content(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.directory.path().join(name)).ok()
+    }
+
+    /// Something of what the keeper tells of a secret.
+    pub fn status<T>(&self, name: &str, part: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        let text = fs::read(self.directory.path().join("..handfast/status.json")).ok()?;
+        let status: Value = serde_json::from_slice(&text).expect("JSON");
+        part(status["secrets"].as_array()?.iter().find(|secret| secret["name"] == name)?)
+    }
+
+    /// How often this was asked for since the proxy's last reset: `METHOD PLACE`.
+    pub fn count(&self, line: &str) -> usize {
+        self.store.proxy.lines().iter().filter(|asked| *asked == line).count()
+    }
+
+    #[track_caller]
+    pub fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !is_so(self) {
+            let lines = self.store.proxy.lines();
+            assert!(start.elapsed() < seconds(60), "never: {what}; {:?}; {lines:#?}", self.directory.names());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it by TERM, which takes no longer than it may. What it said.
+    pub fn end(self) -> String {
+        self.signal(Signal::SIGTERM);
+        let start = Instant::now();
+        let outcome = self.running.finish();
+        assert!(outcome.code == 0 && start.elapsed() < Duration::from_millis(2500), "{outcome:?}");
+        outcome.stderr
+    }
+
+    /// Waits for its own end. How it ended, and what was asked for.
+    pub fn ended(self) -> (Outcome, Vec<String>) {
+        let outcome = self.running.finish();
+        (outcome, self.store.proxy.lines())
+    }
+}

@@ -1,0 +1,266 @@
+//! `watch` with logins to a real Vault that end: they are renewed, and made anew, and what hangs on them follows.
+
+use crate::keeping::{Keeper, Store, seconds};
+use crate::support::{Directory, Run};
+use handfast_testservers::{Fault, Issuer, Postgres, random};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+const RENEWAL: &str = "PUT /v1/auth/token/renew-self";
+
+/// A store with a KV 2 secret, `db`, and its configuration.
+struct Kv {
+    store: Store,
+    mount: String,
+}
+
+impl Kv {
+    fn new() -> Option<Self> {
+        let (store, mount) = (Store::new()?, random("kv-"));
+        store.vault.enable_kv(&mount, 2);
+        store.allow(&format!("path \"{mount}/*\" {{ capabilities = [\"read\"] }}"));
+        let kv = Self { store, mount };
+        kv.put("old");
+        Some(kv)
+    }
+
+    fn put(&self, value: &str) {
+        self.store.vault.must("POST", &format!("{}/data/db", self.mount), json!({ "data": { "password": value } }));
+    }
+
+    fn provider(&self) -> String {
+        format!("mounts = {{ {} = \"kv-v2\" }}", self.mount)
+    }
+
+    fn secrets(&self) -> String {
+        format!("[secrets.db]\nfrom = \"vault:{}/db#password\"\n", self.mount)
+    }
+
+    /// Puts another value, and waits until it is there.
+    fn can_still_read(&self, keeper: &Keeper<'_>) {
+        let value = random("value-");
+        self.put(&value);
+        keeper.signal(Signal::SIGHUP);
+        keeper.until("the new value is there", |keeper| keeper.content("db").as_deref() == Some(&value));
+    }
+}
+
+fn login(kv: &Kv) -> String {
+    format!("POST /v1/auth/{}/login", kv.store.approle)
+}
+
+/// Each login would use the secret id once more, and it can be used once.
+#[test]
+fn a_token_is_renewed_without_another_login() {
+    let Some(kv) = Kv::new() else { return };
+    kv.store.tokens(json!({ "token_ttl": "8s", "token_max_ttl": "1h" }));
+    let once = kv.store.vault.secret_id(&kv.store.approle, json!({ "num_uses": 1 }));
+    let auth = format!(
+        "auth = {{ method = \"approle\", mount = \"{}\", role_id = \"{}\" }}\n{}",
+        kv.store.approle,
+        kv.store.role.role_id,
+        kv.provider()
+    );
+    let keeper = kv.store.keep_with(&auth, &kv.secrets(), |run| run.env("VAULT_SECRET_ID", &once));
+    keeper.until("it is renewed twice", |keeper| keeper.count(RENEWAL) == 2);
+    kv.can_still_read(&keeper);
+    assert_eq!(keeper.count(&login(&kv)), 1);
+    let said = keeper.end();
+    assert!(!said.contains("cannot") && !said.contains("logged in anew"), "{said}");
+}
+
+#[test]
+fn a_periodic_token_is_renewed_for_its_period() {
+    let Some(kv) = Kv::new() else { return };
+    kv.store.tokens(json!({ "token_period": "8s" }));
+    let keeper = kv.store.keep(&kv.provider(), &kv.secrets());
+    keeper.until("it is renewed twice", |keeper| keeper.count(RENEWAL) == 2);
+    kv.can_still_read(&keeper);
+    assert_eq!(keeper.count(&login(&kv)), 1);
+    keeper.end();
+}
+
+/// A batch token cannot be renewed. What it was given ends with it, and is issued anew before; nothing else is.
+#[test]
+fn a_token_that_cannot_be_renewed_gets_a_successor_and_its_leases_follow() {
+    let Some(kv) = Kv::new() else { return };
+    let Some(postgres) = Postgres::start() else { return };
+    let database = random("database-");
+    kv.store.vault.enable_database(&database, &postgres, "1h");
+    kv.store.allow(&format!("path \"{database}/*\" {{ capabilities = [\"read\"] }}"));
+    kv.store.tokens(json!({ "token_type": "batch", "token_ttl": "12s", "token_max_ttl": "12s" }));
+    let provider = format!("mounts = {{ {} = \"kv-v2\", {database} = \"other\" }}", kv.mount);
+    let user = format!("{}[secrets.user]\nfrom = \"vault:{database}/creds/web\"\n", kv.secrets());
+    let keeper = kv.store.keep(&provider, &user);
+    keeper.until("the credentials are there", |keeper| keeper.content("user").is_some());
+    let first = keeper.content("user").expect("it is there");
+    let creds = format!("GET /v1/{database}/creds/web");
+    keeper.until("there are others", |keeper| keeper.content("user").is_some_and(|now| now != first));
+    let asked = |line: &str| keeper.store().proxy.lines().iter().position(|asked| asked == line);
+    assert!(asked(&creds) > asked(&login(&kv)), "{:?}", keeper.store().proxy.lines());
+    assert_eq!((keeper.count(&login(&kv)), keeper.count(&creds), keeper.count(RENEWAL)), (2, 2, 0));
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    assert!(said.contains("info: `vault`: logged in anew\n") && !said.contains("cannot"), "{said}");
+}
+
+#[test]
+fn a_token_that_is_gone_is_followed_by_another_and_its_leases_too() {
+    let Some(kv) = Kv::new() else { return };
+    let Some(postgres) = Postgres::start() else { return };
+    let database = random("database-");
+    kv.store.vault.enable_database(&database, &postgres, "1m");
+    kv.store.allow(&format!("path \"{database}/*\" {{ capabilities = [\"read\"] }}"));
+    let provider = format!("mounts = {{ {} = \"kv-v2\", {database} = \"other\" }}", kv.mount);
+    let user = format!("{}[secrets.user]\nfrom = \"vault:{database}/creds/web\"\n", kv.secrets());
+    let keeper = kv.store.keep(&provider, &user);
+    keeper.until("the credentials are there", |keeper| keeper.content("user").is_some());
+    let first = keeper.content("user").expect("it is there");
+    for accessor in kv.store.accessors() {
+        kv.store.vault.must("POST", "auth/token/revoke-accessor", json!({ "accessor": accessor }));
+    }
+    // A secret that is refused gives the loss away.
+    keeper.until("there are others", |keeper| {
+        keeper.signal(Signal::SIGHUP);
+        std::thread::sleep(seconds(1));
+        keeper.content("user").is_some_and(|now| now != first)
+    });
+    kv.can_still_read(&keeper);
+    assert_eq!(keeper.count(&login(&kv)), 2);
+    keeper.end();
+}
+
+/// The token file of a pod changes; a login reads it anew.
+#[test]
+fn a_new_login_reads_the_token_file_anew() {
+    let Some(kv) = Kv::new() else { return };
+    let (issuer, mount, files) = (Issuer::new("https://issuer.example.org"), random("jwt-"), Directory::new());
+    kv.store.vault.enable_jwt(&mount, &issuer, &[kv.store.policy()]);
+    let role = json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"],
+        "token_policies": [kv.store.policy()], "token_type": "batch", "token_ttl": "6s", "token_max_ttl": "6s" });
+    kv.store.vault.must("POST", &format!("auth/{mount}/role/web"), role);
+    let [first, second] = ["first", "second"].map(|subject| issuer.token(subject, "vault"));
+    let file = files.write("token", &first);
+    let auth = format!(
+        "auth = {{ method = \"jwt\", mount = \"{mount}\", role = \"web\", jwt_file = \"{}\" }}\n{}",
+        file.display(),
+        kv.provider()
+    );
+    let keeper = kv.store.keep_with(&auth, &kv.secrets(), |run| run);
+    keeper.until("it is there", |keeper| keeper.content("db").is_some());
+    files.write("token", &second);
+    let place = format!("/v1/auth/{mount}/login");
+    let logins = || -> Vec<String> {
+        let requests = keeper.store().proxy.requests();
+        let own = requests.iter().filter(|request| request.place() == place);
+        own.map(|request| request.json()["jwt"].as_str().expect("a text").to_owned()).collect()
+    };
+    keeper.until("there is another login", |_| logins().len() == 2);
+    assert_eq!(logins(), [first, second]);
+    kv.can_still_read(&keeper);
+    keeper.end();
+}
+
+/// The token before serves meanwhile, and nobody asks in a loop.
+#[test]
+fn a_login_that_fails_is_tried_again_and_the_one_before_serves() {
+    let Some(kv) = Kv::new() else { return };
+    kv.store.tokens(json!({ "token_type": "batch", "token_ttl": "15s", "token_max_ttl": "15s" }));
+    let keeper = kv.store.keep(&kv.provider(), &kv.secrets());
+    keeper.until("it is there", |keeper| keeper.content("db").is_some());
+    kv.store.proxy.add(Fault::Status(500).on(&format!("/v1/auth/{}/login", kv.store.approle)));
+    keeper.until("a login has failed", |keeper| keeper.count(&login(&kv)) == 2);
+    kv.can_still_read(&keeper);
+    kv.store.proxy.reset();
+    keeper.until("it has worked", |keeper| keeper.count(&login(&kv)) == 1);
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    let text =
+        "warn: `vault`: cannot log in anew, the one before serves until its end: cannot log in to Vault by `approle`";
+    assert!(said.contains(text), "{said}");
+    assert!(said.contains("info: `vault`: the login holds again, after "), "{said}");
+    assert!(said.contains("info: `vault`: logged in anew\n"), "{said}");
+}
+
+#[test]
+fn a_renewal_of_the_token_that_fails_is_tried_again_and_one_that_is_denied_is_not() {
+    let (Some(fails), Some(denied)) = (Kv::new(), Kv::new()) else { return };
+    fails.store.tokens(json!({ "token_period": "15s" }));
+    fails.store.proxy.add(Fault::Status(500).on("/v1/auth/token/renew-self").times(1));
+    denied.store.tokens(json!({ "token_ttl": "10s", "token_max_ttl": "1h" }));
+    denied.store.allow("path \"auth/token/renew-self\" { capabilities = [\"deny\"] }");
+    let keepers = [&fails, &denied].map(|kv| kv.store.keep(&kv.provider(), &kv.secrets()));
+    keepers[0].until("it is renewed in the end", |keeper| keeper.count(RENEWAL) == 2);
+    keepers[1].until("there is another login", |keeper| keeper.count(&login(&denied)) == 2);
+    assert_eq!((keepers[0].count(&login(&fails)), keepers[1].count(RENEWAL)), (1, 1));
+    let [first, second] = keepers;
+    fails.can_still_read(&first);
+    denied.can_still_read(&second);
+    let said = first.end();
+    assert!(
+        said.contains("cannot renew the login, the one before serves until its end: cannot renew the token"),
+        "{said}"
+    );
+    assert!(said.contains("info: `vault`: the login holds again, after "), "{said}");
+    let said = second.end();
+    let text = "info: `vault`: the login is not renewed but made anew: cannot renew the token: permission denied\n";
+    assert!(said.contains(text) && !said.contains("cannot log in"), "{said}");
+}
+
+/// An agent's sink, or whoever else writes the file, puts another token there in time.
+#[test]
+fn a_token_file_is_read_anew_when_its_token_nears_its_end() {
+    let Some(kv) = Kv::new() else { return };
+    let parameters = json!({ "policies": [kv.store.policy()], "ttl": "20s", "renewable": false });
+    let token = || kv.store.vault.token_with(parameters.clone());
+    let files = Directory::new();
+    let file = files.write("token", token());
+    kv.store.proxy.add(Fault::Status(500).on("/v1/auth/token/lookup-self").times(1));
+    let auth = format!("auth = {{ method = \"token\", token_file = \"{}\" }}\n{}", file.display(), kv.provider());
+    let keeper = kv.store.keep_with(&auth, &kv.secrets(), |run| run);
+    let looks = "GET /v1/auth/token/lookup-self";
+    keeper.until("it is looked at", |keeper| keeper.count(looks) == 2);
+    // Two thirds of its life later nothing has changed, which is told.
+    std::thread::sleep(seconds(15));
+    files.write("token", token());
+    keeper.until("the other one is looked at", |keeper| keeper.count(looks) == 3);
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    assert!(
+        said.contains(
+            "warn: `vault`: cannot look at the login, the one before serves until its end: cannot look at the token"
+        ),
+        "{said}"
+    );
+    assert!(said.contains("error: `vault`: cannot log in anew, the one before serves until its end: the token that was given is still the same\n"), "{said}");
+    assert!(said.contains("info: `vault`: logged in anew\n"), "{said}");
+}
+
+fn with_token(token: &str) -> impl FnOnce(Run) -> Run {
+    let token = token.to_owned();
+    move |run| run.env("VAULT_TOKEN", token)
+}
+
+#[test]
+fn a_given_token_is_renewed_where_it_can_be() {
+    let Some(kv) = Kv::new() else { return };
+    let token = kv.store.vault.token_with(json!({ "policies": [kv.store.policy()], "ttl": "8s" }));
+    let keeper = kv.store.keep_with(&kv.provider(), &kv.secrets(), with_token(&token));
+    keeper.until("it is renewed twice", |keeper| keeper.count(RENEWAL) == 2);
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    assert!(!said.contains("the token that was given"), "{said}");
+    assert_eq!(kv.store.vault.api_as(&token, "GET", "auth/token/lookup-self", json!(null)).0, 200, "it stays");
+}
+
+#[test]
+fn the_end_of_a_given_token_that_cannot_be_renewed_is_told() {
+    let Some(kv) = Kv::new() else { return };
+    let token = kv.store.vault.token_with(json!({ "policies": [kv.store.policy()], "ttl": "1h", "renewable": false }));
+    let keeper = kv.store.keep_with(&kv.provider(), &kv.secrets(), with_token(&token));
+    keeper.until("it is looked at", |keeper| keeper.count("GET /v1/auth/token/lookup-self") == 1);
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    assert!(said.contains("warn: `vault`: the token that was given ends in "), "{said}");
+    assert!(said.contains(", and is not renewed any more\n"), "{said}");
+}
