@@ -22,7 +22,7 @@ use crate::config::{self, Environment, NotText};
 use crate::error::{Error, Result};
 
 pub use line::{Line, printable, printable_json};
-pub use stderr::{mind, never_wait, wait_until};
+pub use stderr::{mind, never_wait, wait_again, wait_until};
 
 /// The target of handfast's own events. Only events with this target or [`DEBUG`] are printed: a library's events may contain the
 /// data that it sent and received.

@@ -196,6 +196,8 @@ impl Supervisor<'_> {
     /// The app has ended: the same command once more, with what the secrets are now.
     fn start_anew(&mut self) -> Result<()> {
         self.front.borrow().app.kill();
+        // The new one begins with everything as it is now.
+        self.reaction = Reaction::default();
         let secrets = self.keeper.renew()?;
         let child = self.recipe.spawn(&secrets, self.surroundings.as_ref())?;
         let app = App::new(child.pid, self.recipient).map_err(|error| system("give the app a process group", error))?;

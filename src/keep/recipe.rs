@@ -85,6 +85,8 @@ impl Surroundings {
     fn restore(&self) -> Result<()> {
         umask(self.mask);
         fchdir(&self.directory).map_err(|error| system("go back to the working directory", error))?;
-        dup2_stderr(&self.stderr).map_err(|error| system("give the app its stderr", error))
+        dup2_stderr(&self.stderr).map_err(|error| system("give the app its stderr", error))?;
+        report::wait_again();
+        Ok(())
     }
 }

@@ -84,6 +84,11 @@ pub fn never_wait() {
     WAY.store(if replaced.is_ok() { NEVER_WAITS } else { SENDS }, Relaxed);
 }
 
+/// Stderr is as it was before, in a child that becomes an app.
+pub fn wait_again() {
+    WAY.store(WAITS, Relaxed);
+}
+
 /// The worker's stderr is a pipe that does not wait, and its filter knows no more than a write.
 pub fn written_at_once() {
     WAY.store(NEVER_WAITS, Relaxed);

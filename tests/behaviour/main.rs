@@ -31,6 +31,7 @@ mod references_to_targets;
 mod reports;
 mod supervise_fresh;
 mod supervise_processes;
+mod supervise_programs;
 mod supervise_restart;
 mod supervise_rights;
 mod supervise_signals;
