@@ -82,6 +82,11 @@ impl App {
         self.send_to_group(Signal::SIGKILL);
     }
 
+    /// Whether a process of its group is left.
+    pub fn has_group(&self) -> bool {
+        jobs::send(-self.pid.as_raw(), 0).is_ok()
+    }
+
     /// Whether it goes on after this signal: it handles, ignores or awaits it, or nothing would come of it.
     pub fn survives(&self, signal: u8) -> bool {
         const HARMLESS: [Signal; 7] = [

@@ -195,7 +195,7 @@ impl Supervisor<'_> {
 
     /// The app has ended: the same command once more, with what the secrets are now.
     fn start_anew(&mut self) -> Result<()> {
-        self.front.borrow().app.kill();
+        self.front.borrow_mut().end_group()?;
         // The new one begins with everything as it is now.
         self.reaction = Reaction::default();
         let secrets = self.keeper.renew()?;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
@@ -19,6 +19,9 @@ const AT_A_TIME: usize = 1024;
 
 /// When to try again a signal for which the app had no room.
 pub const SOON: Duration = Duration::from_millis(10);
+
+/// How long processes of the app's group may take to be gone once they are killed. One that waits for a device is left behind.
+const GROUP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// With these, somebody outside wants the app to end.
 const TO_END: [u8; 3] = [Signal::SIGTERM as u8, Signal::SIGINT as u8, Signal::SIGQUIT as u8];
@@ -90,6 +93,18 @@ impl<'s> Front<'s> {
                 Reaped::All if has_more => {}
                 Reaped::All => break,
             }
+        }
+        Ok(())
+    }
+
+    /// Kills what is left of the process group of an app that has ended, and waits until it is gone: the next app may want the same
+    /// port, or the same lock.
+    pub fn end_group(&mut self) -> Result<()> {
+        let until = Instant::now() + GROUP_PATIENCE;
+        self.app.kill();
+        while self.app.has_group() && Instant::now() < until {
+            self.reap()?;
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }

@@ -80,6 +80,7 @@ const KEYS: [(&str, &[&str]); 13] = [
             "danger_skip_tls_verify",
             "mounts",
             "namespace",
+            "revoke_on_exit",
             "roots",
             "type",
         ],
