@@ -110,7 +110,10 @@ const MACHINES: [u16; 2] = [libc::EM_AARCH64, libc::EM_ARM];
 
 fn elf(head: &[u8]) -> Format {
     const TYPE: usize = 16;
-    let (Some(machine), Some(class)) = (number16(head, TYPE + 2), head.get(4)) else { return Format::Plain };
+    /// The size of the header with 64 bits.
+    const HEADER: usize = 64;
+    let cut_off = || Format::Refused("it is a program that is cut off".into(), "look at how it came into the image");
+    let (Some(machine), Some(class)) = (number16(head, TYPE + 2), head.get(4)) else { return cut_off() };
     if !MACHINES.contains(&machine) {
         if handlers::take(head) {
             return Format::Plain;
@@ -121,6 +124,9 @@ fn elf(head: &[u8]) -> Format {
     }
     if *class != libc::ELFCLASS64 {
         return Format::Plain;
+    }
+    if head.len() < HEADER {
+        return cut_off();
     }
     match loader(head) {
         Some(path) => Format::Needs(Needed::Loader, path),
@@ -237,7 +243,10 @@ mod tests {
         let own = MACHINES[0];
         let loader = "/lib64/ld-linux-x86-64.so.2";
         assert_eq!(of_head(&program(own, loader)), Format::Needs(Needed::Loader, loader.into()));
-        for cut in [4, 5, 17, 60, 100, 125] {
+        for cut in [4, 5, 17, 60] {
+            assert!(refused(&program(own, loader)[..cut]).contains("cut off"), "{cut}");
+        }
+        for cut in [100, 125] {
             assert_eq!(of_head(&program(own, loader)[..cut]), Format::Plain, "{cut}");
         }
         // Offsets and sizes that lead out of the file, or overflow.

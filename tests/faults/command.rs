@@ -58,6 +58,7 @@ fn what_cannot_be_executed_is_126() {
         (file(&programs, "chain", &format!("#!{}/crlf\n", programs.text()), 0o755), "carriage return"),
         (file(&programs, "closed", &format!("#!{}/no-x\n", programs.text()), 0o755), "may not execute its interpreter"),
         (file(&programs, "empty", "", 0o755), "it is empty"),
+        (binary(&programs, "cut", &missing[..40]), "it is a program that is cut off"),
         (binary(&programs, "sparc", &sparc), "another machine (ELF machine 43"),
         (binary(&programs, "loader", &missing), "its ELF loader `/no/such/loader.so` does not exist"),
         (file(&programs, "no-x", "#!/bin/sh\nexit 0\n", 0o644), "no-x"),

@@ -184,7 +184,7 @@ pub fn what_cannot_be_the_stores_answer_is_final<L: Line>() {
     each::<L, _>(&everywhere::<L, _>(&L::impossible()), |line, (place, (fault, code, text))| {
         line.proxy().add(fault.clone().on(place));
         let outcome = line.run(DEADLINE).start();
-        line.fails(&outcome, Duration::from_secs(5), *code, text);
+        line.fails(&outcome, DEADLINE - 2 * SECOND, *code, text);
         outcome.never_says("attempt 1 for");
     });
 }
