@@ -15,4 +15,5 @@ mod read_back;
 mod secret_type;
 mod secrets;
 mod steps;
+mod supervised_keeper;
 mod worker_injection;
