@@ -114,6 +114,18 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     /// Returns the app's exit code.
     fn until_the_end(mut self, watch: &Watch<'_>) -> Result<u8> {
+        let ended = self.go_on(watch);
+        // Nothing else may hold up the end.
+        if self.plan.revokes_on_exit {
+            self.keeper.leave();
+        }
+        if let Ok(code) = ended {
+            self.reaction.ended(code);
+        }
+        ended
+    }
+
+    fn go_on(&mut self, watch: &Watch<'_>) -> Result<u8> {
         loop {
             // What comes of it is seen here.
             match watch.signal(Phase::Watch) {
@@ -127,8 +139,14 @@ impl Supervisor<'_> {
             worker_ended.into_iter().for_each(|code| self.keeper.worker_was_reaped(code));
             if let Some(code) = ended {
                 match self.stop.take().map(|stop| stop.why) {
-                    None => return Ok(self.finish(code)),
-                    Some(Why::Stale(secret)) => return Err(self.stale(secret)),
+                    None => {
+                        self.front.borrow().app.dismiss();
+                        return Ok(code);
+                    }
+                    Some(Why::Stale(secret)) => {
+                        self.keeper.tell();
+                        return Err(self.keeper.stale_error(secret));
+                    }
                     Some(Why::Restart) => self.start_anew()?,
                 }
             }
@@ -212,16 +230,5 @@ impl Supervisor<'_> {
     fn lose(&mut self, error: Error) {
         self.keeper.lose(&error);
         self.front.borrow_mut().worker = None;
-    }
-
-    fn finish(&self, code: u8) -> u8 {
-        self.front.borrow().app.dismiss();
-        self.reaction.ended(code);
-        code
-    }
-
-    fn stale(&mut self, secret: usize) -> Error {
-        self.keeper.tell();
-        self.keeper.stale_error(secret)
     }
 }

@@ -160,9 +160,9 @@ impl<'p> Keeper<'p> {
     }
 
     /// Lets the worker end, with a bound.
-    pub fn leave(self) {
-        self.link.into_iter().for_each(Link::leave);
-        drop(self.presence);
+    pub fn leave(&mut self) {
+        self.link.take().into_iter().for_each(Link::leave);
+        self.presence = None;
     }
 
     /// When a secret ends.

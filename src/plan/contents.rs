@@ -37,6 +37,8 @@ pub struct Plan {
     pub watching: Watching,
     /// The entries of the app's environment, without what depends on the secrets.
     pub environment: Vec<OsString>,
+    /// Whether what the stores have issued is revoked at the end of a process that lives on.
+    pub revokes_on_exit: bool,
     /// What the provider instances say at each start.
     pub provider_warnings: Vec<String>,
     /// Who else may change the program that runs, with privileges: best effort, since it runs already.

@@ -91,6 +91,7 @@ pub fn make(
         deadline,
         watching,
         environment: entries,
+        revokes_on_exit: instances.iter().any(|instance| instance.configured.revokes_on_exit()),
         provider_warnings: provider_warnings(&instances),
         executable,
     };

@@ -56,27 +56,39 @@ impl Store {
 
     /// A keeper with a login by the AppRole.
     pub fn keep(&self, provider: &str, secrets: &str) -> Keeper<'_> {
-        let auth = format!(
-            "auth = {{ method = \"approle\", mount = \"{}\", role_id = \"{}\" }}",
-            self.approle, self.role.role_id
-        );
-        self.keep_with(&format!("{auth}\n{provider}"), secrets, |run| run.env("VAULT_SECRET_ID", &self.role.secret_id))
+        self.keep_with(&self.by_approle(provider), secrets, |run| run.env("VAULT_SECRET_ID", &self.role.secret_id))
+    }
+
+    /// The same in front of an app, whose last argument is the files directory.
+    pub fn supervise(&self, provider: &str, secrets: &str, app: &[&str]) -> Keeper<'_> {
+        let directory = Directory::in_memory();
+        let app = app.iter().copied().chain([directory.text()]).map(str::to_owned).collect::<Vec<_>>();
+        let run = Run::new().arg("--supervise").app(app).env("VAULT_SECRET_ID", &self.role.secret_id);
+        self.start(directory, run, &self.by_approle(provider), secrets)
+    }
+
+    fn by_approle(&self, provider: &str) -> String {
+        let (mount, role) = (&self.approle, &self.role.role_id);
+        format!("auth = {{ method = \"approle\", mount = \"{mount}\", role_id = \"{role}\" }}\n{provider}")
     }
 
     /// A keeper with these settings of the provider, and with what else it needs.
     pub fn keep_with(&self, provider: &str, secrets: &str, with: impl FnOnce(Run) -> Run) -> Keeper<'_> {
+        self.start(Directory::in_memory(), with(Run::command("watch")), provider, secrets)
+    }
+
+    fn start(&self, directory: Directory, run: Run, provider: &str, secrets: &str) -> Keeper<'_> {
         let watch = match secrets.contains("[watch]\n") {
             true => secrets.replace("[watch]\n", "[watch]\nquiet = \"0s\"\n"),
             false => format!("{secrets}[watch]\nquiet = \"0s\"\n"),
         };
-        let directory = Directory::in_memory();
-        let run = Run::command("watch")
+        let run = run
             .config(&format!("[providers.vault]\n{provider}\n{watch}"))
             .args(["--dir", directory.text(), "--log-level", "info"])
             .env("VAULT_ADDR", self.proxy.address())
             .env("VAULT_CACERT", self.ca.path().join("ca.pem"))
             .timeout(seconds(120));
-        Keeper { store: self, running: with(run).spawn(), directory }
+        Keeper { store: self, running: run.spawn(), directory }
     }
 
     /// How many leases there are below a path.

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::keeping::{Keeper, Store, seconds};
+use crate::support::{Directory, needs_program, needs_root};
 use handfast_testservers::{Fault, Postgres, random};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -225,4 +226,50 @@ fn a_static_role_is_read_when_its_password_has_changed() {
     let asked = keeper.count(&format!("GET /v1/{mount}/static-creds/fixed"));
     assert!((3..=20).contains(&asked), "{asked}");
     keeper.end();
+}
+
+/// A pool that opens its connections with what the file holds now, told by HUP.
+const POOL: &str = "import signal, sys\n\
+    def read(*_):\n\
+    \x20   with open(sys.argv[2] + '/db') as source, open(sys.argv[1], 'a') as log: log.write(source.read() + '\\n')\n\
+    signal.signal(signal.SIGHUP, read)\nread()\nwhile True: signal.pause()\n";
+
+#[test]
+fn a_supervised_pool_takes_new_credentials_before_the_old_end() {
+    needs_root!();
+    needs_program!("python3");
+    let Some(database) = Database::new("10s", "20s") else { return };
+    let (mount, notes) = (&database.mount, Directory::new());
+    let file = notes.write("notes", "");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("it is ours");
+    let secrets = format!("[secrets.db]\nfrom = \"vault:{mount}/creds/web\"\non_change = \"signal:HUP\"\n");
+    let provider = format!("mounts = {{ {mount} = \"other\" }}");
+    let keeper = database.store.supervise(&provider, &secrets, &["python3", "-c", POOL, &file.display().to_string()]);
+    let notes =
+        || -> Vec<String> { std::fs::read_to_string(&file).expect("it is ours").lines().map(str::to_owned).collect() };
+    keeper.until("the pool has other credentials", |_| notes().len() >= 2);
+    let noted = notes();
+    assert!(noted[0] != noted[1] && database.opens(&noted[1]), "{noted:?}");
+    // What is in use from before is not taken away early.
+    assert!(database.opens(&noted[0]));
+    keeper.signal(Signal::SIGTERM);
+    let (outcome, _) = keeper.ended();
+    assert_eq!(outcome.code, 143, "{outcome:?}");
+}
+
+#[test]
+fn what_a_supervised_app_was_given_is_given_back_at_its_end_where_that_is_asked_for() {
+    let Some(database) = Database::new("1h", "24h") else { return };
+    let mount = &database.mount;
+    let leases = || database.store.leases(&format!("{mount}/creds/web"));
+    for (settings, left) in [("", 1), ("revoke_on_exit = true", 1)] {
+        let provider = format!("mounts = {{ {mount} = \"other\" }}\n{settings}");
+        let secrets = format!("[secrets.db]\nfrom = \"vault:{mount}/creds/web\"\n");
+        let keeper = database.store.supervise(&provider, &secrets, &["sh", "-c", "exec sleep 100", "sh"]);
+        keeper.until("the app runs", |keeper| keeper.status("db", |secret| secret["end"].as_u64()).is_some());
+        keeper.signal(Signal::SIGTERM);
+        let (outcome, _) = keeper.ended();
+        assert_eq!(outcome.code, 143, "{outcome:?}");
+        keeper_gone(|| leases() == left);
+    }
 }

@@ -59,6 +59,11 @@ pub trait Configured {
         false
     }
 
+    /// Whether what it was given is revoked at the end of a process that lives on.
+    fn revokes_on_exit(&self) -> bool {
+        false
+    }
+
     /// How often a temporarily failing request is tried again; `None` means until the deadline.
     fn max_retries(&self) -> Option<u32> {
         None

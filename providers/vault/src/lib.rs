@@ -54,7 +54,7 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "revoke_on_exit",
             Kind::Boolean,
-            "Whether `watch` revokes its leases and its login's token when TERM or INT ends it.",
+            "Whether `watch` revokes its leases and its login's token when TERM or INT ends it, and `run --supervise` when the app ends.",
         )
         .default("false"),
     ],

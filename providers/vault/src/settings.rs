@@ -113,6 +113,10 @@ impl Configured for Vault {
         !locator::is_list(locator) && said.is_none_or(|kind| kind == Kind::Other)
     }
 
+    fn revokes_on_exit(&self) -> bool {
+        self.revoke_on_exit
+    }
+
     fn max_retries(&self) -> Option<u32> {
         self.max_retries
     }

@@ -102,6 +102,7 @@ fn plan(directory: Option<&Path>, deliveries: Vec<Delivery>) -> Plan {
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         watching: Watching::default(),
+        revokes_on_exit: false,
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,

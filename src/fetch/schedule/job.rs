@@ -67,6 +67,12 @@ pub enum Wish {
 impl Job {
     pub fn new(plan: &Plan, instance: usize, secrets: &[usize]) -> Self {
         let restarts = |secret: &usize| plan.secrets[*secret].on_change == OnChange::Restart;
+        let is_snapshot = |secret: &usize| plan.secrets[*secret].refresh.is_none();
+        let is_left_to_restart = match plan.purpose {
+            Purpose::Watch => secrets.iter().any(restarts),
+            // No running app gets another.
+            _ => secrets.iter().all(is_snapshot),
+        };
         Self {
             instance,
             secrets: secrets.to_vec(),
@@ -77,7 +83,7 @@ impl Job {
             tenure: None,
             login: 0,
             made: None,
-            is_left_to_restart: plan.purpose == Purpose::Watch && secrets.iter().any(restarts),
+            is_left_to_restart,
             delays: 0,
             is_refusal_told: false,
             troubles: BTreeMap::new(),
@@ -89,6 +95,11 @@ impl Job {
         self.made = Some(now.saturating_sub(age));
         let first = now + span.mul_f64(fastrand::f64());
         self.due = self.after(term, age, self.refresh.map(|_| first), now);
+    }
+
+    /// Whether it ends, and the app that has it in a descriptor gets no other.
+    pub fn ends_as_snapshot(&self, plan: &Plan) -> bool {
+        plan.purpose == Purpose::Supervise && self.is_left_to_restart && self.tenure.is_some()
     }
 
     /// It is due now, unless something was issued for it: nothing is issued anew because somebody asks.

@@ -83,6 +83,11 @@ impl<'p> Schedule<'p> {
             let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
             let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
             job.begin(term, age, span, now);
+            if job.ends_as_snapshot(plan) {
+                let names: Vec<&str> = secrets.iter().map(|secret| plan.secrets[*secret].name.as_str()).collect();
+                let names = names.join(", ");
+                tracing::warn!(target: "handfast", "what was issued for {names} ends, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew");
+            }
             job
         };
         let jobs: Vec<Job> = jobs.map(job).collect();

@@ -73,6 +73,7 @@ pub(super) fn plan() -> Plan {
         concurrency: 1,
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         watching: Watching::default(),
+        revokes_on_exit: false,
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,
