@@ -5,7 +5,9 @@ mod app;
 pub mod ready;
 mod status;
 mod supervise;
+mod telling;
 mod terminal;
+mod undelivered;
 mod watch;
 
 pub use app::Recipient;

@@ -4,7 +4,9 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::status::{Earlier, Status};
+use super::status::{Aged, Earlier, Status};
+use super::telling::Telling;
+use super::undelivered::Undelivered;
 use crate::deliver::{Arrived, Changes, Destination};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{OnChange, OnStale, Plan};
@@ -54,7 +56,16 @@ pub fn watch(
     let hung_up = Cell::new(false);
     let presence = destination.announce()?;
     let status = Status::new(plan, earlier.as_ref(), |secret| destination.files_of(secret));
-    let mut keeper = Keeper { plan, link, destination, status, is_told: false, is_untold: false, restart: None };
+    let mut keeper = Keeper {
+        plan,
+        link,
+        destination,
+        status,
+        telling: Telling::new(),
+        is_untold: false,
+        undelivered: Undelivered::default(),
+        restart: None,
+    };
     let ended = keeper.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {
@@ -70,10 +81,10 @@ struct Keeper<'p> {
     link: Link,
     destination: Destination,
     status: Status,
-    /// Whether the status file says what there is to say.
-    is_told: bool,
+    telling: Telling,
     /// Whether the status file could not be written the last time.
     is_untold: bool,
+    undelivered: Undelivered,
     /// When to end so that the app is started anew, and the secret that has changed.
     restart: Option<(Duration, usize)>,
 }
@@ -90,8 +101,8 @@ impl Keeper<'_> {
             }
             match self.link.news(self.plan, watch).map_err(lost)? {
                 Some(News::Report(secret, report)) => {
-                    self.status.report(secret, report);
-                    self.is_told = false;
+                    let end = self.status.report(secret, report);
+                    self.telling.soon(end);
                     continue;
                 }
                 Some(News::Generation(changes)) => {
@@ -105,8 +116,10 @@ impl Keeper<'_> {
             let tidy = self.destination.tidy(boot_time());
             self.mind_age()?;
             self.mind_restart()?;
-            self.tell();
-            let next = [tidy, self.status.next_end(), self.restart.map(|(at, _)| at)];
+            if self.telling.due().is_some_and(|due| due <= boot_time()) {
+                self.tell();
+            }
+            let next = [tidy, self.status.next_end(), self.telling.due(), self.restart.map(|(at, _)| at)];
             alarm.set(next.into_iter().flatten().min()).map_err(|error| {
                 Error::new(Phase::Watch, Class::Os, format!("cannot set an alarm: {}", reason(error)))
             })?;
@@ -119,7 +132,7 @@ impl Keeper<'_> {
         let secrets = changes.secrets();
         self.destination.publish_changes(self.plan, changes, &|| watch.signal(Phase::Watch))?;
         self.status.published(&secrets, |secret| self.destination.files_of(secret));
-        self.is_told = false;
+        self.telling.now();
         let names: Vec<&str> = secrets.iter().map(|secret| self.plan.secrets[*secret].name.as_str()).collect();
         tracing::info!(target: "handfast", "changed: {}", names.join(", "));
         let restarts = |secret: &usize| self.plan.secrets[*secret].on_change == OnChange::Restart;
@@ -130,14 +143,15 @@ impl Keeper<'_> {
     }
 
     /// Whether a generation was published. A signal ends the keeper; any other failure is one of this generation alone.
-    fn tell_failure(&self, published: Result<()>) -> Result<bool> {
+    fn tell_failure(&mut self, published: Result<()>) -> Result<bool> {
         match published {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.undelivered.delivered();
+                Ok(true)
+            }
             Err(error) if matches!(error.class, Class::Signal(_)) => Err(error),
             Err(error) => {
-                for part in if error.parts.is_empty() { std::slice::from_ref(&error) } else { &error.parts } {
-                    tracing::error!(target: "handfast", "a change was not delivered, the files stay as they were: {}", part.message);
-                }
+                self.undelivered.failed(&error);
                 Ok(false)
             }
         }
@@ -145,9 +159,11 @@ impl Keeper<'_> {
 
     /// Tells which secrets have become stale.
     fn mind_age(&mut self) -> Result<()> {
-        let stale = self.status.age();
+        let Aged { stale, is_news } = self.status.age();
+        if is_news {
+            self.telling.now();
+        }
         let Some(first) = stale.first() else { return Ok(()) };
-        self.is_told = false;
         let name = |secret: &usize| self.plan.secrets[*secret].name.as_str();
         for secret in &stale {
             tracing::error!(target: "handfast", "`{}` is stale: it could not be read again for too long", name(secret));
@@ -175,9 +191,7 @@ impl Keeper<'_> {
     }
 
     fn tell(&mut self) {
-        if std::mem::replace(&mut self.is_told, true) {
-            return;
-        }
+        self.telling.told(boot_time(), self.status.next_end());
         let told = self.destination.tell(&self.status.json(self.plan));
         // Each read is another attempt: the log gets one line, not one for each.
         let was_untold = std::mem::replace(&mut self.is_untold, told.is_err());
