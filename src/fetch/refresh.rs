@@ -1,6 +1,7 @@
 //! Reads secrets again, after the first round: each request by itself, and once.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,11 @@ impl Fetch<'_> {
     /// The requests of a round: the provider instance and the secrets of each.
     pub fn jobs(&self) -> impl Iterator<Item = (usize, &[usize])> {
         self.jobs.iter().map(|job| (job.instance, &job.secrets[..]))
+    }
+
+    /// The local files that are read, each with the number of its request.
+    pub fn files(&self) -> impl Iterator<Item = (usize, PathBuf)> {
+        self.files.iter().cloned()
     }
 
     /// Makes requests of one provider instance once more, in a task.

@@ -36,4 +36,5 @@ mod supervise_terminal;
 mod supervised;
 mod thin_line;
 mod watch;
+mod watch_files;
 mod watch_ready;

@@ -132,6 +132,15 @@ impl<'p> Schedule<'p> {
         }
     }
 
+    /// These requests are due now: what they read has changed.
+    pub fn read_now(&mut self, jobs: impl Iterator<Item = usize>, now: Duration) {
+        for at in jobs {
+            let job = &mut self.jobs[at];
+            job.again = job.is_running;
+            job.due = Some(now);
+        }
+    }
+
     /// The requests that are due, by provider instance; they count as made.
     pub fn begin(&mut self, now: Duration) -> BTreeMap<usize, Vec<usize>> {
         let mut begun: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
