@@ -37,4 +37,5 @@ mod supervised;
 mod thin_line;
 mod watch;
 mod watch_files;
+mod watch_idle;
 mod watch_ready;

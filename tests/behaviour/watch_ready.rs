@@ -122,6 +122,12 @@ fn a_keeper_that_cannot_tell_is_stale_once_its_time_is_over() {
     let directory = Directory::in_memory();
     let config = format!("[watch]\nrefresh = \"1s\"\nmax_stale = \"1s\"\n{STILL}");
     let keeper = watch(&config, &directory);
+    let start = Instant::now();
+    // Its worker has said when the secret is read next.
+    while content(&directory, "..handfast/status.json").contains("\"stale_at_boot\":null") {
+        assert!(start.elapsed() < Duration::from_secs(15), "nobody is told when it becomes stale");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     keeper.signal(Signal::SIGSTOP);
     let start = Instant::now();
     while ask(&directory).code == 0 {
