@@ -95,7 +95,7 @@ impl Read for Waiting {
 }
 
 fn ended_by(signal: u8) -> Error {
-    let message = format!("ended by {} before the app was started", signals::name(signal));
+    let message = format!("ended by {} before the start was complete", signals::name(signal));
     Error::new(Phase::Config, Class::Signal(signal), message)
 }
 

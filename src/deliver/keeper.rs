@@ -43,6 +43,7 @@ impl FilesDirectory {
         let (path, private) = (self.path(), self.private().ok_or_else(nothing)?);
         let at = |error| cannot_write(path, ALIVE, error);
         let alive = create(private, NEW_ALIVE).map_err(at)?;
+        // Before others can open it: a lock for reading would keep ours away.
         match acquire(&alive) {
             Ok(true) => {}
             Ok(false) => {
@@ -50,7 +51,7 @@ impl FilesDirectory {
             }
             Err(error) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: {}", reason(error)))),
         }
-        renameat(private, NEW_ALIVE, private, ALIVE).map_err(at)?;
+        open_to_all(&alive).and_then(|()| renameat(private, NEW_ALIVE, private, ALIVE)).map_err(at)?;
         if let Some(text) = self.room() {
             warn(&text);
         }
@@ -61,7 +62,7 @@ impl FilesDirectory {
     pub fn tell(&self, status: &[u8]) -> Result<()> {
         let (path, private) = (self.path(), self.private().ok_or_else(nothing)?);
         let written = create(private, NEW_STATUS)
-            .and_then(|file| write_all(file.as_fd(), status))
+            .and_then(|file| write_all(file.as_fd(), status).and_then(|()| open_to_all(&file)))
             .and_then(|()| renameat(private, NEW_STATUS, private, STATUS));
         written.map_err(|error| cannot_write(path, STATUS, error))
     }
@@ -71,14 +72,17 @@ fn nothing() -> Error {
     Error::new(Phase::Deliver, Class::Internal, "nothing is published")
 }
 
-/// A new file that everybody can read. Nobody else makes one here: what has its name was left by a keeper that was killed.
+/// Lets everybody read it.
+fn open_to_all(file: &OwnedFd) -> nix::Result<()> {
+    fchmod(file, Mode::from_bits_truncate(0o644))
+}
+
+/// A new file. Nobody else makes one here: what has its name was left by a keeper that was killed.
 fn create(private: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
     match unlinkat(private, OsStr::new(name), UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => {}
         Err(error) => return Err(error),
     }
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(private, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    fchmod(&file, Mode::from_bits_truncate(0o644))?;
-    Ok(file)
+    openat(private, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
 }

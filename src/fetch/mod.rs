@@ -15,6 +15,7 @@ mod select;
 mod store;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,8 @@ pub struct Fetch<'p> {
     stores: Vec<Result<Rc<Store>, ProviderError>>,
     /// By index of the instance: whether it is a store, which is asked at a steady pace.
     is_paced: Vec<bool>,
+    /// The local files that are read, each with the number of its request.
+    files: Vec<(usize, PathBuf)>,
 }
 
 /// A request that a round makes, whatever the number of secrets that are parts of its answer.
@@ -91,6 +94,9 @@ impl<'p> Fetch<'p> {
         let jobs = jobs(plan);
         let context = context::context(environment);
         let is_paced = instances.iter().map(|instance| instance.configured.sockets().any()).collect();
+        let file =
+            |(at, job): (usize, &Job<'_>)| instances[job.instance].configured.file(job.locator).map(|path| (at, path));
+        let files = jobs.iter().enumerate().filter_map(file).collect();
         let connect = |(index, instance): (usize, Instance)| {
             let max_retries = instance.configured.max_retries();
             let mut own = jobs.iter().filter(|job| job.instance == index);
@@ -99,7 +105,7 @@ impl<'p> Fetch<'p> {
             Ok(Rc::new(Store::new(instance.name, provider, plan.concurrency, max_retries)))
         };
         let stores = instances.into_iter().enumerate().map(connect).collect();
-        Self { plan, jobs, stores, is_paced }
+        Self { plan, jobs, stores, is_paced, files }
     }
 
     /// Asks for every secret. An optional secret that is not found has a failure too: the caller judges it.

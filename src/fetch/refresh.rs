@@ -1,6 +1,7 @@
 //! What is done after the first round: secrets are read again, leases and logins renewed. Each request by itself, and once.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,11 @@ impl Fetch<'_> {
     /// The requests of a round: the provider instance and the secrets of each.
     pub fn jobs(&self) -> impl Iterator<Item = (usize, &[usize])> {
         self.jobs.iter().map(|job| (job.instance, &job.secrets[..]))
+    }
+
+    /// The local files that are read, each with the number of its request.
+    pub fn files(&self) -> impl Iterator<Item = (usize, PathBuf)> {
+        self.files.iter().cloned()
     }
 
     /// Carries an order out, in a task.

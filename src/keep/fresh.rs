@@ -155,7 +155,7 @@ impl Supervisor<'_> {
                 Ok(Heard::Report | Heard::Left(_)) => {}
                 Ok(Heard::Nothing) => {
                     self.mind_time();
-                    self.keeper.tell();
+                    self.keeper.tell_in_time();
                     if let Err(error) = self.keeper.wait(watch, self.next()) {
                         self.lose(error);
                     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::status::{Earlier, Status};
+use super::status::{Aged, Earlier, Status};
+use super::telling::Telling;
+use super::undelivered::Undelivered;
 use crate::deliver::{Changes, Destination, Presence};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Plan;
@@ -34,10 +36,10 @@ pub struct Keeper<'p> {
     destination: Destination,
     status: Status,
     alarm: Alarm,
-    /// Whether the status file says what there is to say.
-    is_told: bool,
+    telling: Telling,
     /// Whether the status file could not be written the last time.
     is_untold: bool,
+    undelivered: Undelivered,
     /// Until it is dropped, whoever asks is told that the keeper lives.
     presence: Option<Presence>,
 }
@@ -48,7 +50,18 @@ impl<'p> Keeper<'p> {
         let presence = destination.announce()?;
         let status = Status::new(plan, earlier, |secret| destination.files_of(secret));
         let alarm = Alarm::new().map_err(|error| system("make an alarm", error))?;
-        Ok(Self { plan, link: Some(link), destination, status, alarm, is_told: false, is_untold: false, presence })
+        let (telling, undelivered) = (Telling::new(), Undelivered::default());
+        Ok(Self {
+            plan,
+            link: Some(link),
+            destination,
+            status,
+            alarm,
+            telling,
+            is_untold: false,
+            undelivered,
+            presence,
+        })
     }
 
     /// Lets the worker read everything again.
@@ -62,8 +75,8 @@ impl<'p> Keeper<'p> {
         match link.news(self.plan, watch)? {
             None => Ok(Heard::Nothing),
             Some(News::Report(secret, report)) => {
-                self.status.report(secret, report);
-                self.is_told = false;
+                let end = self.status.report(secret, report);
+                self.telling.soon(end);
                 Ok(if report.is_left { Heard::Left(secret) } else { Heard::Report })
             }
             Some(News::Generation(changes)) => {
@@ -77,9 +90,11 @@ impl<'p> Keeper<'p> {
 
     /// Does what is due by the time. The secrets that have become stale.
     pub fn age(&mut self) -> Vec<usize> {
-        let stale = self.status.age();
+        let Aged { stale, is_news } = self.status.age();
+        if is_news {
+            self.telling.now();
+        }
         for secret in &stale {
-            self.is_told = false;
             // Of all that a lost worker had, the log has one line.
             if self.link.is_some() {
                 let why = match self.status.has_ended(*secret) {
@@ -95,7 +110,7 @@ impl<'p> Keeper<'p> {
     /// Waits until the worker has something to say, a signal has come, or it is time: for something of the keeper's, or at `until`.
     pub fn wait(&mut self, watch: &Watch<'_>, until: Option<Duration>) -> Result<()> {
         let tidy = self.destination.tidy(boot_time());
-        let next = [tidy, self.status.next_end(), until];
+        let next = [tidy, self.status.next_end(), self.telling.due(), until];
         self.alarm.set(next.into_iter().flatten().min()).map_err(|error| system("set an alarm", error))?;
         match &mut self.link {
             Some(link) => link.wait(watch, &self.alarm),
@@ -146,11 +161,16 @@ impl<'p> Keeper<'p> {
         Error::new(Phase::Watch, Class::Unavailable, message)
     }
 
-    /// Tells what there is to say of the secrets.
-    pub fn tell(&mut self) {
-        if std::mem::replace(&mut self.is_told, true) {
-            return;
+    /// Tells what there is to say of the secrets, once it is time.
+    pub fn tell_in_time(&mut self) {
+        if self.telling.due().is_some_and(|due| due <= boot_time()) {
+            self.tell();
         }
+    }
+
+    /// Tells it now.
+    pub fn tell(&mut self) {
+        self.telling.told(boot_time(), self.status.next_end());
         let told = self.destination.tell(&self.status.json(self.plan));
         // Each read is another attempt: the log gets one line, not one for each.
         let was_untold = std::mem::replace(&mut self.is_untold, told.is_err());
@@ -180,21 +200,22 @@ impl<'p> Keeper<'p> {
         let secrets = changes.secrets();
         self.destination.publish_changes(self.plan, changes, &|| watch.signal(Phase::Watch))?;
         self.status.published(&secrets, |secret| self.destination.files_of(secret));
-        self.is_told = false;
+        self.telling.now();
         let names: Vec<&str> = secrets.iter().map(|secret| self.name(*secret)).collect();
         tracing::info!(target: "handfast", "changed: {}", names.join(", "));
         Ok(secrets)
     }
 
     /// What was published. A signal ends the keeper; any other failure is one of this generation alone.
-    fn tell_failure(&self, published: Result<Vec<usize>>) -> Result<Option<Vec<usize>>> {
+    fn tell_failure(&mut self, published: Result<Vec<usize>>) -> Result<Option<Vec<usize>>> {
         match published {
-            Ok(secrets) => Ok(Some(secrets)),
+            Ok(secrets) => {
+                self.undelivered.delivered();
+                Ok(Some(secrets))
+            }
             Err(error) if matches!(error.class, Class::Signal(_)) => Err(error),
             Err(error) => {
-                for part in if error.parts.is_empty() { std::slice::from_ref(&error) } else { &error.parts } {
-                    tracing::error!(target: "handfast", "a change was not delivered, the files stay as they were: {}", part.message);
-                }
+                self.undelivered.failed(&error);
                 Ok(None)
             }
         }

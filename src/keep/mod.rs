@@ -11,7 +11,9 @@ pub mod ready;
 mod recipe;
 mod status;
 mod supervise;
+mod telling;
 mod terminal;
+mod undelivered;
 mod watch;
 
 pub use app::Recipient;

@@ -19,11 +19,12 @@ impl Earlier {
     /// Reads it; `None` where it is of other secrets, or one of them is past its time now.
     pub fn read(plan: &Plan, status: &[u8]) -> Option<Self> {
         let told: Told = serde_json::from_slice(status).ok()?;
-        let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // A tmpfs does not outlive the machine's run, and nobody sets this clock.
+        let now = boot_time().as_secs();
         let is_right = told.secrets.len() == plan.secrets.len()
             && plan.secrets.iter().zip(&told.secrets).all(|(planned, told)| {
                 let is_there = planned.optional || !told.files.is_empty();
-                let is_stale = told.stale || told.stale_at.is_some_and(|end| end <= day);
+                let is_stale = told.stale || told.stale_at_boot.is_some_and(|end| end <= now);
                 told.name == planned.name && told.from == planned.reference.to_string() && is_there && !is_stale
             });
         is_right.then_some(Self { secrets: told.secrets })
@@ -52,7 +53,7 @@ struct ToldSecret {
     last_change: u64,
     last_success: u64,
     stale: bool,
-    stale_at: Option<u64>,
+    stale_at_boot: Option<u64>,
     end: Option<u64>,
 }
 
@@ -63,6 +64,14 @@ pub struct Status {
     max_stale: Option<Duration>,
     /// Nobody reads them any more.
     is_lost: bool,
+}
+
+/// What the time has made of the secrets.
+pub struct Aged {
+    /// Those that have become stale.
+    pub stale: Vec<usize>,
+    /// Whether any has become stale, or fresh again.
+    pub is_news: bool,
 }
 
 struct Times {
@@ -86,7 +95,7 @@ impl Status {
         let since_boot = |time: u64| (now + Duration::from_secs(time)).saturating_sub(day);
         let times = |secret: usize| {
             let told = earlier.map(|earlier| &earlier.secrets[secret]);
-            let end = told.and_then(|told| told.stale_at).map(since_boot);
+            let end = told.and_then(|told| told.stale_at_boot).map(Duration::from_secs);
             Times {
                 changed: told.map_or(now, |told| since_boot(told.last_change)),
                 read: told.map_or(now, |told| since_boot(told.last_success)),
@@ -101,8 +110,8 @@ impl Status {
         Self { generation: 1, secrets: (0..plan.secrets.len()).map(times).collect(), max_stale, is_lost: false }
     }
 
-    /// What became of a read.
-    pub fn report(&mut self, secret: usize, report: Report) {
+    /// What became of a read. When the secret becomes stale, if it is not read until then.
+    pub fn report(&mut self, secret: usize, report: Report) -> Option<Duration> {
         let (now, times) = (boot_time(), &mut self.secrets[secret]);
         let at = |time: Option<u64>| time.map(|time| now + Duration::from_millis(time));
         times.next = at(report.next);
@@ -113,6 +122,7 @@ impl Status {
         if report.is_success {
             (times.read, times.owed) = (now, times.next);
         }
+        times.stale_at(self.max_stale)
     }
 
     /// A generation was published in which these secrets have changed.
@@ -125,18 +135,19 @@ impl Status {
         }
     }
 
-    /// Looks at the time. The secrets that have become stale by now.
-    pub fn age(&mut self) -> Vec<usize> {
+    /// Looks at the time.
+    pub fn age(&mut self) -> Aged {
         let (now, max_stale, is_lost) = (boot_time(), self.max_stale, self.is_lost);
-        let mut stale = Vec::new();
+        let (mut stale, mut is_news) = (Vec::new(), false);
         for (secret, times) in self.secrets.iter_mut().enumerate() {
             let is_stale = is_lost || times.stale_at(max_stale).is_some_and(|end| end <= now);
             let was_stale = std::mem::replace(&mut times.is_stale, is_stale);
-            if times.is_stale && !was_stale {
+            is_news |= is_stale != was_stale;
+            if is_stale && !was_stale {
                 stale.push(secret);
             }
         }
-        stale
+        Aged { stale, is_news }
     }
 
     /// Nobody will read them any more.

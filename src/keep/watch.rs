@@ -84,7 +84,7 @@ impl Sidecar<'_> {
                 Heard::Nothing => {
                     self.mind_age()?;
                     self.mind_restart()?;
-                    self.keeper.tell();
+                    self.keeper.tell_in_time();
                     self.keeper.wait(watch, self.restart.map(|(at, ..)| at)).map_err(lost)?;
                 }
             }

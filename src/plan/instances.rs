@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
+use std::path::PathBuf;
 
 use handfast_core::{Configured, Sockets};
+
+use super::Secret;
 
 /// A provider instance in use.
 pub struct Instance {
@@ -26,6 +29,11 @@ impl Instances {
             internet: all.internet || some.internet,
             unix: all.unix || some.unix,
         })
+    }
+
+    /// The local file that a secret is read from, if it is one.
+    pub fn file_of(&self, secret: &Secret) -> Option<PathBuf> {
+        self[secret.instance].configured.file(&secret.reference.locator)
     }
 }
 

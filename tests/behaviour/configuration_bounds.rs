@@ -53,7 +53,7 @@ fn a_signal_ends_it() {
         running.signal(signal);
         let outcome = running.finish();
         assert_eq!(outcome.code, code, "{outcome:?}");
-        assert!(outcome.stderr.contains("before the app was started"), "{outcome:?}");
+        assert!(outcome.stderr.contains("before the start was complete"), "{outcome:?}");
     }
 }
 

@@ -39,4 +39,6 @@ mod supervise_terminal;
 mod supervised;
 mod thin_line;
 mod watch;
+mod watch_files;
+mod watch_idle;
 mod watch_ready;

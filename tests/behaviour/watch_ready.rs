@@ -9,6 +9,7 @@ use crate::support::{Directory, Outcome, Run, needs_root};
 use crate::watch::{content, ready, unready, watch};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 const STILL: &str = "[secrets.db]\nfrom = \"mock:db\"\n";
 
@@ -121,6 +122,12 @@ fn a_keeper_that_cannot_tell_is_stale_once_its_time_is_over() {
     let directory = Directory::in_memory();
     let config = format!("[watch]\nrefresh = \"1s\"\nmax_stale = \"1s\"\n{STILL}");
     let keeper = watch(&config, &directory);
+    let start = Instant::now();
+    // Its worker has said when the secret is read next.
+    while content(&directory, "..handfast/status.json").contains("\"stale_at_boot\":null") {
+        assert!(start.elapsed() < Duration::from_secs(15), "nobody is told when it becomes stale");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     keeper.signal(Signal::SIGSTOP);
     let start = Instant::now();
     while ask(&directory).code == 0 {
@@ -165,6 +172,47 @@ fn another_user_asks_through_a_mount_that_nobody_can_write() {
     ask().refused(69, "its keeper is gone");
 }
 
+/// In a directory that all can write, all can make what looks like a keeper's.
+#[test]
+fn what_somebody_else_has_made_there_is_no_keepers() {
+    needs_root!();
+    let directory = Directory::tmpfs("mode=1777");
+    let private = directory.path().join("..handfast");
+    directory.shell(
+        Some(4242),
+        "mkdir -m 1755 ..handfast; cd ..handfast; echo '{\"secrets\":[]}' >status.json; echo >alive",
+    );
+    let alive = File::options().write(true).open(private.join("alive")).expect("root may");
+    let lock =
+        libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(alive.as_fd(), FcntlArg::F_OFD_SETLK(&lock)).expect("nobody has it");
+    let refused =
+        "is not ready: its `..handfast` is uid 4242's: neither root's, the directory's owner's nor the asker's";
+    ask(&directory).refused(69, refused);
+    let as_user = |uid: &str, directory: &Directory| {
+        let run = Run::command("ready").args(["--dir", directory.text()]);
+        run.confine(&["--uid", uid, "--gid", uid]).start()
+    };
+    as_user("65534", &directory).refused(69, refused);
+    // Whoever has made it only deceives themselves. Nor has anybody made it who can only read.
+    assert_eq!(as_user("4242", &directory).code, 0);
+    let script = format!("mount -o remount,bind,ro {}", directory.text());
+    let run = Run::command("ready").args(["--dir", directory.text()]);
+    let outcome = run.confine(&["--mountns", "--setup", &script, "--uid", "65534", "--gid", "65534"]).start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    // Nor is a directory a keeper's that others can write.
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o1777)).expect("root may");
+    as_user("4242", &directory).refused(69, "is not ready: others than a keeper can write its `..handfast`");
+    // With a keeper of root's there, nobody can put anything in its place.
+    fs::remove_dir_all(&private).expect("root may");
+    let keeper = watch(STILL, &directory);
+    directory.shell(Some(4242), "! mv ..handfast away && ! mkdir ..handfast");
+    assert_eq!(as_user("65534", &directory).code, 0);
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    as_user("65534", &directory).refused(69, "its keeper is gone");
+}
+
 #[test]
 fn waiting_ends_when_a_keeper_lives_or_the_time_is_over() {
     let directory = Directory::in_memory();
@@ -193,4 +241,39 @@ fn what_no_keeper_has_left_there_is_no_keepers() {
     ask(&directory).refused(69, "cannot open `alive` of its keeper: ");
     keeper.signal(Signal::SIGTERM);
     assert_eq!(keeper.finish().code, 0);
+}
+
+/// The clock of the day may be set at any time; the one since the machine's start never is.
+#[test]
+fn a_clock_that_is_set_makes_the_set_of_the_keeper_before_neither_stale_nor_fresh() {
+    let directory = Directory::in_memory();
+    let config = |provider: &str| {
+        format!(
+            "[watch]\nrefresh = \"1s\"\nmax_stale = \"1h\"\n[providers.mock]\n{provider}\n[secrets.db]\nfrom = \"mock:db\"\n"
+        )
+    };
+    let path = directory.path().join("..handfast/status.json");
+    let status = || -> Value { serde_json::from_slice(&fs::read(&path).expect("it is there")).expect("it is JSON") };
+    let keeper = watch(&config(""), &directory);
+    let start = Instant::now();
+    while status()["secrets"][0]["stale_at_boot"].is_null() {
+        assert!(start.elapsed() < Duration::from_secs(15), "nobody is told when it becomes stale");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    let set = |key: &str, time: u64| {
+        let mut status = status();
+        status["secrets"][0][key] = time.into();
+        fs::write(&path, status.to_string()).expect("it is ours");
+    };
+    let failing = || unready(&config("fail = \"unavailable\""), &directory).args(["--deadline", "500ms"]);
+    set("stale_at", 1);
+    let keeper = failing().spawn();
+    ready(&directory, Duration::from_secs(10));
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    set("stale_at", u64::from(u32::MAX));
+    set("stale_at_boot", 1);
+    failing().start().refused(69, "(unavailable, exit 69)");
 }

@@ -88,7 +88,7 @@ fn a_signal_during_the_fetch_ends_the_start_at_once() {
             send(running.pid(), signal);
             let outcome = running.finish();
             let elapsed = sent.elapsed();
-            outcome.refused(code, &format!("ended by {name} before the app was started (signal, exit {code})"));
+            outcome.refused(code, &format!("ended by {name} before the start was complete (signal, exit {code})"));
             nothing_is_left(&directory, worker);
             elapsed > Duration::from_millis(200)
         });
@@ -117,7 +117,7 @@ fn a_signal_reaches_handfast_as_pid_1_too() {
         let worker = worker_of(init);
         send(init, signal);
         let outcome = running.finish();
-        outcome.refused(128 + signal, "before the app was started");
+        outcome.refused(128 + signal, " before the ");
         nothing_is_left(&directory, worker);
     }
 }

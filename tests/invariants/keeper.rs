@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::hostile_worker::socket_of;
-use crate::support::{Directory, Run, Running, hits, needs_root, scan};
+use crate::support::{Directory, Run, Running, canary, hits, needs_root, scan};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -88,4 +88,55 @@ fn neither_process_holds_a_value_of_an_older_set() {
     }
     keeper.signal(Signal::SIGTERM);
     assert_eq!(keeper.finish().code, 0);
+}
+
+#[test]
+fn a_hundred_changes_later_no_value_of_before_is_anywhere() {
+    needs_root!();
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let old = canary();
+    let rotate = |value: &str| {
+        source.write("new", value);
+        fs::rename(source.path().join("new"), source.path().join("db")).expect("it is ours");
+    };
+    rotate(&format!("{old} 0"));
+    let config =
+        format!("[watch]\nrefresh = \"300d\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}/db\"\n", source.text());
+    let keeper = Run::command("watch").config(&config).args(["--dir", directory.text(), "--log-level", "debug"]);
+    let mut keeper = keeper.timeout(Duration::from_secs(120)).spawn();
+    let ready = Run::command("ready").args(["--dir", directory.text(), "--wait", "10s"]).start();
+    assert_eq!(ready.code, 0, "{ready:?}");
+    let (privileged, worker) = (keeper.pid(), keeper.worker());
+    let published = |value: &str| {
+        let start = Instant::now();
+        while fs::read_to_string(directory.path().join("db")).expect("root may") != value {
+            assert!(start.elapsed() < Duration::from_secs(20), "it does not change");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for change in 1..=100 {
+        let value = format!("{old} {change}");
+        rotate(&value);
+        published(&value);
+    }
+    let last = canary();
+    rotate(&last);
+    published(&last);
+    // The worker learns by a byte that the last one was delivered; HUP comes after that byte.
+    let status = || fs::read_to_string(directory.path().join("..handfast/status.json")).expect("everybody may");
+    let before = status();
+    keeper.signal(Signal::SIGHUP);
+    let start = Instant::now();
+    while status() == before {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is not read again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for pid in [privileged, worker] {
+        assert_eq!(hits(&scan(pid, &[&old])), Vec::<String>::new(), "process {pid}");
+    }
+    assert!(!status().contains(&old) && !status().contains(&last));
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.never_says(&old).never_says(&last);
 }

@@ -1,6 +1,7 @@
 //! The interface of a provider: a [`Definition`] makes a [`Configured`] instance from settings, and the instance connects to its
 //! store and becomes a [`Provider`].
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -62,6 +63,11 @@ pub trait Configured {
     /// Whether what it was given is revoked at the end of a process that lives on.
     fn revokes_on_exit(&self) -> bool {
         false
+    }
+
+    /// The local file that a locator names, whose changes are noticed at once; `None` where it is in a store.
+    fn file(&self, _: &Locator) -> Option<PathBuf> {
+        None
     }
 
     /// How often a temporarily failing request is tried again; `None` means until the deadline.

@@ -84,6 +84,10 @@ impl Configured for FileProvider {
         }
     }
 
+    fn file(&self, locator: &Locator) -> Option<PathBuf> {
+        Some(PathBuf::from(&locator.path))
+    }
+
     fn least_refresh(&self) -> Duration {
         Duration::from_secs(1)
     }

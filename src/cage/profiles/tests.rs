@@ -4,7 +4,7 @@ use handfast_core::Sockets;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 
 use super::supervisor;
-use super::worker::{ALLOWED, ALLOWED_OLD, THREAD_FLAGS};
+use super::worker::{ALLOWED, ALLOWED_OLD, INOTIFY, THREAD_FLAGS};
 #[cfg(target_arch = "x86_64")]
 use crate::cage::seccomp::X32;
 use crate::cage::seccomp::{ALLOW, ARCHITECTURE, ENOSYS, EPERM, KILL, NATIVE, NEWEST, NUMBER, Profile, filter};
@@ -85,7 +85,7 @@ fn only_calls_of_the_lists_are_ever_allowed() {
 fn every_instruction_can_be_reached_by_a_jump() {
     // No jump is longer than a byte can hold, for any profile.
     for needed in [PLAIN, NAMELESS, BOTH] {
-        let length = filter(&Profile::around(SOCKET, needed).with_alarm()).len();
+        let length = filter(&Profile::around(SOCKET, needed).with_alarm().with_inotify()).len();
         assert!(length < 256, "{length}");
     }
     assert!(filter(&Profile::beside(APP, OWN)).len() < 256);
@@ -214,6 +214,16 @@ fn an_alarm_is_for_a_worker_that_lives_on() {
     for clock in [libc::CLOCK_REALTIME, libc::CLOCK_BOOTTIME_ALARM, libc::CLOCK_REALTIME_ALARM] {
         assert_eq!(ask(libc::SYS_timerfd_create, clock), EPERM);
     }
+}
+
+#[test]
+fn news_of_files_are_for_a_worker_that_reads_them_again() {
+    let keeper = Profile::around(SOCKET, PLAIN).with_alarm().with_inotify();
+    for call in INOTIFY {
+        assert_eq!(run(*call, &[]), EPERM);
+        assert_eq!(answer(&keeper, NATIVE, *call as u32, &[]), ALLOW);
+    }
+    assert_eq!(answer(&keeper, NATIVE, libc::SYS_fanotify_init as u32, &[]), EPERM);
 }
 
 #[test]

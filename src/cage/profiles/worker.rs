@@ -15,14 +15,19 @@ use crate::cage::seccomp::{ALL, Profile, Rule, Test, high, low};
 impl Profile {
     /// The profile of a worker whose providers need these sockets. Only `socket`, its end of the socketpair, stays open besides
     /// its log. This socket must not be bound to an address, which would make a file, or be duplicated.
-    /// One that `lives_on` needs an alarm.
-    pub fn of_worker(socket: &UnixStream, needed: Sockets, lives_on: bool) -> Self {
-        let profile = Self::around(socket.as_raw_fd(), needed);
-        if lives_on { profile.with_alarm() } else { profile }
+    pub fn of_worker(socket: &UnixStream, needed: Sockets) -> Self {
+        Self::around(socket.as_raw_fd(), needed)
     }
 
-    pub(super) fn with_alarm(mut self) -> Self {
+    /// And an alarm, for a worker that lives on.
+    pub fn with_alarm(mut self) -> Self {
         self.allow_where(ALARM);
+        self
+    }
+
+    /// And news of files that it could read as well again and again.
+    pub fn with_inotify(mut self) -> Self {
+        self.allow(INOTIFY);
         self
     }
 
@@ -261,3 +266,7 @@ const ALARM: &[Rule<'_>] = &[
     Rule(libc::SYS_timerfd_create, &[Test::OneOf(low(0), ALL, &[libc::CLOCK_BOOTTIME as u32])]),
     Rule(libc::SYS_timerfd_settime, &[]),
 ];
+
+/// News of changes in directories that the worker may read.
+pub(super) const INOTIFY: &[c_long] =
+    &[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch];

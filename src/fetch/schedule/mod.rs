@@ -136,6 +136,11 @@ impl<'p> Schedule<'p> {
         self.jobs.iter_mut().for_each(|job| job.read_again(now));
     }
 
+    /// These requests are due now: what they read has changed.
+    pub fn read_now(&mut self, jobs: impl Iterator<Item = usize>, now: Duration) {
+        jobs.for_each(|at| self.jobs[at].read_again(now));
+    }
+
     /// What is due, which counts as begun; and what is to be said of what is left to the next start.
     pub fn begin(&mut self, now: Duration) -> (Vec<Order>, Vec<News>) {
         let (mut orders, mut news) = (Vec::new(), Vec::new());

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::task::JoinSet;
 
+use super::files::{self, Files};
 use super::say;
 use crate::fetch::{Done, Fetch, Schedule};
 use crate::plan::Plan;
@@ -27,6 +28,13 @@ pub async fn keep(
     let orders = Orders::of(socket)?;
     let alarm = Alarm::new()?;
     let due = Readable::of(alarm.as_fd())?;
+    let watched: Vec<_> = fetch.files().collect();
+    let inotify = files::open(&watched);
+    let mut files = inotify.as_ref().map(|inotify| Files::watch(inotify, watched)).transpose()?;
+    if files.is_some() {
+        // What has changed since the first round was not noticed yet.
+        schedule.read_now(fetch.files().map(|(job, _)| job), boot_time());
+    }
     let mut running = JoinSet::new();
     let mut generation = FIRST_GENERATION;
     let mut writer = socket;
@@ -64,6 +72,7 @@ pub async fn keep(
                 Some(_) => return Err(io::ErrorKind::InvalidData.into()),
             },
             due = due.wait() => due?.clear_ready(),
+            jobs = changed(&mut files) => schedule.read_now(jobs?.into_iter(), boot_time()),
             Some(raw) = running.join_next() => {
                 // As in a round: a task ends by returning.
                 let Ok(raw) = raw else { continue };
@@ -78,6 +87,14 @@ pub async fn keep(
                 say::news(news, &mut writer)?;
             }
         }
+    }
+}
+
+/// The requests whose files have changed.
+async fn changed(files: &mut Option<Files<'_>>) -> io::Result<Vec<usize>> {
+    match files {
+        Some(files) => files.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 //! the stores, and ends.
 #![forbid(unsafe_code)]
 
+mod files;
 mod keep;
 mod say;
 
@@ -55,7 +56,14 @@ fn serve(
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
     let sockets = instances.sockets();
-    let cage = cage::enter(parent, Profile::of_worker(socket, sockets, task == Task::Watch), log).map_err(|error| {
+    let mut profile = Profile::of_worker(socket, sockets);
+    if task == Task::Watch {
+        profile = profile.with_alarm();
+        if plan.secrets.iter().any(|secret| instances.file_of(secret).is_some()) {
+            profile = profile.with_inotify();
+        }
+    }
+    let cage = cage::enter(parent, profile, log).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;

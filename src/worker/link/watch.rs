@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,6 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::cage::{Worker, ended, system};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::sys::signals;
+
+/// How long a keeper's worker gets once both have been stopped for longer than it may take.
+const AFTER_A_STOP: Duration = Duration::from_secs(2);
 
 const HUP: u8 = libc::SIGHUP as u8;
 
@@ -87,8 +90,13 @@ impl<'s> Watch<'s> {
 impl WorkerWatch<'_, '_> {
     /// Waits until the worker has sent something, or has ended.
     pub fn until_readable(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
+        let mut was_late = false;
         loop {
-            let left = self.backstop.saturating_duration_since(Instant::now());
+            let mut left = self.backstop.saturating_duration_since(Instant::now());
+            // A keeper is late because it was stopped, by ^Z for example, and its worker with it: that one sends the rest only now.
+            if left.is_zero() && self.watch.hung_up.is_some() && !std::mem::replace(&mut was_late, true) {
+                left = AFTER_A_STOP;
+            }
             let milliseconds = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
             let awaited = [Some(socket), self.watch.signals.map(AsFd::as_fd), self.worker.log.pipe()];
@@ -128,6 +136,6 @@ impl WorkerWatch<'_, '_> {
 
 fn signalled(number: u8, phase: Phase) -> Error {
     let name = signals::name(number);
-    let before = if phase == Phase::Watch { "" } else { " before the app was started" };
+    let before = if phase == Phase::Watch { "" } else { " before the start was complete" };
     Error::new(phase, Class::Signal(number), format!("ended by {name}{before}"))
 }

@@ -43,7 +43,7 @@ pub fn caged(what: &str, directory: &Path, port: u16) -> ExitCode {
         Place { directory: directory.into(), name: name(parent.as_raw()), port, parent: parent.as_raw(), landlock };
     let log = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
     let possible = cage::Cage::possible();
-    let cage = cage::enter(parent, Profile::of_worker(&socket, Sockets::INTERNET, false), log).unwrap();
+    let cage = cage::enter(parent, Profile::of_worker(&socket, Sockets::INTERNET), log).unwrap();
     assert_eq!(cage, possible, "each part stands where the kernel has it");
     match what {
         "x32" => attempts::foreign_number(),
