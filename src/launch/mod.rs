@@ -125,7 +125,7 @@ fn refused(path: &Path, error: Errno) -> Error {
 }
 
 fn interrupted(signal: u8) -> Error {
-    failure(Class::Signal(signal), format!("received {} before the app was started", signals::name(signal)))
+    failure(Class::Signal(signal), format!("ended by {} before the start was complete", signals::name(signal)))
 }
 
 fn nul_in(what: &str) -> Error {
