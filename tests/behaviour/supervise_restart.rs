@@ -82,6 +82,22 @@ fn a_restarted_app_finds_the_new_value_and_everything_else_as_before() {
 }
 
 #[test]
+fn a_working_directory_that_lets_only_the_app_in_stays_the_next_apps() {
+    needs_root!();
+    let (directory, secret, notes) = scene();
+    let home = Directory::in_memory();
+    std::os::unix::fs::chown(home.path(), Some(1234), Some(1234)).expect("we are root");
+    fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("we are root");
+    let run = supervised(&format!("[app]\nuser = \"1234:1234\"\n{}", config(&secret, ""))).app(noting(&notes));
+    let supervised = Supervised::start(run.through(&["env", "--chdir", home.text()]), "sleep");
+    let first = lines(&notes, 1).remove(0);
+    assert!(first.contains(&format!(" {} ", home.text())), "{first}");
+    directory.write("secret", "new");
+    assert_eq!(lines(&notes, 2)[1], first.replacen("old", "new", 1));
+    end(supervised, 143);
+}
+
+#[test]
 fn a_file_that_changes_restarts_the_app_too() {
     let (directory, secret, notes) = scene();
     let files = Directory::in_memory();
