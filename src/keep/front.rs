@@ -83,14 +83,14 @@ impl<'s> Front<'s> {
         self.terminal.as_ref().map(Terminal::hand_over);
     }
 
-    /// Deals with all that has come, until the app has ended.
+    /// Deals with what has come, until the app has ended. Of very many signals some are left: whoever waits for the next one is woken
+    /// at once, so that a flood of them does not keep us from our other work.
     pub fn mind(&mut self) -> Result<()> {
         while self.ended.is_none() {
-            let has_more = self.pass_on_signals()?;
+            self.pass_on_signals()?;
             match self.reap()? {
                 Reaped::App(code) => self.ended = Some(code),
                 Reaped::Some => {}
-                Reaped::All if has_more => {}
                 Reaped::All => break,
             }
         }
@@ -109,15 +109,14 @@ impl<'s> Front<'s> {
         Ok(())
     }
 
-    /// Whether there may be more.
-    fn pass_on_signals(&mut self) -> Result<bool> {
+    fn pass_on_signals(&mut self) -> Result<()> {
         if self.app.is_behind() {
             self.app.catch_up();
             self.take_real_time(!self.app.is_behind())?;
         }
         for _ in 0..AT_A_TIME {
             let arrived = self.signals.next().map_err(|error| system("read pending signals", error))?;
-            let Some(arrived) = arrived else { return Ok(false) };
+            let Some(arrived) = arrived else { break };
             match arrived.number {
                 // What we have done ourselves, such as a write to a pipe that nobody reads any more.
                 _ if arrived.sender == getpid().as_raw() => {}
@@ -134,7 +133,7 @@ impl<'s> Front<'s> {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// While one waits for room, no real-time signal is taken, so that none overtakes it. All others go on.
