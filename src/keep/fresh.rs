@@ -42,7 +42,7 @@ pub fn supervise_fresh(
         destination.let_descriptors_go();
         leave_directory()?;
     }
-    front.worker = link.worker();
+    (front.worker, front.stop_signal) = (link.worker(), plan.watching.stop_signal);
     let mut keeper = Keeper::new(plan, None, link, destination)?;
     let mut own = [front.numbers(), keeper.numbers(), vec![child.descriptor()]].concat();
     if let Some(surroundings) = &surroundings {
@@ -175,6 +175,10 @@ impl Supervisor<'_> {
         }
         if self.stop.borrow().is_none() {
             match self.reaction.restart() {
+                // Another signal could cut its last work short, and another app would outlive whoever wants the end of this one.
+                Some(secret) if self.front.borrow().is_to_end => {
+                    tracing::info!(target: "handfast", "`{}` has changed: the app is not started anew, because it was told to end", self.keeper.name(secret));
+                }
                 Some(secret) => {
                     tracing::info!(target: "handfast", "`{}` has changed: the app is started anew", self.keeper.name(secret));
                     self.stop(Why::Restart);

@@ -34,6 +34,10 @@ pub struct Front<'s> {
     pub ended: Option<u8>,
     /// Somebody outside has sent one of the signals with which an app is ended.
     pub is_told_to_end: bool,
+    /// One of these was TERM or the signal that stops the app: it ends, however long that takes.
+    pub is_to_end: bool,
+    /// The signal that stops the app.
+    pub stop_signal: u8,
     /// The process of the worker, while there is one.
     pub worker: Option<Pid>,
     /// The worker's exit code, once it has ended.
@@ -52,6 +56,8 @@ impl<'s> Front<'s> {
             app,
             ended: None,
             is_told_to_end: false,
+            is_to_end: false,
+            stop_signal: Signal::SIGTERM as u8,
             worker: None,
             worker_ended: None,
             terminal,
@@ -68,7 +74,8 @@ impl<'s> Front<'s> {
         if self.app.is_behind() {
             self.take_real_time(true)?;
         }
-        (self.app, self.ended, self.is_stopped, self.is_told_to_end) = (app, None, false, false);
+        (self.app, self.ended, self.is_stopped) = (app, None, false);
+        (self.is_told_to_end, self.is_to_end) = (false, false);
         Ok(())
     }
 
@@ -126,6 +133,7 @@ impl<'s> Front<'s> {
                 }
                 number => {
                     self.is_told_to_end |= TO_END.contains(&number);
+                    self.is_to_end |= number == Signal::SIGTERM as u8 || number == self.stop_signal;
                     self.app.pass_on(arrived);
                     if self.app.is_behind() {
                         self.take_real_time(false)?;

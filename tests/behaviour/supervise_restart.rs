@@ -168,6 +168,39 @@ fn a_signal_to_end_calls_a_restart_off() {
 }
 
 #[test]
+fn an_app_that_was_told_to_end_is_not_started_anew_while_it_does_its_last_work() {
+    needs_program!("python3");
+    let (directory, secret, notes) = scene();
+    // It is done when its notes say so.
+    let draining = format!(
+        "import signal, sys, time\ndef stop(*_):\n    open('{0}', 'a').write('told\\n')\n    while 'done' not in open('{0}').read(): time.sleep(0.05)\n    \
+         sys.exit(9)\nsignal.signal(signal.SIGTERM, stop)\nopen('{0}', 'a').write('ready\\n')\nwhile True: signal.pause()\n",
+        notes.display()
+    );
+    let files = Directory::in_memory();
+    let config =
+        config(&secret, "").replace("[secrets.a]", &format!("[files]\ndir = \"{}\"\n[secrets.a]", files.text()));
+    let supervised = Supervised::start(supervised(&config).app(["python3", "-c", &draining]), "python3");
+    lines(&notes, 1);
+    supervised.signal(TERM);
+    assert_eq!(lines(&notes, 2), ["ready", "told"]);
+    directory.write("secret", "new");
+    until("the change is there", || (fs::read(files.path().join("a")).ok()? == b"new").then_some(()));
+    directory.write("secret", "newer");
+    until("what the change before asks for is over", || {
+        (fs::read(files.path().join("a")).ok()? == b"newer").then_some(())
+    });
+    fs::write(&notes, "ready\ntold\ndone\n").expect("it is ours");
+    let outcome = supervised.finish();
+    assert_eq!(
+        (outcome.code, lines(&notes, 3)),
+        (9, ["ready", "told", "done"].map(String::from).to_vec()),
+        "{outcome:?}"
+    );
+    outcome.says("info: `a` has changed: the app is not started anew, because it was told to end\n");
+}
+
+#[test]
 fn an_app_that_ends_before_its_restart_ends_handfast() {
     let (directory, secret, notes) = scene();
     let config = config(&secret, "").replace("splay = \"0s\"", "splay = \"1h\"");
