@@ -12,7 +12,7 @@ use super::front::{Front, SOON};
 use super::keeper::{Heard, Keeper};
 use super::reaction::Reaction;
 use super::recipe::{Recipe, Surroundings};
-use super::supervise::{begin, confine, step_in_front, watch_all};
+use super::supervise::{begin, confine, leave_directory, step_in_front, watch_all};
 use crate::cage::{self, Profile};
 use crate::deliver::Destination;
 use crate::error::{Class, Error, Phase, Result};
@@ -40,12 +40,13 @@ pub fn supervise_fresh(
     if !duties.restarts {
         cage::take_leave_of_stdio().map_err(|error| system("let go of stdin and stdout", error))?;
         destination.let_descriptors_go();
+        leave_directory()?;
     }
-    front.worker = link.worker();
+    (front.worker, front.stop_signal) = (link.worker(), plan.watching.stop_signal);
     let mut keeper = Keeper::new(plan, None, link, destination)?;
     let mut own = [front.numbers(), keeper.numbers(), vec![child.descriptor()]].concat();
     if let Some(surroundings) = &surroundings {
-        own.extend(plan.inherited.iter().chain(&surroundings.numbers()));
+        own.extend(plan.inherited.iter().chain(&[surroundings.number()]));
     }
     lockdown::lock_supervisor(&plan.isolation, duties, &own, recipe.core_limit, found)?;
     keeper.settle()?;
@@ -174,6 +175,10 @@ impl Supervisor<'_> {
         }
         if self.stop.borrow().is_none() {
             match self.reaction.restart() {
+                // Another signal could cut its last work short, and another app would outlive whoever wants the end of this one.
+                Some(secret) if self.front.borrow().is_to_end => {
+                    tracing::info!(target: "handfast", "`{}` has changed: the app is not started anew, because it was told to end", self.keeper.name(secret));
+                }
                 Some(secret) => {
                     tracing::info!(target: "handfast", "`{}` has changed: the app is started anew", self.keeper.name(secret));
                     self.stop(Why::Restart);

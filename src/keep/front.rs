@@ -34,6 +34,10 @@ pub struct Front<'s> {
     pub ended: Option<u8>,
     /// Somebody outside has sent one of the signals with which an app is ended.
     pub is_told_to_end: bool,
+    /// One of these was TERM or the signal that stops the app: it ends, however long that takes.
+    pub is_to_end: bool,
+    /// The signal that stops the app.
+    pub stop_signal: u8,
     /// The process of the worker, while there is one.
     pub worker: Option<Pid>,
     /// The worker's exit code, once it has ended.
@@ -52,6 +56,8 @@ impl<'s> Front<'s> {
             app,
             ended: None,
             is_told_to_end: false,
+            is_to_end: false,
+            stop_signal: Signal::SIGTERM as u8,
             worker: None,
             worker_ended: None,
             terminal,
@@ -68,7 +74,8 @@ impl<'s> Front<'s> {
         if self.app.is_behind() {
             self.take_real_time(true)?;
         }
-        (self.app, self.ended, self.is_stopped, self.is_told_to_end) = (app, None, false, false);
+        (self.app, self.ended, self.is_stopped) = (app, None, false);
+        (self.is_told_to_end, self.is_to_end) = (false, false);
         Ok(())
     }
 
@@ -83,14 +90,14 @@ impl<'s> Front<'s> {
         self.terminal.as_ref().map(Terminal::hand_over);
     }
 
-    /// Deals with all that has come, until the app has ended.
+    /// Deals with what has come, until the app has ended. Of very many signals some are left: whoever waits for the next one is woken
+    /// at once, so that a flood of them does not keep us from our other work.
     pub fn mind(&mut self) -> Result<()> {
         while self.ended.is_none() {
-            let has_more = self.pass_on_signals()?;
+            self.pass_on_signals()?;
             match self.reap()? {
                 Reaped::App(code) => self.ended = Some(code),
                 Reaped::Some => {}
-                Reaped::All if has_more => {}
                 Reaped::All => break,
             }
         }
@@ -109,15 +116,14 @@ impl<'s> Front<'s> {
         Ok(())
     }
 
-    /// Whether there may be more.
-    fn pass_on_signals(&mut self) -> Result<bool> {
+    fn pass_on_signals(&mut self) -> Result<()> {
         if self.app.is_behind() {
             self.app.catch_up();
             self.take_real_time(!self.app.is_behind())?;
         }
         for _ in 0..AT_A_TIME {
             let arrived = self.signals.next().map_err(|error| system("read pending signals", error))?;
-            let Some(arrived) = arrived else { return Ok(false) };
+            let Some(arrived) = arrived else { break };
             match arrived.number {
                 // What we have done ourselves, such as a write to a pipe that nobody reads any more.
                 _ if arrived.sender == getpid().as_raw() => {}
@@ -127,6 +133,7 @@ impl<'s> Front<'s> {
                 }
                 number => {
                     self.is_told_to_end |= TO_END.contains(&number);
+                    self.is_to_end |= number == Signal::SIGTERM as u8 || number == self.stop_signal;
                     self.app.pass_on(arrived);
                     if self.app.is_behind() {
                         self.take_real_time(false)?;
@@ -134,7 +141,7 @@ impl<'s> Front<'s> {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// While one waits for room, no real-time signal is taken, so that none overtakes it. All others go on.

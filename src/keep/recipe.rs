@@ -4,9 +4,8 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{dup2_stderr, fchdir};
+use nix::unistd::dup2_stderr;
 
 use super::failure::system;
 use crate::error::Result;
@@ -35,9 +34,9 @@ pub struct Recipe<'p> {
 }
 
 /// What handfast was started with and a supervisor gives up for itself: kept for the next app, and closed by exec.
+/// The working directory is not given up: with its few capabilities, the supervisor might not be let in again.
 pub struct Surroundings {
     stderr: OwnedFd,
-    directory: OwnedFd,
     mask: Mode,
 }
 
@@ -67,24 +66,21 @@ impl Recipe<'_> {
 impl Surroundings {
     /// Keeps them, before they are given up.
     pub fn keep(inherited: &[RawFd]) -> Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(".", flags, Mode::empty()).map_err(|error| system("keep the working directory", error))?;
         let stderr = duplicate_from(std::io::stderr().as_fd(), 3).map_err(|error| system("keep stderr", error))?;
         for descriptor in [0, 1].iter().chain(inherited) {
             close_on_exec(*descriptor).map_err(|error| system(&format!("keep descriptor {descriptor}"), error))?;
         }
         let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
-        Ok(Self { stderr, directory, mask })
+        Ok(Self { stderr, mask })
     }
 
-    /// The numbers of our own descriptors.
-    pub fn numbers(&self) -> [RawFd; 2] {
-        [self.stderr.as_raw_fd(), self.directory.as_raw_fd()]
+    /// The number of our own descriptor.
+    pub fn number(&self) -> RawFd {
+        self.stderr.as_raw_fd()
     }
 
     fn restore(&self) -> Result<()> {
         umask(self.mask);
-        fchdir(&self.directory).map_err(|error| system("go back to the working directory", error))?;
         dup2_stderr(&self.stderr).map_err(|error| system("give the app its stderr", error))?;
         report::wait_again();
         Ok(())

@@ -30,6 +30,7 @@ pub fn supervise(
 ) -> Result<u8> {
     let signals = watch_all()?;
     let front = step_in_front(&child, recipient, &signals)?;
+    leave_directory()?;
     cage::take_leave_of_stdio().map_err(|error| system("let go of stdin and stdout", error))?;
     let own = [front.numbers(), vec![child.descriptor()]].concat();
     lockdown::lock_supervisor(isolation, Duties::default(), &own, core_limit, found)?;
@@ -55,14 +56,18 @@ pub fn watch_all() -> Result<Watch> {
     Watch::all().map_err(|error| system("watch for signals", error))
 }
 
-/// Takes this process' place: the app's group and terminal, orphans, no directory of its own, and no wait for who reads the log.
+/// Takes this process' place: the app's group and terminal, orphans, and no wait for who reads the log.
 pub fn step_in_front<'s>(child: &Child, recipient: Recipient, signals: &'s Watch) -> Result<Front<'s>> {
     let app = App::new(child.pid, recipient).map_err(|error| system("give the app a process group", error))?;
     let terminal = Terminal::of_stdin(app.pid).map_err(|error| system("keep the terminal", error))?;
     prctl::set_child_subreaper(true).map_err(|error| system("become the reaper of orphans", error))?;
-    chdir("/").map_err(|error| system("leave the working directory", error))?;
     report::never_wait();
     Ok(Front::new(app, terminal, signals))
+}
+
+/// Keeps no directory busy that is the app's matter.
+pub fn leave_directory() -> Result<()> {
+    chdir("/").map_err(|error| system("leave the working directory", error))
 }
 
 /// Restricts this process to the system calls of its profile.

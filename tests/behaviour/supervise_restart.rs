@@ -82,6 +82,22 @@ fn a_restarted_app_finds_the_new_value_and_everything_else_as_before() {
 }
 
 #[test]
+fn a_working_directory_that_lets_only_the_app_in_stays_the_next_apps() {
+    needs_root!();
+    let (directory, secret, notes) = scene();
+    let home = Directory::in_memory();
+    std::os::unix::fs::chown(home.path(), Some(1234), Some(1234)).expect("we are root");
+    fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("we are root");
+    let run = supervised(&format!("[app]\nuser = \"1234:1234\"\n{}", config(&secret, ""))).app(noting(&notes));
+    let supervised = Supervised::start(run.through(&["env", "--chdir", home.text()]), "sleep");
+    let first = lines(&notes, 1).remove(0);
+    assert!(first.contains(&format!(" {} ", home.text())), "{first}");
+    directory.write("secret", "new");
+    assert_eq!(lines(&notes, 2)[1], first.replacen("old", "new", 1));
+    end(supervised, 143);
+}
+
+#[test]
 fn a_file_that_changes_restarts_the_app_too() {
     let (directory, secret, notes) = scene();
     let files = Directory::in_memory();
@@ -149,6 +165,39 @@ fn a_signal_to_end_calls_a_restart_off() {
     supervised.signal(TERM);
     let outcome = supervised.finish();
     assert_eq!((outcome.code, lines(&notes, 3)), (9, vec!["ready".into(), "1".into(), "2".into()]), "{outcome:?}");
+}
+
+#[test]
+fn an_app_that_was_told_to_end_is_not_started_anew_while_it_does_its_last_work() {
+    needs_program!("python3");
+    let (directory, secret, notes) = scene();
+    // It is done when its notes say so.
+    let draining = format!(
+        "import signal, sys, time\ndef stop(*_):\n    open('{0}', 'a').write('told\\n')\n    while 'done' not in open('{0}').read(): time.sleep(0.05)\n    \
+         sys.exit(9)\nsignal.signal(signal.SIGTERM, stop)\nopen('{0}', 'a').write('ready\\n')\nwhile True: signal.pause()\n",
+        notes.display()
+    );
+    let files = Directory::in_memory();
+    let config =
+        config(&secret, "").replace("[secrets.a]", &format!("[files]\ndir = \"{}\"\n[secrets.a]", files.text()));
+    let supervised = Supervised::start(supervised(&config).app(["python3", "-c", &draining]), "python3");
+    lines(&notes, 1);
+    supervised.signal(TERM);
+    assert_eq!(lines(&notes, 2), ["ready", "told"]);
+    directory.write("secret", "new");
+    until("the change is there", || (fs::read(files.path().join("a")).ok()? == b"new").then_some(()));
+    directory.write("secret", "newer");
+    until("what the change before asks for is over", || {
+        (fs::read(files.path().join("a")).ok()? == b"newer").then_some(())
+    });
+    fs::write(&notes, "ready\ntold\ndone\n").expect("it is ours");
+    let outcome = supervised.finish();
+    assert_eq!(
+        (outcome.code, lines(&notes, 3)),
+        (9, ["ready", "told", "done"].map(String::from).to_vec()),
+        "{outcome:?}"
+    );
+    outcome.says("info: `a` has changed: the app is not started anew, because it was told to end\n");
 }
 
 #[test]
