@@ -148,7 +148,13 @@ impl Supervisor<'_> {
                         self.keeper.tell();
                         return Err(self.keeper.stale_error(secret));
                     }
-                    Some(Why::Restart) => self.start_anew()?,
+                    Some(Why::Restart) => {
+                        self.front.borrow_mut().end_group()?;
+                        if self.front.borrow().is_called_off()? {
+                            return Ok(code);
+                        }
+                        self.start_anew()?;
+                    }
                 }
             }
             match self.keeper.hear(watch) {
@@ -218,7 +224,6 @@ impl Supervisor<'_> {
 
     /// The app has ended: the same command once more, with what the secrets are now.
     fn start_anew(&mut self) -> Result<()> {
-        self.front.borrow_mut().end_group()?;
         // The new one begins with everything as it is now.
         self.reaction = Reaction::default();
         let secrets = self.keeper.renew()?;

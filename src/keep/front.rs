@@ -12,7 +12,7 @@ use super::failure::system;
 use super::terminal::Terminal;
 use crate::error::Result;
 use crate::sys::jobs::{self, ChildState};
-use crate::sys::signals::Watch;
+use crate::sys::signals::{self, Signals, Watch};
 
 /// How many signals, and how many ended children, are dealt with before the other kind gets its turn.
 const AT_A_TIME: usize = 1024;
@@ -24,7 +24,7 @@ pub const SOON: Duration = Duration::from_millis(10);
 const GROUP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// With these, somebody outside wants the app to end.
-const TO_END: [u8; 3] = [Signal::SIGTERM as u8, Signal::SIGINT as u8, Signal::SIGQUIT as u8];
+const TO_END: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
 
 /// The app, and what a process in front of it minds.
 pub struct Front<'s> {
@@ -116,6 +116,12 @@ impl<'s> Front<'s> {
         Ok(())
     }
 
+    /// Whether somebody outside has wanted the end since the app has ended. The signal stays where it waits.
+    pub fn is_called_off(&self) -> Result<bool> {
+        let waiting = signals::pending(Signals::of(&TO_END)).map_err(|error| system("look for signals", error))?;
+        Ok(waiting.is_some())
+    }
+
     fn pass_on_signals(&mut self) -> Result<()> {
         if self.app.is_behind() {
             self.app.catch_up();
@@ -132,7 +138,7 @@ impl<'s> Front<'s> {
                     if self.is_stopped { self.go_on() } else { self.app.pass_on(arrived) }
                 }
                 number => {
-                    self.is_told_to_end |= TO_END.contains(&number);
+                    self.is_told_to_end |= TO_END.iter().any(|signal| *signal as u8 == number);
                     self.is_to_end |= number == Signal::SIGTERM as u8 || number == self.stop_signal;
                     self.app.pass_on(arrived);
                     if self.app.is_behind() {
