@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Directory, Run, hex, needs_root, tree};
+use crate::support::{Directory, Run, hex, needs_program, needs_root, tree};
 use nix::sys::signal::Signal;
 
 fn into(directory: &Directory) -> Run {
@@ -80,6 +80,21 @@ fn where_noswap_is_refused_it_is_mounted_without_and_said() {
     let refused = refused.confine(&swapping(&machine)).confine(&["--userns"]).start();
     refused.refused(73, "can be swapped out to disk, and swap is on");
     assert!(directory.names().is_empty());
+}
+
+#[test]
+fn where_noswap_is_taken_and_not_shown_the_start_goes_on_and_says_so() {
+    needs_root!();
+    needs_program!("strace");
+    let directory = Directory::on_disk();
+    // As gVisor does: the option does not reach the kernel, and the call succeeds. The first mount makes the namespace a slave.
+    let options = hex("size=1048576,mode=0755\0");
+    let ignored = format!("inject=mount:poke_enter=@arg5={options}:when=2");
+    let outcome =
+        into(&directory).through(&["strace", "-f", "-o", "/dev/null", "-e", "trace=mount", "-e", &ignored]).start();
+    let app = outcome.ran();
+    assert_eq!(app["CREDENTIALS_DIRECTORY"]["entries"]["db"]["content"], hex("mock-db"));
+    outcome.says("`noswap` of handfast's own tmpfs does not read back");
 }
 
 #[test]
