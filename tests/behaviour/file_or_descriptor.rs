@@ -187,7 +187,7 @@ fn a_child_of_supervisord_needs_a_file() {
         let at = |name: &str| home.path().join(name).display().to_string();
         let settings = format!(
             "[supervisord]\nnodaemon = true\nlogfile = /dev/null\nlogfile_maxbytes = 0\npidfile = {}\n\
-             [program:a]\ncommand = /bin/sh -c \"cat {path}; kill $PPID\"\nstdout_logfile = {}\nautorestart = false\n",
+             [program:a]\ncommand = /bin/sh -c \"cat {path}; kill $PPID\"\nstdout_logfile = {}\nautorestart = false\nstartsecs = 0\n",
             at("pid"),
             at("out")
         );
