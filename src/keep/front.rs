@@ -118,7 +118,7 @@ impl<'s> Front<'s> {
 
     /// Whether somebody outside has wanted the end since the app has ended. The signal stays where it waits.
     pub fn is_called_off(&self) -> Result<bool> {
-        let waiting = signals::pending(Signals::of(&TO_END)).map_err(|error| system("look for signals", error))?;
+        let waiting = signals::pending(Signals::of(&TO_END)).map_err(|error| system("read pending signals", error))?;
         Ok(waiting.is_some())
     }
 
