@@ -170,7 +170,10 @@ fn a_later_set_takes_over_what_has_not_changed() {
     let mut destination = prepare(&wanted).unwrap();
     let set = vec![value(0, b"1"), value(1, b"1"), field(2, "l-x"), field(2, "l-y")];
     publish(&mut destination, &wanted, set).unwrap();
-    let identity = |name: &str| fs::metadata(memory.join(name)).map(|status| (status.ino(), status.mtime_nsec())).ok();
+    let identity = |name: &str| match fs::metadata(memory.join(name)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        found => found.map(|status| Some((status.ino(), status.mtime_nsec()))).unwrap(),
+    };
     let before = ["b", "l-x", "l-y"].map(identity);
     assert!(before.iter().all(Option::is_some), "{before:?}");
     let arrived = received(&wanted, vec![value(0, b"2")]);
