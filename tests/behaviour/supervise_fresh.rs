@@ -7,12 +7,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::supervised::{Supervised, children, comm, descriptors, status, until};
-use crate::support::{Directory, Outcome, Run, hits, needs_program, needs_root, scan};
+use crate::supervised::{Supervised, children, comm, descriptors, end, status, until};
+use crate::support::{Directory, Run, hits, needs_program, needs_root, scan};
 
 const HUP: u8 = 1;
-const TERM: u8 = 15;
-
 /// Writes the secret `db` down, at its start and at each HUP.
 const READER: &str = "import signal, sys\n\
     def read(*_):\n\
@@ -45,13 +43,6 @@ fn scene() -> (Directory, Directory, String) {
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     fs::set_permissions(&file, all).expect("it is ours");
     (directory, notes, file.display().to_string())
-}
-
-fn end(supervised: Supervised, code: i32) -> Outcome {
-    supervised.signal(TERM);
-    let outcome = supervised.finish();
-    assert_eq!(outcome.code, code, "{outcome:?}");
-    outcome
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::supervised::{Supervised, children, comm, descriptors, status, until};
-use crate::support::{Directory, Outcome, Run, needs_program, needs_root};
+use crate::supervised::{Supervised, children, comm, descriptors, end, status, until};
+use crate::support::{Directory, Run, needs_program, needs_root};
 
 const TERM: u8 = 15;
 
@@ -54,13 +54,6 @@ fn app(supervised: &Supervised, name: &str, before: &[i32]) -> i32 {
     until("another app runs", || {
         children(supervised.supervisor).into_iter().find(|child| !before.contains(child) && comm(*child) == name)
     })
-}
-
-fn end(supervised: Supervised, code: i32) -> Outcome {
-    supervised.signal(TERM);
-    let outcome = supervised.finish();
-    assert_eq!(outcome.code, code, "{outcome:?}");
-    outcome
 }
 
 #[test]

@@ -53,6 +53,15 @@ impl Supervised {
     }
 }
 
+/// Sends the supervisor SIGTERM, and waits for the end of all, which has this code.
+#[track_caller]
+pub fn end(supervised: Supervised, code: i32) -> Outcome {
+    supervised.signal(15);
+    let outcome = supervised.finish();
+    assert_eq!(outcome.code, code, "{outcome:?}");
+    outcome
+}
+
 /// An app that writes down its signals, into this file.
 pub struct Witness {
     directory: Directory,
