@@ -1,16 +1,29 @@
 //! What goes wrong reaches the person who runs `kubectl describe pod`: the exit code and the termination message.
 
+use handfast_testservers::Vault;
 use serde_json::{Value, json};
 
 use crate::manifests::{example, pod, reconfigure};
-use crate::node::node;
-use crate::store::vault;
+use crate::node::{Node, node};
+use crate::store::{own_vault, vault};
 
 /// The example with a change to its pod and its configuration: how its init container ends, and what it says.
 #[track_caller]
 fn ends(change: impl Fn(&mut Value, &mut String), code: i32, message: &[&str]) {
     let Some(node) = node() else { return };
     let Some(vault) = vault(node) else { return };
+    ends_with(node, vault, change, code, message);
+}
+
+/// The same with this Vault.
+#[track_caller]
+fn ends_with(
+    node: &'static Node,
+    vault: &Vault,
+    change: impl Fn(&mut Value, &mut String),
+    code: i32,
+    message: &[&str],
+) {
     let mut documents = example(node, "init-container.yaml", vault);
     let mut configuration = documents[1]["data"]["handfast.toml"].as_str().expect("a text").to_owned();
     change(pod(&mut documents), &mut configuration);
@@ -68,6 +81,15 @@ fn a_token_for_another_audience() {
 }
 
 #[test]
+fn a_vault_that_is_sealed() {
+    let Some(node) = node() else { return };
+    let Some(vault) = own_vault(node) else { return };
+    vault.seal();
+    let change = |_: &mut Value, configuration: &mut String| configuration.push_str("[fetch]\ndeadline = \"5s\"\n");
+    ends_with(node, &vault, change, 69, &["sealed", "(unavailable, exit 69)"]);
+}
+
+#[test]
 fn a_volume_on_disk() {
     ends(
         |pod, _| pod["volumes"][0]["emptyDir"] = json!({}),
@@ -98,6 +120,11 @@ fn a_failed_init_container_is_started_again_until_the_secret_is_there() {
     let namespace = node.namespace("restricted");
     namespace.create(&documents);
     assert_eq!(namespace.end_of("web", "handfast")["exitCode"], 66);
+    namespace.wait_for("the back-off", |namespace| {
+        (namespace.status("web", "handfast")?["state"]["waiting"]["reason"] == "CrashLoopBackOff").then_some(())
+    });
+    let left = namespace.volume("web", "secrets");
+    assert!(left.lines().all(|file| file.starts_with("./..handfast/")), "{left}");
     vault.must("POST", "kv/data/web/late", json!({ "data": { "key": "late" } }));
     namespace.wait_until_ready("web");
     assert_eq!(namespace.shell("web", "web", "cat /run/handfast/session-key"), "late");

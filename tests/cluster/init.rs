@@ -63,6 +63,26 @@ fn two_apps_of_different_users_each_read_the_files_that_are_theirs() {
 }
 
 #[test]
+fn an_app_that_restarts_and_a_kubelet_that_restarts_find_the_same_files() {
+    let Some((node, secrets, documents, namespace)) = start() else { return };
+    namespace.create(&documents);
+    namespace.wait_until_ready("web");
+    let inode = "stat -L -c %i /run/handfast/db-password";
+    let before = namespace.shell("web", "web", inode);
+    // Of the containers `web` and `worker`.
+    namespace.kill("web", "sleep infinity");
+    namespace.wait_for("the app's restart", |it| (it.restarts("web", "web") == 1).then_some(()));
+    namespace.wait_until_ready("web");
+    assert_eq!(namespace.shell("web", "web", "cat /run/handfast/db-password"), secrets.password);
+    node.shell("pkill -KILL -f '[k]ubelet --config'");
+    namespace.wait_for("the kubelet to answer", |namespace| {
+        namespace.ask(&["exec", "web", "-c", "web", "--", "true"]).status.success().then_some(())
+    });
+    assert_eq!(namespace.shell("web", "web", inode), before);
+    assert_eq!((namespace.restarts("web", "handfast"), namespace.restarts("web", "web")), (0, 1));
+}
+
+#[test]
 fn an_image_whose_var_run_is_a_link_keeps_its_service_account_token() {
     let Some((_, secrets, mut documents, namespace)) = start() else { return };
     let spec = pod(&mut documents);

@@ -5,7 +5,7 @@ use std::process::Command;
 use base64::prelude::*;
 use serde_json::json;
 
-use crate::manifests::example;
+use crate::manifests::{example, pod, pod_of, reconfigure};
 use crate::node::{Namespace, Node, node, state};
 use crate::store::vault;
 use crate::support::canary;
@@ -37,10 +37,7 @@ fn found(node: &Node, namespace: &Namespace, value: &str) -> Vec<&'static str> {
         places.push("the API's objects");
     }
     // In the node's process namespace: every process of every pod.
-    let environments = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null";
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
-    let output = Command::new(script).args(["run", "sh", "-c", environments]).output().expect("the script is there");
-    if output.stdout.windows(value.len()).any(|part| part == value.as_bytes()) {
+    if node.shell("cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true").contains(value) {
         places.push("the environment of a process");
     }
     places
@@ -65,10 +62,36 @@ fn a_delivered_value_is_nowhere_on_the_node() {
     assert_eq!(namespace.shell("web", "web", "cat /run/handfast/session-key | wc -c"), password.len().to_string());
     assert_eq!(found(node, &namespace, &password), [""; 0]);
 
+    let sidecar = node.namespace("restricted");
+    sidecar.create(&change("sidecar.yaml"));
+    sidecar.wait_until_ready("web");
+    assert_eq!(found(node, &sidecar, &password), [""; 0]);
+
     let wrapped = node.namespace("restricted");
     wrapped.create(&change("wrapped.yaml"));
-    wrapped.wait_until_ready(&crate::manifests::pod_of(&wrapped, "app=web"));
+    wrapped.wait_until_ready(&pod_of(&wrapped, "app=web"));
     assert_eq!(found(node, &wrapped, &password), [""; 0]);
+}
+
+/// EnvFiles: the kubelet makes a variable of a file in a volume, here of one that handfast has delivered.
+#[test]
+fn a_variable_that_the_kubelet_reads_from_a_file_is_found_by_the_same_search() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    let password = canary();
+    let line = format!("DB_PASSWORD='{password}'\n");
+    vault.must("POST", "kv/data/web/variables", json!({ "data": { "password": line } }));
+    let mut documents = example(node, "init-container.yaml", vault);
+    reconfigure(&mut documents, "kv/web/db#password", "kv/web/variables#password");
+    reconfigure(&mut documents, "kv/web/session#key", "kv/web/variables#password");
+    let app = &mut pod(&mut documents)["containers"][0];
+    let file = json!({ "volumeName": "secrets", "path": "db-password", "key": "DB_PASSWORD" });
+    app["env"] = json!([{ "name": "DB_PASSWORD", "valueFrom": { "fileKeyRef": file } }]);
+    app["command"] = json!(["sleep", "infinity"]);
+    let namespace = node.namespace("restricted");
+    namespace.create(&documents);
+    namespace.wait_until_ready("web");
+    assert_eq!(found(node, &namespace, &password), ["containerd", "the environment of a process"]);
 }
 
 /// The usual ways that need nothing but Kubernetes, and where they leave the value: the table in docs/security.md.

@@ -7,6 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../documentation/pages.rs"]
+mod markdown;
+
 mod failures;
 mod init;
 mod inject;

@@ -6,6 +6,7 @@ use std::path::Path;
 use handfast_testservers::Vault;
 use serde_json::{Value, json};
 
+use crate::markdown;
 use crate::node::{Namespace, Node};
 
 /// The documents of an example. `vault.internal` becomes the Vault of the tests.
@@ -77,4 +78,50 @@ fn the_api_server_takes_each_manifest_as_it_is() {
     }
     let inject = root.join("kubernetes/inject");
     node.must(&["apply", "--dry-run=server", "-k", inject.to_str().expect("it is ours")], "");
+}
+
+/// Every manifest of a page, completed where it is a fragment: the API server would take it, with an image volume as well.
+#[test]
+fn the_api_server_takes_each_manifest_of_the_pages() {
+    let Some(node) = crate::node::node() else { return };
+    let namespace = node.namespace("privileged");
+    let mut count = 0;
+    for page in markdown::docs() {
+        for block in page.blocks().into_iter().filter(|block| block.language == "yaml") {
+            for document in node.documents(&block.text()) {
+                let Some(pod) = completed(document) else { continue };
+                let refused = namespace.try_dry_run(&pod).err();
+                assert_eq!(refused, None, "{}:{}", page.name, block.line);
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 6, "only {count} manifests");
+}
+
+/// The pod of which this is a part, or `None` for what is no part of a pod, such as a Compose file.
+fn completed(part: Value) -> Option<Value> {
+    let mut spec = if part["spec"].is_object() { part["spec"].clone() } else { part };
+    if !["initContainers", "containers", "volumes"].iter().any(|key| spec[key].is_array()) {
+        return None;
+    }
+    if spec["containers"].is_null() {
+        spec["containers"] = json!([{ "name": "app" }]);
+    }
+    let mut named: Vec<Value> = spec["volumes"].as_array().cloned().unwrap_or_default();
+    for kind in ["initContainers", "containers"] {
+        for container in spec[kind].as_array_mut().into_iter().flatten() {
+            if container["image"].is_null() {
+                container["image"] = json!("registry.internal/web:1");
+            }
+            for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+                if !named.iter().any(|volume| volume["name"] == mount["name"]) {
+                    named.push(json!({ "name": mount["name"], "emptyDir": {} }));
+                }
+            }
+        }
+    }
+    spec["volumes"] = json!(named);
+    spec.as_object_mut()?.remove("serviceAccountName");
+    Some(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "part" }, "spec": spec }))
 }

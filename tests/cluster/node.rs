@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,7 @@ impl Node {
     }
 
     fn ask_once(&self, arguments: &[&str], input: &str) -> Output {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
-        let mut kubectl = Command::new(script);
+        let mut kubectl = script();
         kubectl.arg("kubectl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = kubectl.spawn().expect("the script is there");
         child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
@@ -76,6 +75,14 @@ impl Node {
         let output = self.ask(arguments, input);
         assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("kubectl prints text")
+    }
+
+    /// The output of a shell in the node's namespaces, as root: it sees the processes and the volumes of all pods.
+    #[track_caller]
+    pub fn shell(&self, text: &str) -> String {
+        let output = script().args(["run", "sh", "-c", text]).output().expect("the script is there");
+        assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// The documents of a manifest.
@@ -132,8 +139,17 @@ impl Namespace {
     /// An object as the API server would create it.
     #[track_caller]
     pub fn dry_run(&self, document: &Value) -> Value {
+        self.try_dry_run(document).unwrap_or_else(|why| panic!("{document}: {why}"))
+    }
+
+    /// The same, or why the API server refuses it.
+    pub fn try_dry_run(&self, document: &Value) -> Result<Value, String> {
         let arguments = ["--namespace", &self.name, "create", "--dry-run=server", "-o", "json", "-f", "-"];
-        serde_json::from_str(&self.node.must(&arguments, &document.to_string())).expect("it is JSON")
+        let output = self.node.ask(&arguments, &document.to_string());
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(serde_json::from_slice(&output.stdout).expect("it is JSON"))
     }
 
     /// An object as the API server has it.
@@ -148,10 +164,56 @@ impl Namespace {
         self.must(&["logs", pod, "-c", container])
     }
 
+    /// A kubectl that prints a container's output until the container ends.
+    pub fn follow(&self, pod: &str, container: &str) -> Child {
+        let mut kubectl = script();
+        kubectl.args(["kubectl", "--namespace", &self.name, "logs", "--follow", pod, "-c", container]);
+        kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the script is there")
+    }
+
     /// The output of a shell in a container.
     #[track_caller]
     pub fn shell(&self, pod: &str, container: &str, script: &str) -> String {
         self.must(&["exec", pod, "-c", container, "--", "sh", "-c", script]).trim_end().to_owned()
+    }
+
+    /// Kills the processes of a pod whose command line starts with this.
+    #[track_caller]
+    pub fn kill(&self, pod: &str, command: &str) {
+        // A control group has the pod's identifier with one of two separators.
+        let dashes = self.uid(pod);
+        let lines = dashes.replace('-', "_");
+        let killed = self.node.shell(&format!(
+            "for process in /proc/[0-9]*; do \
+               tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^{command}' || continue; \
+               grep -q -e {dashes} -e {lines} $process/cgroup && kill -KILL ${{process#/proc/}} && echo killed; done; true"
+        ));
+        assert!(killed.starts_with("killed"), "{pod} has no process `{command}`");
+    }
+
+    /// The names of the files in a pod's volume of the kind `emptyDir`, seen from the node.
+    #[track_caller]
+    pub fn volume(&self, pod: &str, volume: &str) -> String {
+        let path = format!("/var/lib/kubelet/pods/{}/volumes/kubernetes.io~empty-dir/{volume}", self.uid(pod));
+        self.node.shell(&format!("cd {path} && find . -type f -o -type l"))
+    }
+
+    /// How often a container of the pod was started again.
+    #[track_caller]
+    pub fn restarts(&self, pod: &str, container: &str) -> u64 {
+        self.status(pod, container).expect("it is there")["restartCount"].as_u64().expect("a number")
+    }
+
+    /// The state of a container, as its pod's status has it.
+    #[track_caller]
+    pub fn status(&self, pod: &str, container: &str) -> Option<Value> {
+        let status = &self.object("pod", pod)["status"];
+        let all = ["initContainerStatuses", "containerStatuses"].map(|key| status[key].as_array().cloned());
+        all.into_iter().flatten().flatten().find(|status| status["name"] == container)
+    }
+
+    fn uid(&self, pod: &str) -> String {
+        self.object("pod", pod)["metadata"]["uid"].as_str().expect("a text").to_owned()
     }
 
     /// Repeats until there is an answer.
@@ -173,10 +235,16 @@ impl Namespace {
     /// Waits until all containers of a pod are ready.
     #[track_caller]
     pub fn wait_until_ready(&self, pod: &str) {
-        self.wait_for(&format!("{pod} to be ready"), |namespace| {
+        self.wait_for_condition(pod, "Ready", "True");
+    }
+
+    /// Waits until a condition of a pod has this status, such as `True`.
+    #[track_caller]
+    pub fn wait_for_condition(&self, pod: &str, condition: &str, status: &str) {
+        self.wait_for(&format!("{pod}: {condition} is {status}"), |namespace| {
             let pod = namespace.object("pod", pod);
             let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.iter().any(|it| it["type"] == "Ready" && it["status"] == "True").then_some(())
+            conditions.iter().any(|it| it["type"] == condition && it["status"] == status).then_some(())
         });
     }
 
@@ -184,9 +252,7 @@ impl Namespace {
     #[track_caller]
     pub fn end_of(&self, pod: &str, container: &str) -> Value {
         self.wait_for(&format!("the end of {container} in {pod}"), |namespace| {
-            let status = &namespace.object("pod", pod)["status"];
-            let statuses = ["initContainerStatuses", "containerStatuses"].map(|key| status[key].as_array().cloned());
-            let container = statuses.into_iter().flatten().flatten().find(|status| status["name"] == container)?;
+            let container = namespace.status(pod, container)?;
             let ended = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
             ended.into_iter().find(|ended| ended.is_object()).cloned()
         })
@@ -198,6 +264,10 @@ impl Drop for Namespace {
         self.ask(&["delete", "pods,jobs,deployments", "--all", "--wait=false", "--grace-period=0", "--force"]);
         self.node.ask(&["delete", "namespace", &self.name, "--wait=false"], "");
     }
+}
+
+fn script() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node"))
 }
 
 fn text(documents: &[Value]) -> String {

@@ -1,10 +1,8 @@
 //! `handfast watch` as a native sidecar.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use handfast_testservers::Vault;
+use handfast_testservers::{Postgres, Vault};
 use serde_json::{Value, json};
 
 use crate::manifests::{example, pod, pod_of, reconfigure};
@@ -28,12 +26,17 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
+    /// With a refresh that tests can wait for, and what else the configuration says of the secret.
     fn new(node: &'static Node, vault: &'a Vault, more: &str) -> Self {
+        Self::with_refresh(node, vault, REFRESH, more)
+    }
+
+    fn with_refresh(node: &'static Node, vault: &'a Vault, refresh: &str, more: &str) -> Self {
         let secret = handfast_testservers::random("sidecar-");
         let mut documents = example(node, "sidecar.yaml", vault);
         let text = documents[1]["data"]["handfast.toml"].as_str().expect("a text");
         assert!(text.contains("refresh = \"5m\"") && text.contains("kv/web/db#"), "{text}");
-        let text = text.replace("5m", REFRESH).replace("kv/web/db#", &format!("kv/web/{secret}#"));
+        let text = text.replace("5m", refresh).replace("kv/web/db#", &format!("kv/web/{secret}#"));
         documents[1]["data"]["handfast.toml"] = json!(format!("{text}\n{more}"));
         pod(&mut documents)["terminationGracePeriodSeconds"] = json!(5);
         Self { vault, namespace: node.namespace("restricted"), documents, secret }
@@ -50,6 +53,11 @@ impl<'a> Scene<'a> {
         self.namespace.shell(pod, "web", "cat $DB_PASSWORD_FILE")
     }
 
+    /// How often the app and the sidecar were started again.
+    fn restarts(&self) -> (u64, u64) {
+        (self.namespace.restarts("web", "web"), self.namespace.restarts("web", "handfast"))
+    }
+
     /// Waits until the app reads this value, stored at this time. The file's own time must be within the bound.
     #[track_caller]
     fn becomes(&self, value: &str, stored: SystemTime, within: Duration) {
@@ -62,14 +70,6 @@ impl<'a> Scene<'a> {
         let written = self.namespace.shell("web", "web", "stat -L -c %Y $DB_PASSWORD_FILE").parse().expect("a number");
         let took = (UNIX_EPOCH + Duration::from_secs(written)).duration_since(stored).unwrap_or_default();
         assert!(took <= within, "the file changed after {took:?}");
-    }
-
-    /// How often a container of the pod was started again.
-    fn restarts(&self, container: &str) -> u64 {
-        let status = &self.namespace.object("pod", "web")["status"];
-        let all = ["initContainerStatuses", "containerStatuses"].map(|key| status[key].as_array().cloned());
-        let found = all.into_iter().flatten().flatten().find(|status| status["name"] == container);
-        found.expect("it is there")["restartCount"].as_u64().expect("a number")
     }
 }
 
@@ -86,7 +86,7 @@ fn the_app_starts_with_its_files_and_sees_a_changed_secret() {
     assert_eq!(length.lines().next().map(str::trim), Some(first.len().to_string().as_str()), "at its first look");
     let (second, stored) = scene.store();
     scene.becomes(&second, stored, FRESH);
-    assert_eq!((scene.restarts("web"), scene.restarts("handfast")), (0, 0));
+    assert_eq!(scene.restarts(), (0, 0));
     // The end of the pod ends the sidecar after the app, by TERM: exit 0 and not 137.
     let started = Instant::now();
     scene.namespace.must(&["delete", "pod", "web"]);
@@ -128,14 +128,97 @@ fn a_change_restarts_all_containers_where_the_app_asks_for_it() {
     scene.namespace.create(&documents);
     scene.namespace.wait_until_ready("web");
     let address = scene.namespace.object("pod", "web")["status"]["podIP"].clone();
+    // The kubelet removes the containers with their logs: only a follower sees the last line.
+    let log = scene.namespace.follow("web", "handfast");
     let (second, _) = scene.store();
     scene.namespace.wait_for("the app with the new secret", |namespace| {
         // There is no log while the container is being restarted.
         let log = namespace.ask(&["logs", "web", "-c", "web"]).stdout;
-        (scene.restarts("web") == 1 && String::from_utf8_lossy(&log).trim() == second).then_some(())
+        (scene.restarts().0 == 1 && String::from_utf8_lossy(&log).trim() == second).then_some(())
     });
     scene.namespace.wait_until_ready("web");
     assert_eq!(scene.namespace.object("pod", "web")["status"]["podIP"], address);
+    let log = String::from_utf8(log.wait_with_output().expect("it ends with the container").stdout).expect("a text");
+    assert!(log.contains("exit 79"), "{log}");
+    let conditions = scene.namespace.object("pod", "web")["status"]["conditions"].to_string();
+    assert!(conditions.contains("AllContainersRestarting"), "{conditions}");
+}
+
+#[test]
+fn one_login_and_one_read_of_each_secret_start_the_pod() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    // The first refresh is after a random part of this.
+    let mut scene = Scene::with_refresh(node, vault, "30d", "");
+    scene.store();
+    let more: String = (0..19)
+        .map(|number| format!("[secrets.s{number}]\nfrom = \"vault:kv/web/{}-{number}#key\"\n", scene.secret))
+        .collect();
+    for number in 0..19 {
+        vault.must("POST", &format!("kv/data/web/{}-{number}", scene.secret), json!({ "data": { "key": canary() } }));
+    }
+    reconfigure(&mut scene.documents, "[secrets.db-password]", &format!("{more}[secrets.db-password]"));
+    scene.namespace.create(&scene.documents);
+    scene.namespace.wait_until_ready("web");
+    let mut requests = std::collections::BTreeMap::<String, usize>::new();
+    for answer in vault.recorded() {
+        if answer["auth"]["metadata"]["service_account_namespace"] == scene.namespace.name() {
+            let path = answer["request"]["path"].as_str().expect("a text");
+            *requests.entry(path.to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!(requests.len(), 1 + 20, "{requests:?}");
+    assert!(requests.contains_key("auth/kubernetes/login"), "{requests:?}");
+    assert!(requests.values().all(|count| *count == 1), "{requests:?}");
+}
+
+#[test]
+fn a_lease_is_renewed_past_its_first_end() {
+    let Some(node) = node() else { return };
+    let Some(vault) = own_vault(node) else { return };
+    let Some(postgres) = Postgres::start() else { return };
+    vault.enable_database("database", &postgres, "20s");
+    vault.policy("web", "path \"database/creds/web\" { capabilities = [\"read\"] }");
+    let mut scene = Scene::new(node, &vault, "");
+    reconfigure(&mut scene.documents, &format!("kv/web/{}#password", scene.secret), "database/creds/web");
+    reconfigure(&mut scene.documents, "mounts = { kv = \"kv-v2\" }", "mounts = { database = \"other\" }");
+    scene.namespace.create(&scene.documents);
+    scene.namespace.wait_until_ready("web");
+    let first = scene.read("web");
+    let credentials: Value = serde_json::from_str(&first).expect("it is JSON");
+    let [user, password] = ["username", "password"].map(|key| credentials[key].as_str().expect("a text"));
+    let issued = Instant::now();
+    while issued.elapsed() < Duration::from_secs(45) {
+        let answer = postgres.query(user, password, "select 1");
+        let log = || scene.namespace.log("web", "handfast");
+        assert_eq!(answer.as_deref(), Some("1"), "after {:?}: {}", issued.elapsed(), log());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(scene.read("web"), first);
+}
+
+#[test]
+fn a_readiness_probe_takes_a_stale_pod_out_of_service() {
+    let Some(node) = node() else { return };
+    let Some(vault) = own_vault(node) else { return };
+    let mut scene = Scene::new(node, &vault, "");
+    reconfigure(&mut scene.documents, "[watch]\n", "[watch]\nmax_stale = \"5s\"\n");
+    let sidecar = &mut pod(&mut scene.documents)["initContainers"][0];
+    sidecar["readinessProbe"] = json!({ "exec": sidecar["startupProbe"]["exec"], "periodSeconds": 1 });
+    let (value, _) = scene.store();
+    scene.namespace.create(&scene.documents);
+    scene.namespace.wait_until_ready("web");
+    vault.seal();
+    scene.namespace.wait_for_condition("web", "Ready", "False");
+    let described = scene.namespace.must(&["describe", "pod", "web"]);
+    assert!(
+        described.contains("Readiness probe failed: ") && described.contains("`db-password` is stale"),
+        "{described}"
+    );
+    assert_eq!(scene.read("web"), value, "the last good value stays");
+    vault.unseal();
+    scene.namespace.wait_until_ready("web");
+    assert_eq!(scene.restarts(), (0, 0));
 }
 
 #[test]
@@ -147,19 +230,8 @@ fn a_sidecar_that_was_killed_or_restarted_in_an_outage_loses_nothing() {
     scene.namespace.create(&scene.documents);
     scene.namespace.wait_until_ready("web");
     let kill = |restarts: u64| {
-        // The container's first process, by its name: the image has no shell, and the node sees all processes.
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
-        let uid = scene.namespace.object("pod", "web")["metadata"]["uid"].as_str().expect("a text").replace('-', "_");
-        let uid = [uid.clone(), uid.replace('_', "-")];
-        let find = format!(
-            "for process in /proc/[0-9]*; do \
-               tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '^/handfast watch' || continue; \
-               grep -q -e {} -e {} $process/cgroup && kill -KILL ${{process#/proc/}}; done; true",
-            uid[0], uid[1]
-        );
-        let killed = Command::new(script).args(["run", "sh", "-c", &find]).status().expect("the script is there");
-        assert!(killed.success());
-        scene.namespace.wait_for("the sidecar's restart", |_| (scene.restarts("handfast") == restarts).then_some(()));
+        scene.namespace.kill("web", "/handfast watch");
+        scene.namespace.wait_for("the sidecar's restart", |_| (scene.restarts().1 == restarts).then_some(()));
         scene.namespace.wait_until_ready("web");
     };
     kill(1);
@@ -173,7 +245,7 @@ fn a_sidecar_that_was_killed_or_restarted_in_an_outage_loses_nothing() {
     vault.unseal();
     let (last, stored) = scene.store();
     scene.becomes(&last, stored, Duration::from_secs(75));
-    assert_eq!(scene.restarts("web"), 0);
+    assert_eq!(scene.restarts().0, 0);
 }
 
 #[test]
@@ -184,14 +256,12 @@ fn a_restart_of_the_kubelet_changes_nothing() {
     scene.store();
     scene.namespace.create(&scene.documents);
     scene.namespace.wait_until_ready("web");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/node");
-    // `first` starts it again.
-    let killed = Command::new(script).args(["run", "pkill", "-KILL", "-f", "kubelet --config"]).status();
-    assert!(killed.expect("the script is there").success());
+    // The node's first process starts it again.
+    node.shell("pkill -KILL -f '[k]ubelet --config'");
     let (next, stored) = scene.store();
     scene.namespace.wait_for("the kubelet to answer", |namespace| {
         namespace.ask(&["exec", "web", "-c", "web", "--", "true"]).status.success().then_some(())
     });
     scene.becomes(&next, stored, FRESH);
-    assert_eq!((scene.restarts("web"), scene.restarts("handfast")), (0, 0));
+    assert_eq!(scene.restarts(), (0, 0));
 }

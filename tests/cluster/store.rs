@@ -38,6 +38,7 @@ pub fn own_vault(node: &Node) -> Option<Vault> {
     let mut vault = Vault::with_file_storage_at(MACHINE, &authority, &authority.server_for(&[MACHINE], (2020, 2099)))?;
     vault.initialise();
     vault.unseal();
+    vault.record();
     vault.enable_kv("kv", 2);
     vault.policy("web", "path \"kv/data/web/*\" { capabilities = [\"read\"] }");
     // Two at once would both create it.

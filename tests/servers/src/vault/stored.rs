@@ -124,6 +124,23 @@ impl Vault {
         self.wait_until("it is active", |vault| vault.api("GET", "sys/health", Value::Null).0 == 200);
     }
 
+    /// Records every request and its answer from now on (an audit device): their paths, and who has asked, but no value.
+    pub fn record(&self) {
+        let device = json!({ "type": "file", "options": { "file_path": self.record_file() } });
+        self.must("PUT", "sys/audit/file", device);
+    }
+
+    /// The recorded answers, with their requests: `.request.path`, `.auth.metadata`.
+    pub fn recorded(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.record_file()).expect("it is recorded");
+        let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+        entries.filter(|entry| entry["type"] == "response").collect()
+    }
+
+    fn record_file(&self) -> std::path::PathBuf {
+        self.process.directory().join("record")
+    }
+
     /// Seals the server.
     pub fn seal(&self) {
         self.must("POST", "sys/seal", Value::Null);
