@@ -6,8 +6,9 @@ mod stderr;
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
-use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -266,13 +267,24 @@ fn write_termination_log(settings: &Settings, line: &Line) {
     if RELAYED.load(Relaxed) {
         return;
     }
-    let opened = OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(TERMINATION_LOG);
-    let Ok(mut file) = opened else { return };
+    let opened = if KEPT_OPEN.get().is_none() { open_termination_log().ok() } else { None };
+    let Some(mut file) = KEPT_OPEN.get().or(opened.as_ref()) else { return };
     let text = line.within(TERMINATION_LOG_SIZE - 1, settings.format) + "\n";
-    // A failure here loses nothing: stderr has the same line.
+    // A failure here loses nothing: stderr has the same line. What is no regular file has no length.
+    drop(file.set_len(0));
     drop(file.write_all(text.as_bytes()));
+}
+
+/// The termination log of a process that may open no file for writing any more.
+static KEPT_OPEN: OnceLock<File> = OnceLock::new();
+
+/// Keeps the termination log open, where there is one, until the last line of this process. The number of its descriptor.
+pub fn keep_termination_log() -> Option<RawFd> {
+    let file = open_termination_log().ok()?;
+    Some(KEPT_OPEN.get_or_init(|| file).as_raw_fd())
+}
+
+fn open_termination_log() -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    OpenOptions::new().write(true).custom_flags(flags).open(TERMINATION_LOG)
 }

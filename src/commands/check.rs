@@ -47,13 +47,15 @@ pub fn check(
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
     // In the order of a start: what lockdown refuses is refused before anything that delivery does.
-    let mut supervisor = None;
-    if purpose.has_app() {
+    let mut stays = None;
+    if purpose != Purpose::Init {
         let asked = lockdown::ProcessState::read().and_then(|found| {
-            supervisor = (purpose == Purpose::Supervise).then(|| {
-                let duties = Duties { files: inspection.capabilities, restarts: plan.may_restart() };
-                lockdown::of_supervisor(&plan.isolation, duties, &found)
-            });
+            let duties = Duties { files: inspection.capabilities, restarts: plan.may_restart() };
+            stays = match purpose {
+                Purpose::Supervise => Some(("supervisor", lockdown::of_supervisor(&plan.isolation, duties, &found))),
+                Purpose::Watch => Some(("keeper", duties.files)),
+                Purpose::Run | Purpose::Init => None,
+            };
             start::refuse_isolation(&plan, &found)
         });
         match asked {
@@ -86,15 +88,8 @@ pub fn check(
         false => (None, None),
     };
     let refusal = refusal.or(failure);
-    let view = View {
-        plan: &plan,
-        supervisor,
-        providers,
-        inspection: &inspection,
-        warnings,
-        online,
-        refusal: refusal.as_ref(),
-    };
+    let view =
+        View { plan: &plan, stays, providers, inspection: &inspection, warnings, online, refusal: refusal.as_ref() };
     let text = if as_json { view.json() } else { view.text() };
     Ok(Checked { text: text.into_bytes(), refusal })
 }
@@ -129,8 +124,8 @@ fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Pro
 
 struct View<'a> {
     plan: &'a Plan,
-    /// The capabilities that the supervisor would keep, where there would be one.
-    supervisor: Option<u64>,
+    /// The process that would stay, where there would be one, and the capabilities that it would keep.
+    stays: Option<(&'static str, u64)>,
     /// The instances in use.
     providers: Vec<Provider>,
     inspection: &'a Inspection,
@@ -167,13 +162,9 @@ impl View<'_> {
                 line(&mut text, "kept", &format!("descriptors {}, as found", join(&self.plan.inherited)));
             }
             line(&mut text, "core dumps", if isolation.core_dumps { "as found" } else { "none" });
-            if let Some(supervisor) = self.supervisor {
-                line(
-                    &mut text,
-                    "supervisor",
-                    &format!("stays as uid {}, capabilities {}", geteuid(), capabilities::names(supervisor)),
-                );
-            }
+        }
+        if let Some((name, set)) = self.stays {
+            line(&mut text, name, &format!("stays as uid {}, capabilities {}", geteuid(), capabilities::names(set)));
         }
         line(&mut text, "deadline", &humantime::format_duration(self.plan.deadline.limit).to_string());
         for (title, placement) in [("files", &self.inspection.files), ("descriptors", &self.inspection.descriptors)] {
@@ -338,8 +329,8 @@ impl View<'_> {
             "warnings": self.warnings,
             "exit": self.refusal.map_or(0, |error| error.class.exit_code()),
         });
-        if let Some(supervisor) = self.supervisor {
-            report["supervisor"] = json!({ "uid": geteuid().as_raw(), "capabilities": list(supervisor) });
+        if let Some((name, set)) = self.stays {
+            report[name] = json!({ "uid": geteuid().as_raw(), "capabilities": list(set) });
         }
         crate::report::printable_json(&format!("{report:#}\n"))
     }

@@ -79,6 +79,9 @@ pub fn refuse(plan: &Plan) -> Result<()> {
 
 /// What ends a start with this plan in this process before anything is fetched. Returns what falls short without ending it.
 pub fn refuse_isolation(plan: &Plan, found: &ProcessState) -> Result<Vec<String>> {
+    if plan.purpose == Purpose::Watch {
+        return lockdown::refuse_keeping(&plan.isolation, found);
+    }
     let shortcomings = lockdown::refuse_impossible(&plan.isolation, found)?;
     if plan.purpose == Purpose::Supervise {
         lockdown::refuse_supervision(&plan.isolation, found)?;
@@ -114,6 +117,11 @@ impl PrivateMask {
     /// Sets the mask.
     pub fn set() -> Self {
         Self(umask(Mode::S_IRWXG | Mode::S_IRWXO))
+    }
+
+    /// Leaves the mask as it is now: this process will write files to its end.
+    pub fn for_good(self) {
+        std::mem::forget(self);
     }
 }
 

@@ -9,23 +9,27 @@ use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::plan::Purpose;
 use crate::worker::{Link, Task, Watch};
-use crate::{deliver, keep, lockdown, report};
+use crate::{cage, deliver, keep, lockdown, report};
 
 /// Returns when a signal ends it.
 pub fn watch(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
-    start::begin()?;
+    let core_limit = start::begin()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Watch, started)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
     let reserved = deliver::reserve(&plan)?;
-    let mut link = Link::start(Task::Watch, &plan, instances, environment)?;
+    let link = Link::start(Task::Watch, &plan, instances, environment);
 
+    let found = lockdown::ProcessState::read()?;
+    let mut link = link?;
+    start::refuse_isolation(&plan, &found)?;
     start::warn(warnings);
-    let _mask = start::PrivateMask::set();
+    start::PrivateMask::set().for_good();
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
     let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+    cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;
     let set = link.next(&plan, &watch);
@@ -33,5 +37,5 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant) 
     let earlier = keep::first(&plan, set, &mut destination, &go_on)?;
     link.answer(true)?;
     report::never_wait();
-    keep::watch(&plan, earlier, link, destination, &signals)
+    keep::watch(&plan, earlier, link, destination, &signals, (core_limit, &found))
 }

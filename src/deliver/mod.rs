@@ -33,7 +33,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Purpose};
+use crate::plan::Plan;
 pub use arrivals::{Arrived, Changes};
 use descriptors::{Descriptor, Sealing};
 use failure::warn;
@@ -121,7 +121,7 @@ pub fn inspect(plan: &Plan) -> Inspection {
 /// What this process may do, and will also be able to do when it writes later sets.
 fn powers(plan: &Plan) -> Result<Powers> {
     let powers = Powers::read()?;
-    Ok(if plan.purpose == Purpose::Supervise && plan.keeps_fresh() { powers.later() } else { powers })
+    Ok(if plan.keeps_fresh() { powers.later() } else { powers })
 }
 
 struct Decided {

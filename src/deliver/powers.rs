@@ -15,7 +15,7 @@ pub struct Powers {
     pub groups: Vec<u32>,
     /// The effective capabilities, a bit per number.
     pub capabilities: u64,
-    /// Whether writing where the mode says otherwise is only possible until the app runs (`later`).
+    /// Whether writing where the mode says otherwise is only possible until the first set is published (`later`).
     pub gives_up_override: bool,
 }
 

@@ -12,12 +12,13 @@ use super::front::{Front, SOON};
 use super::keeper::{Heard, Keeper};
 use super::reaction::Reaction;
 use super::recipe::{Recipe, Surroundings};
-use super::supervise::{begin, confine, leave_directory, step_in_front, watch_all};
+use super::supervise::{SUPERVISOR, begin, confine, leave_directory, step_in_front, watch_all};
 use crate::cage::{self, Profile};
 use crate::deliver::Destination;
 use crate::error::{Class, Error, Phase, Result};
 use crate::lockdown::{self, Duties, ProcessState};
 use crate::plan::{OnStale, Plan};
+use crate::report;
 use crate::sys::clock::boot_time;
 use crate::worker::{Link, Watch};
 
@@ -45,6 +46,9 @@ pub fn supervise_fresh(
     (front.worker, front.stop_signal) = (link.worker(), plan.watching.stop_signal);
     let mut keeper = Keeper::new(plan, None, link, destination)?;
     let mut own = [front.numbers(), keeper.numbers(), vec![child.descriptor()]].concat();
+    if !duties.restarts {
+        own.extend(report::keep_termination_log());
+    }
     if let Some(surroundings) = &surroundings {
         own.extend(plan.inherited.iter().chain(&[surroundings.number()]));
     }
@@ -52,7 +56,7 @@ pub fn supervise_fresh(
     keeper.settle()?;
     if !duties.restarts {
         let worker = front.worker.unwrap_or(child.pid);
-        confine(&plan.isolation, &Profile::of_keeping_supervisor(child.pid, worker, duties.files))?;
+        confine(&plan.isolation, &Profile::of_keeping_supervisor(child.pid, worker, duties.files), SUPERVISOR)?;
     }
     let front = RefCell::new(begin(child, front)?);
     let stop = RefCell::new(None);

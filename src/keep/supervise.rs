@@ -34,7 +34,7 @@ pub fn supervise(
     cage::take_leave_of_stdio().map_err(|error| system("let go of stdin and stdout", error))?;
     let own = [front.numbers(), vec![child.descriptor()]].concat();
     lockdown::lock_supervisor(isolation, Duties::default(), &own, core_limit, found)?;
-    confine(isolation, &Profile::of_supervisor(child.pid))?;
+    confine(isolation, &Profile::of_supervisor(child.pid), SUPERVISOR)?;
     let mut front = begin(child, front)?;
     loop {
         front.mind()?;
@@ -70,12 +70,15 @@ pub fn leave_directory() -> Result<()> {
     chdir("/").map_err(|error| system("leave the working directory", error))
 }
 
-/// Restricts this process to the system calls of its profile.
-pub fn confine(isolation: &Isolation, profile: &Profile) -> Result<()> {
+/// How messages call this process.
+pub const SUPERVISOR: &str = "the supervisor";
+
+/// Restricts this process, which messages call `who`, to the system calls of its profile.
+pub fn confine(isolation: &Isolation, profile: &Profile, who: &str) -> Result<()> {
     if cage::restrict(profile) {
         return Ok(());
     }
-    let message = "the supervisor runs without seccomp: this kernel or container does not let it";
+    let message = format!("{who} runs without seccomp: this kernel or container does not let it");
     if isolation.strict {
         return Err(Error::new(Phase::Launch, Class::Isolation, message).hint("`[app] strict` asks for it"));
     }

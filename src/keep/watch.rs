@@ -2,13 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use super::keeper::{Heard, Keeper};
 use super::status::Earlier;
+use super::supervise::confine;
+use crate::cage::Profile;
 use crate::deliver::{Arrived, Destination};
 use crate::error::{Class, Error, Phase, Result};
+use crate::lockdown::{self, CoreLimit, ProcessState};
 use crate::plan::{OnChange, OnStale, Plan};
+use crate::report;
 use crate::sys::clock::boot_time;
 use crate::sys::signals;
 use crate::worker::{Link, Watch};
@@ -43,7 +48,7 @@ pub fn first(
     Ok(earlier)
 }
 
-/// Goes on until a signal ends it, which is no failure where it is TERM or INT.
+/// Gives up every right that later sets do not need, and goes on until a signal ends it, which is no failure where it is TERM or INT.
 /// `earlier` is what the keeper has told whose files have stayed.
 pub fn watch(
     plan: &Plan,
@@ -51,9 +56,20 @@ pub fn watch(
     link: Link,
     destination: Destination,
     signals: &signals::Watch,
+    (core_limit, found): (CoreLimit, &ProcessState),
 ) -> Result<()> {
+    let (files, worker) = (destination.capabilities(), link.worker());
+    let mut keeper = Keeper::new(plan, earlier.as_ref(), link, destination)?;
+    let mut own = keeper.numbers();
+    own.push(signals.as_fd().as_raw_fd());
+    own.extend(report::keep_termination_log());
+    lockdown::lock_keeper(&plan.isolation, files, &own, core_limit, found)?;
+    keeper.settle()?;
+    if let Some(worker) = worker {
+        confine(&plan.isolation, &Profile::of_keeper(worker, files), "`watch`")?;
+    }
     let hung_up = Cell::new(false);
-    let mut sidecar = Sidecar { plan, keeper: Keeper::new(plan, earlier.as_ref(), link, destination)?, restart: None };
+    let mut sidecar = Sidecar { plan, keeper, restart: None };
     let ended = sidecar.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {

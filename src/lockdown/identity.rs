@@ -13,7 +13,7 @@ use crate::sys::capabilities::{self, NO_SETUID_FIXUP, SETGID, SETPCAP, Sets, bit
 /// The bounding set that the read-back must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bounding {
-    /// Exactly the capabilities that the plan keeps.
+    /// Exactly the planned capabilities.
     AsPlanned,
     /// The inherited set: it could not be changed.
     AsFound(u64),
@@ -21,9 +21,9 @@ pub(super) enum Bounding {
 
 impl Bounding {
     /// The capabilities in it.
-    pub(super) fn set(self, isolation: &Isolation) -> u64 {
+    pub(super) fn set(self, planned: u64) -> u64 {
         match self {
-            Self::AsPlanned => isolation.capabilities,
+            Self::AsPlanned => planned,
             Self::AsFound(found) => found,
         }
     }
@@ -38,11 +38,11 @@ pub(super) fn make_effective(found: &Status) -> Result<()> {
         .map_err(|error| call("make the permitted capabilities effective", error))
 }
 
-/// Removes all capabilities except the plan's from the bounding set, and says what could not be done.
-pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<Bounding> {
-    let (bounding, shortcoming) = try_to_shrink_bounding(isolation, found)?;
+/// Removes all capabilities except the planned ones from the bounding set, and says what could not be done.
+pub(super) fn shrink_bounding(isolation: &Isolation, planned: u64, found: &Status) -> Result<Bounding> {
+    let (bounding, shortcoming) = try_to_shrink_bounding(planned, found)?;
     match shortcoming {
-        // This is so for every start that is not root's. With no_new_privs, the app can gain nothing from the set, so no warning
+        // This is so for every start that is not root's. With no_new_privs, nobody can gain anything from the set, so no warning
         // is needed.
         Some(shortcoming) if shortcoming == WITHOUT_SETPCAP && !isolation.strict => {
             tracing::info!(target: "handfast", "{shortcoming}");
@@ -54,8 +54,8 @@ pub(super) fn shrink_bounding(isolation: &Isolation, found: &Status) -> Result<B
 }
 
 /// The same, and returns what could not be done.
-pub(super) fn try_to_shrink_bounding(isolation: &Isolation, found: &Status) -> Result<(Bounding, Option<String>)> {
-    let surplus = found.bounding & !isolation.capabilities;
+pub(super) fn try_to_shrink_bounding(planned: u64, found: &Status) -> Result<(Bounding, Option<String>)> {
+    let surplus = found.bounding & !planned;
     if surplus != 0 && found.permitted & bit(SETPCAP) == 0 {
         return Ok((Bounding::AsFound(found.bounding), Some(WITHOUT_SETPCAP.to_owned())));
     }

@@ -22,7 +22,7 @@ pub use core_limit::CoreLimit;
 pub use descriptors::close_inherited;
 pub use possible::{bounding_after, refuse_impossible};
 pub use state::ProcessState;
-pub use supervisor::{Duties, lock_supervisor, of_supervisor, refuse_supervision};
+pub use supervisor::{Duties, lock_keeper, lock_supervisor, of_supervisor, refuse_keeping, refuse_supervision};
 
 use crate::error::Result;
 use crate::plan::Isolation;
@@ -46,7 +46,7 @@ pub fn lock(isolation: &Isolation, keep_open: &[RawFd], core_limit: CoreLimit, f
     identity::make_effective(&found)?;
     stdio::hand_over(isolation, &found)?;
     core_limit.apply(isolation.core_dumps)?;
-    let bounding = identity::shrink_bounding(isolation, &found)?;
+    let bounding = identity::shrink_bounding(isolation, isolation.capabilities, &found)?;
     identity::change(isolation, &found, securebits)?;
     if !found.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(|error| call("set no_new_privs", error))?;

@@ -54,7 +54,7 @@ fn planned(isolation: &Isolation, groups: &[u32], bounding: Bounding) -> Status 
         inheritable: keep,
         permitted: keep,
         effective: keep,
-        bounding: bounding.set(isolation),
+        bounding: bounding.set(keep),
         ambient: keep,
         no_new_privileges: true,
         threads: 1,

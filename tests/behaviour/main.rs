@@ -42,3 +42,4 @@ mod watch;
 mod watch_files;
 mod watch_idle;
 mod watch_ready;
+mod watch_rights;

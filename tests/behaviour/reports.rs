@@ -81,6 +81,31 @@ fn the_last_line_also_goes_to_the_termination_log() {
 }
 
 #[test]
+fn the_last_line_of_a_process_that_may_open_nothing_any_more_goes_there_too() {
+    needs_root!();
+    let (devices, source, directory) = (Devices::new(), Directory::new(), Directory::tmpfs("mode=0755"));
+    let file = source.write("a", "value");
+    let config = format!(
+        "[app]\nuser = \"0:0\"\nallow_root = true\n[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nsplay = \"0s\"\n\
+         max_stale = \"1s\"\non_stale = \"exit\"\n[files]\ndir = \"{}\"\n[secrets.a]\nfrom = \"file:{}\"\n",
+        directory.text(),
+        file.display()
+    );
+    let changes = "[providers.fast]\ntype = \"mock\"\nrotate_every = \"1s\"\n[secrets.b]\nfrom = \"fast:b\"\non_change = \"restart\"\n";
+    let app = ["/bin/sh", "-c", &format!("rm {}; exec sleep 100", file.display())];
+    for (run, code) in [
+        (Run::command("watch").config(&config).config(changes), 79),
+        (Run::new().config(&config).arg("--supervise").app(app), 69),
+    ] {
+        fs::write(devices.log(), "x".repeat(10_000)).expect("it is ours");
+        let outcome = devices.start(run);
+        assert_eq!(outcome.code, code, "{outcome:?}");
+        let last = outcome.stderr.lines().last().expect("a line");
+        assert_eq!(fs::read_to_string(devices.log()).expect("it is there"), format!("{last}\n"));
+    }
+}
+
+#[test]
 fn a_termination_log_is_never_made_followed_or_waited_for() {
     needs_root!();
     let run = || Run::new().arg("--bogus");

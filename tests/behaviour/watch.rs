@@ -11,7 +11,7 @@ use handfast::sys::jobs;
 use nix::sys::signal::Signal;
 
 /// Two secrets: `db` changes each second, `still` never.
-const CHANGING: &str = "[watch]\nrefresh = \"1s\"\nquiet = \"100ms\"\n[providers.fast]\ntype = \"mock\"\nrotate_every = \"1s\"\n\
+pub const CHANGING: &str = "[watch]\nrefresh = \"1s\"\nquiet = \"100ms\"\n[providers.fast]\ntype = \"mock\"\nrotate_every = \"1s\"\n\
     [secrets.db]\nfrom = \"fast:db\"\n[secrets.still]\nfrom = \"mock:still\"\n";
 
 /// A keeper of these secrets, once it lives.

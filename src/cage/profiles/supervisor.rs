@@ -1,4 +1,5 @@
-//! The system calls of a supervisor: it waits, passes signals on, reaps, and writes lines of the log. It opens nothing.
+//! The system calls of the process that stays. A supervisor waits, passes signals on, reaps, and writes lines of the log; it opens
+//! nothing. A keeper also writes later sets of files.
 #![forbid(unsafe_code)]
 
 use libc::c_long;
@@ -19,31 +20,48 @@ impl Profile {
         Self::keeping(app.as_raw(), getpid().as_raw(), worker.as_raw(), capabilities)
     }
 
+    /// The profile of a keeper without an app.
+    pub fn of_keeper(worker: Pid, capabilities: u64) -> Self {
+        let mut profile = Self::staying();
+        profile.keep_files(worker.as_raw(), capabilities);
+        profile
+    }
+
     pub(super) fn keeping(app: i32, own: i32, worker: i32, capabilities: u64) -> Self {
         let mut profile = Self::beside(app, own);
-        profile.allow(KEEPING);
-        profile.allow(KEEPING_OLD);
-        profile.allow_where(KEEPING_RULES);
+        profile.keep_files(worker, capabilities);
+        profile
+    }
+
+    fn keep_files(&mut self, worker: i32, capabilities: u64) {
+        self.allow(KEEPING);
+        self.allow(KEEPING_OLD);
+        self.allow_where(KEEPING_RULES);
         let worker = [worker.cast_unsigned()];
-        profile.allow_where(&[Rule(
+        self.allow_where(&[Rule(
             libc::SYS_kill,
             &[Test::OneOf(low(0), ALL, &worker), Test::OneOf(low(1), ALL, &[libc::SIGKILL as u32])],
         )]);
         if capabilities & bit(CHOWN) != 0 {
-            profile.allow(&[libc::SYS_fchown, libc::SYS_fchownat]);
+            self.allow(&[libc::SYS_fchown, libc::SYS_fchownat]);
         }
         if capabilities & bit(SETGID) != 0 {
-            profile.allow(&[libc::SYS_setfsgid]);
+            self.allow(&[libc::SYS_setfsgid]);
         }
+    }
+
+    fn staying() -> Self {
+        let mut profile = Self::default();
+        profile.allow(ALLOWED);
+        profile.allow(ALLOWED_OLD);
+        profile.allow_where(RULES);
         profile
     }
 
     pub(super) fn beside(app: i32, own: i32) -> Self {
         const OWN_GROUP: i32 = 0;
-        let mut profile = Self::default();
-        profile.allow(ALLOWED);
-        profile.allow(ALLOWED_OLD);
-        profile.allow_where(RULES);
+        let mut profile = Self::staying();
+        profile.allow_where(TERMINAL);
         let targets = [app, -app, own, OWN_GROUP].map(i32::cast_unsigned);
         profile.allow_where(&[
             Rule(libc::SYS_kill, &[Test::OneOf(low(0), ALL, &targets)]),
@@ -111,6 +129,8 @@ pub(super) const KEEPING: &[c_long] = &[
     libc::SYS_fremovexattr,
     // What the worker sends.
     libc::SYS_recvfrom,
+    // The termination log, open since before: its line replaces what is there.
+    libc::SYS_ftruncate,
     // The alarm, and short waits.
     libc::SYS_timerfd_settime,
     libc::SYS_nanosleep,
@@ -155,10 +175,12 @@ const KEEPING_RULES: &[Rule<'_>] = &[
     ),
 ];
 
+/// Who stands in front of the terminal.
+const TERMINAL: &[Rule<'_>] =
+    &[Rule(libc::SYS_ioctl, &[Test::OneOf(low(1), ALL, &[libc::TIOCGPGRP as u32, libc::TIOCSPGRP as u32])])];
+
 /// Calls that are allowed or refused by their arguments.
 const RULES: &[Rule<'_>] = &[
-    // Who stands in front of the terminal.
-    Rule(libc::SYS_ioctl, &[Test::OneOf(low(1), ALL, &[libc::TIOCGPGRP as u32, libc::TIOCSPGRP as u32])]),
     Rule(libc::SYS_fcntl, &[Test::OneOf(low(1), ALL, &[libc::F_GETFD as u32, libc::F_GETFL as u32])]),
     // Neither call may make memory executable: no new code.
     Rule(libc::SYS_mmap, &[Test::OneOf(low(2), libc::PROT_EXEC as u32, &[0])]),

@@ -2,6 +2,7 @@ use std::os::fd::RawFd;
 
 use handfast_core::Sockets;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
+use nix::unistd::Pid;
 
 use super::supervisor;
 use super::worker::{ALLOWED, ALLOWED_OLD, INOTIFY, THREAD_FLAGS};
@@ -90,6 +91,7 @@ fn every_instruction_can_be_reached_by_a_jump() {
     }
     assert!(filter(&Profile::beside(APP, OWN)).len() < 256);
     assert!(filter(&Profile::keeping(APP, OWN, WORKER, u64::MAX)).len() < 256);
+    assert!(filter(&Profile::of_keeper(Pid::from_raw(WORKER), u64::MAX)).len() < 256);
 }
 
 #[test]
@@ -308,4 +310,29 @@ fn a_supervisor_that_keeps_files_fresh_makes_new_ones_and_changes_none() {
     let with = |capability: u8| Profile::keeping(APP, OWN, WORKER, 1 << capability);
     assert_eq!(answer(&with(CHOWN), NATIVE, libc::SYS_fchown as u32, &[]), ALLOW);
     assert_eq!(answer(&with(SETGID), NATIVE, libc::SYS_setfsgid as u32, &[]), ALLOW);
+}
+
+#[test]
+fn a_keeper_without_an_app_signals_its_worker_alone_and_touches_no_terminal() {
+    let profile = Profile::of_keeper(Pid::from_raw(WORKER), 0);
+    let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
+    let lists = [supervisor::ALLOWED, supervisor::ALLOWED_OLD, supervisor::KEEPING, supervisor::KEEPING_OLD];
+    let plain: Vec<c_long> = lists.concat();
+    for number in 0..=NEWEST {
+        let expected = if plain.contains(&c_long::from(number)) { ALLOW } else { EPERM };
+        assert_eq!(run(number.into(), &[u64::MAX; 6]), expected, "{number}");
+    }
+    let number = |pid: i32| u64::from(pid.cast_unsigned());
+    assert_eq!(run(libc::SYS_kill, &[number(WORKER), 9]), ALLOW);
+    for (target, signal) in [(WORKER, 15), (0, 15), (OWN, 15), (APP, 15), (-1, 9), (-WORKER, 9)] {
+        assert_eq!(run(libc::SYS_kill, &[number(target), signal]), EPERM, "{target}");
+    }
+    for (call, arguments) in [
+        (libc::SYS_ioctl, &[0, 0x5410 /* TIOCSPGRP */][..]),
+        (libc::SYS_rt_sigqueueinfo, &[number(WORKER), 40]),
+        (libc::SYS_fchown, &[3, 0, 0]),
+        (libc::SYS_setfsgid, &[0]),
+    ] {
+        assert_eq!(run(call, arguments), EPERM, "{call} {arguments:?}");
+    }
 }
