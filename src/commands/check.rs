@@ -208,7 +208,9 @@ impl View<'_> {
 
     /// When each secret is read again, and what a change does, for a command that keeps them fresh.
     fn schedule(&self) -> Vec<String> {
-        if !self.plan.keeps_fresh() {
+        let may_hold_leases =
+            self.plan.purpose == Purpose::Supervise && self.plan.secrets.iter().any(|secret| secret.may_issue);
+        if !self.plan.keeps_fresh() && !may_hold_leases {
             return Vec::new();
         }
         let width = self.plan.secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0);
@@ -218,6 +220,9 @@ impl View<'_> {
             let Some(refresh) = secret.refresh else {
                 let why = match secret.reference.locator.parameter("version") {
                     Some(_) => "the reference names a version",
+                    None if secret.may_issue => {
+                        "the app keeps the descriptor that it was started with, and a lease is renewed as long as the store lets it"
+                    }
                     None => "the app keeps the descriptor that it was started with",
                 };
                 return format!("{name:width$}  never read again: {why}");

@@ -28,7 +28,9 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
     lockdown::close_inherited(&plan.inherited)?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
     let reserved = deliver::reserve(&plan)?;
-    let task = if plan.keeps_fresh() { Task::Watch } else { Task::Fetch };
+    // What a store has issued may have to be renewed, also where the app never sees another.
+    let may_stay = recipient.is_some() && instances.sockets().any();
+    let task = if plan.keeps_fresh() || may_stay { Task::Watch } else { Task::Fetch };
     let link = Link::start(task, &plan, instances, environment);
 
     // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
@@ -51,14 +53,17 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
     let prepared = launch::Prepared::new(&program, command, &environment)?;
-    if let Some(recipient) = recipient.filter(|_| plan.keeps_fresh()) {
-        link.answer(true)?;
+    let keeper = match recipient {
+        Some(_) if plan.keeps_fresh() => link.answer(true).map(|()| Some(link))?,
+        Some(_) => link.end_or_stay(&watch)?,
+        None => link.end(&watch).map(|()| None)?,
+    };
+    if let Some((recipient, link)) = recipient.zip(keeper) {
         drop(signals);
         let (isolation, inherited, ending) = (&plan.isolation, &plan.inherited[..], start::ending());
         let recipe = keep::Recipe { isolation, inherited, core_limit, prepared, ending, started };
         return keep::supervise_fresh(&plan, &recipe, recipient, link, destination, &found);
     }
-    link.end(&watch)?;
 
     // Nothing may own a descriptor that lockdown closes.
     drop(signals);

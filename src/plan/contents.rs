@@ -120,7 +120,7 @@ impl Plan {
         self.deliveries.iter().find(|delivery| delivery.secret == secret)?.target.file_name(field)
     }
 
-    /// Whether a worker lives on and reads secrets again.
+    /// Whether a worker lives on, because it reads secrets again.
     pub fn keeps_fresh(&self) -> bool {
         match self.purpose {
             Purpose::Watch => true,

@@ -133,6 +133,10 @@ impl<'s> Keeper<'s> {
         self.running.signal(signal);
     }
 
+    pub fn pid(&self) -> i32 {
+        self.running.pid()
+    }
+
     /// What a file holds, if it is there.
     pub fn content(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.directory.path().join(name)).ok()

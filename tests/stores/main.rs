@@ -14,6 +14,7 @@ mod examples_vault;
 mod fields;
 mod keeping;
 mod policy;
+mod vault_descriptors;
 mod vault_keeping;
 mod vault_leases;
 mod vault_logins;

@@ -15,14 +15,14 @@ fn postgres() -> Option<&'static Postgres> {
 }
 
 /// Credentials of a database with leases of this length, renewable up to `longest`.
-struct Database {
-    store: Store,
-    mount: String,
+pub struct Database {
+    pub store: Store,
+    pub mount: String,
     postgres: &'static Postgres,
 }
 
 impl Database {
-    fn new(lease: &str, longest: &str) -> Option<Self> {
+    pub fn new(lease: &str, longest: &str) -> Option<Self> {
         let (store, postgres, mount) = (Store::new()?, postgres()?, random("database-"));
         store.vault.enable_database(&mount, postgres, lease);
         let role = json!({ "db_name": "postgres", "default_ttl": lease, "max_ttl": longest, "creation_statements":
@@ -41,19 +41,19 @@ impl Database {
         keeper
     }
 
-    fn creds(&self) -> String {
+    pub fn creds(&self) -> String {
         format!("GET /v1/{}/creds/web", self.mount)
     }
 
     /// Whether these credentials open the database.
-    fn opens(&self, credentials: &str) -> bool {
+    pub fn opens(&self, credentials: &str) -> bool {
         let data: Value = serde_json::from_str(credentials).expect("JSON");
         let [user, password] = ["username", "password"].map(|field| data[field].as_str().expect("a text"));
         self.postgres.query(user, password, "select 1").is_some()
     }
 }
 
-const RENEWAL: &str = "PUT /v1/sys/leases/renew";
+pub const RENEWAL: &str = "PUT /v1/sys/leases/renew";
 
 #[test]
 fn a_lease_is_renewed_and_hung_up_upon_it_is_not_issued_anew() {
@@ -71,6 +71,45 @@ fn a_lease_is_renewed_and_hung_up_upon_it_is_not_issued_anew() {
     assert!(database.opens(&first));
     let said = keeper.end();
     assert!(!said.contains("changed") && !said.contains("cannot"), "{said}");
+}
+
+#[test]
+fn a_storm_of_hups_keeps_the_pace_and_issues_nothing_anew() {
+    let Some(database) = Database::new("1h", "24h") else { return };
+    let (store, mount, kv) = (&database.store, &database.mount, random("kv-"));
+    store.vault.enable_kv(&kv, 2);
+    let put = |value: &str| {
+        for name in ["a", "b", "c"] {
+            store.vault.must("POST", &format!("{kv}/data/{name}"), json!({ "data": { "value": value } }));
+        }
+    };
+    put("old");
+    store.allow(&format!("path \"{kv}/*\" {{ capabilities = [\"read\"] }}"));
+    let secret = |name: &str| format!("[secrets.{name}]\nfrom = \"vault:{kv}/{name}#value\"\n");
+    let secrets = ["a", "b", "c"].map(secret).concat();
+    let keeper = store.keep(
+        &format!("mounts = {{ {mount} = \"other\", {kv} = \"kv-v2\" }}"),
+        &format!("{secrets}[secrets.db]\nfrom = \"vault:{mount}/creds/web\"\n[fetch]\nconcurrency = 4\n"),
+    );
+    keeper.until("it lives", |keeper| keeper.status("db", |secret| secret["end"].as_u64()).is_some());
+    let credentials = keeper.content("db");
+    let (start, before) = (std::time::Instant::now(), store.proxy.requests().len());
+    for _ in 0..1000 {
+        keeper.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    put("new");
+    keeper.signal(Signal::SIGHUP);
+    keeper.until("the last one was heard", |keeper| {
+        ["a", "b", "c"].iter().all(|name| keeper.content(name).as_deref() == Some("new"))
+    });
+    // What was still due comes within this time.
+    std::thread::sleep(seconds(3));
+    let (asked, took) = (store.proxy.requests().len() - before, start.elapsed());
+    let most = 4.0 + 2.0 * took.as_secs_f64();
+    assert!(asked >= 3 && asked as f64 <= most + 1.0, "{asked} in {took:?}, expected at most {most}");
+    assert_eq!((keeper.count(&database.creds()), keeper.content("db")), (1, credentials));
+    keeper.end();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, Grant, Term};
+use handfast_core::{ErrorKind, Grant, ProviderError, Term};
 
 use super::tenure::{Kind, LONGEST, Step, Tenure};
 use super::trouble::{self, Trouble, Verdict};
@@ -13,6 +13,9 @@ use crate::plan::{OnChange, Plan, Purpose, Secret};
 
 /// How long after a store has changed a secret by itself the new one is read.
 const AFTER_ROTATION: Duration = Duration::from_secs(1);
+
+/// What helps where an app cannot see another value.
+const RESTART: &str = "`on_change = \"restart\"` starts it anew";
 
 /// One request, and when it is made.
 pub struct Job {
@@ -36,6 +39,8 @@ pub struct Job {
     delays: u32,
     /// Whether it was said that nothing renews what was issued for it.
     is_refusal_told: bool,
+    /// Whether it was said when it ends.
+    is_end_told: bool,
     /// By secret.
     troubles: BTreeMap<usize, Trouble>,
 }
@@ -86,6 +91,7 @@ impl Job {
             is_left_to_restart,
             delays: 0,
             is_refusal_told: false,
+            is_end_told: false,
             troubles: BTreeMap::new(),
         }
     }
@@ -97,9 +103,34 @@ impl Job {
         self.due = self.after(term, age, self.refresh.map(|_| first), now);
     }
 
-    /// Whether it ends, and the app that has it in a descriptor gets no other.
-    pub fn ends_as_snapshot(&self, plan: &Plan) -> bool {
-        plan.purpose == Purpose::Supervise && self.is_left_to_restart && self.tenure.is_some()
+    /// Says of what ends that the app which has it in a descriptor gets no other.
+    pub fn foretell_end(&mut self, plan: &Plan, now: Duration) {
+        if self.is_snapshot(plan) && self.tenure.as_ref().is_some_and(|tenure| tenure.step() == Step::Renew) {
+            let names = self.names(plan);
+            tracing::warn!(target: "handfast", "what was issued for {names} ends once it can be renewed no more, and the app gets no other in its descriptor: {RESTART}");
+        }
+        self.tell_end(plan, None, now);
+    }
+
+    /// Says once when it ends, where nothing renews it any more, for this reason, and the app gets no other.
+    fn tell_end(&mut self, plan: &Plan, why: Option<&ProviderError>, now: Duration) {
+        let Some(tenure) = self.tenure.as_ref().filter(|tenure| tenure.step() == Step::Anew) else { return };
+        if !self.is_snapshot(plan) || std::mem::replace(&mut self.is_end_told, true) {
+            return;
+        }
+        let left = humantime::format_duration(Duration::from_secs(tenure.end().saturating_sub(now).as_secs()));
+        let (names, why) = (self.names(plan), why.map(|error| format!(": {error}")).unwrap_or_default());
+        tracing::warn!(target: "handfast", "what was issued for {names} ends in {left}, and the app gets no other in its descriptor: {RESTART}{why}");
+    }
+
+    /// Whether the app that has it in a descriptor gets no other.
+    fn is_snapshot(&self, plan: &Plan) -> bool {
+        plan.purpose == Purpose::Supervise && self.is_left_to_restart
+    }
+
+    fn names(&self, plan: &Plan) -> String {
+        let names = self.secrets.iter().map(|secret| format!("`{}`", plan.secrets[*secret].name));
+        names.collect::<Vec<_>>().join(", ")
     }
 
     /// It is due now, unless something was issued for it: nothing is issued anew because somebody asks.
@@ -156,7 +187,8 @@ impl Job {
         self.tenure = match term {
             Term::Leased { grant: Grant { life, renewable }, login } => {
                 self.login = login;
-                Some(Tenure::new(Kind::Lease, life, age, renewable, now, random))
+                let lease = Tenure::new(Kind::Lease, life, age, renewable, now, random);
+                Some(if self.refresh.is_none() { lease.without_another() } else { lease })
             }
             Term::Ends(life) => Some(Tenure::new(Kind::Certificate, life, age, false, now, random)),
             Term::Open | Term::Rotates(_) => None,
@@ -182,12 +214,14 @@ impl Job {
             Ok(grant) => {
                 tenure.renewed(grant, now, fastrand::f64());
                 secrets.iter().for_each(|secret| self.recover(plan, *secret, "renewed", now));
+                self.tell_end(plan, None, now);
             }
             Err(Failure { error, .. }) if error.kind != ErrorKind::Unavailable => {
                 tenure.refused(now, fastrand::f64());
+                self.tell_end(plan, Some(&error), now);
                 let secret = &plan.secrets[secrets[0]];
                 let (name, reference) = (&secret.name, &secret.reference);
-                if !std::mem::replace(&mut self.is_refusal_told, true) {
+                if self.refresh.is_some() && !std::mem::replace(&mut self.is_refusal_told, true) {
                     tracing::warn!(target: "handfast", "the lease of `{name}` from `{reference}` is not renewed but issued anew: {error}");
                 }
             }
@@ -211,10 +245,11 @@ impl Job {
     }
 
     /// Its lease ends with its login, which ends at `end`: it is issued anew at `due` at the latest.
-    pub fn follow(&mut self, end: Duration, due: Duration) {
+    pub fn follow(&mut self, plan: &Plan, end: Duration, due: Duration, now: Duration) {
         if let Some(tenure) = &mut self.tenure {
             tenure.ends_with(end, due);
         }
+        self.tell_end(plan, None, now);
         if !self.is_running {
             self.due = self.due_of_tenure();
         }

@@ -83,11 +83,7 @@ impl<'p> Schedule<'p> {
             let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
             let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
             job.begin(term, age, span, now);
-            if job.ends_as_snapshot(plan) {
-                let names: Vec<&str> = secrets.iter().map(|secret| plan.secrets[*secret].name.as_str()).collect();
-                let names = names.join(", ");
-                tracing::warn!(target: "handfast", "what was issued for {names} ends, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew");
-            }
+            job.foretell_end(plan, now);
             job
         };
         let jobs: Vec<Job> = jobs.map(job).collect();
@@ -109,6 +105,11 @@ impl<'p> Schedule<'p> {
             has_begun: !outcomes.is_empty(),
             on_its_way: BTreeMap::new(),
         }
+    }
+
+    /// Whether there is a lease, which ends earlier without the login that it was issued for, and without renewals.
+    pub fn keeps_up(&self) -> bool {
+        self.jobs.iter().any(|job| job.login().is_some())
     }
 
     /// When something is due: a request, or a delivery.
@@ -232,7 +233,7 @@ impl<'p> Schedule<'p> {
             own.partition(|job| job.login().is_some_and(|login| login < number));
         let (left, count) = (end.saturating_sub(now).mul_f64(FOLLOWING), following.len().max(1) as f64);
         for (at, job) in following.iter_mut().enumerate() {
-            job.follow(end, now + left.mul_f64((at as f64 + fastrand::f64()) / count));
+            job.follow(self.plan, end, now + left.mul_f64((at as f64 + fastrand::f64()) / count), now);
         }
         others.into_iter().filter(|_| is_over).for_each(|job| job.try_now(now));
         following.into_iter().flat_map(|job| job.news(now, |_| false).collect::<Vec<_>>()).collect()

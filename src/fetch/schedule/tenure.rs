@@ -56,6 +56,8 @@ pub struct Tenure {
     step: Step,
     due: Duration,
     failures: u32,
+    /// Whether another can take its place.
+    can_be_anew: bool,
     /// When that ends on which it hangs, and when another is to take its place at the latest.
     bound: Option<(Duration, Duration)>,
 }
@@ -66,7 +68,22 @@ impl Tenure {
         let (whole, step) = (whole.min(LONGEST), if renewable { Step::Renew } else { Step::Anew });
         let share = if renewable { between(RENEWED, random) } else { kind.share(random) };
         let due = (now + whole.mul_f64(share)).saturating_sub(age);
-        Self { kind, whole, begun: now.saturating_sub(age), life: whole, step, due, failures: 0, bound: None }
+        Self {
+            kind,
+            whole,
+            begun: now.saturating_sub(age),
+            life: whole,
+            step,
+            due,
+            failures: 0,
+            can_be_anew: true,
+            bound: None,
+        }
+    }
+
+    /// The same, of which there will be no other: it is renewed as long as that may work.
+    pub fn without_another(self) -> Self {
+        Self { can_be_anew: false, ..self }
     }
 
     /// A renewal has given this much, from now.
@@ -95,7 +112,9 @@ impl Tenure {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
         let last = (self.begun + self.life.mul_f64(LAST_RENEWAL)).saturating_sub(now);
-        if self.step == Step::Renew && pause >= last {
+        if !self.can_be_anew {
+            pause = pause.min((self.end().saturating_sub(now) / 2).max(trouble::BASE));
+        } else if self.step == Step::Renew && pause >= last {
             (self.step, pause) = (Step::Anew, last.max(trouble::BASE).min(pause));
         }
         self.due = now + pause.max(asked.unwrap_or_default());
@@ -145,7 +164,8 @@ impl Kind {
     }
 }
 
-fn between((least, most): (f64, f64), random: f64) -> f64 {
+/// A value between these two. `random` is from 0 to 1.
+pub fn between((least, most): (f64, f64), random: f64) -> f64 {
     least + (most - least) * random
 }
 
@@ -231,6 +251,20 @@ mod tests {
         assert_eq!(lease.due(), NOW + seconds(200), "as long as the store asks for");
         lease.failed(None, NOW + seconds(79_990));
         assert_eq!((lease.step(), lease.due()), (Step::Anew, NOW + seconds(80_000)));
+    }
+
+    #[test]
+    fn what_no_other_follows_is_renewed_until_its_end_whatever_fails() {
+        let mut lease = new(Kind::Lease, true, 0.0).without_another();
+        let (mut now, mut tries) = (lease.due(), 0);
+        while now < NOW + seconds(99) {
+            lease.failed(None, now);
+            assert!(lease.step() == Step::Renew && lease.due() > now, "at {now:?}");
+            (now, tries) = (lease.due(), tries + 1);
+        }
+        assert!((6..=20).contains(&tries) && now < NOW + seconds(102), "{tries} until {now:?}");
+        lease.refused(now, 0.0);
+        assert_eq!(lease.step(), Step::Anew);
     }
 
     #[test]

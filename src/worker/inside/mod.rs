@@ -28,7 +28,8 @@ pub enum Task {
     Fetch,
     /// Fetch every secret, report whether that works, and revoke the credentials that were issued. No value leaves the worker.
     Try,
-    /// Fetch every secret, and live on: read each again, and send what has changed.
+    /// Fetch every secret, and live on: read each again, and send what has changed. Where none is read again, only if something is to
+    /// be kept up.
     Watch,
     /// Render the policy for the secrets of one provider instance, given by its number in the plan.
     Policy(usize),
@@ -102,6 +103,7 @@ fn serve(
             let ending = match schedule {
                 _ if !is_kept => Ending::NotKept,
                 None => Ending::Kept,
+                Some(schedule) if !plan.keeps_fresh() && !schedule.keeps_up() => Ending::Kept,
                 Some(schedule) => keep::keep(plan, &fetch, schedule, socket).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os

@@ -141,12 +141,38 @@ impl Link {
     /// Tells the worker that its secrets were delivered, and waits for its end. From here on nothing that the worker does is a
     /// failure of the start, unless it cannot be ended: the secrets are there, and have been read back.
     pub fn end(mut self, watch: &Watch<'_>) -> Result<()> {
+        let told = self.tell_kept();
+        self.wait_for_end(told, watch)
+    }
+
+    /// The same for a worker that decides by itself whether something of its secrets is to be kept up: then it says something, and lives
+    /// on.
+    pub fn end_or_stay(mut self, watch: &Watch<'_>) -> Result<Option<Self>> {
+        let told = self.tell_kept();
+        let backstop = self.backstop();
+        let goes_on = match &mut self.open {
+            Some(Open { worker, socket }) if told.is_ok() => {
+                socket::goes_on(socket, &mut watch.with_worker(worker, backstop))
+            }
+            _ => told.map(|()| false),
+        };
+        match goes_on {
+            Ok(true) => Ok(Some(self)),
+            other => self.wait_for_end(other.map(drop), watch).map(|()| None),
+        }
+    }
+
+    /// From here on the worker's end is no failure, and nothing is given back where this process fails.
+    fn tell_kept(&mut self) -> Result<()> {
         self.is_ending = false;
+        let Some(Open { socket, .. }) = &self.open else { return Ok(()) };
+        // A worker that is gone is found out when its end is waited for.
+        tell(socket.stream(), KEPT).map_err(|error| system("tell the worker that its secrets are kept", error))
+    }
+
+    fn wait_for_end(mut self, told: Result<()>, watch: &Watch<'_>) -> Result<()> {
         let backstop = self.backstop();
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return Ok(()) };
-        // A worker that is gone is found out below.
-        let told =
-            tell(socket.stream(), KEPT).map_err(|error| system("tell the worker that its secrets are kept", error));
         let waited = told.and_then(|()| socket::end(&mut socket, &mut watch.with_worker(&mut worker, backstop)));
         match (waited.and_then(|()| worker.finish()), worker.end()) {
             (_, end @ End::Stuck) => Err(ended(end)),

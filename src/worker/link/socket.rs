@@ -74,9 +74,18 @@ fn some(count: usize, watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
 /// Receives what has come; nothing where the worker has closed its end. Signals and the deadline are asked for each time, so that a
 /// worker which never pauses cannot outlive them. Nothing here blocks but the wait that minds them.
 fn receive(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
+    receive_with(MsgFlags::empty(), socket, buffer, watch)
+}
+
+fn receive_with(
+    flags: MsgFlags,
+    socket: &UnixStream,
+    buffer: &mut [u8],
+    watch: &mut WorkerWatch<'_, '_>,
+) -> Result<usize> {
     loop {
         watch.until_readable(socket.as_fd())?;
-        match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        match recv(socket.as_raw_fd(), buffer, flags | MsgFlags::MSG_DONTWAIT) {
             Ok(count) => return Ok(count),
             Err(Errno::EINTR) => {}
             // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
@@ -107,6 +116,11 @@ pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
         return Err(lie(AFTER_COMMIT));
     }
     Ok(())
+}
+
+/// Waits until the worker says something, which stays to be read, or closes its socket; whether it has said something.
+pub fn goes_on(socket: &Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<bool> {
+    receive_with(MsgFlags::MSG_PEEK, &socket.stream, &mut [0], watch).map(|count| count > 0)
 }
 
 /// Waits for more, and throws it away; whether there was any before the worker closed its socket.
