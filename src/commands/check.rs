@@ -234,11 +234,12 @@ impl View<'_> {
                 (false, _) => "a new descriptor at the next restart".into(),
             };
             let each = humantime::format_duration(refresh);
-            let when = match secret.may_issue {
-                true => "renewed or issued anew in time where it has a lease or an end, else read again",
-                false => "read again",
+            let (when, or) = match (secret.may_issue, secret.may_end) {
+                (true, _) => ("renewed or issued anew in time where it has a lease or an end, else read again", ""),
+                (false, true) => ("read again", ", and before its end where it has one"),
+                (false, false) => ("read again", ""),
             };
-            format!("{name:width$}  {when} each {each} ± 10 %; a change: {then}")
+            format!("{name:width$}  {when} each {each} ± 10 %{or}; a change: {then}")
         };
         self.deliveries().map(line).collect()
     }
@@ -306,6 +307,7 @@ impl View<'_> {
                     "optional": secret.optional,
                     "refresh_ms": secret.refresh.map(|refresh| refresh.as_millis() as u64),
                     "may_be_issued": secret.may_issue,
+                    "may_end": secret.may_end,
                     "on_change": secret.on_change.describe(),
                 })
             })

@@ -11,8 +11,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{DecodeSliceError, Engine};
 use handfast_core::{
-    Content, Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection, compact_json,
-    excerpt,
+    Content, Decode, ErrorKind, Fetched, MAX_SECRET, ProviderError, SecretRef, SecretValue, Selection, Term,
+    compact_json, excerpt,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -30,11 +30,27 @@ pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> 
         Answer::List(Ok(secrets)) => of_list(&plan[secret], secrets),
     };
     let term = match answer {
-        Answer::One(asked) => asked.get().and_then(|asked| asked.as_ref().ok()).map(|fetched| fetched.term),
-        Answer::List(_) => None,
+        Answer::One(asked) => term(asked),
+        Answer::List(Ok(secrets)) => secrets.iter().filter_map(|(_, listed)| end(listed)).min().map(Term::Until),
+        Answer::List(Err(_)) => None,
     };
     let (term, age) = (term.unwrap_or_default(), Duration::ZERO);
     secrets.iter().map(|&secret| Outcome { secret, result: select(secret), term, age }).collect()
+}
+
+fn term(asked: &Asked) -> Option<Term> {
+    asked.get().and_then(|asked| asked.as_ref().ok()).map(|fetched| fetched.term)
+}
+
+/// In how long a member of a list ends: nothing is issued for one.
+fn end(listed: &Listed) -> Option<Duration> {
+    match listed {
+        Listed::Asked(asked) => match term(asked) {
+            Some(Term::Until(left)) => Some(left),
+            _ => None,
+        },
+        Listed::Value(_) => None,
+    }
 }
 
 /// Where the list is optional, a member without the field is left out, and the others are delivered: what was found is never dropped.

@@ -32,6 +32,8 @@ pub struct Resolved {
     pub least_refresh: Duration,
     /// Whether its store may issue it for a time.
     pub may_issue: bool,
+    /// Whether it may have an end.
+    pub may_end: bool,
 }
 
 struct Entry {
@@ -111,7 +113,8 @@ impl<'a> Catalog<'a> {
         }
         let least_refresh = configured.least_refresh();
         let may_issue = configured.may_issue(&reference.locator);
-        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list, least_refresh, may_issue })
+        let may_end = configured.may_end(&reference.locator);
+        Some(Resolved { instance: *entry.used.get_or_insert(used), is_list, least_refresh, may_issue, may_end })
     }
 
     /// Those that a secret uses, in order of their numbers.

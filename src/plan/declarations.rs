@@ -105,6 +105,7 @@ fn one(
         is_list,
         refresh,
         may_issue: resolved.may_issue,
+        may_end: resolved.may_end,
         on_change,
     };
     let name = declared.name.clone();

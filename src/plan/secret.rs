@@ -23,6 +23,8 @@ pub struct Secret {
     pub refresh: Option<Duration>,
     /// Whether its store may issue it for a time, so that it is renewed or issued anew in place of `refresh`.
     pub may_issue: bool,
+    /// Whether it may have an end, before which it is read again earlier.
+    pub may_end: bool,
     /// What a change of it does.
     pub on_change: OnChange,
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use azure_security_keyvault_secrets::models::SecretAttributes;
 use handfast_core::{
     BoxFuture, Complaint, Context, ErrorKind, Fetched, GRACE, Locator, Provider, ProviderError, SecretValue, Summary,
+    Term,
 };
 use handfast_http::{Client, Options};
 
@@ -58,9 +59,9 @@ impl Provider for Store {
                 }
                 Err(error) => return Err(error),
             };
-            self.is_in_its_time(secret.attributes.as_ref(), &attempt)?;
+            let term = self.term(secret.attributes.as_ref(), &attempt)?;
             let value = secret.value.ok_or_else(|| attempt.malformed())?;
-            Ok(Fetched::from(SecretValue::from(value.into_bytes())))
+            Ok(Fetched::from(SecretValue::from(value.into_bytes())).holding(term))
         })
     }
 
@@ -89,15 +90,12 @@ impl Store {
         Ok(vault)
     }
 
-    /// Key Vault gives a secret outside of its time too: to look at it, say. A start is no such look.
-    fn is_in_its_time(
-        &self,
-        attributes: Option<&SecretAttributes>,
-        attempt: &Attempt<'_>,
-    ) -> Result<(), ProviderError> {
-        let Some(attributes) = attributes else { return Ok(()) };
+    /// How long the secret holds. Key Vault gives a secret outside of its time too: to look at it, say. A start is no such look.
+    fn term(&self, attributes: Option<&SecretAttributes>, attempt: &Attempt<'_>) -> Result<Term, ProviderError> {
+        let Some(attributes) = attributes else { return Ok(Term::Open) };
         let now = self.context.clock.now();
-        if attributes.expires.is_some_and(|expires| expires <= now) {
+        let left = attributes.expires.map(|expires| SystemTime::from(expires).duration_since(now).unwrap_or_default());
+        if left.is_some_and(|left| left.is_zero()) {
             return Err(attempt.expired());
         }
         let begins = attributes.not_before.and_then(|begins| SystemTime::from(begins).duration_since(now).ok());
@@ -110,7 +108,7 @@ impl Store {
             Some(_) => return Err(attempt.not_yet_valid()),
             None => {}
         }
-        Ok(())
+        Ok(left.map_or(Term::Open, Term::Until))
     }
 }
 

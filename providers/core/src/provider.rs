@@ -60,6 +60,11 @@ pub trait Configured {
         false
     }
 
+    /// Whether the secret of a locator may have an end, after which it is not to be used.
+    fn may_end(&self, _: &Locator) -> bool {
+        false
+    }
+
     /// Whether what it was given is revoked at the end of a process that lives on.
     fn revokes_on_exit(&self) -> bool {
         false
@@ -271,6 +276,8 @@ pub enum Term {
     Open,
     /// Until the store itself changes the secret, after this time.
     Rotates(Duration),
+    /// This long, as a secret with a date does, and until somebody changes it: asking again gives the same one.
+    Until(Duration),
     /// This long, as a certificate does. It was issued for this request alone: asking again issues another.
     Ends(Duration),
     /// As long as its lease. It was issued for this request alone: asking again issues another.

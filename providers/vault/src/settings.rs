@@ -113,6 +113,11 @@ impl Configured for Vault {
         !locator::is_list(locator) && said.is_none_or(|kind| kind == Kind::Other)
     }
 
+    fn may_end(&self, locator: &Locator) -> bool {
+        let said = Mounts::new(self.mounts.clone()).find(locator::asked(locator)).map(|mount| mount.kind);
+        said.is_none_or(|kind| kind == Kind::Kv2)
+    }
+
     fn revokes_on_exit(&self) -> bool {
         self.revoke_on_exit
     }

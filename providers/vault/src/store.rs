@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use handfast_core::{
     BoxFuture, Ending, Entry, ErrorKind, Fetched, Found, Grant, Locator, Provider, ProviderError, SecretValue,
@@ -140,8 +140,10 @@ impl Store {
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
         let entry: Option<Version<'_>> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
+        let term =
+            entry.as_ref().and_then(|entry| entry.metadata.as_ref()).map_or(Term::Open, |known| self.deletion(known));
         match entry.and_then(|entry| entry.data) {
-            Some(data) => Ok(Fetched::from(compact(data))),
+            Some(data) => Ok(Fetched::from(compact(data)).holding(term)),
             None => Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data of a KV 2 secret")),
         }
     }
@@ -262,6 +264,13 @@ impl Store {
         Ok(Fetched::from(compact(data)).holding(leased.unwrap_or_else(|| term(data))))
     }
 
+    /// When Vault deletes a version by itself: where `delete_version_after` is set (developer.hashicorp.com/vault/api-docs/secret/kv).
+    fn deletion(&self, Metadata { deletion_time, .. }: &Metadata) -> Term {
+        let time = humantime::parse_rfc3339(deletion_time).ok();
+        let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        time.map_or(Term::Open, |time| Term::Until(self.session.until(time.as_secs())))
+    }
+
     /// When what a write has made ends, such as a certificate (developer.hashicorp.com/vault/api-docs/secret/pki).
     fn end(&self, data: &RawValue) -> Term {
         #[derive(Deserialize)]
@@ -352,6 +361,9 @@ struct Metadata {
     destroyed: bool,
     #[serde(default)]
     version: u64,
+    /// Empty where it is not deleted, now or later.
+    #[serde(default)]
+    deletion_time: String,
 }
 
 /// The text of a JSON value. Vault writes no white space between its tokens; a proxy might.

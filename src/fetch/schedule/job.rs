@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use handfast_core::{ErrorKind, Grant, ProviderError, Term};
 
-use super::tenure::{Kind, LONGEST, Step, Tenure};
+use super::tenure::{self, Kind, LONGEST, Step, Tenure};
 use super::trouble::{self, Trouble, Verdict};
 use crate::fetch::outcome::Failure;
 use crate::plan::{OnChange, Plan, Purpose, Secret};
@@ -14,8 +14,11 @@ use crate::plan::{OnChange, Plan, Purpose, Secret};
 /// How long after a store has changed a secret by itself the new one is read.
 const AFTER_ROTATION: Duration = Duration::from_secs(1);
 
-/// What helps where an app cannot see another value.
-const RESTART: &str = "`on_change = \"restart\"` starts it anew";
+/// The parts of the time to its end between which a secret is read again: somebody may have given it another end, or another value.
+const BEFORE_END: (f64, f64) = (0.50, 0.67);
+
+/// The least time between two such reads.
+const LEAST_BEFORE_END: Duration = Duration::from_secs(10);
 
 /// One request, and when it is made.
 pub struct Job {
@@ -31,6 +34,8 @@ pub struct Job {
     tenure: Option<Tenure>,
     /// Which login it was issued for, and ends with.
     login: u64,
+    /// When it ends, where asking again gives the same.
+    end: Option<Duration>,
     /// When it was made last.
     made: Option<Duration>,
     /// Whether what is due anew is left to the next start: a change of it would end this process.
@@ -87,6 +92,7 @@ impl Job {
             again: false,
             tenure: None,
             login: 0,
+            end: None,
             made: None,
             is_left_to_restart,
             delays: 0,
@@ -107,25 +113,31 @@ impl Job {
     pub fn foretell_end(&mut self, plan: &Plan, now: Duration) {
         if self.is_snapshot(plan) && self.tenure.as_ref().is_some_and(|tenure| tenure.step() == Step::Renew) {
             let names = self.names(plan);
-            tracing::warn!(target: "handfast", "what was issued for {names} ends once it can be renewed no more, and the app gets no other in its descriptor: {RESTART}");
+            tracing::warn!(target: "handfast", "what was issued for {names} ends once it can be renewed no more, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew");
         }
         self.tell_end(plan, None, now);
     }
 
     /// Says once when it ends, where nothing renews it any more, for this reason, and the app gets no other.
     fn tell_end(&mut self, plan: &Plan, why: Option<&ProviderError>, now: Duration) {
-        let Some(tenure) = self.tenure.as_ref().filter(|tenure| tenure.step() == Step::Anew) else { return };
+        let names = self.names(plan);
+        let (what, end) = match (&self.tenure, self.end) {
+            (Some(tenure), _) if tenure.step() == Step::Anew => (format!("what was issued for {names}"), tenure.end()),
+            (None, Some(end)) => (names, end),
+            _ => return,
+        };
         if !self.is_snapshot(plan) || std::mem::replace(&mut self.is_end_told, true) {
             return;
         }
-        let left = humantime::format_duration(Duration::from_secs(tenure.end().saturating_sub(now).as_secs()));
-        let (names, why) = (self.names(plan), why.map(|error| format!(": {error}")).unwrap_or_default());
-        tracing::warn!(target: "handfast", "what was issued for {names} ends in {left}, and the app gets no other in its descriptor: {RESTART}{why}");
+        let left = humantime::format_duration(Duration::from_secs(end.saturating_sub(now).as_secs()));
+        let why = why.map(|error| format!(": {error}")).unwrap_or_default();
+        tracing::warn!(target: "handfast", "{what} ends in {left}, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew{why}");
     }
 
     /// Whether the app that has it in a descriptor gets no other.
     fn is_snapshot(&self, plan: &Plan) -> bool {
-        plan.purpose == Purpose::Supervise && self.is_left_to_restart
+        let names_version = |secret: &usize| plan.secrets[*secret].reference.locator.parameter("version").is_some();
+        plan.purpose == Purpose::Supervise && self.is_left_to_restart && !self.secrets.iter().any(names_version)
     }
 
     fn names(&self, plan: &Plan) -> String {
@@ -191,10 +203,16 @@ impl Job {
                 Some(if self.refresh.is_none() { lease.without_another() } else { lease })
             }
             Term::Ends(life) => Some(Tenure::new(Kind::Certificate, life, age, false, now, random)),
-            Term::Open | Term::Rotates(_) => None,
+            Term::Open | Term::Until(_) | Term::Rotates(_) => None,
+        };
+        self.end = match term {
+            // More than a year makes no sense, and could not be added to another time.
+            Term::Until(left) if left <= LONGEST => Some((now + left).saturating_sub(age)),
+            _ => None,
         };
         match term {
-            Term::Open => usual,
+            Term::Until(left) if !left.is_zero() => usual.map(|usual| usual.min(now + before_end(left, random))),
+            Term::Open | Term::Until(_) => usual,
             Term::Rotates(Duration::ZERO) => {
                 usual.map(|usual| usual.min(now + trouble::pause(self.delays).max(AFTER_ROTATION)))
             }
@@ -307,8 +325,26 @@ impl Job {
     /// For the privileged process, of each of its secrets.
     pub fn news(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = News> {
         let next = self.due.map(|due| due.saturating_sub(now));
-        let end = self.tenure.as_ref().map(|tenure| tenure.end().saturating_sub(now));
+        let end = self.tenure.as_ref().map(Tenure::end).or(self.end).map(|end| end.saturating_sub(now));
         let news = move |&secret: &usize| News { secret, is_success: is_success(secret), is_left: false, next, end };
         self.secrets.iter().map(news)
+    }
+}
+
+/// In how long a secret that ends after `left` is read again at the latest. `random` is from 0 to 1.
+fn before_end(left: Duration, random: f64) -> Duration {
+    left.min(LONGEST).mul_f64(tenure::between(BEFORE_END, random)).max(LEAST_BEFORE_END)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_is_read_between_half_and_two_thirds_of_what_is_left_and_not_more_often_near_its_end() {
+        for (left, random, expected) in [(100, 0.0, 50), (100, 1.0, 67), (30, 0.0, 15), (15, 0.0, 10), (1, 1.0, 10)] {
+            assert_eq!(before_end(Duration::from_secs(left), random).as_secs(), expected, "{left} {random}");
+        }
+        assert!(before_end(Duration::MAX, 1.0) < LONGEST);
     }
 }

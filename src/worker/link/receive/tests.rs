@@ -35,6 +35,7 @@ fn secret(name: &str, reference: &str, optional: bool) -> Secret {
         is_list: false,
         refresh: None,
         may_issue: false,
+        may_end: false,
         on_change: OnChange::None,
     }
 }
