@@ -43,3 +43,4 @@ mod watch_files;
 mod watch_idle;
 mod watch_ready;
 mod watch_rights;
+mod watch_storms;

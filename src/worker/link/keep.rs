@@ -20,6 +20,9 @@ use crate::worker::frame::{AGAIN, KEPT, LEAVE, NOT_KEPT};
 /// How long the rest of a generation may take to come, once it has begun: an honest worker sends it all at once.
 const REST: Duration = Duration::from_secs(30);
 
+/// How often a worker is told to read again while it says nothing.
+const MOST_UNHEARD: u32 = 64;
+
 /// How long a worker may take to let go of the stores at the end: longer than its own limit, and short enough for who stops us.
 const LETTING_GO: Duration = Duration::from_millis(2300);
 
@@ -31,8 +34,13 @@ impl Link {
         self.tell_it(if is_kept { KEPT } else { NOT_KEPT })
     }
 
-    /// Tells the worker to read every secret again now.
+    /// Tells the worker to read every secret again now. One that has said nothing since it was told so often reads all of them once more
+    /// anyway, and its socket has no room for many more.
     pub fn read_again(&mut self) -> Result<()> {
+        if self.unheard == MOST_UNHEARD {
+            return Ok(());
+        }
+        self.unheard += 1;
         self.tell_it(AGAIN)
     }
 
@@ -65,6 +73,7 @@ impl Link {
         }
         let mut watch = watch.with_worker(worker, Instant::now() + REST);
         let news = receive::news(plan, number, socket, &mut watch)?;
+        self.unheard = 0;
         if matches!(news, News::Generation(_)) {
             self.generation = number;
         }

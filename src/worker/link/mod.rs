@@ -48,6 +48,8 @@ pub struct Link {
     is_ending: bool,
     /// The generation that the worker has sent last.
     generation: u32,
+    /// How often the worker was told to read again since it has said something.
+    unheard: u32,
 }
 
 struct Open {
@@ -78,6 +80,7 @@ impl Link {
             has_stores,
             is_ending: false,
             generation: FIRST_GENERATION,
+            unheard: 0,
         })
     }
 
