@@ -160,6 +160,44 @@ fn a_signal_to_end_calls_a_restart_off() {
     assert_eq!((outcome.code, lines(&notes, 3)), (9, vec!["ready".into(), "1".into(), "2".into()]), "{outcome:?}");
 }
 
+/// Its process group outlives it: one of the group was killed, and its parent, which is in another group, never waits for it.
+const LINGERING: &str = "import os, signal, sys, time\n\
+    app = os.getpid()\n\
+    if os.fork() == 0:\n\
+    \x20   os.setpgid(0, 0)\n\
+    \x20   signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+    \x20   child = os.fork()\n\
+    \x20   if child == 0:\n\
+    \x20       os.setpgid(0, app)\n\
+    \x20       open(sys.argv[1], 'a').write(f'{os.getpid()}\\n')\n\
+    \x20       while True: signal.pause()\n\
+    \x20   [os.close(fd) for fd in range(3)]\n\
+    \x20   time.sleep(60)\n\
+    \x20   os._exit(0)\n\
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n\
+    while True: signal.pause()\n";
+
+#[test]
+fn a_signal_while_the_old_group_ends_calls_a_restart_off() {
+    needs_program!("python3");
+    let (directory, secret, notes) = scene();
+    let run = supervised(&config(&secret, "")).app(["python3", "-c", LINGERING, notes.to_str().expect("UTF-8")]);
+    let supervised = Supervised::start(run, "python3");
+    let member: i32 = lines(&notes, 1)[0].parse().expect("a number");
+    let keeps_it = until("its parent is another", || {
+        let parent: i32 = status(member, "PPid").parse().ok()?;
+        (parent != supervised.app).then_some(parent)
+    });
+    directory.write("secret", "new");
+    // The group is killed once the app has ended, and waited for.
+    until("the group is killed", || status(member, "State").starts_with('Z').then_some(()));
+    supervised.signal(TERM);
+    let outcome = supervised.finish();
+    handfast::sys::jobs::send(keeps_it, 9).expect("it is there");
+    assert_eq!((outcome.code, lines(&notes, 1).len()), (7, 1), "{outcome:?}");
+    outcome.says("info: `a` has changed: the app is started anew\n");
+}
+
 #[test]
 fn an_app_that_was_told_to_end_is_not_started_anew_while_it_does_its_last_work() {
     needs_program!("python3");

@@ -109,13 +109,19 @@ impl Witness {
 
 /// Waits until there is an answer.
 #[track_caller]
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, ask)
+}
+
+/// The same, for what may take as long as this.
+#[track_caller]
+pub fn until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(began.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
+        assert!(began.elapsed() < patience, "not so after {patience:?}: {what}");
         sleep(Duration::from_millis(1));
     }
 }
