@@ -180,3 +180,25 @@ fn check_says_what_becomes_of_the_keeper() {
         assert!(String::from_utf8_lossy(&check.stdout).contains(expected), "{check:?}");
     }
 }
+
+#[test]
+fn check_says_what_becomes_of_an_end() {
+    let directory = Directory::in_memory();
+    let vault = "[providers.vault]\naddress = \"https://vault.internal\"\nmounts = { kv = \"kv-v2\" }\n";
+    for (purpose, secret, expected) in [
+        (
+            "watch",
+            "from = \"vault:kv/a#b\"",
+            "read again each 5m ± 10 %, and before its end where it has one; a change: new files\n",
+        ),
+        (
+            "supervise",
+            "from = \"vault:database/creds/web\"\nfd = 3",
+            "never read again: the app keeps the descriptor that it was started with, and a lease is renewed as long as the store lets it\n",
+        ),
+    ] {
+        let check = Run::command("check").config(&format!("{vault}[secrets.a]\n{secret}\n")).env("VAULT_TOKEN", "t");
+        let check = check.args(["--for", purpose, "--dir", directory.text()]).start();
+        assert!(String::from_utf8_lossy(&check.stdout).contains(expected), "{check:?}");
+    }
+}
