@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::{ServerConnection, StreamOwned};
@@ -24,6 +24,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// When its head had arrived.
+    pub at: Instant,
     /// The request is HTTP/1.0: its client waits for the end of the connection.
     last: bool,
 }
@@ -263,7 +265,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Request> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { method, path, headers, body: Vec::new(), last };
+    let mut request = Request { method, path, headers, body: Vec::new(), at: Instant::now(), last };
     let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     request.body = vec![0; length];
     reader.read_exact(&mut request.body)?;

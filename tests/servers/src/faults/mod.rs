@@ -6,10 +6,12 @@ mod delay;
 
 use std::fs;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use delay::Delay;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::authority::Authority;
 use crate::client::{Answer, Client};
@@ -66,12 +68,14 @@ pub struct Rule {
     body: String,
     after: usize,
     times: usize,
+    one_in: u32,
 }
 
 /// The proxy.
 pub struct FaultProxy {
     server: Server,
     rules: Arc<Mutex<Vec<Rule>>>,
+    faults: Arc<AtomicUsize>,
     canary: String,
 }
 
@@ -107,11 +111,16 @@ impl Rule {
     pub fn after(self, after: usize) -> Self {
         Self { after, ..self }
     }
+
+    /// The fault happens at random, to one in this many of the matching requests.
+    pub fn one_in(self, many: u32) -> Self {
+        Self { one_in: many, ..self }
+    }
 }
 
 impl From<Fault> for Rule {
     fn from(fault: Fault) -> Self {
-        Self { fault, place: String::new(), body: String::new(), after: 0, times: usize::MAX }
+        Self { fault, place: String::new(), body: String::new(), after: 0, times: usize::MAX, one_in: 1 }
     }
 }
 
@@ -126,12 +135,14 @@ impl FaultProxy {
     pub fn in_front_of(address: &str, pem: &str, authority: &Authority) -> Self {
         let (rules, canary) = (Arc::<Mutex<Vec<Rule>>>::default(), random("canary"));
         let upstream = Upstream { address: address.to_owned(), client: Client::trusting(pem), canary: canary.clone() };
-        let known = rules.clone();
+        let (known, faults) = (rules.clone(), Arc::<AtomicUsize>::default());
+        let count = faults.clone();
         let server = Server::start(Some(&authority.server()), move |request, stream| {
             let fault = next_fault(&mut known.lock().expect("nobody panics with it"), request);
+            count.fetch_add(usize::from(fault.is_some()), SeqCst);
             answers::answer(&upstream, fault, request, stream)
         });
-        Self { server, rules, canary }
+        Self { server, rules, faults, canary }
     }
 
     /// `https://127.0.0.1:PORT`.
@@ -166,6 +177,11 @@ impl FaultProxy {
         self.server.connections()
     }
 
+    /// The number of answers with a fault, ever.
+    pub fn faults(&self) -> usize {
+        self.faults.load(SeqCst)
+    }
+
     /// The text in every invented body, which must occur nowhere else.
     pub fn canary(&self) -> &str {
         &self.canary
@@ -183,7 +199,9 @@ pub fn stranger(authority: &Authority) -> Server {
 
 fn next_fault(rules: &mut [Rule], request: &Request) -> Option<Fault> {
     let (place, body) = (request.place(), String::from_utf8_lossy(&request.body));
-    let matches = |rule: &Rule| rule.times > 0 && place.starts_with(&rule.place) && body.contains(&rule.body);
+    let matches = |rule: &Rule| {
+        rule.times > 0 && place.starts_with(&rule.place) && body.contains(&rule.body) && happens(rule.one_in)
+    };
     let rule = rules.iter_mut().find(|rule| matches(rule))?;
     if rule.after > 0 {
         rule.after -= 1;
@@ -191,6 +209,13 @@ fn next_fault(rules: &mut [Rule], request: &Request) -> Option<Fault> {
     }
     rule.times = rule.times.saturating_sub(1);
     Some(rule.fault.clone())
+}
+
+/// True once in this many calls, at random.
+fn happens(one_in: u32) -> bool {
+    let mut number = [0; 4];
+    SystemRandom::new().fill(&mut number).expect("the system has randomness");
+    u32::from_be_bytes(number).is_multiple_of(one_in)
 }
 
 struct Upstream {
