@@ -271,3 +271,6 @@ impl<'p> Schedule<'p> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
