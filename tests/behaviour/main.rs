@@ -29,6 +29,7 @@ mod real_programs;
 mod references_in_variables;
 mod references_to_targets;
 mod reports;
+mod supervise_canaries;
 mod supervise_floods;
 mod supervise_fresh;
 mod supervise_processes;

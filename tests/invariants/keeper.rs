@@ -90,6 +90,29 @@ fn neither_process_holds_a_value_of_an_older_set() {
     assert_eq!(keeper.finish().code, 0);
 }
 
+/// So the searches of these tests look where values are.
+#[test]
+fn the_search_finds_a_value_that_waits_in_the_worker() {
+    needs_root!();
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    source.write("db", "before");
+    let config =
+        format!("[watch]\nrefresh = \"300d\"\nquiet = \"1h\"\n[secrets.db]\nfrom = \"file:{}/db\"\n", source.text());
+    let mut keeper = Run::command("watch").config(&config).args(["--dir", directory.text()]).spawn();
+    let ready = Run::command("ready").args(["--dir", directory.text(), "--wait", "10s"]).start();
+    assert_eq!(ready.code, 0, "{ready:?}");
+    let (worker, next) = (keeper.worker(), canary());
+    source.write("new", &next);
+    fs::rename(source.path().join("new"), source.path().join("db")).expect("it is ours");
+    let start = Instant::now();
+    while hits(&scan(worker, &[&next])).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(15), "it is not found");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
 #[test]
 fn a_hundred_changes_later_no_value_of_before_is_anywhere() {
     needs_root!();
