@@ -67,7 +67,8 @@ impl Store {
         self.start(directory, run, &self.by_approle(provider), secrets)
     }
 
-    fn by_approle(&self, provider: &str) -> String {
+    /// The provider's settings for a login by the AppRole, and these.
+    pub fn by_approle(&self, provider: &str) -> String {
         let (mount, role) = (&self.approle, &self.role.role_id);
         format!("auth = {{ method = \"approle\", mount = \"{mount}\", role_id = \"{role}\" }}\n{provider}")
     }
@@ -82,13 +83,16 @@ impl Store {
             true => secrets.replace("[watch]\n", "[watch]\nquiet = \"0s\"\n"),
             false => format!("{secrets}[watch]\nquiet = \"0s\"\n"),
         };
-        let run = run
-            .config(&format!("[providers.vault]\n{provider}\n{watch}"))
+        let run = self
+            .at(run.config(&format!("[providers.vault]\n{provider}\n{watch}")))
             .args(["--dir", directory.text(), "--log-level", "info"])
-            .env("VAULT_ADDR", self.proxy.address())
-            .env("VAULT_CACERT", self.ca.path().join("ca.pem"))
             .timeout(seconds(120));
         Keeper { store: self, running: run.spawn(), directory }
+    }
+
+    /// With the address of the store.
+    pub fn at(&self, run: Run) -> Run {
+        run.env("VAULT_ADDR", self.proxy.address()).env("VAULT_CACERT", self.ca.path().join("ca.pem"))
     }
 
     /// How many leases there are below a path.

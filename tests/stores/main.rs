@@ -11,6 +11,7 @@ mod azure_secrets;
 mod check_online;
 mod ends;
 mod examples_aws;
+mod examples_postgresql;
 mod examples_vault;
 mod fields;
 mod keeping;
