@@ -79,6 +79,11 @@ fn handfast(options: &[&str], programs: &Programs) -> Result<Vec<Contender>> {
     {
         all.push(before_no_op(name, &handfast_words(options, secrets, programs), programs, None)?);
     }
+    // It stays in front of the app as tini does; no secret in a descriptor changes, so it is one process.
+    for (name, secrets) in [("supervise, no secret", 0), ("supervise, 10 by fd", 10)] {
+        let words = handfast_words(&[options, &["--supervise"]].concat(), secrets, programs);
+        all.push(before_no_op(name, &words, programs, None)?);
+    }
     let shared = Path::new(SHARED_MEMORY);
     if !statfs(shared).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC) {
         println!("skipped: secrets as files: needs a tmpfs on {SHARED_MEMORY}");

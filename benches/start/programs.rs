@@ -10,6 +10,7 @@ use crate::scratch::Scratch;
 /// Copies of the programs in a directory that every user can enter. Not every user can enter a checkout.
 pub struct Programs {
     pub handfast: PathBuf,
+    #[allow(dead_code, reason = "not every benchmark starts it")]
     pub noop: PathBuf,
     #[allow(dead_code, reason = "not every benchmark measures with it")]
     pub at_exec: PathBuf,
