@@ -227,7 +227,7 @@ impl View<'_> {
                 };
                 return format!("{name:width$}  never read again: {why}");
             };
-            let then = match (is_file, secret.on_change) {
+            let then = match (is_file, &secret.on_change) {
                 (true, OnChange::None) => "new files".into(),
                 (true, other) => format!("new files, then {}", other.describe()),
                 (false, OnChange::Restart) => "restart with a new descriptor".into(),

@@ -120,7 +120,7 @@ pub const TABLES: &[&str] = &["app", "files", "fetch", "watch", "providers", "se
 /// Tables that are planned and not in this version.
 pub const LATER_TABLES: &[&str] = &["templates"];
 
-const ON_CHANGE: &str = "What a change does besides the new files: \"none\", \"restart\" or \"signal:NAME\".";
+const ON_CHANGE: &str = "What a change does besides the new files: \"none\", \"restart\", \"signal:NAME\" or \"post:http://127.0.0.1:PORT/PATH\".";
 
 const CA_FILE: Key =
     Key::new("ca_file", Kind::String, "A PEM file of certificate authorities, besides the built-in roots.");

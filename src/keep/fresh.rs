@@ -162,7 +162,7 @@ impl Supervisor<'_> {
                 }
             }
             match self.keeper.hear(watch) {
-                Ok(Heard::Change(secrets)) => self.reaction.to(&secrets, self.plan),
+                Ok(Heard::Change(secrets)) => self.react(&secrets),
                 Ok(Heard::Report | Heard::Left(_)) => {}
                 Ok(Heard::Nothing) => {
                     self.mind_time();
@@ -174,6 +174,17 @@ impl Supervisor<'_> {
                 Err(error) if matches!(error.class, Class::Signal(_)) => {}
                 Err(error) => self.lose(error),
             }
+        }
+    }
+
+    fn react(&mut self, secrets: &[usize]) {
+        self.reaction.to(secrets, self.plan);
+        // An app that is started anew reads everything.
+        if self.reaction.is_restart_planned() || self.stop.borrow().is_some() {
+            return;
+        }
+        if let Err(error) = self.keeper.post(secrets) {
+            self.lose(error);
         }
     }
 

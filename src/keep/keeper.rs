@@ -69,6 +69,12 @@ impl<'p> Keeper<'p> {
         self.link.as_mut().map_or(Ok(()), Link::read_again)
     }
 
+    /// Lets the worker post the changes of these secrets, where their `on_change` says so: one post for each endpoint.
+    pub fn post(&mut self, changed: &[usize]) -> Result<()> {
+        let posts = self.plan.posts(changed);
+        self.link.as_mut().map_or(Ok(()), |link| link.post(&posts))
+    }
+
     /// Takes one thing that the worker has said, if anything, and does what it is about.
     pub fn hear(&mut self, watch: &Watch<'_>) -> Result<Heard> {
         let Some(link) = &mut self.link else { return Ok(Heard::Nothing) };

@@ -41,8 +41,8 @@ impl Reaction {
     /// These secrets have changed: each distinct action once. A restart beats signals.
     pub fn to(&mut self, secrets: &[usize], plan: &Plan) {
         let now = boot_time();
-        let action = |secret: &usize| plan.secrets[*secret].on_change;
-        if let Some(secret) = secrets.iter().find(|secret| action(secret) == OnChange::Restart) {
+        let action = |secret: usize| &plan.secrets[secret].on_change;
+        if let Some(secret) = secrets.iter().find(|secret| *action(**secret) == OnChange::Restart) {
             let splay = plan.watching.splay.mul_f64(fastrand::f64());
             self.restart.get_or_insert((now + splay, *secret));
         }
@@ -51,7 +51,7 @@ impl Reaction {
             return;
         }
         for secret in secrets {
-            let OnChange::Signal(signal) = action(secret) else { continue };
+            let OnChange::Signal(signal) = *action(*secret) else { continue };
             let name = format!("`{}`", plan.secrets[*secret].name);
             match self.waiting.iter_mut().find(|waiting| waiting.signal == signal) {
                 Some(waiting) => {
@@ -63,6 +63,11 @@ impl Reaction {
                 None => self.waiting.push(Waiting { signal, secrets: name, next: now, until: now + PATIENCE }),
             }
         }
+    }
+
+    /// Whether the app is to be started anew.
+    pub fn is_restart_planned(&self) -> bool {
+        self.restart.is_some()
     }
 
     /// Sends the signals that are due, each once the app does not end of it.

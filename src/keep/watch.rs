@@ -94,7 +94,13 @@ impl Sidecar<'_> {
                 self.keeper.read_again().map_err(lost)?;
             }
             match self.keeper.hear(watch).map_err(lost)? {
-                Heard::Change(secrets) => self.plan_restart(&secrets),
+                Heard::Change(secrets) => {
+                    self.plan_restart(&secrets);
+                    // A restart beats posts, as it beats signals.
+                    if self.restart.is_none() {
+                        self.keeper.post(&secrets).map_err(lost)?;
+                    }
+                }
                 Heard::Left(secret) => self.restart(secret, "is due anew"),
                 Heard::Report => {}
                 Heard::Nothing => {

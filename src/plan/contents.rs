@@ -135,6 +135,19 @@ impl Plan {
         self.purpose == Purpose::Supervise && self.secrets.iter().any(restarts)
     }
 
+    /// Which of these secrets ask for a post: one for each endpoint.
+    pub fn posts(&self, secrets: &[usize]) -> Vec<usize> {
+        let mut posts: Vec<usize> = Vec::new();
+        for secret in secrets {
+            let action = &self.secrets[*secret].on_change;
+            let is_new = posts.iter().all(|other| self.secrets[*other].on_change != *action);
+            if matches!(action, OnChange::Post(_)) && is_new {
+                posts.push(*secret);
+            }
+        }
+        posts
+    }
+
     /// Why a start with this plan ends before it does anything: best effort that `strict` does not take.
     pub fn refusal(&self) -> Option<Error> {
         let suspect = self.executable.as_ref().filter(|_| self.isolation.strict)?;

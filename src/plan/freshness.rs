@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::contents::Purpose;
 use super::delivery::{Delivery, Target};
+use super::endpoint::Endpoint;
 use super::secret::Secret;
 use super::watching::{OnChange, OnStale, QUIET, SPLAY, STOP_SIGNAL, STOP_TIMEOUT, Watching};
 use crate::config::Declared;
@@ -74,11 +75,13 @@ impl<'c> Freshness<'c> {
 
     /// What a change of this secret does.
     pub fn on_change(&self, declared: &Declared, target: &Target, problems: &mut Problems) -> OnChange {
-        let chosen = on_change(&declared.table, self.is_watch, problems).unwrap_or(self.on_change);
-        if let (OnChange::Signal(_), Target::Descriptor(_), true) = (chosen, target, self.is_supervised) {
+        let chosen = on_change(&declared.table, self.is_watch, problems).unwrap_or_else(|| self.on_change.clone());
+        let (is_told, is_snapshot) =
+            (matches!(chosen, OnChange::Signal(_) | OnChange::Post(_)), matches!(target, Target::Descriptor(_)));
+        if is_told && is_snapshot && self.is_supervised {
             let place = declared.table.place("on_change").or_else(|| self.table.place("on_change"));
             let message = format!(
-                "`on_change` of `{}` is \"{}\", and a descriptor is a snapshot: no signal shows the app another value",
+                "`on_change` of `{}` is \"{}\", and a descriptor is a snapshot: nothing but a restart shows the app another value",
                 excerpt(&declared.name),
                 chosen.describe()
             );
@@ -129,7 +132,11 @@ fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<O
             let message = format!(
                 "`on_change` is \"{quoted}\", and the app of `watch` is in another container: no signal gets there"
             );
-            problems.add_with_hint(place, message, "write \"restart\", or let the app look at the files itself");
+            problems.add_with_hint(
+                place,
+                message,
+                "write \"restart\" or \"post:http://127.0.0.1:PORT/PATH\", or let the app look at the files itself",
+            );
         }
         Some(("signal", name)) if signal(name).is_some_and(can_be_handled) => {
             return signal(name).map(OnChange::Signal);
@@ -140,9 +147,16 @@ fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<O
             );
             problems.add(place, message);
         }
-        Some(("post", _)) => problems.add(place, "`on_change` with `post:` is not in this version"),
-        _ => problems
-            .add(place, format!("`on_change` is \"{quoted}\", expected \"none\", \"restart\" or \"signal:NAME\"")),
+        Some(("post", url)) => match Endpoint::parse(url) {
+            Ok(endpoint) => return Some(OnChange::Post(endpoint)),
+            Err(complaint) => problems.add(place, complaint),
+        },
+        // It may hold a password.
+        Some(("http" | "https", _)) => problems.add(place, "`on_change` is a URL, expected `post:` before it"),
+        _ => {
+            let expected = "\"none\", \"restart\", \"signal:NAME\" or \"post:http://127.0.0.1:PORT/PATH\"";
+            problems.add(place, format!("`on_change` is \"{quoted}\", expected {expected}"));
+        }
     }
     None
 }

@@ -5,6 +5,7 @@ mod catalog;
 mod contents;
 mod declarations;
 mod delivery;
+mod endpoint;
 mod environment;
 mod freshness;
 mod inherited;
@@ -17,6 +18,7 @@ mod watching;
 
 pub use contents::{Deadline, Files, Plan, Purpose, Swap};
 pub use delivery::{Delivery, Target, valid_name};
+pub use endpoint::Endpoint;
 pub use instances::{Instance, Instances};
 pub use isolation::Isolation;
 pub use secret::Secret;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::endpoint::Endpoint;
+
 /// `[watch] quiet`, unless it is said.
 pub const QUIET: Duration = Duration::from_secs(2);
 
@@ -42,7 +44,7 @@ pub enum OnStale {
 }
 
 /// What a change does besides the new files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnChange {
     /// Nothing.
     None,
@@ -50,17 +52,20 @@ pub enum OnChange {
     Restart,
     /// The app gets a signal, given by its number.
     Signal(u8),
+    /// The worker posts to an endpoint of the app.
+    Post(Endpoint),
 }
 
 impl OnChange {
-    /// As it is written.
-    pub fn describe(self) -> String {
+    /// As it is written, but without the query of a URL.
+    pub fn describe(&self) -> String {
         match self {
             OnChange::None => "none".into(),
             OnChange::Restart => "restart".into(),
             OnChange::Signal(number) => {
-                format!("signal:{}", crate::sys::signals::name(number).trim_start_matches("SIG"))
+                format!("signal:{}", crate::sys::signals::name(*number).trim_start_matches("SIG"))
             }
+            OnChange::Post(endpoint) => format!("post:{}", endpoint.shown()),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! The privileged process answers with single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].
 //!
 //! A worker that lives on sends a generation for each change, which holds only the secrets that have changed, and between them
-//! reports: when a secret was read, and when it is read again. It takes [`AGAIN`] and [`LEAVE`] at any time.
+//! reports: when a secret was read, and when it is read again. It takes an [`Order`](super::order::Order) at any time.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -24,12 +24,6 @@ pub const KEPT: u8 = 1;
 
 /// The generation was not delivered: the worker revokes the credentials that the stores issued for it.
 pub const NOT_KEPT: u8 = 2;
-
-/// Every secret is to be read again now.
-pub const AGAIN: u8 = 3;
-
-/// The worker is to end.
-pub const LEAVE: u8 = 4;
 
 /// The generation of a start.
 pub const FIRST_GENERATION: u32 = 1;

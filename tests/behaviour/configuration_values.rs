@@ -154,7 +154,6 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
     for (config, place) in [
         ("[templates.x]\ntemplate = \"\"\n", "1:2: [templates]"),
         ("templates = 3\n", "1:13: [templates]"),
-        ("[secrets.a]\nfrom = \"mock:a\"\non_change = \"post:http://127.0.0.1/\"\n", "3:13: `on_change` with `post:`"),
         ("[watch]\nmetrics = \"127.0.0.1:9102\"\n", "2:11: `metrics` other than \"off\""),
         ("[providers.eu]\ntype = \"exec\"\n", "2:8: the provider `exec`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),

@@ -16,6 +16,7 @@ mod imports;
 mod ledger;
 mod memory;
 pub mod others;
+pub mod plain;
 mod programs;
 mod requirements;
 mod running;

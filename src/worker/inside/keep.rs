@@ -11,12 +11,14 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::task::JoinSet;
 
 use super::files::{self, Files};
+use super::post::Posts;
 use super::say;
 use crate::fetch::{Done, Fetch, Schedule};
-use crate::plan::Plan;
+use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
-use crate::worker::frame::{AGAIN, FIRST_GENERATION, KEPT, LEAVE, NOT_KEPT};
+use crate::worker::frame::FIRST_GENERATION;
+use crate::worker::order::Order;
 
 /// Returns when the privileged process wants the end, or is gone: which of both.
 pub async fn keep(
@@ -25,7 +27,7 @@ pub async fn keep(
     mut schedule: Schedule<'_>,
     socket: &UnixStream,
 ) -> io::Result<Ending> {
-    let orders = Orders::of(socket)?;
+    let mut orders = Orders::of(socket)?;
     let alarm = Alarm::new()?;
     let due = Readable::of(alarm.as_fd())?;
     let watched: Vec<_> = fetch.files().collect();
@@ -36,6 +38,7 @@ pub async fn keep(
         schedule.read_now(fetch.files().map(|(job, _)| job), boot_time());
     }
     let mut running = JoinSet::new();
+    let mut posts = Posts::default();
     let mut generation = FIRST_GENERATION;
     let mut writer = socket;
     say::news(schedule.all(boot_time()), &mut writer)?;
@@ -53,11 +56,11 @@ pub async fn keep(
             // Nothing else happens meanwhile: the privileged process answers at once.
             let is_kept = loop {
                 match orders.next().await? {
-                    Some(KEPT) => break true,
-                    Some(NOT_KEPT) => break false,
-                    Some(AGAIN) => schedule.read_all(boot_time()),
-                    Some(LEAVE) => return Ok(Ending::Over),
-                    _ => return Ok(Ending::Kept),
+                    Some(Order::Verdict(is_kept)) => break is_kept,
+                    Some(Order::Again) => schedule.read_all(boot_time()),
+                    Some(Order::Post(secret)) => post(plan, secret, &mut posts)?,
+                    Some(Order::Leave) => return Ok(Ending::Over),
+                    None => return Ok(Ending::Kept),
                 }
             };
             schedule.delivered(is_kept, changes, boot_time());
@@ -66,12 +69,14 @@ pub async fn keep(
         alarm.set(schedule.next())?;
         tokio::select! {
             order = orders.next() => match order? {
-                Some(AGAIN) => schedule.read_all(boot_time()),
-                Some(LEAVE) => return Ok(Ending::Over),
+                Some(Order::Again) => schedule.read_all(boot_time()),
+                Some(Order::Post(secret)) => post(plan, secret, &mut posts)?,
+                Some(Order::Leave) => return Ok(Ending::Over),
                 None => return Ok(Ending::Kept),
-                Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Some(Order::Verdict(_)) => return Err(io::ErrorKind::InvalidData.into()),
             },
             due = due.wait() => due?.clear_ready(),
+            Some(()) = posts.next() => {}
             jobs = changed(&mut files) => schedule.read_now(jobs?.into_iter(), boot_time()),
             Some(raw) = running.join_next() => {
                 // As in a round: a task ends by returning.
@@ -90,6 +95,15 @@ pub async fn keep(
     }
 }
 
+/// Begins the post that the plan has for a change of this secret.
+fn post(plan: &Plan, secret: u32, posts: &mut Posts) -> io::Result<()> {
+    match plan.secrets.get(secret as usize).map(|secret| &secret.on_change) {
+        Some(OnChange::Post(endpoint)) => posts.begin(endpoint),
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    }
+    Ok(())
+}
+
 /// The requests whose files have changed.
 async fn changed(files: &mut Option<Files<'_>>) -> io::Result<Vec<usize>> {
     match files {
@@ -98,22 +112,32 @@ async fn changed(files: &mut Option<Files<'_>>) -> io::Result<Vec<usize>> {
     }
 }
 
-/// The bytes that the privileged process sends.
-struct Orders<'s>(Readable<'s>);
+/// What the privileged process sends.
+struct Orders<'s> {
+    socket: Readable<'s>,
+    /// The bytes of one that has not come whole.
+    begun: Vec<u8>,
+}
 
 impl<'s> Orders<'s> {
     fn of(socket: &'s UnixStream) -> io::Result<Self> {
-        Readable::of(socket.as_fd()).map(Self)
+        Readable::of(socket.as_fd()).map(|socket| Self { socket, begun: Vec::new() })
     }
 
     /// The next one; `None` where the privileged process is gone.
-    async fn next(&self) -> io::Result<Option<u8>> {
+    async fn next(&mut self) -> io::Result<Option<Order>> {
         loop {
-            let mut ready = self.0.wait().await?;
-            let mut order = [0];
-            match recv(self.0.number(), &mut order, MsgFlags::MSG_DONTWAIT) {
+            let mut ready = self.socket.wait().await?;
+            let mut byte = [0];
+            match recv(self.socket.number(), &mut byte, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
-                Ok(_) => return Ok(Some(order[0])),
+                Ok(_) => {
+                    self.begun.push(byte[0]);
+                    if self.begun.len() > Order::rest(self.begun[0]) {
+                        let order = Order::decode(&std::mem::take(&mut self.begun));
+                        return order.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into());
+                    }
+                }
                 Err(Errno::EAGAIN) => ready.clear_ready(),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),

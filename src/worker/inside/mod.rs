@@ -4,6 +4,7 @@
 
 mod files;
 mod keep;
+mod post;
 mod say;
 
 use std::io::Read;

@@ -15,7 +15,7 @@ use crate::cage::system;
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::Plan;
 use crate::sys::clock::Alarm;
-use crate::worker::frame::{AGAIN, KEPT, LEAVE, NOT_KEPT};
+use crate::worker::order::Order;
 
 /// How long the rest of a generation may take to come, once it has begun: an honest worker sends it all at once.
 const REST: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ impl Link {
     pub fn answer(&mut self, is_kept: bool) -> Result<()> {
         // From here on its end is a failure, and nothing is given back where this process fails.
         self.is_ending = false;
-        self.tell_it(if is_kept { KEPT } else { NOT_KEPT })
+        self.tell_it(&Order::Verdict(is_kept).encode())
     }
 
     /// Tells the worker to read every secret again now. One that has said nothing since it was told so often reads all of them once more
@@ -41,7 +41,15 @@ impl Link {
             return Ok(());
         }
         self.unheard += 1;
-        self.tell_it(AGAIN)
+        self.tell_it(&Order::Again.encode())
+    }
+
+    /// Tells the worker to post the changes of these secrets, each to its own endpoint. What comes of it is the worker's to tell.
+    pub fn post(&mut self, secrets: &[usize]) -> Result<()> {
+        let order =
+            |secret: &usize| u32::try_from(*secret).map_or_else(|_| Vec::new(), |secret| Order::Post(secret).encode());
+        let orders: Vec<u8> = secrets.iter().flat_map(order).collect();
+        if orders.is_empty() { Ok(()) } else { self.tell_it(&orders) }
     }
 
     /// Waits until the worker says something or ends, a signal has come, or the alarm is due.
@@ -83,7 +91,8 @@ impl Link {
     /// Lets the worker end, and waits for it with a bound. What does not come of it is told, and is no failure.
     pub fn leave(mut self) {
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return };
-        let told = tell(socket.stream(), LEAVE).map_err(|error| system("tell the worker to end", error));
+        let told =
+            tell(socket.stream(), &Order::Leave.encode()).map_err(|error| system("tell the worker to end", error));
         let nobody = Watch::default();
         let ended = told.and_then(|()| {
             let mut watch = nobody.with_worker(&mut worker, Instant::now() + LETTING_GO);
@@ -96,9 +105,10 @@ impl Link {
         }
     }
 
-    fn tell_it(&mut self, byte: u8) -> Result<()> {
+    /// All at once: a worker that minds its orders leaves room for them.
+    fn tell_it(&mut self, bytes: &[u8]) -> Result<()> {
         let Open { worker, socket } = self.open()?;
-        match tell(socket.stream(), byte) {
+        match tell(socket.stream(), bytes) {
             Ok(()) => Ok(()),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(crate::cage::ended(worker.end())),
             Err(error) => Err(system("tell the worker", error)),

@@ -114,7 +114,7 @@ impl Link {
     /// Lets the worker begin. It sends no request to a store before.
     pub fn begin(&mut self) -> Result<()> {
         let Some(Open { worker, socket }) = &mut self.open else { return Ok(()) };
-        match tell(socket.stream(), BEGIN) {
+        match tell(socket.stream(), &[BEGIN]) {
             Ok(()) => Ok(()),
             // It has ended by itself, and how says more.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(worker.end())),
@@ -170,7 +170,7 @@ impl Link {
         self.is_ending = false;
         let Some(Open { socket, .. }) = &self.open else { return Ok(()) };
         // A worker that is gone is found out when its end is waited for.
-        tell(socket.stream(), KEPT).map_err(|error| system("tell the worker that its secrets are kept", error))
+        tell(socket.stream(), &[KEPT]).map_err(|error| system("tell the worker that its secrets are kept", error))
     }
 
     fn wait_for_end(mut self, told: Result<()>, watch: &Watch<'_>) -> Result<()> {
@@ -235,7 +235,7 @@ impl Drop for Link {
         if !self.is_ending {
             return;
         }
-        let told = if self.has_stores { tell(socket.stream(), NOT_KEPT) } else { Ok(()) };
+        let told = if self.has_stores { tell(socket.stream(), &[NOT_KEPT]) } else { Ok(()) };
         // Until its end, the worker also wipes what it holds.
         let ended = told
             .map_err(|error| system("tell the worker to give back", error))
@@ -302,9 +302,10 @@ pub fn policy(
     if policy.failures.is_empty() { Ok(policy.text) } else { Err(sum(policy.failures, plan.secrets.len())) }
 }
 
-/// Sends the worker a byte.
-fn tell(socket: &UnixStream, byte: u8) -> nix::Result<()> {
-    send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map(drop)
+/// Sends the worker a few bytes, whole.
+fn tell(socket: &UnixStream, bytes: &[u8]) -> nix::Result<()> {
+    let sent = send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
+    if sent == bytes.len() { Ok(()) } else { Err(Errno::EAGAIN) }
 }
 
 /// The error of a failed exchange, given how its worker ended. If the deadline passed because the worker is stuck, the error says

@@ -1,0 +1,118 @@
+//! Tells an app of a change by an empty POST to an endpoint of its own.
+//!
+//! hyper itself: it knows no names, no proxies and no redirects, so nothing leads elsewhere than the plan says.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, USER_AGENT};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::error::reason;
+use crate::plan::Endpoint;
+
+/// How long an answer is waited for. The next try begins no earlier, so that an app which is about to start gets time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const TRIES: u32 = 3;
+
+/// The most that is read of an answer's head.
+const HEAD: usize = 16 << 10;
+
+/// The posts that are under way: one for each endpoint at a time.
+#[derive(Default)]
+pub struct Posts {
+    running: JoinSet<Endpoint>,
+    under_way: Vec<UnderWay>,
+}
+
+struct UnderWay {
+    endpoint: Endpoint,
+    /// There was another change meanwhile.
+    again: bool,
+}
+
+impl Posts {
+    /// Begins one, or lets it follow to the one that is under way.
+    pub fn begin(&mut self, endpoint: &Endpoint) {
+        match self.under_way.iter_mut().find(|other| other.endpoint == *endpoint) {
+            Some(other) => other.again = true,
+            None => {
+                self.under_way.push(UnderWay { endpoint: endpoint.clone(), again: false });
+                let endpoint = endpoint.clone();
+                self.running.spawn_local(async {
+                    post(&endpoint).await;
+                    endpoint
+                });
+            }
+        }
+    }
+
+    /// Goes on where one has come to its end; `None` where none is under way.
+    pub async fn next(&mut self) -> Option<()> {
+        let ended = self.running.join_next().await?.ok()?;
+        let at = self.under_way.iter().position(|other| other.endpoint == ended)?;
+        if self.under_way.swap_remove(at).again {
+            self.begin(&ended);
+        }
+        Some(())
+    }
+}
+
+/// Posts until the app has taken it, or three times.
+async fn post(endpoint: &Endpoint) {
+    let shown = endpoint.shown();
+    for attempt in 1..=TRIES {
+        let begun = Instant::now();
+        let sent = timeout(PATIENCE, send(endpoint)).await;
+        let why = match sent.unwrap_or_else(|_| Err("no answer in time".into())) {
+            Ok(status) if status.is_success() => {
+                tracing::info!(target: "handfast", "posted the change to `{shown}`: {status}");
+                return;
+            }
+            Ok(status) if status.is_redirection() => format!("answered {status}, and no redirect is followed"),
+            Ok(status) => format!("answered {status}"),
+            Err(why) => why,
+        };
+        if attempt == TRIES {
+            tracing::error!(target: "handfast", "cannot post the change to `{shown}`, {TRIES} times: {why}");
+            return;
+        }
+        tracing::warn!(target: "handfast", "cannot post the change to `{shown}`, try {attempt} of {TRIES}: {why}");
+        sleep_until(begun + PATIENCE).await;
+    }
+}
+
+/// One try. What the app answers besides the status is not read.
+async fn send(endpoint: &Endpoint) -> Result<StatusCode, String> {
+    let request = Request::post(endpoint.target())
+        .header(HOST, &endpoint.host)
+        .header(USER_AGENT, concat!("handfast/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_LENGTH, 0)
+        .header(CONNECTION, "close")
+        .body(String::new())
+        .map_err(|_| "not a request")?;
+    let stream = TcpStream::connect(&endpoint.addresses[..]).await.map_err(|error: io::Error| reason(error))?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(told)?;
+    // It ends with this set.
+    let mut driver = JoinSet::new();
+    driver.spawn_local(connection);
+    sender.send_request(request).await.map(|answer| answer.status()).map_err(told)
+}
+
+/// hyper's own texts may hold what came.
+fn told(error: hyper::Error) -> String {
+    match error {
+        error if error.is_parse() => "the answer is not HTTP",
+        error if error.is_incomplete_message() || error.is_closed() => "no answer before the end of the connection",
+        _ => "the connection broke",
+    }
+    .into()
+}
