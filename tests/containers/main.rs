@@ -26,5 +26,6 @@ mod programs;
 mod readme;
 mod shell;
 mod shown;
+mod spring;
 mod stores;
 mod traces;
