@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use handfast_core::ErrorKind;
+
 /// The class of a failure. The JSON line contains it, and the exit code follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -127,6 +129,20 @@ impl Class {
             Class::Isolation => "isolation",
             Class::NotExecutable | Class::CommandNotFound => "exec",
             Class::Signal(_) => "signal",
+        }
+    }
+}
+
+impl From<ErrorKind> for Class {
+    /// The class of a provider's error.
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Denied => Class::Denied,
+            ErrorKind::NotFound => Class::NotFound,
+            ErrorKind::Untrusted => Class::Untrusted,
+            ErrorKind::Os => Class::Os,
+            ErrorKind::Unavailable => Class::Unavailable,
+            _ => Class::Malformed,
         }
     }
 }

@@ -64,6 +64,7 @@ pub fn check(
         }
     }
     let refusal = plan.refusal().or(refusal).or_else(|| cage::foresee(plan.isolation.strict).err());
+    let refusal = refusal.or_else(|| worker::try_to_listen(&plan).err());
     let warnings = environment
         .foreign_references()
         .into_iter()
@@ -175,6 +176,7 @@ impl View<'_> {
         for (title, lines) in [
             ("secrets", self.secrets()),
             ("schedule", self.schedule()),
+            ("metrics", self.metrics().into_iter().collect()),
             ("providers", self.providers.iter().map(Provider::text).collect()),
             ("online", self.tried()),
             ("not here", self.inspection.missing.clone()),
@@ -242,6 +244,12 @@ impl View<'_> {
             format!("{name:width$}  {when} each {each} ± 10 %{or}; a change: {then}")
         };
         self.deliveries().map(line).collect()
+    }
+
+    /// Where metrics are told, for a command that tells some.
+    fn metrics(&self) -> Option<String> {
+        let address = self.plan.watching.metrics.filter(|_| self.plan.keeps_fresh())?;
+        Some(format!("http://{address}/metrics"))
     }
 
     /// What became of each secret, a line each, and a line for what to do about it.
@@ -333,6 +341,7 @@ impl View<'_> {
             "online": self.tried_json(),
             "protection": { "files": placement(&self.inspection.files), "descriptors": placement(&self.inspection.descriptors) },
             "not_here": self.inspection.missing,
+            "metrics": self.metrics(),
             "warnings": self.warnings,
             "exit": self.refusal.map_or(0, |error| error.class.exit_code()),
         });

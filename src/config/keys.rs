@@ -80,7 +80,12 @@ pub const WATCH: &[Key] = &[
         "Whether a stale secret only fails `ready`, or ends `watch` too (69).",
     )
     .default("\"unready\""),
-    Key::new("metrics", Kind::String, "\"off\": nothing else is in this version.").default("\"off\""),
+    Key::new(
+        "metrics",
+        Kind::String,
+        "\"off\", or where OpenMetrics are told at /metrics, such as \"127.0.0.1:9102\".",
+    )
+    .default("\"off\""),
 ];
 
 /// The keys that every `[providers.NAME]` takes in addition to its provider's own keys.

@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::outcome::{Done, Failure};
+use super::outcome::{Done, Failure, Outcome};
 use super::retry::{Cutoff, Request, until_final};
 use super::round::{Answer, Round};
 use super::schedule::Order;
@@ -76,6 +76,46 @@ impl Fetch<'_> {
                 });
             }
         }
+    }
+
+    /// How many requests each store gets, by the provider instance's name.
+    pub fn requests(&self) -> Vec<(String, Box<dyn Fn() -> u64>)> {
+        let requests = |store: &Rc<Store>| {
+            let (name, provider) = (store.name.clone(), store.provider.clone());
+            (name, Box::new(move || provider.summary().requests) as Box<dyn Fn() -> u64>)
+        };
+        self.stores.iter().flatten().map(requests).collect()
+    }
+
+    /// What has failed, with the provider instance's name: once for each request and kind.
+    pub fn failures(&self, done: &Done) -> Vec<(&str, ErrorKind)> {
+        let kinds = |outcomes: &[Outcome]| {
+            let fatal = outcomes.iter().filter(|outcome| self.is_fatal(outcome));
+            let mut kinds: Vec<ErrorKind> = Vec::new();
+            for kind in fatal.filter_map(|outcome| Some(outcome.result.as_ref().err()?.error.kind)) {
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
+            kinds
+        };
+        let (instances, kinds): (Vec<usize>, Vec<ErrorKind>) = match done {
+            Done::Read(answers) => {
+                let each = |(at, outcomes): &(usize, Vec<Outcome>)| {
+                    let instance = self.jobs[*at].instance;
+                    kinds(outcomes).into_iter().map(move |kind| (instance, kind))
+                };
+                answers.iter().flat_map(each).unzip()
+            }
+            Done::Renewed(at, Err(failure)) => (vec![self.jobs[*at].instance], vec![failure.error.kind]),
+            Done::KeptUp(instance, Err(error)) => (vec![*instance], vec![error.kind]),
+            Done::Renewed(_, Ok(_)) | Done::KeptUp(_, Ok(_)) => return Vec::new(),
+        };
+        let name = |instance: usize| {
+            let secret = self.plan.secrets.iter().find(|secret| secret.instance == instance);
+            secret.map_or("", |secret| secret.reference.provider.as_str())
+        };
+        instances.into_iter().map(name).zip(kinds).collect()
     }
 
     fn store(&self, instance: usize) -> Result<Rc<Store>, ProviderError> {

@@ -204,7 +204,10 @@ impl Supervisor<'_> {
                     tracing::info!(target: "handfast", "`{}` has changed: the app is started anew", self.keeper.name(secret));
                     self.stop(Why::Restart);
                 }
-                None => self.reaction.send(&self.front.borrow().app),
+                None => {
+                    let done = self.reaction.send(&self.front.borrow().app);
+                    done.into_iter().for_each(|(signal, is_done)| self.count(Some(signal), is_done));
+                }
             }
         }
         if let Some(stop) = &mut *self.stop.borrow_mut()
@@ -248,7 +251,17 @@ impl Supervisor<'_> {
         front.turn_to(app)?;
         tracing::info!(target: "handfast", "the app is process {}", child.pid);
         front.hand_over_terminal();
-        child.start()
+        drop(front);
+        child.start()?;
+        self.count(None, true);
+        Ok(())
+    }
+
+    /// For the metrics.
+    fn count(&mut self, signal: Option<u8>, is_done: bool) {
+        if let Err(error) = self.keeper.done(signal, is_done) {
+            self.lose(error);
+        }
     }
 
     /// Without its worker, the app runs on with the secrets that it has.

@@ -75,6 +75,14 @@ impl<'p> Keeper<'p> {
         self.link.as_mut().map_or(Ok(()), |link| link.post(&posts))
     }
 
+    /// What changes have asked for was done, or could not be: the app got this signal, or was started anew.
+    pub fn done(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
+        match &mut self.link {
+            Some(link) if self.plan.watching.metrics.is_some() => link.done(signal, is_done),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes one thing that the worker has said, if anything, and does what it is about.
     pub fn hear(&mut self, watch: &Watch<'_>) -> Result<Heard> {
         let Some(link) = &mut self.link else { return Ok(Heard::Nothing) };

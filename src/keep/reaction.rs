@@ -70,16 +70,17 @@ impl Reaction {
         self.restart.is_some()
     }
 
-    /// Sends the signals that are due, each once the app does not end of it.
-    pub fn send(&mut self, app: &App) {
+    /// Sends the signals that are due, each once the app does not end of it. Those that are done with, and whether they were sent.
+    pub fn send(&mut self, app: &App) -> Vec<(u8, bool)> {
         let now = boot_time();
-        let mut sent = None;
+        let (mut sent, mut done) = (None, Vec::new());
         self.waiting.retain_mut(|Waiting { signal, secrets, next, until }| {
             if *next > now {
                 return true;
             }
             if app.survives(*signal) {
                 app.tell(*signal);
+                done.push((*signal, true));
                 tracing::info!(target: "handfast", "sent the app {} for the change of {secrets}", signals::name(*signal));
                 sent = Some((*signal, std::mem::take(secrets), now));
                 return false;
@@ -93,9 +94,11 @@ impl Reaction {
                 signals::name(*signal)
             );
             report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(HINT));
+            done.push((*signal, false));
             false
         });
         self.sent = sent.or(self.sent.take());
+        done
     }
 
     /// The secret for which the app is to be started anew now.

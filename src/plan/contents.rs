@@ -124,7 +124,10 @@ impl Plan {
     pub fn keeps_fresh(&self) -> bool {
         match self.purpose {
             Purpose::Watch => true,
-            Purpose::Supervise => self.secrets.iter().any(|secret| secret.refresh.is_some()),
+            // Metrics are told as long as the app runs, also where nothing changes.
+            Purpose::Supervise => {
+                self.watching.metrics.is_some() || self.secrets.iter().any(|secret| secret.refresh.is_some())
+            }
             Purpose::Run | Purpose::Init => false,
         }
     }

@@ -1,6 +1,7 @@
 //! What the configuration says of keeping secrets fresh.
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -57,11 +58,6 @@ impl<'c> Freshness<'c> {
                 format!("`stop_signal` is \"{}\", expected a signal's name, such as \"TERM\"", excerpt(text)),
             );
         }
-        if let (Some(text), Some(place)) = (table.string("metrics"), table.place("metrics"))
-            && text != "off"
-        {
-            problems.add(place, "`metrics` other than \"off\" is not in this version");
-        }
         let watching = Watching {
             quiet: table.duration("quiet").unwrap_or(QUIET),
             splay: table.duration("splay").unwrap_or(SPLAY),
@@ -69,6 +65,7 @@ impl<'c> Freshness<'c> {
             stop_timeout: table.duration("stop_timeout").unwrap_or(STOP_TIMEOUT),
             max_stale,
             on_stale: if table.string("on_stale") == Some("exit") { OnStale::Exit } else { OnStale::Unready },
+            metrics: metrics(table, problems),
         };
         (Self { table, on_change, is_watch, is_supervised }, watching)
     }
@@ -119,6 +116,20 @@ impl<'c> Freshness<'c> {
         }
         reference.locator.parameter(VERSION).is_none().then_some(refresh)
     }
+}
+
+/// Where metrics are told. No name is looked up, and whoever asks has to know the port.
+fn metrics(table: &Table, problems: &mut Problems) -> Option<SocketAddr> {
+    let (text, place) = table.string("metrics").zip(table.place("metrics"))?;
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+    if address.is_none() && text != "off" {
+        let message = format!(
+            "`metrics` is \"{}\", expected \"off\" or an address and a port, such as \"127.0.0.1:9102\"",
+            excerpt(text)
+        );
+        problems.add_with_hint(place, message, "all addresses are \"0.0.0.0:9102\", or with IPv6 \"[::]:9102\"");
+    }
+    address
 }
 
 /// What `on_change` of a table says, where it is there and right.

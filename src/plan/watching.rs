@@ -1,6 +1,7 @@
 //! How secrets are kept fresh: when each is read again, what a change does, and when a secret counts as stale.
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
@@ -32,6 +33,8 @@ pub struct Watching {
     pub max_stale: Option<Duration>,
     /// What a stale secret means.
     pub on_stale: OnStale,
+    /// Where the worker tells what it has counted, if it shall.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What a stale secret means.
@@ -79,6 +82,7 @@ impl Default for Watching {
             stop_timeout: STOP_TIMEOUT,
             max_stale: None,
             on_stale: OnStale::Unready,
+            metrics: None,
         }
     }
 }

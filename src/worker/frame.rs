@@ -60,6 +60,8 @@ pub enum Kind {
     Report = 9,
     /// How a provider instance logged in, if the secrets are only tried: the header has the number of the instance.
     Identity = 10,
+    /// In place of `Ready`: the address for metrics cannot be listened at. The payload is the error's number, as four bytes.
+    NoListener = 11,
 }
 
 /// What became of a read or a renewal, and when the next is due.
@@ -148,6 +150,7 @@ impl Header {
             [8, 0, 0, 0] => Kind::Same,
             [9, 0, 0, 0] => Kind::Report,
             [10, 0, 0, 0] => Kind::Identity,
+            [11, 0, 0, 0] => Kind::NoListener,
             _ => return None,
         };
         let header = Self { kind, generation: number(4), secret: number(8), length: number(12) };
@@ -155,7 +158,7 @@ impl Header {
             Kind::Ready => (1, 1),
             Kind::Value => (2, 2 + MAX_NAME + MAX_SECRET),
             Kind::Missing | Kind::Commit => (0, 0),
-            Kind::Fields => (4, 4),
+            Kind::Fields | Kind::NoListener => (4, 4),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
             Kind::Policy => (1, MAX_POLICY),
             Kind::Same => (1, MAX_NAME),
@@ -290,6 +293,8 @@ mod tests {
             (9, 0, 18),
             (10, 0, 0),
             (11, 0, 0),
+            (11, 0, 5),
+            (12, 0, 0),
             (7, 0, 0),
             (7, 0, (4 << 20) + 1),
             (10, 0, 4097),

@@ -6,6 +6,7 @@ use super::frame::{KEPT, NOT_KEPT};
 const AGAIN: u8 = 3;
 const LEAVE: u8 = 4;
 const POST: u8 = 5;
+const ACTED: u8 = 6;
 
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Order {
     Leave,
     /// The change of this secret is to be posted to the endpoint that the plan has for it.
     Post(u32),
+    /// What changes have asked for was done, or could not be: the app got this signal, or was started anew. For the metrics.
+    Acted(Option<u8>, bool),
 }
 
 impl Order {
@@ -29,12 +32,17 @@ impl Order {
             Order::Again => vec![AGAIN],
             Order::Leave => vec![LEAVE],
             Order::Post(secret) => [&[POST][..], &secret.to_be_bytes()].concat(),
+            Order::Acted(signal, is_done) => vec![ACTED, signal.unwrap_or_default(), u8::from(is_done)],
         }
     }
 
     /// How many bytes follow this first one.
     pub fn rest(first: u8) -> usize {
-        if first == POST { size_of::<u32>() } else { 0 }
+        match first {
+            POST => size_of::<u32>(),
+            ACTED => 2,
+            _ => 0,
+        }
     }
 
     /// Reads one that is complete; `None` for one that does not exist.
@@ -45,6 +53,9 @@ impl Order {
             [AGAIN] => Order::Again,
             [LEAVE] => Order::Leave,
             [POST, ref secret @ ..] => Order::Post(u32::from_be_bytes(secret.try_into().ok()?)),
+            [ACTED, signal, is_done @ (0 | 1)] => {
+                Order::Acted(Some(signal).filter(|signal| *signal != 0), is_done == 1)
+            }
             _ => return None,
         })
     }
@@ -56,12 +67,13 @@ mod tests {
 
     #[test]
     fn orders_are_read_back() {
-        let orders = [Order::Verdict(true), Order::Verdict(false), Order::Again, Order::Leave, Order::Post(70_000)];
-        for order in orders {
+        let simple = [Order::Verdict(true), Order::Verdict(false), Order::Again, Order::Leave];
+        let others = [Order::Post(70_000), Order::Acted(None, true), Order::Acted(Some(64), false)];
+        for order in simple.into_iter().chain(others) {
             let bytes = order.encode();
             assert_eq!((Order::decode(&bytes), Order::rest(bytes[0]) + 1), (Some(order), bytes.len()));
         }
-        for bytes in [&[0][..], &[9], &[], &[POST], &[POST, 0, 0, 0], &[AGAIN, 0]] {
+        for bytes in [&[0][..], &[9], &[], &[POST], &[POST, 0, 0, 0], &[AGAIN, 0], &[ACTED, 1, 2]] {
             assert_eq!(Order::decode(bytes), None, "{bytes:?}");
         }
     }

@@ -154,7 +154,6 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
     for (config, place) in [
         ("[templates.x]\ntemplate = \"\"\n", "1:2: [templates]"),
         ("templates = 3\n", "1:13: [templates]"),
-        ("[watch]\nmetrics = \"127.0.0.1:9102\"\n", "2:11: `metrics` other than \"off\""),
         ("[providers.eu]\ntype = \"exec\"\n", "2:8: the provider `exec`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),
         ("[secrets.a]\nfrom = \"exec:a\"\n", "2:8: `exec:a`: the provider `exec`"),

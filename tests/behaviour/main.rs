@@ -24,6 +24,7 @@ mod delivery_planted;
 mod delivery_rights;
 mod delivery_turns;
 mod file_or_descriptor;
+mod metrics;
 mod post;
 mod processors;
 mod real_programs;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::metrics::counted;
 use crate::supervised::{Supervised, children, comm, end, until};
 use crate::support::{Directory, Run};
 use crate::watch::{changed, content, watch};
@@ -168,10 +169,13 @@ fn what_cannot_be_posted_is_tried_three_times_and_nothing_else_comes_of_it() {
     for (name, address) in &all {
         scene = scene.secret(name, &format!("post:{address}/x"));
     }
+    let port = free_port();
+    scene.config = scene.config.replace("[files]", &format!("metrics = \"127.0.0.1:{port}\"\n[files]"));
     let supervised = scene.supervise();
     all.iter().for_each(|(name, _)| scene.write(name, "new"));
     requests(&hangs, 3);
-    // All the others have failed for good before this one is on its way.
+    counted(port, "handfast_on_change_total{action=\"post\",result=\"failed\"}", 6.0);
+    counted(port, "handfast_on_change_total{action=\"post\",result=\"done\"}", 1.0);
     scene.change("last", "new");
     requests(&elsewhere, 1);
     all.iter().for_each(|(name, _)| assert_eq!(content(&scene.files, name), "new"));

@@ -1,4 +1,4 @@
-//! Invariant 7: handfast never starts a shell, and has no TCP listener.
+//! Invariant 7: handfast never starts a shell, and has no TCP listener unless the user asks for metrics.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -68,7 +68,9 @@ fn nothing_in_the_source_starts_a_program_or_listens() {
     let all = sources(&["src", "providers/core", "providers/file", "providers/http", "providers/mock"]);
     for source in &all {
         for word in words {
-            assert!(!source.code.contains(word), "{word} in {}", source.path);
+            // Where the user asks for metrics, the worker listens.
+            let may = source.path == "src/worker/inside/metrics/mod.rs" && word == "TcpListener";
+            assert!(may || !source.code.contains(word), "{word} in {}", source.path);
         }
         let executes =
             source.code.contains("execve") || source.code.contains("execvp") || source.code.contains("fexecve");

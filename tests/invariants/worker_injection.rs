@@ -87,6 +87,14 @@ fn a_plan_with_a_unix_socket_opens_nothing_else() {
 }
 
 #[test]
+fn a_worker_that_tells_metrics_listens_nowhere_else() {
+    needs_root!();
+    let config = format!("[watch]\nmetrics = \"127.0.0.1:{}\"\n", handfast_testservers::free_port());
+    let run = Run::new().config(&config).args(["--supervise", "-s", "db=mock:db"]);
+    assert_held_and_started(&attack(run, &[]), "with metrics");
+}
+
+#[test]
 fn what_landlock_lacks_is_told_and_not_had_under_strict() {
     needs_root!();
     let kernels = handfast::sys::landlock::version();

@@ -86,12 +86,31 @@ fn only_calls_of_the_lists_are_ever_allowed() {
 fn every_instruction_can_be_reached_by_a_jump() {
     // No jump is longer than a byte can hold, for any profile.
     for needed in [PLAIN, NAMELESS, BOTH] {
-        let length = filter(&Profile::around(SOCKET, needed).with_alarm().with_inotify()).len();
+        let length = filter(&Profile::around(SOCKET, needed).with_alarm().with_inotify().listening(9)).len();
         assert!(length < 256, "{length}");
     }
     assert!(filter(&Profile::beside(APP, OWN)).len() < 256);
     assert!(filter(&Profile::keeping(APP, OWN, WORKER, u64::MAX)).len() < 256);
     assert!(filter(&Profile::of_keeper(Pid::from_raw(WORKER), u64::MAX)).len() < 256);
+}
+
+#[test]
+fn a_listener_is_taken_from_and_no_other_one_is_made() {
+    let listening = |call: c_long, arguments: &[u64]| {
+        answer(&Profile::around(SOCKET, PLAIN).listening(9), NATIVE, call as u32, arguments)
+    };
+    let flags = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64;
+    assert_eq!(listening(libc::SYS_accept4, &[9, 1, 1, flags]), ALLOW);
+    for (call, arguments) in [
+        (libc::SYS_accept4, &[SOCKET as u64, 1, 1, flags][..]),
+        (libc::SYS_accept4, &[10, 1, 1, flags]),
+        (libc::SYS_accept, &[9, 1, 1]),
+        (libc::SYS_listen, &[9, 1]),
+        (libc::SYS_listen, &[10, 1]),
+    ] {
+        assert_eq!(listening(call, arguments), EPERM, "{call} {arguments:?}");
+    }
+    assert_eq!(run(libc::SYS_accept4, &[9, 1, 1, flags]), EPERM, "only where the plan has metrics");
 }
 
 #[test]

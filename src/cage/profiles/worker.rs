@@ -31,6 +31,17 @@ impl Profile {
         self
     }
 
+    /// And connections to this listener, which stays open too. It is made before the filter, and no other one after it.
+    pub fn with_listener(self, listener: &impl AsRawFd) -> Self {
+        self.listening(listener.as_raw_fd())
+    }
+
+    pub(super) fn listening(mut self, listener: RawFd) -> Self {
+        self.keep_open.push(listener);
+        self.allow_where(&[Rule(libc::SYS_accept4, &[Test::OneOf(low(0), ALL, &[listener.cast_unsigned()])])]);
+        self
+    }
+
     pub(super) fn around(socket: RawFd, needed: Sockets) -> Self {
         let other_than_its_socket = Test::Not(low(0), socket.cast_unsigned());
         let duplicates = Test::OneOf(low(1), ALL, &[libc::F_DUPFD_CLOEXEC as u32]);

@@ -1,9 +1,12 @@
 //! The life of a worker after its first generation: it reads secrets again when they are due, and sends what has changed.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
 
 use handfast_core::Ending;
 use nix::errno::Errno;
@@ -11,9 +14,10 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::task::JoinSet;
 
 use super::files::{self, Files};
+use super::metrics::{self, Listener, Tally};
 use super::post::Posts;
 use super::say;
-use crate::fetch::{Done, Fetch, Schedule};
+use crate::fetch::{Done, Fetch, News, Schedule};
 use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
@@ -26,6 +30,7 @@ pub async fn keep(
     fetch: &Fetch<'_>,
     mut schedule: Schedule<'_>,
     socket: &UnixStream,
+    listener: Option<Listener>,
 ) -> io::Result<Ending> {
     let mut orders = Orders::of(socket)?;
     let alarm = Alarm::new()?;
@@ -39,30 +44,44 @@ pub async fn keep(
     }
     let mut running = JoinSet::new();
     let mut posts = Posts::default();
+    let tally =
+        Rc::new(RefCell::new(Tally::new(plan.secrets.iter().map(|secret| secret.name.clone()), fetch.requests())));
+    let mut server = JoinSet::new();
+    if let Some(listener) = listener {
+        server.spawn_local(metrics::serve(listener, tally.clone())?);
+    }
+    let tell = |news: Vec<News>, now: Duration| {
+        tally.borrow_mut().hear(&news, now);
+        say::news(news, &mut &*socket)
+    };
     let mut generation = FIRST_GENERATION;
-    let mut writer = socket;
-    say::news(schedule.all(boot_time()), &mut writer)?;
+    let now = boot_time();
+    tell(schedule.all(now), now)?;
     loop {
         let now = boot_time();
         let (due_orders, news) = schedule.begin(now);
-        say::news(news, &mut writer)?;
+        tell(news, now)?;
         for order in due_orders {
             fetch.carry_out(order, &mut running);
         }
         let changes = schedule.give(now);
         if !changes.is_empty() {
             generation += 1;
-            say::changes(plan, generation, &changes, &mut writer)?;
+            say::changes(plan, generation, &changes, &mut &*socket)?;
             // Nothing else happens meanwhile: the privileged process answers at once.
             let is_kept = loop {
                 match orders.next().await? {
                     Some(Order::Verdict(is_kept)) => break is_kept,
                     Some(Order::Again) => schedule.read_all(boot_time()),
                     Some(Order::Post(secret)) => post(plan, secret, &mut posts)?,
+                    Some(Order::Acted(signal, is_done)) => done(signal, is_done, &tally),
                     Some(Order::Leave) => return Ok(Ending::Over),
                     None => return Ok(Ending::Kept),
                 }
             };
+            if is_kept {
+                tally.borrow_mut().changed(changes.iter().map(|(secret, _)| *secret));
+            }
             schedule.delivered(is_kept, changes, boot_time());
             continue;
         }
@@ -71,25 +90,28 @@ pub async fn keep(
             order = orders.next() => match order? {
                 Some(Order::Again) => schedule.read_all(boot_time()),
                 Some(Order::Post(secret)) => post(plan, secret, &mut posts)?,
+                Some(Order::Acted(signal, is_done)) => done(signal, is_done, &tally),
                 Some(Order::Leave) => return Ok(Ending::Over),
                 None => return Ok(Ending::Kept),
                 Some(Order::Verdict(_)) => return Err(io::ErrorKind::InvalidData.into()),
             },
             due = due.wait() => due?.clear_ready(),
-            Some(()) = posts.next() => {}
+            Some((endpoint, is_done)) = posts.next() => tally.borrow_mut().acted(&OnChange::Post(endpoint), is_done),
             jobs = changed(&mut files) => schedule.read_now(jobs?.into_iter(), boot_time()),
             Some(raw) = running.join_next() => {
                 // As in a round: a task ends by returning.
                 let Ok(raw) = raw else { continue };
                 let now = boot_time();
-                let news = match fetch.done(raw) {
+                let done = fetch.done(raw);
+                fetch.failures(&done).into_iter().for_each(|(provider, kind)| tally.borrow_mut().failed(provider, kind));
+                let news = match done {
                     Done::Read(answers) => {
                         answers.into_iter().flat_map(|(job, outcomes)| schedule.take(job, outcomes, now)).collect()
                     }
                     Done::Renewed(job, renewed) => schedule.renewed(job, renewed, now),
                     Done::KeptUp(instance, kept_up) => schedule.kept_up(instance, kept_up, now),
                 };
-                say::news(news, &mut writer)?;
+                tell(news, now)?;
             }
         }
     }
@@ -102,6 +124,11 @@ fn post(plan: &Plan, secret: u32, posts: &mut Posts) -> io::Result<()> {
         _ => return Err(io::ErrorKind::InvalidData.into()),
     }
     Ok(())
+}
+
+/// What the privileged process has done for changes is counted, too.
+fn done(signal: Option<u8>, is_done: bool, tally: &RefCell<Tally>) {
+    tally.borrow_mut().acted(&signal.map_or(OnChange::Restart, OnChange::Signal), is_done);
 }
 
 /// The requests whose files have changed.

@@ -4,6 +4,7 @@
 
 mod files;
 mod keep;
+mod metrics;
 mod post;
 mod say;
 
@@ -15,7 +16,7 @@ use handfast_core::Ending;
 use nix::unistd::Pid;
 
 use super::frame::KEPT;
-use crate::cage::{self, Ends, Profile};
+use crate::cage::{self, Cage, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{Fetch, OnFailure, Runtime, Schedule};
@@ -49,6 +50,23 @@ pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environme
     sys::exit::now(code)
 }
 
+/// Tries to listen for metrics, says whether it can, and ends.
+pub fn listen(plan: &Plan, ends: Ends) -> ! {
+    let Ends { mut socket, .. } = ends;
+    let tried = plan.watching.metrics.map_or(Ok(()), |address| metrics::listen(address).map(drop));
+    let said = match tried {
+        Ok(()) => say::ready(Cage::decode(0), &mut socket),
+        Err(error) => say::no_listener(&error, &mut socket),
+    };
+    sys::exit::now(i32::from(said.is_err()))
+}
+
+/// Says that nobody can listen for metrics. The class is for a privileged process that has not heard it.
+fn refuse(error: &std::io::Error, socket: &mut UnixStream) -> Class {
+    drop(say::no_listener(error, socket));
+    Class::Os
+}
+
 fn serve(
     task: Task,
     plan: &Plan,
@@ -57,6 +75,11 @@ fn serve(
     socket: &mut UnixStream,
     (log, parent): (OwnedFd, Pid),
 ) -> Result<(), Class> {
+    // Before the cage, which lets nobody listen.
+    let listener = match plan.watching.metrics.filter(|_| task == Task::Watch) {
+        Some(address) => Some(metrics::listen(address).map_err(|error| refuse(&error, socket))?),
+        None => None,
+    };
     let sockets = instances.sockets();
     let mut profile = Profile::of_worker(socket, sockets);
     if task == Task::Watch {
@@ -64,6 +87,9 @@ fn serve(
         if plan.secrets.iter().any(|secret| instances.file_of(secret).is_some()) {
             profile = profile.with_inotify();
         }
+    }
+    if let Some(listener) = &listener {
+        profile = profile.with_listener(listener);
     }
     let cage = cage::enter(parent, profile, log).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
@@ -105,7 +131,7 @@ fn serve(
                 _ if !is_kept => Ending::NotKept,
                 None => Ending::Kept,
                 Some(schedule) if !plan.keeps_fresh() && !schedule.keeps_up() => Ending::Kept,
-                Some(schedule) => keep::keep(plan, &fetch, schedule, socket).await.map_err(|error| {
+                Some(schedule) => keep::keep(plan, &fetch, schedule, socket, listener).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os
                 })?,

@@ -28,7 +28,7 @@ const HEAD: usize = 16 << 10;
 /// The posts that are under way: one for each endpoint at a time.
 #[derive(Default)]
 pub struct Posts {
-    running: JoinSet<Endpoint>,
+    running: JoinSet<(Endpoint, bool)>,
     under_way: Vec<UnderWay>,
 }
 
@@ -47,26 +47,26 @@ impl Posts {
                 self.under_way.push(UnderWay { endpoint: endpoint.clone(), again: false });
                 let endpoint = endpoint.clone();
                 self.running.spawn_local(async {
-                    post(&endpoint).await;
-                    endpoint
+                    let is_done = post(&endpoint).await;
+                    (endpoint, is_done)
                 });
             }
         }
     }
 
-    /// Goes on where one has come to its end; `None` where none is under way.
-    pub async fn next(&mut self) -> Option<()> {
-        let ended = self.running.join_next().await?.ok()?;
+    /// What became of the one that comes to its end next; `None` where none is under way.
+    pub async fn next(&mut self) -> Option<(Endpoint, bool)> {
+        let (ended, is_done) = self.running.join_next().await?.ok()?;
         let at = self.under_way.iter().position(|other| other.endpoint == ended)?;
         if self.under_way.swap_remove(at).again {
             self.begin(&ended);
         }
-        Some(())
+        Some((ended, is_done))
     }
 }
 
-/// Posts until the app has taken it, or three times.
-async fn post(endpoint: &Endpoint) {
+/// Posts until the app has taken it, or three times. Whether it has.
+async fn post(endpoint: &Endpoint) -> bool {
     let shown = endpoint.shown();
     for attempt in 1..=TRIES {
         let begun = Instant::now();
@@ -74,7 +74,7 @@ async fn post(endpoint: &Endpoint) {
         let why = match sent.unwrap_or_else(|_| Err("no answer in time".into())) {
             Ok(status) if status.is_success() => {
                 tracing::info!(target: "handfast", "posted the change to `{shown}`: {status}");
-                return;
+                return true;
             }
             Ok(status) if status.is_redirection() => format!("answered {status}, and no redirect is followed"),
             Ok(status) => format!("answered {status}"),
@@ -82,11 +82,12 @@ async fn post(endpoint: &Endpoint) {
         };
         if attempt == TRIES {
             tracing::error!(target: "handfast", "cannot post the change to `{shown}`, {TRIES} times: {why}");
-            return;
+            return false;
         }
         tracing::warn!(target: "handfast", "cannot post the change to `{shown}`, try {attempt} of {TRIES}: {why}");
         sleep_until(begun + PATIENCE).await;
     }
+    false
 }
 
 /// One try. What the app answers besides the status is not read.

@@ -20,6 +20,14 @@ pub fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
     batch.send(socket)
 }
 
+/// Says in its place that the address for metrics cannot be listened at.
+pub fn no_listener(error: &io::Error, socket: &mut UnixStream) -> io::Result<()> {
+    let number = error.raw_os_error().unwrap_or_default().to_be_bytes().to_vec();
+    let mut batch = Batch::default();
+    batch.add(Kind::NoListener, FIRST_GENERATION, 0, [Cow::Owned(number)])?;
+    batch.send(socket)
+}
+
 /// Sends a generation, and how these instances logged in.
 pub fn outcomes(
     plan: &Plan,

@@ -1,25 +1,11 @@
 //! Turns providers' failures into the failure of a start: gives each its class, and sums up several.
 #![forbid(unsafe_code)]
 
-use handfast_core::ErrorKind;
-
 use crate::error::{Class, Error, Phase, Subject};
 use crate::plan::Secret;
 
 /// How many references the sum of failures names: it is one line.
 const MOST_REFERENCES: usize = 16;
-
-/// The class of a provider's error.
-pub fn class(kind: ErrorKind) -> Class {
-    match kind {
-        ErrorKind::Denied => Class::Denied,
-        ErrorKind::NotFound => Class::NotFound,
-        ErrorKind::Untrusted => Class::Untrusted,
-        ErrorKind::Os => Class::Os,
-        ErrorKind::Unavailable => Class::Unavailable,
-        _ => Class::Malformed,
-    }
-}
 
 /// The failure of one secret.
 pub fn of_secret(secret: &Secret, class: Class, attempts: u32, message: &str, hint: Option<String>) -> Error {

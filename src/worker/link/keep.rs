@@ -105,6 +105,11 @@ impl Link {
         }
     }
 
+    /// Tells the worker what was done for changes, for its metrics.
+    pub fn done(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
+        self.tell_it(&Order::Acted(signal, is_done).encode())
+    }
+
     /// All at once: a worker that minds its orders leaves room for them.
     fn tell_it(&mut self, bytes: &[u8]) -> Result<()> {
         let Open { worker, socket } = self.open()?;

@@ -3,6 +3,7 @@
 
 mod failures;
 mod keep;
+mod ready;
 mod receive;
 mod socket;
 mod watch;
@@ -113,11 +114,11 @@ impl Link {
 
     /// Lets the worker begin. It sends no request to a store before.
     pub fn begin(&mut self) -> Result<()> {
-        let Some(Open { worker, socket }) = &mut self.open else { return Ok(()) };
+        let Some(Open { socket, .. }) = &mut self.open else { return Ok(()) };
         match tell(socket.stream(), &[BEGIN]) {
             Ok(()) => Ok(()),
-            // It has ended by itself, and how says more.
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended(worker.end())),
+            // It has ended by itself: what it has said before, or how it has ended, says more.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(error) => Err(system("tell the worker to begin", error)),
         }
     }
@@ -284,6 +285,21 @@ pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watc
     received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
     received.failures.into_iter().for_each(|(secret, error)| tried[secret] = Tried::Failed(error));
     Ok(Attempt { tried, identities: received.identities })
+}
+
+/// Whether the address for metrics can be listened at, as a start finds out.
+pub fn try_to_listen(plan: &Plan) -> Result<()> {
+    if plan.watching.metrics.is_none() || !plan.keeps_fresh() {
+        return Ok(());
+    }
+    match cage::fork()? {
+        Forked::Worker(ends) => inside::listen(plan, ends),
+        Forked::Privileged(mut worker, socket) => {
+            let watch = Watch::default();
+            let mut watch = watch.with_worker(&mut worker, Instant::now() + LETTING_GO);
+            ready::ready(plan, &mut Socket::new(socket), &mut watch).map(drop)
+        }
+    }
 }
 
 /// The policy of one provider instance, made with its store's answers about the secrets; `None` where the store adds nothing to

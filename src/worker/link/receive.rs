@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::{SecretValue, excerpt};
 
-use super::failures::{class, of_secret, sum};
+use super::failures::{of_secret, sum};
+use super::ready::{NONSENSE, OUT_OF_ORDER, header, ready};
 use super::socket::{AFTER_COMMIT, Socket, lie};
 use super::watch::WorkerWatch;
 use crate::cage::Cage;
@@ -21,8 +22,6 @@ const MAX_VALUES: usize = 4096;
 /// No more bytes of values than this in one generation.
 const MAX_BYTES: usize = 64 << 20;
 
-const OUT_OF_ORDER: &str = "a frame out of order";
-const NONSENSE: &str = "a frame that does not exist";
 const TWICE: &str = "a secret twice";
 
 /// A complete generation, checked against the plan: every secret has an answer.
@@ -59,7 +58,7 @@ pub enum News {
 
 /// Receives the first generation. Returns nothing of it before its commit.
 pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
-    let cage = ready(socket, watch)?;
+    let cage = ready(plan, socket, watch)?;
     let receiver = Receiver::new(plan, FIRST_GENERATION).until_commit(None, socket, watch)?;
     let Receiver { arrived, missing, failures, identities, .. } = receiver;
     if failures.is_empty() && !socket.is_empty() {
@@ -90,7 +89,7 @@ pub fn news(plan: &Plan, number: u32, socket: &mut Socket, watch: &mut WorkerWat
 
 /// Receives a policy. Escapes the control and format characters in it, line breaks excepted.
 pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Policy> {
-    let mut policy = Policy { cage: ready(socket, watch)?, text: None, failures: Vec::new() };
+    let mut policy = Policy { cage: ready(plan, socket, watch)?, text: None, failures: Vec::new() };
     let mut failed = BTreeSet::new();
     loop {
         let header = header(FIRST_GENERATION, socket, watch)?;
@@ -119,25 +118,6 @@ fn printable_line(line: &str) -> String {
         Some(line) => printable(line) + "\n",
         None => printable(line),
     }
-}
-
-/// The first frame: the cage stands.
-fn ready(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Cage> {
-    let header = header(FIRST_GENERATION, socket, watch)?;
-    if header.kind != Kind::Ready || header.secret != 0 {
-        return Err(lie(OUT_OF_ORDER));
-    }
-    let mut parts = [0];
-    socket.read(&mut parts, watch)?;
-    Ok(Cage::decode(parts[0]))
-}
-
-/// The header of a frame of this generation.
-fn header(generation: u32, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header> {
-    let mut header = [0; HEADER];
-    socket.read(&mut header, watch)?;
-    let header = Header::decode(header).ok_or_else(|| lie(NONSENSE))?;
-    if header.generation == generation { Ok(header) } else { Err(lie(OUT_OF_ORDER)) }
 }
 
 struct Receiver<'p> {
@@ -381,7 +361,7 @@ fn failure(
     let mut payload = vec![0; header.length as usize];
     socket.read(&mut payload, watch)?;
     let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
-    Ok((index, of_secret(secret, class(kind), attempts, &message, hint)))
+    Ok((index, of_secret(secret, kind.into(), attempts, &message, hint)))
 }
 
 fn secret(plan: &Plan, header: Header) -> Result<(usize, &Secret)> {

@@ -19,7 +19,6 @@
 
 mod authority;
 mod azure;
-mod bicep;
 mod client;
 mod directory;
 mod docker;
@@ -29,6 +28,7 @@ mod http;
 mod ldap;
 mod moto;
 mod network;
+mod parsers;
 mod podman;
 mod postgres;
 mod process;
@@ -39,7 +39,6 @@ use ring::rand::SecureRandom;
 
 pub use authority::{Authority, Identity};
 pub use azure::{AZURES_NAMES, Azure, TENANT, microsofts_clients};
-pub use bicep::bicep;
 pub use client::{Answer, Client};
 pub use directory::Directory;
 pub use docker::{Docker, Memory};
@@ -49,6 +48,7 @@ pub use http::{Request, Server, Then, write_answer, write_head};
 pub use ldap::Ldap;
 pub use moto::{AccessKey, Moto, REGION};
 pub use network::{LINK_LOCAL, in_own_network, take_address};
+pub use parsers::{bicep, openmetrics};
 pub use podman::Podman;
 pub use postgres::Postgres;
 pub use process::{Process, free_port};

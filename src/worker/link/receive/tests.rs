@@ -256,6 +256,8 @@ fn a_worker_that_lies_is_a_bug_and_its_set_is_not_taken() {
         (out_of_order, vec![needed()]),
         (out_of_order, vec![commit()]),
         (out_of_order, vec![ready(), ready()]),
+        // Nobody has asked for metrics.
+        (out_of_order, vec![frame(Kind::NoListener, 0, &[0, 0, 0, 98])]),
         (out_of_order, vec![ready(), with(&[(7, 2)], needed())]),
         (out_of_order, vec![with(&[(11, 1)], ready())]),
         (out_of_order, vec![ready(), needed(), rest()[..36].to_vec(), with(&[(11, 1)], commit())]),

@@ -41,10 +41,10 @@ impl Worker {
         Ok(Self { process, parent, uid, gid, registers: Registers::of(process)? })
     }
 
-    /// The worker's socket to the privileged process. At first, the worker has no other socket.
+    /// The worker's socket to the privileged process. At first, the worker has no other Unix socket.
     pub fn socket(&self) -> io::Result<i64> {
         (3..1024)
-            .find(|&number| is_socket(self.process, number))
+            .find(|&number| is_unix_socket(self.process, number))
             .map(i64::from)
             .ok_or_else(|| io::Error::other("the worker has no socket"))
     }
@@ -147,4 +147,14 @@ impl Worker {
 pub fn is_socket(process: libc::pid_t, number: i32) -> bool {
     fs::read_link(format!("/proc/{process}/fd/{number}"))
         .is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
+}
+
+/// Whether it is one of this machine's own: metrics have a listener, which is none.
+fn is_unix_socket(process: libc::pid_t, number: i32) -> bool {
+    let link = std::fs::read_link(format!("/proc/{process}/fd/{number}")).unwrap_or_default();
+    let Some(inode) = link.to_str().and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']')) else {
+        return false;
+    };
+    let sockets = std::fs::read_to_string(format!("/proc/{process}/net/unix")).unwrap_or_default();
+    sockets.lines().any(|line| line.split_whitespace().nth(6) == Some(inode))
 }

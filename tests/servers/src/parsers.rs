@@ -1,4 +1,4 @@
-//! A parser of Bicep that is independent of this project.
+//! Parsers of Bicep and OpenMetrics that are independent of this project.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,8 +9,17 @@ use crate::azure::microsofts_clients;
 
 /// The syntax tree of a Bicep text, or the parser's error.
 pub fn bicep(text: &str) -> Option<Result<Value, String>> {
+    parse(concat!(env!("CARGO_MANIFEST_DIR"), "/azure/bicep.py"), text)
+}
+
+/// The families of an OpenMetrics text, or the parser's error.
+pub fn openmetrics(text: &str) -> Option<Result<Value, String>> {
+    parse(concat!(env!("CARGO_MANIFEST_DIR"), "/azure/openmetrics.py"), text)
+}
+
+fn parse(script: &str, text: &str) -> Option<Result<Value, String>> {
     let mut parser = Command::new(microsofts_clients()?)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/azure/bicep.py"))
+        .arg(script)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
