@@ -182,6 +182,34 @@ fn a_login_that_fails_is_tried_again_and_the_one_before_serves() {
     assert!(said.contains("info: `vault`: logged in anew\n"), "{said}");
 }
 
+/// Vault locks a role out for everybody after five refusals.
+#[test]
+fn a_secret_id_that_is_used_up_is_shown_once_more_and_another_at_once() {
+    let Some(kv) = Kv::new() else { return };
+    kv.store.tokens(json!({ "token_type": "batch", "token_ttl": "4s", "token_max_ttl": "4s" }));
+    let [once, other] = [json!({ "num_uses": 1 }), json!({})].map(|of| kv.store.vault.secret_id(&kv.store.approle, of));
+    let files = Directory::new();
+    let file = files.write("secret-id", &once);
+    let auth = format!(
+        "auth = {{ method = \"approle\", mount = \"{}\", role_id = \"{}\", secret_id_file = \"{}\" }}\n{}",
+        kv.store.approle,
+        kv.store.role.role_id,
+        file.display(),
+        kv.provider()
+    );
+    let keeper = kv.store.keep_with(&auth, &kv.secrets(), |run| run);
+    keeper.until("it is refused", |keeper| keeper.count(&login(&kv)) == 2);
+    for _ in 0..10 {
+        keeper.signal(Signal::SIGHUP);
+        std::thread::sleep(seconds(1));
+    }
+    assert_eq!(keeper.count(&login(&kv)), 2);
+    files.write("secret-id", &other);
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    assert!(said.contains("error: `vault`: cannot log in anew, the one before serves until its end: "), "{said}");
+}
+
 #[test]
 fn a_renewal_of_the_token_that_fails_is_tried_again_and_one_that_is_denied_is_not() {
     let (Some(fails), Some(denied)) = (Kv::new(), Kv::new()) else { return };

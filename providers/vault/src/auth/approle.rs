@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::exchange::exchange;
 use super::given::Given;
 use super::method::{Definition, Login, Method};
+use super::refusals::Refusals;
 use super::wrapping::{Kept, Wrapped};
 use crate::api::{self, Answer, Api};
 
@@ -22,6 +23,7 @@ struct AppRole {
     mount: String,
     role_id: Credential,
     secret_id: SecretId,
+    refusals: Refusals,
 }
 
 enum SecretId {
@@ -43,6 +45,7 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
             false if is_there => SecretId::Plain(secret_id),
             false => SecretId::None,
         },
+        refusals: Refusals::default(),
     })
 }
 
@@ -55,7 +58,9 @@ impl Method for AppRole {
             // vaultrs' fields are plain strings; what is freed is wiped by handfast's allocator.
             let login =
                 LoginWithApproleRequest { mount, role_id: role_id.to_string(), secret_id: secret_id.to_string() };
-            exchange(api, &login, "approle", &self.mount).await
+            let shown = [role_id.as_str(), secret_id.as_str()];
+            let exchange = exchange(api, &login, "approle", &self.mount);
+            self.refusals.unless_refused(&shown, &*context.clock, exchange).await
         })
     }
 }

@@ -16,6 +16,7 @@ mod kubernetes;
 mod metadata;
 mod method;
 mod password;
+mod refusals;
 mod refused;
 mod token;
 mod wrapping;

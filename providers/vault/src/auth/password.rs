@@ -6,6 +6,7 @@ use vaultrs::api::auth::userpass::requests::LoginRequest;
 use super::exchange::exchange;
 use super::given::Given;
 use super::method::{Definition, Login, Method, PASSWORD, USERNAME};
+use super::refusals::Refusals;
 use crate::api::Api;
 
 pub const USERPASS: Definition = Definition { name: "userpass", keys: KEYS, needs: &[USERNAME, PASSWORD], read };
@@ -18,6 +19,7 @@ struct Password {
     mount: String,
     username: String,
     password: Credential,
+    refusals: Refusals,
 }
 
 fn read(given: &Given<'_>) -> Box<dyn Method> {
@@ -26,6 +28,7 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
         mount: given.mount(),
         username: given.written("username").unwrap_or_default().to_owned(),
         password: given.credential("password", ""),
+        refusals: Refusals::default(),
     })
 }
 
@@ -35,7 +38,8 @@ impl Method for Password {
             let password = self.password.password(context)?;
             let (mount, username) = (self.mount.clone(), self.username.clone());
             let login = LoginRequest { mount, username, password: password.to_string() };
-            exchange(api, &login, self.method, &self.mount).await
+            let exchange = exchange(api, &login, self.method, &self.mount);
+            self.refusals.unless_refused(&[password.as_str()], &*context.clock, exchange).await
         })
     }
 }
