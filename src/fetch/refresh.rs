@@ -38,6 +38,11 @@ impl Fetch<'_> {
         self.jobs.iter().map(|job| (job.instance, &job.secrets[..]))
     }
 
+    /// How many requests each provider instance has ever made.
+    pub fn requests_made(&self) -> impl Iterator<Item = u64> {
+        self.stores.iter().map(|store| store.as_ref().map_or(0, |store| store.provider.summary().requests))
+    }
+
     /// The local files that are read, each with the number of its request.
     pub fn files(&self) -> impl Iterator<Item = (usize, PathBuf)> {
         self.files.iter().cloned()

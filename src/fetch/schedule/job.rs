@@ -262,6 +262,11 @@ impl Job {
         is_lease.then_some(self.login)
     }
 
+    /// Whether what was issued for it ends.
+    pub fn has_end(&self) -> bool {
+        self.tenure.is_some()
+    }
+
     /// Its lease ends with its login, which ends at `end`: it is issued anew at `due` at the latest.
     pub fn follow(&mut self, plan: &Plan, end: Duration, due: Duration, now: Duration) {
         if let Some(tenure) = &mut self.tenure {

@@ -59,6 +59,11 @@ impl Login {
         self.due.filter(|_| self.running.is_none())
     }
 
+    /// Whether something is being done for it.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// It is looked at now: the store has refused it.
     pub fn doubt(&mut self, now: Duration) {
         self.is_doubted = self.running.is_some();

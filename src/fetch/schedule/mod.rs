@@ -142,6 +142,16 @@ impl<'p> Schedule<'p> {
         jobs.for_each(|at| self.jobs[at].read_again(now));
     }
 
+    /// How many requests each provider instance has ever made: an order can come to several, such as those of a list.
+    pub fn made(&mut self, requests: impl Iterator<Item = u64>) {
+        for (instance, requests) in requests.enumerate() {
+            let Some(pace) = &mut self.paces[instance] else { continue };
+            let is_reading = self.jobs.iter().any(|job| job.instance == instance && job.is_running);
+            let is_idle = !is_reading && !self.logins[instance].as_ref().is_some_and(Login::is_running);
+            pace.made(requests, is_idle);
+        }
+    }
+
     /// What is due, which counts as begun; and what is to be said of what is left to the next start.
     pub fn begin(&mut self, now: Duration) -> (Vec<Order>, Vec<News>) {
         let (mut orders, mut news) = (Vec::new(), Vec::new());
@@ -150,7 +160,7 @@ impl<'p> Schedule<'p> {
             let Some(login) = login.as_mut().filter(|login| login.due().is_some_and(|due| due <= now)) else {
                 continue;
             };
-            match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(now)) {
+            match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(true, now)) {
                 Ok(()) => orders.push(Order::Upkeep(instance, login.begin(now))),
                 Err(later) => login.wait(later),
             }
@@ -163,7 +173,7 @@ impl<'p> Schedule<'p> {
                 news.extend(job.news(now, |_| false).map(|news| News { is_left: true, ..news }));
                 continue;
             }
-            match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(now)) {
+            match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(job.has_end(), now)) {
                 Ok(()) if matches!(wish, Wish::Renewal) => orders.push(Order::Renew(at)),
                 Ok(()) => reads.entry(job.instance).or_default().push(at),
                 Err(later) => {

@@ -59,6 +59,7 @@ pub async fn keep(
     tell(schedule.all(now), now)?;
     loop {
         let now = boot_time();
+        schedule.made(fetch.requests_made());
         let (due_orders, news) = schedule.begin(now);
         tell(news, now)?;
         for order in due_orders {
