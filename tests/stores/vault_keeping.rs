@@ -206,6 +206,59 @@ fn what_is_due_anew_is_left_to_the_next_start_where_it_asks_for_a_restart() {
     assert!(database.opens(&first), "nothing is given back");
 }
 
+/// The next start would get nothing from a store that is gone, and the app would have been ended for nothing.
+#[test]
+fn a_store_that_is_gone_asks_for_no_restart_before_it_is_there_again() {
+    let Some(database) = Database::new("8s", "24h") else { return };
+    let keeper = database.keep("", "on_change = \"restart\"\n[watch]\nsplay = \"0s\"\n");
+    keeper.store().proxy.add(Fault::Status(500));
+    keeper.until("it is stale", |keeper| keeper.status("db", |secret| secret["stale"].as_bool()) == Some(true));
+    // The lease is over by now, as a renewal is told.
+    keeper.store().proxy.reset();
+    let (outcome, _) = keeper.ended();
+    assert_eq!(outcome.code, 79, "{outcome:?}");
+    assert!(outcome.stderr.contains("error: `db` is due anew, and asks for a restart"), "{outcome:?}");
+}
+
+/// Nobody waits with dead credentials until the time at which a living lease would be issued anew.
+#[test]
+fn leases_that_are_gone_with_their_login_are_issued_anew_as_soon_as_that_is_seen() {
+    let Some(database) = Database::new("30s", "24h") else { return };
+    let names = ["one", "two", "three", "four", "five"];
+    let role = json!({ "db_name": "postgres", "default_ttl": "30s", "max_ttl": "24h", "creation_statements":
+        ["create role \"{{name}}\" login password '{{password}}' valid until '{{expiration}}'"] });
+    let secret = |name: &&str| {
+        database.store.vault.must("POST", &format!("{}/roles/{name}", database.mount), role.clone());
+        format!("[secrets.{name}]\nfrom = \"vault:{}/creds/{name}\"\n", database.mount)
+    };
+    database.store.vault.must("POST", &format!("{}/config/postgres", database.mount), json!({ "allowed_roles": "*" }));
+    let keeper = database.keep("", &names.iter().map(secret).collect::<String>());
+    let contents = |keeper: &Keeper<'_>| names.map(|name| keeper.content(name).expect("it is there"));
+    let first = contents(&keeper);
+    for accessor in database.store.accessors() {
+        database.store.vault.must("POST", "auth/token/revoke-accessor", json!({ "accessor": accessor }));
+    }
+    keeper.until("the loss is seen", |keeper| keeper.count(RENEWAL) > 0);
+    let seen = std::time::Instant::now();
+    keeper.until("there are others", |keeper| contents(keeper).iter().zip(&first).all(|(now, first)| now != first));
+    assert!(seen.elapsed() < seconds(5), "{:?}", seen.elapsed());
+    assert!(contents(&keeper).iter().all(|credentials| database.opens(credentials)));
+    let said = keeper.end();
+    assert!(!said.contains("is stale"), "{said}");
+}
+
+#[test]
+fn a_lease_ends_with_a_login_that_has_no_successor() {
+    let Some(database) = Database::new("1h", "24h") else { return };
+    database.store.tokens(json!({ "token_ttl": "8s", "token_max_ttl": "8s" }));
+    let keeper = database.keep("", "");
+    keeper.store().proxy.add(Fault::Status(500).on(&format!("/v1/auth/{}/login", database.store.approle)));
+    keeper.until("it is stale", |keeper| keeper.status("db", |secret| secret["stale"].as_bool()) == Some(true));
+    keeper.store().proxy.reset();
+    keeper.until("it is fresh", |keeper| keeper.status("db", |secret| secret["stale"].as_bool()) == Some(false));
+    keeper.end();
+}
+
 #[test]
 fn a_certificate_is_issued_anew_after_half_of_its_life() {
     let Some(store) = Store::new() else { return };

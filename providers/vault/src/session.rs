@@ -208,15 +208,19 @@ impl Session {
             return error;
         }
         let says = |text: &str| explain::errors(response).iter().any(|error| error.contains(text));
+        let mut kind = ErrorKind::Denied;
         let why = match response.status() {
             400 if says("not renewable") => "Vault says that it cannot be renewed",
-            400 if says("not found") || says("expired") => "it is over",
+            400 if says("not found") || says("expired") => {
+                kind = ErrorKind::NotFound;
+                "it is over"
+            }
             400 => "Vault does not renew it",
             403 if held.is_lost.get() => return explain::invalid_token(attempted),
             403 => "permission denied",
             _ => return response.failure(attempted),
         };
-        ProviderError::new(ErrorKind::Denied, format!("{attempted}: {why}"))
+        ProviderError::new(kind, format!("{attempted}: {why}"))
     }
 
     /// How long it is until a time of day, in seconds since 1970.

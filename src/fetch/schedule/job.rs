@@ -200,7 +200,9 @@ impl Job {
             Term::Leased { grant: Grant { life, renewable }, login } => {
                 self.login = login;
                 let lease = Tenure::new(Kind::Lease, life, age, renewable, now, random);
-                Some(if self.refresh.is_none() { lease.without_another() } else { lease })
+                // An outage is no reason to start an app anew, which would get nothing else.
+                let is_last = self.refresh.is_none() || self.is_left_to_restart;
+                Some(if is_last { lease.without_another() } else { lease })
             }
             Term::Ends(life) => Some(Tenure::new(Kind::Certificate, life, age, false, now, random)),
             Term::Open | Term::Until(_) | Term::Rotates(_) => None,
@@ -224,10 +226,10 @@ impl Job {
     }
 
     /// A renewal of its lease was answered. `failure` is why it was not renewed.
-    pub fn renewed(&mut self, plan: &Plan, renewed: Result<Grant, Failure>, now: Duration) -> Vec<News> {
+    pub fn renewed(&mut self, plan: &Plan, renewed: Result<Grant, Failure>, now: Duration) {
         self.is_running = false;
-        let (is_success, secrets) = (renewed.is_ok(), self.secrets.clone());
-        let Some(tenure) = &mut self.tenure else { return Vec::new() };
+        let secrets = self.secrets.clone();
+        let Some(tenure) = &mut self.tenure else { return };
         match renewed {
             Ok(grant) => {
                 tenure.renewed(grant, now, fastrand::f64());
@@ -235,7 +237,10 @@ impl Job {
                 self.tell_end(plan, None, now);
             }
             Err(Failure { error, .. }) if error.kind != ErrorKind::Unavailable => {
-                tenure.refused(now, fastrand::f64());
+                match error.kind {
+                    ErrorKind::NotFound => tenure.lost(now),
+                    _ => tenure.refused(now, fastrand::f64()),
+                }
                 self.tell_end(plan, Some(&error), now);
                 let secret = &plan.secrets[secrets[0]];
                 let (name, reference) = (&secret.name, &secret.reference);
@@ -253,7 +258,6 @@ impl Job {
             }
         }
         self.due = self.due_of_tenure();
-        self.news(now, |_| is_success).collect()
     }
 
     /// Which login its lease was issued for, if it has one.
@@ -265,6 +269,15 @@ impl Job {
     /// Whether what was issued for it ends.
     pub fn has_end(&self) -> bool {
         self.tenure.is_some()
+    }
+
+    /// Its lease does not outlive its login, which ends for good. Whether that is earlier than its end was.
+    pub fn ends_by(&mut self, end: Duration) -> bool {
+        let before = self.tenure.as_ref().map(Tenure::end);
+        if let Some(tenure) = &mut self.tenure {
+            tenure.ends_by(end);
+        }
+        before > self.tenure.as_ref().map(Tenure::end)
     }
 
     /// Its lease ends with its login, which ends at `end`: it is issued anew at `due` at the latest.

@@ -64,6 +64,12 @@ impl Login {
         self.running.is_some()
     }
 
+    /// Which login it is, and its end, where that is for good.
+    pub fn last(&self) -> Option<(u64, Duration)> {
+        let tenure = self.tenure.as_ref().filter(|tenure| tenure.step() == Step::Anew)?;
+        Some((self.number?, tenure.end()))
+    }
+
     /// It is looked at now: the store has refused it.
     pub fn doubt(&mut self, now: Duration) {
         self.is_doubted = self.running.is_some();

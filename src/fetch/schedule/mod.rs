@@ -19,6 +19,7 @@ use job::{Job, Wish};
 use known::{Digests, Known, Values};
 use login::{Login, Succession};
 use pace::Pace;
+use tenure::FOR_ANOTHER;
 
 pub use job::News;
 
@@ -215,18 +216,34 @@ impl<'p> Schedule<'p> {
         if !self.known.iter().any(Known::is_pending) {
             self.window = None;
         }
-        let instance = self.jobs[at].instance;
+        self.doubt_login(self.jobs[at].instance, is_denied, now);
+        self.jobs[at].answered(term.ok_or(pause), now);
+        self.bind(at);
+        self.jobs[at].news(now, |secret| !failed.contains(&secret)).collect()
+    }
+
+    /// A lease does not outlive its login. Whether its end is another now.
+    fn bind(&mut self, at: usize) -> bool {
+        let job = &mut self.jobs[at];
+        let last = self.logins[job.instance].as_ref().and_then(Login::last);
+        last.is_some_and(|(number, end)| job.login() == Some(number) && job.ends_by(end))
+    }
+
+    /// Its login is looked at where the store has denied something: its leases end with it.
+    fn doubt_login(&mut self, instance: usize, is_denied: bool, now: Duration) {
         if let Some(login) = self.logins[instance].as_mut().filter(|_| is_denied) {
             login.doubt(now);
         }
-        let job = &mut self.jobs[at];
-        job.answered(term.ok_or(pause), now);
-        job.news(now, |secret| !failed.contains(&secret)).collect()
     }
 
     /// Takes what became of the renewal of a request's lease.
     pub fn renewed(&mut self, at: usize, renewed: Result<Grant, Failure>, now: Duration) -> Vec<News> {
-        self.jobs[at].renewed(self.plan, renewed, now)
+        let is_denied = renewed.as_ref().is_err_and(|failure| failure.error.kind == ErrorKind::Denied);
+        self.doubt_login(self.jobs[at].instance, is_denied, now);
+        let is_success = renewed.is_ok();
+        self.jobs[at].renewed(self.plan, renewed, now);
+        self.bind(at);
+        self.jobs[at].news(now, |_| is_success).collect()
     }
 
     /// Takes what became of a login. Leases of one before are issued anew one by one before it ends.
@@ -237,16 +254,25 @@ impl<'p> Schedule<'p> {
         now: Duration,
     ) -> Vec<News> {
         let succession = self.logins[instance].as_mut().and_then(|login| login.take(result, now));
-        let Some(Succession { number, end, is_over }) = succession else { return Vec::new() };
-        let own = self.jobs.iter_mut().filter(|job| job.instance == instance);
-        let (mut following, others): (Vec<_>, Vec<_>) =
-            own.partition(|job| job.login().is_some_and(|login| login < number));
-        let (left, count) = (end.saturating_sub(now).mul_f64(FOLLOWING), following.len().max(1) as f64);
-        for (at, job) in following.iter_mut().enumerate() {
-            job.follow(self.plan, end, now + left.mul_f64((at as f64 + fastrand::f64()) / count), now);
+        let mut told = Vec::new();
+        if let Some(Succession { number, end, is_over }) = succession {
+            let own = self.jobs.iter_mut().filter(|job| job.instance == instance);
+            let (mut following, others): (Vec<_>, Vec<_>) =
+                own.partition(|job| job.login().is_some_and(|login| login < number));
+            let (left, count) = (end.saturating_sub(now).mul_f64(FOLLOWING), following.len().max(1) as f64);
+            for (at, job) in following.iter_mut().enumerate() {
+                let due = now + left.mul_f64((at as f64 + fastrand::f64()) / count);
+                job.follow(self.plan, end.max(now + FOR_ANOTHER), due, now);
+            }
+            others.into_iter().filter(|_| is_over).for_each(|job| job.try_now(now));
+            told.extend(following.into_iter().flat_map(|job| job.news(now, |_| false).collect::<Vec<_>>()));
         }
-        others.into_iter().filter(|_| is_over).for_each(|job| job.try_now(now));
-        following.into_iter().flat_map(|job| job.news(now, |_| false).collect::<Vec<_>>()).collect()
+        for at in 0..self.jobs.len() {
+            if self.jobs[at].instance == instance && self.bind(at) {
+                told.extend(self.jobs[at].news(now, |_| false));
+            }
+        }
+        told
     }
 
     /// The changes that are to be delivered now, all of them; none where there is still time.

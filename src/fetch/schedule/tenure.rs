@@ -19,6 +19,9 @@ const FULL: f64 = 0.90;
 /// The part of such a shorter life at which it is had anew.
 const SHORTENED: f64 = 0.67;
 
+/// What is gone counts as ended so much later: usually another is there by then.
+pub const FOR_ANOTHER: Duration = Duration::from_secs(1);
+
 /// The bounds of the time between two issuances, which is a tenth of the life.
 const LEAST_BETWEEN: Duration = Duration::from_secs(1);
 const MOST_BETWEEN: Duration = Duration::from_secs(30);
@@ -58,8 +61,10 @@ pub struct Tenure {
     failures: u32,
     /// Whether another can take its place.
     can_be_anew: bool,
-    /// When that ends on which it hangs, and when another is to take its place at the latest.
-    bound: Option<(Duration, Duration)>,
+    /// When that ends on which it hangs.
+    bound: Option<Duration>,
+    /// When another is to take its place at the latest.
+    latest: Option<Duration>,
 }
 
 impl Tenure {
@@ -78,10 +83,11 @@ impl Tenure {
             failures: 0,
             can_be_anew: true,
             bound: None,
+            latest: None,
         }
     }
 
-    /// The same, of which there will be no other: it is renewed as long as that may work.
+    /// The same, in whose place there is nothing before a renewal was refused: it is renewed as long as that may work.
     pub fn without_another(self) -> Self {
         Self { can_be_anew: false, ..self }
     }
@@ -96,8 +102,11 @@ impl Tenure {
         };
         self.step = if renewable && is_full { Step::Renew } else { Step::Anew };
         self.due = now + self.life.mul_f64(share);
-        if let Some((end, due)) = self.bound {
-            self.ends_with(end, due);
+        if let Some(end) = self.bound {
+            self.ends_by(end);
+        }
+        if let Some(latest) = self.latest {
+            (self.step, self.due) = (Step::Anew, self.due.min(latest));
         }
     }
 
@@ -113,18 +122,33 @@ impl Tenure {
         let mut pause = trouble::pause(self.failures);
         let last = (self.begun + self.life.mul_f64(LAST_RENEWAL)).saturating_sub(now);
         if !self.can_be_anew {
-            pause = pause.min((self.end().saturating_sub(now) / 2).max(trouble::BASE));
+            // After its end it is asked for only to hear that it is over.
+            let left = self.end().saturating_sub(now);
+            pause = if left.is_zero() { pause } else { pause.min((left / 2).max(trouble::BASE)) };
         } else if self.step == Step::Renew && pause >= last {
             (self.step, pause) = (Step::Anew, last.max(trouble::BASE).min(pause));
         }
         self.due = now + pause.max(asked.unwrap_or_default());
     }
 
+    /// It is gone before its time: another takes its place at once.
+    pub fn lost(&mut self, now: Duration) {
+        self.refused(now, 0.0);
+        self.due = now;
+        self.life = self.life.min((now + FOR_ANOTHER).saturating_sub(self.begun));
+    }
+
     /// It will not outlive `end`: another takes its place, at `due` at the latest.
     pub fn ends_with(&mut self, end: Duration, due: Duration) {
-        self.life = self.life.min(end.saturating_sub(self.begun));
+        self.ends_by(end);
         (self.step, self.due) = (Step::Anew, self.due.min(due));
-        self.bound = Some((end, due));
+        self.latest = Some(due);
+    }
+
+    /// It will not outlive `end`, whatever its renewals say.
+    pub fn ends_by(&mut self, end: Duration) {
+        self.life = self.life.min(end.saturating_sub(self.begun));
+        self.bound = Some(end);
     }
 
     /// What is held.
@@ -278,6 +302,37 @@ mod tests {
             }
             assert!((6..=12).contains(&requests), "{requests}");
         }
+    }
+
+    #[test]
+    fn a_renewal_in_whose_place_there_is_nothing_is_tried_until_the_end_and_after_it() {
+        for _ in 0..1000 {
+            let mut lease = Tenure::new(Kind::Lease, seconds(120), Duration::ZERO, true, NOW, 0.0).without_another();
+            let (end, mut tries) = (lease.end(), Vec::new());
+            while lease.due() <= end + seconds(60) {
+                tries.push(lease.due());
+                lease.failed(None, lease.due());
+                assert_eq!(lease.step(), Step::Renew);
+            }
+            assert!(tries.iter().any(|at| *at < end && *at + seconds(3) >= end), "{tries:?}");
+            assert!(tries.iter().any(|at| *at >= end) && tries.len() <= 16, "{tries:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_had_anew_at_once_and_ends_now() {
+        let mut lease = new(Kind::Lease, true, 0.0);
+        lease.lost(NOW + seconds(50));
+        assert_eq!((next(&lease), lease.end()), ((Step::Anew, 50), NOW + seconds(51)));
+    }
+
+    #[test]
+    fn what_hangs_on_something_does_not_outlive_it_and_is_renewed_meanwhile() {
+        let mut lease = new(Kind::Lease, true, 0.0);
+        lease.ends_by(NOW + seconds(80));
+        assert_eq!((next(&lease), lease.end()), ((Step::Renew, 50), NOW + seconds(80)));
+        lease.renewed(Grant { life: seconds(100), renewable: true }, NOW + seconds(50), 0.0);
+        assert_eq!((next(&lease), lease.end()), ((Step::Renew, 100), NOW + seconds(80)));
     }
 
     #[test]
