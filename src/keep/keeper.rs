@@ -14,6 +14,7 @@ use crate::deliver::{Changes, Destination, Presence};
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Plan;
 use crate::sys::clock::{Alarm, boot_time};
+use crate::sys::program;
 use crate::worker::{Link, News, Watch};
 
 /// What a keeper has heard of its worker.
@@ -191,6 +192,8 @@ impl<'p> Keeper<'p> {
         if let (Err(error), false) = (told, was_untold) {
             tracing::error!(target: "handfast", "{}", error.message);
         }
+        // The last work for now.
+        program::let_go();
     }
 
     /// Lets the worker end, with a bound.

@@ -18,6 +18,7 @@ use crate::launch::Child;
 use crate::lockdown::{self, CoreLimit, Duties, ProcessState};
 use crate::plan::Isolation;
 use crate::report;
+use crate::sys::program;
 use crate::sys::signals::Watch;
 
 /// Lets the child become the app once this process is only its supervisor, and stays until the app ends. Returns the exit code.
@@ -91,5 +92,6 @@ pub fn begin<'s>(child: Child, front: Front<'s>) -> Result<Front<'s>> {
     tracing::info!(target: "handfast", "the app is process {}: a signal that it does not handle takes its default action", child.pid);
     front.hand_over_terminal();
     child.start()?;
+    program::let_go();
     Ok(front)
 }

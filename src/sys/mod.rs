@@ -15,6 +15,7 @@ pub mod fs;
 pub mod jobs;
 pub mod landlock;
 pub mod process;
+pub mod program;
 pub mod readable;
 pub mod seccomp;
 pub mod signals;

@@ -237,3 +237,14 @@ fn the_supervisor_sleeps_while_nothing_happens() {
     supervised.signal(15);
     assert_eq!(supervised.finish().code, 143);
 }
+
+/// Of the program, too: what the start has used of it is mapped no more.
+#[test]
+fn the_supervisor_keeps_little_of_what_its_start_needed() {
+    let supervised = Supervised::start(supervised().app(["/bin/sleep", "100"]), "sleep");
+    let kibibytes =
+        |line: &str| status(supervised.supervisor, line).trim_end_matches(" kB").parse::<u64>().expect("a number");
+    until("it has little memory", || (kibibytes("VmRSS") < kibibytes("VmHWM") * 2 / 3).then_some(()));
+    supervised.signal(15);
+    assert_eq!(supervised.finish().code, 143);
+}
