@@ -66,12 +66,12 @@ pub fn print(programs: &Programs, store: &Store) -> Result<()> {
             let name = format!("{}: {process}", keeper.name);
             println!("{name:<48}{peak:>8}{resident:>8}{anonymous:>10}{:>10}{a_minute:>18.1}", resident - anonymous);
         }
-        let [privileged, worker] = after.map(|sample| sample.peak as f64);
+        let [privileged, worker] = &after;
         if keeper.name.starts_with("watch") {
-            bound::print("both processes, peak", privileged + worker, WATCH, " KiB");
+            bound::print("both processes, peak", (privileged.peak + worker.peak) as f64, WATCH, " KiB");
         } else {
-            bound::print("supervisor, peak", privileged, SUPERVISOR, " KiB");
-            bound::print("worker, peak", worker, WORKER, " KiB");
+            bound::print("supervisor, at rest", privileged.resident as f64, SUPERVISOR, " KiB");
+            bound::print("worker, peak", worker.peak as f64, WORKER, " KiB");
         }
     }
     Ok(())
