@@ -1,7 +1,5 @@
 //! What a reference gives.
 
-use std::time::Duration;
-
 use handfast_core::{ErrorKind, Term};
 use handfast_testkit::run;
 use handfast_testservers::Azure;

@@ -101,12 +101,15 @@ fn a_login_that_is_tried_again_opens_the_wrapping_token_no_second_time() {
     let auth = settings([("method", "approle"), ("mount", &mount), ("role_id", &role_id), ("wrapped", "true")]);
     run(async {
         let outside = Outside { variables, ..Outside::default() };
+        let clock = outside.clock.clone();
         let instance = Instance::from_settings(&DEFINITION, auth, outside);
-        // The role is gone, and comes back: what was opened must still be there.
+        // The role is gone, and comes back: what was opened must still be there, once it is time to show it again.
         let role = format!("auth/{mount}/role/{ROLE}/role-id");
         guarded.vault.must("POST", &role, json!({ "role_id": "another" }));
         said(&instance.error(&guarded.reference()).await, &["the role id is not valid"]);
         guarded.vault.must("POST", &role, json!({ "role_id": role_id }));
+        said(&instance.error(&guarded.reference()).await, &["the role id is not valid"]);
+        clock.advance(Duration::from_secs(5 * 60));
         instance.value(&guarded.reference()).await;
     });
 }
