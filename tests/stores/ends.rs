@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::keeping::{Store, seconds};
+use crate::keeping::{Kv, seconds};
 use crate::support::{Directory, Run};
-use handfast_testservers::{Azure, TENANT, random};
+use handfast_testservers::{Azure, TENANT};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -13,36 +13,18 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs()
 }
 
-/// A mount of KV 2 whose versions are deleted after this time, and its secret `db`.
-struct Kv {
-    store: Store,
-    mount: String,
-}
-
-impl Kv {
-    fn new(life: &str) -> Option<Self> {
-        let (store, mount) = (Store::new()?, random("kv-"));
-        store.vault.enable_kv(&mount, 2);
-        store.vault.must("POST", &format!("{mount}/metadata/db"), json!({ "delete_version_after": life }));
-        store.allow(&format!("path \"{mount}/*\" {{ capabilities = [\"read\"] }}"));
-        let kv = Self { store, mount };
-        kv.put("old");
-        Some(kv)
-    }
-
-    fn put(&self, value: &str) {
-        self.store.vault.must("POST", &format!("{}/data/db", self.mount), json!({ "data": { "password": value } }));
-    }
-
-    fn secrets(&self) -> String {
-        format!("[secrets.db]\nfrom = \"vault:{}/db#password\"\nrefresh = \"1h\"\n", self.mount)
-    }
+/// With a version that Vault deletes after this time.
+fn that_ends_after(life: &str) -> Option<Kv> {
+    let kv = Kv::new()?;
+    kv.store.vault.must("POST", &format!("{}/metadata/db", kv.mount), json!({ "delete_version_after": life }));
+    kv.put("old");
+    Some(kv)
 }
 
 #[test]
 fn a_version_that_vault_deletes_by_itself_is_read_again_before_its_end() {
-    let Some(kv) = Kv::new("24s") else { return };
-    let keeper = kv.store.keep("", &kv.secrets());
+    let Some(kv) = that_ends_after("24s") else { return };
+    let keeper = kv.store.keep("", &format!("{}refresh = \"1h\"\n", kv.secrets()));
     keeper.until("it is there", |keeper| keeper.content("db").as_deref() == Some("old"));
     let end = keeper.status("db", |secret| secret["end"].as_u64()).expect("it has an end");
     let next = keeper.status("db", |secret| secret["next"].as_u64()).expect("it is read again");
@@ -59,8 +41,8 @@ fn a_version_that_vault_deletes_by_itself_is_read_again_before_its_end() {
 
 #[test]
 fn a_version_that_vault_has_deleted_is_stale_and_stays() {
-    let Some(kv) = Kv::new("5s") else { return };
-    let keeper = kv.store.keep("", &kv.secrets());
+    let Some(kv) = that_ends_after("5s") else { return };
+    let keeper = kv.store.keep("", &format!("{}refresh = \"1h\"\n", kv.secrets()));
     keeper.until("it is stale", |keeper| keeper.status("db", |secret| secret["stale"].as_bool()) == Some(true));
     // In an hour, after the read that finds it deleted.
     keeper.until("it was read again", |keeper| {

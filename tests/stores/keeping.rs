@@ -183,3 +183,40 @@ impl<'s> Keeper<'s> {
         (outcome, self.store.proxy.lines())
     }
 }
+
+/// A store with a KV 2 secret, `db`, and its configuration.
+pub struct Kv {
+    pub store: Store,
+    pub mount: String,
+}
+
+impl Kv {
+    pub fn new() -> Option<Self> {
+        let (store, mount) = (Store::new()?, random("kv-"));
+        store.vault.enable_kv(&mount, 2);
+        store.allow(&format!("path \"{mount}/*\" {{ capabilities = [\"read\"] }}"));
+        let kv = Self { store, mount };
+        kv.put("old");
+        Some(kv)
+    }
+
+    pub fn put(&self, value: &str) {
+        self.store.vault.must("POST", &format!("{}/data/db", self.mount), json!({ "data": { "password": value } }));
+    }
+
+    pub fn provider(&self) -> String {
+        format!("mounts = {{ {} = \"kv-v2\" }}", self.mount)
+    }
+
+    pub fn secrets(&self) -> String {
+        format!("[secrets.db]\nfrom = \"vault:{}/db#password\"\n", self.mount)
+    }
+
+    /// Puts another value, and waits until it is there.
+    pub fn can_still_read(&self, keeper: &Keeper<'_>) {
+        let value = random("value-");
+        self.put(&value);
+        keeper.signal(Signal::SIGHUP);
+        keeper.until("the new value is there", |keeper| keeper.content("db").as_deref() == Some(&value));
+    }
+}

@@ -1,49 +1,12 @@
 //! `watch` with logins to a real Vault that end: they are renewed, and made anew, and what hangs on them follows.
 
-use crate::keeping::{Keeper, Store, seconds};
+use crate::keeping::{Kv, seconds};
 use crate::support::{Directory, Run};
 use handfast_testservers::{Fault, Issuer, Postgres, random};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 const RENEWAL: &str = "PUT /v1/auth/token/renew-self";
-
-/// A store with a KV 2 secret, `db`, and its configuration.
-struct Kv {
-    store: Store,
-    mount: String,
-}
-
-impl Kv {
-    fn new() -> Option<Self> {
-        let (store, mount) = (Store::new()?, random("kv-"));
-        store.vault.enable_kv(&mount, 2);
-        store.allow(&format!("path \"{mount}/*\" {{ capabilities = [\"read\"] }}"));
-        let kv = Self { store, mount };
-        kv.put("old");
-        Some(kv)
-    }
-
-    fn put(&self, value: &str) {
-        self.store.vault.must("POST", &format!("{}/data/db", self.mount), json!({ "data": { "password": value } }));
-    }
-
-    fn provider(&self) -> String {
-        format!("mounts = {{ {} = \"kv-v2\" }}", self.mount)
-    }
-
-    fn secrets(&self) -> String {
-        format!("[secrets.db]\nfrom = \"vault:{}/db#password\"\n", self.mount)
-    }
-
-    /// Puts another value, and waits until it is there.
-    fn can_still_read(&self, keeper: &Keeper<'_>) {
-        let value = random("value-");
-        self.put(&value);
-        keeper.signal(Signal::SIGHUP);
-        keeper.until("the new value is there", |keeper| keeper.content("db").as_deref() == Some(&value));
-    }
-}
 
 fn login(kv: &Kv) -> String {
     format!("POST /v1/auth/{}/login", kv.store.approle)
