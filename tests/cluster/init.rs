@@ -74,10 +74,8 @@ fn an_app_that_restarts_and_a_kubelet_that_restarts_find_the_same_files() {
     namespace.wait_for("the app's restart", |it| (it.restarts("web", "web") == 1).then_some(()));
     namespace.wait_until_ready("web");
     assert_eq!(namespace.shell("web", "web", "cat /run/handfast/db-password"), secrets.password);
-    node.shell("pkill -KILL -f '[k]ubelet --config'");
-    namespace.wait_for("the kubelet to answer", |namespace| {
-        namespace.ask(&["exec", "web", "-c", "web", "--", "true"]).status.success().then_some(())
-    });
+    node.kill_kubelet();
+    namespace.wait_for_kubelet("web", "web");
     assert_eq!(namespace.shell("web", "web", inode), before);
     assert_eq!((namespace.restarts("web", "handfast"), namespace.restarts("web", "web")), (0, 1));
 }

@@ -85,6 +85,12 @@ impl Node {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// Kills the kubelet. The node's first process starts it again.
+    #[track_caller]
+    pub fn kill_kubelet(&self) {
+        self.shell("pkill -KILL -f '[k]ubelet --config'");
+    }
+
     /// The documents of a manifest.
     pub fn documents(&self, text: &str) -> Vec<Value> {
         self.yaml.parse(text).unwrap_or_else(|why| panic!("{why}"))
@@ -196,6 +202,14 @@ impl Namespace {
     pub fn volume(&self, pod: &str, volume: &str) -> String {
         let path = format!("/var/lib/kubelet/pods/{}/volumes/kubernetes.io~empty-dir/{volume}", self.uid(pod));
         self.node.shell(&format!("cd {path} && find . -type f -o -type l"))
+    }
+
+    /// Waits until the kubelet answers for a container again.
+    #[track_caller]
+    pub fn wait_for_kubelet(&self, pod: &str, container: &str) {
+        self.wait_for("the kubelet to answer", |namespace| {
+            namespace.ask(&["exec", pod, "-c", container, "--", "true"]).status.success().then_some(())
+        });
     }
 
     /// How often a container of the pod was started again.

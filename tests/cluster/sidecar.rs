@@ -256,12 +256,9 @@ fn a_restart_of_the_kubelet_changes_nothing() {
     scene.store();
     scene.namespace.create(&scene.documents);
     scene.namespace.wait_until_ready("web");
-    // The node's first process starts it again.
-    node.shell("pkill -KILL -f '[k]ubelet --config'");
+    node.kill_kubelet();
     let (next, stored) = scene.store();
-    scene.namespace.wait_for("the kubelet to answer", |namespace| {
-        namespace.ask(&["exec", "web", "-c", "web", "--", "true"]).status.success().then_some(())
-    });
+    scene.namespace.wait_for_kubelet("web", "web");
     scene.becomes(&next, stored, FRESH);
     assert_eq!(scene.restarts(), (0, 0));
 }

@@ -2,25 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use handfast_testservers::random;
+use serde_json::{Value, json};
 
 use crate::manifests::{example, pod, pod_of, reconfigure};
-use crate::node::node;
+use crate::node::{Namespace, node};
 use crate::store::vault;
 use crate::support::canary;
 
-#[test]
-fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
-    let Some(node) = node() else { return };
-    let Some(vault) = vault(node) else { return };
-    let password = canary();
-    vault.must("POST", "kv/data/web/wrapped", json!({ "data": { "password": password } }));
+/// The pod of the example, changed in this way, once it is ready; its namespace, its name, and its password, which only this test has.
+fn start(change: impl FnOnce(&mut Value)) -> Option<(Namespace, String, String)> {
+    let node = node()?;
+    let vault = vault(node)?;
+    let (secret, password) = (random("wrapped-"), canary());
+    vault.must("POST", &format!("kv/data/web/{secret}"), json!({ "data": { "password": password } }));
     let mut documents = example(node, "wrapped.yaml", vault);
-    reconfigure(&mut documents, "kv/web/db#", "kv/web/wrapped#");
+    reconfigure(&mut documents, "kv/web/db#", &format!("kv/web/{secret}#"));
+    change(pod(&mut documents));
     let namespace = node.namespace("restricted");
     namespace.create(&documents);
     let pod = pod_of(&namespace, "app=web");
     namespace.wait_until_ready(&pod);
+    Some((namespace, pod, password))
+}
+
+#[test]
+fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
+    let Some((namespace, pod, password)) = start(|_| {}) else { return };
     assert_eq!(namespace.log(&pod, "web").trim(), password.len().to_string());
     assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/fd/3"), password, "the same user may look");
     let environment = namespace.shell(&pod, "web", "tr '\\0' '\\n' </proc/1/environ");
@@ -35,23 +43,15 @@ fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
 
 #[test]
 fn a_wrapped_app_can_have_files_in_a_volume_of_its_own() {
-    let Some(node) = node() else { return };
-    let Some(vault) = vault(node) else { return };
-    let password = canary();
-    vault.must("POST", "kv/data/web/filed", json!({ "data": { "password": password } }));
-    let mut documents = example(node, "wrapped.yaml", vault);
-    reconfigure(&mut documents, "kv/web/db#", "kv/web/filed#");
-    let spec = pod(&mut documents);
-    let volumes = spec["volumes"].as_array_mut().expect("a list");
-    volumes.push(json!({ "name": "secrets", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }));
-    let container = &mut spec["containers"][0];
-    container["env"] = json!([{ "name": "HANDFAST_DIR", "value": "/run/handfast" }]);
-    let mounts = container["volumeMounts"].as_array_mut().expect("a list");
-    mounts.push(json!({ "name": "secrets", "mountPath": "/run/handfast" }));
-    let namespace = node.namespace("restricted");
-    namespace.create(&documents);
-    let pod = pod_of(&namespace, "app=web");
-    namespace.wait_until_ready(&pod);
+    let with_files = |spec: &mut Value| {
+        let volumes = spec["volumes"].as_array_mut().expect("a list");
+        volumes.push(json!({ "name": "secrets", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }));
+        let container = &mut spec["containers"][0];
+        container["env"] = json!([{ "name": "HANDFAST_DIR", "value": "/run/handfast" }]);
+        let mounts = container["volumeMounts"].as_array_mut().expect("a list");
+        mounts.push(json!({ "name": "secrets", "mountPath": "/run/handfast" }));
+    };
+    let Some((namespace, pod, password)) = start(with_files) else { return };
     let environment = namespace.shell(&pod, "web", "tr '\\0' '\\n' </proc/1/environ");
     assert!(environment.lines().any(|line| line == "DB_PASSWORD_FILE=/run/handfast/db-password"), "{environment}");
     assert_eq!(namespace.shell(&pod, "web", "cat /run/handfast/db-password"), password);
@@ -60,19 +60,11 @@ fn a_wrapped_app_can_have_files_in_a_volume_of_its_own() {
 
 #[test]
 fn a_supervised_app_ends_by_term_though_it_handles_none() {
-    let Some(node) = node() else { return };
-    let Some(vault) = vault(node) else { return };
-    let password = canary();
-    vault.must("POST", "kv/data/web/supervised", json!({ "data": { "password": password } }));
-    let mut documents = example(node, "wrapped.yaml", vault);
-    reconfigure(&mut documents, "kv/web/db#", "kv/web/supervised#");
-    let container = &mut pod(&mut documents)["containers"][0];
-    let command = container["command"].as_array_mut().expect("a list");
-    command.insert(2, json!("--supervise"));
-    let namespace = node.namespace("restricted");
-    namespace.create(&documents);
-    let pod = pod_of(&namespace, "app=web");
-    namespace.wait_until_ready(&pod);
+    let supervised = |spec: &mut Value| {
+        let command = spec["containers"][0]["command"].as_array_mut().expect("a list");
+        command.insert(2, json!("--supervise"));
+    };
+    let Some((namespace, pod, password)) = start(supervised) else { return };
     assert_eq!(namespace.log(&pod, "web").trim(), password.len().to_string());
     assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/comm"), "handfast");
     // Without a supervisor, `sleep` as process 1 would ignore TERM for the 30 s of grace.
