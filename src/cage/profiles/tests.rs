@@ -293,16 +293,22 @@ fn a_supervisor_opens_makes_and_executes_nothing() {
     }
 }
 
-#[test]
-fn a_supervisor_that_keeps_files_fresh_makes_new_ones_and_changes_none() {
-    let profile = Profile::keeping(APP, OWN, WORKER, 0);
-    let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
+/// Whatever the arguments are, these lists and nothing else.
+#[track_caller]
+fn allows_what_keeping_needs(profile: &Profile) {
     let lists = [supervisor::ALLOWED, supervisor::ALLOWED_OLD, supervisor::KEEPING, supervisor::KEEPING_OLD];
     let plain: Vec<c_long> = lists.concat();
     for number in 0..=NEWEST {
         let expected = if plain.contains(&c_long::from(number)) { ALLOW } else { EPERM };
-        assert_eq!(run(number.into(), &[u64::MAX; 6]), expected, "{number}");
+        assert_eq!(answer(profile, NATIVE, number, &[u64::MAX; 6]), expected, "{number}");
     }
+}
+
+#[test]
+fn a_supervisor_that_keeps_files_fresh_makes_new_ones_and_changes_none() {
+    let profile = Profile::keeping(APP, OWN, WORKER, 0);
+    let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
+    allows_what_keeping_needs(&profile);
     let opened = |flags: i32| run(libc::SYS_openat, &[3, 0, flags as u64]);
     let new = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     for flags in [libc::O_RDONLY | libc::O_DIRECTORY, new | libc::O_WRONLY, new | libc::O_RDWR] {
@@ -335,12 +341,7 @@ fn a_supervisor_that_keeps_files_fresh_makes_new_ones_and_changes_none() {
 fn a_keeper_without_an_app_signals_its_worker_alone_and_touches_no_terminal() {
     let profile = Profile::of_keeper(Pid::from_raw(WORKER), 0);
     let run = |call: c_long, arguments: &[u64]| answer(&profile, NATIVE, call as u32, arguments);
-    let lists = [supervisor::ALLOWED, supervisor::ALLOWED_OLD, supervisor::KEEPING, supervisor::KEEPING_OLD];
-    let plain: Vec<c_long> = lists.concat();
-    for number in 0..=NEWEST {
-        let expected = if plain.contains(&c_long::from(number)) { ALLOW } else { EPERM };
-        assert_eq!(run(number.into(), &[u64::MAX; 6]), expected, "{number}");
-    }
+    allows_what_keeping_needs(&profile);
     let number = |pid: i32| u64::from(pid.cast_unsigned());
     assert_eq!(run(libc::SYS_kill, &[number(WORKER), 9]), ALLOW);
     for (target, signal) in [(WORKER, 15), (0, 15), (OWN, 15), (APP, 15), (-1, 9), (-WORKER, 9)] {

@@ -73,10 +73,8 @@ pub async fn keep(
             let is_kept = loop {
                 match orders.next().await? {
                     Some(Order::Verdict(is_kept)) => break is_kept,
-                    Some(Order::Again) => schedule.read_all(boot_time()),
-                    Some(Order::Post(secret)) => post(plan, secret, &mut posts)?,
-                    Some(Order::Acted(signal, is_done)) => done(signal, is_done, &tally),
                     Some(Order::Leave) => return Ok(Ending::Over),
+                    Some(order) => obey(order, plan, &mut schedule, &mut posts, &tally)?,
                     None => return Ok(Ending::Kept),
                 }
             };
@@ -89,12 +87,9 @@ pub async fn keep(
         alarm.set(schedule.next())?;
         tokio::select! {
             order = orders.next() => match order? {
-                Some(Order::Again) => schedule.read_all(boot_time()),
-                Some(Order::Post(secret)) => post(plan, secret, &mut posts)?,
-                Some(Order::Acted(signal, is_done)) => done(signal, is_done, &tally),
                 Some(Order::Leave) => return Ok(Ending::Over),
+                Some(order) => obey(order, plan, &mut schedule, &mut posts, &tally)?,
                 None => return Ok(Ending::Kept),
-                Some(Order::Verdict(_)) => return Err(io::ErrorKind::InvalidData.into()),
             },
             due = due.wait() => due?.clear_ready(),
             Some((endpoint, is_done)) = posts.next() => tally.borrow_mut().acted(&OnChange::Post(endpoint), is_done),
@@ -118,18 +113,26 @@ pub async fn keep(
     }
 }
 
-/// Begins the post that the plan has for a change of this secret.
-fn post(plan: &Plan, secret: u32, posts: &mut Posts) -> io::Result<()> {
-    match plan.secrets.get(secret as usize).map(|secret| &secret.on_change) {
-        Some(OnChange::Post(endpoint)) => posts.begin(endpoint),
-        _ => return Err(io::ErrorKind::InvalidData.into()),
+/// Does what can be asked for at any time.
+fn obey(
+    order: Order,
+    plan: &Plan,
+    schedule: &mut Schedule<'_>,
+    posts: &mut Posts,
+    tally: &RefCell<Tally>,
+) -> io::Result<()> {
+    match order {
+        Order::Again => schedule.read_all(boot_time()),
+        Order::Post(secret) => match plan.secrets.get(secret as usize).map(|secret| &secret.on_change) {
+            Some(OnChange::Post(endpoint)) => posts.begin(endpoint),
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        },
+        Order::Acted(signal, is_done) => {
+            tally.borrow_mut().acted(&signal.map_or(OnChange::Restart, OnChange::Signal), is_done);
+        }
+        Order::Verdict(_) | Order::Leave => return Err(io::ErrorKind::InvalidData.into()),
     }
     Ok(())
-}
-
-/// What the privileged process has done for changes is counted, too.
-fn done(signal: Option<u8>, is_done: bool, tally: &RefCell<Tally>) {
-    tally.borrow_mut().acted(&signal.map_or(OnChange::Restart, OnChange::Signal), is_done);
 }
 
 /// The requests whose files have changed.
