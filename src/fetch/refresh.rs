@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use handfast_core::{ErrorKind, Grant, ProviderError, Standing};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant as Moment, timeout, timeout_at};
 
 use super::outcome::{Done, Failure, Outcome};
 use super::retry::{Cutoff, Request, until_final};
@@ -20,9 +20,14 @@ use super::{Fetch, select};
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the first answer of several requests waits for the others, so that what has changed together is delivered together. A request
+/// that hangs keeps the others no longer.
+const TOGETHER: Duration = Duration::from_millis(500);
+
 /// What has become of an order, with answers of which nothing is selected so far.
 pub enum Raw {
-    Read(Vec<(usize, Answer)>),
+    /// Some answers, and the requests whose answers are still to come.
+    Read(Vec<(usize, Answer)>, Asking),
     Renewed(usize, Result<Grant, Failure>),
     KeptUp(usize, Result<Option<Standing>, ProviderError>),
 }
@@ -134,7 +139,7 @@ impl Fetch<'_> {
             Err(error) => {
                 let failed = || OnceCell::from(Err(Failure { error: error.once_more(), attempts: 1 }));
                 let answers = jobs.iter().map(|at| (*at, Answer::One(Rc::new(failed())))).collect();
-                running.spawn_local(async { Raw::Read(answers) });
+                running.spawn_local(async { Raw::Read(answers, Asking::default()) });
                 return;
             }
         };
@@ -142,21 +147,24 @@ impl Fetch<'_> {
             jobs.iter().map(|at| (*at, self.jobs[*at].locator.clone(), self.jobs[*at].is_list)).collect();
         running.spawn_local(async move {
             let round = Rc::new(Round::new(store, once()));
-            let mut batches = JoinSet::new();
-            round.start_batches(&wanted.iter().map(|(_, locator, _)| locator).collect::<Vec<_>>(), &mut batches);
-            let mut asking = JoinSet::new();
+            let mut asking = Asking::default();
+            let locators: Vec<_> = wanted.iter().map(|(_, locator, _)| locator).collect();
+            round.start_batches(&locators, &mut asking.batches);
             for (at, locator, is_list) in wanted {
                 let round = round.clone();
-                asking.spawn_local(async move { (at, round.answer(&locator, is_list).await) });
+                asking.requests.spawn_local(async move { (at, round.answer(&locator, is_list).await) });
             }
-            Raw::Read(asking.join_all().await)
+            asking.next().await
         });
     }
 
-    /// What the answers are for each secret, by request.
-    pub fn done(&self, raw: Raw) -> Done {
+    /// What the answers are for each secret, by request. Goes on with the requests that are not answered yet.
+    pub fn done(&self, raw: Raw, running: &mut JoinSet<Raw>) -> Done {
         match raw {
-            Raw::Read(answers) => {
+            Raw::Read(answers, asking) => {
+                if !asking.requests.is_empty() {
+                    running.spawn_local(asking.next());
+                }
                 let select = |(at, answer): (usize, Answer)| {
                     (at, select::all(&self.plan.secrets, &self.jobs[at].secrets, &answer))
                 };
@@ -165,6 +173,27 @@ impl Fetch<'_> {
             Raw::Renewed(at, renewed) => Done::Renewed(at, renewed),
             Raw::KeptUp(instance, kept_up) => Done::KeptUp(instance, kept_up),
         }
+    }
+}
+
+/// Requests of one provider instance that were made together.
+#[derive(Default)]
+pub struct Asking {
+    requests: JoinSet<(usize, Answer)>,
+    batches: JoinSet<()>,
+}
+
+impl Asking {
+    /// Waits for the first answer, and a little longer for the others.
+    async fn next(mut self) -> Raw {
+        let first = self.requests.join_next().await;
+        let until = Moment::now() + TOGETHER;
+        // A task ends by returning.
+        let mut answers: Vec<_> = first.into_iter().flatten().collect();
+        while let Ok(Some(answer)) = timeout_at(until, self.requests.join_next()).await {
+            answers.extend(answer);
+        }
+        Raw::Read(answers, self)
     }
 }
 

@@ -102,10 +102,9 @@ impl Job {
         }
     }
 
-    /// Whether it was read at `now - age`, with this term. The first time is a random part of `span`, if nothing ends before.
-    pub fn begin(&mut self, term: Term, age: Duration, span: Duration, now: Duration) {
+    /// It was read at `now - age`, with this term. It is made again at `first`, if nothing ends before.
+    pub fn begin(&mut self, term: Term, age: Duration, first: Duration, now: Duration) {
         self.made = Some(now.saturating_sub(age));
-        let first = now + span.mul_f64(fastrand::f64());
         self.due = self.after(term, age, self.refresh.map(|_| first), now);
     }
 
@@ -173,10 +172,10 @@ impl Job {
         }
     }
 
-    /// It was answered: with this term, or with a failure of which `asked` says when the next try may be.
-    pub fn answered(&mut self, answer: Result<Term, Option<Duration>>, now: Duration) {
+    /// It was answered: with this term, or with a failure of which `asked` says when the next try may be. `usual` is when it is made
+    /// again, if nothing says otherwise.
+    pub fn answered(&mut self, answer: Result<Term, Option<Duration>>, usual: Option<Duration>, now: Duration) {
         self.is_running = false;
-        let usual = self.refresh.map(|refresh| now + refresh.mul_f64(0.9 + 0.2 * fastrand::f64()));
         let again = std::mem::take(&mut self.again);
         self.due = match answer {
             Ok(term) => self.after(term, Duration::ZERO, if again { Some(now) } else { usual }, now),

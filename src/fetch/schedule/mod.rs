@@ -59,11 +59,18 @@ pub enum Order {
     Upkeep(usize, Upkeep),
 }
 
+/// The parts of `refresh` between which a request is made again.
+const USUAL: (f64, f64) = (0.90, 1.10);
+
+/// The same for the first of several that were made together: those that are answered a little later can still join it.
+const ALONE: (f64, f64) = (0.92, 1.08);
+
 /// The part of its predecessor's last time within which leases follow to a new login.
 const FOLLOWING: f64 = 0.8;
 
 impl<'p> Schedule<'p> {
-    /// After the first round: each first read is at a random part of its time, or soon where nothing was delivered.
+    /// After the first round: the first reads are at a random part of their time, or soon where nothing was delivered. The part is the
+    /// same for all, so that secrets which were changed together are read, and delivered, together.
     /// `jobs` are the provider instance and the secrets of each request, `is_paced` says by instance whether it is a store, which is
     /// asked at a steady pace.
     pub fn new<'j>(
@@ -78,12 +85,13 @@ impl<'p> Schedule<'p> {
         for Outcome { secret, result, .. } in outcomes {
             known[*secret] = Known::first(&digests, result.as_deref().unwrap_or_default());
         }
+        let part = fastrand::f64();
         let job = |(instance, secrets): (usize, &[usize])| {
             let mut job = Job::new(plan, instance, secrets);
             let outcome = outcomes.iter().find(|outcome| secrets.contains(&outcome.secret));
             let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
             let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
-            job.begin(term, age, span, now);
+            job.begin(term, age, now + span.mul_f64(part), now);
             job.foretell_end(plan, now);
             job
         };
@@ -217,9 +225,18 @@ impl<'p> Schedule<'p> {
             self.window = None;
         }
         self.doubt_login(self.jobs[at].instance, is_denied, now);
-        self.jobs[at].answered(term.ok_or(pause), now);
+        let usual = self.usual(at, now);
+        self.jobs[at].answered(term.ok_or(pause), usual, now);
         self.bind(at);
         self.jobs[at].news(now, |secret| !failed.contains(&secret)).collect()
+    }
+
+    /// When a request that is answered now is made again: together with another, where one is due at about that time.
+    fn usual(&self, at: usize, now: Duration) -> Option<Duration> {
+        let refresh = self.jobs[at].refresh?;
+        let [earliest, latest] = [USUAL.0, USUAL.1].map(|part| now + refresh.mul_f64(part));
+        let others = self.jobs.iter().filter_map(|job| job.due).filter(|due| (earliest..=latest).contains(due));
+        Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(tenure::between(ALONE, fastrand::f64()))))
     }
 
     /// A lease does not outlive its login. Whether its end is another now.

@@ -1,4 +1,4 @@
-//! Many keepers of one secret that were started together: they spread their reads.
+//! When secrets are read again: those of one keeper together, those of many keepers spread.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const LATENCY: Duration = Duration::from_millis(3);
 /// Fifty random moments of a minute have nine within some second once in twenty thousand times.
 #[test]
 fn fifty_keepers_that_start_together_read_their_secret_at_most_eight_times_in_a_second() {
-    let plan = plan();
+    let plan = plan(1);
     let (mut crossed, mut most) = (0, 0);
     for seed in 0..HERDS {
         fastrand::seed(seed);
@@ -42,13 +42,55 @@ fn fifty_keepers_that_start_together_read_their_secret_at_most_eight_times_in_a_
     assert!(crossed <= 1 && most > 4, "{crossed} of {HERDS} herds have crossed the bound, with {most} at most");
 }
 
+/// Whoever changes two secrets at once, such as a name and its password, wants them delivered at once.
+#[test]
+fn a_keeper_reads_its_secrets_together_and_each_of_them_in_time() {
+    const SECRETS: usize = 5;
+    let plan = plan(SECRETS);
+    for seed in 0..HERDS {
+        fastrand::seed(seed);
+        let mut schedule = begun(&plan);
+        let mut before = None;
+        while let Some(now) = schedule.next().filter(|next| *next < START + MINUTE * MINUTES) {
+            let reads = schedule.begin(now).0.into_iter().find_map(|order| match order {
+                Order::Read(_, jobs) => Some(jobs),
+                Order::Upkeep(instance, _) => {
+                    schedule.kept_up(instance, Ok(None), now);
+                    None
+                }
+                Order::Renew(_) => None,
+            });
+            let Some(jobs) = reads else { continue };
+            assert_eq!(jobs.len(), SECRETS, "at {now:?} of {seed}");
+            if let Some(before) = before.replace(now) {
+                assert!(
+                    ((MINUTE * 9 / 10)..=(MINUTE * 11 / 10 + LATENCY)).contains(&(now - before)),
+                    "{before:?} {now:?}"
+                );
+            }
+            for (at, job) in jobs.into_iter().enumerate() {
+                schedule.take(job, vec![outcome(job)], now + LATENCY * at as u32);
+            }
+        }
+        assert!(before.is_some(), "{seed}");
+    }
+}
+
+fn outcome(secret: usize) -> Outcome {
+    let value = SecretValue::from(b"the same".to_vec());
+    Outcome { secret, result: Ok(vec![Part { name: None, value }]), term: Term::Open, age: Duration::ZERO }
+}
+
+/// Each secret is a request of its own.
+fn begun(plan: &Plan) -> Schedule<'_> {
+    let secrets: Vec<usize> = (0..plan.secrets.len()).collect();
+    let outcomes: Vec<Outcome> = secrets.iter().copied().map(outcome).collect();
+    Schedule::new(plan, secrets.chunks(1).map(|secrets| (0, secrets)), [true].into_iter(), &outcomes, START)
+}
+
 /// When one keeper reads its secret after its start.
 fn reads(plan: &Plan) -> Vec<Duration> {
-    let outcome = || {
-        let value = SecretValue::from(b"the same".to_vec());
-        Outcome { secret: 0, result: Ok(vec![Part { name: None, value }]), term: Term::Open, age: Duration::ZERO }
-    };
-    let mut schedule = Schedule::new(plan, [(0, &[0][..])].into_iter(), [true].into_iter(), &[outcome()], START);
+    let mut schedule = begun(plan);
     let mut times = Vec::new();
     while let Some(now) = schedule.next().filter(|next| *next < START + MINUTE * MINUTES) {
         for order in schedule.begin(now).0 {
@@ -56,7 +98,7 @@ fn reads(plan: &Plan) -> Vec<Duration> {
                 Order::Read(_, jobs) => {
                     times.push(now);
                     for job in jobs {
-                        schedule.take(job, vec![outcome()], now + LATENCY);
+                        schedule.take(job, vec![outcome(job)], now + LATENCY);
                     }
                 }
                 Order::Upkeep(instance, _) => drop(schedule.kept_up(instance, Ok(None), now)),
@@ -67,7 +109,18 @@ fn reads(plan: &Plan) -> Vec<Duration> {
     times
 }
 
-fn plan() -> Plan {
+fn plan(secrets: usize) -> Plan {
+    let secret = |number: usize| Secret {
+        name: format!("db-{number}"),
+        reference: SecretRef::parse(&format!("mock:db-{number}")).unwrap(),
+        instance: 0,
+        optional: false,
+        is_list: false,
+        refresh: Some(MINUTE),
+        may_issue: false,
+        may_end: false,
+        on_change: OnChange::None,
+    };
     Plan {
         purpose: Purpose::Watch,
         isolation: Isolation {
@@ -79,17 +132,7 @@ fn plan() -> Plan {
             core_dumps: false,
             strict: false,
         },
-        secrets: vec![Secret {
-            name: "db".into(),
-            reference: SecretRef::parse("mock:db").unwrap(),
-            instance: 0,
-            optional: false,
-            is_list: false,
-            refresh: Some(MINUTE),
-            may_issue: false,
-            may_end: false,
-            on_change: OnChange::None,
-        }],
+        secrets: (0..secrets).map(secret).collect(),
         deliveries: Vec::new(),
         inherited: Vec::new(),
         files: None,

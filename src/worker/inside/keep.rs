@@ -98,7 +98,7 @@ pub async fn keep(
                 // As in a round: a task ends by returning.
                 let Ok(raw) = raw else { continue };
                 let now = boot_time();
-                let done = fetch.done(raw);
+                let done = fetch.done(raw, &mut running);
                 fetch.failures(&done).into_iter().for_each(|(provider, kind)| tally.borrow_mut().failed(provider, kind));
                 let news = match done {
                     Done::Read(answers) => {
