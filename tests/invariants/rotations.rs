@@ -24,6 +24,9 @@ const FILES: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// A set stays for a minute, or until sixteen others have come: no reader here takes longer than this many.
 const LONGEST_READ: u32 = 10;
 
+/// A reader rests up to so many microseconds after each read, so that there are as many rotations as reads.
+const LONGEST_REST: u64 = 500;
+
 /// What no reader is doing.
 const IDLE: u32 = u32::MAX;
 
@@ -57,6 +60,7 @@ pub fn rotate(directory: &Directory, most: u32, longest: Duration) -> (u32, [u32
                     }
                     begun.store(IDLE, SeqCst);
                     reads += 1;
+                    std::thread::sleep(Duration::from_micros(fastrand::u64(..LONGEST_REST)));
                 }
                 reads
             })
