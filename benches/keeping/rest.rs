@@ -16,6 +16,9 @@ const COUNTED: Duration = Duration::from_secs(120);
 const SUPERVISOR: f64 = 2560.0;
 const WORKER: f64 = 8192.0;
 
+/// The most wake-ups of a supervisor in a minute.
+const WAKE_UPS: f64 = 2.0;
+
 /// The bound of both processes of `watch`, in KiB.
 const WATCH: f64 = 12288.0;
 
@@ -61,8 +64,10 @@ pub fn print(programs: &Programs, store: &Store) -> Result<()> {
     for (keeper, before) in keepers.iter().zip(before) {
         let after = both(keeper)?;
         let processes = [("privileged", before[0], after[0]), ("worker", before[1], after[1])];
-        for (process, before, Sample { anonymous, resident, peak, sleeps, .. }) in processes {
-            let a_minute = (sleeps - before.sleeps) as f64 * 60.0 / COUNTED.as_secs_f64();
+        let a_minute =
+            |before: Sample, after: &Sample| (after.sleeps - before.sleeps) as f64 * 60.0 / COUNTED.as_secs_f64();
+        for (process, before, after) in processes {
+            let (Sample { anonymous, resident, peak, .. }, a_minute) = (after, a_minute(before, &after));
             let name = format!("{}: {process}", keeper.name);
             println!("{name:<48}{peak:>8}{resident:>8}{anonymous:>10}{:>10}{a_minute:>18.1}", resident - anonymous);
         }
@@ -72,6 +77,7 @@ pub fn print(programs: &Programs, store: &Store) -> Result<()> {
         } else {
             bound::print("supervisor, at rest", privileged.resident as f64, SUPERVISOR, " KiB");
             bound::print("worker, peak", worker.peak as f64, WORKER, " KiB");
+            bound::print("supervisor, wake-ups a minute", a_minute(before[0], privileged), WAKE_UPS, "");
         }
     }
     Ok(())
