@@ -55,7 +55,7 @@ fn wanted() -> Result<(u32, u32)> {
         }
     }
     Ok(match (rotations, kills) {
-        (None, None) => (100_000, 2_000),
+        (None, None) => (1_000_000, 2_000),
         (rotations, kills) => (rotations.unwrap_or(0), kills.unwrap_or(0)),
     })
 }
