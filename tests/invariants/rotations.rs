@@ -33,7 +33,7 @@ const IDLE: u32 = u32::MAX;
 #[test]
 fn no_reader_finds_a_torn_file_a_mixed_set_or_a_missing_path() {
     let directory = Directory::in_memory();
-    let (rotations, reads) = rotate(&directory, 100_000, Duration::from_secs(10));
+    let (rotations, reads) = rotate(&directory, 100_000, Duration::from_secs(90));
     assert!(rotations > 20 && reads.iter().all(|reads| *reads > 0), "{rotations} sets, {reads:?}");
 }
 
