@@ -131,6 +131,8 @@ pub fn error(problems: Problems) -> Error {
         told if told < count => format!(", of which these are the first {told}"),
         _ => String::new(),
     };
-    let message = format!("the configuration has {count} problems{told}; nothing was fetched");
+    // The last line is all that some see of a start, such as `kubectl describe`.
+    let first = parts.first().map(|part| format!("; the first: {}", part.message)).unwrap_or_default();
+    let message = format!("the configuration has {count} problems{told}; nothing was fetched{first}");
     Error::new(Phase::Config, Class::Config, message).parts(parts)
 }
