@@ -101,7 +101,14 @@ impl SecretRef {
                     .hint("`#field` is a key, `#/a/b` a JSON pointer, `#*` every key"));
             }
             Some("*") => Selection::Every,
-            Some(pointer) if pointer.starts_with('/') => Selection::Pointer(pointer.into()),
+            Some(pointer) if pointer.starts_with('/') => {
+                // RFC 6901 has no other escape: as an ordinary key, such a pointer would only ever be not found.
+                if pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+                    return Err(Complaint::new(format!("`{text}` has a `~` in its JSON pointer that is no escape"))
+                        .hint("in a JSON pointer, `~0` stands for `~`, and `~1` for `/`"));
+                }
+                Selection::Pointer(pointer.into())
+            }
             Some(key) => Selection::Key(key.into()),
         };
         Ok(Self {
@@ -209,6 +216,8 @@ mod tests {
     fn selections() {
         assert_eq!(parsed("mock:db").selection, Selection::Whole);
         assert_eq!(parsed("mock:db#/a/b").selection, Selection::Pointer("/a/b".into()));
+        assert_eq!(parsed("mock:db#/~0/~1~01").selection, Selection::Pointer("/~0/~1~01".into()));
+        assert_eq!(parsed("mock:db#a~b").selection, Selection::Key("a~b".into()));
         assert_eq!(parsed("mock:db#*").selection, Selection::Every);
         assert_eq!(parsed("aws:sm/arn:aws:x").locator.path, "sm/arn:aws:x");
     }
@@ -232,6 +241,9 @@ mod tests {
             "mock:d\nb",
             "mock:d\0b",
             "mock:db?decode=base64&decode=base64",
+            "mock:db#/~",
+            "mock:db#/a~2b",
+            "mock:db#/a~/b",
         ] {
             assert!(SecretRef::parse(text).is_err(), "{text:?}");
         }
