@@ -101,7 +101,7 @@ fn once_more(failure: &Failure) -> Failure {
 }
 
 fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, ProviderError> {
-    let finish = |text: &[u8]| decode(text, reference.decode);
+    let finish = |text: &[u8]| finish(text, reference);
     match &reference.selection {
         Selection::Whole => Ok(vec![Part { name: None, value: finish(whole.expose())? }]),
         Selection::Key(key) => {
@@ -249,16 +249,24 @@ fn text_of(raw: &RawValue) -> Result<Zeroizing<String>, ProviderError> {
     Ok(compact_json(raw.get()))
 }
 
-fn decode(text: &[u8], how: Decode) -> Result<SecretValue, ProviderError> {
-    let value = match how {
-        Decode::AsIs => SecretValue::from(text.to_vec()),
-        Decode::Base64 => base64(text)?,
+/// The selected text, decoded and trimmed.
+fn finish(text: &[u8], reference: &SecretRef) -> Result<SecretValue, ProviderError> {
+    let trim = |text: &[u8]| SecretValue::from(if reference.trim { without_line_break(text) } else { text }.to_vec());
+    let value = match reference.decode {
+        Decode::AsIs => trim(text),
+        Decode::Base64 => trim(base64(text)?.expose()),
     };
     if value.len() > MAX_SECRET {
         let message = format!("it is {} bytes long, more than {MAX_SECRET}", value.len());
         return Err(ProviderError::new(ErrorKind::Malformed, message));
     }
     Ok(value)
+}
+
+/// The text without one line break at its end, of Unix or of Windows.
+fn without_line_break(text: &[u8]) -> &[u8] {
+    let Some(line) = text.strip_suffix(b"\n") else { return text };
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 fn base64(text: &[u8]) -> Result<SecretValue, ProviderError> {
@@ -357,6 +365,21 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Malformed, "{}", &whole[..whole.len().min(20)]);
             assert!(!format!("{error:?}").contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn one_line_break_at_the_end_is_trimmed_where_asked() {
+        for (whole, trimmed) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("\na ", "\na ")] {
+            assert_eq!(one("mock:x?trim=newline", whole), trimmed, "{whole:?}");
+            assert_eq!(one("mock:x", whole), whole);
+        }
+        assert_eq!((one("mock:x?trim=newline", ""), one("mock:x?trim=newline", "\n")), (String::new(), String::new()));
+        let whole = r#"{"a":"1\n","b":"Mgo=","n":3}"#;
+        assert_eq!(one("mock:x?trim=newline#a", whole), "1");
+        assert_eq!(one("mock:x?trim=newline#/b", whole), "Mgo=");
+        assert_eq!(one("mock:x?decode=base64&trim=newline#b", whole), "2");
+        let all = select("mock:x?trim=newline#*", whole).unwrap();
+        assert_eq!(all.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["1", "Mgo=", "3"]);
     }
 
     #[test]

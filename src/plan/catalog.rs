@@ -78,7 +78,7 @@ impl<'a> Catalog<'a> {
         }
         for (key, _) in &reference.locator.parameters {
             if !definition.parameters.contains(&key.as_str()) {
-                let known = definition.parameters.iter().copied().chain(["decode"]);
+                let known = definition.parameters.iter().copied().chain(handfast_core::READ_HERE);
                 let hint = match handfast_core::nearest(key, known.clone()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", ")),

@@ -38,7 +38,7 @@ pub use provider::{
     Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Grant, Provider, Sockets, Standing,
     Summary, Term, Upkeep,
 };
-pub use reference::{Decode, Locator, SecretRef, Selection};
+pub use reference::{Decode, Locator, READ_HERE, SecretRef, Selection};
 pub use secret::SecretValue;
 pub use settings::{Item, Settings, Table, Value};
 

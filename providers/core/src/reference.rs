@@ -11,6 +11,9 @@ const MAX_REFERENCE: usize = 16 << 10;
 /// The most keys of a query: a provider takes only a few.
 const MAX_PARAMETERS: usize = 32;
 
+/// The query's keys that handfast itself reads, whatever the provider.
+pub const READ_HERE: [&str; 2] = ["decode", "trim"];
+
 /// A parsed reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
@@ -23,6 +26,8 @@ pub struct SecretRef {
     pub selection: Selection,
     /// How the selected text is decoded.
     pub decode: Decode,
+    /// `?trim=newline`: one line break at the end of the decoded text is left out.
+    pub trim: bool,
 }
 
 /// The secret that a provider is asked for. Two secrets with the same locator cost one request.
@@ -30,7 +35,7 @@ pub struct SecretRef {
 pub struct Locator {
     /// The part between the provider's `:` and the first `?` or `#`, with `%3F`, `%23` and `%25` decoded.
     pub path: String,
-    /// The query's keys and values in order of key, without those that handfast itself reads (`decode`).
+    /// The query's keys and values in order of key, without those that handfast itself reads ([`READ_HERE`]).
     pub parameters: Vec<(String, String)>,
     /// `params` of `[secrets.NAME]`, which make the request a write: a JSON object, compact, keys in order.
     pub params: Option<String>,
@@ -93,7 +98,7 @@ impl SecretRef {
             return Err(Complaint::new(format!("`{text}` names no secret: nothing stands between `:` and its end"))
                 .hint(expected()));
         }
-        let (parameters, decode) = parse_query(text, query)?;
+        let Query { parameters, decode, trim } = parse_query(text, query)?;
         let selection = match field {
             None => Selection::Whole,
             Some("") => {
@@ -117,6 +122,7 @@ impl SecretRef {
             locator: Locator { path: decode_path(path), parameters, params: None },
             selection,
             decode,
+            trim,
         })
     }
 }
@@ -135,11 +141,16 @@ impl Locator {
     }
 }
 
-type Query = (Vec<(String, String)>, Decode);
+/// A reference's query.
+struct Query {
+    /// For the provider.
+    parameters: Vec<(String, String)>,
+    decode: Decode,
+    trim: bool,
+}
 
 fn parse_query(text: &str, query: Option<&str>) -> Result<Query, Complaint> {
-    let mut parameters: Vec<(String, String)> = Vec::new();
-    let mut decode = Decode::AsIs;
+    let mut seen: Vec<(&str, &str)> = Vec::new();
     let expected = || "a query is `?key=value`, several are joined with `&`".to_owned();
     for pair in query.into_iter().flat_map(|query| query.split('&')) {
         let Some((key, value)) = pair.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
@@ -147,26 +158,32 @@ fn parse_query(text: &str, query: Option<&str>) -> Result<Query, Complaint> {
             return Err(Complaint::new(format!("`{text}` has `{pair}` in its query, which is not `key=value`"))
                 .hint(expected()));
         };
-        if parameters.len() >= MAX_PARAMETERS {
+        if seen.len() >= MAX_PARAMETERS {
             return Err(
                 Complaint::new(format!("`{text}` has more than {MAX_PARAMETERS} keys in its query")).hint(expected())
             );
         }
-        if parameters.iter().any(|(known, _)| known == key) || (key == "decode" && decode != Decode::AsIs) {
+        if seen.iter().any(|(known, _)| *known == key) {
             return Err(Complaint::new(format!("`{text}` gives `{key}` twice")).hint(expected()));
         }
-        match (key, value) {
-            ("decode", "base64") => decode = Decode::Base64,
-            ("decode", other) => {
-                return Err(
-                    Complaint::new(format!("`{text}` asks for `decode={other}`")).hint("only `decode=base64` exists")
-                );
-            }
-            _ => parameters.push((key.into(), value.into())),
+        let only = match key {
+            "decode" => "base64",
+            "trim" => "newline",
+            _ => value,
+        };
+        if value != only {
+            return Err(Complaint::new(format!("`{text}` asks for `{key}={value}`"))
+                .hint(format!("only `{key}={only}` exists")));
         }
+        seen.push((key, value));
     }
-    parameters.sort();
-    Ok((parameters, decode))
+    let has = |wanted: &str| seen.iter().any(|(key, _)| *key == wanted);
+    let decode = if has("decode") { Decode::Base64 } else { Decode::AsIs };
+    let trim = has("trim");
+    seen.retain(|(key, _)| !READ_HERE.contains(key));
+    seen.sort_unstable();
+    let parameters = seen.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Ok(Query { parameters, decode, trim })
 }
 
 /// Decodes only `%3F`, `%23` and `%25`: a store's names may contain any other per cent sign.
@@ -206,6 +223,14 @@ mod tests {
     }
 
     #[test]
+    fn what_handfast_reads_itself_is_nothing_for_the_provider() {
+        let reference = parsed("vault:kv/web/db?trim=newline&version=3&decode=base64");
+        assert_eq!(reference.locator.parameters, [("version".to_owned(), "3".to_owned())]);
+        assert!(reference.trim && !parsed("vault:kv/web/db?version=3").trim);
+        assert_eq!(reference.locator, parsed("vault:kv/web/db?version=3").locator);
+    }
+
+    #[test]
     fn only_three_escapes_are_decoded() {
         assert_eq!(parsed("file:/a%3Fb%23c%25d%20e%3fz%").locator.path, "/a?b#c%d%20e?z%");
         assert_eq!(parsed("file:/é%2").locator.path, "/é%2");
@@ -241,6 +266,8 @@ mod tests {
             "mock:d\nb",
             "mock:d\0b",
             "mock:db?decode=base64&decode=base64",
+            "mock:db?trim=newlines",
+            "mock:db?trim=newline&trim=newline",
             "mock:db#/~",
             "mock:db#/a~2b",
             "mock:db#/a~/b",

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "what is not there fails its test")]
 
-use handfast_core::{Complaint, Decode, SecretRef, Selection};
+use handfast_core::{Complaint, Decode, READ_HERE, SecretRef, Selection};
 
 /// A generator of numbers without a pattern (xorshift64*): the same ones in each run, so that a failure can be repeated.
 struct Random(u64);
@@ -44,6 +44,7 @@ impl Random {
             "decode",
             "base64",
             "decode=base64",
+            "trim=newline",
             "version",
             "*",
             "a",
@@ -104,7 +105,7 @@ fn holds(reference: &SecretRef, text: &str) {
     assert!(!text.contains(char::is_control), "{text:?}");
     assert!(text.starts_with(&format!("{}:", reference.provider)), "{text:?}");
     assert!(!reference.locator.path.is_empty(), "{text:?}");
-    assert!(reference.locator.parameter("decode").is_none(), "{text:?}");
+    assert!(READ_HERE.iter().all(|key| reference.locator.parameter(key).is_none()), "{text:?}");
     assert!(reference.locator.parameters.is_sorted(), "{text:?}");
     assert_eq!(reference.selection == Selection::Whole, !text.contains('#'), "{text:?}");
     if reference.decode == Decode::Base64 {
