@@ -109,6 +109,7 @@ pub const SECRET: &[Key] = &[
     Key::new("fd_env", Kind::String, "The app's variable that gets the descriptor's number."),
     Key::new("mode", Kind::Mode, "The file's mode; default: [files] mode."),
     Key::new("owner", Kind::String, "The file's owner, \"uid:gid\"; default: [app] user."),
+    Key::later("deliver"),
     Key::new("optional", Kind::Boolean, "A secret that is not found is no failure.").default("false"),
     Key::new("refresh", Kind::Duration, "How often it is read again; default: [watch] refresh."),
     Key::new("on_change", Kind::String, ON_CHANGE),

@@ -157,6 +157,7 @@ fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
         ("[providers.eu]\ntype = \"exec\"\n", "2:8: the provider `exec`"),
         ("[providers.exec]\ncommand = \"x\"\n", "1:12: the provider `exec`"),
         ("[secrets.a]\nfrom = \"exec:a\"\n", "2:8: `exec:a`: the provider `exec`"),
+        ("[secrets.a]\nfrom = \"mock:a\"\ndeliver = false\n", "3:11: `deliver`"),
     ] {
         let stderr = refusal(Run::new().config(config));
         assert!(stderr.ends_with(&format!(":{place} is not in this version (config, exit 78)\n")), "{place}: {stderr}");
