@@ -122,6 +122,9 @@ fn elf(head: &[u8]) -> Format {
             format!("it is a program for another machine ({}, this is {})", name(machine), std::env::consts::ARCH);
         return Format::Refused(why, "build or pull the image for this machine's architecture (`--platform`)");
     }
+    if !number16(head, TYPE).is_some_and(|kind| [libc::ET_EXEC, libc::ET_DYN].contains(&kind)) {
+        return Format::Refused("it is an ELF file, and no program".into(), "look at how it came into the image");
+    }
     if *class != libc::ELFCLASS64 {
         return Format::Plain;
     }
@@ -193,6 +196,7 @@ mod tests {
     fn program(machine: u16, loader: &str) -> Vec<u8> {
         let mut head = vec![0; 64 + 56];
         head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        head[16..18].copy_from_slice(&libc::ET_DYN.to_le_bytes());
         head[18..20].copy_from_slice(&machine.to_le_bytes());
         head[32..40].copy_from_slice(&64_u64.to_le_bytes());
         head[54..58].copy_from_slice(&[56, 0, 1, 0]);
@@ -248,6 +252,11 @@ mod tests {
         }
         for cut in [100, 125] {
             assert_eq!(of_head(&program(own, loader)[..cut]), Format::Plain, "{cut}");
+        }
+        for kind in [libc::ET_NONE, libc::ET_REL, libc::ET_CORE] {
+            let mut head = program(own, loader);
+            head[16..18].copy_from_slice(&kind.to_le_bytes());
+            assert!(refused(&head).contains("no program"), "{kind}");
         }
         // Offsets and sizes that lead out of the file, or overflow.
         for (at, byte) in [(39, 0xff), (54, 0xff), (79, 0xff), (103, 0xff), (56, 0xff)] {

@@ -51,6 +51,8 @@ fn what_cannot_be_executed_is_126() {
         run.args(["--dir", secrets.text()]).app([path]).start()
     };
     let (sparc, missing) = (program(43, "/lib/ld.so"), program(MACHINE, "/no/such/loader.so"));
+    let mut object = missing.clone();
+    object[16..18].copy_from_slice(&libc::ET_REL.to_le_bytes());
     for (path, text) in [
         (file(&programs, "crlf", "#!/bin/sh\r\nexit 0\r\n", 0o755), "carriage return"),
         (file(&programs, "bom", "\u{feff}#!/bin/sh\nexit 0\n", 0o755), "byte order mark"),
@@ -59,6 +61,7 @@ fn what_cannot_be_executed_is_126() {
         (file(&programs, "closed", &format!("#!{}/no-x\n", programs.text()), 0o755), "may not execute its interpreter"),
         (file(&programs, "empty", "", 0o755), "it is empty"),
         (binary(&programs, "cut", &missing[..40]), "it is a program that is cut off"),
+        (binary(&programs, "object", &object), "it is an ELF file, and no program"),
         (binary(&programs, "sparc", &sparc), "another machine (ELF machine 43"),
         (binary(&programs, "loader", &missing), "its ELF loader `/no/such/loader.so` does not exist"),
         (file(&programs, "no-x", "#!/bin/sh\nexit 0\n", 0o644), "no-x"),
@@ -98,6 +101,7 @@ const MACHINE: u16 = libc::EM_AARCH64;
 fn program(machine: u16, loader: &str) -> Vec<u8> {
     let mut head = vec![0; 64 + 56];
     head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    head[16..18].copy_from_slice(&libc::ET_DYN.to_le_bytes());
     head[18..20].copy_from_slice(&machine.to_le_bytes());
     head[32..40].copy_from_slice(&64_u64.to_le_bytes());
     head[54..58].copy_from_slice(&[56, 0, 1, 0]);
