@@ -15,7 +15,7 @@ pub fn schema() -> Vec<u8> {
             let mut schema = object(&[keys::PROVIDER, definition.keys]);
             schema["title"] = json!(definition.name);
             schema["properties"]["type"]["const"] = json!(definition.name);
-            schema
+            with_variables(schema)
         })
         .collect();
     let schema = json!({
@@ -25,7 +25,7 @@ pub fn schema() -> Vec<u8> {
         "additionalProperties": false,
         "properties": {
             "app": described("What the app is and may do.", object(&[keys::APP])),
-            "files": described("Where files go.", object(&[keys::FILES])),
+            "files": described("Where files go.", with_variables(object(&[keys::FILES]))),
             "fetch": described("How secrets are fetched.", object(&[keys::FETCH])),
             "watch": described("How secrets are kept fresh.", object(&[keys::WATCH])),
             "providers": {
@@ -44,6 +44,23 @@ pub fn schema() -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(&schema).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+/// The schema of a table in whose strings variables are replaced: a string that has one fits wherever another string can.
+fn with_variables(mut table: Value) -> Value {
+    for schema in table["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if schema["properties"].is_object() {
+            *schema = with_variables(schema.take());
+        }
+        let Some(rules) = schema.as_object_mut() else { continue };
+        if !["enum", "const", "pattern"].iter().any(|rule| rules.contains_key(*rule)) {
+            continue;
+        }
+        let take = |rule: &str| Some((rule.to_owned(), rules.remove(rule)?));
+        let fixed: Map<String, Value> = ["type", "enum", "const", "pattern"].into_iter().filter_map(take).collect();
+        schema["anyOf"] = json!([fixed, { "type": "string", "pattern": "\\$\\{" }]);
+    }
+    table
 }
 
 fn described(description: &str, mut schema: Value) -> Value {

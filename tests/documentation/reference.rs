@@ -75,6 +75,7 @@ fn tables() -> Vec<(String, Map<String, Value>)> {
     let is_shared = |key: &str| providers.iter().all(|one| of(one).contains_key(key));
     let (mut shared, _) = split(of(&providers[0]), &is_shared);
     let mut kinds = shared["type"].clone();
+    kinds["anyOf"] = Value::Null;
     kinds["enum"] = providers.iter().map(|one| one["title"].clone()).collect();
     shared.insert("type".into(), kinds);
     tables.push(("providers.NAME".into(), shared));
@@ -116,7 +117,9 @@ fn takes(property: &Value) -> String {
         values.join(", ")
     };
     if let Some(alternatives) = property["anyOf"].as_array() {
-        return alternatives.iter().map(takes).collect::<Vec<_>>().join(" or ");
+        // That variables are replaced is said once, for the whole table.
+        let others = alternatives.iter().filter(|one| one["pattern"] != "\\$\\{");
+        return others.map(takes).collect::<Vec<_>>().join(" or ");
     }
     match property["type"].as_str() {
         _ if !property["enum"].is_null() => literals(&property["enum"]),
