@@ -205,7 +205,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         }
         ErrorKind::MissingRequiredArgument => fail(format!("`{named}` is missing")).hint(help),
         ErrorKind::ArgumentConflict => fail(format!("`{named}` is given twice")).hint(help),
-        ErrorKind::InvalidUtf8 => fail("an option's value is not UTF-8".into()).hint(help),
+        // A wrong value, as any other.
+        ErrorKind::InvalidUtf8 => {
+            Error::new(Phase::Config, Class::Config, "command line: an option's value is not UTF-8").hint(help)
+        }
         ErrorKind::InvalidValue | ErrorKind::NoEquals | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
             fail(format!("`{named}` needs a value")).hint(help)
         }

@@ -94,10 +94,14 @@ fn set(config: &mut Config, setting: &Setting, text: &str, place: &Place, proble
 }
 
 fn set_directory(config: &mut Config, directory: &OsStr, what: &str, place: &Place, problems: &mut Problems) {
-    if directory.to_str().is_none() {
-        problems.add(place, format!("{what} is not UTF-8"));
-    }
-    set_text(&mut config.files, "dir", &directory.to_string_lossy(), place);
+    let value = match directory.to_str() {
+        Some(text) => Value::String(Zeroizing::new(text.to_owned())),
+        None => {
+            problems.add(place, format!("{what} is not UTF-8"));
+            Value::Wrong
+        }
+    };
+    config.files.set("dir", place.clone(), Item { place: place.clone(), value });
 }
 
 fn set_text(table: &mut Table, key: &str, text: &str, place: &Place) {

@@ -140,6 +140,7 @@ fn a_configuration_can_come_from_a_pipe() {
 fn what_is_no_text_is_refused_and_never_changed_into_something_else() {
     use std::os::unix::ffi::OsStrExt;
     let bytes = std::ffi::OsStr::from_bytes(b"/dev/shm/\xff");
+    let relative = std::ffi::OsStr::from_bytes(b"\xff");
     for variable in ["HANDFAST_DIR", "HANDFAST_USER", "HANDFAST_DEADLINE", "HANDFAST_LOG_FORMAT", "HANDFAST_LOG_LEVEL"]
     {
         let outcome = refusal(Run::new().env(variable, bytes));
@@ -153,9 +154,14 @@ fn what_is_no_text_is_refused_and_never_changed_into_something_else() {
     assert!(refusal(Run::new().config(in_file).env("NAME", bytes)).stderr.contains("`NAME` is not UTF-8"));
     let hint = "hint: give it a value that is text";
     assert!(refusal(Run::new().config(in_file).env("NAME", bytes)).stderr.contains(hint));
-    let outcome = Run::new().arg("--secret").arg(bytes).start();
-    assert_eq!(outcome.code, 64, "{outcome:?}");
-    assert!(outcome.stderr.contains("an option's value is not UTF-8"), "{outcome:?}");
+    for option in ["--secret", "--user", "--deadline", "--log-format", "--log-level"] {
+        let outcome = refusal(Run::new().arg(option).arg(bytes));
+        assert!(outcome.stderr.contains("command line: an option's value is not UTF-8"), "{outcome:?}");
+    }
+    // One mistake is one problem.
+    for run in [Run::new().env("HANDFAST_DIR", relative), Run::new().arg("--dir").arg(relative)] {
+        assert!(!refusal(run).stderr.contains("problems"));
+    }
 }
 
 #[test]
