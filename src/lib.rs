@@ -53,11 +53,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 
 fn start(arguments: &[OsString], environment: Environment, started: Instant) -> error::Result<ExitCode> {
     let parsed = cli::parse(arguments.iter().cloned());
-    let (settings, outcome) =
+    let (settings, problems) =
         report::Settings::choose(arguments, parsed.as_ref().ok().and_then(Invocation::options), &environment);
     report::start(settings);
     let invocation = parsed?;
-    outcome?;
     if sys::process::secure_execution() {
         return Err(Error::new(
             Phase::Config,
@@ -68,19 +67,21 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     }
     if invocation.options().is_some() {
         check_descriptors()?;
+    } else if !problems.is_empty() {
+        return Err(config::error(problems));
     }
     match invocation {
-        Invocation::Run(run) => return run::run(&run, environment, started).map(ExitCode::from),
-        Invocation::Init { options } => init::init(&options, environment, started),
-        Invocation::Watch { options } => watch::watch(&options, environment, started),
-        Invocation::Ready { options, wait } => ready::ready(&options, wait.as_deref(), environment, started),
+        Invocation::Run(run) => return run::run(&run, environment, started, problems).map(ExitCode::from),
+        Invocation::Init { options } => init::init(&options, environment, started, problems),
+        Invocation::Watch { options } => watch::watch(&options, environment, started, problems),
+        Invocation::Ready { options, wait } => ready::ready(&options, wait.as_deref(), environment, started, problems),
         Invocation::Check { options, purpose, format, online } => {
-            let checked = check::check(&options, &purpose, &format, online, environment, started)?;
+            let checked = check::check(&options, (&purpose, &format, online), environment, started, problems)?;
             print(&checked.text)?;
             checked.refusal.map_or(Ok(()), Err)
         }
         Invocation::Policy { options, provider, online } => {
-            print(policy::policy(&options, provider.as_deref(), online, environment, started)?.as_bytes())
+            print(policy::policy(&options, (provider.as_deref(), online), environment, started, problems)?.as_bytes())
         }
         Invocation::Install { path } => install::install(&path),
         Invocation::Schema => print(&config::schema::schema()),

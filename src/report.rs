@@ -19,8 +19,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::cli::{self, Options};
-use crate::config::{self, Environment, NotText};
-use crate::error::{Error, Result};
+use crate::config::{Environment, NotText};
+use crate::error::Error;
 
 pub use line::{Line, printable, printable_json};
 pub use stderr::{mind, never_wait, wait_again, wait_until};
@@ -69,9 +69,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Takes each setting from the command line, else from the environment, else from the defaults. `Err` describes the wrong
-    /// values; the other settings are valid in any case.
-    pub fn choose(arguments: &[OsString], options: Option<&Options>, environment: &Environment) -> (Self, Result<()>) {
+    /// Takes each setting from the command line, else from the environment, else from the defaults. The problems are
+    /// the wrong values; the other settings are valid in any case.
+    pub fn choose(arguments: &[OsString], options: Option<&Options>, environment: &Environment) -> (Self, Problems) {
         let mut problems = Problems::default();
         let mut pick = |option: Option<String>, variable: &str| match (option, environment.text(variable)) {
             (Some(text), _) => Some((text, Place::CommandLine)),
@@ -108,8 +108,7 @@ impl Settings {
                 ),
             ),
         }
-        let outcome = if problems.is_empty() { Ok(()) } else { Err(config::error(problems)) };
-        (settings, outcome)
+        (settings, problems)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::start;
 use crate::cage;
 use crate::cli::Options;
-use crate::config::{self, Environment};
+use crate::config::Environment;
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
 use crate::lockdown::{self, Duties};
@@ -30,19 +30,18 @@ pub struct Checked {
 /// would, and gives back what was issued for it.
 pub fn check(
     options: &Options,
-    purpose: &str,
-    format: &str,
-    online: bool,
+    (purpose, format, online): (&str, &str, bool),
     mut environment: Environment,
     started: Instant,
+    mut problems: Problems,
 ) -> Result<Checked> {
-    let (purpose, as_json) = read(purpose, format).map_err(config::error)?;
+    let (purpose, as_json) = read(purpose, format, &mut problems);
     if online {
         start::begin()?;
     } else {
         start::refuse_emulator()?;
     }
-    let (plan, instances) = start::make_plan(options, &mut environment, purpose, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, purpose, started, problems)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(cage::missing());
     let mut refusal = inspection.refusal.take();
@@ -103,24 +102,23 @@ fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Resul
 }
 
 /// What `--for` and `--format` say.
-fn read(purpose: &str, format: &str) -> std::result::Result<(Purpose, bool), Problems> {
-    let mut problems = Problems::default();
+fn read(purpose: &str, format: &str, problems: &mut Problems) -> (Purpose, bool) {
     let mut wrong = |message| problems.add(&Place::CommandLine, message);
     let quoted = |text: &str| excerpt(&text.escape_debug().to_string());
     let purpose = match purpose {
-        "run" => Some(Purpose::Run),
-        "supervise" => Some(Purpose::Supervise),
-        "init" => Some(Purpose::Init),
-        "watch" => Some(Purpose::Watch),
+        "run" => Purpose::Run,
+        "supervise" => Purpose::Supervise,
+        "init" => Purpose::Init,
+        "watch" => Purpose::Watch,
         other => {
             wrong(format!("`--for` is \"{}\", expected run, supervise, init or watch", quoted(other)));
-            None
+            Purpose::Run
         }
     };
     if !matches!(format, "text" | "json") {
         wrong(format!("`--format` is \"{}\", expected text or json", quoted(format)));
     }
-    purpose.filter(|_| problems.is_empty()).map(|purpose| (purpose, format == "json")).ok_or(problems)
+    (purpose, format == "json")
 }
 
 struct View<'a> {

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use handfast_core::Problems;
+
 use super::start;
 use crate::cli::Options;
 use crate::config::Environment;
@@ -12,9 +14,9 @@ use crate::worker::{Link, Task, Watch};
 use crate::{cage, deliver, lockdown};
 
 /// Returns when the files are there.
-pub fn init(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
+pub fn init(options: &Options, mut environment: Environment, started: Instant, problems: Problems) -> Result<()> {
     start::begin()?;
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Init, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Init, started, problems)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;

@@ -16,15 +16,15 @@ use crate::worker::{self, Watch};
 /// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
 pub fn policy(
     options: &Options,
-    provider: Option<&str>,
-    online: bool,
+    (provider, online): (Option<&str>, bool),
     mut environment: Environment,
     started: Instant,
+    problems: Problems,
 ) -> Result<String> {
     if online {
         start::begin()?;
     }
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started, problems)?;
     let chosen = choose(&instances, provider)?;
     // Before the store is asked, so that handfast does not log in to a store that has no policies.
     let offline = of(chosen, &plan, &instances)?;

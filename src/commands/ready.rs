@@ -13,8 +13,13 @@ use crate::error::Result;
 use crate::keep::ready;
 
 /// Fails where they are not, until `wait` is over.
-pub fn ready(options: &Options, wait: Option<&str>, mut environment: Environment, started: Instant) -> Result<()> {
-    let mut problems = Problems::default();
+pub fn ready(
+    options: &Options,
+    wait: Option<&str>,
+    mut environment: Environment,
+    started: Instant,
+    mut problems: Problems,
+) -> Result<()> {
     let patience = wait.map(|text| keys::parse_duration(text).ok_or(text)).transpose().unwrap_or_else(|text| {
         let message = format!(
             "`--wait` is \"{}\", expected a duration such as \"30s\"",

@@ -8,7 +8,7 @@ use handfast_core::{Place, Problems, excerpt};
 
 use super::start;
 use crate::cli::Run;
-use crate::config::{self, Environment};
+use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::keep::Recipient;
 use crate::launch::Spawned;
@@ -17,12 +17,12 @@ use crate::worker::{Link, Task, Watch};
 use crate::{cage, deliver, keep, launch, lockdown};
 
 /// Becomes the app: returns only where that failed. With `--supervise` it returns the app's exit code.
-pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<u8> {
+pub fn run(run: &Run, mut environment: Environment, started: Instant, mut problems: Problems) -> Result<u8> {
     let Run { options, command, .. } = run;
-    let recipient = recipient(run.supervise.as_ref()).map_err(config::error)?;
+    let recipient = recipient(run.supervise.as_ref(), &mut problems);
     let purpose = if recipient.is_some() { Purpose::Supervise } else { Purpose::Run };
     let core_limit = start::begin()?;
-    let (plan, instances) = start::make_plan(options, &mut environment, purpose, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, purpose, started, problems)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&plan.inherited)?;
@@ -81,17 +81,15 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant) -> Result<
 }
 
 /// Who gets the signals, where `--supervise` is given.
-fn recipient(supervise: Option<&Option<String>>) -> std::result::Result<Option<Recipient>, Problems> {
-    match supervise.map(|recipient| recipient.as_deref()) {
-        None => Ok(None),
-        Some(None) => Ok(Some(Recipient::App)),
-        Some(Some("group")) => Ok(Some(Recipient::Group)),
-        Some(Some(other)) => {
-            let mut problems = Problems::default();
+fn recipient(supervise: Option<&Option<String>>, problems: &mut Problems) -> Option<Recipient> {
+    match supervise?.as_deref() {
+        None => Some(Recipient::App),
+        Some("group") => Some(Recipient::Group),
+        Some(other) => {
             let quoted = excerpt(&other.escape_debug().to_string());
             let hint = "`--supervise` alone passes signals on to the app, `--supervise=group` to its process group";
             problems.add_with_hint(&Place::CommandLine, format!("`--supervise` is \"{quoted}\", expected group"), hint);
-            Err(problems)
+            Some(Recipient::App)
         }
     }
 }

@@ -60,14 +60,14 @@ pub fn refuse_emulator() -> Result<()> {
         .hint("use the image for this machine's own architecture (`docker run --platform`, `docker build --platform`)"))
 }
 
-/// The plan of a start; every problem of the configuration at once.
+/// The plan of a start; every problem of the configuration at once, with the problems found before.
 pub fn make_plan(
     options: &Options,
     environment: &mut Environment,
     purpose: Purpose,
     started: Instant,
+    mut problems: Problems,
 ) -> Result<(Plan, Instances)> {
-    let mut problems = Problems::default();
     let config = config::read(options, environment, ending(), started, &mut problems)?;
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
 }

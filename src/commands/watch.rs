@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use handfast_core::Problems;
+
 use super::start;
 use crate::cli::Options;
 use crate::config::Environment;
@@ -12,9 +14,9 @@ use crate::worker::{Link, Task, Watch};
 use crate::{cage, deliver, keep, lockdown, report};
 
 /// Returns when a signal ends it.
-pub fn watch(options: &Options, mut environment: Environment, started: Instant) -> Result<()> {
+pub fn watch(options: &Options, mut environment: Environment, started: Instant, problems: Problems) -> Result<()> {
     let core_limit = start::begin()?;
-    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Watch, started)?;
+    let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Watch, started, problems)?;
     start::refuse(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;

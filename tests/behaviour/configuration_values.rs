@@ -150,6 +150,29 @@ fn env_keep_and_env_remove_say_what_else_the_app_gets() {
 }
 
 #[test]
+fn a_wrong_value_of_an_option_is_told_with_all_others() {
+    let wrong = "[app]\nuser = 1\n[secrets.a]\nfrom = \"mok:a\"\n";
+    let told = |run: Run, outside: &[&str]| {
+        let stderr = refusal(run.config(wrong));
+        for problem in ["`user` is 1, expected a string", "unknown provider `mok`"].iter().chain(outside) {
+            assert!(stderr.contains(problem), "{problem}: {stderr}");
+        }
+        assert!(stderr.contains(&format!("has {} problems", 2 + outside.len())), "{stderr}");
+    };
+    let logs = ["command line: the log format is \"xml\"", "environment: the log level is \"loud\""];
+    let outside = |run: Run| run.args(["--log-format", "xml"]).env("HANDFAST_LOG_LEVEL", "loud");
+    for command in ["init", "watch"] {
+        let missing = format!("`{command}` delivers files, and no files directory is set");
+        told(outside(Run::command(command)), &[&logs[..], &[&missing]].concat());
+    }
+    told(outside(Run::new()), &logs);
+    told(outside(Run::command("policy")), &logs);
+    told(Run::new().arg("--supervise=all"), &["command line: `--supervise` is \"all\", expected group"]);
+    let check = Run::command("check").args(["--for", "init container", "--format", "yaml"]);
+    told(check, &["`--for` is \"init container\"", "`--format` is \"yaml\""]);
+}
+
+#[test]
 fn what_is_not_in_this_version_is_named_and_nothing_follows_from_it() {
     for (config, place) in [
         ("[templates.x]\ntemplate = \"\"\n", "1:2: [templates]"),
