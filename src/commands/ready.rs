@@ -1,7 +1,6 @@
 //! `ready`: whether the files of a keeper are there and fresh.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use handfast_core::{Place, Problems, excerpt, keys};
@@ -11,6 +10,7 @@ use crate::cli::Options;
 use crate::config::{self, Environment};
 use crate::error::Result;
 use crate::keep::ready;
+use crate::plan;
 
 /// Fails where they are not, until `wait` is over.
 pub fn ready(
@@ -29,8 +29,8 @@ pub fn ready(
         None
     });
     let config = config::read(options, &mut environment, start::ending(), started, &mut problems)?;
-    let directory = config.files.string("dir").map(PathBuf::from);
-    if directory.is_none() && !problems.are_at(&Place::CommandLine) {
+    let directory = plan::directory(&config.files, &mut problems);
+    if directory.is_none() {
         let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
         problems.add_with_hint(&Place::CommandLine, "`ready` looks at files, and no files directory is set", hint);
     }

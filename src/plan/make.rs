@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use handfast_core::{Place, Problems, Table, excerpt};
@@ -107,16 +107,20 @@ fn provider_warnings(instances: &Instances) -> Vec<String> {
 }
 
 fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<Files> {
-    let Some(item) = config.files.item("dir") else {
-        if !purpose.has_app() {
-            let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
-            let message = format!("`{}` delivers files, and no files directory is set", purpose.name());
-            problems.add_with_hint(&Place::CommandLine, message, hint);
-        }
-        return None;
-    };
+    let directory = directory(&config.files, problems);
+    if directory.is_none() && !purpose.has_app() {
+        let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";
+        let message = format!("`{}` delivers files, and no files directory is set", purpose.name());
+        problems.add_with_hint(&Place::CommandLine, message, hint);
+    }
+    Some(Files { directory: directory?, size: config.files.size("size").unwrap_or(1 << 20) })
+}
+
+/// The files directory, where one is set.
+pub fn directory(files: &Table, problems: &mut Problems) -> Option<PathBuf> {
+    let item = files.item("dir")?;
     // One that is no string has been reported; still there is one.
-    let directory = config.files.string("dir").map_or_else(|| Path::new("/"), Path::new);
+    let directory = files.string("dir").map_or_else(|| Path::new("/"), Path::new);
     if directory.as_os_str().as_bytes().contains(&0) {
         problems.add(&item.place, "`dir` has a NUL character in it, which no path has");
     } else if !directory.is_absolute() {
@@ -127,8 +131,7 @@ fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<F
         );
     }
     // Without a trailing slash or doubled ones: the app gets `<dir>/<name>`.
-    let directory = directory.components().collect();
-    Some(Files { directory, size: config.files.size("size").unwrap_or(1 << 20) })
+    Some(directory.components().collect())
 }
 
 /// What can be said of `proxy` before a provider uses it.

@@ -21,5 +21,6 @@ pub use delivery::{Delivery, Target, valid_name};
 pub use endpoint::Endpoint;
 pub use instances::{Instance, Instances};
 pub use isolation::Isolation;
+pub use make::directory;
 pub use secret::Secret;
 pub use watching::{OnChange, OnStale, Watching};

@@ -170,6 +170,16 @@ fn a_wrong_value_of_an_option_is_told_with_all_others() {
     told(Run::new().arg("--supervise=all"), &["command line: `--supervise` is \"all\", expected group"]);
     let check = Run::command("check").args(["--for", "init container", "--format", "yaml"]);
     told(check, &["`--for` is \"init container\"", "`--format` is \"yaml\""]);
+    let ready = refusal(outside(Run::command("ready")).args(["--wait", "long"]));
+    for problem in logs.iter().chain(&["`--wait` is \"long\"", "`ready` looks at files, and no files directory is set"])
+    {
+        assert!(ready.contains(problem), "{problem}: {ready}");
+    }
+    for (directory, problem) in
+        [("relative", "`dir` is \"relative\", expected an absolute path"), ("", "`dir` is \"\"")]
+    {
+        assert!(refusal(Run::command("ready").args(["--dir", directory])).contains(problem));
+    }
 }
 
 #[test]
