@@ -13,7 +13,7 @@ use crate::cli::Options;
 use crate::config::Environment;
 use crate::deliver::{self, Inspection, Placement};
 use crate::error::{Error, Result};
-use crate::lockdown::{self, Duties};
+use crate::lockdown::{self, Duties, ProcessState};
 use crate::plan::{Delivery, Instances, OnChange, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
 use crate::worker::{self, Attempt, Tried, Watch};
@@ -44,26 +44,9 @@ pub fn check(
     let (plan, instances) = start::make_plan(options, &mut environment, purpose, started, problems)?;
     let mut inspection = deliver::inspect(&plan);
     inspection.missing.extend(cage::missing());
-    let mut refusal = inspection.refusal.take();
-    // In the order of a start: what lockdown refuses is refused before anything that delivery does.
-    let mut stays = None;
-    if purpose != Purpose::Init {
-        let asked = lockdown::ProcessState::read().and_then(|found| {
-            let duties = Duties { files: inspection.capabilities, restarts: plan.may_restart() };
-            stays = match purpose {
-                Purpose::Supervise => Some(("supervisor", lockdown::of_supervisor(&plan.isolation, duties, &found))),
-                Purpose::Watch => Some(("keeper", duties.files)),
-                Purpose::Run | Purpose::Init => None,
-            };
-            start::refuse_isolation(&plan, &found)
-        });
-        match asked {
-            Ok(shortcomings) => inspection.missing.extend(shortcomings),
-            Err(error) => refusal = Some(error),
-        }
-    }
-    let refusal = plan.refusal().or(refusal).or_else(|| cage::foresee(plan.isolation.strict).err());
-    let refusal = refusal.or_else(|| worker::try_to_listen(&plan).err());
+    let found = (purpose != Purpose::Init).then(ProcessState::read);
+    let stays = found.as_ref().and_then(|found| stays(&plan, inspection.capabilities, found.as_ref().ok()?));
+    let refusal = foresee(&plan, found, &mut inspection).err();
     let warnings = environment
         .foreign_references()
         .into_iter()
@@ -92,6 +75,30 @@ pub fn check(
         View { plan: &plan, stays, providers, inspection: &inspection, warnings, online, refusal: refusal.as_ref() };
     let text = if as_json { view.json() } else { view.text() };
     Ok(Checked { text: text.into_bytes(), refusal })
+}
+
+/// Why a start would end before it asks a store for anything, found out in the start's order.
+fn foresee(plan: &Plan, found: Option<Result<ProcessState>>, inspection: &mut Inspection) -> Result<()> {
+    start::refuse(plan)?;
+    deliver::check_limit(plan)?;
+    let found = found.transpose()?;
+    if let Some(found) = found {
+        inspection.missing.extend(start::refuse_isolation(plan, &found)?);
+    }
+    inspection.refusal.take().map_or(Ok(()), Err)?;
+    cage::foresee(plan.isolation.strict)?;
+    worker::try_to_listen(plan)
+}
+
+/// The process that would stay, where there would be one, and the capabilities that it would keep. `files` are those that later
+/// files need.
+fn stays(plan: &Plan, files: u64, found: &ProcessState) -> Option<(&'static str, u64)> {
+    let duties = Duties { files, restarts: plan.may_restart() };
+    match plan.purpose {
+        Purpose::Supervise => Some(("supervisor", lockdown::of_supervisor(&plan.isolation, duties, found))),
+        Purpose::Watch => Some(("keeper", files)),
+        Purpose::Run | Purpose::Init => None,
+    }
 }
 
 /// Asks the stores as a start would.

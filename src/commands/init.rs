@@ -21,13 +21,13 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant, p
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
     let reserved = deliver::reserve(&plan)?;
-    let mut link = Link::start(Task::Fetch, &plan, instances, environment)?;
+    let mut link = Link::start(Task::of(&plan), &plan, instances, environment)?;
 
     start::warn(warnings);
     let _mask = start::PrivateMask::set();
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
-    let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+    let mut destination = deliver::prepare(&plan, reserved)?;
     cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;

@@ -28,10 +28,7 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     lockdown::close_inherited(&plan.inherited)?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
     let reserved = deliver::reserve(&plan)?;
-    // What a store has issued may have to be renewed, also where the app never sees another.
-    let may_stay = recipient.is_some() && instances.sockets().any();
-    let task = if plan.keeps_fresh() || may_stay { Task::Watch } else { Task::Fetch };
-    let link = Link::start(task, &plan, instances, environment);
+    let link = Link::start(Task::of(&plan), &plan, instances, environment);
 
     // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
     let found = lockdown::ProcessState::read()?;
@@ -43,7 +40,7 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     let mask = start::PrivateMask::set();
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
-    let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+    let mut destination = deliver::prepare(&plan, reserved)?;
     cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;

@@ -21,7 +21,7 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
     let reserved = deliver::reserve(&plan)?;
-    let link = Link::start(Task::Watch, &plan, instances, environment);
+    let link = Link::start(Task::of(&plan), &plan, instances, environment);
 
     let found = lockdown::ProcessState::read()?;
     let mut link = link?;
@@ -30,7 +30,7 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     start::PrivateMask::set().for_good();
     let signals = start::signals()?;
     let watch = Watch::new(&signals);
-    let mut destination = deliver::prepare(&plan, reserved, link.held_descriptors())?;
+    let mut destination = deliver::prepare(&plan, reserved)?;
     cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;

@@ -27,11 +27,16 @@ const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 const SEAL_EXEC: SealFlag = SealFlag::from_bits_retain(0x20);
 /// How many descriptors delivery itself opens at the same time, at most: a memfd, its reader, and one to spare.
 const SPARE: usize = 3;
-/// How many are open besides the targets and the worker's: stdin, stdout, stderr, and where signals arrive.
+/// How many are open besides the targets: stdin, stdout, stderr, and where signals arrive.
 const OPEN: usize = 4;
-/// The same with files: the private directory, its lock, a generation, and an older generation with its list, or a memfd and its
-/// reader.
-const SPARE_WITH_FILES: usize = 5;
+/// The same as [`SPARE`] with files: the directory, the private directory, its lock, a generation, and an older generation with its
+/// list, or a memfd and its reader.
+const SPARE_WITH_FILES: usize = 6;
+/// How many more are open while a worker waits to learn what became of its secrets: its socket and its log.
+const WORKER: usize = 2;
+/// How many more a process has that keeps secrets fresh: the worker's socket and log, the alarm, the sign of life and its status, and
+/// where a new app tells how its start went.
+const KEEPING: usize = 8;
 /// For an app in the memfd's group.
 const MODE: u32 = 0o440;
 /// For an app that is the memfd's owner: what checks the mode of a key that it owns (OpenSSH, PostgreSQL) takes no other.
@@ -87,13 +92,23 @@ pub fn list(numbers: &[RawFd]) -> String {
     }
 }
 
-/// Whether the limit on descriptors can hold those of the plan, as far as it can be told without opening any.
+/// Whether the limit on descriptors can hold those of the plan, and those that its delivery opens.
 pub fn check_limit(plan: &Plan) -> Result<()> {
+    let spare = match (plan.has_files(), targets(plan).next()) {
+        (true, _) => SPARE_WITH_FILES,
+        (false, Some(_)) => SPARE,
+        (false, None) => return Ok(()),
+    };
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)
         .map_err(|error| resource(format!("cannot read RLIMIT_NOFILE: {}", reason(error))))?;
-    let Some(highest) = targets(plan).map(|(_, number)| number).max() else { return Ok(()) };
-    let count = OPEN + plan.inherited.len() + targets(plan).count() + SPARE;
-    let needed = (u64::from(highest.unsigned_abs()) + 1).max(count as u64);
+    let highest = targets(plan).map(|(_, number)| u64::from(number.unsigned_abs()) + 1).max().unwrap_or(0);
+    let of_the_worker = match (plan.may_keep(), plan.has_stores) {
+        (true, _) => KEEPING,
+        (false, true) => WORKER,
+        (false, false) => 0,
+    };
+    let count = OPEN + plan.inherited.len() + targets(plan).count() + spare + of_the_worker;
+    let needed = highest.max(count as u64);
     if needed > limit { Err(too_many(needed, limit)) } else { Ok(()) }
 }
 
@@ -110,25 +125,6 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Descriptor>> {
         Ok(Descriptor { secret, held: placeholder, is_filled: false })
     };
     targets(plan).map(reserve).collect()
-}
-
-/// Makes sure that delivery has descriptors to work with.
-pub fn check_spare(with_files: bool, held: usize) -> Result<()> {
-    // The worker's socket and its log are open now.
-    const OF_THE_WORKER: usize = 2;
-    let needed = if with_files { SPARE_WITH_FILES } else { SPARE };
-    let mut spare = Vec::with_capacity(needed);
-    for taken in OF_THE_WORKER - held..needed {
-        match sys::fs::duplicate_from(std::io::stderr().as_fd(), 3) {
-            Ok(descriptor) => spare.push(descriptor),
-            Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => {
-                let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
-                return Err(too_many(limit + (needed - taken) as u64, limit));
-            }
-            Err(error) => return Err(resource(format!("cannot open a descriptor: {}", reason(error)))),
-        }
-    }
-    Ok(())
 }
 
 /// A memfd, which a filter may deny, and how far it can be sealed.

@@ -95,14 +95,16 @@ pub fn reserve(plan: &Plan) -> Result<Reservation> {
     descriptors::reserve(plan).map(Reservation)
 }
 
+/// Fails where this process may not open as many descriptors as the plan needs.
+pub fn check_limit(plan: &Plan) -> Result<()> {
+    descriptors::check_limit(plan)
+}
+
 /// Decides everything before the fetch.
-///
-/// `held` is how many descriptors of the worker's will still be open while the secrets are delivered.
-pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation, held: usize) -> Result<Destination> {
+pub fn prepare(plan: &Plan, Reservation(descriptors): Reservation) -> Result<Destination> {
     let powers = powers(plan)?;
     let decided = decide(plan, &powers, &mut Inspection::default())?;
     let files = decided.files.map(|assessment| assessment.prepare(plan, &powers)).transpose()?;
-    descriptors::check_spare(files.is_some(), held)?;
     decided.warnings.iter().for_each(|text| warn(text));
     Ok(Destination { powers, files, descriptors })
 }
@@ -135,7 +137,6 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
     let mut warnings = Vec::new();
     let numbers = descriptors::numbers(plan);
     if !numbers.is_empty() {
-        descriptors::check_limit(plan)?;
         descriptors::check_group(plan.isolation.gid, powers)?;
         let (memfd, sealing) = descriptors::probe()?;
         paths::check(plan, &memfd, files::app(plan), powers.uid)?;

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Target};
 use super::isolation::Isolation;
 use super::secret::Secret;
 use super::watching::{OnChange, Watching};
@@ -39,6 +39,8 @@ pub struct Plan {
     pub environment: Vec<OsString>,
     /// Whether what the stores have issued is revoked at the end of a process that lives on.
     pub revokes_on_exit: bool,
+    /// Whether a provider talks to a store: then the worker stays until it knows what became of its secrets.
+    pub has_stores: bool,
     /// What the provider instances say at each start.
     pub provider_warnings: Vec<String>,
     /// Who else may change the program that runs, with privileges: best effort, since it runs already.
@@ -120,6 +122,11 @@ impl Plan {
         self.deliveries.iter().find(|delivery| delivery.secret == secret)?.target.file_name(field)
     }
 
+    /// Whether a secret is a file.
+    pub fn has_files(&self) -> bool {
+        self.deliveries.iter().any(|delivery| matches!(delivery.target, Target::File { .. }))
+    }
+
     /// Whether a worker lives on, because it reads secrets again.
     pub fn keeps_fresh(&self) -> bool {
         match self.purpose {
@@ -130,6 +137,11 @@ impl Plan {
             }
             Purpose::Run | Purpose::Init => false,
         }
+    }
+
+    /// Whether a worker may live on: also where the app never sees another secret, what a store has issued may have to be renewed.
+    pub fn may_keep(&self) -> bool {
+        self.keeps_fresh() || self.purpose == Purpose::Supervise && self.has_stores
     }
 
     /// Whether a change may start the app anew as a child of this process.

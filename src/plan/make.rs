@@ -91,6 +91,7 @@ pub fn make(
         deadline,
         watching,
         environment: entries,
+        has_stores: instances.sockets().any(),
         revokes_on_exit: instances.iter().any(|instance| instance.configured.revokes_on_exit()),
         provider_warnings: provider_warnings(&instances),
         executable,

@@ -1,6 +1,6 @@
 //! What the system denies or has too little of: a fallback where there is one, else an end that names it, and no app.
 
-use crate::support::{Directory, Outcome, Run, canary, hex, needs_program, needs_root};
+use crate::support::{Directory, Outcome, Run, canary, hex, is_root, needs_program, needs_root};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -27,9 +27,14 @@ fn descriptors_that_fit_the_limit_are_handed_over_and_others_refused_before_the_
         outcome.refused(71, &format!("{needed} needed, RLIMIT_NOFILE allows 16 (os, exit 71)"));
         outcome.says("hint: raise the limit");
     }
-    let high =
-        Run::new().config("[secrets.a]\nfrom = \"mock:a\"\nfd = 16\n").confine(&["--rlimit", "NOFILE=16"]).start();
-    high.refused(71, "17 needed, RLIMIT_NOFILE allows 16");
+    let high = || Run::new().config("[secrets.a]\nfrom = \"mock:a\"\nfd = 16\n").confine(&["--rlimit", "NOFILE=16"]);
+    high().start().refused(71, "17 needed, RLIMIT_NOFILE allows 16");
+    if is_root() {
+        // A start finds this before what it lacks to change its user, and so does a check.
+        let poor = || high().args(["-u", "1000:1000"]).confine(&["--bounding", "none", "--caps", "none"]);
+        poor().start().refused(71, "17 needed");
+        poor().with_command("check").start().foreseen(71, "17 needed");
+    }
 }
 
 #[test]
@@ -55,6 +60,45 @@ fn under_any_limit_on_descriptors_the_app_starts_right_or_it_is_71() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn under_any_limit_on_descriptors_what_stays_starts_right_or_is_71_as_check_says() {
+    let memory = Directory::in_memory();
+    let directory = |name: &str| memory.text().to_owned() + "/" + name;
+    let fast = "[providers.mock]\nrotate_every = \"1s\"\n[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nsplay = \"0s\"\n";
+    let restart = format!("{fast}on_change = \"restart\"\n[secrets.b]\nfrom = \"mock:b\"\nfd = 5\n");
+    let options = |run: Run, config: &str, name: &str, limit: u64| {
+        let run = run.config(config).args(["-s", "a=mock:a", "--dir", &directory(name)]);
+        run.confine(&["--rlimit", &format!("NOFILE={limit}:4096")])
+    };
+    for (purpose, config, wanted) in
+        [("init", "", 10), ("run", "", 10), ("supervise", "", 18), ("supervise", &restart, 19)]
+    {
+        for limit in 9..=20 {
+            let run = match purpose {
+                "supervise" => Run::new().arg("--supervise").app(["/bin/true"]),
+                "run" => Run::new().app(["/bin/true"]),
+                other => Run::command(other),
+            };
+            let code = if limit < wanted { 71 } else { 0 };
+            let outcome = options(run, config, purpose, limit).start();
+            assert_eq!(outcome.code, code, "{purpose} {limit}: {outcome:?}");
+            let check = options(Run::command("check").args(["--for", purpose]), config, purpose, limit).start();
+            assert_eq!(check.code, code, "{purpose} {limit}: {check:?}");
+        }
+    }
+    // With just enough, a set replaces another, and nothing of a set before is in the way: 79.
+    let check = |limit| options(Run::command("check").args(["--for", "watch"]), fast, "watch", limit).start();
+    let watch = |limit| {
+        let config = format!("{fast}on_change = \"restart\"\n");
+        options(Run::command("watch"), &config, "watch", limit).start()
+    };
+    for (limit, code, checked) in [(17, 71, 71), (18, 79, 0)] {
+        let outcome = watch(limit);
+        assert_eq!((outcome.code, check(limit).code), (code, checked), "{limit}: {outcome:?}");
+        assert!(!outcome.stderr.contains("too many open files"), "{outcome:?}");
     }
 }
 
@@ -240,6 +284,7 @@ fn without_proc_nothing_starts() {
     let outcome = hide(one().app(["/bin/echo", "started"]));
     outcome.refused(125, "cannot read `/proc/thread-self/status`");
     outcome.says("hint: mount procfs on /proc");
+    hide(one().with_command("check")).foreseen(125, "cannot read `/proc/thread-self/status`");
     // A directory of ordinary files is no procfs.
     let fake = one().app(["/bin/echo", "started"]).through(&[
         "unshare",
@@ -249,7 +294,8 @@ fn without_proc_nothing_starts() {
         "s=$(cat /proc/self/status); mount -t tmpfs t /proc; mkdir -p /proc/thread-self; echo \"$s\" >/proc/thread-self/status; exec \"$0\" \"$@\"",
     ]);
     fake.start().refused(125, "it is not on procfs");
-    let outcome = hide(Run::command("init").args(["--secret", "db=mock:db", "--dir", secrets.text()]));
+    let files = ["--secret", "db=mock:db", "--dir", secrets.text()];
+    let outcome = hide(Run::command("init").args(files));
     outcome.refused(71, "cannot fork the worker");
     outcome.says("hint: mount procfs on /proc");
     assert!(secrets.names().is_empty());

@@ -41,7 +41,7 @@ fn no_reader_finds_a_torn_file_a_mixed_set_or_a_missing_path() {
 pub fn rotate(directory: &Directory, most: u32, longest: Duration) -> (u32, [u32; 4]) {
     let plan = plan(directory);
     let reserved = deliver::reserve(&plan).expect("there is nothing to reserve");
-    let mut destination = deliver::prepare(&plan, reserved, 0).expect("it is memory");
+    let mut destination = deliver::prepare(&plan, reserved).expect("it is memory");
     let first = FILES.iter().enumerate().map(|(file, _)| arrived(&plan, file, 0)).collect();
     destination.publish(&plan, first, &|| Ok(())).expect("there is room");
     let (current, begun, is_over) = (AtomicU32::new(0), [const { AtomicU32::new(IDLE) }; 4], AtomicBool::new(false));

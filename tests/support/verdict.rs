@@ -8,9 +8,15 @@ impl Outcome {
     /// handfast ended by itself: with this code, a last line that has this text, and no app.
     #[track_caller]
     pub fn refused(&self, code: i32, text: &str) {
+        self.foreseen(code, text);
+        assert!(!self.app_ran(), "{self:?}");
+    }
+
+    /// What `check` says of such a start: its code and its last line, after the plan.
+    #[track_caller]
+    pub fn foreseen(&self, code: i32, text: &str) {
         assert_eq!(self.code, code, "{self:?}");
         assert!(self.last_line().contains(text), "no `{text}` in the last line: {self:?}");
-        assert!(!self.app_ran(), "{self:?}");
     }
 
     /// The app was started, and ended well; what the probe saw.

@@ -103,6 +103,7 @@ fn plan(directory: Option<&Path>, deliveries: Vec<Delivery>) -> Plan {
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         watching: Watching::default(),
         revokes_on_exit: false,
+        has_stores: false,
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,
@@ -144,7 +145,7 @@ fn received(plan: &Plan, mut arrived: Vec<Arrived>) -> Vec<Arrived> {
 
 /// As before a fetch.
 fn prepare(plan: &Plan) -> Result<Destination> {
-    super::prepare(plan, reserve(plan)?, 0)
+    super::prepare(plan, reserve(plan)?)
 }
 
 fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<(Published, Destination)> {

@@ -141,6 +141,7 @@ fn plan(secrets: usize) -> Plan {
         deadline: Deadline { started: Instant::now(), limit: MINUTE },
         watching: Watching::default(),
         revokes_on_exit: false,
+        has_stores: false,
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,

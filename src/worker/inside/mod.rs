@@ -37,6 +37,13 @@ pub enum Task {
     Policy(usize),
 }
 
+impl Task {
+    /// The task of the worker of a start.
+    pub fn of(plan: &Plan) -> Self {
+        if plan.may_keep() { Self::Watch } else { Self::Fetch }
+    }
+}
+
 /// Runs the worker to its end. Where no frame tells more, the privileged process reads the exit code.
 ///
 /// The exit closes the socket, so the privileged process finds the exit code once it sees the socket closed.
@@ -123,7 +130,7 @@ fn serve(
             Task::Policy(instance) => say::policy(fetch.policy(instance).await, socket),
         };
         said.map_err(|_| Class::Os)?;
-        if sockets.any() || schedule.is_some() {
+        if plan.has_stores || schedule.is_some() {
             let mut verdict = [0];
             // If the privileged process is gone, nothing was delivered.
             let is_kept = socket.read_exact(&mut verdict).is_ok() && verdict == [KEPT];

@@ -63,7 +63,7 @@ impl Link {
     /// Forks a worker, which enters its cage and waits. The instances and the environment are moved into the worker: this process
     /// drops its copies, with their credentials and `mock` secrets, right after the fork.
     pub fn start(task: Task, plan: &Plan, instances: Instances, environment: Environment) -> Result<Self> {
-        let has_stores = instances.sockets().any() || task == Task::Watch;
+        let has_stores = plan.has_stores || task == Task::Watch;
         let processors = Processors::read();
         let (worker, socket) = match cage::fork()? {
             // The worker never returns from here.
@@ -83,12 +83,6 @@ impl Link {
             generation: FIRST_GENERATION,
             unheard: 0,
         })
-    }
-
-    /// How many descriptors the worker still takes while its secrets are delivered.
-    pub fn held_descriptors(&self) -> usize {
-        const SOCKET_AND_LOG: usize = 2;
-        if self.has_stores { SOCKET_AND_LOG } else { 0 }
     }
 
     /// The worker's process id, while it may live.

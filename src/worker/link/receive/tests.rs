@@ -75,6 +75,7 @@ pub(super) fn plan() -> Plan {
         deadline: Deadline { started: Instant::now(), limit: Duration::from_secs(60) },
         watching: Watching::default(),
         revokes_on_exit: false,
+        has_stores: false,
         environment: Vec::new(),
         provider_warnings: Vec::new(),
         executable: None,
