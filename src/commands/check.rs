@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::lockdown::{self, Duties, ProcessState};
 use crate::plan::{Delivery, Instances, OnChange, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
-use crate::worker::{self, Attempt, Tried, Watch};
+use crate::worker::{self, Attempt, Rehearsal, Task, Tried, Watch};
 
 /// What a check says.
 pub struct Checked {
@@ -46,7 +46,7 @@ pub fn check(
     inspection.missing.extend(cage::missing());
     let found = (purpose != Purpose::Init).then(ProcessState::read);
     let stays = found.as_ref().and_then(|found| stays(&plan, inspection.capabilities, found.as_ref().ok()?));
-    let refusal = foresee(&plan, found, &mut inspection).err();
+    let refusal = foresee(&plan, &instances, found, &mut inspection).err();
     let warnings = environment
         .foreign_references()
         .into_iter()
@@ -78,16 +78,22 @@ pub fn check(
 }
 
 /// Why a start would end before it asks a store for anything, found out in the start's order.
-fn foresee(plan: &Plan, found: Option<Result<ProcessState>>, inspection: &mut Inspection) -> Result<()> {
+fn foresee(
+    plan: &Plan,
+    instances: &Instances,
+    found: Option<Result<ProcessState>>,
+    inspection: &mut Inspection,
+) -> Result<()> {
     start::refuse(plan)?;
     deliver::check_limit(plan)?;
     let found = found.transpose()?;
+    let rehearsal = Rehearsal::start(Task::of(plan), plan, instances)?;
     if let Some(found) = found {
         inspection.missing.extend(start::refuse_isolation(plan, &found)?);
     }
     inspection.refusal.take().map_or(Ok(()), Err)?;
     cage::foresee(plan.isolation.strict)?;
-    worker::try_to_listen(plan)
+    rehearsal.end(plan)
 }
 
 /// The process that would stay, where there would be one, and the capabilities that it would keep. `files` are those that later

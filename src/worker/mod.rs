@@ -11,4 +11,4 @@ mod order;
 
 pub use frame::Report;
 pub use inside::Task;
-pub use link::{Attempt, Link, News, Tried, Watch, attempt, policy, sum, try_to_listen};
+pub use link::{Attempt, Link, News, Rehearsal, Tried, Watch, attempt, policy, sum};

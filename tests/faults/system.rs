@@ -103,6 +103,29 @@ fn under_any_limit_on_descriptors_what_stays_starts_right_or_is_71_as_check_says
 }
 
 #[test]
+fn what_keeps_a_worker_from_its_cage_is_found_by_check_too() {
+    needs_root!();
+    let memory = Directory::in_memory();
+    let files = ["-s", "a=mock:a", "--dir", memory.text()];
+    for (state, said, code) in [
+        (["--deny", "prctl-no_new_privs=EPERM"], "the worker could not give up its privileges", 125),
+        (["--deny", "prctl-pdeathsig=EPERM"], "the worker could not give up its privileges", 125),
+        (["--deny", "socketpair=EPERM"], "cannot make a socketpair for the worker", 71),
+    ] {
+        for purpose in ["run", "supervise", "init", "watch"] {
+            let start = match purpose {
+                "run" => Run::new(),
+                "supervise" => Run::new().arg("--supervise"),
+                other => Run::command(other),
+            };
+            start.args(files).confine(&state).start().refused(code, said);
+            let check = Run::command("check").args(["--for", purpose]).args(files).confine(&state).start();
+            check.foreseen(code, said);
+        }
+    }
+}
+
+#[test]
 fn descriptors_that_were_left_open_up_to_the_limit_are_71() {
     for (junk, code) in [("8", 71), ("7", 0), ("6", 0)] {
         for run in [Run::new(), Run::command("check")] {
@@ -123,6 +146,7 @@ fn no_more_processes_is_71() {
     const UID: &str = "41277";
     let limit = ["--uid", UID, "--gid", UID, "--groups", "none", "--rlimit", "NPROC=0"];
     one().confine(&limit).start().refused(71, "cannot fork the worker");
+    one().with_command("check").confine(&limit).start().foreseen(71, "cannot fork the worker");
     // Root may fork beyond the limit; the user that it becomes may not execute, once it has a process.
     let other = Run::direct().confine(&["--uid", UID, "--gid", UID]).app_arg("--sleep").app_arg("60");
     let mut other = other.spawn();
@@ -295,6 +319,7 @@ fn without_proc_nothing_starts() {
     ]);
     fake.start().refused(125, "it is not on procfs");
     let files = ["--secret", "db=mock:db", "--dir", secrets.text()];
+    hide(Run::command("check").args(["--for", "init"]).args(files)).foreseen(71, "cannot fork the worker");
     let outcome = hide(Run::command("init").args(files));
     outcome.refused(71, "cannot fork the worker");
     outcome.says("hint: mount procfs on /proc");

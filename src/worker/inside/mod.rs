@@ -16,7 +16,7 @@ use handfast_core::Ending;
 use nix::unistd::Pid;
 
 use super::frame::KEPT;
-use crate::cage::{self, Cage, Ends, Profile};
+use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
 use crate::fetch::{Fetch, OnFailure, Runtime, Schedule};
@@ -57,15 +57,11 @@ pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environme
     sys::exit::now(code)
 }
 
-/// Tries to listen for metrics, says whether it can, and ends.
-pub fn listen(plan: &Plan, ends: Ends) -> ! {
-    let Ends { mut socket, .. } = ends;
-    let tried = plan.watching.metrics.map_or(Ok(()), |address| metrics::listen(address).map(drop));
-    let said = match tried {
-        Ok(()) => say::ready(Cage::decode(0), &mut socket),
-        Err(error) => say::no_listener(&error, &mut socket),
-    };
-    sys::exit::now(i32::from(said.is_err()))
+/// Does what comes before the fetch, says whether it could, and ends.
+pub fn rehearse(task: Task, plan: &Plan, instances: &Instances, ends: Ends) -> ! {
+    let Ends { mut socket, log, parent } = ends;
+    let entered = enter(task, plan, instances, &mut socket, (log, parent));
+    sys::exit::now(entered.map_or_else(|class| i32::from(class.exit_code()), |_| 0))
 }
 
 /// Says that nobody can listen for metrics. The class is for a privileged process that has not heard it.
@@ -74,14 +70,14 @@ fn refuse(error: &std::io::Error, socket: &mut UnixStream) -> Class {
     Class::Os
 }
 
-fn serve(
+/// Enters the cage, after it has begun to listen for metrics where they are asked for, and says so.
+fn enter(
     task: Task,
     plan: &Plan,
-    instances: Instances,
-    environment: Environment,
+    instances: &Instances,
     socket: &mut UnixStream,
     (log, parent): (OwnedFd, Pid),
-) -> Result<(), Class> {
+) -> Result<Option<metrics::Listener>, Class> {
     // Before the cage, which lets nobody listen.
     let listener = match plan.watching.metrics.filter(|_| task == Task::Watch) {
         Some(address) => Some(metrics::listen(address).map_err(|error| refuse(&error, socket))?),
@@ -104,6 +100,18 @@ fn serve(
     })?;
     // If the privileged process is gone, nobody reads a message: the worker just ends.
     say::ready(cage, socket).map_err(|_| Class::Os)?;
+    Ok(listener)
+}
+
+fn serve(
+    task: Task,
+    plan: &Plan,
+    instances: Instances,
+    environment: Environment,
+    socket: &mut UnixStream,
+    ends: (OwnedFd, Pid),
+) -> Result<(), Class> {
+    let listener = enter(task, plan, &instances, socket, ends)?;
     let runtime = Runtime::new(&instances, task == Task::Watch).map_err(|error| {
         tracing::error!(target: "handfast", "the worker cannot start its runtime: {}", reason(error));
         Class::Os

@@ -281,18 +281,28 @@ pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watc
     Ok(Attempt { tried, identities: received.identities })
 }
 
-/// Whether the address for metrics can be listened at, as a start finds out.
-pub fn try_to_listen(plan: &Plan) -> Result<()> {
-    if plan.watching.metrics.is_none() || !plan.keeps_fresh() {
-        return Ok(());
-    }
-    match cage::fork()? {
-        Forked::Worker(ends) => inside::listen(plan, ends),
-        Forked::Privileged(mut worker, socket) => {
-            let watch = Watch::default();
-            let mut watch = watch.with_worker(&mut worker, Instant::now() + LETTING_GO);
-            ready::ready(plan, &mut Socket::new(socket), &mut watch).map(drop)
+/// A worker that only enters its cage, as that of a start does.
+pub struct Rehearsal {
+    worker: Worker,
+    socket: UnixStream,
+}
+
+impl Rehearsal {
+    /// Forks it.
+    pub fn start(task: Task, plan: &Plan, instances: &Instances) -> Result<Self> {
+        match cage::fork()? {
+            Forked::Worker(ends) => inside::rehearse(task, plan, instances, ends),
+            Forked::Privileged(worker, socket) => Ok(Self { worker, socket }),
         }
+    }
+
+    /// Whether it could enter its cage, and listen for metrics where they are asked for.
+    pub fn end(self, plan: &Plan) -> Result<()> {
+        let Self { mut worker, socket } = self;
+        let watch = Watch::default();
+        let mut watch = watch.with_worker(&mut worker, Instant::now() + LETTING_GO);
+        let entered = ready::ready(plan, &mut Socket::new(socket), &mut watch);
+        entered.map(drop).map_err(|error| last_words(error, worker.end()))
     }
 }
 
