@@ -77,12 +77,22 @@ fn open_to_all(file: &OwnedFd) -> nix::Result<()> {
     fchmod(file, Mode::from_bits_truncate(0o644))
 }
 
+/// Removes what an earlier keeper has told of its secrets.
+pub fn forget(path: &str, private: BorrowedFd<'_>) -> Result<()> {
+    remove(private, STATUS).map_err(|error| cannot_write(path, STATUS, error))
+}
+
 /// A new file. Nobody else makes one here: what has its name was left by a keeper that was killed.
 fn create(private: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
-    match unlinkat(private, OsStr::new(name), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(error) => return Err(error),
-    }
+    remove(private, name)?;
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(private, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+}
+
+/// Removes a file, where it is there.
+fn remove(private: BorrowedFd<'_>, name: &str) -> nix::Result<()> {
+    match unlinkat(private, OsStr::new(name), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::entries::Directory;
 use super::generation::{Generation, NewFile};
+use super::keeper;
 use super::leftovers;
 use super::lock::{Lock, Patience};
 use crate::error::Result;
@@ -74,6 +75,10 @@ impl Turn {
         };
         let generation = written?;
         let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
+        if self.current.is_none() {
+            // What an earlier keeper has told is of the set that goes now, and nobody may take it for one of ours.
+            keeper::forget(directory.path, self.private()).inspect_err(|_| generation.discard(directory, &self.lock))?;
+        }
         let before = self.before.iter().map(|(generation, _)| generation).chain(&self.current);
         generation.publish(directory, &self.lock, before)?;
         if let Some(replaced) = self.current.replace(generation) {

@@ -270,6 +270,26 @@ fn a_start_without_an_answer_keeps_the_set_of_the_keeper_before() {
     outcome.refused(77, "(denied, exit 77)");
 }
 
+/// The earlier keeper's set is gone then, whatever it has told of that.
+#[test]
+fn a_set_that_another_start_has_replaced_is_not_the_earlier_keepers() {
+    let config = |provider: &str, from: &str| {
+        format!("[watch]\nquiet = \"0s\"\n[providers.mock]\n{provider}\n[secrets.db]\nfrom = \"mock:{from}\"\n")
+    };
+    for command in ["init", "run"] {
+        let directory = Directory::in_memory();
+        let keeper = watch(&config("", "db"), &directory);
+        keeper.signal(Signal::SIGKILL);
+        keeper.finish();
+        let other = unready(&config("", "other"), &directory).with_command(command);
+        let outcome = if command == "run" { other.app(["/bin/true"]) } else { other }.start();
+        assert_eq!((outcome.code, content(&directory, "db")), (0, "mock-other".into()), "{outcome:?}");
+        let failing = config("fail = \"unavailable\"", "db");
+        let outcome = unready(&failing, &directory).args(["--deadline", "300ms"]).start();
+        outcome.refused(69, "(unavailable, exit 69)");
+    }
+}
+
 #[test]
 fn a_log_that_nobody_reads_keeps_no_file_stale() {
     needs_root!();
