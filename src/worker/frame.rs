@@ -31,6 +31,12 @@ pub const FIRST_GENERATION: u32 = 1;
 /// The longest name of a field: as long as a file's name may be (NAME_MAX).
 pub const MAX_NAME: usize = 255;
 
+/// No more values than this in one generation.
+pub const MAX_VALUES: usize = 4096;
+
+/// No more bytes of values than this in one generation.
+pub const MAX_BYTES: usize = 64 << 20;
+
 /// The longest text of a failure.
 pub const MAX_TEXT: usize = 4096;
 
@@ -161,7 +167,7 @@ impl Header {
             Kind::Fields | Kind::NoListener => (4, 4),
             Kind::Failed => (9, 9 + 2 * MAX_TEXT),
             Kind::Policy => (1, MAX_POLICY),
-            Kind::Same => (1, MAX_NAME),
+            Kind::Same => (0, MAX_NAME),
             Kind::Report => (Report::LENGTH, Report::LENGTH),
             Kind::Identity => (1, MAX_TEXT),
         };
@@ -287,7 +293,6 @@ mod tests {
         assert!(header(2, 0, 2).is_some());
         for (kind, second, length) in [
             (0, 0, 0),
-            (8, 0, 0),
             (8, 0, 256),
             (9, 0, 16),
             (9, 0, 18),

@@ -316,30 +316,6 @@ fn a_log_that_nobody_reads_keeps_no_file_stale() {
 }
 
 #[test]
-fn an_object_that_loses_all_its_fields_loses_its_files_and_ends_no_keeper() {
-    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
-    let file = source.write("db", r#"{"a":"1","b":"2"}"#);
-    let config =
-        format!("[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}#*\"\n", file.display());
-    let keeper = watch(&config, &directory);
-    assert_eq!(content(&directory, "a"), "1");
-    let becomes = |name: &str, is_there: bool| {
-        let start = Instant::now();
-        while directory.path().join(name).exists() != is_there {
-            assert!(start.elapsed() < Duration::from_secs(10), "{name}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        ready(&directory, Duration::from_secs(5));
-    };
-    source.write("db", "{}");
-    becomes("a", false);
-    source.write("db", r#"{"c":"3"}"#);
-    becomes("c", true);
-    keeper.signal(Signal::SIGTERM);
-    keeper.finish().says("info: changed: db\n");
-}
-
-#[test]
 fn earlier_sets_go_before_their_time_where_a_change_needs_their_room() {
     needs_root!();
     let (directory, source) = (Directory::tmpfs("mode=755,size=700k"), Directory::new());

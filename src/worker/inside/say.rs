@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use handfast_core::SecretValue;
+use handfast_core::{ErrorKind, ProviderError, SecretValue};
 
 use crate::cage::Cage;
 use crate::fetch::{Change, Failure, News, Outcome, Piece};
 use crate::plan::Plan;
-use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind, Report};
+use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind, MAX_BYTES, MAX_VALUES, Report};
 
 /// Says that the worker is sandboxed.
 pub fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
@@ -57,9 +57,14 @@ pub fn news(news: Vec<News>, socket: &mut impl Write) -> io::Result<()> {
     batch.send(socket)
 }
 
-/// Sends a later generation: what has changed.
+/// Sends a later generation: what has changed. In place of one that is larger than the privileged process takes: that it is.
 pub fn changes(plan: &Plan, generation: u32, changes: &[(usize, Change)], socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
+    if let Some((secret, failure)) = too_large(changes) {
+        add_failure(&mut batch, generation, secret, &failure)?;
+        batch.add(Kind::Commit, generation, 0, [])?;
+        return batch.send(socket);
+    }
     for (secret, Change(pieces)) in changes {
         // Without a field, a needed `#*` is not missing: it has no files, as at the start.
         if pieces.is_empty() && plan.secrets[*secret].optional {
@@ -82,6 +87,22 @@ pub fn changes(plan: &Plan, generation: u32, changes: &[(usize, Change)], socket
     batch.send(socket)
 }
 
+/// Why these changes are more than one generation holds, with the secret that has the most values.
+fn too_large(changes: &[(usize, Change)]) -> Option<(usize, Failure)> {
+    let values = changes.iter().map(|(_, Change(pieces))| pieces.len()).sum::<usize>();
+    let length = |(_, piece): &(_, Piece)| match piece {
+        Piece::Value(value) => value.len(),
+        Piece::Same => 0,
+    };
+    let bytes = changes.iter().flat_map(|(_, Change(pieces))| pieces.iter().map(length)).sum::<usize>();
+    let (secret, _) = changes.iter().max_by_key(|(_, Change(pieces))| pieces.len())?;
+    let most = format!("{MAX_VALUES} values and {} MiB", MAX_BYTES >> 20);
+    let message =
+        format!("what has changed is {values} values and {bytes} bytes, and a set takes at most {most} of it");
+    let error = ProviderError::new(ErrorKind::Malformed, message);
+    (values > MAX_VALUES || bytes > MAX_BYTES).then_some((*secret, Failure { error, attempts: 1 }))
+}
+
 /// The same outcomes with empty values: of a secret that is only tried, only the name leaves the worker.
 pub fn without_values(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let parts = outcomes.iter_mut().flat_map(|outcome| outcome.result.iter_mut().flatten());
@@ -96,7 +117,9 @@ pub fn policy(rendered: Result<Option<String>, Vec<(usize, Failure)>>, socket: &
         Ok(Some(text)) => batch.add(Kind::Policy, FIRST_GENERATION, 0, [Cow::Borrowed(text.as_bytes())])?,
         Ok(None) => {}
         Err(failures) => {
-            failures.iter().try_for_each(|(secret, failure)| add_failure(&mut batch, *secret, failure))?;
+            failures
+                .iter()
+                .try_for_each(|(secret, failure)| add_failure(&mut batch, FIRST_GENERATION, *secret, failure))?;
         }
     }
     batch.add(Kind::Commit, FIRST_GENERATION, 0, [])?;
@@ -111,7 +134,7 @@ fn add<'o>(batch: &mut Batch<'o>, plan: &Plan, outcome: &'o Outcome) -> io::Resu
         Err(failure) if failure.is_absence(planned) => {
             return batch.add(Kind::Missing, FIRST_GENERATION, secret, []);
         }
-        Err(failure) => return add_failure(batch, secret, failure),
+        Err(failure) => return add_failure(batch, FIRST_GENERATION, secret, failure),
     };
     if planned.is_several() || parts.iter().any(|part| part.name.is_some()) {
         let count = (parts.len() as u32).to_be_bytes().to_vec();
@@ -140,7 +163,12 @@ fn name_of(name: Option<&str>) -> &str {
     &name[..name.floor_char_boundary(frame::MAX_NAME)]
 }
 
-fn add_failure(batch: &mut Batch<'_>, secret: usize, Failure { error, attempts }: &Failure) -> io::Result<()> {
+fn add_failure(
+    batch: &mut Batch<'_>,
+    generation: u32,
+    secret: usize,
+    Failure { error, attempts }: &Failure,
+) -> io::Result<()> {
     let payload = frame::encode_failure(error.kind, *attempts, &error.message, error.hint.as_deref());
-    batch.add(Kind::Failed, FIRST_GENERATION, secret, [Cow::Owned(payload)])
+    batch.add(Kind::Failed, generation, secret, [Cow::Owned(payload)])
 }

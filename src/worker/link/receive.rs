@@ -14,13 +14,7 @@ use crate::deliver::{Arrived, Changes};
 use crate::error::{Class, Error, Phase, Result, Subject};
 use crate::plan::{Delivery, Plan, Secret, Target, valid_name};
 use crate::report::printable;
-use crate::worker::frame::{self, FIRST_GENERATION, HEADER, Header, Kind, Report};
-
-/// No more values than this in one generation.
-const MAX_VALUES: usize = 4096;
-
-/// No more bytes of values than this in one generation.
-const MAX_BYTES: usize = 64 << 20;
+use crate::worker::frame::{self, FIRST_GENERATION, HEADER, Header, Kind, MAX_BYTES, MAX_VALUES, Report};
 
 const TWICE: &str = "a secret twice";
 
@@ -184,7 +178,7 @@ impl<'p> Receiver<'p> {
                 Kind::Fields => self.fields(header, socket, watch)?,
                 Kind::Value => self.value(header, socket, watch)?,
                 Kind::Missing => self.missing(header)?,
-                Kind::Failed if self.is_first() => self.failed(header, socket, watch)?,
+                Kind::Failed => self.failed(header, socket, watch)?,
                 Kind::Identity if self.is_first() => self.identity(header, socket, watch)?,
                 Kind::Same if !self.is_first() => self.same(header, socket, watch)?,
                 Kind::Commit if header.secret == 0 => return self.commit(),
