@@ -114,7 +114,7 @@ impl<'p> Keeper<'p> {
             if self.link.is_some() {
                 let why = match self.status.has_ended(*secret) {
                     true => "it has ended, and no other could be had",
-                    false => "it could not be read again for too long",
+                    false => "it could not be read again, or delivered, for too long",
                 };
                 tracing::error!(target: "handfast", "`{}` is stale: {why}", self.name(*secret));
             }

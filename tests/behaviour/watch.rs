@@ -228,6 +228,31 @@ fn a_change_without_room_leaves_the_set_whole_and_is_tried_again() {
     assert!(outcome.code == 0 && told <= 4, "{told} in some seconds: {outcome:?}");
 }
 
+#[test]
+fn a_secret_whose_change_has_no_room_becomes_stale_and_fresh_again() {
+    needs_root!();
+    let (source, directory) = (Directory::new(), Directory::tmpfs("mode=1777,size=64k"));
+    let file = source.write("db", "a");
+    let config = format!(
+        "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nmax_stale = \"3s\"\n[secrets.db]\nfrom = \"file:{}\"\n",
+        file.display()
+    );
+    let keeper = watch(&config, &directory);
+    source.write("db", vec![b'b'; 128 << 10]);
+    let start = Instant::now();
+    while Run::command("ready").args(["--dir", directory.text()]).start().code == 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is never stale");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    source.write("db", "c");
+    assert_eq!(changed(&directory, "db", "a", Duration::from_secs(20)), "c");
+    ready(&directory, Duration::from_secs(10));
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.says("error: `db` is stale: it could not be read again, or delivered, for too long");
+}
+
 /// A sidecar that starts again in an outage must not take its app out of service.
 #[test]
 fn a_start_without_an_answer_keeps_the_set_of_the_keeper_before() {

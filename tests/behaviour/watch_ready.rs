@@ -111,7 +111,7 @@ fn a_secret_that_can_no_longer_be_read_becomes_stale_and_fresh_again() {
     assert_eq!(told, 1, "{outcome:?}");
     outcome.says("`, the last value stays: cannot read `");
     outcome
-        .says("error: `db` is stale: it could not be read again for too long")
+        .says("error: `db` is stale: it could not be read again, or delivered, for too long")
         .says("info: `db` can be read again, after ");
     outcome.never_says("canary");
 }

@@ -339,10 +339,15 @@ impl Job {
         }
     }
 
+    /// When what was read last ends.
+    pub fn end(&self) -> Option<Duration> {
+        self.tenure.as_ref().map(Tenure::end).or(self.end)
+    }
+
     /// For the privileged process, of each of its secrets.
     pub fn news(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = News> {
         let next = self.due.map(|due| due.saturating_sub(now));
-        let end = self.tenure.as_ref().map(Tenure::end).or(self.end).map(|end| end.saturating_sub(now));
+        let end = self.end().map(|end| end.saturating_sub(now));
         let news = move |&secret: &usize| News { secret, is_success: is_success(secret), is_left: false, next, end };
         self.secrets.iter().map(news)
     }

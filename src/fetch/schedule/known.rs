@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use handfast_core::SecretValue;
 
@@ -34,6 +35,10 @@ pub struct Known {
     absences: BTreeMap<Option<String>, u32>,
     /// What the last read makes of it, where that is a change.
     pending: Option<(Values, Change)>,
+    /// When what is delivered ends.
+    end: Option<Duration>,
+    /// Whether the change that waits could not be delivered.
+    is_held: bool,
 }
 
 impl Known {
@@ -41,6 +46,13 @@ impl Known {
     pub fn first(digests: &Digests, parts: &[Part]) -> Self {
         let delivered = parts.iter().map(|part| (part.name.clone(), digests.of(&part.value))).collect();
         Self { delivered, ..Self::default() }
+    }
+
+    /// What was read before a change ends then.
+    pub fn ends(&mut self, end: Option<Duration>) {
+        if !self.is_pending() {
+            self.end = end;
+        }
     }
 
     /// Takes the values of a read. Whether they are a change that was not known before.
@@ -63,7 +75,7 @@ impl Known {
             }
         }
         if values == self.delivered {
-            self.pending = None;
+            (self.pending, self.is_held) = (None, false);
             return false;
         }
         let is_news = self.pending.as_ref().is_none_or(|(before, _)| *before != values);
@@ -83,13 +95,18 @@ impl Known {
 
     /// The change was not delivered, and waits again.
     pub fn take_back(&mut self, values: Values, change: Change) {
-        self.pending = Some((values, change));
+        (self.pending, self.is_held) = (Some((values, change)), true);
+    }
+
+    /// Where a change could not be delivered: when what is delivered ends in its place.
+    pub fn held(&self) -> Option<Option<Duration>> {
+        self.is_held.then_some(self.end)
     }
 
     /// The change was delivered.
     pub fn delivered(&mut self, values: Values) {
         self.absences.retain(|name, _| values.contains_key(name));
-        self.delivered = values;
+        (self.delivered, self.is_held) = (values, false);
     }
 }
 

@@ -193,13 +193,14 @@ impl<'p> Schedule<'p> {
             job.make(&wish, now);
         }
         orders.extend(reads.into_iter().map(|(instance, jobs)| Order::Read(instance, jobs)));
-        (orders, news)
+        (orders, self.of_delivered(news, now))
     }
 
     /// Takes what a request has brought.
     pub fn take(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<News> {
         let (mut pause, mut term) = (None, None);
         let (mut failed, mut is_denied) = (Vec::new(), false);
+        let end = self.jobs[at].end();
         for Outcome { secret, result, term: own, .. } in outcomes {
             let issued = (own != Term::Open).then_some(own);
             let parts = match result {
@@ -216,6 +217,7 @@ impl<'p> Schedule<'p> {
             };
             term = issued.or(term).or(Some(Term::Open));
             self.jobs[at].recover(self.plan, secret, "read", now);
+            self.known[secret].ends(end);
             if self.known[secret].take(&self.digests, parts) {
                 let (first, _) = self.window.unwrap_or((now, now));
                 self.window = Some((first, now));
@@ -228,7 +230,18 @@ impl<'p> Schedule<'p> {
         let usual = self.usual(at, now);
         self.jobs[at].answered(term.ok_or(pause), usual, now);
         self.bind(at);
-        self.jobs[at].news(now, |secret| !failed.contains(&secret)).collect()
+        let news = self.jobs[at].news(now, |secret| !failed.contains(&secret)).collect();
+        self.of_delivered(news, now)
+    }
+
+    /// A secret whose change could not be delivered was not refreshed, and ends when what is delivered does.
+    fn of_delivered(&self, mut news: Vec<News>, now: Duration) -> Vec<News> {
+        for news in &mut news {
+            if let Some(end) = self.known[news.secret].held() {
+                (news.is_success, news.end) = (false, end.map(|end| end.saturating_sub(now)));
+            }
+        }
+        news
     }
 
     /// When a request that is answered now is made again: together with another, where one is due at about that time.
@@ -260,7 +273,8 @@ impl<'p> Schedule<'p> {
         let is_success = renewed.is_ok();
         self.jobs[at].renewed(self.plan, renewed, now);
         self.bind(at);
-        self.jobs[at].news(now, |_| is_success).collect()
+        let news = self.jobs[at].news(now, |_| is_success).collect();
+        self.of_delivered(news, now)
     }
 
     /// Takes what became of a login. Leases of one before are issued anew one by one before it ends.
@@ -289,7 +303,7 @@ impl<'p> Schedule<'p> {
                 told.extend(self.jobs[at].news(now, |_| false));
             }
         }
-        told
+        self.of_delivered(told, now)
     }
 
     /// The changes that are to be delivered now, all of them; none where there is still time.
@@ -308,13 +322,17 @@ impl<'p> Schedule<'p> {
         changes
     }
 
-    /// What was given away was delivered, or was not: then it is kept, and given once more later.
-    pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) {
+    /// What was given away was delivered, or was not: then it is kept, and given once more later. What that makes of the secrets.
+    pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<News> {
         let mut given = std::mem::take(&mut self.on_its_way);
         self.rejections = if is_kept { 0 } else { self.rejections.saturating_add(1) };
         self.held = (!is_kept).then(|| now + trouble::pause(self.rejections));
+        let mut turned = Vec::new();
         for (secret, change) in changes {
             let Some(values) = given.remove(&secret) else { continue };
+            if !is_kept || self.known[secret].held().is_some() {
+                turned.push(secret);
+            }
             if is_kept {
                 self.known[secret].delivered(values);
             } else {
@@ -322,6 +340,9 @@ impl<'p> Schedule<'p> {
                 self.window = Some((now, now));
             }
         }
+        let news = self.jobs.iter().flat_map(|job| job.news(now, |_| is_kept));
+        let news = news.filter(|news| turned.contains(&news.secret)).collect();
+        self.of_delivered(news, now)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_core::{SecretRef, SecretValue, Term};
+use handfast_core::{Grant, SecretRef, SecretValue, Term};
 
 use super::{Order, Schedule};
 use crate::fetch::outcome::{Outcome, Part};
@@ -86,6 +86,28 @@ fn begun(plan: &Plan) -> Schedule<'_> {
     let secrets: Vec<usize> = (0..plan.secrets.len()).collect();
     let outcomes: Vec<Outcome> = secrets.iter().copied().map(outcome).collect();
     Schedule::new(plan, secrets.chunks(1).map(|secrets| (0, secrets)), [true].into_iter(), &outcomes, START)
+}
+
+/// Its files are full, for example: the app still has the credential before, which ends earlier.
+#[test]
+fn a_credential_that_could_not_be_delivered_ends_when_the_one_before_does() {
+    let (plan, life) = (plan(1), Duration::from_secs(100));
+    let issued = |value: &str| {
+        let value = SecretValue::from(value.as_bytes().to_vec());
+        let term = Term::Leased { grant: Grant { life, renewable: false }, login: 1 };
+        Outcome { secret: 0, result: Ok(vec![Part { name: None, value }]), term, age: Duration::ZERO }
+    };
+    let mut schedule = Schedule::new(&plan, [(0, &[0][..])].into_iter(), [false].into_iter(), &[issued("a")], START);
+    let now = schedule.next().unwrap();
+    assert!(matches!(&schedule.begin(now).0[..], [Order::Read(0, _)]));
+    schedule.take(0, vec![issued("b")], now);
+    let later = now + MINUTE / 10;
+    let seen = |news: Vec<super::News>| news.iter().map(|news| (news.is_success, news.end)).collect::<Vec<_>>();
+    let changes = schedule.give(later);
+    assert_eq!(seen(schedule.delivered(false, changes, later)), [(false, Some(START + life - later))]);
+    let later = later + MINUTE;
+    let changes = schedule.give(later);
+    assert_eq!(seen(schedule.delivered(true, changes, later)), [(true, Some(now + life - later))]);
 }
 
 /// When one keeper reads its secret after its start.

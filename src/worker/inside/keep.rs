@@ -81,7 +81,8 @@ pub async fn keep(
             if is_kept {
                 tally.borrow_mut().changed(changes.iter().map(|(secret, _)| *secret));
             }
-            schedule.delivered(is_kept, changes, boot_time());
+            let now = boot_time();
+            tell(schedule.delivered(is_kept, changes, now), now)?;
             continue;
         }
         alarm.set(schedule.next())?;
