@@ -56,6 +56,46 @@ fn a_file_that_is_written_or_replaced_is_read_at_once() {
 }
 
 #[test]
+fn a_file_that_gets_another_name_is_read_at_once() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let other = source.write("other", "linked");
+    let keeper = watch(&config(&source, "db"), &directory);
+    fs::hard_link(other, source.path().join("db")).expect("it is ours");
+    becomes(&directory, "linked");
+    end(keeper);
+}
+
+#[test]
+fn a_directory_on_the_way_that_is_replaced_is_noticed_at_once() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    source.shell(None, "mkdir -p a/b new/b; printf first > a/b/db; printf second > new/b/db");
+    let keeper = watch(&config(&source, "a/b/db"), &directory);
+    source.shell(None, "mv a old; mv new a");
+    becomes(&directory, "second");
+    source.write("a/b/db", "third");
+    becomes(&directory, "third");
+    end(keeper);
+}
+
+/// The kernel does not tell of a mount: the next read finds it.
+#[test]
+fn what_is_mounted_over_a_file_is_watched_once_it_was_read() {
+    needs_root!();
+    // In a mount namespace of its own.
+    let (directory, source) = (Directory::tmpfs("mode=755"), Directory::in_memory());
+    source.shell(None, "mkdir a; printf first > a/db");
+    let keeper = watch(&config(&source, "a/db"), &directory);
+    source.shell(None, "mount -t tmpfs none a; printf second > a/db");
+    keeper.signal(Signal::SIGHUP);
+    becomes(&directory, "second");
+    source.write("a/db", "third");
+    becomes(&directory, "third");
+    source.shell(None, "umount a");
+    becomes(&directory, "first");
+    end(keeper);
+}
+
+#[test]
 fn a_set_that_the_kubelet_swaps_is_read_at_once() {
     let (source, directory) = (Directory::in_memory(), Directory::in_memory());
     let volume = source.path().join("volume");

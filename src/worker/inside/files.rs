@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::sys::readable::Readable;
 
 /// How long changes of files are left to come together: who writes all the time makes no more than this many reads.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// No entry has this name: the directory itself may be moved away.
+const ITSELF: &str = "";
 
 /// The most links on the way to a file, as in the kernel.
 const MOST_LINKS: u32 = 40;
@@ -42,12 +46,14 @@ pub struct Files<'i> {
     places: BTreeMap<WatchDescriptor, Place>,
     /// No event is looked at before.
     not_before: Instant,
+    /// The directories of which it was said that they cannot be watched.
+    untold: BTreeSet<PathBuf>,
 }
 
 /// A watched directory.
 struct Place {
     path: PathBuf,
-    /// The entries on the way to a file, each with the file's index.
+    /// The entries on the way to a file, each with the file's index. [`ITSELF`] where the way only leads through.
     entries: BTreeSet<(OsString, usize)>,
 }
 
@@ -55,7 +61,8 @@ impl<'i> Files<'i> {
     /// Begins to watch these files. What has changed before is not noticed.
     pub fn watch(inotify: &'i Inotify, files: Vec<(usize, PathBuf)>) -> io::Result<Self> {
         let readable = Readable::of(inotify.as_fd())?;
-        let mut watched = Self { inotify, readable, files, places: BTreeMap::new(), not_before: Instant::now() };
+        let (places, untold) = (BTreeMap::new(), BTreeSet::new());
+        let mut watched = Self { inotify, readable, files, places, not_before: Instant::now(), untold };
         watched.follow(&(0..watched.files.len()).collect());
         Ok(watched)
     }
@@ -91,8 +98,10 @@ impl<'i> Files<'i> {
         }
         let Some(place) = self.places.get(&event.wd) else { return Vec::new() };
         let is_meant = |entry: &OsStr| event.name.as_deref().is_none_or(|name| name == entry);
-        // A new file is empty until its writer closes it.
-        let is_begun = |name: &OsStr| fs::symlink_metadata(place.path.join(name)).is_ok_and(|found| found.is_file());
+        // A new file is empty until its writer closes it; one with two names is not new.
+        let is_begun = |name: &OsStr| {
+            fs::symlink_metadata(place.path.join(name)).is_ok_and(|found| found.is_file() && found.nlink() == 1)
+        };
         let concerned = match &event.name {
             Some(name) if event.mask.contains(AddWatchFlags::IN_CREATE) && is_begun(name) => Vec::new(),
             _ => place.entries.iter().filter(|(entry, _)| is_meant(entry)).map(|(_, file)| *file).collect(),
@@ -104,6 +113,12 @@ impl<'i> Files<'i> {
         concerned
     }
 
+    /// Watches the ways to the files of these requests as they are now: not everything that changes them is told, such as a mount.
+    pub fn look_again(&mut self, jobs: &[usize]) {
+        let files = (0..self.files.len()).filter(|file| jobs.contains(&self.files[*file].0)).collect();
+        self.follow(&files);
+    }
+
     /// Watches the ways to these files as they are now, and no longer as they were.
     fn follow(&mut self, files: &BTreeSet<usize>) {
         for place in self.places.values_mut() {
@@ -111,12 +126,16 @@ impl<'i> Files<'i> {
         }
         for file in files {
             for (directory, entry) in way(&self.files[*file].1) {
-                match self.inotify.add_watch(&directory, events()) {
+                match self.inotify.add_watch(&directory, events(&entry)) {
                     Ok(number) => {
                         let place = Place { path: directory, entries: BTreeSet::new() };
                         self.places.entry(number).or_insert(place).entries.insert((entry, *file));
                     }
-                    Err(error) => untold(&format!("`{}`", directory.display()), error),
+                    // Whoever may not read a directory on the way may still go through.
+                    Err(error) if entry != ITSELF && self.untold.insert(directory.clone()) => {
+                        untold(&format!("`{}`", directory.display()), error);
+                    }
+                    Err(_) => {}
                 }
             }
         }
@@ -131,19 +150,24 @@ impl<'i> Files<'i> {
     }
 }
 
-/// What happens to the entries of a directory, and to itself.
-fn events() -> AddWatchFlags {
-    AddWatchFlags::IN_CLOSE_WRITE
+/// What happens to the entries of a directory, and to itself: that is added to what other files ask for in the same one.
+fn events(entry: &OsStr) -> AddWatchFlags {
+    let itself = AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_ONLYDIR
+        | AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD);
+    if entry == ITSELF {
+        return itself;
+    }
+    itself
+        | AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_DELETE
         | AddWatchFlags::IN_MOVE
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_MOVE_SELF
-        | AddWatchFlags::IN_ONLYDIR
 }
 
 /// Every entry that decides which file a path leads to, with its directory: the links on the way, and the file; or the first that is
-/// not there.
+/// not there. And every directory that the way leads through.
 fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
     let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<VecDeque<_>>();
     let (mut directory, mut left, mut links) = (PathBuf::from("/"), parts(path), 0);
@@ -169,7 +193,10 @@ fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
                         entries.push((directory, part));
                         return entries;
                     }
-                    None => directory = entry,
+                    None => {
+                        entries.push((entry.clone(), ITSELF.into()));
+                        directory = entry;
+                    }
                 }
             }
             _ => {}
@@ -203,14 +230,16 @@ mod tests {
                 let below = directory.strip_prefix(&place).map_or(directory.clone(), Path::to_owned);
                 (below.display().to_string(), entry.into_string().unwrap())
             };
-            way(&place.join(name)).into_iter().map(named).collect::<Vec<_>>()
+            let way = way(&place.join(name)).into_iter().filter(|(at, name)| name != ITSELF || at.starts_with(&place));
+            way.map(named).collect::<Vec<_>>()
         };
-        let expected = [("", "db"), ("", "..data"), ("..1", "db")].map(|(at, name)| (at.to_owned(), name.to_owned()));
-        assert_eq!(way("db"), expected);
-        assert_eq!(way("missing/file"), [(String::new(), "missing".to_owned())]);
-        assert_eq!(way("..1/db/no"), [("..1".to_owned(), "db".to_owned())]);
-        assert_eq!(way("loop").len(), 41, "it ends");
-        assert_eq!(way("up/etc")[0], (String::new(), "up".to_owned()));
+        let through = |at: &str| (at.to_owned(), ITSELF.to_owned());
+        let entry = |at: &str, name: &str| (at.to_owned(), name.to_owned());
+        assert_eq!(way("db"), [through(""), entry("", "db"), entry("", "..data"), through("..1"), entry("..1", "db")]);
+        assert_eq!(way("missing/file"), [through(""), entry("", "missing")]);
+        assert_eq!(way("..1/db/no"), [through(""), through("..1"), entry("..1", "db")]);
+        assert_eq!(way("loop").len(), 42, "it ends");
+        assert_eq!(way("up/etc")[1], entry("", "up"));
         fs::remove_dir_all(&place).unwrap();
     }
 }

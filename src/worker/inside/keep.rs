@@ -17,7 +17,7 @@ use super::files::{self, Files};
 use super::metrics::{self, Listener, Tally};
 use super::post::Posts;
 use super::say;
-use crate::fetch::{Done, Fetch, News, Schedule};
+use crate::fetch::{self, Done, Fetch, News, Schedule};
 use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
@@ -63,6 +63,9 @@ pub async fn keep(
         let (due_orders, news) = schedule.begin(now);
         tell(news, now)?;
         for order in due_orders {
+            if let (Some(files), fetch::Order::Read(_, jobs)) = (&mut files, &order) {
+                files.look_again(jobs);
+            }
             fetch.carry_out(order, &mut running);
         }
         let changes = schedule.give(now);
