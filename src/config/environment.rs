@@ -93,12 +93,6 @@ impl Environment {
         }
     }
 
-    /// The environment without the bootstrap credentials.
-    pub fn without_credentials(self) -> Self {
-        let stays = |entry: &Entry| !matches!(entry, Entry::Credential(..));
-        Captured { entries: self.captured.entries.into_iter().filter(stays).collect() }.into()
-    }
-
     /// The first entry of this name.
     fn entry(&self, name: &str) -> Option<&Entry> {
         self.captured.entries.get(*self.index.get(OsStr::new(name))?)

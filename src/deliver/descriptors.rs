@@ -127,11 +127,6 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Descriptor>> {
     targets(plan).map(reserve).collect()
 }
 
-/// A memfd, which a filter may deny, and how far it can be sealed.
-pub fn probe() -> Result<(OwnedFd, Sealing)> {
-    create()
-}
-
 /// Whether the app's group can be given to a memfd.
 pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
     if can_give_group(powers, gid) || powers.has(Power::Chown) {
@@ -287,7 +282,8 @@ fn check<const COUNT: usize>(number: RawFd, properties: [(&str, u64, u64); COUNT
     }
 }
 
-fn create() -> Result<(OwnedFd, Sealing)> {
+/// An empty memfd, which a filter may deny, and how far it can be sealed.
+pub fn create() -> Result<(OwnedFd, Sealing)> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let made = match memfd_create(NAME, flags | NOEXEC_SEAL) {
         Err(Errno::EINVAL) => memfd_create(NAME, flags).map(|memfd| (memfd, Sealing::WithoutExec)),

@@ -138,7 +138,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
     let numbers = descriptors::numbers(plan);
     if !numbers.is_empty() {
         descriptors::check_group(plan.isolation.gid, powers)?;
-        let (memfd, sealing) = descriptors::probe()?;
+        let (memfd, sealing) = descriptors::create()?;
         paths::check(plan, &memfd, files::app(plan), powers.uid)?;
         if sealing == Sealing::WithoutExec {
             inspection.missing.push("MFD_NOEXEC_SEAL and F_SEAL_EXEC (Linux 6.3)".into());
