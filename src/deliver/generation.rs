@@ -211,7 +211,7 @@ impl Generation {
         let place_names = || self.links.iter().try_for_each(|link| self.place(directory, link));
         let switch = || self.place(directory, &self.data);
         match directory.names {
-            // LinkKind first: until `..data` is switched they lead into the old set, or nowhere.
+            // Names first: until `..data` is switched, they lead into the old set, or nowhere.
             LinkKind::Symbolic { .. } => {
                 let published =
                     self.bring_out(directory, lock.private()).and_then(|()| place_names()).and_then(|()| switch());
@@ -220,7 +220,7 @@ impl Generation {
                     self.discard(directory, lock);
                 })?;
             }
-            // LinkKind last: what tells a hard link of ours is the generation that it leads to, which has to stay from then on.
+            // Names last: a hard link is known as ours by the generation that it leads to, which has to stay from then on.
             LinkKind::Hard => {
                 self.bring_out(directory, lock.private())
                     .and_then(|()| switch())

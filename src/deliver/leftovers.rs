@@ -47,7 +47,7 @@ pub fn clean_up(
         Err(error) => return warn(&leftover(directory.path, OsStr::new("..handfast_*"), error)),
     };
     let (found, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_generation(name.as_bytes()));
-    // LinkKind first: what tells a hard link of ours is the generation that it leads to.
+    // Names first: a hard link is known as ours by the generation that it leads to.
     let others = |name: &&OsString| !links.contains(name.as_bytes()) && name.as_os_str() != DATA;
     for name in names.iter().filter(others) {
         if directory.is_ours(name, (directory.handle, name))

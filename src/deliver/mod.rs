@@ -183,7 +183,8 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
 
 impl Destination {
     /// Delivers a set, all of it or nothing, in place of the one before, which stays whole after a failure. The first set waits while
-    /// another start writes into the directory: until the plan's deadline, or until `interrupted` is a failure, which is asked once more right before the set can be reached.
+    /// another start writes into the directory: until the plan's deadline, or until `interrupted` fails. `interrupted` is asked once
+    /// more right before the set can be reached.
     pub fn publish(
         &mut self,
         plan: &Plan,

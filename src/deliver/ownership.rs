@@ -168,7 +168,7 @@ pub fn impossible(name: &str, wanted: RequestedAccess, powers: &Powers) -> Error
     ))
 }
 
-/// LinkKind for a message: `a`, `b`.
+/// Names for a message: `a`, `b`.
 pub fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

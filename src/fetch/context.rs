@@ -22,7 +22,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The real environment, files and clock, for one secret.
+/// The real environment, files and clock. `several` is set for each instance.
 pub fn context(environment: Environment) -> Context {
     let environment = Rc::new(environment);
     let files = Rc::new(handfast_core::files::System);

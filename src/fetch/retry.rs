@@ -1,4 +1,4 @@
-//! Trying again: with full jitter, as long as the failure may pass, the start has not failed and the deadline is not there.
+//! Trying again, with full jitter: as long as the failure may pass, the start has not failed, and the deadline has not passed.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -178,7 +178,7 @@ fn pause(attempts: u32, asked: Option<Duration>) -> Duration {
 }
 
 impl Cutoff {
-    /// Runs a future until it is done, the deadline is there, or the grace after a failure is over.
+    /// Runs a future until it is done, the deadline has passed, or the grace after a failure is over.
     async fn bound<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         let deadline = self.deadline;
         tokio::pin!(future);

@@ -16,7 +16,7 @@ pub struct Store {
     pub name: String,
     /// The connection.
     pub provider: Rc<dyn Provider>,
-    /// Requests in flight.
+    /// A permit for each request that may be in flight.
     pub permits: Semaphore,
     /// How often a request is tried again.
     pub max_retries: Option<u32>,

@@ -45,7 +45,8 @@ pub fn refuse_keeping(isolation: &Isolation, found: &ProcessState) -> Result<Vec
     }
 }
 
-/// Drops every privilege of the supervisor but the capabilities that its duties need. Its ids stay. Closes every descriptor except 0, 1, 2 and those of `keep_open`, and reads the state back, as [`lock`](super::lock) does for the app.
+/// Drops every privilege of the supervisor but the capabilities that its duties need. Its ids stay. Closes every descriptor except
+/// 0, 1, 2 and those of `keep_open`, and reads the state back, as [`lock`](super::lock) does for the app.
 ///
 /// The best-effort steps are the app's too: it is the app's process that says what could not be done.
 pub fn lock_supervisor(

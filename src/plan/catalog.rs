@@ -28,7 +28,7 @@ pub struct Resolved {
     pub instance: usize,
     /// Whether the reference names several secrets.
     pub is_list: bool,
-    /// How often it may be read again at most.
+    /// The shortest time between two reads of it.
     pub least_refresh: Duration,
     /// Whether its store may issue it for a time.
     pub may_issue: bool,
@@ -102,7 +102,7 @@ impl<'a> Catalog<'a> {
                 Place::File { .. } => {
                     problems.add(place, format!("`{quoted}`: `{}` takes no `params`", definition.name));
                 }
-                // Another reference than the one that they were written for: `-s NAME=mock:x` tries any configuration.
+                // `params` were written for the reference that this one replaces: `-s NAME=mock:x` tries any configuration.
                 Place::CommandLine | Place::Environment => reference.locator.params = None,
             }
         }
@@ -117,7 +117,7 @@ impl<'a> Catalog<'a> {
         Some(Resolved { instance: *entry.used.get_or_insert(used), is_list, least_refresh, may_issue, may_end })
     }
 
-    /// Those that a secret uses, in order of their numbers.
+    /// The instances that a secret uses, in order of their numbers.
     pub fn in_use(self) -> Instances {
         let mut used: Vec<_> = self.entries.into_iter().filter(|entry| entry.used.is_some()).collect();
         used.sort_by_key(|entry| entry.used);

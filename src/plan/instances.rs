@@ -18,7 +18,7 @@ pub struct Instance {
     pub configured: Box<dyn Configured>,
 }
 
-/// The instances in use: each stands under its number, [`Secret::instance`](super::Secret::instance).
+/// The instances in use; [`Secret::instance`](super::Secret::instance) is an index into them.
 #[derive(Default)]
 pub struct Instances(Vec<Instance>);
 

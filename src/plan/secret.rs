@@ -13,13 +13,13 @@ pub struct Secret {
     pub name: String,
     /// The store's part of it.
     pub reference: SecretRef,
-    /// The provider instance: `Instance::index`.
+    /// The provider instance, as an index into [`Instances`](super::Instances).
     pub instance: usize,
     /// Whether it may be missing.
     pub optional: bool,
     /// Whether its locator names several secrets (`kv/web/*`).
     pub is_list: bool,
-    /// How often it is read again; `None` where it names a version, which never changes.
+    /// How often it is read again; `None` where nothing would come of it: the reference names a version, or the app keeps its descriptor.
     pub refresh: Option<Duration>,
     /// Whether its store may issue it for a time, so that it is renewed or issued anew in place of `refresh`.
     pub may_issue: bool,

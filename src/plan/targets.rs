@@ -1,4 +1,4 @@
-//! Descriptor numbers, file names and variables that secrets have claimed. Nobody gets one that another has.
+//! Descriptor numbers, file names and variables that secrets have claimed. No secret gets what another has claimed.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// No claims so far. The numbers in `inherited` are nobody's.
+    /// No claims so far. No secret gets a number of `inherited`.
     pub fn beside(inherited: &'a [RawFd]) -> Self {
         Self { inherited, ..Self::default() }
     }

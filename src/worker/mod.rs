@@ -1,7 +1,7 @@
 //! The worker: a sandboxed child process that talks to the stores, so that the privileged process need not.
 //!
-//! `link` runs in the privileged process, `inside` in the worker. `frame` is the format of their messages, `order` that of the
-//! answers, for both.
+//! `link` runs in the privileged process, `inside` in the worker. Both use `frame`, the format of what the worker sends, and `order`,
+//! the format of what a worker that lives on is told.
 #![forbid(unsafe_code)]
 
 mod frame;

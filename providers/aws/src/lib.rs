@@ -1,9 +1,9 @@
 //! `aws:` secrets of AWS Secrets Manager and parameters of Parameter Store, by the official SDKs over handfast's HTTP client.
 //!
-//! The files are the way of a fetch: [`settings`] (where AWS is), [`region`] (what its parts are called), [`credentials`] (who we are), [`locator`] (what a reference
-//! asks for), [`store`] (alone or in batches), [`secrets`] and [`parameters`] (the calls), [`session`] (one call),
-//! [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`refusal`] and [`explain`] (what a
-//! refusal is, and means). [`policy`] says what all of it must be allowed.
+//! The files are the way of a fetch: [`settings`] (where AWS is), [`region`] (what its parts are called), [`credentials`] (who we
+//! are), [`locator`] (what a reference asks for), [`store`] (alone or in batches), [`secrets`] and [`parameters`] (the calls),
+//! [`session`] (one call), [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`refusal`] and
+//! [`explain`] (what a refusal is, and means). [`policy`] says what all of it must be allowed.
 //! [`identity`] proves who we are to other providers' stores.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]

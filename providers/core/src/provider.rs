@@ -305,7 +305,7 @@ pub struct Entry {
     pub found: Found,
 }
 
-/// A secret in a list: its value, or its locator.
+/// A secret in a list: its value, its locator, or why it has neither.
 pub enum Found {
     /// The whole value.
     Value(SecretValue),

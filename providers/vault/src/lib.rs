@@ -2,8 +2,8 @@
 //!
 //! The files are the way of a fetch: [`settings`] (where Vault is, who we are), [`session`] (the login, its renewal, what is
 //! given back) with [`held`] (one login) and [`leases`] (what hangs on it), [`mounts`] (what stands where in Vault), [`store`]
-//! (from a locator to requests, from answers to values),
-//! [`api`] (one exchange), [`explain`] (what a refusal means). [`policy`] says what all of it must be allowed.
+//! (from a locator to requests, from answers to values), [`api`] (one exchange), [`explain`] (what a refusal means).
+//! [`policy`] says what all of it must be allowed.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

@@ -47,7 +47,7 @@ fn longest_pause(failures: u32) -> Duration {
     BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST)
 }
 
-/// How long to wait after something was not delivered for the n-th time: the room that it needs is not there at once.
+/// How long to wait after the n-th failure in a row: at least half of the longest pause, unlike the retry of a read.
 pub fn pause(failures: u32) -> Duration {
     longest_pause(failures).mul_f64(0.5 + 0.5 * fastrand::f64())
 }

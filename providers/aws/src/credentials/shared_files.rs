@@ -1,7 +1,8 @@
 //! The shared files and their profiles (docs.aws.amazon.com/sdkref/latest/guide/file-format.html).
 //!
-//! They are read as botocore reads them, which is what most files were tried with. The SDK's own reader, in aws-runtime, is not used: it refuses a whole file for a line that AWS' other tools read or skip, such
-//! as `key: value` or an indented setting after a section's name.
+//! They are read as botocore reads them, which is what most files were tried with. The SDK's own reader, in aws-runtime, is not used:
+//! it refuses a whole file for a line that AWS' other tools read or skip, such as `key: value` or an indented setting after a
+//! section's name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
