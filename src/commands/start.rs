@@ -102,8 +102,8 @@ pub fn warn(warnings: Vec<String>) {
 }
 
 /// The signals that end a start, to be minded while the worker works.
-pub fn signals() -> Result<signals::Watch> {
-    signals::Watch::new(ending()).map_err(|error| system("watch for signals", error))
+pub fn signals() -> Result<signals::SignalFd> {
+    signals::SignalFd::new(ending()).map_err(|error| system("watch for signals", error))
 }
 
 fn system(what: &str, error: impl Into<std::io::Error>) -> Error {

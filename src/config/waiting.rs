@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::{Class, Error, Phase, Result, reason};
-use crate::sys::signals::{self, Signals, Watch};
+use crate::sys::signals::{self, SignalFd, Signals};
 
 /// The events that end the reading of a configuration early.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ impl Limits {
 pub struct Waiting {
     file: File,
     limits: Limits,
-    watch: Watch,
+    watch: SignalFd,
     /// The signal or the deadline that ended the reading, if any did.
     pub ended: Option<Error>,
 }
@@ -46,7 +46,7 @@ pub struct Waiting {
 impl Waiting {
     /// A file that was opened non-blocking.
     pub fn new(file: File, limits: Limits) -> Result<Self> {
-        let watch = Watch::new(limits.signals).map_err(|error| system("cannot watch for signals", error))?;
+        let watch = SignalFd::new(limits.signals).map_err(|error| system("cannot watch for signals", error))?;
         Ok(Self { file, limits, watch, ended: None })
     }
 

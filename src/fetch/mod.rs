@@ -28,7 +28,7 @@ use crate::plan::{Instance, Instances, Plan};
 pub use outcome::{Change, Done, Failure, Outcome, Part, Piece};
 use retry::Cutoff;
 use round::Round;
-pub use schedule::{News, Order, Schedule};
+pub use schedule::{Due, Notice, Schedule};
 use store::Store;
 
 /// How long requests in flight may still take after a failure that ends the round.

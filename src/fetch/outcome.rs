@@ -19,7 +19,7 @@ pub struct Outcome {
     pub age: Duration,
 }
 
-/// What has become of an order.
+/// What has become of something that was due.
 pub enum Done {
     /// Requests were answered, each by its number.
     Read(Vec<(usize, Vec<Outcome>)>),

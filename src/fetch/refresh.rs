@@ -13,7 +13,7 @@ use tokio::time::{Instant as Moment, timeout, timeout_at};
 use super::outcome::{Done, Failure, Outcome};
 use super::retry::{Cutoff, Request, until_final};
 use super::round::{Answer, Round};
-use super::schedule::Order;
+use super::schedule::Due;
 use super::store::Store;
 use super::{Fetch, select};
 
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// that hangs keeps the others no longer.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// What has become of an order, with answers of which nothing is selected so far.
+/// What has become of something that was due, with answers of which nothing is selected so far.
 pub enum Raw {
     /// Some answers, and the requests whose answers are still to come.
     Read(Vec<(usize, Answer)>, Asking),
@@ -53,11 +53,11 @@ impl Fetch<'_> {
         self.files.iter().cloned()
     }
 
-    /// Carries an order out, in a task.
-    pub fn carry_out(&self, order: Order, running: &mut JoinSet<Raw>) {
-        match order {
-            Order::Read(instance, jobs) => self.read(instance, &jobs, running),
-            Order::Renew(at) => {
+    /// Does what is due, in a task.
+    pub fn carry_out(&self, due: Due, running: &mut JoinSet<Raw>) {
+        match due {
+            Due::Read(instance, jobs) => self.read(instance, &jobs, running),
+            Due::Renew(at) => {
                 let job = &self.jobs[at];
                 let (store, locator) = (self.store(job.instance), job.locator.clone());
                 running.spawn_local(async move {
@@ -71,7 +71,7 @@ impl Fetch<'_> {
                     Raw::Renewed(at, renewed)
                 });
             }
-            Order::Upkeep(instance, upkeep) => {
+            Due::Upkeep(instance, upkeep) => {
                 let store = self.store(instance);
                 running.spawn_local(async move {
                     let kept_up = match store {

@@ -12,7 +12,7 @@ use super::failure::system;
 use super::terminal::Terminal;
 use crate::error::Result;
 use crate::sys::jobs::{self, ChildState};
-use crate::sys::signals::{self, Signals, Watch};
+use crate::sys::signals::{self, SignalFd, Signals};
 
 /// How many signals, and how many ended children, are dealt with before the other kind gets its turn.
 const AT_A_TIME: usize = 1024;
@@ -44,14 +44,14 @@ pub struct Front<'s> {
     pub worker_ended: Option<u8>,
     /// `None` where stdin is no terminal of ours.
     terminal: Option<Terminal>,
-    signals: &'s Watch,
+    signals: &'s SignalFd,
     /// We have stopped the app's process group.
     is_stopped: bool,
 }
 
 impl<'s> Front<'s> {
     /// In front of an app that is about to start.
-    pub fn new(app: App, terminal: Option<Terminal>, signals: &'s Watch) -> Self {
+    pub fn new(app: App, terminal: Option<Terminal>, signals: &'s SignalFd) -> Self {
         Self {
             app,
             ended: None,

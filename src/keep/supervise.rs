@@ -19,7 +19,7 @@ use crate::lockdown::{self, CoreLimit, Duties, ProcessState};
 use crate::plan::Isolation;
 use crate::report;
 use crate::sys::program;
-use crate::sys::signals::Watch;
+use crate::sys::signals::SignalFd;
 
 /// Lets the child become the app once this process is only its supervisor, and stays until the app ends. Returns the exit code.
 pub fn supervise(
@@ -53,12 +53,12 @@ pub fn supervise(
 }
 
 /// All signals, which arrive at one descriptor from now on.
-pub fn watch_all() -> Result<Watch> {
-    Watch::all().map_err(|error| system("watch for signals", error))
+pub fn watch_all() -> Result<SignalFd> {
+    SignalFd::all().map_err(|error| system("watch for signals", error))
 }
 
 /// Takes this process' place: the app's group and terminal, orphans, and no wait for who reads the log.
-pub fn step_in_front<'s>(child: &Child, recipient: Recipient, signals: &'s Watch) -> Result<Front<'s>> {
+pub fn step_in_front<'s>(child: &Child, recipient: Recipient, signals: &'s SignalFd) -> Result<Front<'s>> {
     let app = App::new(child.pid, recipient).map_err(|error| system("give the app a process group", error))?;
     let terminal = Terminal::of_stdin(app.pid).map_err(|error| system("keep the terminal", error))?;
     prctl::set_child_subreaper(true).map_err(|error| system("become the reaper of orphans", error))?;

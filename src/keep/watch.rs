@@ -55,7 +55,7 @@ pub fn watch(
     earlier: Option<Earlier>,
     link: Link,
     destination: Destination,
-    signals: &signals::Watch,
+    signals: &signals::SignalFd,
     (core_limit, found): (CoreLimit, &ProcessState),
 ) -> Result<()> {
     let (files, worker) = (destination.capabilities(), link.worker());

@@ -184,11 +184,11 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
 }
 
 /// Signals and the ends of children, which arrive at one descriptor instead of taking their action.
-pub struct Watch {
+pub struct SignalFd {
     descriptor: File,
 }
 
-/// A signal that has arrived at a [`Watch`].
+/// A signal that has arrived at a [`SignalFd`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incoming {
     /// Its number.
@@ -201,7 +201,7 @@ pub struct Incoming {
     pub value: Option<u64>,
 }
 
-impl Watch {
+impl SignalFd {
     /// Watches for SIGCHLD, and for those of the given signals that were neither ignored nor blocked when the process started.
     pub fn new(signals: Signals) -> io::Result<Self> {
         let child = Signals::of(&[Signal::SIGCHLD]);
@@ -223,7 +223,7 @@ impl Watch {
         Ok(Self { descriptor: descriptor.into() })
     }
 
-    /// From now on leaves real-time signals where they wait, or takes them again. Only for a watch of all signals.
+    /// From now on leaves real-time signals where they wait, or takes them again. Only for a descriptor of all signals.
     pub fn take_real_time(&self, takes: bool) -> io::Result<()> {
         let real_time = Signals::NONE.and_real_time().0;
         let set = if takes { Signals::ALL.0 } else { Signals::ALL.0 & !real_time };
@@ -258,7 +258,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }

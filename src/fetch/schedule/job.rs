@@ -51,7 +51,7 @@ pub struct Job {
 }
 
 /// What became of a read or a renewal, for the privileged process.
-pub struct News {
+pub struct Notice {
     /// The secret.
     pub secret: usize,
     /// Whether it was read, or what was issued for it renewed.
@@ -345,11 +345,12 @@ impl Job {
     }
 
     /// For the privileged process, of each of its secrets.
-    pub fn news(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = News> {
+    pub fn notices(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = Notice> {
         let next = self.due.map(|due| due.saturating_sub(now));
         let end = self.end().map(|end| end.saturating_sub(now));
-        let news = move |&secret: &usize| News { secret, is_success: is_success(secret), is_left: false, next, end };
-        self.secrets.iter().map(news)
+        let notice =
+            move |&secret: &usize| Notice { secret, is_success: is_success(secret), is_left: false, next, end };
+        self.secrets.iter().map(notice)
     }
 }
 

@@ -21,7 +21,7 @@ use login::{Login, Succession};
 use pace::Pace;
 use tenure::FOR_ANOTHER;
 
-pub use job::News;
+pub use job::Notice;
 
 /// The longest that changes are held back for others, as a multiple of `quiet`.
 const MOST_QUIETS: u32 = 5;
@@ -49,8 +49,8 @@ pub struct Schedule<'p> {
     on_its_way: BTreeMap<usize, Values>,
 }
 
-/// What is to be done now.
-pub enum Order {
+/// What is due.
+pub enum Due {
     /// These requests of a provider instance are made.
     Read(usize, Vec<usize>),
     /// The lease of a request is renewed.
@@ -137,8 +137,8 @@ impl<'p> Schedule<'p> {
     }
 
     /// When something is done for a secret next, for all of them.
-    pub fn all(&self, now: Duration) -> Vec<News> {
-        self.jobs.iter().flat_map(|job| job.news(now, |_| self.has_begun)).collect()
+    pub fn all(&self, now: Duration) -> Vec<Notice> {
+        self.jobs.iter().flat_map(|job| job.notices(now, |_| self.has_begun)).collect()
     }
 
     /// Everything is due now, but what would have to be issued anew.
@@ -151,7 +151,7 @@ impl<'p> Schedule<'p> {
         jobs.for_each(|at| self.jobs[at].read_again(now));
     }
 
-    /// How many requests each provider instance has ever made: an order can come to several, such as those of a list.
+    /// How many requests each provider instance has ever made: the read of a list comes to several.
     pub fn made(&mut self, requests: impl Iterator<Item = u64>) {
         for (instance, requests) in requests.enumerate() {
             let Some(pace) = &mut self.paces[instance] else { continue };
@@ -162,15 +162,15 @@ impl<'p> Schedule<'p> {
     }
 
     /// What is due, which counts as begun; and what is to be said of what is left to the next start.
-    pub fn begin(&mut self, now: Duration) -> (Vec<Order>, Vec<News>) {
-        let (mut orders, mut news) = (Vec::new(), Vec::new());
+    pub fn begin(&mut self, now: Duration) -> (Vec<Due>, Vec<Notice>) {
+        let (mut due, mut notices) = (Vec::new(), Vec::new());
         // Reads wait for a login that is made anew, and find it.
         for (instance, login) in self.logins.iter_mut().enumerate() {
             let Some(login) = login.as_mut().filter(|login| login.due().is_some_and(|due| due <= now)) else {
                 continue;
             };
             match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(true, now)) {
-                Ok(()) => orders.push(Order::Upkeep(instance, login.begin(now))),
+                Ok(()) => due.push(Due::Upkeep(instance, login.begin(now))),
                 Err(later) => login.wait(later),
             }
         }
@@ -179,11 +179,11 @@ impl<'p> Schedule<'p> {
             let Some(wish) = job.wish(now) else { continue };
             if let Wish::Restart = wish {
                 job.make(&wish, now);
-                news.extend(job.news(now, |_| false).map(|news| News { is_left: true, ..news }));
+                notices.extend(job.notices(now, |_| false).map(|notice| Notice { is_left: true, ..notice }));
                 continue;
             }
             match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(job.has_end(), now)) {
-                Ok(()) if matches!(wish, Wish::Renewal) => orders.push(Order::Renew(at)),
+                Ok(()) if matches!(wish, Wish::Renewal) => due.push(Due::Renew(at)),
                 Ok(()) => reads.entry(job.instance).or_default().push(at),
                 Err(later) => {
                     job.due = Some(later);
@@ -192,12 +192,12 @@ impl<'p> Schedule<'p> {
             }
             job.make(&wish, now);
         }
-        orders.extend(reads.into_iter().map(|(instance, jobs)| Order::Read(instance, jobs)));
-        (orders, self.of_delivered(news, now))
+        due.extend(reads.into_iter().map(|(instance, jobs)| Due::Read(instance, jobs)));
+        (due, self.of_delivered(notices, now))
     }
 
     /// Takes what a request has brought.
-    pub fn take(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<News> {
+    pub fn take(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<Notice> {
         let (mut pause, mut term) = (None, None);
         let (mut failed, mut is_denied) = (Vec::new(), false);
         let end = self.jobs[at].end();
@@ -230,18 +230,18 @@ impl<'p> Schedule<'p> {
         let usual = self.usual(at, now);
         self.jobs[at].answered(term.ok_or(pause), usual, now);
         self.bind(at);
-        let news = self.jobs[at].news(now, |secret| !failed.contains(&secret)).collect();
-        self.of_delivered(news, now)
+        let notices = self.jobs[at].notices(now, |secret| !failed.contains(&secret)).collect();
+        self.of_delivered(notices, now)
     }
 
     /// A secret whose change could not be delivered was not refreshed, and ends when what is delivered does.
-    fn of_delivered(&self, mut news: Vec<News>, now: Duration) -> Vec<News> {
-        for news in &mut news {
-            if let Some(end) = self.known[news.secret].held() {
-                (news.is_success, news.end) = (false, end.map(|end| end.saturating_sub(now)));
+    fn of_delivered(&self, mut notices: Vec<Notice>, now: Duration) -> Vec<Notice> {
+        for notice in &mut notices {
+            if let Some(end) = self.known[notice.secret].held() {
+                (notice.is_success, notice.end) = (false, end.map(|end| end.saturating_sub(now)));
             }
         }
-        news
+        notices
     }
 
     /// When a request that is answered now is made again: together with another, where one is due at about that time.
@@ -267,14 +267,14 @@ impl<'p> Schedule<'p> {
     }
 
     /// Takes what became of the renewal of a request's lease.
-    pub fn renewed(&mut self, at: usize, renewed: Result<Grant, Failure>, now: Duration) -> Vec<News> {
+    pub fn renewed(&mut self, at: usize, renewed: Result<Grant, Failure>, now: Duration) -> Vec<Notice> {
         let is_denied = renewed.as_ref().is_err_and(|failure| failure.error.kind == ErrorKind::Denied);
         self.doubt_login(self.jobs[at].instance, is_denied, now);
         let is_success = renewed.is_ok();
         self.jobs[at].renewed(self.plan, renewed, now);
         self.bind(at);
-        let news = self.jobs[at].news(now, |_| is_success).collect();
-        self.of_delivered(news, now)
+        let notices = self.jobs[at].notices(now, |_| is_success).collect();
+        self.of_delivered(notices, now)
     }
 
     /// Takes what became of a login. Leases of one before are issued anew one by one before it ends.
@@ -283,7 +283,7 @@ impl<'p> Schedule<'p> {
         instance: usize,
         result: Result<Option<Standing>, ProviderError>,
         now: Duration,
-    ) -> Vec<News> {
+    ) -> Vec<Notice> {
         let succession = self.logins[instance].as_mut().and_then(|login| login.take(result, now));
         let mut told = Vec::new();
         if let Some(Succession { number, end, is_over }) = succession {
@@ -296,11 +296,11 @@ impl<'p> Schedule<'p> {
                 job.follow(self.plan, end.max(now + FOR_ANOTHER), due, now);
             }
             others.into_iter().filter(|_| is_over).for_each(|job| job.try_now(now));
-            told.extend(following.into_iter().flat_map(|job| job.news(now, |_| false).collect::<Vec<_>>()));
+            told.extend(following.into_iter().flat_map(|job| job.notices(now, |_| false).collect::<Vec<_>>()));
         }
         for at in 0..self.jobs.len() {
             if self.jobs[at].instance == instance && self.bind(at) {
-                told.extend(self.jobs[at].news(now, |_| false));
+                told.extend(self.jobs[at].notices(now, |_| false));
             }
         }
         self.of_delivered(told, now)
@@ -323,7 +323,7 @@ impl<'p> Schedule<'p> {
     }
 
     /// What was given away was delivered, or was not: then it is kept, and given once more later. What that makes of the secrets.
-    pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<News> {
+    pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<Notice> {
         let mut given = std::mem::take(&mut self.on_its_way);
         self.rejections = if is_kept { 0 } else { self.rejections.saturating_add(1) };
         self.held = (!is_kept).then(|| now + trouble::pause(self.rejections));
@@ -340,9 +340,9 @@ impl<'p> Schedule<'p> {
                 self.window = Some((now, now));
             }
         }
-        let news = self.jobs.iter().flat_map(|job| job.news(now, |_| is_kept));
-        let news = news.filter(|news| turned.contains(&news.secret)).collect();
-        self.of_delivered(news, now)
+        let notices = self.jobs.iter().flat_map(|job| job.notices(now, |_| is_kept));
+        let notices = notices.filter(|notice| turned.contains(&notice.secret)).collect();
+        self.of_delivered(notices, now)
     }
 }
 

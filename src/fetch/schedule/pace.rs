@@ -6,14 +6,14 @@ use std::time::Duration;
 /// Requests a second that a store gets beyond the burst.
 const A_SECOND: f64 = 2.0;
 
-/// The part of the burst that is left to orders, however many requests others came to.
+/// The part of the burst that stays for [`Pace::take`], however many requests were made beyond those taken.
 const RESERVED: f64 = 0.5;
 
 /// The requests that one store may still get.
 pub struct Pace {
     burst: f64,
     left: f64,
-    /// Requests that were made beyond those taken: an order can come to more than one.
+    /// Requests that were made beyond those taken: the read of a list comes to several.
     debt: f64,
     at: Duration,
     /// How many requests are accounted for, of all that were ever made.
@@ -52,7 +52,7 @@ impl Pace {
         let of_burst = more.min((self.left - self.burst * RESERVED).max(0.0));
         self.left -= of_burst;
         self.debt += more - of_burst;
-        // Several orders can come to one request; that makes none cheaper later.
+        // Several reads can come to one request; that makes none cheaper later.
         self.accounted = Some(if is_idle { requests } else { accounted.max(requests) });
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_that_come_to_more_requests_are_fewer() {
+    fn reads_that_come_to_more_requests_are_fewer() {
         let mut pace = Pace::new(4, Duration::ZERO);
         let mut requests = 7;
         pace.made(requests, true);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_urgent_waits_for_no_debt_and_several_orders_can_be_one_request() {
+    fn what_is_urgent_waits_for_no_debt_and_several_reads_can_be_one_request() {
         let now = Duration::ZERO;
         let mut pace = Pace::new(4, now);
         pace.made(0, true);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use handfast_core::{Grant, SecretRef, SecretValue, Term};
 
-use super::{Order, Schedule};
+use super::{Due, Schedule};
 use crate::fetch::outcome::{Outcome, Part};
 use crate::plan::{Deadline, Isolation, OnChange, Plan, Purpose, Secret, Swap, Watching};
 
@@ -52,13 +52,13 @@ fn a_keeper_reads_its_secrets_together_and_each_of_them_in_time() {
         let mut schedule = begun(&plan);
         let mut before = None;
         while let Some(now) = schedule.next().filter(|next| *next < START + MINUTE * MINUTES) {
-            let reads = schedule.begin(now).0.into_iter().find_map(|order| match order {
-                Order::Read(_, jobs) => Some(jobs),
-                Order::Upkeep(instance, _) => {
+            let reads = schedule.begin(now).0.into_iter().find_map(|due| match due {
+                Due::Read(_, jobs) => Some(jobs),
+                Due::Upkeep(instance, _) => {
                     schedule.kept_up(instance, Ok(None), now);
                     None
                 }
-                Order::Renew(_) => None,
+                Due::Renew(_) => None,
             });
             let Some(jobs) = reads else { continue };
             assert_eq!(jobs.len(), SECRETS, "at {now:?} of {seed}");
@@ -99,10 +99,11 @@ fn a_credential_that_could_not_be_delivered_ends_when_the_one_before_does() {
     };
     let mut schedule = Schedule::new(&plan, [(0, &[0][..])].into_iter(), [false].into_iter(), &[issued("a")], START);
     let now = schedule.next().unwrap();
-    assert!(matches!(&schedule.begin(now).0[..], [Order::Read(0, _)]));
+    assert!(matches!(&schedule.begin(now).0[..], [Due::Read(0, _)]));
     schedule.take(0, vec![issued("b")], now);
     let later = now + MINUTE / 10;
-    let seen = |news: Vec<super::News>| news.iter().map(|news| (news.is_success, news.end)).collect::<Vec<_>>();
+    let seen =
+        |notices: Vec<super::Notice>| notices.iter().map(|notice| (notice.is_success, notice.end)).collect::<Vec<_>>();
     let changes = schedule.give(later);
     assert_eq!(seen(schedule.delivered(false, changes, later)), [(false, Some(START + life - later))]);
     let later = later + MINUTE;
@@ -115,16 +116,16 @@ fn reads(plan: &Plan) -> Vec<Duration> {
     let mut schedule = begun(plan);
     let mut times = Vec::new();
     while let Some(now) = schedule.next().filter(|next| *next < START + MINUTE * MINUTES) {
-        for order in schedule.begin(now).0 {
-            match order {
-                Order::Read(_, jobs) => {
+        for due in schedule.begin(now).0 {
+            match due {
+                Due::Read(_, jobs) => {
                     times.push(now);
                     for job in jobs {
                         schedule.take(job, vec![outcome(job)], now + LATENCY);
                     }
                 }
-                Order::Upkeep(instance, _) => drop(schedule.kept_up(instance, Ok(None), now)),
-                Order::Renew(_) => panic!("there is no lease"),
+                Due::Upkeep(instance, _) => drop(schedule.kept_up(instance, Ok(None), now)),
+                Due::Renew(_) => panic!("there is no lease"),
             }
         }
     }

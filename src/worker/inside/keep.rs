@@ -17,7 +17,7 @@ use super::files::{self, Files};
 use super::metrics::{self, Listener, Tally};
 use super::post::Posts;
 use super::say;
-use crate::fetch::{self, Done, Fetch, News, Schedule};
+use crate::fetch::{Done, Due, Fetch, Notice, Schedule};
 use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
@@ -50,9 +50,9 @@ pub async fn keep(
     if let Some(listener) = listener {
         server.spawn_local(metrics::serve(listener, tally.clone())?);
     }
-    let tell = |news: Vec<News>, now: Duration| {
-        tally.borrow_mut().hear(&news, now);
-        say::news(news, &mut &*socket)
+    let tell = |notices: Vec<Notice>, now: Duration| {
+        tally.borrow_mut().hear(&notices, now);
+        say::notices(notices, &mut &*socket)
     };
     let mut generation = FIRST_GENERATION;
     let now = boot_time();
@@ -60,13 +60,13 @@ pub async fn keep(
     loop {
         let now = boot_time();
         schedule.made(fetch.requests_made());
-        let (due_orders, news) = schedule.begin(now);
-        tell(news, now)?;
-        for order in due_orders {
-            if let (Some(files), fetch::Order::Read(_, jobs)) = (&mut files, &order) {
+        let (begun, notices) = schedule.begin(now);
+        tell(notices, now)?;
+        for due in begun {
+            if let (Some(files), Due::Read(_, jobs)) = (&mut files, &due) {
                 files.look_again(jobs);
             }
-            fetch.carry_out(order, &mut running);
+            fetch.carry_out(due, &mut running);
         }
         let changes = schedule.give(now);
         if !changes.is_empty() {
@@ -104,14 +104,14 @@ pub async fn keep(
                 let now = boot_time();
                 let done = fetch.done(raw, &mut running);
                 fetch.failures(&done).into_iter().for_each(|(provider, kind)| tally.borrow_mut().failed(provider, kind));
-                let news = match done {
+                let notices = match done {
                     Done::Read(answers) => {
                         answers.into_iter().flat_map(|(job, outcomes)| schedule.take(job, outcomes, now)).collect()
                     }
                     Done::Renewed(job, renewed) => schedule.renewed(job, renewed, now),
                     Done::KeptUp(instance, kept_up) => schedule.kept_up(instance, kept_up, now),
                 };
-                tell(news, now)?;
+                tell(notices, now)?;
             }
         }
     }

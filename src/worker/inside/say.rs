@@ -9,7 +9,7 @@ use std::time::Duration;
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
 
 use crate::cage::Cage;
-use crate::fetch::{Change, Failure, News, Outcome, Piece};
+use crate::fetch::{Change, Failure, Notice, Outcome, Piece};
 use crate::plan::Plan;
 use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind, MAX_BYTES, MAX_VALUES, Report};
 
@@ -46,10 +46,10 @@ pub fn outcomes(
 }
 
 /// Sends what became of reads.
-pub fn news(news: Vec<News>, socket: &mut impl Write) -> io::Result<()> {
+pub fn notices(notices: Vec<Notice>, socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
-    for News { secret, is_success, is_left, next, end } in news {
+    for Notice { secret, is_success, is_left, next, end } in notices {
         let (next, end) = (next.map(milliseconds), end.map(milliseconds));
         let payload = Report { is_success, is_left, next, end }.encode();
         batch.add(Kind::Report, FIRST_GENERATION, secret, [Cow::Owned(payload)])?;

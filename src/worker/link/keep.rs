@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_secs(30);
 const MOST_UNHEARD: u32 = 64;
 
 /// How long a worker may take to let go of the stores at the end: longer than its own limit, and short enough for who stops us.
-const LETTING_GO: Duration = Duration::from_millis(2300);
+const LEAVING: Duration = Duration::from_millis(2300);
 
 impl Link {
     /// Tells the worker whether its last generation was delivered; it lives on.
@@ -95,7 +95,7 @@ impl Link {
             tell(socket.stream(), &Order::Leave.encode()).map_err(|error| system("tell the worker to end", error));
         let nobody = Watch::default();
         let ended = told.and_then(|()| {
-            let mut watch = nobody.with_worker(&mut worker, Instant::now() + LETTING_GO);
+            let mut watch = nobody.with_worker(&mut worker, Instant::now() + LEAVING);
             // It may have had something to say.
             while socket::more(&mut socket, &mut watch)? {}
             Ok(())

@@ -25,7 +25,7 @@ pub type Deal<'s> = dyn Fn() -> Result<Option<u8>> + 's;
 #[derive(Default)]
 pub struct Watch<'s> {
     /// `None` where signals no longer matter, because the start has already failed.
-    signals: Option<&'s signals::Watch>,
+    signals: Option<&'s signals::SignalFd>,
     /// Where HUP ends nothing: it is kept in mind here that it has come.
     hung_up: Option<&'s Cell<bool>>,
     /// Where somebody else deals with the signals.
@@ -34,17 +34,17 @@ pub struct Watch<'s> {
 
 impl<'s> Watch<'s> {
     /// A watch for the signals that end a start.
-    pub fn new(signals: &'s signals::Watch) -> Self {
+    pub fn new(signals: &'s signals::SignalFd) -> Self {
         Self { signals: Some(signals), ..Self::default() }
     }
 
     /// A watch for a keeper, which HUP does not end.
-    pub fn of_keeper(signals: &'s signals::Watch, hung_up: &'s Cell<bool>) -> Self {
+    pub fn of_keeper(signals: &'s signals::SignalFd, hung_up: &'s Cell<bool>) -> Self {
         Self { signals: Some(signals), hung_up: Some(hung_up), deal: None }
     }
 
     /// A watch for a supervisor, which deals with its signals and its children by itself.
-    pub fn of_supervisor(signals: &'s signals::Watch, deal: &'s Deal<'s>) -> Self {
+    pub fn of_supervisor(signals: &'s signals::SignalFd, deal: &'s Deal<'s>) -> Self {
         Self { signals: Some(signals), hung_up: None, deal: Some(deal) }
     }
 
@@ -59,7 +59,7 @@ impl<'s> Watch<'s> {
             return deal().map(drop);
         }
         loop {
-            match (self.signals.map_or(Ok(None), signals::Watch::received), self.hung_up) {
+            match (self.signals.map_or(Ok(None), signals::SignalFd::received), self.hung_up) {
                 (Ok(Some(HUP)), Some(hung_up)) => hung_up.set(true),
                 (Ok(Some(number)), Some(_)) => return Err(signalled(number, Phase::Watch)),
                 (Ok(Some(number)), None) => return Err(signalled(number, phase)),

@@ -9,7 +9,7 @@ use handfast::launch::{self, Prepared};
 use handfast::lockdown::{self, CoreLimit};
 use handfast::plan::Isolation;
 use handfast::sys::process;
-use handfast::sys::signals::{self, Signals, Watch};
+use handfast::sys::signals::{self, SignalFd, Signals};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -50,7 +50,7 @@ fn start(words: &Words) -> Result<Error> {
         mount_noexec(directory);
     }
     let watched = Signals::of(&[Signal::SIGTERM]);
-    let watch = words.has("watch").then(|| Watch::new(watched).unwrap());
+    let watch = words.has("watch").then(|| SignalFd::new(watched).unwrap());
     if let Some(bits) = words.value("securebits") {
         set_securebits(bits.parse().unwrap());
     }
@@ -82,7 +82,7 @@ fn start(words: &Words) -> Result<Error> {
     let found = lockdown::ProcessState::read()?;
     if words.has("forked") {
         signals::set_default(Signal::SIGCHLD).unwrap();
-        let children = Watch::new(Signals::NONE).unwrap();
+        let children = SignalFd::new(Signals::NONE).unwrap();
         if let ForkResult::Parent { child } = process::fork().unwrap() {
             std::process::exit(end_of(child, &children));
         }
@@ -95,7 +95,7 @@ fn start(words: &Words) -> Result<Error> {
 }
 
 /// Waits for a child with the descriptor that signals are read from. The exit code is the child's.
-fn end_of(child: Pid, children: &Watch) -> i32 {
+fn end_of(child: Pid, children: &SignalFd) -> i32 {
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)).unwrap() {
             WaitStatus::Exited(_, code) => return code,

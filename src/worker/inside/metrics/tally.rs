@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use handfast_core::ErrorKind;
 
 use crate::error::Class;
-use crate::fetch::News;
+use crate::fetch::Notice;
 use crate::plan::OnChange;
 use crate::sys::clock::boot_time;
 
@@ -44,8 +44,8 @@ impl Tally {
     }
 
     /// What became of reads.
-    pub fn hear(&mut self, news: &[News], now: Duration) {
-        for News { secret, is_success, end, .. } in news {
+    pub fn hear(&mut self, notices: &[Notice], now: Duration) {
+        for Notice { secret, is_success, end, .. } in notices {
             let secret = &mut self.secrets[*secret];
             secret.end = end.map(|end| now + end);
             if *is_success {
@@ -182,8 +182,8 @@ handfast_app_restarts_total 1
     #[test]
     fn times_are_those_of_the_clock() {
         let mut tally = tally();
-        let news = |is_success, end| News { secret: 0, is_success, is_left: false, next: None, end };
-        tally.hear(&[news(true, Some(Duration::from_secs(600)))], boot_time());
+        let notice = |is_success, end| Notice { secret: 0, is_success, is_left: false, next: None, end };
+        tally.hear(&[notice(true, Some(Duration::from_secs(600)))], boot_time());
         let time = |tally: &Tally, name: &str| {
             let sample = format!("{name}{{secret=\"a\"}} ");
             let text = tally.text();
@@ -194,7 +194,7 @@ handfast_app_restarts_total 1
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         assert!((now - read).abs() < 5.0 && (end - read - 600.0).abs() < 0.01, "{read} {end} {now}");
         // A failure is no success, and what has no end has none.
-        tally.hear(&[news(false, None)], boot_time());
+        tally.hear(&[notice(false, None)], boot_time());
         assert!((time(&tally, "handfast_secret_last_success_timestamp_seconds").unwrap() - read).abs() < 0.01);
         assert_eq!(time(&tally, "handfast_secret_expiry_timestamp_seconds"), None);
     }

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn random_frames_are_taken_or_refused() {
     let mut random = fastrand::Rng::with_seed(1);
-    let (ours, signals) = (plan(), signals::Watch::new(signals::Signals::NONE).unwrap());
+    let (ours, signals) = (plan(), signals::SignalFd::new(signals::Signals::NONE).unwrap());
     let (watch, pid) = (Watch::new(&signals), Pid::from_raw(i32::MAX));
     let (mut taken, mut malformed, mut lies) = (0, 0, 0);
     for _ in 0..50_000 {
