@@ -162,6 +162,11 @@ impl Phase {
             Phase::Install => "install",
         }
     }
+
+    /// The failure of a step of this stage for which the operating system lacks something.
+    pub fn cannot(self, step: &str, error: impl Into<std::io::Error>) -> Error {
+        Error::new(self, Class::Os, format!("cannot {step}: {}", reason(error)))
+    }
 }
 
 impl Error {

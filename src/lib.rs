@@ -97,24 +97,21 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
 fn check_descriptors() -> error::Result<()> {
     let pipes: std::io::Result<Vec<_>> = (0..3).map(|_| std::io::pipe()).collect();
     pipes.map(drop).map_err(|error| {
-        let message = format!("cannot open the six descriptors that every start needs: {}", error::reason(error));
-        Error::new(Phase::Plan, Class::Os, message)
+        Phase::Plan
+            .cannot("open the six descriptors that every start needs", error)
             .hint("raise the limit (`ulimit -n`, `--ulimit nofile=`), or start handfast with fewer descriptors open")
     })
 }
 
 fn print(text: &[u8]) -> error::Result<()> {
     // Past RLIMIT_FSIZE, the write shall fail instead of killing us.
-    sys::signals::block(Signals::of(&[Signal::SIGXFSZ])).map_err(|error| {
-        Error::new(Phase::Arguments, Class::Os, format!("cannot hold signals back: {}", error::reason(error)))
-    })?;
+    sys::signals::block(Signals::of(&[Signal::SIGXFSZ]))
+        .map_err(|error| Phase::Arguments.cannot("hold signals back", error))?;
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
         // The reader, such as `head`, has closed the pipe because it needs no more.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| {
-            Error::new(Phase::Arguments, Class::Os, format!("cannot write to stdout: {}", error::reason(error)))
-        }),
+        written => written.map_err(|error| Phase::Arguments.cannot("write to stdout", error)),
     }
 }
 

@@ -177,7 +177,7 @@ fn cannot_fork(error: io::Error) -> Error {
 
 /// The error for a system call that failed.
 pub fn system(what: &str, error: impl Into<io::Error>) -> Error {
-    Error::new(Phase::Fetch, Class::Os, format!("cannot {what}: {}", reason(error)))
+    Phase::Fetch.cannot(what, error)
 }
 
 /// A worker that has already ended with this status.

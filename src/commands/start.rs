@@ -10,7 +10,7 @@ use nix::unistd::{Pid, getpid, isatty};
 
 use crate::cli::Options;
 use crate::config::{self, Environment};
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Class, Error, Phase, Result};
 use crate::lockdown::ProcessState;
 use crate::plan::{Instances, Plan, Purpose};
 use crate::sys::signals::{self, Signals};
@@ -33,7 +33,8 @@ pub fn ending() -> Signals {
 /// of it, and the signals that end a start are held back and asked for between the stages, so that no stage is left half done.
 pub fn begin() -> Result<lockdown::CoreLimit> {
     refuse_emulator()?;
-    nix::sys::prctl::set_dumpable(false).map_err(|error| system("make this process unreadable for others", error))?;
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|error| Phase::Plan.cannot("make this process unreadable for others", error))?;
     let core_limit = lockdown::CoreLimit::suspend()?;
     let hold = || {
         report::mind(signals::hold(ending())?);
@@ -45,7 +46,7 @@ pub fn begin() -> Result<lockdown::CoreLimit> {
         // Past RLIMIT_FSIZE, a write shall fail instead of killing us.
         signals::block(Signals::of(&[Signal::SIGXFSZ]))
     };
-    hold().map_err(|error| system("hold signals back", error))?;
+    hold().map_err(|error| Phase::Plan.cannot("hold signals back", error))?;
     Ok(core_limit)
 }
 
@@ -103,11 +104,7 @@ pub fn warn(warnings: Vec<String>) {
 
 /// The signals that end a start, to be minded while the worker works.
 pub fn signals() -> Result<signals::SignalFd> {
-    signals::SignalFd::new(ending()).map_err(|error| system("watch for signals", error))
-}
-
-fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
-    Error::new(Phase::Plan, Class::Os, format!("cannot {what}: {}", reason(error)))
+    signals::SignalFd::new(ending()).map_err(|error| Phase::Plan.cannot("watch for signals", error))
 }
 
 /// As long as it lives, whatever mask handfast was started with, new files have the modes that are asked for, or less.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Class, Error, Phase, Result};
 use crate::sys::signals::{self, SignalFd, Signals};
 
 /// The events that end the reading of a configuration early.
@@ -29,7 +29,7 @@ impl Limits {
         match signals::pending(self.signals) {
             Ok(None) => Ok(()),
             Ok(Some(signal)) => Err(ended_by(signal)),
-            Err(error) => Err(system("cannot look for pending signals", error)),
+            Err(error) => Err(Phase::Config.cannot("look for pending signals", error)),
         }
     }
 }
@@ -46,7 +46,7 @@ pub struct Waiting {
 impl Waiting {
     /// A file that was opened non-blocking.
     pub fn new(file: File, limits: Limits) -> Result<Self> {
-        let watch = SignalFd::new(limits.signals).map_err(|error| system("cannot watch for signals", error))?;
+        let watch = SignalFd::new(limits.signals).map_err(|error| Phase::Config.cannot("watch for signals", error))?;
         Ok(Self { file, limits, watch, ended: None })
     }
 
@@ -57,7 +57,7 @@ impl Waiting {
             match self.watch.received() {
                 Ok(None) => {}
                 Ok(Some(number)) => return Err(ended_by(number)),
-                Err(error) => return Err(system("cannot read pending signals", error)),
+                Err(error) => return Err(Phase::Config.cannot("read pending signals", error)),
             }
             let left = self.limits.deadline.saturating_sub(self.limits.started.elapsed());
             if left.is_zero() {
@@ -73,7 +73,7 @@ impl Waiting {
             match poll(&mut ready, timeout) {
                 Ok(_) if ready[1].any().unwrap_or(true) && !ready[0].any().unwrap_or(false) => return Ok(()),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(system("cannot wait for the configuration", error)),
+                Err(error) => return Err(Phase::Config.cannot("wait for the configuration", error)),
             }
         }
     }
@@ -97,8 +97,4 @@ impl Read for Waiting {
 fn ended_by(signal: u8) -> Error {
     let message = format!("ended by {} before the start was complete", signals::name(signal));
     Error::new(Phase::Config, Class::Signal(signal), message)
-}
-
-fn system(what: &str, error: impl Into<io::Error>) -> Error {
-    Error::new(Phase::Config, Class::Os, format!("{what}: {}", reason(error)))
 }

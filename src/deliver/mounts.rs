@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Phase, Result, reason};
 use crate::sys;
 
 const TABLE: &str = "/proc/thread-self/mountinfo";
@@ -47,9 +47,7 @@ fn read_table() -> Result<Vec<u8>> {
             .hint("mount procfs on /proc: what the files directory is on is looked up there")
     };
     let file = File::open(TABLE).map_err(|error| match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => {
-            Error::new(Phase::Deliver, Class::Os, format!("cannot read `{TABLE}`: {}", reason(error)))
-        }
+        Some(libc::EMFILE | libc::ENFILE) => Phase::Deliver.cannot(&format!("read `{TABLE}`"), error),
         _ => unreadable(reason(error)),
     })?;
     if fstatfs(&file).map_err(|error| unreadable(reason(error)))?.filesystem_type() != PROC_SUPER_MAGIC {

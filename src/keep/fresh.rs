@@ -7,7 +7,6 @@ use std::time::Duration;
 use nix::sys::stat::{Mode, umask};
 
 use super::app::{App, Recipient};
-use super::failure::system;
 use super::front::{Front, SOON};
 use super::keeper::{Heard, Keeper};
 use super::reaction::Reaction;
@@ -39,7 +38,7 @@ pub fn supervise_fresh(
     // New files have the modes that are asked for, or less.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     if !duties.restarts {
-        cage::take_leave_of_stdio().map_err(|error| system("let go of stdin and stdout", error))?;
+        cage::take_leave_of_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
         destination.let_descriptors_go();
         leave_directory()?;
     }
@@ -246,7 +245,8 @@ impl Supervisor<'_> {
         self.reaction = Reaction::default();
         let secrets = self.keeper.renew()?;
         let child = self.recipe.spawn(&secrets, self.surroundings.as_ref())?;
-        let app = App::new(child.pid, self.recipient).map_err(|error| system("give the app a process group", error))?;
+        let app = App::new(child.pid, self.recipient)
+            .map_err(|error| Phase::Launch.cannot("give the app a process group", error))?;
         let mut front = self.front.borrow_mut();
         front.turn_to(app)?;
         tracing::info!(target: "handfast", "the app is process {}", child.pid);

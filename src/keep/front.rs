@@ -8,9 +8,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
 use super::app::App;
-use super::failure::system;
 use super::terminal::Terminal;
-use crate::error::Result;
+use crate::error::{Phase, Result};
 use crate::sys::jobs::{self, ChildState};
 use crate::sys::signals::{self, SignalFd, Signals};
 
@@ -118,7 +117,8 @@ impl<'s> Front<'s> {
 
     /// Whether somebody outside has wanted the end since the app has ended. The signal stays where it waits.
     pub fn is_called_off(&self) -> Result<bool> {
-        let waiting = signals::pending(Signals::of(&TO_END)).map_err(|error| system("read pending signals", error))?;
+        let waiting = signals::pending(Signals::of(&TO_END))
+            .map_err(|error| Phase::Launch.cannot("read pending signals", error))?;
         Ok(waiting.is_some())
     }
 
@@ -128,7 +128,7 @@ impl<'s> Front<'s> {
             self.take_real_time(!self.app.is_behind())?;
         }
         for _ in 0..AT_A_TIME {
-            let arrived = self.signals.next().map_err(|error| system("read pending signals", error))?;
+            let arrived = self.signals.next().map_err(|error| Phase::Launch.cannot("read pending signals", error))?;
             let Some(arrived) = arrived else { break };
             match arrived.number {
                 // What we have done ourselves, such as a write to a pipe that nobody reads any more.
@@ -152,12 +152,12 @@ impl<'s> Front<'s> {
 
     /// While one waits for room, no real-time signal is taken, so that none overtakes it. All others go on.
     fn take_real_time(&self, takes: bool) -> Result<()> {
-        self.signals.take_real_time(takes).map_err(|error| system("watch for signals", error))
+        self.signals.take_real_time(takes).map_err(|error| Phase::Launch.cannot("watch for signals", error))
     }
 
     fn reap(&mut self) -> Result<Reaped> {
         for _ in 0..AT_A_TIME {
-            match jobs::changed().map_err(|error| system("wait for children", error))? {
+            match jobs::changed().map_err(|error| Phase::Launch.cannot("wait for children", error))? {
                 None => return Ok(Reaped::All),
                 Some((child, ChildState::Ended(code))) if child == self.app.pid.as_raw() => {
                     return Ok(Reaped::App(code));
@@ -185,7 +185,7 @@ impl<'s> Front<'s> {
             self.app.stop();
             self.is_stopped = true;
         }
-        if jobs::stop(was_in_front).map_err(|error| system("stop with the app", error))? {
+        if jobs::stop(was_in_front).map_err(|error| Phase::Launch.cannot("stop with the app", error))? {
             // The SIGCONT that has ended the stop is passed on next.
             return Ok(());
         }

@@ -11,7 +11,7 @@ use super::status::{Aged, Earlier, Status};
 use super::telling::Telling;
 use super::undelivered::Undelivered;
 use crate::deliver::{Changes, Destination, Presence};
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Class, Error, Phase, Result};
 use crate::plan::Plan;
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::program;
@@ -50,7 +50,7 @@ impl<'p> Keeper<'p> {
     pub fn new(plan: &'p Plan, earlier: Option<&Earlier>, link: Link, destination: Destination) -> Result<Self> {
         let presence = destination.announce()?;
         let status = Status::new(plan, earlier, |secret| destination.files_of(secret));
-        let alarm = Alarm::new().map_err(|error| system("make an alarm", error))?;
+        let alarm = Alarm::new().map_err(|error| Phase::Watch.cannot("make an alarm", error))?;
         let (telling, undelivered) = (Telling::new(), Undelivered::default());
         Ok(Self {
             plan,
@@ -126,7 +126,7 @@ impl<'p> Keeper<'p> {
     pub fn wait(&mut self, watch: &Watch<'_>, until: Option<Duration>) -> Result<()> {
         let tidy = self.destination.tidy(boot_time());
         let next = [tidy, self.status.next_end(), self.telling.due(), until];
-        self.alarm.set(next.into_iter().flatten().min()).map_err(|error| system("set an alarm", error))?;
+        self.alarm.set(next.into_iter().flatten().min()).map_err(|error| Phase::Watch.cannot("set an alarm", error))?;
         match &mut self.link {
             Some(link) => link.wait(watch, &self.alarm),
             None => {
@@ -135,7 +135,7 @@ impl<'p> Keeper<'p> {
                     awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
                 match poll(&mut awaited.collect::<Vec<_>>(), PollTimeout::NONE) {
                     Ok(_) | Err(Errno::EINTR) => Ok(()),
-                    Err(error) => Err(system("wait", error)),
+                    Err(error) => Err(Phase::Watch.cannot("wait", error)),
                 }
             }
         }
@@ -237,8 +237,4 @@ impl<'p> Keeper<'p> {
             }
         }
     }
-}
-
-fn system(what: &str, error: impl Into<std::io::Error>) -> Error {
-    Error::new(Phase::Watch, Class::Os, format!("cannot {what}: {}", reason(error)))
 }

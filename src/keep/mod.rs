@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod app;
-mod failure;
 mod fresh;
 mod front;
 mod keeper;

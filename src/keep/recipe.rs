@@ -7,8 +7,7 @@ use std::time::Instant;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::dup2_stderr;
 
-use super::failure::system;
-use crate::error::Result;
+use crate::error::{Phase, Result};
 use crate::launch::{self, Child, Prepared, Spawned};
 use crate::lockdown::{self, CoreLimit, ProcessState};
 use crate::plan::Isolation;
@@ -66,9 +65,11 @@ impl Recipe<'_> {
 impl Surroundings {
     /// Keeps them, before they are given up.
     pub fn keep(inherited: &[RawFd]) -> Result<Self> {
-        let stderr = duplicate_from(std::io::stderr().as_fd(), 3).map_err(|error| system("keep stderr", error))?;
+        let stderr =
+            duplicate_from(std::io::stderr().as_fd(), 3).map_err(|error| Phase::Launch.cannot("keep stderr", error))?;
         for descriptor in [0, 1].iter().chain(inherited) {
-            close_on_exec(*descriptor).map_err(|error| system(&format!("keep descriptor {descriptor}"), error))?;
+            close_on_exec(*descriptor)
+                .map_err(|error| Phase::Launch.cannot(&format!("keep descriptor {descriptor}"), error))?;
         }
         let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
         Ok(Self { stderr, mask })
@@ -81,7 +82,7 @@ impl Surroundings {
 
     fn restore(&self) -> Result<()> {
         umask(self.mask);
-        dup2_stderr(&self.stderr).map_err(|error| system("give the app its stderr", error))?;
+        dup2_stderr(&self.stderr).map_err(|error| Phase::Launch.cannot("give the app its stderr", error))?;
         report::wait_again();
         Ok(())
     }

@@ -9,7 +9,6 @@ use nix::sys::prctl;
 use nix::unistd::chdir;
 
 use super::app::{App, Recipient};
-use super::failure::system;
 use super::front::{Front, SOON};
 use super::terminal::Terminal;
 use crate::cage::{self, Profile};
@@ -32,7 +31,7 @@ pub fn supervise(
     let signals = watch_all()?;
     let front = step_in_front(&child, recipient, &signals)?;
     leave_directory()?;
-    cage::take_leave_of_stdio().map_err(|error| system("let go of stdin and stdout", error))?;
+    cage::take_leave_of_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
     let own = [front.numbers(), vec![child.descriptor()]].concat();
     lockdown::lock_supervisor(isolation, Duties::default(), &own, core_limit, found)?;
     confine(isolation, &Profile::of_supervisor(child.pid), SUPERVISOR)?;
@@ -47,28 +46,29 @@ pub fn supervise(
             if front.app.is_behind() { PollTimeout::from(SOON.as_millis() as u16) } else { PollTimeout::NONE };
         match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(system("wait for the app", error)),
+            Err(error) => return Err(Phase::Launch.cannot("wait for the app", error)),
         }
     }
 }
 
 /// All signals, which arrive at one descriptor from now on.
 pub fn watch_all() -> Result<SignalFd> {
-    SignalFd::all().map_err(|error| system("watch for signals", error))
+    SignalFd::all().map_err(|error| Phase::Launch.cannot("watch for signals", error))
 }
 
 /// Takes this process' place: the app's group and terminal, orphans, and no wait for who reads the log.
 pub fn step_in_front<'s>(child: &Child, recipient: Recipient, signals: &'s SignalFd) -> Result<Front<'s>> {
-    let app = App::new(child.pid, recipient).map_err(|error| system("give the app a process group", error))?;
-    let terminal = Terminal::of_stdin(app.pid).map_err(|error| system("keep the terminal", error))?;
-    prctl::set_child_subreaper(true).map_err(|error| system("become the reaper of orphans", error))?;
+    let app =
+        App::new(child.pid, recipient).map_err(|error| Phase::Launch.cannot("give the app a process group", error))?;
+    let terminal = Terminal::of_stdin(app.pid).map_err(|error| Phase::Launch.cannot("keep the terminal", error))?;
+    prctl::set_child_subreaper(true).map_err(|error| Phase::Launch.cannot("become the reaper of orphans", error))?;
     report::never_wait();
     Ok(Front::new(app, terminal, signals))
 }
 
 /// Keeps no directory busy that is the app's matter.
 pub fn leave_directory() -> Result<()> {
-    chdir("/").map_err(|error| system("leave the working directory", error))
+    chdir("/").map_err(|error| Phase::Launch.cannot("leave the working directory", error))
 }
 
 /// How messages call this process.

@@ -20,7 +20,7 @@ use failure::failure;
 pub use search::{Program, resolve};
 pub use spawn::{Child, Spawned, spawn};
 
-use crate::error::{Class, Error, Result, reason};
+use crate::error::{Class, Error, Phase, Result, reason};
 use crate::lockdown::Locked;
 use crate::sys::signals::{self, Signals};
 
@@ -85,10 +85,10 @@ pub fn exec(_locked: Locked, prepared: &Prepared, watched: Signals) -> Error {
     match signals::pending(watched) {
         Ok(None) => {}
         Ok(Some(signal)) => return interrupted(signal),
-        Err(error) => return failure(Class::Os, format!("cannot look for pending signals: {}", reason(error))),
+        Err(error) => return Phase::Launch.cannot("look for pending signals", error),
     }
     if let Err(error) = signals::restore() {
-        return failure(Class::Os, format!("cannot put the signals back as found: {}", reason(error)));
+        return Phase::Launch.cannot("put the signals back as found", error);
     }
     match nix::unistd::execve(&prepared.path, &prepared.arguments, &prepared.environment()) {
         Err(error) => refused(Path::new(std::ffi::OsStr::from_bytes(prepared.path.as_bytes())), error),

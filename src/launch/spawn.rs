@@ -6,8 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use nix::unistd::{ForkResult, Pid};
 
-use super::failure::failure;
-use crate::error::{Class, Error, Result, reason};
+use crate::error::{Class, Phase, Result};
 use crate::sys::{self, signals};
 
 /// The two sides of the fork.
@@ -31,10 +30,9 @@ pub struct Child {
 /// From before the fork every signal is held back: in the supervisor until it passes it on, in the child until
 /// [`exec`](super::exec) puts the mask back as found. None is lost.
 pub fn spawn() -> Result<Spawned> {
-    let failed = |what: &str, error| failure(Class::Os, format!("cannot {what}: {}", reason(error)));
-    signals::block(signals::Signals::ALL).map_err(|error| failed("hold signals back", error))?;
-    let (wait, go) = pipe().map_err(|error| failed("make a pipe for the app's start", error))?;
-    match sys::process::fork().map_err(|error| failed("fork the app", error))? {
+    signals::block(signals::Signals::ALL).map_err(|error| Phase::Launch.cannot("hold signals back", error))?;
+    let (wait, go) = pipe().map_err(|error| Phase::Launch.cannot("make a pipe for the app's start", error))?;
+    match sys::process::fork().map_err(|error| Phase::Launch.cannot("fork the app", error))? {
         ForkResult::Parent { child } => Ok(Spawned::Supervisor(Child { pid: child, go })),
         ForkResult::Child => {
             drop(go);
@@ -54,9 +52,7 @@ fn await_go(mut wait: PipeReader) {
 impl Child {
     /// Lets it become the app.
     pub fn start(mut self) -> Result<()> {
-        self.go.write_all(&[0]).map_err(|error: std::io::Error| -> Error {
-            failure(Class::Os, format!("cannot let the app start: {}", reason(error)))
-        })
+        self.go.write_all(&[0]).map_err(|error| Phase::Launch.cannot("let the app start", error))
     }
 
     /// The descriptor that it waits for.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::cage::{Worker, ended, system};
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Class, Error, Phase, Result};
 use crate::sys::signals;
 
 /// How long a keeper's worker gets once both have been stopped for longer than it may take.
@@ -64,10 +64,7 @@ impl<'s> Watch<'s> {
                 (Ok(Some(number)), Some(_)) => return Err(signalled(number, Phase::Watch)),
                 (Ok(Some(number)), None) => return Err(signalled(number, phase)),
                 (Ok(None), _) => return Ok(()),
-                (Err(error), _) => {
-                    let message = format!("cannot read pending signals: {}", reason(error));
-                    return Err(Error::new(phase, Class::Os, message));
-                }
+                (Err(error), _) => return Err(phase.cannot("read pending signals", error)),
             }
         }
     }
