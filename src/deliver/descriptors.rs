@@ -14,11 +14,12 @@ use nix::unistd::{Gid, Whence, dup3, fchown, lseek};
 use handfast_core::SecretValue;
 
 use super::ownership::{can_give_group, with_group};
-use super::powers::{Power, Powers};
+use super::powers::Powers;
 use super::write::write_all;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::{Isolation, Plan, Target};
 use crate::sys;
+use crate::sys::capabilities::CHOWN;
 
 /// The name shows in /proc/PID/maps and in the link of the descriptor, so it is the same for all.
 const NAME: &str = "secret";
@@ -129,7 +130,7 @@ pub fn reserve(plan: &Plan) -> Result<Vec<Descriptor>> {
 
 /// Whether the app's group can be given to a memfd.
 pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
-    if can_give_group(powers, gid) || powers.has(Power::Chown) {
+    if can_give_group(powers, gid) || powers.has(CHOWN) {
         return Ok(());
     }
     Err(super::failure::refusal(format!(

@@ -13,10 +13,11 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use super::acceptance::{self, Facts, Medium, OwnMount};
 use super::failure::refusal;
-use super::powers::{Power, Powers};
+use super::powers::Powers;
 use super::way::{Owned, Reader, Way};
 use super::{access_lists, entries, mounts};
 use crate::error::{Error, Result, reason};
+use crate::sys::capabilities::DAC_OVERRIDE;
 
 /// The files directory before the fetch.
 pub struct Survey {
@@ -168,7 +169,7 @@ fn setgid_group(status: &FileStat) -> Option<u32> {
 
 fn check_writable(path: &Path, handle: &OwnedFd, status: &FileStat, powers: &Powers) -> Result<()> {
     // The call asks for the real ids without capabilities; ours are the same, and this one capability would be enough.
-    if powers.has(Power::DacOverride) {
+    if powers.has(DAC_OVERRIDE) {
         return Ok(());
     }
     let asked = if powers.gives_up_override { by_mode(status, powers) } else { by_kernel(handle) };

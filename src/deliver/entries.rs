@@ -17,8 +17,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
-use super::powers::{Power, Powers};
+use super::powers::Powers;
 use crate::error::{Error, Result, reason};
+use crate::sys::capabilities::FOWNER;
 
 /// The link that is swapped, as kubelet's.
 pub const DATA: &str = "..data";
@@ -146,7 +147,7 @@ impl<'a> Directory<'a> {
 /// In a sticky directory, only the owner of an entry or of the directory removes it, or who has CAP_FOWNER.
 fn may_remove(directory: &FileStat, owner: u32, powers: &Powers) -> bool {
     let sticky = Mode::from_bits_truncate(directory.st_mode).contains(Mode::S_ISVTX);
-    !sticky || owner == powers.uid || directory.st_uid == powers.uid || powers.has(Power::Fowner)
+    !sticky || owner == powers.uid || directory.st_uid == powers.uid || powers.has(FOWNER)
 }
 
 /// Where the link of a name leads.

@@ -15,12 +15,13 @@ use super::generation::{Generation, NewFile};
 use super::lock::Patience;
 use super::own_mount::mount_own;
 use super::ownership::{self, Access, Compromise, RequestedAccess};
-use super::powers::{Power, Powers};
+use super::powers::Powers;
 use super::swap;
 use super::turn::Turn;
 use super::way::Reader;
 use crate::error::Result;
 use crate::plan::{Files, Isolation, Plan, Purpose, Target};
+use crate::sys::capabilities::{CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, SYS_ADMIN, bit};
 
 /// How often a directory that is not as it should be is looked at again.
 const HASTY_LOOKS: usize = 2;
@@ -59,7 +60,7 @@ pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let targets = || plan.deliveries.iter().filter(|delivery| matches!(delivery.target, Target::File { .. }));
     let Some(files) = plan.files.clone().filter(|_| targets().next().is_some()) else { return Ok(None) };
     let own_mount = match plan.purpose {
-        Purpose::Run | Purpose::Supervise if powers.has(Power::SysAdmin) => OwnMount::Possible,
+        Purpose::Run | Purpose::Supervise if powers.has(SYS_ADMIN) => OwnMount::Possible,
         Purpose::Run | Purpose::Supervise => OwnMount::Denied,
         Purpose::Init | Purpose::Watch => OwnMount::Invisible,
     };
@@ -90,7 +91,7 @@ fn check_links(powers: &Powers, accesses: &BTreeMap<usize, Access>) -> Result<()
     let is_protected =
         || std::fs::read_to_string("/proc/sys/fs/protected_hardlinks").map_or(true, |text| text.trim() != "0");
     let Some(other) = accesses.values().map(|access| access.uid).find(|uid| *uid != powers.uid) else { return Ok(()) };
-    if powers.has(Power::Fowner) || !is_protected() {
+    if powers.has(FOWNER) || !is_protected() {
         return Ok(());
     }
     let message = format!(
@@ -110,7 +111,7 @@ fn reader(plan: &Plan) -> Option<Vec<u32>> {
 
 /// The app, as a reader.
 pub fn app(plan: &Plan) -> Reader {
-    const LET_IN: u64 = 1 << Power::DacOverride as u32 | 1 << Power::DacReadSearch as u32;
+    const LET_IN: u64 = bit(DAC_OVERRIDE) | bit(DAC_READ_SEARCH);
     let Isolation { uid, capabilities, .. } = plan.isolation;
     Reader { uid, groups: reader(plan), is_let_in: capabilities & LET_IN != 0 }
 }
@@ -141,7 +142,7 @@ fn names(protected: bool, survey: &Survey, powers: &Powers, reader: u32) -> Link
     }
     // The directory's owner may replace every entry in it anyway, so the links can as well be theirs. Without CAP_FOWNER the next
     // start cannot replace them, and says so before its fetch.
-    if powers.has(Power::Chown) { LinkKind::Symbolic { owner: survey.owner } } else { LinkKind::Hard }
+    if powers.has(CHOWN) { LinkKind::Symbolic { owner: survey.owner } } else { LinkKind::Hard }
 }
 
 /// What cannot be read counts as protected.
@@ -376,7 +377,7 @@ mod tests {
         assert_eq!(names(true, &survey(0, 0o1777), &uid(1000), 2000), LinkKind::Hard);
         assert_eq!(names(true, &survey(0, 0o3777), &uid(1000), 2000), LinkKind::Hard);
         assert_eq!(names(true, &survey(7, 0o1777), &uid(0), 1000), LinkKind::Hard);
-        let root = Powers { capabilities: 1 << Power::Chown as u32, ..uid(0) };
+        let root = Powers { capabilities: bit(CHOWN), ..uid(0) };
         assert_eq!(names(true, &survey(7, 0o1777), &root, 1000), LinkKind::Symbolic { owner: 7 });
         // Not sticky, not writable by all, or not protected: the kernel does not ask.
         assert_eq!(names(true, &survey(0, 0o777), &uid(1000), 2000), LinkKind::Symbolic { owner: 1000 });

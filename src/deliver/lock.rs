@@ -18,8 +18,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::access_lists;
 use super::entries::{self, Directory, kind, open_directory};
 use super::failure::{cannot_write, leftover, refusal, warn};
-use super::powers::Power;
 use crate::error::{Error, Result, reason};
+use crate::sys::capabilities::FSETID;
 
 /// The directory's name.
 pub const PRIVATE: &str = "..handfast";
@@ -157,7 +157,7 @@ impl Directory<'_> {
     fn make_plain(&self, private: BorrowedFd<'_>, status: &FileStat) -> Result<()> {
         let is_right = status.st_mode & 0o777 == MODE & 0o777;
         let setgid = status.st_mode & Mode::S_ISGID.bits();
-        let keeps_setgid = self.powers.in_group(status.st_gid) || self.powers.has(Power::Fsetid);
+        let keeps_setgid = self.powers.in_group(status.st_gid) || self.powers.has(FSETID);
         if is_right && setgid != 0 && !keeps_setgid {
             // Each change of the mode would take the setgid bit off, and with it the directory's group from the files. The ACL that stays
             // lets nobody write, because the mode is its mask.

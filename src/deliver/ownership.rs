@@ -5,8 +5,9 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, setfsgid};
 
 use super::entries::LinkKind;
-use super::powers::{Power, Powers};
+use super::powers::Powers;
 use crate::error::{Class, Error, Phase, Result, reason};
+use crate::sys::capabilities::{CHOWN, FOWNER, SETGID, bit};
 
 /// The owner, group and mode that a file will have, and read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +58,9 @@ pub fn decide(
     let mut groups = preferred
         .into_iter()
         .flatten()
-        .filter(|gid| inherited == Some(*gid) || can_give_group(powers, *gid) || powers.has(Power::Chown));
+        .filter(|gid| inherited == Some(*gid) || can_give_group(powers, *gid) || powers.has(CHOWN));
     let RequestedAccess { uid, mode, named, .. } = wanted;
-    if uid == powers.uid || powers.has(Power::Chown) {
+    if uid == powers.uid || powers.has(CHOWN) {
         return Some(match groups.next() {
             Some(gid) => Access { uid, gid, mode, compromise: None },
             None => {
@@ -84,26 +85,26 @@ pub fn needed_later<'a>(
     let links = matches!(names, LinkKind::Symbolic { owner } if is_foreign(owner));
     let files = accesses.clone().any(|access| is_foreign(access.uid));
     let groups = accesses.clone().any(|access| inherited != Some(access.gid) && !powers.in_group(access.gid));
-    let needed: &[Power] = match (links || files, groups) {
+    let needed: &[u8] = match (links || files, groups) {
         // The second one to link another's file into the next set, and to replace another's link in a sticky directory.
-        (true, _) => &[Power::Chown, Power::Fowner],
-        (false, true) if powers.has(Power::Setgid) => &[Power::Setgid],
-        (false, true) => &[Power::Chown],
+        (true, _) => &[CHOWN, FOWNER],
+        (false, true) if powers.has(SETGID) => &[SETGID],
+        (false, true) => &[CHOWN],
         (false, false) => &[],
     };
-    needed.iter().filter(|power| powers.has(**power)).fold(0, |set, power| set | 1 << *power as u32)
+    needed.iter().map(|capability| powers.capabilities & bit(*capability)).sum()
 }
 
 /// Whether what we make can get this group without CAP_CHOWN: the owner may give a file to a group that the owner is in,
 /// and with CAP_SETGID any group is ours for the moment that it takes.
 pub fn can_give_group(powers: &Powers, gid: u32) -> bool {
-    powers.in_group(gid) || powers.has(Power::Setgid)
+    powers.in_group(gid) || powers.has(SETGID)
 }
 
 /// Runs `work` with `gid` as the group of what it makes, where it can be had in no other way, and puts the old one back. The
 /// state that is read back counts, since `setfsgid` reports no failure.
 pub fn with_group<T>(powers: &Powers, gid: u32, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    if powers.in_group(gid) || powers.has(Power::Chown) || !powers.has(Power::Setgid) {
+    if powers.in_group(gid) || powers.has(CHOWN) || !powers.has(SETGID) {
         return work();
     }
     let before = change_group(Gid::from_raw(gid))?;
@@ -177,9 +178,6 @@ pub fn list(names: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    const CHOWN: u64 = 1 << Power::Chown as u32;
-    const SETGID: u64 = 1 << Power::Setgid as u32;
-
     fn powers(uid: u32, gid: u32, groups: &[u32], capabilities: u64) -> Powers {
         Powers { uid, gid, groups: groups.to_vec(), capabilities, ..Powers::default() }
     }
@@ -199,16 +197,19 @@ mod tests {
 
     #[test]
     fn with_chown_the_file_is_the_apps() {
-        let root = powers(0, 0, &[], CHOWN | SETGID);
+        let root = powers(0, 0, &[], bit(CHOWN) | bit(SETGID));
         assert_eq!(decided(root.clone(), app(1000, 2000, 0o400), None), Some((1000, 2000, 0o400, None)));
         assert_eq!(decided(root.clone(), app(1000, 2000, 0o400), Some(3000)), Some((1000, 3000, 0o400, None)));
-        assert_eq!(decided(powers(0, 0, &[], CHOWN), app(1000, 2000, 0o440), None), Some((1000, 2000, 0o440, None)));
+        assert_eq!(
+            decided(powers(0, 0, &[], bit(CHOWN)), app(1000, 2000, 0o440), None),
+            Some((1000, 2000, 0o440, None))
+        );
     }
 
     #[test]
     fn a_named_owner_is_above_the_setgid_directory() {
         let named = RequestedAccess { named: true, ..app(5, 6, 0o440) };
-        assert_eq!(decided(powers(0, 0, &[], CHOWN), named, Some(3000)), Some((5, 6, 0o440, None)));
+        assert_eq!(decided(powers(0, 0, &[], bit(CHOWN)), named, Some(3000)), Some((5, 6, 0o440, None)));
         assert_eq!(decided(powers(5, 5, &[], 0), named, Some(3000)), Some((5, 3000, 0o440, None)));
     }
 
@@ -216,7 +217,7 @@ mod tests {
     fn the_same_user_needs_no_capability() {
         assert_eq!(decided(powers(7, 8, &[9], 0), app(7, 8, 0o400), None), Some((7, 8, 0o400, None)));
         assert_eq!(decided(powers(7, 8, &[9], 0), app(7, 9, 0o440), None), Some((7, 9, 0o440, None)));
-        assert_eq!(decided(powers(7, 8, &[], SETGID), app(7, 9, 0o440), None), Some((7, 9, 0o440, None)));
+        assert_eq!(decided(powers(7, 8, &[], bit(SETGID)), app(7, 9, 0o440), None), Some((7, 9, 0o440, None)));
         assert_eq!(decided(powers(7, 8, &[], 0), app(7, 9, 0o400), None), Some((7, 8, 0o400, None)));
         let lost = Some((7, 8, 0o400, Some(Compromise::WithoutGroup)));
         assert_eq!(decided(powers(7, 8, &[], 0), app(7, 9, 0o440), None), lost);
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn without_chown_the_group_reads() {
         let through = |uid, gid, mode| Some((uid, gid, mode, Some(Compromise::ThroughGroup)));
-        assert_eq!(decided(powers(0, 0, &[], SETGID), app(1000, 2000, 0o400), None), through(0, 2000, 0o440));
+        assert_eq!(decided(powers(0, 0, &[], bit(SETGID)), app(1000, 2000, 0o400), None), through(0, 2000, 0o440));
         assert_eq!(decided(powers(0, 0, &[2000], 0), app(1000, 2000, 0o400), None), through(0, 2000, 0o440));
         assert_eq!(decided(powers(9, 2000, &[], 0), app(1000, 2000, 0o600), None), through(9, 2000, 0o640));
         assert_eq!(decided(powers(0, 0, &[], 0), app(1000, 2000, 0o400), Some(2000)), through(0, 2000, 0o440));
@@ -236,7 +237,10 @@ mod tests {
     fn the_directorys_group_counts_only_where_the_app_can_be_in_it() {
         // `run` knows the app's groups: one that the app is not in lets nobody read.
         let through = |uid, gid, mode| Some((uid, gid, mode, Some(Compromise::ThroughGroup)));
-        assert_eq!(decided(powers(0, 0, &[], SETGID), app(1000, 2000, 0o400), Some(3000)), through(0, 2000, 0o440));
+        assert_eq!(
+            decided(powers(0, 0, &[], bit(SETGID)), app(1000, 2000, 0o400), Some(3000)),
+            through(0, 2000, 0o440)
+        );
         assert_eq!(decided(powers(0, 0, &[], 0), app(1000, 2000, 0o400), Some(3000)), None);
         // `init` does not: fsGroup is given to every container of the pod.
         let access = decide(&powers(0, 0, &[], 0), app(1000, 2000, 0o400), Some(3000), None).unwrap();
@@ -245,18 +249,17 @@ mod tests {
 
     #[test]
     fn later_files_need_no_more_than_their_owner_and_group_say() {
-        let fowner = 1 << Power::Fowner as u32;
-        let root = || powers(0, 0, &[7], CHOWN | SETGID | fowner);
+        let root = || powers(0, 0, &[7], bit(CHOWN) | bit(SETGID) | bit(FOWNER));
         let access = |uid, gid| Access { uid, gid, mode: 0o400, compromise: None };
         let ours = LinkKind::Symbolic { owner: 0 };
         let needed = |access: Access, names, powers| needed_later([access].iter(), names, Some(9), &powers);
         assert_eq!(needed(access(0, 0), ours, root()), 0);
         assert_eq!(needed(access(0, 7), LinkKind::Hard, root()), 0, "a group of ours");
         assert_eq!(needed(access(0, 9), ours, root()), 0, "the directory's group");
-        assert_eq!(needed(access(0, 5), ours, root()), SETGID);
-        assert_eq!(needed(access(0, 5), ours, powers(0, 0, &[], CHOWN)), CHOWN);
-        assert_eq!(needed(access(5, 5), ours, root()), CHOWN | fowner);
-        assert_eq!(needed(access(0, 0), LinkKind::Symbolic { owner: 5 }, root()), CHOWN | fowner);
+        assert_eq!(needed(access(0, 5), ours, root()), bit(SETGID));
+        assert_eq!(needed(access(0, 5), ours, powers(0, 0, &[], bit(CHOWN))), bit(CHOWN));
+        assert_eq!(needed(access(5, 5), ours, root()), bit(CHOWN) | bit(FOWNER));
+        assert_eq!(needed(access(0, 0), LinkKind::Symbolic { owner: 5 }, root()), bit(CHOWN) | bit(FOWNER));
         assert_eq!(needed(access(5, 5), ours, powers(5, 5, &[], 0)), 0);
     }
 
@@ -289,8 +292,8 @@ mod tests {
     #[test]
     fn the_group_is_taken_back() {
         let mut powers = Powers::read().unwrap();
-        powers.capabilities &= !CHOWN;
-        if !powers.has(Power::Setgid) {
+        powers.capabilities &= !bit(CHOWN);
+        if !powers.has(SETGID) {
             eprintln!("skipped: the_group_is_taken_back: needs root");
             return;
         }
@@ -299,7 +302,7 @@ mod tests {
         assert_eq!(inside.as_raw(), 54321);
         assert_eq!(current_group().as_raw(), powers.gid);
         // With CAP_CHOWN the group is given later.
-        powers.capabilities |= CHOWN;
+        powers.capabilities |= bit(CHOWN);
         let inside = with_group(&powers, 54321, || Ok(current_group())).unwrap();
         assert_eq!(inside.as_raw(), powers.gid);
         assert_eq!(current_group().as_raw(), powers.gid);

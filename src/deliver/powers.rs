@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Result, reason};
-use crate::sys::capabilities;
+use crate::sys::capabilities::{self, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SYS_ADMIN, bit};
 
 /// Our identity and effective capabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,19 +17,6 @@ pub struct Powers {
     pub capabilities: u64,
     /// Whether writing where the mode says otherwise is only possible until the first set is published (`later`).
     pub gives_up_override: bool,
-}
-
-/// The capabilities that delivery has a use for, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Power {
-    Chown = 0,
-    DacOverride = 1,
-    DacReadSearch = 2,
-    Fowner = 3,
-    Fsetid = 4,
-    Setgid = 6,
-    SysAdmin = 21,
 }
 
 impl Powers {
@@ -54,15 +41,14 @@ impl Powers {
 
     /// Those of a process that will write later sets with less: all that stays then, and the mount of our own, which is made before.
     pub fn later(self) -> Self {
-        use Power::{Chown, Fowner, Fsetid, Setgid, SysAdmin};
-        let stay = [Chown, Fowner, Fsetid, Setgid, SysAdmin].iter().fold(0, |set, power| set | 1 << *power as u32);
-        let gives_up_override = self.has(Power::DacOverride);
+        let stay = bit(CHOWN) | bit(FOWNER) | bit(FSETID) | bit(SETGID) | bit(SYS_ADMIN);
+        let gives_up_override = self.has(DAC_OVERRIDE);
         Self { capabilities: self.capabilities & stay, gives_up_override, ..self }
     }
 
     /// Whether a capability is effective.
-    pub fn has(&self, power: Power) -> bool {
-        self.capabilities & (1 << power as u32) != 0
+    pub fn has(&self, capability: u8) -> bool {
+        self.capabilities & bit(capability) != 0
     }
 
     /// Whether a group is ours.
@@ -78,8 +64,8 @@ mod tests {
     #[test]
     fn a_capability_is_a_bit() {
         let powers = Powers { capabilities: 0x20_0041, ..Powers::default() };
-        assert!(powers.has(Power::Chown) && powers.has(Power::Setgid) && powers.has(Power::SysAdmin));
-        assert!(!powers.has(Power::Fowner));
+        assert!(powers.has(CHOWN) && powers.has(SETGID) && powers.has(SYS_ADMIN));
+        assert!(!powers.has(FOWNER));
     }
 
     #[test]

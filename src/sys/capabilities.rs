@@ -11,6 +11,10 @@ pub const CHOWN: u8 = 0;
 pub const DAC_OVERRIDE: u8 = 1;
 /// `CAP_DAC_READ_SEARCH`.
 pub const DAC_READ_SEARCH: u8 = 2;
+/// `CAP_FOWNER`.
+pub const FOWNER: u8 = 3;
+/// `CAP_FSETID`.
+pub const FSETID: u8 = 4;
 /// `CAP_KILL`.
 pub const KILL: u8 = 5;
 /// `CAP_SETGID`.
@@ -19,6 +23,8 @@ pub const SETGID: u8 = 6;
 pub const SETUID: u8 = 7;
 /// `CAP_SETPCAP`.
 pub const SETPCAP: u8 = 8;
+/// `CAP_SYS_ADMIN`.
+pub const SYS_ADMIN: u8 = 21;
 
 /// The names without `CAP_`, by number.
 pub const NAMES: [&str; 41] = [
@@ -170,10 +176,13 @@ mod tests {
             ("CHOWN", CHOWN),
             ("DAC_OVERRIDE", DAC_OVERRIDE),
             ("DAC_READ_SEARCH", DAC_READ_SEARCH),
+            ("FOWNER", FOWNER),
+            ("FSETID", FSETID),
             ("KILL", KILL),
             ("SETGID", SETGID),
             ("SETUID", SETUID),
             ("SETPCAP", SETPCAP),
+            ("SYS_ADMIN", SYS_ADMIN),
         ] {
             assert_eq!(number(name), Some(constant));
         }

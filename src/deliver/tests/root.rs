@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use super::powers::Power;
 use super::*;
 use crate::deliver::{descriptors, files};
+use crate::sys::capabilities::{CHOWN, FOWNER, SETGID, bit};
 
 fn ids(path: &Path) -> (u32, u32, u32) {
     let status = fs::metadata(path).unwrap();
@@ -24,9 +24,9 @@ fn files_with(plan: &Plan, powers: &Powers, arrived: Vec<Arrived>) -> Result<()>
     directory.publish(plan, powers, &new_files, &patience(), || Ok(()))
 }
 
-fn without(powers: &[Power]) -> Powers {
+fn without(capabilities: &[u8]) -> Powers {
     let mut ours = Powers::read().unwrap();
-    powers.iter().for_each(|power| ours.capabilities &= !(1 << *power as u32));
+    capabilities.iter().for_each(|capability| ours.capabilities &= !bit(*capability));
     ours
 }
 
@@ -71,17 +71,17 @@ fn without_chown_the_group_is_the_way() {
     }
     let memory = Memory::new();
     let wanted = for_app(plan(Some(&memory.0), vec![file("a")]));
-    files_with(&wanted, &without(&[Power::Chown]), vec![value(0, b"1")]).unwrap();
+    files_with(&wanted, &without(&[CHOWN]), vec![value(0, b"1")]).unwrap();
     assert_eq!(ids(&memory.join("a")), (0, 2000, 0o440));
-    let error = failure(files_with(&wanted, &without(&[Power::Chown, Power::Setgid]), vec![value(0, b"1")]));
+    let error = failure(files_with(&wanted, &without(&[CHOWN, SETGID]), vec![value(0, b"1")]));
     assert_eq!(error.class.exit_code(), 73);
 
     chown(&memory.0, None, Some(3000)).unwrap();
     mode(&memory.0, 0o2755);
-    files_with(&wanted, &without(&[Power::Chown, Power::Setgid]), vec![value(0, b"1")]).unwrap();
+    files_with(&wanted, &without(&[CHOWN, SETGID]), vec![value(0, b"1")]).unwrap();
     assert_eq!(ids(&memory.join("a")), (0, 3000, 0o440));
     // `run` knows that its app is not in the directory's group, and gives the app's own.
-    files_with(&run(wanted), &without(&[Power::Chown]), vec![value(0, b"1")]).unwrap();
+    files_with(&run(wanted), &without(&[CHOWN]), vec![value(0, b"1")]).unwrap();
     assert_eq!(ids(&memory.join("a")), (0, 2000, 0o440));
 }
 
@@ -95,14 +95,14 @@ fn a_descriptor_gets_the_apps_group_and_keeps_our_uid() {
     assert_eq!(ids(Path::new("/proc/self/fd/500")), (0, 2000, 0o440));
     drop(started);
 
-    let powers = without(&[Power::Chown]);
+    let powers = without(&[CHOWN]);
     let mut reserved = descriptors::reserve(&wanted).unwrap();
     let values = [(0, SecretValue::from(b"1".to_vec()))].into();
     descriptors::fill(&mut reserved, values, &wanted.isolation, &powers).unwrap().place().unwrap();
     assert_eq!(ids(Path::new("/proc/self/fd/500")), (0, 2000, 0o440));
     drop(reserved);
 
-    let error = failure(descriptors::check_group(2000, &without(&[Power::Chown, Power::Setgid])));
+    let error = failure(descriptors::check_group(2000, &without(&[CHOWN, SETGID])));
     assert_eq!(error.message, "cannot give descriptors the group 2000: handfast is not in it and lacks CAP_SETGID");
 }
 
@@ -122,7 +122,7 @@ fn anothers_entries_in_our_shape_are_replaced_where_that_is_allowed() {
                 lchown(path.join(name), Some(2000), Some(2000)).unwrap();
             }
             let wanted = plan(Some(path), vec![file("a")]);
-            let error = failure(files_with(&wanted, &without(&[Power::Fowner]), vec![value(0, b"1")]));
+            let error = failure(files_with(&wanted, &without(&[FOWNER]), vec![value(0, b"1")]));
             assert_eq!(
                 error.message,
                 format!(
