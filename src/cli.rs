@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
-use handfast_core::{excerpt, nearest};
+use handfast_core::{escaped_excerpt, excerpt, nearest};
 
 use crate::error::{Class, Error, Phase};
 
@@ -246,11 +246,8 @@ pub fn completions(shell: &str) -> Result<Vec<u8>, Error> {
         "powershell" => PowerShell,
         "zsh" => Zsh,
         other => {
-            let error = Error::new(
-                Phase::Arguments,
-                Class::Config,
-                format!("no completions for `{}`", excerpt(&other.escape_debug().to_string())),
-            );
+            let error =
+                Error::new(Phase::Arguments, Class::Config, format!("no completions for `{}`", escaped_excerpt(other)));
             return Err(error.hint("bash, elvish, fish, powershell or zsh"));
         }
     };

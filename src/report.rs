@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use handfast_core::{DEBUG, Place, Problems, excerpt};
+use handfast_core::{DEBUG, Place, Problems, escaped_excerpt};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -90,10 +90,9 @@ impl Settings {
         match format.as_ref().map(|(text, place)| (text.as_str(), place)) {
             None | Some(("text", _)) => {}
             Some(("json", _)) => settings.format = Format::Json,
-            Some((other, place)) => problems.add(
-                place,
-                format!("the log format is \"{}\", expected text or json", excerpt(&other.escape_debug().to_string())),
-            ),
+            Some((other, place)) => {
+                problems.add(place, format!("the log format is \"{}\", expected text or json", escaped_excerpt(other)))
+            }
         }
         match level.as_ref().map(|(text, place)| (text.as_str(), place)) {
             None | Some(("warn", _)) => {}
@@ -102,10 +101,7 @@ impl Settings {
             Some(("debug", _)) => settings.level = Level::DEBUG,
             Some((other, place)) => problems.add(
                 place,
-                format!(
-                    "the log level is \"{}\", expected error, warn, info or debug",
-                    excerpt(&other.escape_debug().to_string())
-                ),
+                format!("the log level is \"{}\", expected error, warn, info or debug", escaped_excerpt(other)),
             ),
         }
         (settings, problems)

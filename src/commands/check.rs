@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use handfast_core::{Place, Problems, excerpt};
+use handfast_core::{Place, Problems, escaped_excerpt};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
@@ -117,19 +117,18 @@ fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Resul
 /// What `--for` and `--format` say.
 fn read(purpose: &str, format: &str, problems: &mut Problems) -> (Purpose, bool) {
     let mut wrong = |message| problems.add(&Place::CommandLine, message);
-    let quoted = |text: &str| excerpt(&text.escape_debug().to_string());
     let purpose = match purpose {
         "run" => Purpose::Run,
         "supervise" => Purpose::Supervise,
         "init" => Purpose::Init,
         "watch" => Purpose::Watch,
         other => {
-            wrong(format!("`--for` is \"{}\", expected run, supervise, init or watch", quoted(other)));
+            wrong(format!("`--for` is \"{}\", expected run, supervise, init or watch", escaped_excerpt(other)));
             Purpose::Run
         }
     };
     if !matches!(format, "text" | "json") {
-        wrong(format!("`--format` is \"{}\", expected text or json", quoted(format)));
+        wrong(format!("`--format` is \"{}\", expected text or json", escaped_excerpt(format)));
     }
     (purpose, format == "json")
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use handfast_core::{Place, Problems, excerpt, keys};
+use handfast_core::{Place, Problems, escaped_excerpt, keys};
 
 use super::start;
 use crate::cli::Options;
@@ -21,10 +21,7 @@ pub fn ready(
     mut problems: Problems,
 ) -> Result<()> {
     let patience = wait.map(|text| keys::parse_duration(text).ok_or(text)).transpose().unwrap_or_else(|text| {
-        let message = format!(
-            "`--wait` is \"{}\", expected a duration such as \"30s\"",
-            excerpt(&text.escape_debug().to_string())
-        );
+        let message = format!("`--wait` is \"{}\", expected a duration such as \"30s\"", escaped_excerpt(text));
         problems.add(&Place::CommandLine, message);
         None
     });

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
-use handfast_core::{Place, Problems, excerpt};
+use handfast_core::{Place, Problems, escaped_excerpt};
 
 use super::start;
 use crate::cli::Run;
@@ -83,7 +83,7 @@ fn recipient(supervise: Option<&Option<String>>, problems: &mut Problems) -> Opt
         None => Some(Recipient::App),
         Some("group") => Some(Recipient::Group),
         Some(other) => {
-            let quoted = excerpt(&other.escape_debug().to_string());
+            let quoted = escaped_excerpt(other);
             let hint = "`--supervise` alone passes signals on to the app, `--supervise=group` to its process group";
             problems.add_with_hint(&Place::CommandLine, format!("`--supervise` is \"{quoted}\", expected group"), hint);
             Some(Recipient::App)

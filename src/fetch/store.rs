@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use handfast_core::{Ending, Expiry, Provider, Summary};
+use handfast_core::{Ending, Expiry, Provider, Summary, whole_seconds};
 use tokio::sync::Semaphore;
 
 /// What ends sooner than this is told as a warning: nothing renews it after the app has started.
@@ -39,7 +39,7 @@ impl Store {
         let text = format!(
             "`{}`: {what} ends in {}, and nothing renews it once the app has started",
             self.name,
-            humantime::format_duration(Duration::from_secs(after.as_secs()))
+            whole_seconds(after)
         );
         if after < SOON {
             tracing::warn!(target: "handfast", "{text}");

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use handfast_core::whole_seconds;
+
 use crate::error::{Class, Error};
 use crate::sys::clock::boot_time;
 
@@ -45,8 +47,4 @@ impl Undelivered {
             tracing::info!(target: "handfast", "changes can be delivered again, after {lasted}");
         }
     }
-}
-
-fn whole_seconds(duration: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }

@@ -125,6 +125,11 @@ pub fn excerpt(text: &str) -> String {
     }
 }
 
+/// The same of a text that may hold control characters: they are escaped.
+pub fn escaped_excerpt(text: &str) -> String {
+    excerpt(&text.escape_debug().to_string())
+}
+
 /// The name among `known` that `wrong` was probably meant to be.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Computing the distance takes time in proportion to the product of the lengths, and a user's text has no bound. The distance

@@ -8,6 +8,11 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
 }
 
+/// A duration for people: whole seconds, such as `1m 30s`.
+pub fn whole_seconds(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}
+
 /// The most strings in an array: the checks of each string take time.
 pub const MAX_STRINGS: usize = 1024;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, Grant, ProviderError, Term};
+use handfast_core::{ErrorKind, Grant, ProviderError, Term, whole_seconds};
 
 use super::tenure::{self, Kind, LONGEST, Step, Tenure};
 use super::trouble::{self, Trouble, Verdict};
@@ -128,7 +128,7 @@ impl Job {
         if !self.is_snapshot(plan) || std::mem::replace(&mut self.is_end_told, true) {
             return;
         }
-        let left = humantime::format_duration(Duration::from_secs(end.saturating_sub(now).as_secs()));
+        let left = whole_seconds(end.saturating_sub(now));
         let why = why.map(|error| format!(": {error}")).unwrap_or_default();
         tracing::warn!(target: "handfast", "{what} ends in {left}, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew{why}");
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep};
+use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep, whole_seconds};
 
 use super::tenure::{Kind, Step, Tenure};
 use super::trouble::{self, Trouble, Verdict};
@@ -114,8 +114,7 @@ impl Login {
         match &self.tenure {
             Some(tenure) if is_over(tenure) => {
                 if !std::mem::replace(&mut self.is_end_told, true) {
-                    let left = tenure.end().saturating_sub(now).as_secs();
-                    let (instance, left) = (&self.instance, humantime::format_duration(Duration::from_secs(left)));
+                    let (instance, left) = (&self.instance, whole_seconds(tenure.end().saturating_sub(now)));
                     tracing::warn!(target: "handfast", "`{instance}`: the token that was given ends in {left}, and is not renewed any more");
                 }
                 self.due = None;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, ProviderError};
+use handfast_core::{ErrorKind, ProviderError, whole_seconds};
 
 /// The pause after the first failure is a random part of this, after the next of twice this, and so on.
 pub const BASE: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ impl Trouble {
 
     /// How long it has lasted.
     pub fn lasted(&self, now: Duration) -> humantime::FormattedDuration {
-        humantime::format_duration(Duration::from_secs(now.saturating_sub(self.since).as_secs()))
+        whole_seconds(now.saturating_sub(self.since))
     }
 
     /// Says what has failed, as loudly as this asks for; the first time also what stays.
