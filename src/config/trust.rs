@@ -12,11 +12,12 @@ use std::path::Path;
 
 use handfast_core::{Place, Problems};
 use nix::fcntl::{OFlag, openat, readlink};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat};
+use nix::sys::stat::{Mode, SFlag, fstat, stat};
 use nix::unistd::getresuid;
 
 use super::environment::{Environment, NotText};
 use crate::sys::capabilities;
+use crate::sys::fs::{kind, same};
 pub use rules::{Refusal, Trust};
 pub use suspect::{App, Suspect};
 use suspect::{Fault, Kind};
@@ -55,7 +56,7 @@ impl Trust {
     pub fn open(self, path: &Path) -> Result<Opened, Refusal> {
         let Way { parent, name, entry, status, path, mut suspects } = way::walk(self, path)?;
         let suspect = |fault| Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, fault)));
-        if SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG {
+        if kind(&status) != SFlag::S_IFREG {
             return Err(match is_directory(&status) {
                 true => Refusal::System(io::ErrorKind::IsADirectory.into()),
                 false => suspect(Fault::NoRegularFile),
@@ -108,10 +109,6 @@ fn is_privileged() -> bool {
 fn uid(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|uid| digits && *uid != u32::MAX)
-}
-
-fn same(one: &FileStat, other: &FileStat) -> bool {
-    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 
+use super::failure::errno;
 use crate::sys::attributes;
 
 const ACCESS: &CStr = c"system.posix_acl_access";
@@ -37,8 +38,4 @@ pub fn has_one(file: BorrowedFd<'_>) -> nix::Result<bool> {
 
 fn has(file: BorrowedFd<'_>, list: &CStr) -> nix::Result<bool> {
     attributes::has(file, list).map_err(errno)
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }

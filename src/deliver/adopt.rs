@@ -16,6 +16,7 @@ use super::lock::Patience;
 use super::powers::Powers;
 use super::turn::Turn;
 use crate::error::Result;
+use crate::sys::fs::same;
 
 /// No status is longer.
 const LONGEST: u64 = 8 << 20;
@@ -57,7 +58,7 @@ impl FilesDirectory {
             let access = self.access(secret)?;
             let is_right =
                 (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (access.uid, access.gid, access.mode);
-            if !is_right || !super::lock::same(&status, &reached) {
+            if !is_right || !same(&status, &reached) {
                 return None;
             }
             found.push((secret, file, status));

@@ -18,6 +18,7 @@ use super::way::{Owned, Reader, Way};
 use super::{access_lists, entries, mounts};
 use crate::error::{Error, Result, reason};
 use crate::sys::capabilities::DAC_OVERRIDE;
+use crate::sys::fs::kind;
 
 /// The files directory before the fetch.
 pub struct Survey {
@@ -204,7 +205,7 @@ fn by_mode(status: &FileStat, powers: &Powers) -> nix::Result<()> {
 }
 
 fn explain_open(path: &Path, parent: &OwnedFd, name: &OsStr, error: Errno) -> Error {
-    let found = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|status| entries::kind(&status));
+    let found = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map(|status| kind(&status));
     match found {
         Ok(SFlag::S_IFLNK) => refusal(format!("cannot deliver files into `{}`: it is a link", path.display()))
             .hint("name the directory itself"),

@@ -20,6 +20,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use super::powers::Powers;
 use crate::error::{Error, Result, reason};
 use crate::sys::capabilities::FOWNER;
+use crate::sys::fs::kind;
 
 /// The link that is swapped, as kubelet's.
 pub const DATA: &str = "..data";
@@ -166,11 +167,6 @@ fn is_link_of(name: &OsStr, target: &OsStr) -> bool {
 /// Whether a name is a generation's.
 pub fn is_generation(name: &[u8]) -> bool {
     name.starts_with(GENERATION.as_bytes()) && !name.contains(&b'/')
-}
-
-/// The type bits of a status.
-pub fn kind(status: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
 }
 
 /// Opens a directory in the directory, following no link.

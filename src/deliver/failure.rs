@@ -12,6 +12,11 @@ pub fn refusal(message: String) -> Error {
     Error::new(Phase::Deliver, Class::Deliver, message)
 }
 
+/// The number of a system call's error.
+pub fn errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
 /// A line of the log.
 pub fn warn(text: &str) {
     tracing::warn!(target: "handfast", "{text}");

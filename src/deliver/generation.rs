@@ -17,13 +17,13 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, 
 use handfast_core::SecretValue;
 
 use super::entries::{self, DATA, Directory, Examined, GENERATION, LinkKind, MARK, NameState, open_directory};
-use super::failure::{cannot_write, leftover, refusal, warn};
-use super::lock::{Lock, same};
+use super::failure::{cannot_write, errno, leftover, refusal, warn};
+use super::lock::Lock;
 use super::ownership::{Access, with_group};
 use super::write::write_all;
 use super::{access_lists, leftovers};
 use crate::error::{Error, Result};
-use crate::sys::fs::{Taken, rename};
+use crate::sys::fs::{Taken, rename, same};
 
 /// A file to be written.
 pub struct NewFile {
@@ -331,7 +331,7 @@ type At<'a> = (BorrowedFd<'a>, &'a OsStr);
 
 /// A rename, on old kernels' ramfs and those that stand in for Linux too, which know plain ones only.
 fn put(from: At<'_>, to: At<'_>, taken: Taken) -> nix::Result<()> {
-    let renamed = rename(from, to, taken).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()));
+    let renamed = rename(from, to, taken).map_err(errno);
     if !matches!(renamed, Err(Errno::EINVAL | Errno::ENOSYS)) {
         return renamed;
     }

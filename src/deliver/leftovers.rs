@@ -14,10 +14,10 @@ use nix::sys::stat::{SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::entries::{self, DATA, Directory, MARK, is_generation, open_generation};
-use super::failure::{leftover, warn};
-use super::lock::{Lock, is_at, same};
+use super::failure::{errno, leftover, warn};
+use super::lock::{Lock, is_at};
 use crate::plan::valid_name;
-use crate::sys::fs::{Taken, rename};
+use crate::sys::fs::{Taken, kind, rename, same};
 
 /// How long a replaced set stays for the app that was started with it: it may have followed the old `..data` and not have opened
 /// its file yet. On a busy machine it waits for a processor some ten milliseconds in between.
@@ -115,7 +115,7 @@ fn remove_older(directory: &Directory<'_>, private: BorrowedFd<'_>, name: &OsStr
     match open_generation(directory.handle, name, directory.powers) {
         Ok(Some(handle)) => take_out(directory.handle, private, name, &handle).map_err(failed),
         Ok(None) => match fstatat(directory.handle, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(status) if entries::kind(&status) == SFlag::S_IFDIR => Err(format!(
+            Ok(status) if kind(&status) == SFlag::S_IFDIR => Err(format!(
                 "cannot remove the leftover `{}` in `{}`: it is a directory of uid {} that handfast did not make",
                 name.display(),
                 directory.path,
@@ -170,7 +170,7 @@ fn is_staged(generation: BorrowedFd<'_>, name: &OsStr) -> bool {
     let Ok(status) = fstatat(generation, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return false };
     let is_by_name = STAGED.iter().any(|start| name.as_bytes().starts_with(start));
     let is_ours = || fstat(generation).is_ok_and(|generation| generation.st_uid == status.st_uid);
-    match entries::kind(&status) {
+    match kind(&status) {
         SFlag::S_IFREG if is_by_name && is_ours() => true,
         SFlag::S_IFLNK => readlinkat(generation, name).is_ok_and(|target| target.as_bytes().starts_with(b"..")),
         SFlag::S_IFREG => entries::names(generation)
@@ -185,10 +185,7 @@ fn is_staged(generation: BorrowedFd<'_>, name: &OsStr) -> bool {
 /// Puts back what was taken out and is not ours, under another name where its own was taken meanwhile: nothing of others stays in a
 /// directory of ours. Nothing is said of it: it was never handfast's.
 fn put_back((private, at): (BorrowedFd<'_>, &OsStr), (to, name): (BorrowedFd<'_>, &OsStr)) -> nix::Result<()> {
-    let put = |name| {
-        rename((private, at), (to, name), Taken::Refuse)
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
-    };
+    let put = |name| rename((private, at), (to, name), Taken::Refuse).map_err(errno);
     match put(name) {
         Err(Errno::EEXIST) => put(OsStr::new(&taken_name())),
         put => put,

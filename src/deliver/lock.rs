@@ -16,10 +16,11 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, uma
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::access_lists;
-use super::entries::{self, Directory, kind, open_directory};
+use super::entries::{self, Directory, open_directory};
 use super::failure::{cannot_write, leftover, refusal, warn};
 use crate::error::{Error, Result, reason};
 use crate::sys::capabilities::FSETID;
+use crate::sys::fs::{kind, same};
 
 /// The directory's name.
 pub const PRIVATE: &str = "..handfast";
@@ -233,11 +234,6 @@ impl Lock {
 /// Whether a name in a directory still leads to what was opened.
 pub fn is_at(directory: BorrowedFd<'_>, name: &str, opened: &FileStat) -> bool {
     fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|found| same(&found, opened))
-}
-
-/// Whether both are of one file.
-pub fn same(one: &FileStat, other: &FileStat) -> bool {
-    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
 /// Takes the lock, unless another holds it. It belongs to the opened file, so no child of ours could end it.

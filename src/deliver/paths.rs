@@ -6,13 +6,14 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, fstat, stat};
+use nix::sys::stat::{fstat, stat};
 
 use super::descriptors;
 use super::failure::refusal;
 use super::way::{Reader, Way};
 use crate::error::{Error, Result, reason};
 use crate::plan::{Delivery, Plan, Target};
+use crate::sys::fs::same;
 
 /// The directory of a process' own descriptors, as a link into procfs.
 const DIRECTORY: &str = "/dev/fd";
@@ -55,9 +56,8 @@ fn told_by_path(plan: &Plan) -> Vec<RawFd> {
 }
 
 fn leads_to(memfd: &OwnedFd) -> bool {
-    let identity = |status: FileStat| (status.st_dev, status.st_ino);
     let path = format!("{DIRECTORY}/{}", memfd.as_raw_fd());
-    stat(path.as_str()).is_ok_and(|found| fstat(memfd).is_ok_and(|made| identity(found) == identity(made)))
+    stat(path.as_str()).is_ok_and(|found| fstat(memfd).is_ok_and(|made| same(&found, &made)))
 }
 
 /// What stands in the directory's place.

@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::entries::kind;
 use super::failure::refusal;
 use crate::error::Error;
 use crate::sys::access_list::{AccessList, EXECUTE, Holder};
+use crate::sys::fs::kind;
 
 /// As many links as the kernel follows on one way.
 const MOST_LINKS: usize = 40;

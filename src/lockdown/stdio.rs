@@ -11,6 +11,7 @@ use super::status::Status;
 use crate::error::{Result, reason};
 use crate::plan::Isolation;
 use crate::sys::capabilities::{CHOWN, bit};
+use crate::sys::fs::kind;
 
 /// Why an inherited pipe or terminal stays with its owner.
 pub(super) const WITHOUT_CHOWN: &str =
@@ -53,8 +54,7 @@ fn each(mut action: impl FnMut(&str, &dyn AsFd) -> Result<()>) -> Result<()> {
 /// Whether a descriptor is a pipe or a terminal of another uid.
 fn concerned(isolation: &Isolation, descriptor: &dyn AsFd) -> Result<bool> {
     let status: FileStat = fstat(descriptor).map_err(|error| call("look at stdin, stdout and stderr", error))?;
-    let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
-    let shareable = match kind {
+    let shareable = match kind(&status) {
         SFlag::S_IFIFO => true,
         SFlag::S_IFCHR => isatty(descriptor).unwrap_or(false),
         _ => false,

@@ -13,6 +13,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{dup2_stderr, write as write_some};
 
+use crate::sys::fs::kind;
 use crate::sys::signals::{self, Signals};
 
 /// How long the last line of a failed start waits for a reader, with the lines that belong to it; and each line before there is a
@@ -73,8 +74,7 @@ fn bound(change: impl FnOnce(&mut Bound)) -> Bound {
 /// that is refused, nothing is written any more.
 pub fn never_wait() {
     let stderr = std::io::stderr();
-    let kind = fstat(&stderr).map(|status| SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits()));
-    if kind == Ok(SFlag::S_IFREG) {
+    if fstat(&stderr).is_ok_and(|status| kind(&status) == SFlag::S_IFREG) {
         WAY.store(NEVER_WAITS, Relaxed);
         return;
     }

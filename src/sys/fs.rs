@@ -1,10 +1,11 @@
-//! Descriptors under chosen numbers, which mount a descriptor is on, and renames that replace nothing unseen.
+//! Descriptors under chosen numbers, what a status tells, which mount a descriptor is on, and renames that replace nothing unseen.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
+use nix::sys::stat::{FileStat, SFlag};
 use rustix::fs::{AtFlags, RenameFlags, StatxFlags, renameat_with, statx};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
@@ -13,6 +14,16 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 /// nix has the call, but returns a plain number, which nothing would close.
 pub fn duplicate_from(descriptor: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(descriptor, lowest)?)
+}
+
+/// The type of a file, from its status.
+pub fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Whether two statuses are of one file.
+pub fn same(one: &FileStat, other: &FileStat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
 /// The id of the mount that a descriptor was opened on, as in /proc/self/mountinfo (statx, kernel 5.8).

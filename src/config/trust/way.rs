@@ -15,6 +15,7 @@ use nix::unistd::getcwd;
 use super::access;
 use super::rules::{Refusal, Trust};
 use super::suspect::{Fault, Kind, Suspect};
+use crate::sys::fs::kind;
 
 /// The most links that are followed, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -57,7 +58,7 @@ pub fn walk(trust: Trust, path: &Path) -> Result<Way, Refusal> {
         let entry = place(&current.descriptor, &name, is_last)?;
         let status = fstat(&entry)?;
         let path = if name == ".." { parent_of(&current.path) } else { current.path.join(&name) };
-        if status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits() {
+        if kind(&status) == SFlag::S_IFLNK {
             links += 1;
             if links > MAX_LINKS {
                 return Err(Errno::ELOOP.into());
@@ -143,5 +144,5 @@ fn push_front(components: &mut VecDeque<OsString>, path: &Path) {
 
 /// Whether the status is a directory's.
 pub fn is_directory(status: &FileStat) -> bool {
-    status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits()
+    kind(status) == SFlag::S_IFDIR
 }
