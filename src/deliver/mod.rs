@@ -35,8 +35,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 pub use arrivals::{Arrived, Changes};
-use descriptors::{Descriptor, Sealing};
+use descriptors::{Descriptor, Replacements, Sealing};
 use failure::warn;
+use generation::NewFile;
 pub use keeper::{ALIVE, PRIVATE, Presence, STATUS};
 use lock::Patience;
 use powers::Powers;
@@ -191,26 +192,13 @@ impl Destination {
         set: Vec<Arrived>,
         interrupted: &dyn Fn() -> Result<()>,
     ) -> Result<Published> {
-        let Self { powers, files, descriptors } = self;
         let mut secrets: Vec<usize> = set.iter().map(|arrived| arrived.secret).collect();
         secrets.sort_unstable();
         secrets.dedup();
-        let (new_files, values) = arrivals::sort(files.as_ref(), set)?;
-        let fill = || {
-            let filled = descriptors::fill(descriptors, values, &plan.isolation, powers)?;
-            // The last moment: from here on the set can be reached.
-            interrupted()?;
-            Ok(filled)
-        };
-        let replacements = match files {
-            // No file can be reached before the memfds are made too.
-            Some(files) => {
-                let patience = Patience { deadline: plan.deadline.at(), interrupted };
-                files.publish(plan, powers, &new_files, &patience, fill)?
-            }
-            None => fill()?,
-        };
-        replacements.place()?;
+        let (new_files, values) = arrivals::sort(self.files.as_ref(), set)?;
+        self.place(plan, Some(new_files), interrupted, |descriptors, powers| {
+            descriptors::fill(descriptors, values, &plan.isolation, powers)
+        })?;
         Ok(Published { secrets })
     }
 
@@ -221,15 +209,30 @@ impl Destination {
         changes: Changes,
         interrupted: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
-        let Self { powers, files, descriptors } = self;
         let gone = changes.gone.clone();
-        let (new_files, values) = arrivals::merge(files.as_ref(), changes)?;
+        let (new_files, values) = arrivals::merge(self.files.as_ref(), changes)?;
+        self.place(plan, new_files, interrupted, |descriptors, powers| {
+            descriptors::change(descriptors, values, &gone, &plan.isolation, powers)
+        })
+    }
+
+    /// Puts a set in place: `fill` makes its memfds.
+    fn place(
+        &mut self,
+        plan: &Plan,
+        new_files: Option<Vec<NewFile>>,
+        interrupted: &dyn Fn() -> Result<()>,
+        fill: impl for<'d> FnOnce(&'d mut [Descriptor], &Powers) -> Result<Replacements<'d>>,
+    ) -> Result<()> {
+        let Self { powers, files, descriptors } = self;
         let fill = || {
-            let filled = descriptors::change(descriptors, values, &gone, &plan.isolation, powers)?;
+            let filled = fill(descriptors, powers)?;
+            // The last moment: from here on the set can be reached.
             interrupted()?;
             Ok(filled)
         };
         let replacements = match files.as_mut().zip(new_files) {
+            // No file can be reached before the memfds are made too.
             Some((files, new_files)) => {
                 let patience = Patience { deadline: plan.deadline.at(), interrupted };
                 files.publish(plan, powers, &new_files, &patience, fill)?
