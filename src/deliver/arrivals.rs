@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use handfast_core::SecretValue;
 
 use super::failure::refusal;
-use super::files;
+use super::files::FilesDirectory;
 use super::generation::{Content, NewFile};
 use crate::error::{Class, Error, Phase, Result};
 
@@ -45,7 +45,7 @@ impl Changes {
 
 /// All files of the set that these changes make of the one that is published; nothing where no file of it changes, and where there
 /// is no directory. And the values of descriptors by secret.
-pub fn merge(files: Option<&files::FilesDirectory>, changes: Changes) -> Result<(Option<Vec<NewFile>>, Values)> {
+pub fn merge(files: Option<&FilesDirectory>, changes: Changes) -> Result<(Option<Vec<NewFile>>, Values)> {
     let changed = changes.secrets();
     let Changes { arrived, mut same, .. } = changes;
     let (mut new_files, values) = sort(files, arrived)?;
@@ -76,7 +76,7 @@ pub type Values = HashMap<usize, SecretValue>;
 pub type Sorted = (Vec<NewFile>, Values);
 
 /// Sorts by kind of target. That the names are files' names, each once, was checked where they came in.
-pub fn sort(files: Option<&files::FilesDirectory>, arrived: Vec<Arrived>) -> Result<Sorted> {
+pub fn sort(files: Option<&FilesDirectory>, arrived: Vec<Arrived>) -> Result<Sorted> {
     let mut new_files: Vec<NewFile> = Vec::new();
     let mut values = HashMap::new();
     for Arrived { secret, file, value } in arrived {

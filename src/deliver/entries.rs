@@ -48,7 +48,7 @@ pub struct Examined {
     pub names: Vec<NameState>,
 }
 
-/// How a name in the directory leads to its file in the current set.
+/// The kind of link by which a name in the directory leads to its file in the current set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
     /// By a link to `..data/NAME`, as kubelet's: all names change at once, with `..data`.
@@ -60,14 +60,14 @@ pub enum LinkKind {
     Hard,
 }
 
-/// The files directory as the checks see it.
+/// The files directory for one step of work in it; [`FilesDirectory`](super::files::FilesDirectory) keeps it from step to step.
 pub struct Directory<'a> {
     /// The opened directory.
     pub handle: BorrowedFd<'a>,
     /// Its path, for messages.
     pub path: &'a str,
-    /// How names lead to files.
-    pub names: LinkKind,
+    /// Which kind of link the files' names are.
+    pub link_kind: LinkKind,
     /// Who we are.
     pub powers: &'a Powers,
     /// The files of the generations of ours, once somebody has asked for them.
@@ -76,8 +76,8 @@ pub struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     /// An opened directory.
-    pub fn new(handle: BorrowedFd<'a>, path: &'a str, names: LinkKind, powers: &'a Powers) -> Self {
-        Self { handle, path, names, powers, files: OnceCell::new() }
+    pub fn new(handle: BorrowedFd<'a>, path: &'a str, link_kind: LinkKind, powers: &'a Powers) -> Self {
+        Self { handle, path, link_kind, powers, files: OnceCell::new() }
     }
 
     /// Looks at `..data`, then at each name; refuses where another's entry is in the way.
@@ -96,7 +96,7 @@ impl<'a> Directory<'a> {
         if !link && !self.is_hard_link(OsStr::new(name), &status) {
             return Err(in_the_way(self.path, name, &status));
         }
-        let is_right = link && self.names == (LinkKind::Symbolic { owner: status.st_uid });
+        let is_right = link && self.link_kind == (LinkKind::Symbolic { owner: status.st_uid });
         // `..data` is replaced by each start.
         if (!is_right || name == DATA) && !may_remove(directory, status.st_uid, self.powers) {
             return Err(cannot_remove(self.path, name, status.st_uid));

@@ -113,7 +113,7 @@ impl Generation {
         self.files = files.iter().map(make).collect::<Result<_>>()?;
         self.stage_link(directory, DATA, &self.name)?;
         for Link { name, staged, .. } in self.links.iter().filter(|link| link.found != NameState::Right) {
-            match directory.names {
+            match directory.link_kind {
                 LinkKind::Symbolic { .. } => self.stage_link(directory, staged, &entries::link_target(name))?,
                 LinkKind::Hard => linkat(&self.handle, name.as_str(), &self.handle, staged.as_str(), AtFlags::empty())
                     .map_err(|error| cannot_write(directory.path, name, error))?,
@@ -190,7 +190,7 @@ impl Generation {
     fn stage_link(&self, directory: &Directory<'_>, at: &str, target: &str) -> Result<()> {
         let failed = |error| cannot_write(directory.path, target, error);
         symlinkat(target, &self.handle, at).map_err(failed)?;
-        match directory.names {
+        match directory.link_kind {
             LinkKind::Symbolic { owner } if owner != directory.powers.uid => {
                 fchownat(&self.handle, at, Some(Uid::from_raw(owner)), None, AtFlags::AT_SYMLINK_NOFOLLOW)
                     .map_err(failed)
@@ -210,7 +210,7 @@ impl Generation {
     ) -> Result<()> {
         let place_names = || self.links.iter().try_for_each(|link| self.place(directory, link));
         let switch = || self.place(directory, &self.data);
-        match directory.names {
+        match directory.link_kind {
             // Names first: until `..data` is switched, they lead into the old set, or nowhere.
             LinkKind::Symbolic { .. } => {
                 let published =

@@ -8,8 +8,8 @@ mod acceptance;
 mod access_lists;
 mod adopt;
 mod arrivals;
+mod assessment;
 mod descriptors;
-mod directory;
 mod entries;
 mod failure;
 mod files;
@@ -22,6 +22,7 @@ mod own_mount;
 mod ownership;
 mod paths;
 mod powers;
+mod survey;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -35,8 +36,10 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 pub use arrivals::{Arrived, Changes};
+use assessment::Assessment;
 use descriptors::{Descriptor, Replacements, Sealing};
 use failure::warn;
+use files::FilesDirectory;
 use generation::NewFile;
 pub use keeper::{ALIVE, PRIVATE, Presence, STATUS};
 use lock::Patience;
@@ -46,7 +49,7 @@ use swap::Swapping;
 /// Where the secrets go: checked, opened, reserved. From the first set on, it keeps other starts out of the files directory.
 pub struct Destination {
     powers: Powers,
-    files: Option<files::FilesDirectory>,
+    files: Option<FilesDirectory>,
     descriptors: Vec<Descriptor>,
 }
 
@@ -128,7 +131,7 @@ fn powers(plan: &Plan) -> Result<Powers> {
 }
 
 struct Decided {
-    files: Option<files::Assessment>,
+    files: Option<Assessment>,
     warnings: Vec<String>,
 }
 
@@ -140,7 +143,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
     if !numbers.is_empty() {
         descriptors::check_group(plan.isolation.gid, powers)?;
         let (memfd, sealing) = descriptors::create()?;
-        paths::check(plan, &memfd, files::app(plan), powers.uid)?;
+        paths::check(plan, &memfd, assessment::app(plan), powers.uid)?;
         if sealing == Sealing::WithoutExec {
             inspection.missing.push("MFD_NOEXEC_SEAL and F_SEAL_EXEC (Linux 6.3)".into());
         }
@@ -148,7 +151,7 @@ fn decide(plan: &Plan, powers: &Powers, inspection: &mut Inspection) -> Result<D
         inspection.descriptors = Some(Placement { medium: "sealed memfd".into(), protection });
         swappable.push(descriptors::list(&numbers));
     }
-    let files = files::assess(plan, powers)?;
+    let files = assessment::assess(plan, powers)?;
     if let Some(assessment) = &files {
         let medium = assessment.medium();
         if assessment.mounts() && medium.can_be_swapped() {
@@ -256,7 +259,7 @@ impl Destination {
 
     /// Shows that a keeper lives, once its first set is published; nothing where no secret is a file.
     pub fn announce(&self) -> Result<Option<Presence>> {
-        self.files.as_ref().map(files::FilesDirectory::announce).transpose()
+        self.files.as_ref().map(FilesDirectory::announce).transpose()
     }
 
     /// Replaces what is told of the secrets.
@@ -266,7 +269,7 @@ impl Destination {
 
     /// The names of the files that a secret is in, as they are published.
     pub fn files_of(&self, secret: usize) -> Vec<String> {
-        let files = self.files.iter().flat_map(files::FilesDirectory::current);
+        let files = self.files.iter().flat_map(FilesDirectory::current);
         files.filter(|(of, _)| *of == secret).map(|(_, name)| name.to_owned()).collect()
     }
 
@@ -293,7 +296,7 @@ impl Destination {
 
     /// Every number that is held for later sets.
     pub fn numbers(&self) -> Vec<RawFd> {
-        let files = self.files.iter().flat_map(files::FilesDirectory::numbers);
+        let files = self.files.iter().flat_map(FilesDirectory::numbers);
         files.chain(self.descriptors.iter().map(Descriptor::number)).collect()
     }
 
@@ -311,7 +314,7 @@ impl Destination {
     /// Gives the descriptors to the app's start, and leaves the end of our turn in the files directory to what closes all of our
     /// descriptors: lockdown, exec, or the end of this process.
     pub fn hand_over(self) -> Handover {
-        self.files.into_iter().for_each(files::FilesDirectory::keep_turn);
+        self.files.into_iter().for_each(FilesDirectory::keep_turn);
         Handover { descriptors: self.descriptors.into_iter().filter_map(Descriptor::hand_over).collect() }
     }
 }

@@ -77,12 +77,12 @@ pub fn decide(
 /// The capabilities with which later files of this kind are written: no others are needed, a bit per number.
 pub fn needed_later<'a>(
     accesses: impl Iterator<Item = &'a Access> + Clone,
-    names: LinkKind,
+    link_kind: LinkKind,
     inherited: Option<u32>,
     powers: &Powers,
 ) -> u64 {
     let is_foreign = |uid: u32| uid != powers.uid;
-    let links = matches!(names, LinkKind::Symbolic { owner } if is_foreign(owner));
+    let links = matches!(link_kind, LinkKind::Symbolic { owner } if is_foreign(owner));
     let files = accesses.clone().any(|access| is_foreign(access.uid));
     let groups = accesses.clone().any(|access| inherited != Some(access.gid) && !powers.in_group(access.gid));
     let needed: &[u8] = match (links || files, groups) {

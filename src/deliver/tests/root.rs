@@ -19,7 +19,7 @@ fn ids(path: &Path) -> (u32, u32, u32) {
 
 /// Delivers files with these powers instead of all of root's.
 fn files_with(plan: &Plan, powers: &Powers, arrived: Vec<Arrived>) -> Result<()> {
-    let mut directory = files::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
+    let mut directory = assessment::assess(plan, powers)?.unwrap().prepare(plan, powers)?;
     let (new_files, _) = arrivals::sort(Some(&directory), received(plan, arrived))?;
     directory.publish(plan, powers, &new_files, &patience(), || Ok(()))
 }
