@@ -1,12 +1,45 @@
-//! How the app finds its secrets: paths and numbers in its environment, and never a value.
+//! The app's environment: its part of handfast's own, and the paths and numbers of its secrets, but never a value.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use handfast_core::{Problems, Table, excerpt};
+
 use super::contents::Plan;
 use super::delivery::{DESCRIPTORS_VARIABLE, DIRECTORY_VARIABLE, Target};
+use crate::config::Environment;
+
+/// A pattern in `env_remove` is no longer.
+const MAX_PATTERN: usize = 256;
+
+/// The part of handfast's environment that the app gets.
+pub struct AppEnvironment {
+    /// Its entries, such as `NAME=value`.
+    pub entries: Vec<OsString>,
+    /// The names of those that were taken away.
+    pub taken: Vec<String>,
+}
+
+impl AppEnvironment {
+    /// As `env_keep` and `env_remove` say.
+    pub fn read(app: &Table, environment: &Environment, problems: &mut Problems) -> Self {
+        let patterns = app.strings("env_remove").unwrap_or_default();
+        // Matching a pattern costs its length, for each variable.
+        for (pattern, place) in patterns.iter().filter(|(pattern, _)| pattern.len() > MAX_PATTERN) {
+            let message = format!("`{}` is longer than the {MAX_PATTERN} bytes of a pattern", excerpt(pattern));
+            problems.add(place, message);
+        }
+        let list = |key: &str| -> Vec<String> {
+            app.strings(key).unwrap_or_default().into_iter().map(|(name, _)| name.to_owned()).collect()
+        };
+        let remove: Vec<String> =
+            list("env_remove").into_iter().filter(|pattern| pattern.len() <= MAX_PATTERN).collect();
+        let (entries, taken) = environment.for_app(&list("env_keep"), &remove);
+        Self { entries, taken }
+    }
+}
 
 impl Plan {
     /// The app's PATH.

@@ -1,4 +1,4 @@
-//! The app's identity and rights, and the variables that it gets.
+//! The app's identity and rights.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
 
-use crate::config::{self, App, Config, Environment, Said, Suspect, Trust};
+use crate::config::{self, App, Config, Said, Suspect, Trust};
 use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, UserSettings};
 use crate::sys::capabilities;
 
@@ -106,7 +106,7 @@ impl<'a> Trusted<'a> {
         let mut apps = Vec::new();
         if asked.any(Suspect::depends_on_app) {
             apps.extend(planned.cloned());
-            apps.extend(said(config, current));
+            apps.extend(possible_apps(config, current));
         }
         Self { config, executable, apps }
     }
@@ -128,9 +128,9 @@ impl<'a> Trusted<'a> {
     }
 }
 
-/// Everyone whom the app may have been before a file said another: each file's user with each file's groups, and the app as it is
-/// where no file is asked. What the environment or the command line says, no file can replace.
-fn said(config: &Config, current: &Current) -> Vec<Identity> {
+/// Every identity that the app could have with some of the files left out: each file's `user` with each file's `groups`, and the
+/// app of which no file says anything. A `user` of the environment or of the command line wins over every file's.
+fn possible_apps(config: &Config, current: &Current) -> Vec<Identity> {
     let resolve = |user: Option<UserName>| {
         let wanted = UserSettings { user, groups: None, allow_root: true };
         identity::resolve(&wanted, current, Accounts::read).ok()
@@ -151,7 +151,8 @@ fn said(config: &Config, current: &Current) -> Vec<Identity> {
     if !is_outside || apps.is_empty() {
         apps.extend(resolve(None));
     }
-    // Nobody said a user, or none that is sure to stay: then its groups are those of an app without one.
+    // Whether there is a `user` whichever file is left out: one from outside, or from a file that nobody else can change. Else a
+    // file's `groups` may also be those of an app without a `user`.
     let is_named = is_outside || files.iter().any(|said| said.suspects.is_empty() && said.user.is_some());
     let mut with_groups = Vec::new();
     for said in files {
@@ -195,34 +196,4 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
         }
     }
     kept
-}
-
-/// A pattern in `env_remove` is no longer.
-const MAX_PATTERN: usize = 256;
-
-/// The part of handfast's environment that the app gets.
-pub struct AppEnvironment {
-    /// Its entries, such as `NAME=value`.
-    pub entries: Vec<OsString>,
-    /// The names of those that were taken away.
-    pub taken: Vec<String>,
-}
-
-impl AppEnvironment {
-    /// As `env_keep` and `env_remove` say.
-    pub fn read(app: &Table, environment: &Environment, problems: &mut Problems) -> Self {
-        let patterns = app.strings("env_remove").unwrap_or_default();
-        // Matching a pattern costs its length, for each variable.
-        for (pattern, place) in patterns.iter().filter(|(pattern, _)| pattern.len() > MAX_PATTERN) {
-            let message = format!("`{}` is longer than the {MAX_PATTERN} bytes of a pattern", excerpt(pattern));
-            problems.add(place, message);
-        }
-        let list = |key: &str| -> Vec<String> {
-            app.strings(key).unwrap_or_default().into_iter().map(|(name, _)| name.to_owned()).collect()
-        };
-        let remove: Vec<String> =
-            list("env_remove").into_iter().filter(|pattern| pattern.len() <= MAX_PATTERN).collect();
-        let (entries, taken) = environment.for_app(&list("env_keep"), &remove);
-        Self { entries, taken }
-    }
 }

@@ -9,7 +9,7 @@ use handfast_core::{Place, Problems, Table, excerpt};
 
 use super::catalog::{Catalog, check_ca_file};
 use super::contents::{Deadline, Files, Plan, Purpose, Swap};
-use super::environment::set;
+use super::environment::{AppEnvironment, set};
 use super::freshness::Freshness;
 use super::inherited::Inherited;
 use super::instances::Instances;
@@ -40,7 +40,7 @@ pub fn make(
         true => Inherited::read(&config.app, environment, problems),
         false => Inherited::default(),
     };
-    let app = isolation::AppEnvironment::read(&config.app, environment, problems);
+    let app = AppEnvironment::read(&config.app, environment, problems);
     let rules = declarations::TargetRules {
         files: files.is_some(),
         only_files: (!purpose.has_app()).then(|| purpose.name()),
