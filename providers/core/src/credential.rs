@@ -28,6 +28,11 @@ impl Credential {
         self.read_up_to(<[u8]>::trim_ascii_end, what, context)
     }
 
+    /// Reads the credential as [`read`](Self::read) does, as text.
+    pub fn text(&self, what: &str, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
+        utf8(&self.read(what, context)?, what)
+    }
+
     /// Reads a password without one line break at its end. Spaces at the end may be a part of the password.
     pub fn password(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
         let line = |bytes: &[u8]| {
@@ -77,11 +82,6 @@ impl Credential {
         }
         Ok(SecretValue::from(text.to_vec()))
     }
-
-    /// The same as text.
-    pub fn text(&self, what: &str, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
-        utf8(&self.read(what, context)?, what)
-    }
 }
 
 fn utf8(value: &SecretValue, what: &str) -> Result<Zeroizing<String>, ProviderError> {
@@ -95,10 +95,6 @@ const WRITTEN_BEFORE: &str =
 
 fn unread(what: &str, error: ProviderError) -> ProviderError {
     let error = error.context(format!("cannot read the {what}"));
-    match error.kind {
-        // Not `NotFound`, which would mean a missing secret, and an optional secret may be missing.
-        ErrorKind::NotFound => ProviderError { kind: ErrorKind::Denied, ..error }.hint(WRITTEN_BEFORE),
-        ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, ..error },
-        _ => error,
-    }
+    let error = if error.kind == ErrorKind::NotFound { error.hint(WRITTEN_BEFORE) } else { error };
+    error.of_needed_file(ErrorKind::Denied)
 }

@@ -60,6 +60,14 @@ impl ProviderError {
         self
     }
 
+    /// The failure to read a file that a request needs. Not `NotFound`: that would be a missing secret, which may be optional.
+    pub fn of_needed_file(self, kind: ErrorKind) -> Self {
+        match self.kind {
+            ErrorKind::NotFound | ErrorKind::Malformed => Self { kind, ..self },
+            _ => self,
+        }
+    }
+
     /// Adds the time to wait that the store asked for.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);

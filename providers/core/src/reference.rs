@@ -66,25 +66,22 @@ pub enum Decode {
 impl SecretRef {
     /// Reads a reference.
     pub fn parse(text: &str) -> Result<Self, Complaint> {
-        let expected =
-            || "a reference is `<provider>:<locator>[?key=value][#field]`, such as `mock:db#password`".to_owned();
+        const EXPECTED: &str = "a reference is `<provider>:<locator>[?key=value][#field]`, such as `mock:db#password`";
         if text.len() > MAX_REFERENCE {
             let message =
                 format!("`{}` is a reference of {} bytes, more than {MAX_REFERENCE}", excerpt(text), text.len());
-            return Err(Complaint::new(message).hint(expected()));
+            return Err(Complaint::new(message).hint(EXPECTED));
         }
         if let Some(control) = text.chars().find(|c| c.is_control()) {
             return Err(
-                Complaint::new(format!("`{}` has a control character, {control:?}", excerpt(text))).hint(expected())
+                Complaint::new(format!("`{}` has a control character, {control:?}", excerpt(text))).hint(EXPECTED)
             );
         }
         let Some((provider, rest)) = text.split_once(':') else {
-            return Err(
-                Complaint::new(format!("`{}` is not a reference: it has no `:`", excerpt(text))).hint(expected())
-            );
+            return Err(Complaint::new(format!("`{}` is not a reference: it has no `:`", excerpt(text))).hint(EXPECTED));
         };
         if provider.is_empty() || !provider.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return Err(Complaint::new(format!("`{}` is not a provider's name", excerpt(provider))).hint(expected()));
+            return Err(Complaint::new(format!("`{}` is not a provider's name", excerpt(provider))).hint(EXPECTED));
         }
         let (rest, field) = match rest.split_once('#') {
             Some((rest, field)) => (rest, Some(field)),
@@ -96,7 +93,7 @@ impl SecretRef {
         };
         if path.is_empty() {
             return Err(Complaint::new(format!("`{text}` names no secret: nothing stands between `:` and its end"))
-                .hint(expected()));
+                .hint(EXPECTED));
         }
         let Query { parameters, decode, trim } = parse_query(text, query)?;
         let selection = match field {
@@ -150,21 +147,22 @@ struct Query {
 }
 
 fn parse_query(text: &str, query: Option<&str>) -> Result<Query, Complaint> {
+    const EXPECTED: &str = "a query is `?key=value`, several are joined with `&`";
     let mut seen: Vec<(&str, &str)> = Vec::new();
-    let expected = || "a query is `?key=value`, several are joined with `&`".to_owned();
     for pair in query.into_iter().flat_map(|query| query.split('&')) {
         let Some((key, value)) = pair.split_once('=').filter(|(key, value)| !key.is_empty() && !value.is_empty())
         else {
-            return Err(Complaint::new(format!("`{text}` has `{pair}` in its query, which is not `key=value`"))
-                .hint(expected()));
+            return Err(
+                Complaint::new(format!("`{text}` has `{pair}` in its query, which is not `key=value`")).hint(EXPECTED)
+            );
         };
         if seen.len() >= MAX_PARAMETERS {
             return Err(
-                Complaint::new(format!("`{text}` has more than {MAX_PARAMETERS} keys in its query")).hint(expected())
+                Complaint::new(format!("`{text}` has more than {MAX_PARAMETERS} keys in its query")).hint(EXPECTED)
             );
         }
         if seen.iter().any(|(known, _)| *known == key) {
-            return Err(Complaint::new(format!("`{text}` gives `{key}` twice")).hint(expected()));
+            return Err(Complaint::new(format!("`{text}` gives `{key}` twice")).hint(EXPECTED));
         }
         let only = match key {
             "decode" => "base64",

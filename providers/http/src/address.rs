@@ -41,10 +41,12 @@ pub(crate) enum Distance {
 impl Address {
     /// Reads `https://…`, `http://…` or `unix:///path`. The complaint never repeats a user name or a password.
     pub fn parse(text: &str, plaintext: Plaintext) -> Result<Self, Complaint> {
-        let expected = || "an address is `https://host`, `https://host:port` or `unix:///path/of/socket`".to_owned();
+        const EXPECTED: &str = "an address is `https://host`, `https://host:port` or `unix:///path/of/socket`";
+        // No tables of Unicode here: Cargo.toml.
+        const PUNYCODE: &str = "a host's name beyond ASCII is written in Punycode, as `xn--…`";
         if let Some(path) = text.strip_prefix("unix://") {
             if !path.starts_with('/') || path.contains('\0') {
-                return Err(Complaint::new("a Unix socket's address has no absolute path").hint(expected()));
+                return Err(Complaint::new("a Unix socket's address has no absolute path").hint(EXPECTED));
             }
             // `sun_path` has 108 bytes, the last of them zero.
             if path.len() > 107 {
@@ -53,17 +55,12 @@ impl Address {
             }
             // A constant, but parsed here so that no `expect` is needed.
             let url =
-                Url::parse("http://localhost/").map_err(|error| Complaint::new(error.to_string()).hint(expected()))?;
+                Url::parse("http://localhost/").map_err(|error| Complaint::new(error.to_string()).hint(EXPECTED))?;
             return Ok(Self { url, unix_socket: Some(path.into()) });
         }
         let url = Url::parse(text).map_err(|error| {
-            // No tables of Unicode here: Cargo.toml.
-            let hint = || "a host's name beyond ASCII is written in Punycode, as `xn--…`".to_owned();
-            Complaint::new(format!("the address is not a URL: {error}")).hint(if text.is_ascii() {
-                expected()
-            } else {
-                hint()
-            })
+            let hint = if text.is_ascii() { EXPECTED } else { PUNYCODE };
+            Complaint::new(format!("the address is not a URL: {error}")).hint(hint)
         })?;
         if !url.username().is_empty() || url.password().is_some() {
             let message = format!("the address of {} has a user name or a password in it", origin(&url));
@@ -73,11 +70,11 @@ impl Address {
         }
         if url.query().is_some() || url.fragment().is_some() {
             let message = format!("the address of {} has a `?` or a `#` in it", origin(&url));
-            return Err(Complaint::new(message).hint(expected()));
+            return Err(Complaint::new(message).hint(EXPECTED));
         }
         allow(&url, plaintext).map_err(|message| {
             let is_clear = url.scheme() == "http" && plaintext == Plaintext::Local;
-            Complaint::new(message).hint(if is_clear { CLEAR.to_owned() } else { expected() })
+            Complaint::new(message).hint(if is_clear { CLEAR } else { EXPECTED })
         })?;
         Ok(Self { url, unix_socket: None })
     }

@@ -73,7 +73,7 @@ pub(crate) fn trusted(builtin: Roots, ca: &[CaSource], context: &Context) -> Res
         match source {
             CaSource::File(path) => add_file(&mut trusted, path, context)?,
             CaSource::Directory(path) => {
-                let files = context.files.list(path).map_err(untrusted)?;
+                let files = context.files.list(path).map_err(|error| error.of_needed_file(ErrorKind::Untrusted))?;
                 if files.is_empty() {
                     return Err(unusable(&path.display(), "there are none in it"));
                 }
@@ -88,7 +88,8 @@ pub(crate) fn trusted(builtin: Roots, ca: &[CaSource], context: &Context) -> Res
 }
 
 fn add_file(trusted: &mut Trusted, path: &Path, context: &Context) -> Result<(), ProviderError> {
-    let pem = context.files.read(path, None, LARGEST_CA_FILE).map_err(untrusted)?;
+    let pem =
+        context.files.read(path, None, LARGEST_CA_FILE).map_err(|error| error.of_needed_file(ErrorKind::Untrusted))?;
     add(trusted, &path.display(), pem.expose())
 }
 
@@ -113,12 +114,4 @@ fn add(trusted: &mut Trusted, name: &dyn fmt::Display, pem: &[u8]) -> Result<(),
 fn unusable(name: &dyn fmt::Display, why: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Untrusted, format!("cannot trust the certificates of `{name}`: {why}"))
         .hint("expected one or more certificates, each from `-----BEGIN CERTIFICATE-----` on")
-}
-
-/// Not `NotFound`: that would be a missing secret, which may be optional.
-fn untrusted(error: ProviderError) -> ProviderError {
-    match error.kind {
-        ErrorKind::NotFound | ErrorKind::Malformed => ProviderError { kind: ErrorKind::Untrusted, ..error },
-        _ => error,
-    }
 }

@@ -86,6 +86,13 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     })
 }
 
+impl Vault {
+    /// Whether the locator's mount may be of this kind: what `mounts` does not name may be of any.
+    fn may_be(&self, kind: Kind, locator: &Locator) -> bool {
+        Mounts::new(self.mounts.clone()).find(locator::asked(locator)).is_none_or(|mount| mount.kind == kind)
+    }
+}
+
 impl Configured for Vault {
     fn missing(&self) -> Vec<Complaint> {
         self.missing.clone()
@@ -109,13 +116,11 @@ impl Configured for Vault {
     }
 
     fn may_issue(&self, locator: &Locator) -> bool {
-        let said = Mounts::new(self.mounts.clone()).find(locator::asked(locator)).map(|mount| mount.kind);
-        !locator::is_list(locator) && said.is_none_or(|kind| kind == Kind::Other)
+        !locator::is_list(locator) && self.may_be(Kind::Other, locator)
     }
 
     fn may_end(&self, locator: &Locator) -> bool {
-        let said = Mounts::new(self.mounts.clone()).find(locator::asked(locator)).map(|mount| mount.kind);
-        said.is_none_or(|kind| kind == Kind::Kv2)
+        self.may_be(Kind::Kv2, locator)
     }
 
     fn revokes_on_exit(&self) -> bool {

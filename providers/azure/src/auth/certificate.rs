@@ -121,11 +121,7 @@ impl Signer {
 }
 
 fn read(path: &Path, context: &Context) -> Result<SecretValue, ProviderError> {
-    context.files.read(path, None, LARGEST_FILE).map_err(|error| match error.kind {
-        // Not `NotFound`: that would be a missing secret, which may be optional.
-        ErrorKind::NotFound | ErrorKind::Malformed => ProviderError { kind: ErrorKind::Denied, ..error },
-        _ => error,
-    })
+    context.files.read(path, None, LARGEST_FILE).map_err(|error| error.of_needed_file(ErrorKind::Denied))
 }
 
 fn unusable(what: &str, path: &Path, why: &str) -> ProviderError {

@@ -137,11 +137,8 @@ const HIMDS_PORT: u16 = 40342;
 
 /// A tenant stands in the token endpoint's path.
 fn check_tenant(auth: &Table, environment: &dyn Environment, problems: &mut Problems, missing: &mut Missing) {
-    let hint = "it is the id of a directory, or one of its domains";
     match (auth.string("tenant_id"), auth.place("tenant_id")) {
-        (Some(tenant), Some(place)) if !is_tenant(tenant) => {
-            problems.add_with_hint(place, format!("`tenant_id` is \"{}\", which is no tenant", excerpt(tenant)), hint);
-        }
+        (Some(tenant), Some(place)) if !is_tenant(tenant) => problems.add(place, no_tenant("tenant_id", tenant)),
         (None, _) => missing.extend(wrong_tenant(environment)),
         _ => {}
     }
@@ -149,8 +146,12 @@ fn check_tenant(auth: &Table, environment: &dyn Environment, problems: &mut Prob
 
 fn wrong_tenant(environment: &dyn Environment) -> Option<Complaint> {
     let tenant = environment.variable("AZURE_TENANT_ID").filter(|tenant| !is_tenant(tenant))?;
-    let hint = "it is the id of a directory, or one of its domains";
-    Some(Complaint::new(format!("`AZURE_TENANT_ID` is \"{}\", which is no tenant", excerpt(tenant))).hint(hint))
+    Some(no_tenant("AZURE_TENANT_ID", tenant))
+}
+
+fn no_tenant(name: &str, tenant: &str) -> Complaint {
+    Complaint::new(format!("`{name}` is \"{}\", which is no tenant", excerpt(tenant)))
+        .hint("it is the id of a directory, or one of its domains")
 }
 
 fn is_tenant(text: &str) -> bool {
