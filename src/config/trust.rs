@@ -87,11 +87,12 @@ impl Trust {
     fn try_executable(self) -> Result<Vec<Suspect>, Refusal> {
         let path = readlink(EXECUTABLE)?;
         let Way { entry, status, path, mut suspects, .. } = way::walk(self, Path::new(&path))?;
+        let suspect = |fault| Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, fault)));
         if !same(&status, &stat(EXECUTABLE)?) {
-            return Err(Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, Fault::Exchanged))));
+            return Err(suspect(Fault::Exchanged));
         }
         if let Some(fault) = access::no_file_at_all(entry.as_fd(), self)? {
-            return Err(Refusal::Suspect(Box::new(Suspect::new(&path, &status, Kind::File, fault))));
+            return Err(suspect(fault));
         }
         suspects.extend(access::suspect(entry.as_fd(), &path, &status, Kind::File, self)?);
         Ok(suspects)
