@@ -77,13 +77,13 @@ pub const WATCH: &[Key] = &[
     Key::new(
         "on_stale",
         Kind::Choice(&["unready", "exit"]),
-        "Whether a stale secret only fails `ready`, or ends `watch` too (69).",
+        "Whether a stale secret only fails `ready`, or also ends `watch`, or `run --supervise` with its app (69).",
     )
     .default("\"unready\""),
     Key::new(
         "metrics",
         Kind::String,
-        "\"off\", or where OpenMetrics are told at /metrics, such as \"127.0.0.1:9102\".",
+        "\"off\", or where OpenMetrics are served at /metrics, such as \"127.0.0.1:9102\".",
     )
     .default("\"off\""),
 ];
