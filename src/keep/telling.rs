@@ -22,12 +22,12 @@ impl Telling {
         Self { due: Some(Duration::ZERO), last: Duration::ZERO, end: None }
     }
 
-    /// Something has changed that matters at once.
+    /// Makes the status due at once: something has changed that matters.
     pub fn now(&mut self) {
         self.due = Some(Duration::ZERO);
     }
 
-    /// The times of a secret have changed, which becomes stale at `end`.
+    /// Makes the status due soon: the times of a secret have changed, which becomes stale at `end`.
     pub fn soon(&mut self, end: Option<Duration>) {
         if end.is_some_and(|end| self.end.is_none_or(|told| end < told)) {
             return self.now();
@@ -41,7 +41,7 @@ impl Telling {
         self.due
     }
 
-    /// It was written, and says that the next secret becomes stale at `end`.
+    /// Takes note that the status was written, which says that the next secret becomes stale at `end`.
     pub fn told(&mut self, now: Duration, end: Option<Duration>) {
         *self = Self { due: None, last: now, end };
     }

@@ -24,17 +24,18 @@ const LEAST_BEFORE_END: Duration = Duration::from_secs(10);
 pub struct Job {
     pub instance: usize,
     pub secrets: Vec<usize>,
-    /// How often it is made; `None` where it never changes.
+    /// How often it is made; `None` where its answer never changes.
     pub refresh: Option<Duration>,
+    /// When it is made next, or its lease renewed.
     pub due: Option<Duration>,
     pub is_running: bool,
     /// Whether it is to be made once more as soon as it has been answered.
     again: bool,
-    /// What was issued for it.
+    /// What the store has issued for it for a time.
     tenure: Option<Tenure>,
-    /// Which login it was issued for, and ends with.
+    /// The number of the login that its lease was issued for, and ends with.
     login: u64,
-    /// When it ends, where asking again gives the same.
+    /// When its value ends, where the store gives the same one until then.
     end: Option<Duration>,
     /// When it was made last.
     made: Option<Duration>,
@@ -56,11 +57,11 @@ pub struct Notice {
     pub secret: usize,
     /// Whether it was read, or what was issued for it renewed.
     pub is_success: bool,
-    /// Whether another is due and left to the next start.
+    /// Whether the secret is due to be issued anew, which is left to the next start.
     pub is_left: bool,
-    /// In how long something is done for it next.
+    /// In how long something is done for the secret next.
     pub next: Option<Duration>,
-    /// In how long it ends.
+    /// In how long the secret ends.
     pub end: Option<Duration>,
 }
 
@@ -102,13 +103,14 @@ impl Job {
         }
     }
 
-    /// It was read at `now - age`, with this term. It is made again at `first`, if nothing ends before.
-    pub fn begin(&mut self, term: Term, age: Duration, first: Duration, now: Duration) {
+    /// Takes the answer of the first round, which came `age` ago. The next read is due at `first`, or earlier where something ends
+    /// before.
+    pub fn first_answered(&mut self, term: Term, age: Duration, first: Duration, now: Duration) {
         self.made = Some(now.saturating_sub(age));
         self.due = self.after(term, age, self.refresh.map(|_| first), now);
     }
 
-    /// Says of what ends that the app which has it in a descriptor gets no other.
+    /// Warns of what was issued for an app that keeps its descriptor: once it ends, the app gets no other.
     pub fn foretell_end(&mut self, plan: &Plan, now: Duration) {
         if self.is_snapshot(plan) && self.tenure.as_ref().is_some_and(|tenure| tenure.step() == Step::Renew) {
             let names = self.names(plan);
@@ -117,7 +119,7 @@ impl Job {
         self.tell_end(plan, None, now);
     }
 
-    /// Says once when it ends, where nothing renews it any more, for this reason, and the app gets no other.
+    /// Warns once when it ends, where nothing renews it any more (`why`), and the app gets no other.
     fn tell_end(&mut self, plan: &Plan, why: Option<&ProviderError>, now: Duration) {
         let names = self.names(plan);
         let (what, end) = match (&self.tenure, self.end) {
@@ -133,7 +135,7 @@ impl Job {
         tracing::warn!(target: "handfast", "{what} ends in {left}, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew{why}");
     }
 
-    /// Whether the app that has it in a descriptor gets no other.
+    /// Whether the app keeps the value in its descriptor, and gets no other.
     fn is_snapshot(&self, plan: &Plan) -> bool {
         let names_version = |secret: &usize| plan.secrets[*secret].reference.locator.parameter("version").is_some();
         plan.purpose == Purpose::Supervise && self.is_left_to_restart && !self.secrets.iter().any(names_version)
@@ -144,7 +146,7 @@ impl Job {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// It is due now, unless something was issued for it: nothing is issued anew because somebody asks.
+    /// Makes a read due now, unless something was issued for it: nothing is issued anew because somebody asks.
     pub fn read_again(&mut self, now: Duration) {
         if self.refresh.is_some() && self.tenure.is_none() {
             self.again = self.is_running;
@@ -164,16 +166,15 @@ impl Job {
         })
     }
 
-    /// It is made now.
-    pub fn make(&mut self, wish: &Wish, now: Duration) {
+    /// Takes note that what it asks for is done from now on.
+    pub fn begin(&mut self, wish: &Wish, now: Duration) {
         (self.is_running, self.due) = (!matches!(wish, Wish::Restart), None);
         if matches!(wish, Wish::Read) {
             self.made = Some(now);
         }
     }
 
-    /// It was answered: with this term, or with a failure of which `asked` says when the next try may be. `usual` is when it is made
-    /// again, if nothing says otherwise.
+    /// Takes its answer: a term, or after a failure how long to wait, where that is not until the `usual` time.
     pub fn answered(&mut self, answer: Result<Term, Option<Duration>>, usual: Option<Duration>, now: Duration) {
         self.is_running = false;
         let again = std::mem::take(&mut self.again);
@@ -188,7 +189,7 @@ impl Job {
         };
     }
 
-    /// When it is made next, after an answer with this term.
+    /// Takes what an answer with this term has issued. When it is due next: at the `usual` time, or before something ends.
     fn after(&mut self, term: Term, age: Duration, usual: Option<Duration>, now: Duration) -> Option<Duration> {
         let random = fastrand::f64();
         self.delays = match term {
@@ -224,7 +225,7 @@ impl Job {
         }
     }
 
-    /// A renewal of its lease was answered. `failure` is why it was not renewed.
+    /// Takes what became of a renewal of its lease.
     pub fn renewed(&mut self, plan: &Plan, renewed: Result<Grant, Failure>, now: Duration) {
         self.is_running = false;
         let secrets = self.secrets.clone();
@@ -259,18 +260,18 @@ impl Job {
         self.due = self.due_of_tenure();
     }
 
-    /// Which login its lease was issued for, if it has one.
+    /// The number of the login that its lease was issued for, if it has a lease.
     pub fn login(&self) -> Option<u64> {
         let is_lease = self.tenure.as_ref().is_some_and(|tenure| tenure.kind() == Kind::Lease);
         is_lease.then_some(self.login)
     }
 
-    /// Whether what was issued for it ends.
+    /// Whether something that ends was issued for it.
     pub fn has_end(&self) -> bool {
         self.tenure.is_some()
     }
 
-    /// Its lease does not outlive its login, which ends for good. Whether that is earlier than its end was.
+    /// Lets its lease end with its login, at `end`. Whether that is earlier than before.
     pub fn ends_by(&mut self, end: Duration) -> bool {
         let before = self.tenure.as_ref().map(Tenure::end);
         if let Some(tenure) = &mut self.tenure {
@@ -279,7 +280,7 @@ impl Job {
         before > self.tenure.as_ref().map(Tenure::end)
     }
 
-    /// Its lease ends with its login, which ends at `end`: it is issued anew at `due` at the latest.
+    /// Lets its lease end with its login, at `end`, and issues it anew at `due` at the latest.
     pub fn follow(&mut self, plan: &Plan, end: Duration, due: Duration, now: Duration) {
         if let Some(tenure) = &mut self.tenure {
             tenure.ends_with(end, due);
@@ -290,7 +291,7 @@ impl Job {
         }
     }
 
-    /// It is tried now, where it failed before: something has changed.
+    /// Makes a request that has failed due now: something has changed that may help.
     pub fn try_now(&mut self, now: Duration) {
         if !self.is_running && !self.troubles.is_empty() {
             self.due = self.due_of_tenure().or(Some(now));
@@ -304,7 +305,7 @@ impl Job {
         self.due = self.due_of_tenure();
     }
 
-    /// Two issuances are never too close to each other.
+    /// When what was issued for it is renewed or issued anew: two issuances are never too close to each other.
     fn due_of_tenure(&self) -> Option<Duration> {
         let tenure = self.tenure.as_ref()?;
         // Nobody would see another.
@@ -318,7 +319,7 @@ impl Job {
         Some(tenure.due().max(earliest))
     }
 
-    /// A secret could not be read. How long to wait, where that is not the usual time.
+    /// Says that a secret could not be read. How long to wait, where that is not the usual time.
     pub fn fail(&mut self, plan: &Plan, secret: usize, failure: &Failure, now: Duration) -> Option<Duration> {
         let Secret { name, reference, .. } = &plan.secrets[secret];
         self.tell(secret, &format!("cannot read `{name}` again from `{reference}`"), failure, now)
@@ -331,7 +332,7 @@ impl Job {
         pause
     }
 
-    /// A secret was read, or its lease renewed: `verb`.
+    /// Says that a secret was read, or its lease renewed (`verb`), where that has failed before.
     pub fn recover(&mut self, plan: &Plan, secret: usize, verb: &str, now: Duration) {
         if let Some(trouble) = self.troubles.remove(&secret) {
             let lasted = trouble.lasted(now);
@@ -344,7 +345,7 @@ impl Job {
         self.tenure.as_ref().map(Tenure::end).or(self.end)
     }
 
-    /// For the privileged process, of each of its secrets.
+    /// A notice for the privileged process of each of its secrets.
     pub fn notices(&self, now: Duration, is_success: impl Fn(usize) -> bool) -> impl Iterator<Item = Notice> {
         let next = self.due.map(|due| due.saturating_sub(now));
         let end = self.end().map(|end| end.saturating_sub(now));

@@ -19,7 +19,7 @@ pub struct Login {
     due: Option<Duration>,
     /// What is being done.
     running: Option<Upkeep>,
-    /// The store has refused it meanwhile.
+    /// Whether the store has refused it while something was being done.
     is_doubted: bool,
     trouble: Option<Trouble>,
     /// Whether another can be made in its place.
@@ -28,7 +28,7 @@ pub struct Login {
     is_end_told: bool,
 }
 
-/// Which login it is: leases of one before end with that.
+/// A login that has taken the place of another: leases of the one before end with that one.
 pub struct Succession {
     /// Its number.
     pub number: u64,
@@ -70,7 +70,7 @@ impl Login {
         Some((self.number?, tenure.end()))
     }
 
-    /// It is looked at now: the store has refused it.
+    /// Makes a look at it due now: the store has refused it.
     pub fn doubt(&mut self, now: Duration) {
         self.is_doubted = self.running.is_some();
         // Where it fails, it is tried again anyway.
@@ -79,7 +79,7 @@ impl Login {
         }
     }
 
-    /// What is done now.
+    /// What is due, which counts as begun.
     pub fn begin(&mut self, now: Duration) -> Upkeep {
         let upkeep = match &self.tenure {
             Some(tenure) if tenure.due() <= now && tenure.step() == Step::Renew => Upkeep::Renew,
@@ -90,12 +90,12 @@ impl Login {
         upkeep
     }
 
-    /// What was due is not done before this.
+    /// Puts off what is due.
     pub fn wait(&mut self, until: Duration) {
         self.due = Some(until);
     }
 
-    /// What came of it. Which login it is now, where that is another.
+    /// Takes what came of it. The new login, where it is another now.
     pub fn take(&mut self, result: Result<Option<Standing>, ProviderError>, now: Duration) -> Option<Succession> {
         let upkeep = self.running.take().unwrap_or(Upkeep::Look);
         let succession = match result {

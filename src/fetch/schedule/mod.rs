@@ -39,13 +39,13 @@ pub struct Schedule<'p> {
     logins: Vec<Option<Login>>,
     /// The first and the last change that waits to be delivered.
     window: Option<(Duration, Duration)>,
-    /// Before when nothing is delivered, since the last delivery has failed.
+    /// Until when no delivery is tried, since the last one has failed.
     held: Option<Duration>,
     /// How many deliveries have failed in a row.
     rejections: u32,
     /// Whether the first round was delivered.
     has_begun: bool,
-    /// What was given away to be delivered.
+    /// The values that were given away to be delivered, by secret.
     on_its_way: BTreeMap<usize, Values>,
 }
 
@@ -65,12 +65,12 @@ const USUAL: (f64, f64) = (0.90, 1.10);
 /// The same for the first of several that were made together: those that are answered a little later can still join it.
 const ALONE: (f64, f64) = (0.92, 1.08);
 
-/// The part of its predecessor's last time within which leases follow to a new login.
+/// The part of an earlier login's time that is left, within which its leases are issued anew for the new one.
 const FOLLOWING: f64 = 0.8;
 
 impl<'p> Schedule<'p> {
-    /// After the first round: the first reads are at a random part of their time, or soon where nothing was delivered. The part is the
-    /// same for all, so that secrets which were changed together are read, and delivered, together.
+    /// The schedule after the first round: the first reads are at a random part of their time, or soon where nothing was delivered. The
+    /// part is the same for all, so that secrets which were changed together are read, and delivered, together.
     /// `jobs` are the provider instance and the secrets of each request, `is_paced` says by instance whether it is a store, which is
     /// asked at a steady pace.
     pub fn new<'j>(
@@ -91,7 +91,7 @@ impl<'p> Schedule<'p> {
             let outcome = outcomes.iter().find(|outcome| secrets.contains(&outcome.secret));
             let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
             let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
-            job.begin(term, age, now + span.mul_f64(part), now);
+            job.first_answered(term, age, now + span.mul_f64(part), now);
             job.foretell_end(plan, now);
             job
         };
@@ -121,7 +121,7 @@ impl<'p> Schedule<'p> {
         self.jobs.iter().any(|job| job.login().is_some())
     }
 
-    /// When something is due: a request, or a delivery.
+    /// When something is due next: a request, or a delivery.
     pub fn next(&self) -> Option<Duration> {
         let reads = self.jobs.iter().filter(|job| !job.is_running).filter_map(|job| job.due);
         let logins = self.logins.iter().flatten().filter_map(Login::due);
@@ -136,22 +136,22 @@ impl<'p> Schedule<'p> {
         Some(self.held.map_or(delivery, |held| held.max(delivery)))
     }
 
-    /// When something is done for a secret next, for all of them.
+    /// A notice of each secret: when something is done for it next.
     pub fn all(&self, now: Duration) -> Vec<Notice> {
         self.jobs.iter().flat_map(|job| job.notices(now, |_| self.has_begun)).collect()
     }
 
-    /// Everything is due now, but what would have to be issued anew.
+    /// Makes everything due now but what would have to be issued anew.
     pub fn read_all(&mut self, now: Duration) {
         self.jobs.iter_mut().for_each(|job| job.read_again(now));
     }
 
-    /// These requests are due now: what they read has changed.
+    /// Makes these requests due now: what they read has changed.
     pub fn read_now(&mut self, jobs: impl Iterator<Item = usize>, now: Duration) {
         jobs.for_each(|at| self.jobs[at].read_again(now));
     }
 
-    /// How many requests each provider instance has ever made: the read of a list comes to several.
+    /// Takes how many requests each provider instance has ever made: the read of a list comes to several.
     pub fn made(&mut self, requests: impl Iterator<Item = u64>) {
         for (instance, requests) in requests.enumerate() {
             let Some(pace) = &mut self.paces[instance] else { continue };
@@ -161,7 +161,7 @@ impl<'p> Schedule<'p> {
         }
     }
 
-    /// What is due, which counts as begun; and what is to be said of what is left to the next start.
+    /// What is due, which counts as begun; and notices of what is left to the next start.
     pub fn begin(&mut self, now: Duration) -> (Vec<Due>, Vec<Notice>) {
         let (mut due, mut notices) = (Vec::new(), Vec::new());
         // Reads wait for a login that is made anew, and find it.
@@ -178,7 +178,7 @@ impl<'p> Schedule<'p> {
         for (at, job) in self.jobs.iter_mut().enumerate() {
             let Some(wish) = job.wish(now) else { continue };
             if let Wish::Restart = wish {
-                job.make(&wish, now);
+                job.begin(&wish, now);
                 notices.extend(job.notices(now, |_| false).map(|notice| Notice { is_left: true, ..notice }));
                 continue;
             }
@@ -190,7 +190,7 @@ impl<'p> Schedule<'p> {
                     continue;
                 }
             }
-            job.make(&wish, now);
+            job.begin(&wish, now);
         }
         due.extend(reads.into_iter().map(|(instance, jobs)| Due::Read(instance, jobs)));
         (due, self.of_delivered(notices, now))
@@ -252,14 +252,14 @@ impl<'p> Schedule<'p> {
         Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(tenure::between(ALONE, fastrand::f64()))))
     }
 
-    /// A lease does not outlive its login. Whether its end is another now.
+    /// Lets a lease end with its login. Whether its end has changed.
     fn bind(&mut self, at: usize) -> bool {
         let job = &mut self.jobs[at];
         let last = self.logins[job.instance].as_ref().and_then(Login::last);
         last.is_some_and(|(number, end)| job.login() == Some(number) && job.ends_by(end))
     }
 
-    /// Its login is looked at where the store has denied something: its leases end with it.
+    /// Makes a look at a login due where the store has denied something: leases end with their login.
     fn doubt_login(&mut self, instance: usize, is_denied: bool, now: Duration) {
         if let Some(login) = self.logins[instance].as_mut().filter(|_| is_denied) {
             login.doubt(now);
@@ -277,7 +277,7 @@ impl<'p> Schedule<'p> {
         self.of_delivered(notices, now)
     }
 
-    /// Takes what became of a login. Leases of one before are issued anew one by one before it ends.
+    /// Takes what became of a login. Leases of an earlier one are issued anew one by one before that one ends.
     pub fn kept_up(
         &mut self,
         instance: usize,
@@ -322,7 +322,8 @@ impl<'p> Schedule<'p> {
         changes
     }
 
-    /// What was given away was delivered, or was not: then it is kept, and given once more later. What that makes of the secrets.
+    /// Takes whether what was given away was delivered. What was not is kept, and given once more later. Notices of the secrets for
+    /// which that makes a difference.
     pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<Notice> {
         let mut given = std::mem::take(&mut self.on_its_way);
         self.rejections = if is_kept { 0 } else { self.rejections.saturating_add(1) };

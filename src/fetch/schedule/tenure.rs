@@ -1,4 +1,4 @@
-//! What is held for a time, such as a lease or a login: when it is renewed, when it is had anew, and when it ends.
+//! What is held for a time, such as a lease or a login: when it is renewed, when another takes its place, and when it ends.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use handfast_core::Grant;
 
 use super::trouble;
 
-/// The parts of its life between which something is renewed: a third of it is left for an outage.
+/// The parts of a life between which it is renewed: a third of it is left for an outage.
 const RENEWED: (f64, f64) = (0.50, 0.67);
 
 /// The part of a life after which nobody counts on a renewal that fails and fails.
@@ -16,10 +16,10 @@ const LAST_RENEWAL: f64 = 0.80;
 /// Where a renewal gives less than this part of what was asked for, the end of all renewals is near.
 const FULL: f64 = 0.90;
 
-/// The part of such a shorter life at which it is had anew.
+/// The part of such a shorter life at which another takes its place.
 const SHORTENED: f64 = 0.67;
 
-/// What is gone counts as ended so much later: usually another is there by then.
+/// How much later what is lost counts as ended: usually another is there by then.
 pub const FOR_ANOTHER: Duration = Duration::from_secs(1);
 
 /// The bounds of the time between two issuances, which is a tenth of the life.
@@ -40,12 +40,12 @@ pub enum Kind {
     Certificate,
 }
 
-/// How it goes on.
+/// What is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// By a renewal.
+    /// A renewal.
     Renew,
-    /// By another in its place.
+    /// Another takes its place: a new issuance, or a new login.
     Anew,
 }
 
@@ -54,14 +54,18 @@ pub struct Tenure {
     kind: Kind,
     /// How long it was issued for: what a renewal asks for.
     whole: Duration,
+    /// When it was granted, or renewed last.
     begun: Duration,
+    /// How long it lasts from then on.
     life: Duration,
     step: Step,
+    /// When that step is due.
     due: Duration,
+    /// How often in a row the step has failed.
     failures: u32,
     /// Whether another can take its place.
     can_be_anew: bool,
-    /// When that ends on which it hangs.
+    /// When the login ends that it was issued for.
     bound: Option<Duration>,
     /// When another is to take its place at the latest.
     latest: Option<Duration>,
@@ -87,12 +91,12 @@ impl Tenure {
         }
     }
 
-    /// The same, in whose place there is nothing before a renewal was refused: it is renewed as long as that may work.
+    /// The same without another in its place: a renewal that fails is tried again until the end.
     pub fn without_another(self) -> Self {
         Self { can_be_anew: false, ..self }
     }
 
-    /// A renewal has given this much, from now.
+    /// Takes what a renewal has granted from now on.
     pub fn renewed(&mut self, Grant { life, renewable }: Grant, now: Duration, random: f64) {
         let is_full = life >= self.whole.mul_f64(FULL);
         (self.life, self.begun, self.failures) = (life.min(LONGEST), now, 0);
@@ -110,13 +114,13 @@ impl Tenure {
         }
     }
 
-    /// It is never renewed again.
+    /// Takes note that it is never renewed again: another takes its place.
     pub fn refused(&mut self, now: Duration, random: f64) {
         (self.step, self.failures) = (Step::Anew, 0);
         self.due = (self.begun + self.life.mul_f64(self.kind.share(random))).max(now);
     }
 
-    /// A step has failed, and may work later, not before `asked`.
+    /// Takes note that a step has failed, which may work later, but is not to be tried for `asked`.
     pub fn failed(&mut self, asked: Option<Duration>, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
@@ -131,21 +135,21 @@ impl Tenure {
         self.due = now + pause.max(asked.unwrap_or_default());
     }
 
-    /// It is gone before its time: another takes its place at once.
+    /// Takes note that it is gone before its time: another takes its place at once.
     pub fn lost(&mut self, now: Duration) {
         self.refused(now, 0.0);
         self.due = now;
         self.life = self.life.min((now + FOR_ANOTHER).saturating_sub(self.begun));
     }
 
-    /// It will not outlive `end`: another takes its place, at `due` at the latest.
+    /// Lets it end at `end`: another takes its place, at `due` at the latest.
     pub fn ends_with(&mut self, end: Duration, due: Duration) {
         self.ends_by(end);
         (self.step, self.due) = (Step::Anew, self.due.min(due));
         self.latest = Some(due);
     }
 
-    /// It will not outlive `end`, whatever its renewals say.
+    /// Lets it end at `end` at the latest, whatever its renewals grant.
     pub fn ends_by(&mut self, end: Duration) {
         self.life = self.life.min(end.saturating_sub(self.begun));
         self.bound = Some(end);
@@ -161,7 +165,7 @@ impl Tenure {
         self.step
     }
 
-    /// When.
+    /// When that is due.
     pub fn due(&self) -> Duration {
         self.due
     }
@@ -171,14 +175,14 @@ impl Tenure {
         self.begun + self.life
     }
 
-    /// The least time between two of its kind.
+    /// The least time between two issuances.
     pub fn between_issuances(&self) -> Duration {
         (self.whole / 10).clamp(LEAST_BETWEEN, MOST_BETWEEN)
     }
 }
 
 impl Kind {
-    /// The part of its life at which it is had anew, where it cannot be renewed.
+    /// The part of a life at which another takes its place, where it cannot be renewed.
     fn share(self, random: f64) -> f64 {
         match self {
             Kind::Lease => between((0.67, 0.80), random),
