@@ -127,7 +127,7 @@ impl FilesDirectory {
         let space = fstatvfs(handle).ok().filter(|space| space.blocks() > 0)?;
         let free = space.blocks_available() as u64 * space.fragment_size() as u64;
         let needed = current.size();
-        // And for what is told of the secrets, twice.
+        // And for the status, which is there twice while a new one replaces it.
         (free < needed + STATUS_ROOM).then(|| {
             format!(
                 "`{}` has {} KiB left, and the secrets take {} KiB: a change needs room for both sets, so make it larger",

@@ -33,7 +33,7 @@ const STAGED: [&[u8]; 2] = [b"..link_", b"..taken_"];
 /// How many leftovers that cannot be removed are told one by one.
 const MOST_WARNINGS: usize = 8;
 
-/// Removes our links and generations but these. The set is published by now, so what cannot be removed is told, and is no failure.
+/// Removes our links and generations, except for `links` and `generations`. The set is published by now, so what cannot be removed is told, and is no failure.
 /// `published` is its generation.
 pub fn clean_up(
     directory: &Directory<'_>,

@@ -39,7 +39,8 @@ impl Powers {
         })
     }
 
-    /// Those of a process that will write later sets with less: all that stays then, and the mount of our own, which is made before.
+    /// The powers that count for a process that will write later sets with less: those that stay then, and SYS_ADMIN for the mount of
+    /// our own, which is made before.
     pub fn later(self) -> Self {
         let stay = bit(CHOWN) | bit(FOWNER) | bit(FSETID) | bit(SETGID) | bit(SYS_ADMIN);
         let gives_up_override = self.has(DAC_OVERRIDE);

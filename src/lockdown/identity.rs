@@ -53,7 +53,7 @@ pub(super) fn shrink_bounding(isolation: &Isolation, planned: u64, found: &Statu
     Ok(bounding)
 }
 
-/// The same, and returns what could not be done.
+/// The same without a word: returns what could not be done.
 pub(super) fn try_to_shrink_bounding(planned: u64, found: &Status) -> Result<(Bounding, Option<String>)> {
     let surplus = found.bounding & !planned;
     if surplus != 0 && found.permitted & bit(SETPCAP) == 0 {

@@ -120,7 +120,7 @@ fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<F
 /// The files directory, where one is set.
 pub fn directory(files: &Table, problems: &mut Problems) -> Option<PathBuf> {
     let item = files.item("dir")?;
-    // One that is no string has been reported; still there is one.
+    // A `dir` that is no string has been reported: what follows goes on as with a directory.
     let directory = files.string("dir").map_or_else(|| Path::new("/"), Path::new);
     if directory.as_os_str().as_bytes().contains(&0) {
         problems.add(&item.place, "`dir` has a NUL character in it, which no path has");

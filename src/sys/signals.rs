@@ -39,17 +39,17 @@ impl Signals {
     /// Every signal. KILL and STOP cannot be held back, and the kernel ignores them in a set.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// These.
+    /// The set of these signals.
     pub fn of(signals: &[Signal]) -> Self {
         Self(signals.iter().fold(0, |set, signal| set | bit(*signal as c_int)))
     }
 
-    /// These and all real-time signals.
+    /// This set and all real-time signals.
     pub fn and_real_time(self) -> Self {
         (FIRST_REAL_TIME..=LAST).fold(self, |Self(set), signal| Self(set | bit(signal)))
     }
 
-    /// The lowest of them.
+    /// The lowest signal of the set.
     fn first(self) -> Option<u8> {
         (1..=LAST).find(|signal| self.0 & bit(*signal) != 0).and_then(|signal| u8::try_from(signal).ok())
     }
@@ -98,7 +98,7 @@ static RECORD: extern "C" fn() = {
     record
 };
 
-/// As it was when the process started.
+/// What exec handed on when this process started.
 pub fn found() -> io::Result<Inherited> {
     let mut ignored = 0;
     for signal in 1..=LAST {

@@ -102,7 +102,7 @@ async fn send(endpoint: &Endpoint) -> Result<StatusCode, String> {
     let stream = TcpStream::connect(&endpoint.addresses[..]).await.map_err(|error: io::Error| reason(error))?;
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(told)?;
-    // It ends with this set.
+    // The connection's task ends when this set is dropped.
     let mut driver = JoinSet::new();
     driver.spawn_local(connection);
     sender.send_request(request).await.map(|answer| answer.status()).map_err(told)
