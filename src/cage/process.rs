@@ -168,11 +168,7 @@ fn cannot_fork(error: io::Error) -> Error {
         ),
         _ => None,
     };
-    let failure = system("fork the worker", error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Error { hint: hint.map(str::to_owned), ..system("fork the worker", error) }
 }
 
 /// The error for a system call that failed.

@@ -115,12 +115,9 @@ fn paths(options: &Options, environment: &Environment) -> Vec<PathBuf> {
 
 /// All problems as one failure.
 pub fn error(problems: Problems) -> Error {
-    let single = |problem: Problem| {
-        let error = Error::new(Phase::Config, Class::Config, format!("{}: {}", problem.place, problem.message));
-        match problem.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+    let single = |Problem { place, message, hint }| Error {
+        hint,
+        ..Error::new(Phase::Config, Class::Config, format!("{place}: {message}"))
     };
     let count = problems.len();
     let mut parts: Vec<Error> = problems.into_sorted().into_iter().map(single).collect();
