@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
-use handfast_core::{escaped_excerpt, excerpt, nearest};
+use handfast_core::{did_you_mean, escaped_excerpt, excerpt};
 
 use crate::error::{Class, Error, Phase};
 
@@ -194,8 +194,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> Error {
         ErrorKind::UnknownArgument => fail(format!("unexpected argument `{refused}`")).hint(help),
         ErrorKind::InvalidSubcommand => {
             let whole = CommandLine::command();
-            let near = nearest(&refused, whole.get_subcommands().map(Command::get_name));
-            let near = near.map(|near| format!("did you mean `{near}`?"));
+            let near = did_you_mean(&refused, whole.get_subcommands().map(Command::get_name));
             fail(format!("unknown command `{refused}`")).hint(near.unwrap_or(help))
         }
         ErrorKind::MissingSubcommand => fail("a command is missing".into())

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use handfast_core::{Place, Problems, nearest};
+use handfast_core::{Place, Problems, did_you_mean};
 
 use super::start;
 use crate::cli::Options;
@@ -49,10 +49,7 @@ fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
             Err(refused(&format!("the secrets come from {several} providers, and each has policies of its own"), &hint))
         }
         (Some(name), _) => names().position(|known| known == name).ok_or_else(|| {
-            let hint = match nearest(name, names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("in use: {}", in_use()),
-            };
+            let hint = did_you_mean(name, names()).unwrap_or_else(|| format!("in use: {}", in_use()));
             refused(&format!("no secret comes from `{}`", handfast_core::excerpt(name)), &hint)
         }),
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 
-use handfast_core::{excerpt, nearest};
+use handfast_core::{did_you_mean, excerpt};
 
 use super::name::{Name, parse_id};
 use super::problem::{Problem, Setting};
@@ -179,10 +179,7 @@ fn id(field: &[u8]) -> Option<u32> {
 }
 
 fn unknown<'a>(setting: Setting, message: &str, wrong: &str, known: impl Iterator<Item = &'a str>) -> Problem {
-    let hint = match nearest(wrong, known) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => "add it to the image, or write its number".into(),
-    };
+    let hint = did_you_mean(wrong, known).unwrap_or_else(|| "add it to the image, or write its number".into());
     Problem { setting, message: message.into(), hint: Some(hint) }
 }
 

@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use handfast_core::{
-    Complaint, Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, excerpt, keys,
+    Complaint, Configured, Definition, Place, Problems, SecretRef, Selection, Settings, Table, did_you_mean, excerpt,
+    keys,
 };
 
 use super::instances::{Instance, Instances};
@@ -79,10 +80,9 @@ impl<'a> Catalog<'a> {
         for (key, _) in &reference.locator.parameters {
             if !definition.parameters.contains(&key.as_str()) {
                 let known = definition.parameters.iter().copied().chain(handfast_core::READ_HERE);
-                let hint = match handfast_core::nearest(key, known.clone()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", ")),
-                };
+                let hint = did_you_mean(key, known.clone()).unwrap_or_else(|| {
+                    format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", "))
+                });
                 problems.add_with_hint(
                     place,
                     format!(
@@ -153,10 +153,8 @@ impl<'a> Catalog<'a> {
         problems.add_lazily(place, || {
             let built_in = registry::DEFINITIONS.iter().map(|definition| definition.name);
             let known: BTreeSet<&str> = built_in.chain(self.entries.iter().map(|entry| entry.name.as_str())).collect();
-            let hint = match handfast_core::nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the providers here are: {}", excerpt(&Vec::from_iter(known).join(", "))),
-            };
+            let hint = did_you_mean(name, known.iter().copied())
+                .unwrap_or_else(|| format!("the providers here are: {}", excerpt(&Vec::from_iter(known).join(", "))));
             Complaint::new(format!("`{quoted}`: unknown provider `{quoted_name}`")).hint(hint)
         });
         None
@@ -184,10 +182,8 @@ impl<'a> Catalog<'a> {
                 problems.push(absence.problem(&type_place, &format!("the provider `{kind}`")));
             } else {
                 let known = || registry::DEFINITIONS.iter().map(|definition| definition.name);
-                let hint = match handfast_core::nearest(&kind, known()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")),
-                };
+                let hint = did_you_mean(&kind, known())
+                    .unwrap_or_else(|| format!("`type` is one of: {}", known().collect::<Vec<_>>().join(", ")));
                 problems.add_with_hint(&type_place, format!("unknown provider type `{}`", excerpt(&kind)), hint);
             }
             return broken(name, absent);

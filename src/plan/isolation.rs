@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use handfast_core::{Place, Problem, Problems, Table, excerpt, nearest};
+use handfast_core::{Place, Problem, Problems, Table, did_you_mean, excerpt};
 
 use crate::config::{self, App, Config, Said, Suspect, Trust};
 use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, UserSettings};
@@ -187,10 +187,8 @@ fn keep_capabilities(app: &Table, problems: &mut Problems) -> u64 {
         match capabilities::number(name) {
             Some(number) => kept |= capabilities::bit(number),
             None => {
-                let hint = match nearest(&name.to_ascii_uppercase(), capabilities::NAMES) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "capabilities(7) lists them, such as `NET_BIND_SERVICE`".into(),
-                };
+                let hint = did_you_mean(&name.to_ascii_uppercase(), capabilities::NAMES)
+                    .unwrap_or_else(|| "capabilities(7) lists them, such as `NET_BIND_SERVICE`".into());
                 problems.add_with_hint(place, format!("unknown capability `{}`", excerpt(name)), hint);
             }
         }

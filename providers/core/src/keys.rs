@@ -1,7 +1,7 @@
 //! Keys as data: one table of keys gives the checks, the messages, the JSON schema and the documentation.
 
 use crate::complaint::Complaint;
-use crate::problem::{Problems, excerpt, nearest};
+use crate::problem::{Problems, did_you_mean, excerpt};
 use crate::settings::{Item, Table, Value};
 use crate::units::{MAX_STRINGS, SIZES};
 
@@ -92,10 +92,8 @@ pub fn check(table: &Table, table_name: &str, keys: &[&[Key]], problems: &mut Pr
                         .map(|key| key.name)
                 };
                 problems.add_lazily(place, || {
-                    let hint = match nearest(name, known()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")),
-                    };
+                    let hint = did_you_mean(name, known())
+                        .unwrap_or_else(|| format!("[{table_name}] takes: {}", known().collect::<Vec<_>>().join(", ")));
                     Complaint::new(format!("unknown key `{}` in [{table_name}]", excerpt(name))).hint(hint)
                 });
             }

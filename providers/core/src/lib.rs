@@ -33,7 +33,7 @@ pub use grace::{GRACE, Grace};
 pub use identity::{Identities, Identity, SignedRequest};
 pub use json::compact_json;
 pub use log::DEBUG;
-pub use problem::{Place, Problem, Problems, TOLD, escaped_excerpt, excerpt, nearest};
+pub use problem::{Place, Problem, Problems, TOLD, did_you_mean, escaped_excerpt, excerpt, nearest};
 pub use provider::{
     Configured, Content, Definition, Ending, Entry, Expiry, Fetched, Found, Grant, Provider, Sockets, Standing,
     Summary, Term, Upkeep,

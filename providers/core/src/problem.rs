@@ -130,6 +130,11 @@ pub fn escaped_excerpt(text: &str) -> String {
     excerpt(&text.escape_debug().to_string())
 }
 
+/// The hint for a wrong name, where one among `known` was probably meant.
+pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(wrong, known).map(|near| format!("did you mean `{near}`?"))
+}
+
 /// The name among `known` that `wrong` was probably meant to be.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Computing the distance takes time in proportion to the product of the lengths, and a user's text has no bound. The distance

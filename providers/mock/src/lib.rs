@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{
     BoxFuture, Complaint, Configured, Context, Definition, ErrorKind, Fetched, Locator, MAX_SECRET, Problems, Provider,
-    ProviderError, SecretValue, Settings, Value, nearest,
+    ProviderError, SecretValue, Settings, Value, did_you_mean,
 };
 
 /// The parts of this provider.
@@ -131,11 +131,8 @@ fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, Pro
     if let Some((_, value)) = values.iter().find(|(name, _)| name == path) {
         return Ok(SecretValue::from(value.expose().to_vec()));
     }
-    let error = ProviderError::new(ErrorKind::NotFound, format!("no secret `{path}` in `values`"));
-    Err(match nearest(path, values.iter().map(|(name, _)| name.as_str())) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error,
-    })
+    let hint = did_you_mean(path, values.iter().map(|(name, _)| name.as_str()));
+    Err(ProviderError { hint, ..ProviderError::new(ErrorKind::NotFound, format!("no secret `{path}` in `values`")) })
 }
 
 impl Store {

@@ -1,7 +1,7 @@
 //! The keys of a profile of the shared files: its own, or those of a role
 //! (docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
 
-use handfast_core::{Complaint, ProviderError, SecretValue, excerpt, nearest};
+use handfast_core::{Complaint, ProviderError, SecretValue, did_you_mean, excerpt};
 use zeroize::Zeroizing;
 
 use super::keys::{Found, Keys};
@@ -37,10 +37,8 @@ pub fn exists(outside: &Outside) -> Result<(), ProviderError> {
     if profiles.all.contains_key(name) {
         return Ok(());
     }
-    let hint = match nearest(name, profiles.all.keys().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("mount the file that has it, or unset {variable} for another way to credentials"),
-    };
+    let hint = did_you_mean(name, profiles.all.keys().map(String::as_str))
+        .unwrap_or_else(|| format!("mount the file that has it, or unset {variable} for another way to credentials"));
     let (name, places) = (excerpt(name), &profiles.places);
     Err(denied(format!("no AWS credentials: `{variable}` is \"{name}\", and there is no such profile in {places}"))
         .hint(hint))

@@ -1,7 +1,7 @@
 //! Which way to log in is meant: by `auth` in the configuration, else by the environment.
 
 use handfast_core::{
-    BoxFuture, Complaint, Context, Environment, ErrorKind, Problems, ProviderError, Table, excerpt, nearest,
+    BoxFuture, Complaint, Context, Environment, ErrorKind, Problems, ProviderError, Table, did_you_mean, excerpt,
 };
 
 use super::given::Given;
@@ -169,10 +169,7 @@ fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<Complai
 
 fn unknown(place: &str, name: &str) -> Complaint {
     let known = METHODS.iter().map(|definition| definition.name);
-    let hint = match nearest(name, known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the login methods are: {}", names()),
-    };
+    let hint = did_you_mean(name, known).unwrap_or_else(|| format!("the login methods are: {}", names()));
     Complaint::new(format!("{place} is \"{}\", which is no login method", excerpt(name))).hint(hint)
 }
 
