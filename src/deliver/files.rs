@@ -10,13 +10,14 @@ use nix::sys::statvfs::fstatvfs;
 use super::entries::{Directory, LinkKind};
 use super::failure::warn;
 use super::generation::{Generation, NewFile};
+use super::keeper::{self, Presence};
 use super::lock::Patience;
 use super::own_mount::mount_own;
 use super::ownership::{self, Access};
 use super::powers::Powers;
 use super::swap;
 use super::turn::Turn;
-use crate::error::Result;
+use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Files, Plan};
 
 /// What a status takes while a new one replaces it.
@@ -94,14 +95,24 @@ impl FilesDirectory {
         self.turn.iter().filter_map(Turn::current).flat_map(Generation::names)
     }
 
-    /// The directory, for messages.
-    pub fn path(&self) -> &str {
-        &self.path
+    /// Shows that a keeper lives, once its first set is published.
+    pub fn announce(&self) -> Result<Presence> {
+        let presence = keeper::announce(&self.path, self.private()?)?;
+        if let Some(text) = self.room() {
+            warn(&text);
+        }
+        Ok(presence)
+    }
+
+    /// Replaces what is told of the secrets.
+    pub fn tell(&self, status: &[u8]) -> Result<()> {
+        keeper::tell(&self.path, self.private()?, status)
     }
 
     /// The directory that only we can write, once something is published.
-    pub fn private(&self) -> Option<BorrowedFd<'_>> {
-        self.turn.as_ref().map(Turn::private)
+    fn private(&self) -> Result<BorrowedFd<'_>> {
+        let nothing = || Error::new(Phase::Deliver, Class::Internal, "nothing is published");
+        self.turn.as_ref().map(Turn::private).ok_or_else(nothing)
     }
 
     /// Removes the sets whose time is over; when the next one's is.
@@ -122,7 +133,7 @@ impl FilesDirectory {
     }
 
     /// What a user is told whose directory has no room for one set more.
-    pub fn room(&self) -> Option<String> {
+    fn room(&self) -> Option<String> {
         let (handle, current) = (self.handle.as_ref()?, self.turn.as_ref()?.current()?);
         let space = fstatvfs(handle).ok().filter(|space| space.blocks() > 0)?;
         let free = space.blocks_available() as u64 * space.fragment_size() as u64;

@@ -9,11 +9,10 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::failure::{cannot_write, refusal, warn};
-use super::files::FilesDirectory;
+use super::failure::{cannot_write, refusal};
 use super::lock::acquire;
 use super::write::write_all;
-use crate::error::{Class, Error, Phase, Result, reason};
+use crate::error::{Result, reason};
 
 pub use super::lock::PRIVATE;
 
@@ -37,39 +36,28 @@ impl Presence {
     }
 }
 
-impl FilesDirectory {
-    /// Shows that a keeper lives, once its first set is published. The file is locked before anybody can open it.
-    pub fn announce(&self) -> Result<Presence> {
-        let (path, private) = (self.path(), self.private().ok_or_else(nothing)?);
-        let at = |error| cannot_write(path, ALIVE, error);
-        let alive = create(private, NEW_ALIVE).map_err(at)?;
-        // Before others can open it: a lock for reading would keep ours away.
-        match acquire(&alive) {
-            Ok(true) => {}
-            Ok(false) => {
-                return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: another process holds the lock")));
-            }
-            Err(error) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: {}", reason(error)))),
+/// Shows that a keeper lives. The file is locked before anybody can open it.
+pub fn announce(path: &str, private: BorrowedFd<'_>) -> Result<Presence> {
+    let at = |error| cannot_write(path, ALIVE, error);
+    let alive = create(private, NEW_ALIVE).map_err(at)?;
+    // Before others can open it: a lock for reading would keep ours away.
+    match acquire(&alive) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: another process holds the lock")));
         }
-        open_to_all(&alive).and_then(|()| renameat(private, NEW_ALIVE, private, ALIVE)).map_err(at)?;
-        if let Some(text) = self.room() {
-            warn(&text);
-        }
-        Ok(Presence { alive })
+        Err(error) => return Err(refusal(format!("cannot lock `{ALIVE}` in `{path}`: {}", reason(error)))),
     }
-
-    /// Replaces what is told of the secrets.
-    pub fn tell(&self, status: &[u8]) -> Result<()> {
-        let (path, private) = (self.path(), self.private().ok_or_else(nothing)?);
-        let written = create(private, NEW_STATUS)
-            .and_then(|file| write_all(file.as_fd(), status).and_then(|()| open_to_all(&file)))
-            .and_then(|()| renameat(private, NEW_STATUS, private, STATUS));
-        written.map_err(|error| cannot_write(path, STATUS, error))
-    }
+    open_to_all(&alive).and_then(|()| renameat(private, NEW_ALIVE, private, ALIVE)).map_err(at)?;
+    Ok(Presence { alive })
 }
 
-fn nothing() -> Error {
-    Error::new(Phase::Deliver, Class::Internal, "nothing is published")
+/// Replaces what is told of the secrets.
+pub fn tell(path: &str, private: BorrowedFd<'_>, status: &[u8]) -> Result<()> {
+    let written = create(private, NEW_STATUS)
+        .and_then(|file| write_all(file.as_fd(), status).and_then(|()| open_to_all(&file)))
+        .and_then(|()| renameat(private, NEW_STATUS, private, STATUS));
+    written.map_err(|error| cannot_write(path, STATUS, error))
 }
 
 /// Lets everybody read it.
