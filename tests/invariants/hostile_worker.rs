@@ -114,7 +114,7 @@ fn a_lying_worker_delivers_nothing() {
     let twice = "the worker sent a secret twice";
     let cases: Vec<(&str, Vec<Vec<u8>>, i32, &str)> = vec![
         ("no frame", vec![vec![0xff; 64]], 70, nonsense),
-        ("an unknown kind", with(0, &[frame(8, 0, b"")]), 70, nonsense),
+        ("an unknown kind", with(0, &[frame(12, 0, b"")]), 70, nonsense),
         ("an empty policy", with(0, &[frame(7, 0, b"")]), 70, nonsense),
         ("a policy that nobody has asked for", with(0, &[frame(7, 0, b"x")]), 70, order),
         ("4 GiB", with(0, &[header(VALUE, 1, 0, u32::MAX, b"")]), 70, nonsense),
