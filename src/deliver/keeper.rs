@@ -67,7 +67,7 @@ fn open_to_all(file: &OwnedFd) -> nix::Result<()> {
 
 /// Removes what an earlier keeper has told of its secrets.
 pub fn forget(path: &str, private: BorrowedFd<'_>) -> Result<()> {
-    remove(private, STATUS).map_err(|error| cannot_write(path, STATUS, error))
+    remove(private, STATUS).map_err(|error| refusal(format!("cannot remove `{STATUS}` in `{path}`: {}", reason(error))))
 }
 
 /// A new file. Nobody else makes one here: what has its name was left by a keeper that was killed.

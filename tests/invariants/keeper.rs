@@ -36,11 +36,13 @@ fn a_keepers_worker_that_lies_changes_nothing() {
     };
     for lie in [
         header(99, 2, 0, 0),
-        // A generation that is far ahead, a secret that is not there, a value that is too large, a failure after the start.
+        // A generation that is far ahead, a secret that is not there, a value that is too large, a failure that is none, an identity after
+        // the start.
         header(5, 4_000_000_000, 0, 0),
         header(2, 2, 7, 3),
         header(2, 2, 0, u32::MAX),
-        header(4, 2, 0, 9),
+        [&header(4, 2, 0, 9)[..], &[0xff; 9]].concat(),
+        header(10, 2, 0, 1),
     ] {
         let directory = Directory::in_memory();
         let (keeper, mut socket) = taken_over(&directory);
