@@ -157,6 +157,8 @@ impl Supervisor<'_> {
                             return Ok(code);
                         }
                         self.start_anew()?;
+                        // Orphans that have ended with the app before are still to be reaped, and nothing tells of them any more.
+                        continue;
                     }
                 }
             }

@@ -124,6 +124,30 @@ fn the_old_process_group_has_ended_before_the_new_app_starts() {
     assert_eq!(supervised.finish().code, 137);
 }
 
+/// They are told of by one signal where the supervisor could not look in between.
+#[test]
+fn orphans_that_end_together_with_the_app_are_reaped_once_the_next_one_runs() {
+    needs_root!();
+    let (directory, secret, notes) = scene();
+    // The supervisor is of the app's uid, which may stop it.
+    let script = format!(
+        "setsid sleep 100 & orphan=$!\ntrap 'kill -STOP $PPID; kill -9 $orphan; setsid sh -c \"sleep 0.5; kill -CONT $PPID\" & exit' TERM\n\
+         echo up >> {}; while :; do sleep 0.05; done",
+        notes.display()
+    );
+    let config = config(&secret, "").replace("\"1s\"", "\"300d\"");
+    let run = supervised(&format!("[app]\nuser = \"0:0\"\nallow_root = true\n{config}")).app(["sh", "-c", &script]);
+    let supervised = Supervised::start(run, "sh");
+    lines(&notes, 1);
+    directory.write("secret", "new");
+    lines(&notes, 2);
+    until("all orphans are reaped", || {
+        let is_dead = |child: &i32| status(*child, "State").starts_with('Z');
+        (!children(supervised.supervisor).iter().any(is_dead)).then_some(())
+    });
+    end(supervised, 0);
+}
+
 #[test]
 fn the_stop_signal_is_the_one_that_is_asked_for() {
     needs_program!("python3");
