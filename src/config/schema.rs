@@ -78,6 +78,7 @@ fn object(groups: &[&[Key]]) -> Value {
 fn property(key: &Key) -> Value {
     let mut schema = match key.kind {
         Kind::String => json!({ "type": "string" }),
+        Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Duration => json!({ "type": "string", "examples": ["500ms", "10s", "1m 30s"] }),

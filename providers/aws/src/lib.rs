@@ -37,7 +37,7 @@ pub const DEFINITION: Definition = Definition {
     keys: &[
         Key::new(
             "region",
-            Kind::String,
+            Kind::Text,
             "The region of what is not named by an ARN; default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, the machine's.",
         ),
         Key::new(
@@ -51,12 +51,12 @@ pub const DEFINITION: Definition = Definition {
             "Allows http:// to other machines, such as LocalStack's container: whoever is on the way reads every secret.",
         )
         .default("false"),
-        Key::new("profile", Kind::String, "The profile of the shared files; default: AWS_PROFILE."),
-        Key::new("role_arn", Kind::String, "A role to assume with the credentials that are found."),
-        Key::new("external_id", Kind::String, "What the role's owner asks for besides."),
+        Key::new("profile", Kind::Text, "The profile of the shared files; default: AWS_PROFILE."),
+        Key::new("role_arn", Kind::Text, "A role to assume with the credentials that are found."),
+        Key::new("external_id", Kind::Text, "What the role's owner asks for besides."),
         Key::new(
             "session_name",
-            Kind::String,
+            Kind::Text,
             "The session's name in the role's logs; default: AWS_ROLE_SESSION_NAME.",
         ),
         Key::new(

@@ -23,6 +23,8 @@ pub struct Key {
 pub enum Kind {
     /// Any string.
     String,
+    /// A string that is not empty.
+    Text,
     /// `true` or `false`.
     Boolean,
     /// An integer from the first number to the second.
@@ -122,7 +124,12 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
     match (kind, &item.value) {
         (_, Value::Wrong) => {}
         (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Boolean(_)) => {}
-        (Kind::String, _) => wrong("a string".into()),
+        // An unset variable in the configuration, such as `"${ROLE_ID:-}"`, gives an empty string.
+        (Kind::Text, Value::String(text)) if text.is_empty() => {
+            problems.add_with_hint(&item.place, format!("`{name}` is empty"), "give it a value, or leave it out");
+        }
+        (Kind::Text, Value::String(_)) => {}
+        (Kind::String | Kind::Text, _) => wrong("a string".into()),
         (Kind::Boolean, _) => wrong("true or false".into()),
         (Kind::Integer(least, most), Value::Integer(number)) if (least..=most).contains(&number) => {}
         (Kind::Integer(least, most), _) => wrong(format!("an integer from {least} to {most}")),

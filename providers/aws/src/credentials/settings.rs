@@ -12,9 +12,6 @@ pub const AUTH_KEYS: &[Key] = &[Key::new(
     "The one way to take, instead of the first that is set up.",
 )];
 
-/// The keys of `[providers.NAME]` that hold a text, which is never an empty one.
-const TEXTS: [&str; 5] = ["region", "profile", "role_arn", "external_id", "session_name"];
-
 /// A way to come to keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -98,11 +95,6 @@ impl Settings {
         }
         if let (None, Some(place)) = (table.item("role_arn"), table.place("external_id")) {
             problems.add_with_hint(place, "`external_id` is of a role, and there is none", "set `role_arn`");
-        }
-        for key in TEXTS {
-            if let (Some(""), Some(place)) = (table.string(key), table.place(key)) {
-                problems.add_with_hint(place, format!("`{key}` is empty"), "give it a value, or leave it out");
-            }
         }
         let mut region = own("region");
         if let (Some(text), Some(place)) = (&region, table.place("region"))

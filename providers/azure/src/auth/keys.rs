@@ -10,30 +10,26 @@ pub const METHODS: &[&str] =
 pub const KEYS: &[Key] = &[
     Key::new("method", Kind::Choice(METHODS), "How to get a token."),
     Key::new("tenant_id", Kind::String, "The application's tenant; default: AZURE_TENANT_ID."),
-    Key::new(
-        "client_id",
-        Kind::String,
-        "The application's id, or a user-assigned identity's; default: AZURE_CLIENT_ID.",
-    ),
+    Key::new("client_id", Kind::Text, "The application's id, or a user-assigned identity's; default: AZURE_CLIENT_ID."),
     Key::new(
         "client_secret_file",
-        Kind::String,
+        Kind::Text,
         "The file with a client secret; default: the variable AZURE_CLIENT_SECRET.",
     ),
     Key::new("client_secret_env", Kind::CredentialVariable, "The variable with a client secret."),
     Key::new(
         "cert_file",
-        Kind::String,
+        Kind::Text,
         "The file of a client certificate, in PEM form, with its private key unless `key_file` has it; default: AZURE_CLIENT_CERTIFICATE_PATH.",
     ),
-    Key::new("key_file", Kind::String, "The file of the certificate's private key, in PEM form."),
+    Key::new("key_file", Kind::Text, "The file of the certificate's private key, in PEM form."),
     Key::new(
         "token_file",
-        Kind::String,
+        Kind::Text,
         "The file with the cluster's token, or for `token-file` with one for Key Vault; default: AZURE_FEDERATED_TOKEN_FILE.",
     ),
-    Key::new("resource_id", Kind::String, "A user-assigned identity's resource id."),
-    Key::new("object_id", Kind::String, "A user-assigned identity's object id."),
+    Key::new("resource_id", Kind::Text, "A user-assigned identity's resource id."),
+    Key::new("object_id", Kind::Text, "A user-assigned identity's object id."),
 ];
 
 /// The keys that a method takes, besides `method`.

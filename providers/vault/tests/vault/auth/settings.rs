@@ -118,6 +118,15 @@ fn every_problem_is_told_at_its_place() {
         &[("method", "token"), ("token_file", "/j"), ("token_env", "J")],
         &["handfast.toml:4:10: `auth` has both `token_file` and `token_env`"],
     );
+    // Such as "${ROLE_ID:-}" gives where the variable is not set.
+    for (method, key) in
+        [("approle", "role_id"), ("kubernetes", "role"), ("token", "token_file"), ("approle", "role_id_env")]
+    {
+        let mut auth = vec![("method", method), (key, "")];
+        auth.extend((key == "role_id_env").then_some(("secret_id_file", "/s")));
+        let expected = format!("handfast.toml:3:10: `{key}` is empty [give it a value, or leave it out]");
+        wrong(&auth, &[&expected]);
+    }
     for (unfit, shown) in [("", ""), ("two words", "two words"), ("line\nbreak", "line…"), ("\u{e9}", "\u{e9}")] {
         let expected = format!("handfast.toml:3:10: `header_value` is \"{shown}\", expected visible ASCII characters");
         wrong(&[("method", "aws"), ("header_value", unfit)], &[&expected]);
