@@ -11,7 +11,7 @@ pub fn refuse(response: &Response, scheme: &str) -> Result<(), ProviderError> {
     let body = response.body().expose().trim_ascii_start();
     let is_json = body.first() == Some(&b'{');
     let (kind, hint) = match response.status() {
-        408 | 429 | 500.. => return Ok(()),
+        408 | 412 | 429 | 472 | 473 | 500.. => return Ok(()),
         404 if is_json && is_vaults(body) => return Ok(()),
         404 => (ErrorKind::Malformed, ELSEWHERE),
         _ if is_json || (body.is_empty() && response.is_success()) => return Ok(()),

@@ -83,6 +83,10 @@ fn what_other_vaults_answer_is_told_too() {
     for (status, body, expected) in [
         (472, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
         (473, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
+        // A proxy on the way may leave the body out.
+        (472, "", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
+        (473, "", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
+        (412, "", format!("Unavailable: {cannot} this Vault is a standby that lags behind the active one")),
         // Only Vault itself can say so, and it was asked: what does not know the request never will.
         (501, "{}", format!("Malformed: {cannot} https://127.0.0.1:PORT answered 501 Not Implemented")),
         (
