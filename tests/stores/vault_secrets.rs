@@ -125,6 +125,7 @@ fn a_list_is_without_what_is_deleted_destroyed_run_out_or_has_no_version() {
     vault.api("DELETE", &format!("{mount}/data/f/deleted"), Value::Null);
     vault.must("PUT", &format!("{mount}/destroy/f/destroyed"), json!({ "versions": [1] }));
     vault.api("DELETE", &format!("{mount}/data/gone/b"), Value::Null);
+    vault.must("POST", &format!("{mount}/data/f/null"), json!({ "data": null }));
     std::thread::sleep(std::time::Duration::from_millis(1200));
     let start = |path: &str, optional: &str| {
         let directory = Directory::in_memory();
@@ -140,6 +141,7 @@ fn a_list_is_without_what_is_deleted_destroyed_run_out_or_has_no_version() {
             ("bare", "there is no such secret"),
             ("deleted", "its version 1 was deleted"),
             ("destroyed", "its version 1 was destroyed"),
+            ("null", "its version 1 has no data"),
             ("over", "its version 1 was deleted"),
         ] {
             let line = format!("`vault:{mount}/f/*` is without `{name}`: cannot read `{mount}/f/{name}`: {why}");

@@ -142,9 +142,13 @@ impl Store {
         let entry: Option<Version<'_>> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
         let term =
             entry.as_ref().and_then(|entry| entry.metadata.as_ref()).map_or(Term::Open, |known| self.deletion(known));
-        match entry.and_then(|entry| entry.data) {
-            Some(data) => Ok(Fetched::from(compact(data)).holding(term)),
-            None => Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data of a KV 2 secret")),
+        match entry {
+            Some(Version { data: Some(data), .. }) => Ok(Fetched::from(compact(data)).holding(term)),
+            // Vault's API stores `null` too, which its own client shows as a secret without data.
+            Some(Version { metadata: Some(Metadata { version, .. }), .. }) => {
+                Err(attempt.failure(ErrorKind::NotFound, &format!("its version {version} has no data")))
+            }
+            _ => Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no data of a KV 2 secret")),
         }
     }
 

@@ -162,6 +162,9 @@ fn what_is_not_there_is_told_apart() {
         "NotFound: cannot read `nothing/x`: there is no such mount\n\
          `namespace` or VAULT_NAMESPACE says in which namespace a mount is"
     );
+    // Vault's API stores such a one.
+    vault.must("POST", &format!("{kv}/data/null"), json!({ "data": null }));
+    assert_eq!(refused(table([]), "vault:KV/null"), "NotFound: cannot read `KV/null`: its version 1 has no data");
     assert_eq!(
         refused(table([]), "vault:cubbyhole/nothing"),
         "NotFound: cannot read `cubbyhole/nothing`: there is no such secret"
