@@ -81,7 +81,12 @@ impl Mounts {
     /// Forgets a mount that Vault has told of, and is asked about again. `false` for one that was said.
     pub fn forget(&self, mount: &Mount) -> bool {
         self.learned.borrow_mut().retain(|learned| learned != mount);
-        !self.said.contains(mount)
+        !self.says(mount)
+    }
+
+    /// Whether `mounts` says what a mount is.
+    pub fn says(&self, mount: &Mount) -> bool {
+        self.said.contains(mount)
     }
 
     /// The mount of a path: the longest that is known.

@@ -135,7 +135,7 @@ impl Store {
         let response = self.session.api.send(&endpoint, login.token()).await?;
         match response.status() {
             200 => {}
-            404 => return Err(no_version(&response, rest, version, mount, &attempt)),
+            404 => return Err(self.no_version(&response, version, mount, &attempt)),
             _ => return Err(self.refused(&attempt, &response, login)),
         }
         let answer: Answer<'_> = api::of(&response, &attempt.says())?;
@@ -166,6 +166,9 @@ impl Store {
             return Err(attempt.failure(ErrorKind::Malformed, why).hint("take `params` out to read the secret"));
         }
         let response = self.session.api.send(&endpoints::Write { path, params }, login.token()).await?;
+        if is_versioned(&response) {
+            return Err(self.taken_for_another(mount, &attempt));
+        }
         if !response.is_success() {
             return Err(self.refused(&attempt, &response, login));
         }
@@ -189,10 +192,7 @@ impl Store {
             _ if is_versioned(&response) => return Err(self.taken_for_another(mount, &attempt)),
             404 if errors(&response).is_empty() => {
                 let error = attempt.failure(ErrorKind::NotFound, "there is nothing below it");
-                return Err(match attempt.inside {
-                    Some(inside) => error.hint(inside),
-                    None => error,
-                });
+                return Err(self.absent(error, mount, &attempt));
             }
             _ => return Err(self.refused(&attempt, &response, login)),
         }
@@ -221,6 +221,50 @@ impl Store {
             Entry { name, found: Found::At(locator) }
         });
         Ok(Fetched::from(entries.collect::<Vec<_>>()))
+    }
+
+    /// What was not found in a mount, with what may be meant instead.
+    fn absent(&self, error: ProviderError, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
+        match attempt.inside {
+            Some(inside) => error.hint(inside),
+            // KV 1 answers a request for KV 2 as one for a secret that is not there.
+            None if error.hint.is_none() && mount.kind == Kind::Kv2 && self.mounts.says(mount) => error
+                .hint(format!("`mounts` says that `{}` is KV 2: if it is KV 1, nothing is found there", mount.path)),
+            None => error,
+        }
+    }
+
+    /// Why a KV 2 secret, or a version of it, is not there.
+    fn no_version(
+        &self,
+        response: &Response,
+        asked: Option<u64>,
+        mount: &Mount,
+        attempt: &Attempt<'_>,
+    ) -> ProviderError {
+        let metadata = serde_json::from_slice::<Answer<'_>>(response.body().expose())
+            .ok()
+            .and_then(|answer| serde_json::from_str::<Version<'_>>(answer.data?.get()).ok())
+            .and_then(|entry| entry.metadata);
+        match metadata {
+            Some(Metadata { destroyed: true, version, .. }) => {
+                attempt.failure(ErrorKind::NotFound, &format!("its version {version} was destroyed"))
+            }
+            Some(Metadata { version, .. }) => {
+                let error = attempt.failure(ErrorKind::NotFound, &format!("its version {version} was deleted"));
+                let rest = mount.rest(attempt.path);
+                let undelete = format!("`vault kv undelete -mount={} -versions={version} {rest}`", mount.path);
+                error.hint(format!("{undelete} brings it back"))
+            }
+            None => {
+                let mut error = attempt.refused(response);
+                if asked.is_some() && error.kind == ErrorKind::NotFound {
+                    // Vault does not tell which.
+                    error.message.push_str(", or it has no such version");
+                }
+                self.absent(error, mount, attempt)
+            }
+        }
     }
 
     /// A KV 2 mount that was asked as another: such a secret is not missing.
@@ -300,41 +344,6 @@ impl Store {
     ) -> Attempt<'a> {
         let (namespace, is_lent) = (self.session.api.namespace(), self.session.is_lent());
         Attempt { verb, path, policy_path, capability, namespace, inside: None, is_lent }
-    }
-}
-
-/// Why a KV 2 secret, or a version of it, is not there.
-fn no_version(
-    response: &Response,
-    rest: &str,
-    asked: Option<u64>,
-    mount: &Mount,
-    attempt: &Attempt<'_>,
-) -> ProviderError {
-    let metadata = serde_json::from_slice::<Answer<'_>>(response.body().expose())
-        .ok()
-        .and_then(|answer| serde_json::from_str::<Version<'_>>(answer.data?.get()).ok())
-        .and_then(|entry| entry.metadata);
-    match metadata {
-        Some(Metadata { destroyed: true, version, .. }) => {
-            attempt.failure(ErrorKind::NotFound, &format!("its version {version} was destroyed"))
-        }
-        Some(Metadata { version, .. }) => {
-            let error = attempt.failure(ErrorKind::NotFound, &format!("its version {version} was deleted"));
-            let undelete = format!("`vault kv undelete -mount={} -versions={version} {rest}`", mount.path);
-            error.hint(format!("{undelete} brings it back"))
-        }
-        None => {
-            let mut error = attempt.refused(response);
-            if asked.is_some() && error.kind == ErrorKind::NotFound {
-                // Vault does not tell which.
-                error.message.push_str(", or it has no such version");
-            }
-            match attempt.inside {
-                Some(inside) => error.hint(inside),
-                None => error,
-            }
-        }
     }
 }
 

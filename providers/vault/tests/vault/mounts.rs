@@ -6,7 +6,7 @@ use handfast_testservers::{Vault, random};
 use serde_json::json;
 
 use crate::audit::Audit;
-use crate::support::{as_root, as_token, connect, eventually, mounts, variables};
+use crate::support::{as_root, as_token, connect, eventually, mounts, variables, with_params};
 
 /// KV at this mount, with `web/0` to `web/9`.
 fn kv(vault: &Vault, mount: &str, version: u8) {
@@ -181,6 +181,29 @@ fn a_mount_that_is_said_wrongly_is_no_mount_without_secrets() {
                 assert_eq!(error.message, format!("cannot {verb} `{mount}/{path}`: {why}"));
                 assert_eq!(error.hint, Some(format!("write `mounts = {{ {mount} = \"kv-v2\" }}`")));
             }
+        }
+        let variables = variables(vault).with_credential("VAULT_TOKEN", vault.root_token());
+        let instance = connect(mounts([(&mount, "other")]), variables);
+        let written = with_params(&format!("vault:{mount}/web/1"), &json!({ "n": 2 }));
+        let error = instance.provider().fetch(&written).await.err().expect("it is refused");
+        assert_eq!(error.kind, ErrorKind::Malformed, "{error}");
+        assert_eq!(error.hint, Some(format!("write `mounts = {{ {mount} = \"kv-v2\" }}`")));
+    });
+}
+
+/// KV 1 answers what is asked of KV 2 as it does for a secret that is not there.
+#[test]
+fn a_mount_of_kv_1_that_is_said_to_be_kv_2_is_named_where_nothing_is_found() {
+    let Some(vault) = Vault::shared() else { return };
+    let mount = random("kv-");
+    kv(vault, &mount, 1);
+    run(async {
+        let variables = variables(vault).with_credential("VAULT_TOKEN", vault.root_token());
+        let instance = connect(mounts([(&mount, "kv-v2")]), variables);
+        let hint = format!("`mounts` says that `{mount}` is KV 2: if it is KV 1, nothing is found there");
+        for path in ["web/1", "web/*"] {
+            let error = instance.error(&format!("vault:{mount}/{path}")).await;
+            assert_eq!((error.kind, error.hint), (ErrorKind::NotFound, Some(hint.clone())), "{path}");
         }
     });
 }

@@ -133,7 +133,13 @@ fn what_other_vaults_answer_is_told_too() {
              look at the address: what answers there may not be Vault but a proxy, a login page or another program"
                 .into(),
         ),
-        (404, r#"{"errors":[]}"#, "NotFound: cannot read `kv/web/db`: there is no such secret".into()),
+        (
+            404,
+            r#"{"errors":[]}"#,
+            "NotFound: cannot read `kv/web/db`: there is no such secret\n\
+             `mounts` says that `kv` is KV 2: if it is KV 1, nothing is found there"
+                .into(),
+        ),
         (
             500,
             r#"{"errors":["hunter2"]}"#,
