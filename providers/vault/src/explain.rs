@@ -86,7 +86,7 @@ impl Attempt<'_> {
         let role = says(&["unknown role"]) || (says(&["role \""]) && says(&["not found"]));
         match () {
             () if role => self.failure(ErrorKind::NotFound, "there is no such role"),
-            () if says(&["key not found"]) => self.failure(ErrorKind::NotFound, "there is no such key"),
+            () if says(&["key not found", "unknown key"]) => self.failure(ErrorKind::NotFound, "there is no such key"),
             () if says(&["not allowed by", "disallowed by"]) => self
                 .failure(ErrorKind::Denied, "the role or key does not allow what `params` asks for")
                 .hint("ask for less in `params`, or allow more there"),

@@ -73,7 +73,8 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     }
     Box::new(Vault {
         namespace: text(&table, "namespace", environment, "VAULT_NAMESPACE")
-            .map(|name| name.trim_matches('/').to_owned()),
+            .map(|name| name.trim_matches('/').to_owned())
+            .filter(|name| !name.is_empty()),
         login,
         mounts: mounts(&table, problems),
         is_clear: address.as_ref().is_some_and(|address| address.url.scheme() == "http" && !address.is_local()),

@@ -298,9 +298,14 @@ impl Store {
         login: &Rc<Held>,
         term: impl Fn(&RawValue) -> Term,
     ) -> Result<Fetched, ProviderError> {
+        let no_data = || attempt.failure(ErrorKind::Malformed, "Vault's answer has no data");
+        // The answer to a write that gives nothing back: it has no body.
+        if response.status() == 204 {
+            return Err(no_data());
+        }
         let answer: Answer<'_> = api::of(response, &attempt.says())?;
         let Some(data) = answer.data else {
-            let error = attempt.failure(ErrorKind::Malformed, "Vault's answer has no data");
+            let error = no_data();
             return Err(match answer.auth {
                 Some(_) => error
                     .hint("it is a token: `auth = { method = \"token\", wrapped = true }` logs in with a wrapped one"),

@@ -85,6 +85,8 @@ fn a_namespace_is_named_where_something_is_not_found_or_not_allowed_in_it() {
     let Some(vault) = Vault::shared() else { return };
     let kv = mount(vault);
     // This Vault has no namespaces, and takes the header for nothing.
+    let refused_in =
+        |name, reference| refused(vault, &kv, vault.root_token(), table([("namespace", text(name))]), reference);
     let refused = |kind: &str, reference| {
         let mut settings = table([("namespace", text("team-a/"))]);
         if !kind.is_empty() {
@@ -107,6 +109,11 @@ fn a_namespace_is_named_where_something_is_not_found_or_not_allowed_in_it() {
     let variables = variables(vault).with_credential("VAULT_TOKEN", &token);
     let told = refusal(table([("namespace", text("team-a"))]), variables, &format!("vault:{kv}/web/db"), None);
     assert!(told.contains("the token's policies must have in the namespace `team-a`: path "), "{told}");
+    // Which is none.
+    for none in ["", "/"] {
+        let told = refused_in(none, "vault:nothing/x");
+        assert!(told.starts_with("Denied: cannot ask what stands at `nothing/x`: permission denied\n"), "{told}");
+    }
 }
 
 #[test]
@@ -174,7 +181,7 @@ fn what_is_not_there_is_told_apart() {
 #[test]
 fn what_an_engine_says_selects_our_words() {
     let Some(vault) = Vault::shared() else { return };
-    let [pki, transit, database, aws] = ["pki", "transit", "database", "aws"].map(|kind| {
+    let [pki, transit, database, aws, totp] = ["pki", "transit", "database", "aws", "totp"].map(|kind| {
         let mount = random(&format!("{kind}-"));
         vault.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": kind }));
         mount
@@ -206,6 +213,12 @@ fn what_an_engine_says_selects_our_words() {
         (
             told(&transit, "decrypt/other", Some(r#"{"ciphertext":"hunter2"}"#)),
             "NotFound: cannot write `MOUNT/decrypt/other`: there is no such key",
+        ),
+        (told(&totp, "code/other", None), "NotFound: cannot read `MOUNT/code/other`: there is no such key"),
+        // What is written there gives nothing back.
+        (
+            told("cubbyhole", "other", Some(r#"{"a":"b"}"#)),
+            "Malformed: cannot write `MOUNT/other`: Vault's answer has no data",
         ),
         (
             told(&transit, "decrypt/key", Some(r#"{"ciphertext":"hunter2"}"#)),
