@@ -202,3 +202,56 @@ fn wrong_annotations_are_refused_with_a_sentence() {
         "{refusal}"
     );
 }
+
+#[test]
+fn the_files_belong_to_the_first_container_that_the_annotation_names() {
+    let Some((node, vault)) = start() else { return };
+    let (namespace, _) = namespace(node, vault, "");
+    for (names, user) in
+        [("app,second", (10001, 10003)), (" second , app", (20001, 20003)), ("third,app", (30001, 30003))]
+    {
+        let mut web = pod("web", json!({ "handfast.dev/config": "web", "handfast.dev/containers": names }), json!({}));
+        web["spec"]["securityContext"]["runAsUser"] = json!(30001);
+        web["spec"]["securityContext"]["runAsGroup"] = json!(30003);
+        let containers = web["spec"]["containers"].as_array_mut().expect("a list");
+        let mut second = containers[0].clone();
+        second["name"] = json!("second");
+        second["securityContext"]["runAsUser"] = json!(20001);
+        second["securityContext"]["runAsGroup"] = json!(20003);
+        let mut third = containers[0].clone();
+        third["name"] = json!("third");
+        for key in ["runAsUser", "runAsGroup"] {
+            third["securityContext"].as_object_mut().expect("a table").remove(key);
+        }
+        containers.extend([second, third]);
+        let context = &namespace.dry_run(&web)["spec"]["initContainers"][0]["securityContext"];
+        assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&json!(user.0), &json!(user.1)), "{names}");
+    }
+}
+
+/// A restricted pod often leaves the user to its image.
+#[test]
+fn a_pod_that_leaves_the_user_to_its_image_can_be_wrapped_only() {
+    let Some((node, vault)) = start() else { return };
+    let (namespace, _) = namespace(node, vault, "");
+    let userless = |mode: &str, for_all: bool| {
+        let mut web = pod("web", json!({ "handfast.dev/config": "web", "handfast.dev/mode": mode }), json!({}));
+        let own = web["spec"]["containers"][0]["securityContext"].as_object_mut().expect("a table");
+        own.remove("runAsUser");
+        if !for_all {
+            own.insert("runAsNonRoot".to_owned(), json!(true));
+            web["spec"]["securityContext"].as_object_mut().expect("a table").remove("runAsNonRoot");
+        }
+        web
+    };
+    for for_all in [true, false] {
+        for mode in ["init", "sidecar"] {
+            let refusal = namespace.try_dry_run(&userless(mode, for_all)).expect_err(mode);
+            assert!(refusal.contains("no user for the files: set `runAsUser` in the securityContext"), "{refusal}");
+        }
+    }
+    // The image of the tests has no user: kubelet refuses the app, but not the container that copies handfast.
+    namespace.create(&[userless("wrap", true)]);
+    let copied = namespace.end_of("web", "handfast");
+    assert_eq!(copied["exitCode"], 0, "{copied}");
+}
