@@ -184,10 +184,19 @@ fn wrong_annotations_are_refused_with_a_sentence() {
     let (namespace, _) = namespace(node, vault, "");
     let config = ("handfast.dev/config", "web");
     for (annotations, message) in [
+        (vec![("handfast.dev/config", "")], "no configuration: set the annotation handfast.dev/config to the name"),
+        (
+            vec![("handfast.dev/config", " web")],
+            "handfast.dev/config is ` web`, which cannot be the name of a ConfigMap",
+        ),
+        (vec![("Handfast.dev/config", "web")], "unknown annotation Handfast.dev/config: "),
         (vec![("handfast.dev/mode", "init")], "no configuration: set the annotation handfast.dev/config to the name"),
         (vec![config, ("handfast.dev/mode", "inti")], "handfast.dev/mode is `inti`: set it to init, sidecar or wrap"),
         (vec![config, ("handfast.dev/container", "app")], "unknown annotation handfast.dev/container: "),
-        (vec![config, ("handfast.dev/containers", "app,web")], "names `web`, which the pod does not have"),
+        (
+            vec![config, ("handfast.dev/containers", "app,web")],
+            "names `web`, which is not one of the pod's `containers`",
+        ),
         (vec![config, ("handfast.dev/audience", "")], "handfast.dev/audience is empty"),
     ] {
         let annotations: serde_json::Map<String, Value> =
@@ -201,6 +210,41 @@ fn wrong_annotations_are_refused_with_a_sentence() {
         refusal.contains("the container `app` has no `command`, so handfast cannot be put in front of it"),
         "{refusal}"
     );
+}
+
+#[test]
+fn a_pod_that_uses_a_name_of_handfasts_is_refused() {
+    let Some((node, vault)) = start() else { return };
+    let (namespace, _) = namespace(node, vault, "");
+    for mode in ["init", "sidecar", "wrap"] {
+        let annotations = json!({ "handfast.dev/config": "web", "handfast.dev/mode": mode });
+        let refused = |what: &str, change: &dyn Fn(&mut Value)| {
+            let mut web = pod("web", annotations.clone(), json!({}));
+            change(&mut web["spec"]);
+            let refusal = namespace.try_dry_run(&web).expect_err(what);
+            assert!(
+                refusal.contains("handfast is not injected: a container `handfast`, or a volume"),
+                "{what}: {refusal}"
+            );
+        };
+        // Its pod would start without the secrets.
+        refused("an init container", &|spec| {
+            let mut own = spec["containers"][0].clone();
+            own["name"] = json!("handfast");
+            spec["initContainers"] = json!([own]);
+        });
+        refused("a container", &|spec| spec["containers"][0]["name"] = json!("handfast"));
+        for name in ["handfast", "handfast-config", "handfast-token"] {
+            refused(name, &|spec| spec["volumes"] = json!([{ "name": name, "emptyDir": {} }]));
+        }
+        // The spec of an injected pod, with the annotations of another one.
+        refused("another configuration", &|spec| {
+            *spec = namespace.dry_run(&pod("web", annotations.clone(), json!({})))["spec"].clone();
+            let volumes = spec["volumes"].as_array_mut().expect("a list");
+            let volume = volumes.iter_mut().find(|volume| volume["name"] == "handfast-config").expect("it is there");
+            volume["configMap"]["name"] = json!("other");
+        });
+    }
 }
 
 #[test]
