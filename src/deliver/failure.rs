@@ -26,7 +26,9 @@ pub fn cannot_write(path: &str, name: &str, error: Errno) -> Error {
     let what = if name.is_empty() { format!("into `{path}`") } else { format!("`{name}` in `{path}`") };
     let failed = refusal(format!("cannot write {what}: {}", reason(error)));
     match error {
-        Errno::ENOSPC | Errno::EDQUOT => failed.hint("make the tmpfs larger (its options `size` and `nr_inodes`)"),
+        Errno::ENOSPC | Errno::EDQUOT => {
+            failed.hint("make the tmpfs larger (its options `size` and `nr_inodes`; Kubernetes: `sizeLimit`)")
+        }
         Errno::EFBIG => failed.hint("raise the limit on the size of files (`ulimit -f`)"),
         Errno::EROFS => failed.hint("mount it writable for handfast"),
         _ => failed,

@@ -192,7 +192,7 @@ fn a_full_tmpfs_is_73_and_the_old_set_stays() {
         let large = "x".repeat(9000);
         let outcome = set(&directory, &large).start();
         outcome.refused(73, "no space left on device");
-        outcome.says("hint: make the tmpfs larger (its options `size` and `nr_inodes`)");
+        outcome.says("hint: make the tmpfs larger (its options `size` and `nr_inodes`; Kubernetes: `sizeLimit`)");
         let lines: Vec<String> = tree(directory.path()).into_iter().filter(|line| !line.starts_with("fill ")).collect();
         assert_eq!(lines, exactly("./ 755 0:0", "old"), "{options}");
     }

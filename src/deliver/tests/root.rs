@@ -183,7 +183,10 @@ fn a_full_tmpfs_keeps_the_old_set() {
                 let large = vec![b'x'; size];
                 let error = failure(start(&wanted, vec![value(0, b"new"), value(1, &large), value(2, b"z")]));
                 assert!(error.message.ends_with(": no space left on device"), "{options}: {}", error.message);
-                assert_eq!(error.hint.as_deref(), Some("make the tmpfs larger (its options `size` and `nr_inodes`)"));
+                assert_eq!(
+                    error.hint.as_deref(),
+                    Some("make the tmpfs larger (its options `size` and `nr_inodes`; Kubernetes: `sizeLimit`)")
+                );
                 assert_eq!((entries_of(path), error.class.exit_code()), (before, 73));
                 assert_eq!(fs::read(path.join("a")).unwrap(), b"old");
             });
