@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use handfast_core::{Place, Problems, SecretRef, Table, excerpt, keys};
@@ -14,6 +13,7 @@ use super::endpoint::Endpoint;
 use super::secret::Secret;
 use super::watching::{OnChange, OnStale, QUIET, SPLAY, STOP_SIGNAL, STOP_TIMEOUT, Watching};
 use crate::config::Declared;
+use crate::sys::signals;
 
 const REFRESH: Duration = Duration::from_secs(300);
 
@@ -174,9 +174,7 @@ fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<O
 
 /// The number of a signal by its name, with or without `SIG`.
 fn signal(name: &str) -> Option<u8> {
-    let name = name.trim_start_matches("SIG");
-    let number = Signal::from_str(&format!("SIG{name}")).map(|signal| signal as i32);
-    number.ok().and_then(|number| u8::try_from(number).ok())
+    signals::number(&format!("SIG{}", name.trim_start_matches("SIG")))
 }
 
 /// Nobody has a handler for these two.
@@ -191,7 +189,8 @@ mod tests {
     #[test]
     fn a_signal_is_found_by_its_name() {
         assert_eq!((signal("HUP"), signal("SIGHUP"), signal("TERM")), (Some(1), Some(1), Some(15)));
-        assert_eq!((signal(""), signal("hup"), signal("1")), (None, None, None));
+        assert_eq!((signal("RTMIN"), signal("RTMIN+3"), signal("SIGRTMIN+30")), (Some(34), Some(37), Some(64)));
+        assert_eq!((signal(""), signal("hup"), signal("1"), signal("RTMIN+31")), (None, None, None, None));
         assert_eq!(OnChange::Signal(1).describe(), "signal:HUP");
     }
 }

@@ -66,6 +66,11 @@ pub fn name(number: u8) -> String {
     }
 }
 
+/// The number of the signal that has this [`name`].
+pub fn number(wanted: &str) -> Option<u8> {
+    (1..=LAST).filter_map(|number| u8::try_from(number).ok()).find(|number| name(*number) == wanted)
+}
+
 /// What exec hands on of signals. A bit per signal: bit 0 is signal 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inherited {

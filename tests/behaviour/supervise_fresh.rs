@@ -70,17 +70,21 @@ fn files_stay_fresh_and_the_app_is_left_alone() {
 #[test]
 fn an_app_with_a_handler_sees_the_new_value_after_each_signal() {
     needs_program!("python3");
-    let (directory, _notes, file) = scene();
-    let run = supervised(&changing(&directory, "signal:HUP")).app(["python3", "-c", READER, directory.text(), &file]);
-    let supervised = Supervised::start(run, "python3");
-    let seen = until("the app has read three values", || {
-        let seen: Vec<String> = fs::read_to_string(&file).ok()?.lines().map(str::to_owned).collect();
-        (seen.len() >= 3).then_some(seen)
-    });
-    let mut distinct = seen.clone();
-    distinct.dedup();
-    assert_eq!(distinct, seen, "each signal came after its swap, and once");
-    end(supervised, 143).says("info: sent the app SIGHUP for the change of `db`\n");
+    for (name, in_python) in [("HUP", "SIGHUP"), ("RTMIN+3", "SIGRTMIN + 3")] {
+        let (directory, _notes, file) = scene();
+        let reader = READER.replace("SIGHUP", in_python);
+        let config = changing(&directory, &format!("signal:{name}"));
+        let run = supervised(&config).app(["python3", "-c", &reader, directory.text(), &file]);
+        let supervised = Supervised::start(run, "python3");
+        let seen = until("the app has read three values", || {
+            let seen: Vec<String> = fs::read_to_string(&file).ok()?.lines().map(str::to_owned).collect();
+            (seen.len() >= 3).then_some(seen)
+        });
+        let mut distinct = seen.clone();
+        distinct.dedup();
+        assert_eq!(distinct, seen, "each signal came after its swap, and once");
+        end(supervised, 143).says(&format!("info: sent the app SIG{name} for the change of `db`\n"));
+    }
 }
 
 #[test]
