@@ -60,7 +60,7 @@ pub enum Due {
 }
 
 /// The parts of `refresh` between which a request is made again.
-const USUAL: (f64, f64) = (0.90, 1.10);
+const USUAL: [f64; 2] = [0.90, 1.10];
 
 /// The same for the first of several that were made together: those that are answered a little later can still join it.
 const ALONE: (f64, f64) = (0.92, 1.08);
@@ -247,7 +247,7 @@ impl<'p> Schedule<'p> {
     /// When a request that is answered now is made again: together with another, where one is due at about that time.
     fn usual(&self, at: usize, now: Duration) -> Option<Duration> {
         let refresh = self.jobs[at].refresh?;
-        let [earliest, latest] = [USUAL.0, USUAL.1].map(|part| now + refresh.mul_f64(part));
+        let [earliest, latest] = USUAL.map(|part| now + refresh.mul_f64(part));
         let others = self.jobs.iter().filter_map(|job| job.due).filter(|due| (earliest..=latest).contains(due));
         Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(tenure::between(ALONE, fastrand::f64()))))
     }
