@@ -22,9 +22,6 @@ const TICK: Duration = Duration::from_millis(200);
 /// The burst of requests that a store gets; beyond it, two a second.
 const BURST: usize = 8;
 
-/// By how much the requests may seem to cross this: the proxy sees some a quarter of a second later than they were made.
-const ON_THE_WAY: f64 = 0.5;
-
 /// How much memory may grow after the start, in KiB.
 const GROWTH: u64 = 256;
 
@@ -232,8 +229,8 @@ impl Watched {
                 format!("{}: {what} for {:.1?}, at most {LONGEST_OUTAGE:?} are right", keeper.name, outage.longest)
             },
         ));
-        if over > ON_THE_WAY {
-            complaints.push(format!("{}: {over:.1} requests more than {BURST} and two a second", keeper.name));
+        if over > 0.0 {
+            complaints.push(format!("{}: {over:.3} requests more than {BURST} and two a second", keeper.name));
         }
         let expected = if keeper.name == "watch" { 0 } else { 143 };
         match keeper.end()? {
