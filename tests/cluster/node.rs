@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,6 +14,9 @@ use crate::support::{Yaml, require};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Held by each kubectl whose output comes from the kubelet: the end of the kubelet would cut it off.
+static STREAMS: RwLock<()> = RwLock::new(());
 
 /// The running node.
 pub struct Node {
@@ -44,6 +47,20 @@ pub fn state() -> PathBuf {
     cluster.unwrap_or_else(|| cache().join("handfast-tests/cluster")).join("state")
 }
 
+/// A kubectl that prints a container's output.
+pub struct Follower {
+    kubectl: Child,
+    _stream: RwLockReadGuard<'static, ()>,
+}
+
+impl Follower {
+    /// All of the output, once the container has ended.
+    pub fn output(self) -> String {
+        let output = self.kubectl.wait_with_output().expect("it ends with the container");
+        String::from_utf8(output.stdout).expect("a text")
+    }
+}
+
 impl Node {
     /// Runs kubectl with this input. Waits for a kubelet that does not answer: a test starts it again.
     pub fn ask(&self, arguments: &[&str], input: &str) -> Output {
@@ -62,6 +79,8 @@ impl Node {
     }
 
     fn ask_once(&self, arguments: &[&str], input: &str) -> Output {
+        let is_streamed = arguments.iter().any(|argument| ["exec", "logs"].contains(argument));
+        let _stream = is_streamed.then(stream);
         let mut kubectl = script();
         kubectl.arg("kubectl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = kubectl.spawn().expect("the script is there");
@@ -85,9 +104,18 @@ impl Node {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
-    /// Kills the kubelet. The node's first process starts it again.
+    /// Kills the kubelet in a moment in which no test hears from it. The node's first process starts it again.
     #[track_caller]
     pub fn kill_kubelet(&self) {
+        // Waiting for the lock would stop new readers, also those of a test that has a reader already.
+        let deadline = Instant::now() + PATIENCE;
+        let _no_stream = loop {
+            match STREAMS.try_write() {
+                Ok(guard) => break guard,
+                Err(_) => assert!(Instant::now() < deadline, "the tests hear from the kubelet all the time"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
         self.shell("pkill -KILL -f '[k]ubelet --config'");
     }
 
@@ -170,11 +198,13 @@ impl Namespace {
         self.must(&["logs", pod, "-c", container])
     }
 
-    /// A kubectl that prints a container's output until the container ends.
-    pub fn follow(&self, pod: &str, container: &str) -> Child {
+    /// Begins to print a container's output, until the container ends.
+    pub fn follow(&self, pod: &str, container: &str) -> Follower {
+        let stream = stream();
         let mut kubectl = script();
         kubectl.args(["kubectl", "--namespace", &self.name, "logs", "--follow", pod, "-c", container]);
-        kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the script is there")
+        let kubectl = kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the script is there");
+        Follower { kubectl, _stream: stream }
     }
 
     /// The output of a shell in a container.
@@ -278,6 +308,10 @@ impl Drop for Namespace {
         self.ask(&["delete", "pods,jobs,deployments", "--all", "--wait=false", "--grace-period=0", "--force"]);
         self.node.ask(&["delete", "namespace", &self.name, "--wait=false"], "");
     }
+}
+
+fn stream() -> RwLockReadGuard<'static, ()> {
+    STREAMS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn script() -> Command {

@@ -138,7 +138,7 @@ fn a_change_restarts_all_containers_where_the_app_asks_for_it() {
     });
     scene.namespace.wait_until_ready("web");
     assert_eq!(scene.namespace.object("pod", "web")["status"]["podIP"], address);
-    let log = String::from_utf8(log.wait_with_output().expect("it ends with the container").stdout).expect("a text");
+    let log = log.output();
     assert!(log.contains("exit 79"), "{log}");
     let conditions = scene.namespace.object("pod", "web")["status"]["conditions"].to_string();
     assert!(conditions.contains("AllContainersRestarting"), "{conditions}");
