@@ -152,12 +152,12 @@ impl<'p> Schedule<'p> {
     }
 
     /// Takes how many requests each provider instance has ever made: the read of a list comes to several.
-    pub fn made(&mut self, requests: impl Iterator<Item = u64>) {
+    pub fn made(&mut self, requests: impl Iterator<Item = u64>, now: Duration) {
         for (instance, requests) in requests.enumerate() {
             let Some(pace) = &mut self.paces[instance] else { continue };
-            let is_reading = self.jobs.iter().any(|job| job.instance == instance && job.is_running);
-            let is_idle = !is_reading && !self.logins[instance].as_ref().is_some_and(Login::is_running);
-            pace.made(requests, is_idle);
+            let reads = self.jobs.iter().filter(|job| job.instance == instance && job.is_running).count();
+            let logins = self.logins[instance].iter().filter(|login| login.is_running()).count();
+            pace.made(requests, reads + logins, now);
         }
     }
 

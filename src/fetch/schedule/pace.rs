@@ -18,20 +18,19 @@ pub struct Pace {
     at: Duration,
     /// How many requests are accounted for, of all that were ever made.
     accounted: Option<u64>,
+    /// How many are not answered yet. Each may reach the store as late as now, so that the burst is smaller by as many.
+    under_way: usize,
 }
 
 impl Pace {
     /// With this burst, all of which is left.
     pub fn new(burst: usize, now: Duration) -> Self {
-        Self { burst: burst as f64, left: burst as f64, debt: 0.0, at: now, accounted: None }
+        Self { burst: burst as f64, left: burst as f64, debt: 0.0, at: now, accounted: None, under_way: 0 }
     }
 
     /// Takes one request, or says when there will be one. What is urgent does not wait until the debt is paid.
     pub fn take(&mut self, is_urgent: bool, now: Duration) -> Result<(), Duration> {
-        let earned = now.saturating_sub(self.at).as_secs_f64() * A_SECOND;
-        let paid = earned.min(self.debt);
-        self.debt -= paid;
-        (self.left, self.at) = ((self.left + earned - paid).min(self.burst), now);
+        self.earn(now);
         let missing = match self.left >= 1.0 {
             true if is_urgent => 0.0,
             true => self.debt,
@@ -41,19 +40,31 @@ impl Pace {
             return Err(now + Duration::from_secs_f64(missing / A_SECOND));
         }
         self.left -= 1.0;
+        self.under_way += 1;
         self.accounted = self.accounted.map(|accounted| accounted + 1);
         Ok(())
     }
 
-    /// So many requests were ever made. The first time, none of them counts. `is_idle` where none is under way.
-    pub fn made(&mut self, requests: u64, is_idle: bool) {
+    /// So many requests were ever made, and so many of those taken are under way. The first time, none of those made counts.
+    pub fn made(&mut self, requests: u64, under_way: usize, now: Duration) {
+        self.earn(now);
         let accounted = self.accounted.unwrap_or(requests);
         let more = requests.saturating_sub(accounted) as f64;
         let of_burst = more.min((self.left - self.burst * RESERVED).max(0.0));
         self.left -= of_burst;
         self.debt += more - of_burst;
         // Several reads can come to one request; that makes none cheaper later.
-        self.accounted = Some(if is_idle { requests } else { accounted.max(requests) });
+        self.accounted = Some(if under_way == 0 { requests } else { accounted.max(requests) });
+        self.under_way = under_way;
+    }
+
+    /// Pays the debt, and then fills the burst.
+    fn earn(&mut self, now: Duration) {
+        let earned = now.saturating_sub(self.at).as_secs_f64() * A_SECOND;
+        let paid = earned.min(self.debt);
+        self.debt -= paid;
+        let most = (self.burst - self.under_way as f64).max(0.0);
+        (self.left, self.at) = ((self.left + earned - paid).min(most), now);
     }
 }
 
@@ -61,16 +72,27 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[test]
-    fn after_the_burst_there_are_two_requests_a_second() {
-        let mut pace = Pace::new(4, Duration::ZERO);
-        let mut taken = 0;
-        for tenth in 0..100 {
-            while pace.take(false, Duration::from_millis(tenth * 100)).is_ok() {
-                taken += 1;
+    const NOW: Duration = Duration::ZERO;
+
+    /// Takes what there is, each tenth of a second for so long, and lets a read come to so many requests. How many were made.
+    fn reads(pace: &mut Pace, seconds: u64, requests_each: u64) -> u64 {
+        let mut requests = 0;
+        for tenth in 0..seconds * 10 {
+            let now = Duration::from_millis(tenth * 100);
+            pace.made(requests, 0, now);
+            while pace.take(false, now).is_ok() {
+                requests += requests_each;
+                pace.made(requests, 0, now);
             }
         }
-        assert!((4 + 19..=4 + 20).contains(&taken), "{taken} in ten seconds");
+        requests
+    }
+
+    #[test]
+    fn after_the_burst_there_are_two_requests_a_second() {
+        let mut pace = Pace::new(4, NOW);
+        let requests = reads(&mut pace, 10, 1);
+        assert!((4 + 19..=4 + 20).contains(&requests), "{requests} in ten seconds");
         let ten = Duration::from_secs(10);
         let next = pace.take(false, ten).and_then(|()| pace.take(false, ten));
         assert!(next.unwrap_err() <= Duration::from_millis(10_500));
@@ -78,32 +100,50 @@ mod tests {
 
     #[test]
     fn reads_that_come_to_more_requests_are_fewer() {
-        let mut pace = Pace::new(4, Duration::ZERO);
-        let mut requests = 7;
-        pace.made(requests, true);
-        for tenth in 0..1000 {
-            while pace.take(false, Duration::from_millis(tenth * 100)).is_ok() {
-                requests += 3;
-                pace.made(requests, true);
-            }
-        }
-        assert!((190..=4 + 200 + 3).contains(&(requests - 7)), "{requests} in a hundred seconds");
+        let requests = reads(&mut Pace::new(4, NOW), 100, 3);
+        assert!((190..=4 + 200 + 3).contains(&requests), "{requests} in a hundred seconds");
     }
 
     #[test]
     fn what_is_urgent_waits_for_no_debt_and_several_reads_can_be_one_request() {
-        let now = Duration::ZERO;
-        let mut pace = Pace::new(4, now);
-        pace.made(0, true);
-        pace.made(1000, true);
-        assert_eq!(pace.take(false, now), Err(Duration::from_secs(499)));
-        assert_eq!([(); 3].map(|()| pace.take(true, now).is_ok()), [true, true, false]);
-        let mut pace = Pace::new(4, now);
-        pace.made(0, true);
-        assert!(pace.take(false, now).is_ok() && pace.take(false, now).is_ok());
-        pace.made(1, false);
-        pace.made(2, true);
-        pace.made(3, true);
-        assert_eq!(pace.take(false, now), Err(Duration::from_millis(500)), "two were taken, and three made");
+        let mut pace = Pace::new(4, NOW);
+        pace.made(0, 0, NOW);
+        pace.made(1000, 0, NOW);
+        assert_eq!(pace.take(false, NOW), Err(Duration::from_secs(499)));
+        assert_eq!([(); 3].map(|()| pace.take(true, NOW).is_ok()), [true, true, false]);
+        let mut pace = Pace::new(4, NOW);
+        pace.made(0, 0, NOW);
+        assert!(pace.take(false, NOW).is_ok() && pace.take(false, NOW).is_ok());
+        pace.made(1, 1, NOW);
+        pace.made(2, 0, NOW);
+        pace.made(3, 0, NOW);
+        assert_eq!(pace.take(false, NOW), Err(Duration::from_millis(500)), "two were taken, and three made");
+    }
+
+    #[test]
+    fn however_late_requests_reach_the_store_it_sees_no_more_than_the_burst_and_two_a_second() {
+        let millis = |time: u64| Duration::from_millis(time);
+        let mut pace = Pace::new(8, NOW);
+        let (mut answers, mut arrivals, mut made) = (Vec::new(), Vec::new(), 0);
+        for time in (0..600_000).step_by(10) {
+            answers.retain(|answer| *answer > time);
+            pace.made(made, answers.len(), millis(time));
+            // Often, and at times not for long, so that the burst is there again.
+            let is_wanted = time / 10_000 % 3 != 0;
+            while is_wanted && pace.take(fastrand::bool(), millis(time)).is_ok() {
+                made += 1;
+                let answer = time + fastrand::u64(1..3000);
+                answers.push(answer);
+                arrivals.push(fastrand::u64(time..answer));
+            }
+        }
+        arrivals.sort_unstable();
+        assert!(made > 600, "{made}");
+        for (at, first) in arrivals.iter().enumerate() {
+            for (count, last) in arrivals[at..].iter().enumerate() {
+                let most = 8.0 + millis(last - first).as_secs_f64() * A_SECOND;
+                assert!((count + 1) as f64 <= most + 1e-6, "{} requests from {first} to {last} ms", count + 1);
+            }
+        }
     }
 }

@@ -59,7 +59,7 @@ pub async fn keep(
     tell(schedule.all(now), now)?;
     loop {
         let now = boot_time();
-        schedule.made(fetch.requests_made());
+        schedule.made(fetch.requests_made(), now);
         let (begun, notices) = schedule.begin(now);
         tell(notices, now)?;
         for due in begun {
