@@ -127,6 +127,7 @@ impl<'p> Keeper<'p> {
         let tidy = self.destination.tidy(boot_time());
         let next = [tidy, self.status.next_end(), self.telling.due(), until];
         self.alarm.set(next.into_iter().flatten().min()).map_err(|error| Phase::Watch.cannot("set an alarm", error))?;
+        program::let_go();
         match &mut self.link {
             Some(link) => link.wait(watch, &self.alarm),
             None => {
@@ -192,8 +193,6 @@ impl<'p> Keeper<'p> {
         if let (Err(error), false) = (told, was_untold) {
             tracing::error!(target: "handfast", "{}", error.message);
         }
-        // The last work for now.
-        program::let_go();
     }
 
     /// Lets the worker end, with a bound.
