@@ -22,14 +22,17 @@ impl Requests {
         self.0.iter().enumerate().map(within).max().unwrap_or(0)
     }
 
-    /// By how many requests they have crossed a burst and so many a second.
-    pub fn over(&self, burst: f64, a_second: f64) -> f64 {
-        let (mut used, mut most, mut last) = (0.0_f64, 0.0_f64, None);
+    /// By how many requests they have crossed a burst and so many a second, and when.
+    pub fn over(&self, burst: f64, a_second: f64) -> Option<(f64, Instant)> {
+        let (mut used, mut most, mut last) = (0.0_f64, None, None);
         for time in &self.0 {
             let since = last.replace(*time).map_or(Duration::ZERO, |last| *time - last);
             used = (used - since.as_secs_f64() * a_second).max(0.0) + 1.0;
-            most = most.max(used);
+            let over = used - burst;
+            if over > most.map_or(0.0, |(most, _)| most) {
+                most = Some((over, *time));
+            }
         }
-        (most - burst).max(0.0)
+        most
     }
 }

@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// The burst of requests that a store gets; beyond it, two a second.
 const BURST: usize = 8;
 
+/// The time before a crossing of the bound whose requests are printed.
+const CROSSING: Duration = Duration::from_secs(10);
+
 /// How much memory may grow after the start, in KiB.
 const GROWTH: u64 = 256;
 
@@ -201,8 +204,8 @@ impl Watched {
     /// Prints what was seen. What is wrong.
     fn report(&mut self, time: Duration) -> Result<Vec<String>> {
         let Self { keeper, courses, files, stale, unusable, .. } = self;
-        let requests = keeper.proxy.requests().into_iter().map(|request| request.at);
-        let requests = Requests::new(requests.filter(|at| *at > keeper.ready).collect());
+        let made: Vec<_> = keeper.proxy.requests().into_iter().filter(|request| request.at > keeper.ready).collect();
+        let requests = Requests::new(made.iter().map(|request| request.at).collect());
         let most = requests.most_within(Duration::from_secs(1));
         let over = requests.over(BURST as f64, 2.0);
         courses.iter().for_each(|course| println!("{}", course.line()));
@@ -229,8 +232,11 @@ impl Watched {
                 format!("{}: {what} for {:.1?}, at most {LONGEST_OUTAGE:?} are right", keeper.name, outage.longest)
             },
         ));
-        if over > 0.0 {
+        if let Some((over, when)) = over {
             complaints.push(format!("{}: {over:.3} requests more than {BURST} and two a second", keeper.name));
+            for request in made.iter().filter(|request| request.at <= when && request.at + CROSSING > when) {
+                println!("{:>7.3} s before: {} {}", (when - request.at).as_secs_f64(), request.method, request.path);
+            }
         }
         let expected = if keeper.name == "watch" { 0 } else { 143 };
         match keeper.end()? {
