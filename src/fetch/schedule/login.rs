@@ -8,6 +8,10 @@ use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep, whole_sec
 use super::tenure::{Kind, Step, Tenure};
 use super::trouble::{self, Trouble, Verdict};
 
+/// How many requests keeping it up comes to at most: where a renewal is refused, a login is made at once; and a token that was given is
+/// looked at.
+pub const REQUESTS: usize = 2;
+
 /// A login, and what is due for it.
 pub struct Login {
     /// The name of its instance.
@@ -62,6 +66,11 @@ impl Login {
     /// Whether something is being done for it.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether it could not be kept up the last time.
+    pub fn is_troubled(&self) -> bool {
+        self.trouble.is_some()
     }
 
     /// Which login it is, and its end, where that is for good.

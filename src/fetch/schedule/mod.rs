@@ -155,9 +155,10 @@ impl<'p> Schedule<'p> {
     pub fn made(&mut self, requests: impl Iterator<Item = u64>, now: Duration) {
         for (instance, requests) in requests.enumerate() {
             let Some(pace) = &mut self.paces[instance] else { continue };
-            let reads = self.jobs.iter().filter(|job| job.instance == instance && job.is_running).count();
-            let logins = self.logins[instance].iter().filter(|login| login.is_running()).count();
-            pace.made(requests, reads + logins, now);
+            let jobs = self.jobs.iter().filter(|job| job.instance == instance && job.is_running).count();
+            let login = self.logins[instance].as_ref();
+            let of_login = login.filter(|login| login.is_running()).map_or(0, |_| login::REQUESTS);
+            pace.made(requests, jobs * requests_of_job(login) + of_login, now);
         }
     }
 
@@ -169,7 +170,7 @@ impl<'p> Schedule<'p> {
             let Some(login) = login.as_mut().filter(|login| login.due().is_some_and(|due| due <= now)) else {
                 continue;
             };
-            match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(true, now)) {
+            match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(login::REQUESTS, true, now)) {
                 Ok(()) => due.push(Due::Upkeep(instance, login.begin(now))),
                 Err(later) => login.wait(later),
             }
@@ -182,7 +183,8 @@ impl<'p> Schedule<'p> {
                 notices.extend(job.notices(now, |_| false).map(|notice| Notice { is_left: true, ..notice }));
                 continue;
             }
-            match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(job.has_end(), now)) {
+            let requests = requests_of_job(self.logins[job.instance].as_ref());
+            match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(requests, job.has_end(), now)) {
                 Ok(()) if matches!(wish, Wish::Renewal) => due.push(Due::Renew(at)),
                 Ok(()) => reads.entry(job.instance).or_default().push(at),
                 Err(later) => {
@@ -345,6 +347,11 @@ impl<'p> Schedule<'p> {
         let notices = notices.filter(|notice| turned.contains(&notice.secret)).collect();
         self.of_delivered(notices, now)
     }
+}
+
+/// How many requests a read or a renewal comes to, at most, but for lists: it logs in where its login cannot be kept up.
+fn requests_of_job(login: Option<&Login>) -> usize {
+    if login.is_some_and(Login::is_troubled) { 2 } else { 1 }
 }
 
 #[cfg(test)]

@@ -28,20 +28,21 @@ impl Pace {
         Self { burst: burst as f64, left: burst as f64, debt: 0.0, at: now, accounted: None, under_way: 0 }
     }
 
-    /// Takes one request, or says when there will be one. What is urgent does not wait until the debt is paid.
-    pub fn take(&mut self, is_urgent: bool, now: Duration) -> Result<(), Duration> {
+    /// Takes so many requests, or says when there will be as many. What is urgent does not wait until the debt is paid.
+    pub fn take(&mut self, requests: usize, is_urgent: bool, now: Duration) -> Result<(), Duration> {
         self.earn(now);
-        let missing = match self.left >= 1.0 {
+        let taken = (requests as f64).min(self.burst);
+        let missing = match self.left >= taken {
             true if is_urgent => 0.0,
             true => self.debt,
-            false => self.debt + 1.0 - self.left,
+            false => self.debt + taken - self.left,
         };
         if missing > 0.0 {
             return Err(now + Duration::from_secs_f64(missing / A_SECOND));
         }
-        self.left -= 1.0;
-        self.under_way += 1;
-        self.accounted = self.accounted.map(|accounted| accounted + 1);
+        self.left -= taken;
+        self.under_way += requests;
+        self.accounted = self.accounted.map(|accounted| accounted + requests as u64);
         Ok(())
     }
 
@@ -80,7 +81,7 @@ mod tests {
         for tenth in 0..seconds * 10 {
             let now = Duration::from_millis(tenth * 100);
             pace.made(requests, 0, now);
-            while pace.take(false, now).is_ok() {
+            while pace.take(1, false, now).is_ok() {
                 requests += requests_each;
                 pace.made(requests, 0, now);
             }
@@ -94,7 +95,7 @@ mod tests {
         let requests = reads(&mut pace, 10, 1);
         assert!((4 + 19..=4 + 20).contains(&requests), "{requests} in ten seconds");
         let ten = Duration::from_secs(10);
-        let next = pace.take(false, ten).and_then(|()| pace.take(false, ten));
+        let next = pace.take(1, false, ten).and_then(|()| pace.take(1, false, ten));
         assert!(next.unwrap_err() <= Duration::from_millis(10_500));
     }
 
@@ -109,15 +110,23 @@ mod tests {
         let mut pace = Pace::new(4, NOW);
         pace.made(0, 0, NOW);
         pace.made(1000, 0, NOW);
-        assert_eq!(pace.take(false, NOW), Err(Duration::from_secs(499)));
-        assert_eq!([(); 3].map(|()| pace.take(true, NOW).is_ok()), [true, true, false]);
+        assert_eq!(pace.take(1, false, NOW), Err(Duration::from_secs(499)));
+        assert_eq!([(); 3].map(|()| pace.take(1, true, NOW).is_ok()), [true, true, false]);
         let mut pace = Pace::new(4, NOW);
         pace.made(0, 0, NOW);
-        assert!(pace.take(false, NOW).is_ok() && pace.take(false, NOW).is_ok());
+        assert!(pace.take(1, false, NOW).is_ok() && pace.take(1, false, NOW).is_ok());
         pace.made(1, 1, NOW);
         pace.made(2, 0, NOW);
         pace.made(3, 0, NOW);
-        assert_eq!(pace.take(false, NOW), Err(Duration::from_millis(500)), "two were taken, and three made");
+        assert_eq!(pace.take(1, false, NOW), Err(Duration::from_millis(500)), "two were taken, and three made");
+    }
+
+    #[test]
+    fn more_requests_than_the_burst_take_all_of_it() {
+        let mut pace = Pace::new(1, NOW);
+        assert_eq!(pace.take(2, true, NOW), Ok(()));
+        pace.made(2, 0, NOW);
+        assert_eq!(pace.take(2, true, NOW), Err(Duration::from_millis(500)));
     }
 
     #[test]
@@ -130,7 +139,7 @@ mod tests {
             pace.made(made, answers.len(), millis(time));
             // Often, and at times not for long, so that the burst is there again.
             let is_wanted = time / 10_000 % 3 != 0;
-            while is_wanted && pace.take(fastrand::bool(), millis(time)).is_ok() {
+            while is_wanted && pace.take(1, fastrand::bool(), millis(time)).is_ok() {
                 made += 1;
                 let answer = time + fastrand::u64(1..3000);
                 answers.push(answer);

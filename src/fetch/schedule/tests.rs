@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_core::{Grant, SecretRef, SecretValue, Term};
+use handfast_core::{ErrorKind, Grant, ProviderError, SecretRef, SecretValue, Term};
 
 use super::{Due, Schedule};
 use crate::fetch::outcome::{Outcome, Part};
@@ -109,6 +109,23 @@ fn a_credential_that_could_not_be_delivered_ends_when_the_one_before_does() {
     let later = later + MINUTE;
     let changes = schedule.give(later);
     assert_eq!(seen(schedule.delivered(true, changes, later)), [(true, Some(now + life - later))]);
+}
+
+/// Each of them logs in by itself.
+#[test]
+fn where_the_login_cannot_be_kept_up_a_read_counts_as_two_requests() {
+    let plan = Plan { concurrency: 8, ..plan(20) };
+    for (is_troubled, reads) in [(false, 6), (true, 3)] {
+        let mut schedule = begun(&plan);
+        let now = schedule.next().unwrap();
+        assert!(matches!(&schedule.begin(now).0[..], [Due::Upkeep(0, _)]), "it takes two of the eight");
+        let failed = || Err(ProviderError::new(ErrorKind::Unavailable, "no answer"));
+        schedule.kept_up(0, if is_troubled { failed() } else { Ok(None) }, now);
+        schedule.made([1].into_iter(), now);
+        schedule.read_all(now);
+        let due = schedule.begin(now).0;
+        assert!(matches!(&due[..], [Due::Read(0, jobs)] if jobs.len() == reads), "{is_troubled}");
+    }
 }
 
 /// When one keeper reads its secret after its start.
