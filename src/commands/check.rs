@@ -15,7 +15,7 @@ use crate::deliver::{self, Inspection};
 use crate::error::{Error, Result};
 use crate::lockdown::{self, Duties, ProcessState};
 use crate::plan::{Instances, Plan, Purpose};
-use crate::worker::{self, Attempt, Rehearsal, Task, Tried, Watch};
+use crate::worker::{self, Attempt, Interrupts, Rehearsal, Task, Tried};
 use view::{Provider, View};
 
 /// What a check says.
@@ -104,7 +104,7 @@ fn stays(plan: &Plan, files: u64, found: &ProcessState) -> Option<(&'static str,
 fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Result<Attempt> {
     lockdown::close_inherited(&[])?;
     let signals = start::signals()?;
-    worker::attempt(plan, instances, environment, &Watch::new(&signals))
+    worker::attempt(plan, instances, environment, &Interrupts::of_start(&signals))
 }
 
 /// What `--for` and `--format` say.

@@ -10,7 +10,7 @@ use crate::cli::Options;
 use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::plan::Purpose;
-use crate::worker::{Link, Task, Watch};
+use crate::worker::{Interrupts, Link, Task};
 use crate::{cage, deliver, lockdown};
 
 /// Returns when the files are there.
@@ -26,13 +26,13 @@ pub fn init(options: &Options, mut environment: Environment, started: Instant, p
     start::warn(warnings);
     let _mask = start::PrivateMask::set();
     let signals = start::signals()?;
-    let watch = Watch::new(&signals);
+    let interrupts = Interrupts::of_start(&signals);
     let mut destination = deliver::prepare(&plan, reserved)?;
     cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;
-    let set = link.next(&plan, &watch)?;
-    let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
-    destination.publish(&plan, set, &go_on)?;
-    link.end(&watch)
+    let set = link.next(&plan, &interrupts)?;
+    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check());
+    destination.publish(&plan, set, &check_interrupts)?;
+    link.end(&interrupts)
 }

@@ -11,7 +11,7 @@ use crate::config::{self, Environment};
 use crate::error::{Error, Result};
 use crate::lockdown;
 use crate::plan::{Instances, Plan, Purpose};
-use crate::worker::{self, Watch};
+use crate::worker::{self, Interrupts};
 
 /// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
 pub fn policy(
@@ -33,7 +33,7 @@ pub fn policy(
     }
     lockdown::close_inherited(&[])?;
     let signals = start::signals()?;
-    let told = worker::policy(chosen, &plan, instances, environment, &Watch::new(&signals))?;
+    let told = worker::policy(chosen, &plan, instances, environment, &Interrupts::of_start(&signals))?;
     Ok(told.unwrap_or(offline))
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Phase, Result};
 use crate::keep::Recipient;
 use crate::launch::Spawned;
 use crate::plan::Purpose;
-use crate::worker::{Link, Task, Watch};
+use crate::worker::{Interrupts, Link, Task};
 use crate::{cage, deliver, keep, launch, lockdown};
 
 /// Becomes the app: returns only where that failed. With `--supervise` it returns the app's exit code.
@@ -39,21 +39,21 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     start::warn(warnings);
     let mask = start::PrivateMask::set();
     let signals = start::signals()?;
-    let watch = Watch::new(&signals);
+    let interrupts = Interrupts::of_start(&signals);
     let mut destination = deliver::prepare(&plan, reserved)?;
     cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;
-    let set = link.next(&plan, &watch)?;
-    let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
-    let published = destination.publish(&plan, set, &go_on)?;
+    let set = link.next(&plan, &interrupts)?;
+    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check());
+    let published = destination.publish(&plan, set, &check_interrupts)?;
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
     let prepared = launch::Prepared::new(&program, command, &environment)?;
     let keeper = match recipient {
         Some(_) if plan.keeps_fresh() => link.answer(true).map(|()| Some(link))?,
-        Some(_) => link.end_or_stay(&watch)?,
-        None => link.end(&watch).map(|()| None)?,
+        Some(_) => link.end_or_stay(&interrupts)?,
+        None => link.end(&interrupts).map(|()| None)?,
     };
     if let Some((recipient, link)) = recipient.zip(keeper) {
         drop(signals);

@@ -10,7 +10,7 @@ use crate::cli::Options;
 use crate::config::Environment;
 use crate::error::{Phase, Result};
 use crate::plan::Purpose;
-use crate::worker::{Link, Task, Watch};
+use crate::worker::{Interrupts, Link, Task};
 use crate::{cage, deliver, keep, lockdown, report};
 
 /// Returns when a signal ends it.
@@ -29,14 +29,14 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     start::warn(warnings);
     start::PrivateMask::set().for_good();
     let signals = start::signals()?;
-    let watch = Watch::new(&signals);
+    let interrupts = Interrupts::of_start(&signals);
     let mut destination = deliver::prepare(&plan, reserved)?;
     cage::foresee(plan.isolation.strict)?;
 
     link.begin()?;
-    let set = link.next(&plan, &watch);
-    let go_on = || watch.signal(Phase::Deliver).and_then(|()| link.check());
-    let earlier = keep::first(&plan, set, &mut destination, &go_on)?;
+    let set = link.next(&plan, &interrupts);
+    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check());
+    let earlier = keep::first(&plan, set, &mut destination, &check_interrupts)?;
     link.answer(true)?;
     report::never_wait();
     keep::watch(&plan, earlier, link, destination, &signals, (core_limit, &found))

@@ -46,7 +46,7 @@ pub struct Patience<'a> {
     /// Until when.
     pub deadline: Instant,
     /// The failure of a start that shall end now.
-    pub interrupted: &'a dyn Fn() -> Result<()>,
+    pub check_interrupts: &'a dyn Fn() -> Result<()>,
 }
 
 impl Directory<'_> {
@@ -67,7 +67,7 @@ impl Directory<'_> {
             if let Some(lock) = self.attempt()? {
                 return Ok(Lock { has_waited: pause != shortest, ..lock });
             }
-            (patience.interrupted)()?;
+            (patience.check_interrupts)()?;
             let left = patience.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let message =

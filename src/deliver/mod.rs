@@ -187,19 +187,19 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
 
 impl Destination {
     /// Delivers a set, all of it or nothing, in place of the one before, which stays whole after a failure. The first set waits while
-    /// another start writes into the directory: until the plan's deadline, or until `interrupted` fails. `interrupted` is asked once
+    /// another start writes into the directory: until the plan's deadline, or until `check_interrupts` fails. `check_interrupts` is asked once
     /// more right before the set can be reached.
     pub fn publish(
         &mut self,
         plan: &Plan,
         set: Vec<Arrived>,
-        interrupted: &dyn Fn() -> Result<()>,
+        check_interrupts: &dyn Fn() -> Result<()>,
     ) -> Result<Published> {
         let mut secrets: Vec<usize> = set.iter().map(|arrived| arrived.secret).collect();
         secrets.sort_unstable();
         secrets.dedup();
         let (new_files, values) = arrivals::sort(self.files.as_ref(), set)?;
-        self.place(plan, Some(new_files), interrupted, |descriptors, powers| {
+        self.place(plan, Some(new_files), check_interrupts, |descriptors, powers| {
             descriptors::fill(descriptors, values, &plan.isolation, powers)
         })?;
         Ok(Published { secrets })
@@ -210,11 +210,11 @@ impl Destination {
         &mut self,
         plan: &Plan,
         changes: Changes,
-        interrupted: &dyn Fn() -> Result<()>,
+        check_interrupts: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         let gone = changes.gone.clone();
         let (new_files, values) = arrivals::merge(self.files.as_ref(), changes)?;
-        self.place(plan, new_files, interrupted, |descriptors, powers| {
+        self.place(plan, new_files, check_interrupts, |descriptors, powers| {
             descriptors::change(descriptors, values, &gone, &plan.isolation, powers)
         })
     }
@@ -224,20 +224,20 @@ impl Destination {
         &mut self,
         plan: &Plan,
         new_files: Option<Vec<NewFile>>,
-        interrupted: &dyn Fn() -> Result<()>,
+        check_interrupts: &dyn Fn() -> Result<()>,
         fill: impl for<'d> FnOnce(&'d mut [Descriptor], &Powers) -> Result<Replacements<'d>>,
     ) -> Result<()> {
         let Self { powers, files, descriptors } = self;
         let fill = || {
             let filled = fill(descriptors, powers)?;
             // The last moment: from here on the set can be reached.
-            interrupted()?;
+            check_interrupts()?;
             Ok(filled)
         };
         let replacements = match files.as_mut().zip(new_files) {
             // No file can be reached before the memfds are made too.
             Some((files, new_files)) => {
-                let patience = Patience { deadline: plan.deadline.at(), interrupted };
+                let patience = Patience { deadline: plan.deadline.at(), check_interrupts };
                 files.publish(plan, powers, &new_files, &patience, fill)?
             }
             None => fill()?,
@@ -250,10 +250,10 @@ impl Destination {
         &mut self,
         plan: &Plan,
         choose: impl FnOnce(&[u8]) -> Option<Vec<(usize, String)>>,
-        interrupted: &dyn Fn() -> Result<()>,
+        check_interrupts: &dyn Fn() -> Result<()>,
     ) -> Result<bool> {
         let Self { powers, files, .. } = self;
-        let patience = Patience { deadline: plan.deadline.at(), interrupted };
+        let patience = Patience { deadline: plan.deadline.at(), check_interrupts };
         files.as_mut().map_or(Ok(false), |files| files.adopt(powers, &patience, choose))
     }
 

@@ -19,7 +19,7 @@ use crate::lockdown::{self, Duties, ProcessState};
 use crate::plan::{OnStale, Plan};
 use crate::report;
 use crate::sys::clock::boot_time;
-use crate::worker::{Link, Watch};
+use crate::worker::{Interrupts, Link};
 
 /// Starts the app, whose first secrets are delivered, and stays until it ends. Returns the exit code.
 pub fn supervise_fresh(
@@ -60,7 +60,7 @@ pub fn supervise_fresh(
     let front = RefCell::new(begin(child, front)?);
     let stop = RefCell::new(None);
     // An app that ends by itself ends handfast, whatever else is under way.
-    let deal = || {
+    let handle_signals = || {
         let mut front = front.borrow_mut();
         front.mind()?;
         if front.is_told_to_end {
@@ -83,7 +83,7 @@ pub fn supervise_fresh(
         stop: &stop,
         reaction: Reaction::default(),
     };
-    supervisor.until_the_end(&Watch::of_supervisor(&signals, &deal))
+    supervisor.until_the_end(&Interrupts::of_supervisor(&signals, &handle_signals))
 }
 
 const CHILD: u8 = libc::SIGCHLD as u8;
@@ -117,8 +117,8 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     /// Returns the app's exit code.
-    fn until_the_end(mut self, watch: &Watch<'_>) -> Result<u8> {
-        let ended = self.go_on(watch);
+    fn until_the_end(mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
+        let ended = self.go_on(interrupts);
         // Nothing else may hold up the end.
         if self.plan.revokes_on_exit {
             self.keeper.leave();
@@ -129,10 +129,10 @@ impl Supervisor<'_> {
         ended
     }
 
-    fn go_on(&mut self, watch: &Watch<'_>) -> Result<u8> {
+    fn go_on(&mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
         loop {
             // What comes of it is seen here.
-            match watch.signal(Phase::Watch) {
+            match interrupts.check(Phase::Watch) {
                 Err(error) if !matches!(error.class, Class::Signal(_)) => return Err(error),
                 _ => {}
             }
@@ -162,13 +162,13 @@ impl Supervisor<'_> {
                     }
                 }
             }
-            match self.keeper.hear(watch) {
+            match self.keeper.hear(interrupts) {
                 Ok(Heard::Change(secrets)) => self.react(&secrets),
                 Ok(Heard::Report | Heard::Left(_)) => {}
                 Ok(Heard::Nothing) => {
                     self.mind_time();
                     self.keeper.tell_in_time();
-                    if let Err(error) = self.keeper.wait(watch, self.next()) {
+                    if let Err(error) = self.keeper.wait(interrupts, self.next()) {
                         self.lose(error);
                     }
                 }

@@ -15,7 +15,7 @@ use crate::error::{Class, Error, Phase, Result};
 use crate::plan::Plan;
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::program;
-use crate::worker::{Link, News, Watch};
+use crate::worker::{Interrupts, Link, News};
 
 /// What a keeper has heard of its worker.
 pub enum Heard {
@@ -85,9 +85,9 @@ impl<'p> Keeper<'p> {
     }
 
     /// Takes one thing that the worker has said, if anything, and does what it is about.
-    pub fn hear(&mut self, watch: &Watch<'_>) -> Result<Heard> {
+    pub fn hear(&mut self, interrupts: &Interrupts<'_>) -> Result<Heard> {
         let Some(link) = &mut self.link else { return Ok(Heard::Nothing) };
-        match link.news(self.plan, watch)? {
+        match link.news(self.plan, interrupts)? {
             None => Ok(Heard::Nothing),
             Some(News::Report(secret, report)) => {
                 let end = self.status.report(secret, report);
@@ -95,7 +95,7 @@ impl<'p> Keeper<'p> {
                 Ok(if report.is_left { Heard::Left(secret) } else { Heard::Report })
             }
             Some(News::Generation(changes)) => {
-                let published = changes.and_then(|changes| self.publish(changes, watch));
+                let published = changes.and_then(|changes| self.publish(changes, interrupts));
                 let changed = self.tell_failure(published)?;
                 self.link.as_mut().map_or(Ok(()), |link| link.answer(changed.is_some()))?;
                 Ok(changed.map_or(Heard::Report, Heard::Change))
@@ -123,15 +123,15 @@ impl<'p> Keeper<'p> {
     }
 
     /// Waits until the worker has something to say, a signal has come, or it is time: for something of the keeper's, or at `until`.
-    pub fn wait(&mut self, watch: &Watch<'_>, until: Option<Duration>) -> Result<()> {
+    pub fn wait(&mut self, interrupts: &Interrupts<'_>, until: Option<Duration>) -> Result<()> {
         let tidy = self.destination.tidy(boot_time());
         let next = [tidy, self.status.next_end(), self.telling.due(), until];
         self.alarm.set(next.into_iter().flatten().min()).map_err(|error| Phase::Watch.cannot("set an alarm", error))?;
         program::let_go();
         match &mut self.link {
-            Some(link) => link.wait(watch, &self.alarm),
+            Some(link) => link.wait(interrupts, &self.alarm),
             None => {
-                let awaited = [Some(self.alarm.as_fd()), watch.descriptor()];
+                let awaited = [Some(self.alarm.as_fd()), interrupts.descriptor()];
                 let awaited =
                     awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
                 match poll(&mut awaited.collect::<Vec<_>>(), PollTimeout::NONE) {
@@ -212,9 +212,9 @@ impl<'p> Keeper<'p> {
     }
 
     /// Publishes a generation, whole or not at all. The secrets that have changed.
-    fn publish(&mut self, changes: Changes, watch: &Watch<'_>) -> Result<Vec<usize>> {
+    fn publish(&mut self, changes: Changes, interrupts: &Interrupts<'_>) -> Result<Vec<usize>> {
         let secrets = changes.secrets();
-        self.destination.publish_changes(self.plan, changes, &|| watch.signal(Phase::Watch))?;
+        self.destination.publish_changes(self.plan, changes, &|| interrupts.check(Phase::Watch))?;
         self.status.published(&secrets, |secret| self.destination.files_of(secret));
         self.telling.now();
         let names: Vec<&str> = secrets.iter().map(|secret| self.name(*secret)).collect();

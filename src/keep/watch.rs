@@ -16,7 +16,7 @@ use crate::plan::{OnChange, OnStale, Plan};
 use crate::report;
 use crate::sys::clock::boot_time;
 use crate::sys::signals;
-use crate::worker::{Link, Watch};
+use crate::worker::{Interrupts, Link};
 
 const INT: u8 = libc::SIGINT as u8;
 const TERM: u8 = libc::SIGTERM as u8;
@@ -26,14 +26,14 @@ pub fn first(
     plan: &Plan,
     set: Result<Vec<Arrived>>,
     destination: &mut Destination,
-    go_on: &dyn Fn() -> Result<()>,
+    check_interrupts: &dyn Fn() -> Result<()>,
 ) -> Result<Option<Earlier>> {
     let error = match set {
-        Ok(set) => return destination.publish(plan, set, go_on).map(|_| None),
+        Ok(set) => return destination.publish(plan, set, check_interrupts).map(|_| None),
         Err(error) => error,
     };
     // A worker that is gone, or did not answer, cannot go on.
-    if error.class != Class::Unavailable || go_on().is_err() {
+    if error.class != Class::Unavailable || check_interrupts().is_err() {
         return Err(error);
     }
     let mut earlier = None;
@@ -41,7 +41,7 @@ pub fn first(
         earlier = Earlier::read(plan, status);
         earlier.as_ref().map(Earlier::files)
     };
-    if !destination.adopt(plan, choose, go_on)? {
+    if !destination.adopt(plan, choose, check_interrupts)? {
         return Err(error);
     }
     tracing::warn!(target: "handfast", "{}: the files of the keeper before stay, and are read again", error.message);
@@ -70,7 +70,7 @@ pub fn watch(
     }
     let hung_up = Cell::new(false);
     let mut sidecar = Sidecar { plan, keeper, restart: None };
-    let ended = sidecar.go_on(&Watch::of_keeper(signals, &hung_up), &hung_up);
+    let ended = sidecar.go_on(&Interrupts::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {
         sidecar.keeper.leave();
@@ -86,14 +86,14 @@ struct Sidecar<'p> {
 }
 
 impl Sidecar<'_> {
-    fn go_on(&mut self, watch: &Watch<'_>, hung_up: &Cell<bool>) -> Result<()> {
+    fn go_on(&mut self, interrupts: &Interrupts<'_>, hung_up: &Cell<bool>) -> Result<()> {
         loop {
-            watch.signal(Phase::Watch)?;
+            interrupts.check(Phase::Watch)?;
             if hung_up.take() {
                 tracing::info!(target: "handfast", "SIGHUP: every secret is read again");
                 self.keeper.read_again().map_err(lost)?;
             }
-            match self.keeper.hear(watch).map_err(lost)? {
+            match self.keeper.hear(interrupts).map_err(lost)? {
                 Heard::Change(secrets) => {
                     self.plan_restart(&secrets);
                     // A restart beats posts, as it beats signals.
@@ -107,7 +107,7 @@ impl Sidecar<'_> {
                     self.mind_age()?;
                     self.mind_restart()?;
                     self.keeper.tell_in_time();
-                    self.keeper.wait(watch, self.restart.map(|(at, ..)| at)).map_err(lost)?;
+                    self.keeper.wait(interrupts, self.restart.map(|(at, ..)| at)).map_err(lost)?;
                 }
             }
         }

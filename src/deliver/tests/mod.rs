@@ -163,7 +163,7 @@ fn publish(destination: &mut Destination, plan: &Plan, arrived: Vec<Arrived>) ->
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn patience() -> Patience<'static> {
-    Patience { deadline: Instant::now() + PATIENCE, interrupted: &|| Ok(()) }
+    Patience { deadline: Instant::now() + PATIENCE, check_interrupts: &|| Ok(()) }
 }
 
 fn failure<T>(result: Result<T>) -> Error {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::interrupts::Interrupts;
 use super::receive::{self, News};
 use super::socket;
-use super::watch::Watch;
 use super::{Link, Open, tell};
 use crate::cage::system;
 use crate::error::{Class, Error, Phase, Result};
@@ -53,12 +53,12 @@ impl Link {
     }
 
     /// Waits until the worker says something or ends, a signal has come, or the alarm is due.
-    pub fn wait(&mut self, watch: &Watch<'_>, alarm: &Alarm) -> Result<()> {
+    pub fn wait(&mut self, interrupts: &Interrupts<'_>, alarm: &Alarm) -> Result<()> {
         let Open { worker, socket } = self.open()?;
         if !socket.is_empty() {
             return Ok(());
         }
-        let awaited = [Some(socket.stream().as_fd()), Some(alarm.as_fd()), watch.descriptor(), worker.log.pipe()];
+        let awaited = [Some(socket.stream().as_fd()), Some(alarm.as_fd()), interrupts.descriptor(), worker.log.pipe()];
         let mut awaited: Vec<PollFd<'_>> =
             awaited.into_iter().flatten().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
         match poll(&mut awaited, PollTimeout::NONE) {
@@ -70,7 +70,7 @@ impl Link {
     }
 
     /// What the worker has said, if anything.
-    pub fn news(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Option<News>> {
+    pub fn news(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Option<News>> {
         let number = self.generation + 1;
         let Open { worker, socket } = self.open()?;
         let mut awaited = [PollFd::new(socket.stream().as_fd(), PollFlags::POLLIN)];
@@ -79,8 +79,8 @@ impl Link {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(system("look for more from the worker", error)),
         }
-        let mut watch = watch.with_worker(worker, Instant::now() + REST);
-        let news = receive::news(plan, number, socket, &mut watch)?;
+        let mut wait = interrupts.with_worker(worker, Instant::now() + REST);
+        let news = receive::news(plan, number, socket, &mut wait)?;
         self.unheard = 0;
         if matches!(news, News::Generation(_)) {
             self.generation = number;
@@ -93,11 +93,11 @@ impl Link {
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return };
         let told =
             tell(socket.stream(), &Order::Leave.encode()).map_err(|error| system("tell the worker to end", error));
-        let nobody = Watch::default();
+        let nobody = Interrupts::default();
         let ended = told.and_then(|()| {
-            let mut watch = nobody.with_worker(&mut worker, Instant::now() + LEAVING);
+            let mut wait = nobody.with_worker(&mut worker, Instant::now() + LEAVING);
             // It may have had something to say.
-            while socket::more(&mut socket, &mut watch)? {}
+            while socket::more(&mut socket, &mut wait)? {}
             Ok(())
         });
         if let Err(error) = ended {

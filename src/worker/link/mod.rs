@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod failures;
+mod interrupts;
 mod keep;
 mod ready;
 mod receive;
 mod socket;
-mod watch;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,8 +18,8 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
 
 pub use failures::sum;
+pub use interrupts::Interrupts;
 pub use receive::News;
-pub use watch::Watch;
 
 use super::frame::{BEGIN, FIRST_GENERATION, KEPT, NOT_KEPT};
 use super::inside::{self, Task};
@@ -28,9 +28,9 @@ use crate::config::Environment;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Instances, Plan};
+use interrupts::WorkerWait;
 use receive::{Policy, Received};
 use socket::Socket;
-use watch::WorkerWatch;
 
 /// How long after the deadline the worker may still take to report that the deadline has passed.
 const LAST_WORDS: Duration = Duration::from_millis(800);
@@ -118,8 +118,8 @@ impl Link {
     }
 
     /// The set of secrets, whole, where every secret could be had.
-    pub fn next(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
-        let received = self.generation(plan, watch)?;
+    pub fn next(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Vec<Arrived>> {
+        let received = self.generation(plan, interrupts)?;
         if !received.identities.is_empty() {
             return Err(socket::lie("an identity that nobody has asked for"));
         }
@@ -138,25 +138,25 @@ impl Link {
 
     /// Tells the worker that its secrets were delivered, and waits for its end. From here on nothing that the worker does is a
     /// failure of the start, unless it cannot be ended: the secrets are there, and have been read back.
-    pub fn end(mut self, watch: &Watch<'_>) -> Result<()> {
+    pub fn end(mut self, interrupts: &Interrupts<'_>) -> Result<()> {
         let told = self.tell_kept();
-        self.wait_for_end(told, watch)
+        self.wait_for_end(told, interrupts)
     }
 
     /// The same for a worker that decides by itself whether something of its secrets is to be kept up: then it says something, and lives
     /// on.
-    pub fn end_or_stay(mut self, watch: &Watch<'_>) -> Result<Option<Self>> {
+    pub fn end_or_stay(mut self, interrupts: &Interrupts<'_>) -> Result<Option<Self>> {
         let told = self.tell_kept();
         let backstop = self.backstop();
         let goes_on = match &mut self.open {
             Some(Open { worker, socket }) if told.is_ok() => {
-                socket::goes_on(socket, &mut watch.with_worker(worker, backstop))
+                socket::goes_on(socket, &mut interrupts.with_worker(worker, backstop))
             }
             _ => told.map(|()| false),
         };
         match goes_on {
             Ok(true) => Ok(Some(self)),
-            other => self.wait_for_end(other.map(drop), watch).map(|()| None),
+            other => self.wait_for_end(other.map(drop), interrupts).map(|()| None),
         }
     }
 
@@ -168,10 +168,10 @@ impl Link {
         tell(socket.stream(), &[KEPT]).map_err(|error| system("tell the worker that its secrets are kept", error))
     }
 
-    fn wait_for_end(mut self, told: Result<()>, watch: &Watch<'_>) -> Result<()> {
+    fn wait_for_end(mut self, told: Result<()>, interrupts: &Interrupts<'_>) -> Result<()> {
         let backstop = self.backstop();
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return Ok(()) };
-        let waited = told.and_then(|()| socket::end(&mut socket, &mut watch.with_worker(&mut worker, backstop)));
+        let waited = told.and_then(|()| socket::end(&mut socket, &mut interrupts.with_worker(&mut worker, backstop)));
         match (waited.and_then(|()| worker.finish()), worker.end()) {
             (_, end @ End::Stuck) => Err(ended(end)),
             (Err(error), _) if matches!(error.class, Class::Signal(_)) => Err(error),
@@ -183,21 +183,21 @@ impl Link {
         }
     }
 
-    fn generation(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Received> {
+    fn generation(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Received> {
         let backstop = self.deadline + LAST_WORDS;
-        let received = self.exchange(watch, backstop, |socket, watch| receive::generation(plan, socket, watch))?;
+        let received = self.exchange(interrupts, backstop, |socket, wait| receive::generation(plan, socket, wait))?;
         // What the stores refused is told whatever becomes of the worker.
         self.is_ending = self.has_stores || !received.failures.is_empty();
         if !self.is_ending {
-            self.exchange(watch, backstop, socket::end)?;
+            self.exchange(interrupts, backstop, socket::end)?;
             self.open.take().map_or(Ok(()), |mut open| open.worker.finish())?;
         }
         Ok(received)
     }
 
-    fn policy(&mut self, plan: &Plan, watch: &Watch<'_>) -> Result<Policy> {
+    fn policy(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Policy> {
         let backstop = self.deadline + LAST_WORDS;
-        let policy = self.exchange(watch, backstop, |socket, watch| receive::policy(plan, socket, watch))?;
+        let policy = self.exchange(interrupts, backstop, |socket, wait| receive::policy(plan, socket, wait))?;
         self.is_ending = true;
         Ok(policy)
     }
@@ -205,14 +205,14 @@ impl Link {
     /// Runs one part of the exchange. If the part fails, the worker is killed at once.
     fn exchange<T>(
         &mut self,
-        watch: &Watch<'_>,
+        interrupts: &Interrupts<'_>,
         backstop: Instant,
-        part: impl FnOnce(&mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
+        part: impl FnOnce(&mut Socket, &mut WorkerWait<'_, '_>) -> Result<T>,
     ) -> Result<T> {
         let Some(Open { worker, socket }) = &mut self.open else {
             return Err(Error::new(Phase::Fetch, Class::Internal, "the worker has ended already"));
         };
-        let done = part(socket, &mut watch.with_worker(worker, backstop));
+        let done = part(socket, &mut interrupts.with_worker(worker, backstop));
         done.map_err(|error| last_words(error, worker.end()))
     }
 
@@ -234,7 +234,7 @@ impl Drop for Link {
         // Until its end, the worker also wipes what it holds.
         let ended = told
             .map_err(|error| system("tell the worker to give back", error))
-            .and_then(|()| socket::end(socket, &mut Watch::default().with_worker(worker, backstop)));
+            .and_then(|()| socket::end(socket, &mut Interrupts::default().with_worker(worker, backstop)));
         if let (Err(error), true) = (ended, self.has_stores) {
             tracing::warn!(target: "handfast", "not everything that was issued was given back, and ends by itself: {}", error.message);
         }
@@ -270,10 +270,15 @@ pub struct Attempt {
 }
 
 /// Tries to fetch every secret, and lets the worker revoke the credentials that the stores issued. No value leaves the worker.
-pub fn attempt(plan: &Plan, instances: Instances, environment: Environment, watch: &Watch<'_>) -> Result<Attempt> {
+pub fn attempt(
+    plan: &Plan,
+    instances: Instances,
+    environment: Environment,
+    interrupts: &Interrupts<'_>,
+) -> Result<Attempt> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
     link.begin()?;
-    let received = link.generation(plan, watch)?;
+    let received = link.generation(plan, interrupts)?;
     cage::report(received.cage, plan.isolation.strict)?;
     let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
     received.missing.into_iter().for_each(|secret| tried[secret] = Tried::Missing);
@@ -299,9 +304,9 @@ impl Rehearsal {
     /// Whether it could enter its cage, and listen for metrics where they are asked for.
     pub fn end(self, plan: &Plan) -> Result<()> {
         let Self { mut worker, socket } = self;
-        let watch = Watch::default();
-        let mut watch = watch.with_worker(&mut worker, Instant::now() + LETTING_GO);
-        let entered = ready::ready(plan, &mut Socket::new(socket), &mut watch);
+        let interrupts = Interrupts::default();
+        let mut wait = interrupts.with_worker(&mut worker, Instant::now() + LETTING_GO);
+        let entered = ready::ready(plan, &mut Socket::new(socket), &mut wait);
         entered.map(drop).map_err(|error| last_words(error, worker.end()))
     }
 }
@@ -313,11 +318,11 @@ pub fn policy(
     plan: &Plan,
     instances: Instances,
     environment: Environment,
-    watch: &Watch<'_>,
+    interrupts: &Interrupts<'_>,
 ) -> Result<Option<String>> {
     let mut link = Link::start(Task::Policy(instance), plan, instances, environment)?;
     link.begin()?;
-    let policy = link.policy(plan, watch)?;
+    let policy = link.policy(plan, interrupts)?;
     cage::report(policy.cage, plan.isolation.strict)?;
     if policy.failures.is_empty() { Ok(policy.text) } else { Err(sum(policy.failures, plan.secrets.len())) }
 }

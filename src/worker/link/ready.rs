@@ -4,8 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::interrupts::WorkerWait;
 use super::socket::{Socket, lie};
-use super::watch::WorkerWatch;
 use crate::cage::Cage;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Plan;
@@ -16,17 +16,17 @@ pub const OUT_OF_ORDER: &str = "a frame out of order";
 pub const NONSENSE: &str = "a frame that does not exist";
 
 /// The first frame: the cage stands.
-pub fn ready(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Cage> {
-    let header = header(FIRST_GENERATION, socket, watch)?;
+pub fn ready(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Cage> {
+    let header = header(FIRST_GENERATION, socket, wait)?;
     match (header.kind, header.secret, plan.watching.metrics) {
         (Kind::Ready, 0, _) => {
             let mut parts = [0];
-            socket.read(&mut parts, watch)?;
+            socket.read(&mut parts, wait)?;
             Ok(Cage::decode(parts[0]))
         }
         (Kind::NoListener, 0, Some(address)) => {
             let mut number = [0; 4];
-            socket.read(&mut number, watch)?;
+            socket.read(&mut number, wait)?;
             Err(no_listener(address, i32::from_be_bytes(number)))
         }
         _ => Err(lie(OUT_OF_ORDER)),
@@ -34,9 +34,9 @@ pub fn ready(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) 
 }
 
 /// The header of a frame of this generation.
-pub fn header(generation: u32, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Header> {
+pub fn header(generation: u32, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Header> {
     let mut header = [0; HEADER];
-    socket.read(&mut header, watch)?;
+    socket.read(&mut header, wait)?;
     let header = Header::decode(header).ok_or_else(|| lie(NONSENSE))?;
     if header.generation == generation { Ok(header) } else { Err(lie(OUT_OF_ORDER)) }
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use handfast_core::{SecretValue, excerpt};
 
 use super::failures::{of_secret, sum};
+use super::interrupts::WorkerWait;
 use super::ready::{NONSENSE, OUT_OF_ORDER, header, ready};
 use super::socket::{AFTER_COMMIT, Socket, lie};
-use super::watch::WorkerWatch;
 use crate::cage::Cage;
 use crate::deliver::{Arrived, Changes};
 use crate::error::{Class, Error, Phase, Result, Subject};
@@ -51,9 +51,9 @@ pub enum News {
 }
 
 /// Receives the first generation. Returns nothing of it before its commit.
-pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Received> {
-    let cage = ready(plan, socket, watch)?;
-    let receiver = Receiver::new(plan, FIRST_GENERATION).until_commit(None, socket, watch)?;
+pub fn generation(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Received> {
+    let cage = ready(plan, socket, wait)?;
+    let receiver = Receiver::new(plan, FIRST_GENERATION).until_commit(None, socket, wait)?;
     let Receiver { arrived, missing, failures, identities, .. } = receiver;
     if failures.is_empty() && !socket.is_empty() {
         return Err(lie(AFTER_COMMIT));
@@ -62,18 +62,18 @@ pub fn generation(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, 
 }
 
 /// Receives what comes next of a worker that lives on: a report, or the generation of this number, whole.
-pub fn news(plan: &Plan, number: u32, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<News> {
+pub fn news(plan: &Plan, number: u32, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<News> {
     let mut first = [0; HEADER];
-    socket.read(&mut first, watch)?;
+    socket.read(&mut first, wait)?;
     let first = Header::decode(first).ok_or_else(|| lie(NONSENSE))?;
     if first.kind == Kind::Report {
         let (index, _) = secret(plan, first)?;
         let mut payload = vec![0; first.length as usize];
-        socket.read(&mut payload, watch)?;
+        socket.read(&mut payload, wait)?;
         return Report::decode(&payload).map(|report| News::Report(index, report)).ok_or_else(|| lie(NONSENSE));
     }
     let Receiver { arrived, same, missing: gone, failures, .. } =
-        Receiver::new(plan, number).until_commit(Some(first), socket, watch)?;
+        Receiver::new(plan, number).until_commit(Some(first), socket, wait)?;
     if failures.is_empty() {
         return Ok(News::Generation(Ok(Changes { arrived, same, gone })));
     }
@@ -82,14 +82,14 @@ pub fn news(plan: &Plan, number: u32, socket: &mut Socket, watch: &mut WorkerWat
 }
 
 /// Receives a policy. Escapes the control and format characters in it, line breaks excepted.
-pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<Policy> {
-    let mut policy = Policy { cage: ready(plan, socket, watch)?, text: None, failures: Vec::new() };
+pub fn policy(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Policy> {
+    let mut policy = Policy { cage: ready(plan, socket, wait)?, text: None, failures: Vec::new() };
     let mut failed = BTreeSet::new();
     loop {
-        let header = header(FIRST_GENERATION, socket, watch)?;
+        let header = header(FIRST_GENERATION, socket, wait)?;
         match header.kind {
             Kind::Failed if policy.text.is_none() => {
-                let (index, error) = failure(plan, header, socket, watch)?;
+                let (index, error) = failure(plan, header, socket, wait)?;
                 if !failed.insert(index) {
                     return Err(lie(TWICE));
                 }
@@ -97,7 +97,7 @@ pub fn policy(plan: &Plan, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>)
             }
             Kind::Policy if policy.text.is_none() && failed.is_empty() && header.secret == 0 => {
                 let mut text = vec![0; header.length as usize];
-                socket.read(&mut text, watch)?;
+                socket.read(&mut text, wait)?;
                 let text = String::from_utf8(text).map_err(|_| lie("a policy that is not UTF-8"))?;
                 policy.text = Some(text.split_inclusive('\n').map(printable_line).collect());
             }
@@ -166,21 +166,21 @@ impl<'p> Receiver<'p> {
         mut self,
         mut first: Option<Header>,
         socket: &mut Socket,
-        watch: &mut WorkerWatch<'_, '_>,
+        wait: &mut WorkerWait<'_, '_>,
     ) -> Result<Self> {
         loop {
             let header = match first.take() {
                 Some(header) if header.generation == self.generation => header,
                 Some(_) => return Err(lie(OUT_OF_ORDER)),
-                None => header(self.generation, socket, watch)?,
+                None => header(self.generation, socket, wait)?,
             };
             match header.kind {
-                Kind::Fields => self.fields(header, socket, watch)?,
-                Kind::Value => self.value(header, socket, watch)?,
+                Kind::Fields => self.fields(header, socket, wait)?,
+                Kind::Value => self.value(header, socket, wait)?,
                 Kind::Missing => self.missing(header)?,
-                Kind::Failed => self.failed(header, socket, watch)?,
-                Kind::Identity if self.is_first() => self.identity(header, socket, watch)?,
-                Kind::Same if !self.is_first() => self.same(header, socket, watch)?,
+                Kind::Failed => self.failed(header, socket, wait)?,
+                Kind::Identity if self.is_first() => self.identity(header, socket, wait)?,
+                Kind::Same if !self.is_first() => self.same(header, socket, wait)?,
                 Kind::Commit if header.secret == 0 => return self.commit(),
                 _ => return Err(lie(OUT_OF_ORDER)),
             }
@@ -188,7 +188,7 @@ impl<'p> Receiver<'p> {
     }
 
     /// Takes the name of a value that is as it was.
-    fn same(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn same(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         match self.awaited.get_mut(&index) {
             Some(left) if secret.is_several() && *left > 0 => *left -= 1,
@@ -196,7 +196,7 @@ impl<'p> Receiver<'p> {
         }
         self.count(0)?;
         let mut name = vec![0; header.length as usize];
-        socket.read(&mut name, watch)?;
+        socket.read(&mut name, wait)?;
         let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
         let Some(file) = self.plan.file_name(index, Some(&field)) else { return Err(lie(NONSENSE)) };
         match self.take_name(index, secret, &field, &file) {
@@ -214,13 +214,13 @@ impl<'p> Receiver<'p> {
     }
 
     /// Reads how many fields a `#*` has. Their values follow.
-    fn fields(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn fields(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.is_several() || !self.answered.insert(index) {
             return Err(lie(TWICE));
         }
         let mut count = [0; 4];
-        socket.read(&mut count, watch)?;
+        socket.read(&mut count, wait)?;
         let count = u32::from_be_bytes(count);
         // Of an object without fields, no file stays.
         if count == 0 && !self.is_first() {
@@ -230,7 +230,7 @@ impl<'p> Receiver<'p> {
         Ok(())
     }
 
-    fn value(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn value(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         let every = secret.is_several();
         let expected = match self.awaited.get_mut(&index) {
@@ -244,7 +244,7 @@ impl<'p> Receiver<'p> {
             return Err(lie(TWICE));
         }
         let mut length = [0; 2];
-        socket.read(&mut length, watch)?;
+        socket.read(&mut length, wait)?;
         let name_length = usize::from(u16::from_be_bytes(length));
         let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
             return Err(lie(NONSENSE));
@@ -254,8 +254,8 @@ impl<'p> Receiver<'p> {
         }
         self.count(value_length)?;
         let mut name = vec![0; name_length];
-        socket.read(&mut name, watch)?;
-        let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, watch))?;
+        socket.read(&mut name, wait)?;
+        let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, wait))?;
         let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
         let file = self.plan.file_name(index, every.then_some(&field));
         match file.as_deref().map_or(Ok(()), |file| self.take_name(index, secret, &field, file)) {
@@ -312,8 +312,8 @@ impl<'p> Receiver<'p> {
         Ok(())
     }
 
-    fn failed(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-        let failed = failure(self.plan, header, socket, watch)?;
+    fn failed(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
+        let failed = failure(self.plan, header, socket, wait)?;
         if !self.answered.insert(failed.0) {
             return Err(lie(TWICE));
         }
@@ -321,13 +321,13 @@ impl<'p> Receiver<'p> {
         Ok(())
     }
 
-    fn identity(&mut self, header: Header, socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    fn identity(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let instance = header.secret as usize;
         if !self.plan.secrets.iter().any(|secret| secret.instance == instance) {
             return Err(lie(NONSENSE));
         }
         let mut text = vec![0; header.length as usize];
-        socket.read(&mut text, watch)?;
+        socket.read(&mut text, wait)?;
         let text = String::from_utf8(text).map_err(|_| lie("an identity that is not UTF-8"))?;
         match self.identities.insert(instance, printable(&text)) {
             None => Ok(()),
@@ -345,15 +345,10 @@ impl<'p> Receiver<'p> {
 }
 
 /// Reads why a secret could not be fetched.
-fn failure(
-    plan: &Plan,
-    header: Header,
-    socket: &mut Socket,
-    watch: &mut WorkerWatch<'_, '_>,
-) -> Result<(usize, Error)> {
+fn failure(plan: &Plan, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<(usize, Error)> {
     let (index, secret) = secret(plan, header)?;
     let mut payload = vec![0; header.length as usize];
-    socket.read(&mut payload, watch)?;
+    socket.read(&mut payload, wait)?;
     let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
     Ok((index, of_secret(secret, kind.into(), attempts, &message, hint)))
 }

@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 use zeroize::Zeroize;
 
-use super::watch::WorkerWatch;
+use super::interrupts::WorkerWait;
 use crate::cage::system;
 use crate::error::{Class, Error, Phase, Result};
 
@@ -45,7 +45,7 @@ impl Socket {
     }
 
     /// Fills the buffer, minding signals and the deadline.
-    pub fn read(&mut self, mut buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
+    pub fn read(&mut self, mut buffer: &mut [u8], wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         while !buffer.is_empty() {
             if !self.is_empty() {
                 let count = buffer.len().min(self.end - self.start);
@@ -56,10 +56,10 @@ impl Socket {
                 self.start += count;
                 buffer = later;
             } else if buffer.len() >= Self::AHEAD {
-                let count = some(receive(&self.stream, buffer, watch)?, watch)?;
+                let count = some(receive(&self.stream, buffer, wait)?, wait)?;
                 buffer = &mut buffer[count..];
             } else {
-                (self.start, self.end) = (0, some(receive(&self.stream, &mut self.ahead, watch)?, watch)?);
+                (self.start, self.end) = (0, some(receive(&self.stream, &mut self.ahead, wait)?, wait)?);
             }
         }
         Ok(())
@@ -67,31 +67,31 @@ impl Socket {
 }
 
 /// The count, where it is one: a worker that has closed its end in the middle of a frame has ended too early.
-fn some(count: usize, watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
-    if count == 0 { Err(watch.worker_ended()) } else { Ok(count) }
+fn some(count: usize, wait: &mut WorkerWait<'_, '_>) -> Result<usize> {
+    if count == 0 { Err(wait.worker_ended()) } else { Ok(count) }
 }
 
 /// Receives what has come; nothing where the worker has closed its end. Signals and the deadline are asked for each time, so that a
 /// worker which never pauses cannot outlive them. Nothing here blocks but the wait that minds them.
-fn receive(socket: &UnixStream, buffer: &mut [u8], watch: &mut WorkerWatch<'_, '_>) -> Result<usize> {
-    receive_with(MsgFlags::empty(), socket, buffer, watch)
+fn receive(socket: &UnixStream, buffer: &mut [u8], wait: &mut WorkerWait<'_, '_>) -> Result<usize> {
+    receive_with(MsgFlags::empty(), socket, buffer, wait)
 }
 
 fn receive_with(
     flags: MsgFlags,
     socket: &UnixStream,
     buffer: &mut [u8],
-    watch: &mut WorkerWatch<'_, '_>,
+    wait: &mut WorkerWait<'_, '_>,
 ) -> Result<usize> {
     loop {
-        watch.until_readable(socket.as_fd())?;
+        wait.until_readable(socket.as_fd())?;
         match recv(socket.as_raw_fd(), buffer, flags | MsgFlags::MSG_DONTWAIT) {
             Ok(count) => return Ok(count),
             Err(Errno::EINTR) => {}
             // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
             Err(Errno::EAGAIN) => return Err(lie("something out of band")),
             // It was gone before it had read all that we sent, which is nothing so far.
-            Err(Errno::ECONNRESET) => return Err(watch.worker_ended()),
+            Err(Errno::ECONNRESET) => return Err(wait.worker_ended()),
             Err(error) => return Err(system("read what the worker sent", error)),
         }
     }
@@ -111,21 +111,21 @@ pub fn check_quiet(socket: &Socket) -> Result<()> {
 }
 
 /// Waits until a worker that has said all closes its socket: nothing may come any more.
-pub fn end(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<()> {
-    if !socket.is_empty() || receive(&socket.stream, &mut [0], watch)? != 0 {
+pub fn end(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
+    if !socket.is_empty() || receive(&socket.stream, &mut [0], wait)? != 0 {
         return Err(lie(AFTER_COMMIT));
     }
     Ok(())
 }
 
 /// Waits until the worker says something, which stays to be read, or closes its socket; whether it has said something.
-pub fn goes_on(socket: &Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<bool> {
-    receive_with(MsgFlags::MSG_PEEK, &socket.stream, &mut [0], watch).map(|count| count > 0)
+pub fn goes_on(socket: &Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
+    receive_with(MsgFlags::MSG_PEEK, &socket.stream, &mut [0], wait).map(|count| count > 0)
 }
 
 /// Waits for more, and throws it away; whether there was any before the worker closed its socket.
-pub fn more(socket: &mut Socket, watch: &mut WorkerWatch<'_, '_>) -> Result<bool> {
-    receive(&socket.stream, &mut socket.ahead, watch).map(|count| count > 0)
+pub fn more(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
+    receive(&socket.stream, &mut socket.ahead, wait).map(|count| count > 0)
 }
 
 /// The failure of a worker that sends what no worker of ours would send.

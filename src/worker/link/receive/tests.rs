@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use std::os::unix::net::UnixStream;
 
-use super::super::Watch;
+use super::super::Interrupts;
 use super::super::socket::end;
 use super::*;
 use crate::cage;
@@ -98,17 +98,17 @@ pub(super) fn write(bytes: &[u8]) -> impl FnOnce(UnixStream) + Send {
 }
 
 pub(super) fn receive_from<T>(
-    receive: impl FnOnce(&Plan, &mut Socket, &mut WorkerWatch<'_, '_>) -> Result<T>,
+    receive: impl FnOnce(&Plan, &mut Socket, &mut WorkerWait<'_, '_>) -> Result<T>,
     worker: impl FnOnce(UnixStream) + Send,
 ) -> Result<T> {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (watch, mut gone) = (Watch::default(), cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0)));
-    let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+    let (interrupts, mut gone) = (Interrupts::default(), cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0)));
+    let mut wait = interrupts.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
     let mut ours = Socket::new(ours);
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
         let received =
-            receive(&plan(), &mut ours, &mut watch).and_then(|received| end(&mut ours, &mut watch).map(|()| received));
+            receive(&plan(), &mut ours, &mut wait).and_then(|received| end(&mut ours, &mut wait).map(|()| received));
         ours.stream().shutdown(Shutdown::Both).unwrap();
         received
     })
@@ -180,9 +180,9 @@ fn each_failure_stays_its_own() {
         [ready(), fields(1), value(EVERY, b"a", b""), failed(NEEDED, b"nohint"), failed(OPTIONAL, b"no"), commit()];
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(&frames.concat()).unwrap();
-    let (watch, mut gone) = (Watch::default(), cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0)));
-    let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
-    let Received { arrived, missing, failures, .. } = generation(&plan(), &mut Socket::new(ours), &mut watch).unwrap();
+    let (interrupts, mut gone) = (Interrupts::default(), cage::gone(WaitStatus::Exited(Pid::from_raw(i32::MAX), 0)));
+    let mut wait = interrupts.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+    let Received { arrived, missing, failures, .. } = generation(&plan(), &mut Socket::new(ours), &mut wait).unwrap();
     assert_eq!((arrived.len(), arrived[0].value.len(), missing.len()), (1, 0, 0));
     let failures: Vec<_> =
         failures.iter().map(|(secret, error)| (*secret, &*error.message, error.hint.as_deref())).collect();

@@ -7,7 +7,7 @@ use super::*;
 fn random_frames_are_taken_or_refused() {
     let mut random = fastrand::Rng::with_seed(1);
     let (ours, signals) = (plan(), signals::SignalFd::new(signals::Signals::NONE).unwrap());
-    let (watch, pid) = (Watch::new(&signals), Pid::from_raw(i32::MAX));
+    let (interrupts, pid) = (Interrupts::of_start(&signals), Pid::from_raw(i32::MAX));
     let (mut taken, mut malformed, mut lies) = (0, 0, 0);
     for _ in 0..50_000 {
         let (mut theirs, socket) = UnixStream::pair().unwrap();
@@ -31,8 +31,8 @@ fn random_frames_are_taken_or_refused() {
         theirs.write_all(&bytes).unwrap();
         drop(theirs);
         let mut gone = cage::gone(WaitStatus::Exited(pid, 0));
-        let mut watch = watch.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
-        match generation(&ours, &mut Socket::new(socket), &mut watch) {
+        let mut wait = interrupts.with_worker(&mut gone, Instant::now() + Duration::from_secs(30));
+        match generation(&ours, &mut Socket::new(socket), &mut wait) {
             Ok(received) if received.failures.is_empty() => {
                 assert!(received.arrived.len() <= MAX_VALUES);
                 assert!(received.arrived.iter().all(|one| one.file.as_deref().is_none_or(valid_name)));

@@ -19,33 +19,33 @@ const HUP: u8 = libc::SIGHUP as u8;
 
 /// Deals with the signals and the children of a supervisor; a failure ends the wait. It tells the worker's exit code, where it has
 /// reaped the worker (128+n where signal n has killed it).
-pub type Deal<'s> = dyn Fn() -> Result<Option<u8>> + 's;
+pub type HandleSignals<'s> = dyn Fn() -> Result<Option<u8>> + 's;
 
 /// The watch of one start.
 #[derive(Default)]
-pub struct Watch<'s> {
+pub struct Interrupts<'s> {
     /// `None` where signals no longer matter, because the start has already failed.
     signals: Option<&'s signals::SignalFd>,
     /// Where HUP ends nothing: it is kept in mind here that it has come.
     hung_up: Option<&'s Cell<bool>>,
     /// Where somebody else deals with the signals.
-    deal: Option<&'s Deal<'s>>,
+    handle_signals: Option<&'s HandleSignals<'s>>,
 }
 
-impl<'s> Watch<'s> {
+impl<'s> Interrupts<'s> {
     /// A watch for the signals that end a start.
-    pub fn new(signals: &'s signals::SignalFd) -> Self {
+    pub fn of_start(signals: &'s signals::SignalFd) -> Self {
         Self { signals: Some(signals), ..Self::default() }
     }
 
     /// A watch for a keeper, which HUP does not end.
     pub fn of_keeper(signals: &'s signals::SignalFd, hung_up: &'s Cell<bool>) -> Self {
-        Self { signals: Some(signals), hung_up: Some(hung_up), deal: None }
+        Self { signals: Some(signals), hung_up: Some(hung_up), handle_signals: None }
     }
 
     /// A watch for a supervisor, which deals with its signals and its children by itself.
-    pub fn of_supervisor(signals: &'s signals::SignalFd, deal: &'s Deal<'s>) -> Self {
-        Self { signals: Some(signals), hung_up: None, deal: Some(deal) }
+    pub fn of_supervisor(signals: &'s signals::SignalFd, handle_signals: &'s HandleSignals<'s>) -> Self {
+        Self { signals: Some(signals), hung_up: None, handle_signals: Some(handle_signals) }
     }
 
     /// The descriptor that is readable when a signal or a child's end has come.
@@ -54,9 +54,9 @@ impl<'s> Watch<'s> {
     }
 
     /// Fails if a signal that ends the start is pending. Called between stages, so that no stage is left half done.
-    pub fn signal(&self, phase: Phase) -> Result<()> {
-        if let Some(deal) = self.deal {
-            return deal().map(drop);
+    pub fn check(&self, phase: Phase) -> Result<()> {
+        if let Some(handle_signals) = self.handle_signals {
+            return handle_signals().map(drop);
         }
         loop {
             match (self.signals.map_or(Ok(None), signals::SignalFd::received), self.hung_up) {
@@ -71,32 +71,32 @@ impl<'s> Watch<'s> {
 }
 
 /// The watch while a worker runs.
-pub struct WorkerWatch<'w, 's> {
-    watch: &'w Watch<'s>,
+pub struct WorkerWait<'w, 's> {
+    interrupts: &'w Interrupts<'s>,
     worker: &'w mut Worker,
     backstop: Instant,
 }
 
-impl<'s> Watch<'s> {
+impl<'s> Interrupts<'s> {
     /// Also watches a worker, until `backstop`.
-    pub fn with_worker<'w>(&'w self, worker: &'w mut Worker, backstop: Instant) -> WorkerWatch<'w, 's> {
-        WorkerWatch { watch: self, worker, backstop }
+    pub fn with_worker<'w>(&'w self, worker: &'w mut Worker, backstop: Instant) -> WorkerWait<'w, 's> {
+        WorkerWait { interrupts: self, worker, backstop }
     }
 }
 
-impl WorkerWatch<'_, '_> {
+impl WorkerWait<'_, '_> {
     /// Waits until the worker has sent something, or has ended.
     pub fn until_readable(&mut self, socket: BorrowedFd<'_>) -> Result<()> {
         let mut was_late = false;
         loop {
             let mut left = self.backstop.saturating_duration_since(Instant::now());
             // A keeper is late because it was stopped, by ^Z for example, and its worker with it: that one sends the rest only now.
-            if left.is_zero() && self.watch.hung_up.is_some() && !std::mem::replace(&mut was_late, true) {
+            if left.is_zero() && self.interrupts.hung_up.is_some() && !std::mem::replace(&mut was_late, true) {
                 left = AFTER_A_STOP;
             }
             let milliseconds = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
             let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-            let awaited = [Some(socket), self.watch.signals.map(AsFd::as_fd), self.worker.log.pipe()];
+            let awaited = [Some(socket), self.interrupts.signals.map(AsFd::as_fd), self.worker.log.pipe()];
             let nothing = || PollFd::new(socket, PollFlags::empty());
             let mut awaited = awaited.map(|one| one.map_or_else(nothing, |one| PollFd::new(one, PollFlags::POLLIN)));
             match poll(&mut awaited, timeout) {
@@ -109,7 +109,7 @@ impl WorkerWatch<'_, '_> {
             }
             // The worker's end also makes this descriptor ready (SIGCHLD), which is no failure by itself.
             if signal_ready {
-                self.watch.signal(Phase::Fetch)?;
+                self.interrupts.check(Phase::Fetch)?;
             }
             if socket_ready {
                 return Ok(());
@@ -124,7 +124,7 @@ impl WorkerWatch<'_, '_> {
 
     /// The error for a worker that has closed its socket before it was done.
     pub fn worker_ended(&mut self) -> Error {
-        if let Some(Ok(Some(code))) = self.watch.deal.map(|deal| deal()) {
+        if let Some(Ok(Some(code))) = self.interrupts.handle_signals.map(|handle_signals| handle_signals()) {
             self.worker.was_reaped(code);
         }
         ended(self.worker.end())
