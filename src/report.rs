@@ -23,7 +23,7 @@ use crate::config::{Environment, NotText};
 use crate::error::Error;
 
 pub use line::{Line, printable, printable_json};
-pub use stderr::{mind, never_wait, wait_again, wait_until};
+pub use stderr::{never_wait, wait_again, wait_until_deadline, wait_until_signal};
 
 /// The target of handfast's own events. Only events with this target or [`DEBUG`] are printed: a library's events may contain the
 /// data that it sent and received.

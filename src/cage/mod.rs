@@ -23,7 +23,7 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 use crate::error::reason;
 use crate::lockdown;
 use crate::sys::{self, capabilities};
-pub use parts::{Cage, foresee, missing, report};
+pub use parts::{Cage, missing, refuse_incomplete, report};
 #[cfg(test)]
 pub use process::gone;
 pub use process::{End, Ends, Forked, Worker, ended, fork, system};
@@ -44,7 +44,7 @@ pub fn enter(parent: Pid, profile: Profile, log: OwnedFd) -> io::Result<Cage> {
     crate::report::relay();
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     lockdown::close_inherited(&profile.keep_open).map_err(|error| io::Error::other(error.message))?;
-    take_leave_of_stdio()?;
+    release_stdio()?;
     // The kernel empties the ambient set by itself when the permitted and the inheritable set are emptied.
     let none = capabilities::Sets { permitted: 0, effective: 0, inheritable: 0 };
     if capabilities::sets()? != none {
@@ -76,7 +76,7 @@ pub fn restrict(profile: &Profile) -> bool {
 }
 
 /// Replaces stdin and stdout, which belong to the app, by `/dev/null`, or by stderr if there is no `/dev/null`.
-pub fn take_leave_of_stdio() -> nix::Result<()> {
+pub fn release_stdio() -> nix::Result<()> {
     match open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(null) => dup2_stdin(&null).and_then(|()| dup2_stdout(&null)),
         Err(_) => dup2_stdin(std::io::stderr()).and_then(|()| dup2_stdout(std::io::stderr())),

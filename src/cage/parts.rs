@@ -64,7 +64,7 @@ pub fn missing() -> Vec<String> {
 }
 
 /// Fails, before the fetch, where `strict` takes no worker that this machine allows.
-pub fn foresee(strict: bool) -> Result<()> {
+pub fn refuse_incomplete(strict: bool) -> Result<()> {
     match lacking(Cage::possible()).filter(|_| strict) {
         Some(parts) => Err(refused(format!("the worker would run without {parts}"))),
         None => Ok(()),

@@ -35,9 +35,9 @@ pub fn check(
     started: Instant,
     mut problems: Problems,
 ) -> Result<Checked> {
-    let (purpose, as_json) = read(purpose, format, &mut problems);
+    let (purpose, as_json) = parse_options(purpose, format, &mut problems);
     if online {
-        start::begin()?;
+        start::secure_process()?;
     } else {
         start::refuse_emulator()?;
     }
@@ -46,7 +46,7 @@ pub fn check(
     inspection.missing.extend(cage::missing());
     let found = (purpose != Purpose::Init).then(ProcessState::read);
     let stays = found.as_ref().and_then(|found| stays(&plan, inspection.capabilities, found.as_ref().ok()?));
-    let refusal = foresee(&plan, &instances, found, &mut inspection).err();
+    let refusal = check_before_fetch(&plan, &instances, found, &mut inspection).err();
     let warnings = [start::warnings(&environment, &plan), std::mem::take(&mut inspection.warnings)].concat();
     let mut providers: Vec<Provider> =
         instances.iter().map(|one| Provider { name: one.name.clone(), kind: one.kind, identity: None }).collect();
@@ -71,21 +71,21 @@ pub fn check(
 }
 
 /// Why a start would end before it asks a store for anything, found out in the start's order.
-fn foresee(
+fn check_before_fetch(
     plan: &Plan,
     instances: &Instances,
     found: Option<Result<ProcessState>>,
     inspection: &mut Inspection,
 ) -> Result<()> {
-    start::refuse(plan)?;
-    deliver::check_limit(plan)?;
+    start::refuse_plan(plan)?;
+    deliver::check_descriptor_limit(plan)?;
     let found = found.transpose()?;
     let rehearsal = Rehearsal::start(Task::of(plan), plan, instances)?;
     if let Some(found) = found {
         inspection.missing.extend(start::refuse_isolation(plan, &found)?);
     }
     inspection.refusal.take().map_or(Ok(()), Err)?;
-    cage::foresee(plan.isolation.strict)?;
+    cage::refuse_incomplete(plan.isolation.strict)?;
     rehearsal.end(plan)
 }
 
@@ -103,12 +103,12 @@ fn stays(plan: &Plan, files: u64, found: &ProcessState) -> Option<(&'static str,
 /// Asks the stores as a start would.
 fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Result<Attempt> {
     lockdown::close_inherited(&[])?;
-    let signals = start::signals()?;
+    let signals = start::signal_descriptor()?;
     worker::attempt(plan, instances, environment, &Interrupts::of_start(&signals))
 }
 
 /// What `--for` and `--format` say.
-fn read(purpose: &str, format: &str, problems: &mut Problems) -> (Purpose, bool) {
+fn parse_options(purpose: &str, format: &str, problems: &mut Problems) -> (Purpose, bool) {
     let mut wrong = |message| problems.add(&Place::CommandLine, message);
     let purpose = match purpose {
         "run" => Purpose::Run,

@@ -15,24 +15,24 @@ use crate::{cage, deliver, lockdown};
 
 /// Returns when the files are there.
 pub fn init(options: &Options, mut environment: Environment, started: Instant, problems: Problems) -> Result<()> {
-    start::begin()?;
+    start::secure_process()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Init, started, problems)?;
-    start::refuse(&plan)?;
+    start::refuse_plan(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
-    let reserved = deliver::reserve(&plan)?;
+    let reserved = deliver::reserve_descriptors(&plan)?;
     let mut link = Link::start(Task::of(&plan), &plan, instances, environment)?;
 
     start::warn(warnings);
     let _mask = start::PrivateMask::set();
-    let signals = start::signals()?;
+    let signals = start::signal_descriptor()?;
     let interrupts = Interrupts::of_start(&signals);
     let mut destination = deliver::prepare(&plan, reserved)?;
-    cage::foresee(plan.isolation.strict)?;
+    cage::refuse_incomplete(plan.isolation.strict)?;
 
-    link.begin()?;
-    let set = link.next(&plan, &interrupts)?;
-    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check());
+    link.begin_fetch()?;
+    let set = link.receive_set(&plan, &interrupts)?;
+    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check_quiet());
     destination.publish(&plan, set, &check_interrupts)?;
     link.end(&interrupts)
 }

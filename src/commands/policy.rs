@@ -22,17 +22,17 @@ pub fn policy(
     problems: Problems,
 ) -> Result<String> {
     if online {
-        start::begin()?;
+        start::secure_process()?;
     }
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Run, started, problems)?;
     let chosen = choose(&instances, provider)?;
     // Before the store is asked, so that handfast does not log in to a store that has no policies.
-    let offline = of(chosen, &plan, &instances)?;
+    let offline = offline_policy(chosen, &plan, &instances)?;
     if !online {
         return Ok(offline);
     }
     lockdown::close_inherited(&[])?;
-    let signals = start::signals()?;
+    let signals = start::signal_descriptor()?;
     let told = worker::policy(chosen, &plan, instances, environment, &Interrupts::of_start(&signals))?;
     Ok(told.unwrap_or(offline))
 }
@@ -56,7 +56,7 @@ fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
 }
 
 /// The policy of an instance, from the configuration alone.
-fn of(chosen: usize, plan: &Plan, instances: &Instances) -> Result<String> {
+fn offline_policy(chosen: usize, plan: &Plan, instances: &Instances) -> Result<String> {
     let secrets = plan.secrets.iter().filter(|secret| secret.instance == chosen);
     let locators: Vec<_> = secrets.map(|secret| &secret.reference.locator).collect();
     let instance = &instances[chosen];

@@ -25,7 +25,7 @@ pub fn ready(
         problems.add(&Place::CommandLine, message);
         None
     });
-    let config = config::read(options, &mut environment, start::ending(), started, &mut problems)?;
+    let config = config::read(options, &mut environment, start::ending_signals(), started, &mut problems)?;
     let directory = plan::directory(&config.files, &mut problems);
     if directory.is_none() {
         let hint = "`--dir /run/secrets`, HANDFAST_DIR or `[files] dir`";

@@ -21,13 +21,13 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     let Run { options, command, .. } = run;
     let recipient = recipient(run.supervise.as_ref(), &mut problems);
     let purpose = if recipient.is_some() { Purpose::Supervise } else { Purpose::Run };
-    let core_limit = start::begin()?;
+    let core_limit = start::secure_process()?;
     let (plan, instances) = start::make_plan(options, &mut environment, purpose, started, problems)?;
-    start::refuse(&plan)?;
+    start::refuse_plan(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&plan.inherited)?;
     // First, so that nothing of ours can stand in the way of the app's descriptors.
-    let reserved = deliver::reserve(&plan)?;
+    let reserved = deliver::reserve_descriptors(&plan)?;
     let link = Link::start(Task::of(&plan), &plan, instances, environment);
 
     // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
@@ -38,26 +38,26 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     let program = launch::resolve(name, plan.path(), &plan.isolation)?;
     start::warn(warnings);
     let mask = start::PrivateMask::set();
-    let signals = start::signals()?;
+    let signals = start::signal_descriptor()?;
     let interrupts = Interrupts::of_start(&signals);
     let mut destination = deliver::prepare(&plan, reserved)?;
-    cage::foresee(plan.isolation.strict)?;
+    cage::refuse_incomplete(plan.isolation.strict)?;
 
-    link.begin()?;
-    let set = link.next(&plan, &interrupts)?;
-    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check());
+    link.begin_fetch()?;
+    let set = link.receive_set(&plan, &interrupts)?;
+    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check_quiet());
     let published = destination.publish(&plan, set, &check_interrupts)?;
     drop(mask);
     let environment = plan.app_environment(|secret| published.has(secret));
     let prepared = launch::Prepared::new(&program, command, &environment)?;
     let keeper = match recipient {
-        Some(_) if plan.keeps_fresh() => link.answer(true).map(|()| Some(link))?,
-        Some(_) => link.end_or_stay(&interrupts)?,
+        Some(_) if plan.keeps_fresh() => link.report_delivery(true).map(|()| Some(link))?,
+        Some(_) => link.end_unless_leased(&interrupts)?,
         None => link.end(&interrupts).map(|()| None)?,
     };
     if let Some((recipient, link)) = recipient.zip(keeper) {
         drop(signals);
-        let (isolation, inherited, ending) = (&plan.isolation, &plan.inherited[..], start::ending());
+        let (isolation, inherited, ending) = (&plan.isolation, &plan.inherited[..], start::ending_signals());
         let recipe = keep::Recipe { isolation, inherited, core_limit, prepared, ending, started };
         return keep::supervise_fresh(&plan, &recipe, recipient, link, destination, &found);
     }
@@ -65,7 +65,7 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     // Nothing may own a descriptor that lockdown closes.
     drop(signals);
     let handover = destination.hand_over();
-    let ending = start::ending();
+    let ending = start::ending_signals();
     if let Some(recipient) = recipient
         && let Spawned::Supervisor(child) = launch::spawn()?
     {

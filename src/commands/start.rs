@@ -18,7 +18,7 @@ use crate::{lockdown, plan, report, sys};
 
 /// The signals that end a start, unless they were ignored or blocked when it began: those with which images stop their app
 /// (`STOPSIGNAL`). A terminal sends WINCH when its size changes; without one, it can only be an image's (httpd's).
-pub fn ending() -> Signals {
+pub fn ending_signals() -> Signals {
     use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
     let mut signals = vec![SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
     let on_terminal =
@@ -31,13 +31,13 @@ pub fn ending() -> Signals {
 
 /// Comes before the configuration is read. From here on no other process of this uid can read this one, no core file can come
 /// of it, and the signals that end a start are held back and asked for between the stages, so that no stage is left half done.
-pub fn begin() -> Result<lockdown::CoreLimit> {
+pub fn secure_process() -> Result<lockdown::CoreLimit> {
     refuse_emulator()?;
     nix::sys::prctl::set_dumpable(false)
         .map_err(|error| Phase::Plan.cannot("make this process unreadable for others", error))?;
     let core_limit = lockdown::CoreLimit::suspend()?;
     let hold = || {
-        report::mind(signals::hold(ending())?);
+        report::wait_until_signal(signals::hold(ending_signals())?);
         // Rust's own start handles these two, to tell of a stack that overflows; one that was sent would be lost the first time.
         signals::set_default(Signal::SIGSEGV)?;
         signals::set_default(Signal::SIGBUS)?;
@@ -69,12 +69,12 @@ pub fn make_plan(
     started: Instant,
     mut problems: Problems,
 ) -> Result<(Plan, Instances)> {
-    let config = config::read(options, environment, ending(), started, &mut problems)?;
+    let config = config::read(options, environment, ending_signals(), started, &mut problems)?;
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
 }
 
 /// What ends a start with this plan before it does anything.
-pub fn refuse(plan: &Plan) -> Result<()> {
+pub fn refuse_plan(plan: &Plan) -> Result<()> {
     plan.refusal().map_or(Ok(()), Err)
 }
 
@@ -103,8 +103,8 @@ pub fn warn(warnings: Vec<String>) {
 }
 
 /// The signals that end a start, to be minded while the worker works.
-pub fn signals() -> Result<signals::SignalFd> {
-    signals::SignalFd::new(ending()).map_err(|error| Phase::Plan.cannot("watch for signals", error))
+pub fn signal_descriptor() -> Result<signals::SignalFd> {
+    signals::SignalFd::new(ending_signals()).map_err(|error| Phase::Plan.cannot("watch for signals", error))
 }
 
 /// As long as it lives, whatever mask handfast was started with, new files have the modes that are asked for, or less.

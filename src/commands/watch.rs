@@ -15,12 +15,12 @@ use crate::{cage, deliver, keep, lockdown, report};
 
 /// Returns when a signal ends it.
 pub fn watch(options: &Options, mut environment: Environment, started: Instant, problems: Problems) -> Result<()> {
-    let core_limit = start::begin()?;
+    let core_limit = start::secure_process()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Watch, started, problems)?;
-    start::refuse(&plan)?;
+    start::refuse_plan(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
-    let reserved = deliver::reserve(&plan)?;
+    let reserved = deliver::reserve_descriptors(&plan)?;
     let link = Link::start(Task::of(&plan), &plan, instances, environment);
 
     let found = lockdown::ProcessState::read()?;
@@ -28,16 +28,16 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     start::refuse_isolation(&plan, &found)?;
     start::warn(warnings);
     start::PrivateMask::set().for_good();
-    let signals = start::signals()?;
+    let signals = start::signal_descriptor()?;
     let interrupts = Interrupts::of_start(&signals);
     let mut destination = deliver::prepare(&plan, reserved)?;
-    cage::foresee(plan.isolation.strict)?;
+    cage::refuse_incomplete(plan.isolation.strict)?;
 
-    link.begin()?;
-    let set = link.next(&plan, &interrupts);
-    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check());
-    let earlier = keep::first(&plan, set, &mut destination, &check_interrupts)?;
-    link.answer(true)?;
+    link.begin_fetch()?;
+    let set = link.receive_set(&plan, &interrupts);
+    let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check_quiet());
+    let earlier = keep::publish_first(&plan, set, &mut destination, &check_interrupts)?;
+    link.report_delivery(true)?;
     report::never_wait();
     keep::watch(&plan, earlier, link, destination, &signals, (core_limit, &found))
 }

@@ -56,7 +56,7 @@ pub fn read(
     problems: &mut Problems,
 ) -> Result<Config> {
     let limits = Limits { signals, started, deadline: deadline(options, environment) };
-    report::wait_until(started + limits.deadline);
+    report::wait_until_deadline(started + limits.deadline);
     let trust = Trust::of_this_process(environment, problems);
     let mut refusals = Problems::default();
     let mut paths = paths(options, environment);

@@ -30,7 +30,7 @@ impl FilesDirectory {
         patience: &Patience<'_>,
         choose: impl FnOnce(&[u8]) -> Option<Vec<(usize, String)>>,
     ) -> Result<bool> {
-        let Some((directory, mut turn)) = self.begin(powers, patience)? else { return Ok(false) };
+        let Some((directory, mut turn)) = self.begin_turn(powers, patience)? else { return Ok(false) };
         let chosen = status(&turn).and_then(|text| choose(&text));
         let found = chosen.and_then(|files| self.find(&directory, files));
         match found {
@@ -40,7 +40,7 @@ impl FilesDirectory {
                 return Ok(false);
             }
         }
-        self.take(turn);
+        self.turn = Some(turn);
         Ok(true)
     }
 

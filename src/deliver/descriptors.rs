@@ -103,7 +103,7 @@ pub fn check_limit(plan: &Plan) -> Result<()> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)
         .map_err(|error| resource(format!("cannot read RLIMIT_NOFILE: {}", reason(error))))?;
     let highest = targets(plan).map(|(_, number)| u64::from(number.unsigned_abs()) + 1).max().unwrap_or(0);
-    let of_the_worker = match (plan.may_keep(), plan.has_stores) {
+    let of_the_worker = match (plan.may_keep_worker(), plan.has_stores) {
         (true, _) => KEEPING,
         (false, true) => WORKER,
         (false, false) => 0,
@@ -205,7 +205,7 @@ impl Descriptor {
     }
 
     /// Opens the memfd anew for another app: the one before may have read it to its end.
-    pub fn renew(&mut self) -> Result<()> {
+    pub fn reopen(&mut self) -> Result<()> {
         if !self.is_filled {
             return Ok(());
         }

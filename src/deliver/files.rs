@@ -73,16 +73,15 @@ impl FilesDirectory {
     }
 
     /// The directory, and our turn in it; `None` where it is still to be mounted.
-    pub fn begin<'d>(&'d self, powers: &'d Powers, patience: &Patience<'_>) -> Result<Option<(Directory<'d>, Turn)>> {
+    pub fn begin_turn<'d>(
+        &'d self,
+        powers: &'d Powers,
+        patience: &Patience<'_>,
+    ) -> Result<Option<(Directory<'d>, Turn)>> {
         let Some(handle) = &self.handle else { return Ok(None) };
         let directory = Directory::new(handle.as_fd(), &self.path, self.link_kind, powers);
         let turn = Turn::begin(&directory, patience)?;
         Ok(Some((directory, turn)))
-    }
-
-    /// From now on it is our turn.
-    pub fn take(&mut self, turn: Turn) {
-        self.turn = Some(turn);
     }
 
     /// Leaves the end of our turn to what closes all of our descriptors.
@@ -105,8 +104,8 @@ impl FilesDirectory {
     }
 
     /// Replaces what is told of the secrets.
-    pub fn tell(&self, status: &[u8]) -> Result<()> {
-        keeper::tell(&self.path, self.private()?, status)
+    pub fn write_status(&self, status: &[u8]) -> Result<()> {
+        keeper::write_status(&self.path, self.private()?, status)
     }
 
     /// The directory that only we can write, once something is published.

@@ -53,7 +53,7 @@ pub fn announce(path: &str, private: BorrowedFd<'_>) -> Result<Presence> {
 }
 
 /// Replaces what is told of the secrets.
-pub fn tell(path: &str, private: BorrowedFd<'_>, status: &[u8]) -> Result<()> {
+pub fn write_status(path: &str, private: BorrowedFd<'_>, status: &[u8]) -> Result<()> {
     let written = create(private, NEW_STATUS)
         .and_then(|file| write_all(file.as_fd(), status).and_then(|()| open_to_all(&file)))
         .and_then(|()| renameat(private, NEW_STATUS, private, STATUS));
@@ -66,7 +66,7 @@ fn open_to_all(file: &OwnedFd) -> nix::Result<()> {
 }
 
 /// Removes what an earlier keeper has told of its secrets.
-pub fn forget(path: &str, private: BorrowedFd<'_>) -> Result<()> {
+pub fn remove_status(path: &str, private: BorrowedFd<'_>) -> Result<()> {
     remove(private, STATUS).map_err(|error| refusal(format!("cannot remove `{STATUS}` in `{path}`: {}", reason(error))))
 }
 

@@ -95,12 +95,12 @@ pub struct Reservation(Vec<Descriptor>);
 
 /// Keeps the descriptor numbers of the plan free. Before anything else is opened, since nothing of ours may take one of them; those
 /// from 3 up that are not ours must be closed by now.
-pub fn reserve(plan: &Plan) -> Result<Reservation> {
+pub fn reserve_descriptors(plan: &Plan) -> Result<Reservation> {
     descriptors::reserve(plan).map(Reservation)
 }
 
 /// Fails where this process may not open as many descriptors as the plan needs.
-pub fn check_limit(plan: &Plan) -> Result<()> {
+pub fn check_descriptor_limit(plan: &Plan) -> Result<()> {
     descriptors::check_limit(plan)
 }
 
@@ -263,8 +263,8 @@ impl Destination {
     }
 
     /// Replaces what is told of the secrets.
-    pub fn tell(&self, status: &[u8]) -> Result<()> {
-        self.files.as_ref().map_or(Ok(()), |files| files.tell(status))
+    pub fn write_status(&self, status: &[u8]) -> Result<()> {
+        self.files.as_ref().map_or(Ok(()), |files| files.write_status(status))
     }
 
     /// The names of the files that a secret is in, as they are published.
@@ -279,8 +279,8 @@ impl Destination {
     }
 
     /// The numbers that an app gets, opened anew: those of the secrets that are there.
-    pub fn renew(&mut self) -> Result<Vec<RawFd>> {
-        self.descriptors.iter_mut().try_for_each(Descriptor::renew)?;
+    pub fn reopen_descriptors(&mut self) -> Result<Vec<RawFd>> {
+        self.descriptors.iter_mut().try_for_each(Descriptor::reopen)?;
         Ok(self.app_numbers())
     }
 
@@ -290,7 +290,7 @@ impl Destination {
     }
 
     /// Closes the descriptors of secrets, which the app has by now and no other one will get.
-    pub fn let_descriptors_go(&mut self) {
+    pub fn close_descriptors(&mut self) {
         self.descriptors.clear();
     }
 
@@ -306,7 +306,7 @@ impl Destination {
     }
 
     /// From now on, only what this process still may do counts.
-    pub fn settle(&mut self) -> Result<()> {
+    pub fn reread_powers(&mut self) -> Result<()> {
         self.powers = Powers::read()?;
         Ok(())
     }

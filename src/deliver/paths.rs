@@ -20,14 +20,14 @@ const DIRECTORY: &str = "/dev/fd";
 
 /// Fails where the app could not open one of its secrets by path. `memfd` is any of ours, as the secrets' will be.
 pub fn check(plan: &Plan, memfd: &OwnedFd, app: Reader, uid: u32) -> Result<()> {
-    let numbers = told_by_path(plan);
+    let numbers = numbers_by_path(plan);
     let Some(first) = numbers.first() else { return Ok(()) };
     let refused = |why: &str| {
         let list = descriptors::list(&numbers);
         refusal(format!("cannot hand over {list}: the app could not open `{DIRECTORY}/{first}`: {why}"))
     };
     if !leads_to(memfd) {
-        return Err(refused(&wrong()).hint(
+        return Err(refused(&describe_directory()).hint(
             "mount procfs on /proc and link /dev/fd to /proc/self/fd, deliver into files, or let the app read by number (`fd_env`)",
         ));
     }
@@ -46,7 +46,7 @@ pub fn check(plan: &Plan, memfd: &OwnedFd, app: Reader, uid: u32) -> Result<()> 
 }
 
 /// The numbers of the secrets that the app may look for by path: all but those that it is told by number alone.
-fn told_by_path(plan: &Plan) -> Vec<RawFd> {
+fn numbers_by_path(plan: &Plan) -> Vec<RawFd> {
     let by_path = |delivery: &&Delivery| !delivery.path_variables.is_empty() || delivery.number_variables.is_empty();
     let number = |delivery: &Delivery| match delivery.target {
         Target::Descriptor(number) => Some(number),
@@ -61,7 +61,7 @@ fn leads_to(memfd: &OwnedFd) -> bool {
 }
 
 /// What stands in the directory's place.
-fn wrong() -> String {
+fn describe_directory() -> String {
     match (fs::read_link(DIRECTORY), fs::symlink_metadata(DIRECTORY)) {
         (Ok(target), _) => {
             format!("`{DIRECTORY}` is a link to `{}`, where its descriptors are not", target.display())

@@ -74,7 +74,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
     };
     let status = fstat(&handle).map_err(at)?;
     let identity = (status.st_dev, status.st_ino);
-    way.mind(name, Owned::of(&status), powers.uid);
+    way.check_entry(name, Owned::of(&status), powers.uid);
     let mount = mounts::mount_of(handle.as_fd())?;
     let facts = Facts {
         path,
@@ -89,10 +89,10 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
             check_writable(path, &handle, &status, powers)?;
             // A mount point's place is the matter of whoever mounted it.
             if !facts.mount_point {
-                way.check(path, powers.uid)?;
+                way.refuse_weakness(path, powers.uid)?;
             }
             way.arrive(handle, name, Owned::of(&status));
-            way.check_readers(path)?;
+            way.refuse_barrier(path)?;
             let place = Choice::Accepted { handle: way.end, medium };
             Ok(Survey { place, identity, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
@@ -103,8 +103,8 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
                 true => read_only(path, &why),
                 false => refuse(path, &why, more),
             })?;
-            way.check(path, powers.uid)?;
-            way.check_readers(path)?;
+            way.refuse_weakness(path, powers.uid)?;
+            way.refuse_barrier(path)?;
             Ok(Survey { place: Choice::OwnMount, identity, owner: powers.uid, mode: 0o755, setgid_group: None })
         }
     }
@@ -124,9 +124,9 @@ fn survey_missing(path: &Path, mut way: Way<'_>, name: &OsStr, own_mount: OwnMou
         return Err(refuse(path, "it does not exist, and the tmpfs that it would be in is read-only", None));
     }
     check_writable(path.parent().unwrap_or(path), &way.end, &status, powers)?;
-    way.mind(name, Owned { uid: powers.uid, gid: powers.gid, mode: 0o755 }, powers.uid);
-    way.check(path, powers.uid)?;
-    way.check_readers(path)?;
+    way.check_entry(name, Owned { uid: powers.uid, gid: powers.gid, mode: 0o755 }, powers.uid);
+    way.refuse_weakness(path, powers.uid)?;
+    way.refuse_barrier(path)?;
     let (identity, setgid_group) = ((status.st_dev, status.st_ino), setgid_group(&status));
     let place = Choice::Missing { parent: way.end, name: name.to_owned(), medium };
     Ok(Survey { place, identity, owner: powers.uid, mode: 0o755, setgid_group })

@@ -77,7 +77,7 @@ impl Turn {
         let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
         if self.current.is_none() {
             // What an earlier keeper has told is of the set that goes now, and nobody may take it for one of ours.
-            keeper::forget(directory.path, self.private())
+            keeper::remove_status(directory.path, self.private())
                 .inspect_err(|_| generation.discard(directory, &self.lock))?;
         }
         let before = self.before.iter().map(|(generation, _)| generation).chain(&self.current);

@@ -75,14 +75,14 @@ impl<'r> Way<'r> {
         let end = open("/", PLACE | OFlag::O_DIRECTORY, Mode::empty())?;
         let owned = Owned::of(&fstat(&end)?);
         let mut way = Self { end, path: PathBuf::from("/"), owned, weakness: None, readers, barrier: None };
-        way.enter();
+        way.check_readers();
         let mut links = 0;
         while let Some(name) = rest.pop() {
             let is_name = name != "/" && name != "..";
             let next = openat(&way.end, name.as_os_str(), PLACE | OFlag::O_NOFOLLOW, Mode::empty())?;
             let status = fstat(&next)?;
             if is_name {
-                way.mind(&name, Owned::of(&status), uid);
+                way.check_entry(&name, Owned::of(&status), uid);
             }
             match kind(&status) {
                 SFlag::S_IFLNK => {
@@ -105,7 +105,7 @@ impl<'r> Way<'r> {
     /// Goes on to a directory.
     fn reach(&mut self, end: OwnedFd, path: PathBuf, owned: Owned) {
         (self.end, self.path, self.owned) = (end, path, owned);
-        self.enter();
+        self.check_readers();
     }
 
     /// Goes on to the last directory of the way; what its mode says counts where the files are right in it.
@@ -114,7 +114,7 @@ impl<'r> Way<'r> {
     }
 
     /// Looks at who can enter the directory that the way has reached.
-    fn enter(&mut self) {
+    fn check_readers(&mut self) {
         let kept_out = self.readers.iter().find(|reader| !reader.may_enter(self.owned, || access_list(&self.end)));
         if let (None, Some(reader)) = (&self.barrier, kept_out) {
             self.barrier = Some((reader.uid, self.path.clone(), self.owned));
@@ -122,7 +122,7 @@ impl<'r> Way<'r> {
     }
 
     /// The refusal of a directory at `path` whose files a reader could not reach.
-    pub fn check_readers(&self, path: &Path) -> Result<(), Error> {
+    pub fn refuse_barrier(&self, path: &Path) -> Result<(), Error> {
         let Some((reader, closed, Owned { uid, gid, mode })) = &self.barrier else { return Ok(()) };
         let closed = closed.display();
         Err(refusal(format!(
@@ -141,7 +141,7 @@ impl<'r> Way<'r> {
     }
 
     /// Looks at who could replace an entry of the directory that the way has reached.
-    pub fn mind(&mut self, name: &OsStr, entry: Owned, uid: u32) {
+    pub fn check_entry(&mut self, name: &OsStr, entry: Owned, uid: u32) {
         if self.weakness.is_none()
             && let Some(weak) = weak(self.owned, entry, uid)
         {
@@ -156,7 +156,7 @@ impl<'r> Way<'r> {
     }
 
     /// The refusal of a directory at `path` whose place others could give to something else.
-    pub fn check(&self, path: &Path, uid: u32) -> Result<(), Error> {
+    pub fn refuse_weakness(&self, path: &Path, uid: u32) -> Result<(), Error> {
         let Some(Weakness { path: weak, owned: Owned { uid: found, gid, mode }, has_list }) = &self.weakness else {
             return Ok(());
         };

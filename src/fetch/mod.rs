@@ -193,8 +193,8 @@ impl<'p> Fetch<'p> {
         let now = Instant::now();
         let last = match ending {
             Ending::Over => now + LETTING_GO,
-            Ending::Kept => self.plan.deadline.at(),
-            Ending::NotKept => self.plan.deadline.at() + OVERTIME,
+            Ending::Delivered => self.plan.deadline.at(),
+            Ending::NotDelivered => self.plan.deadline.at() + OVERTIME,
         };
         let stores: Vec<Rc<Store>> = self.stores.into_iter().flatten().collect();
         let mut running = JoinSet::new();
@@ -205,8 +205,8 @@ impl<'p> Fetch<'p> {
         let all = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout_at((now + LETTING_GO).min(last.max(now)).into(), all).await.is_err() {
             match ending {
-                Ending::Kept => handfast_core::debug!("not every provider was let go in time"),
-                Ending::NotKept | Ending::Over => tracing::warn!(
+                Ending::Delivered => handfast_core::debug!("not every provider was let go in time"),
+                Ending::NotDelivered | Ending::Over => tracing::warn!(
                     target: "handfast",
                     "not everything that was issued could be given back in time, and ends by itself"
                 ),

@@ -35,7 +35,7 @@ impl Store {
             let plural = if requests == 1 { "request" } else { "requests" };
             tracing::info!(target: "handfast", "`{}`: {requests} {plural}", self.name);
         }
-        let Some(Expiry { what, after }) = expiry.filter(|_| ending == Ending::Kept) else { return };
+        let Some(Expiry { what, after }) = expiry.filter(|_| ending == Ending::Delivered) else { return };
         let text = format!(
             "`{}`: {what} ends in {}, and nothing renews it once the app has started",
             self.name,

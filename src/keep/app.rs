@@ -40,12 +40,12 @@ impl App {
     }
 
     /// Whether a real-time signal is still to be passed on. No other one may be before it.
-    pub fn is_behind(&self) -> bool {
+    pub fn has_held_back_signal(&self) -> bool {
         self.waiting.is_some()
     }
 
     /// Tries once more to pass on the signal for which there was no room.
-    pub fn catch_up(&mut self) {
+    pub fn retry_held_back_signal(&mut self) {
         if let Some(arrived) = self.waiting.take() {
             self.pass_on(arrived);
         }
@@ -62,19 +62,19 @@ impl App {
         };
         match passed {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.waiting = Some(arrived),
-            passed => told(passed, &signals::name(arrived.number)),
+            passed => warn_unless_sent(passed, &signals::name(arrived.number)),
         }
     }
 
     /// Sends the app itself a signal of our own.
-    pub fn tell(&self, signal: u8) {
-        told(jobs::send(self.pid.as_raw(), signal), &signals::name(signal));
+    pub fn send(&self, signal: u8) {
+        warn_unless_sent(jobs::send(self.pid.as_raw(), signal), &signals::name(signal));
     }
 
     /// Sends those who get signals one of our own.
-    pub fn ask(&self, signal: u8) {
+    pub fn send_to_recipient(&self, signal: u8) {
         let target = if self.recipient == Recipient::Group { -self.pid.as_raw() } else { self.pid.as_raw() };
-        told(jobs::send(target, signal), &signals::name(signal));
+        warn_unless_sent(jobs::send(target, signal), &signals::name(signal));
     }
 
     /// Kills the whole process group.
@@ -126,7 +126,7 @@ impl App {
     }
 
     fn send_to_group(&self, signal: Signal) {
-        told(jobs::send(-self.pid.as_raw(), signal as u8), signal.as_str());
+        warn_unless_sent(jobs::send(-self.pid.as_raw(), signal as u8), signal.as_str());
     }
 }
 
@@ -149,7 +149,7 @@ impl Dispositions {
 }
 
 /// Says that a signal could not be sent, unless nobody is left who could get it.
-fn told(sent: io::Result<()>, signal: &str) {
+fn warn_unless_sent(sent: io::Result<()>, signal: &str) {
     match sent {
         Err(error) if error.raw_os_error() != Some(Errno::ESRCH as i32) => {
             tracing::warn!(target: "handfast", "cannot pass {signal} on to the app: {}", reason(error));

@@ -8,10 +8,10 @@ use nix::sys::stat::{Mode, umask};
 
 use super::app::{App, Recipient};
 use super::front::{Front, SOON};
-use super::keeper::{Heard, Keeper};
+use super::keeper::{Keeper, WorkerEvent};
 use super::reaction::Reaction;
 use super::recipe::{Recipe, Surroundings};
-use super::supervise::{SUPERVISOR, begin, confine, leave_directory, step_in_front, watch_all};
+use super::supervise::{SUPERVISOR, confine, leave_directory, start_app, step_in_front, watch_all};
 use crate::cage::{self, Profile};
 use crate::deliver::Destination;
 use crate::error::{Class, Error, Phase, Result};
@@ -38,8 +38,8 @@ pub fn supervise_fresh(
     // New files have the modes that are asked for, or less.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     if !duties.restarts {
-        cage::take_leave_of_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
-        destination.let_descriptors_go();
+        cage::release_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
+        destination.close_descriptors();
         leave_directory()?;
     }
     (front.worker, front.stop_signal) = (link.worker(), plan.watching.stop_signal);
@@ -52,18 +52,18 @@ pub fn supervise_fresh(
         own.extend(plan.inherited.iter().chain(&[surroundings.number()]));
     }
     lockdown::lock_supervisor(&plan.isolation, duties, &own, recipe.core_limit, found)?;
-    keeper.settle()?;
+    keeper.reread_powers()?;
     if !duties.restarts {
         let worker = front.worker.unwrap_or(child.pid);
         confine(&plan.isolation, &Profile::of_keeping_supervisor(child.pid, worker, duties.files), SUPERVISOR)?;
     }
-    let front = RefCell::new(begin(child, front)?);
+    let front = RefCell::new(start_app(child, front)?);
     let stop = RefCell::new(None);
     // An app that ends by itself ends handfast, whatever else is under way.
     let handle_signals = || {
         let mut front = front.borrow_mut();
-        front.mind()?;
-        if front.is_told_to_end {
+        front.handle_events()?;
+        if front.is_end_requested {
             stop.borrow_mut().take_if(|stop: &mut Stop| stop.why == Why::Restart);
         }
         let is_over = front.ended.is_some() && stop.borrow().is_none();
@@ -118,26 +118,26 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     /// Returns the app's exit code.
     fn until_the_end(mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
-        let ended = self.go_on(interrupts);
+        let ended = self.run_loop(interrupts);
         // Nothing else may hold up the end.
         if self.plan.revokes_on_exit {
-            self.keeper.leave();
+            self.keeper.stop_worker();
         }
         if let Ok(code) = ended {
-            self.reaction.ended(code);
+            self.reaction.report_end(code);
         }
         ended
     }
 
-    fn go_on(&mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
+    fn run_loop(&mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
         loop {
             // What comes of it is seen here.
             match interrupts.check(Phase::Watch) {
                 Err(error) if !matches!(error.class, Class::Signal(_)) => return Err(error),
                 _ => {}
             }
-            if std::mem::take(&mut self.front.borrow_mut().is_told_to_end) {
-                self.reaction.call_off();
+            if std::mem::take(&mut self.front.borrow_mut().is_end_requested) {
+                self.reaction.cancel_restart();
             }
             let (ended, worker_ended) = (self.front.borrow().ended, self.front.borrow().worker_ended);
             worker_ended.into_iter().for_each(|code| self.keeper.worker_was_reaped(code));
@@ -148,12 +148,12 @@ impl Supervisor<'_> {
                         return Ok(code);
                     }
                     Some(Why::Stale(secret)) => {
-                        self.keeper.tell();
+                        self.keeper.write_status();
                         return Err(self.keeper.stale_error(secret));
                     }
                     Some(Why::Restart) => {
                         self.front.borrow_mut().end_group()?;
-                        if self.front.borrow().is_called_off()? {
+                        if self.front.borrow().is_restart_cancelled()? {
                             return Ok(code);
                         }
                         self.start_anew()?;
@@ -162,13 +162,13 @@ impl Supervisor<'_> {
                     }
                 }
             }
-            match self.keeper.hear(interrupts) {
-                Ok(Heard::Change(secrets)) => self.react(&secrets),
-                Ok(Heard::Report | Heard::Left(_)) => {}
-                Ok(Heard::Nothing) => {
-                    self.mind_time();
-                    self.keeper.tell_in_time();
-                    if let Err(error) = self.keeper.wait(interrupts, self.next()) {
+            match self.keeper.next_event(interrupts) {
+                Ok(WorkerEvent::Change(secrets)) => self.react(&secrets),
+                Ok(WorkerEvent::Report | WorkerEvent::Left(_)) => {}
+                Ok(WorkerEvent::None) => {
+                    self.do_due_work();
+                    self.keeper.write_status_if_due();
+                    if let Err(error) = self.keeper.wait(interrupts, self.next_due()) {
                         self.lose(error);
                     }
                 }
@@ -179,7 +179,7 @@ impl Supervisor<'_> {
     }
 
     fn react(&mut self, secrets: &[usize]) {
-        self.reaction.to(secrets, self.plan);
+        self.reaction.add(secrets, self.plan);
         // An app that is started anew reads everything.
         if self.reaction.is_restart_planned() || self.stop.borrow().is_some() {
             return;
@@ -190,15 +190,15 @@ impl Supervisor<'_> {
     }
 
     /// Does what is due.
-    fn mind_time(&mut self) {
+    fn do_due_work(&mut self) {
         let stale = self.keeper.age();
         if let (Some(secret), OnStale::Exit) = (stale.first(), self.plan.watching.on_stale) {
             self.stop(Why::Stale(*secret));
         }
         if self.stop.borrow().is_none() {
-            match self.reaction.restart() {
+            match self.reaction.take_due_restart() {
                 // Another signal could cut its last work short, and another app would outlive whoever wants the end of this one.
-                Some(secret) if self.front.borrow().is_to_end => {
+                Some(secret) if self.front.borrow().is_stop_requested => {
                     tracing::info!(target: "handfast", "`{}` has changed: the app is not started anew, because it was told to end", self.keeper.name(secret));
                 }
                 Some(secret) => {
@@ -206,7 +206,7 @@ impl Supervisor<'_> {
                     self.stop(Why::Restart);
                 }
                 None => {
-                    let done = self.reaction.send(&self.front.borrow().app);
+                    let done = self.reaction.send_due_signals(&self.front.borrow().app);
                     done.into_iter().for_each(|(signal, is_done)| self.count(Some(signal), is_done));
                 }
             }
@@ -219,11 +219,11 @@ impl Supervisor<'_> {
     }
 
     /// When something is due of which the keeper does not know.
-    fn next(&self) -> Option<Duration> {
-        let soon = self.front.borrow().app.is_behind().then(|| boot_time() + SOON);
+    fn next_due(&self) -> Option<Duration> {
+        let soon = self.front.borrow().app.has_held_back_signal().then(|| boot_time() + SOON);
         match &*self.stop.borrow() {
             Some(stop) => [stop.kill, soon].into_iter().flatten().min(),
-            None => [self.reaction.next(), soon].into_iter().flatten().min(),
+            None => [self.reaction.next_due(), soon].into_iter().flatten().min(),
         }
     }
 
@@ -234,7 +234,7 @@ impl Supervisor<'_> {
             None => {
                 let kill = Some(boot_time() + self.plan.watching.stop_timeout);
                 *stop = Some(Stop { why, kill });
-                self.front.borrow().app.ask(self.plan.watching.stop_signal);
+                self.front.borrow().app.send_to_recipient(self.plan.watching.stop_signal);
             }
             Some(stop) if stop.why == Why::Restart => stop.why = why,
             Some(_) => {}
@@ -245,12 +245,12 @@ impl Supervisor<'_> {
     fn start_anew(&mut self) -> Result<()> {
         // The new one begins with everything as it is now.
         self.reaction = Reaction::default();
-        let secrets = self.keeper.renew()?;
+        let secrets = self.keeper.reopen_descriptors()?;
         let child = self.recipe.spawn(&secrets, self.surroundings.as_ref())?;
         let app = App::new(child.pid, self.recipient)
             .map_err(|error| Phase::Launch.cannot("give the app a process group", error))?;
         let mut front = self.front.borrow_mut();
-        front.turn_to(app)?;
+        front.replace_app(app)?;
         tracing::info!(target: "handfast", "the app is process {}", child.pid);
         front.hand_over_terminal();
         drop(front);
@@ -261,7 +261,7 @@ impl Supervisor<'_> {
 
     /// For the metrics.
     fn count(&mut self, signal: Option<u8>, is_done: bool) {
-        if let Err(error) = self.keeper.done(signal, is_done) {
+        if let Err(error) = self.keeper.count_action(signal, is_done) {
             self.lose(error);
         }
     }

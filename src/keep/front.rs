@@ -32,9 +32,9 @@ pub struct Front<'s> {
     /// The app's exit code, once it has ended. Then no more signals are taken: they are for the next app, or for nobody.
     pub ended: Option<u8>,
     /// Somebody outside has sent one of the signals with which an app is ended.
-    pub is_told_to_end: bool,
+    pub is_end_requested: bool,
     /// One of these was TERM or the signal that stops the app: it ends, however long that takes.
-    pub is_to_end: bool,
+    pub is_stop_requested: bool,
     /// The signal that stops the app.
     pub stop_signal: u8,
     /// The process of the worker, while there is one.
@@ -54,8 +54,8 @@ impl<'s> Front<'s> {
         Self {
             app,
             ended: None,
-            is_told_to_end: false,
-            is_to_end: false,
+            is_end_requested: false,
+            is_stop_requested: false,
             stop_signal: Signal::SIGTERM as u8,
             worker: None,
             worker_ended: None,
@@ -66,15 +66,15 @@ impl<'s> Front<'s> {
     }
 
     /// In front of the next app.
-    pub fn turn_to(&mut self, app: App) -> Result<()> {
+    pub fn replace_app(&mut self, app: App) -> Result<()> {
         if let Some(terminal) = &mut self.terminal {
-            terminal.is_for(app.pid);
+            terminal.replace_app(app.pid);
         }
-        if self.app.is_behind() {
+        if self.app.has_held_back_signal() {
             self.take_real_time(true)?;
         }
         (self.app, self.ended, self.is_stopped) = (app, None, false);
-        (self.is_told_to_end, self.is_to_end) = (false, false);
+        (self.is_end_requested, self.is_stop_requested) = (false, false);
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl<'s> Front<'s> {
 
     /// Deals with what has come, until the app has ended. Of very many signals some are left: whoever waits for the next one is woken
     /// at once, so that a flood of them does not keep us from our other work.
-    pub fn mind(&mut self) -> Result<()> {
+    pub fn handle_events(&mut self) -> Result<()> {
         while self.ended.is_none() {
             self.pass_on_signals()?;
             match self.reap()? {
@@ -116,16 +116,16 @@ impl<'s> Front<'s> {
     }
 
     /// Whether somebody outside has wanted the end since the app has ended. The signal stays where it waits.
-    pub fn is_called_off(&self) -> Result<bool> {
+    pub fn is_restart_cancelled(&self) -> Result<bool> {
         let waiting = signals::pending(Signals::of(&TO_END))
             .map_err(|error| Phase::Launch.cannot("read pending signals", error))?;
         Ok(waiting.is_some())
     }
 
     fn pass_on_signals(&mut self) -> Result<()> {
-        if self.app.is_behind() {
-            self.app.catch_up();
-            self.take_real_time(!self.app.is_behind())?;
+        if self.app.has_held_back_signal() {
+            self.app.retry_held_back_signal();
+            self.take_real_time(!self.app.has_held_back_signal())?;
         }
         for _ in 0..AT_A_TIME {
             let arrived = self.signals.next().map_err(|error| Phase::Launch.cannot("read pending signals", error))?;
@@ -138,10 +138,10 @@ impl<'s> Front<'s> {
                     if self.is_stopped { self.go_on() } else { self.app.pass_on(arrived) }
                 }
                 number => {
-                    self.is_told_to_end |= TO_END.iter().any(|signal| *signal as u8 == number);
-                    self.is_to_end |= number == Signal::SIGTERM as u8 || number == self.stop_signal;
+                    self.is_end_requested |= TO_END.iter().any(|signal| *signal as u8 == number);
+                    self.is_stop_requested |= number == Signal::SIGTERM as u8 || number == self.stop_signal;
                     self.app.pass_on(arrived);
-                    if self.app.is_behind() {
+                    if self.app.has_held_back_signal() {
                         self.take_real_time(false)?;
                     }
                 }

@@ -8,19 +8,19 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::status::{Aged, Earlier, Status};
-use super::telling::Telling;
+use super::status_schedule::StatusSchedule;
 use super::undelivered::Undelivered;
 use crate::deliver::{Changes, Destination, Presence};
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::Plan;
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::program;
-use crate::worker::{Interrupts, Link, News};
+use crate::worker::{Interrupts, Link, Message};
 
 /// What a keeper has heard of its worker.
-pub enum Heard {
+pub enum WorkerEvent {
     /// Nothing more.
-    Nothing,
+    None,
     /// What became of a read, or of a generation that could not be published.
     Report,
     /// A generation was published, in which these secrets have changed.
@@ -37,9 +37,9 @@ pub struct Keeper<'p> {
     destination: Destination,
     status: Status,
     alarm: Alarm,
-    telling: Telling,
+    status_schedule: StatusSchedule,
     /// Whether the status file could not be written the last time.
-    is_untold: bool,
+    has_failed_to_write: bool,
     undelivered: Undelivered,
     /// Until it is dropped, whoever asks is told that the keeper lives.
     presence: Option<Presence>,
@@ -51,15 +51,15 @@ impl<'p> Keeper<'p> {
         let presence = destination.announce()?;
         let status = Status::new(plan, earlier, |secret| destination.files_of(secret));
         let alarm = Alarm::new().map_err(|error| Phase::Watch.cannot("make an alarm", error))?;
-        let (telling, undelivered) = (Telling::new(), Undelivered::default());
+        let (status_schedule, undelivered) = (StatusSchedule::new(), Undelivered::default());
         Ok(Self {
             plan,
             link: Some(link),
             destination,
             status,
             alarm,
-            telling,
-            is_untold: false,
+            status_schedule,
+            has_failed_to_write: false,
             undelivered,
             presence,
         })
@@ -77,28 +77,28 @@ impl<'p> Keeper<'p> {
     }
 
     /// What changes have asked for was done, or could not be: the app got this signal, or was started anew.
-    pub fn done(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
+    pub fn count_action(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
         match &mut self.link {
-            Some(link) if self.plan.watching.metrics.is_some() => link.done(signal, is_done),
+            Some(link) if self.plan.watching.metrics.is_some() => link.count_action(signal, is_done),
             _ => Ok(()),
         }
     }
 
     /// Takes one thing that the worker has said, if anything, and does what it is about.
-    pub fn hear(&mut self, interrupts: &Interrupts<'_>) -> Result<Heard> {
-        let Some(link) = &mut self.link else { return Ok(Heard::Nothing) };
-        match link.news(self.plan, interrupts)? {
-            None => Ok(Heard::Nothing),
-            Some(News::Report(secret, report)) => {
+    pub fn next_event(&mut self, interrupts: &Interrupts<'_>) -> Result<WorkerEvent> {
+        let Some(link) = &mut self.link else { return Ok(WorkerEvent::None) };
+        match link.receive_message(self.plan, interrupts)? {
+            None => Ok(WorkerEvent::None),
+            Some(Message::Report(secret, report)) => {
                 let end = self.status.report(secret, report);
-                self.telling.soon(end);
-                Ok(if report.is_left { Heard::Left(secret) } else { Heard::Report })
+                self.status_schedule.soon(end);
+                Ok(if report.is_left { WorkerEvent::Left(secret) } else { WorkerEvent::Report })
             }
-            Some(News::Generation(changes)) => {
+            Some(Message::Generation(changes)) => {
                 let published = changes.and_then(|changes| self.publish(changes, interrupts));
-                let changed = self.tell_failure(published)?;
-                self.link.as_mut().map_or(Ok(()), |link| link.answer(changed.is_some()))?;
-                Ok(changed.map_or(Heard::Report, Heard::Change))
+                let changed = self.log_failure(published)?;
+                self.link.as_mut().map_or(Ok(()), |link| link.report_delivery(changed.is_some()))?;
+                Ok(changed.map_or(WorkerEvent::Report, WorkerEvent::Change))
             }
         }
     }
@@ -107,7 +107,7 @@ impl<'p> Keeper<'p> {
     pub fn age(&mut self) -> Vec<usize> {
         let Aged { stale, is_news } = self.status.age();
         if is_news {
-            self.telling.now();
+            self.status_schedule.now();
         }
         for secret in &stale {
             // Of all that a lost worker had, the log has one line.
@@ -125,9 +125,9 @@ impl<'p> Keeper<'p> {
     /// Waits until the worker has something to say, a signal has come, or it is time: for something of the keeper's, or at `until`.
     pub fn wait(&mut self, interrupts: &Interrupts<'_>, until: Option<Duration>) -> Result<()> {
         let tidy = self.destination.tidy(boot_time());
-        let next = [tidy, self.status.next_end(), self.telling.due(), until];
+        let next = [tidy, self.status.next_end(), self.status_schedule.due(), until];
         self.alarm.set(next.into_iter().flatten().min()).map_err(|error| Phase::Watch.cannot("set an alarm", error))?;
-        program::let_go();
+        program::unmap_code();
         match &mut self.link {
             Some(link) => link.wait(interrupts, &self.alarm),
             None => {
@@ -162,13 +162,13 @@ impl<'p> Keeper<'p> {
     }
 
     /// From now on, only what this process still may do counts.
-    pub fn settle(&mut self) -> Result<()> {
-        self.destination.settle()
+    pub fn reread_powers(&mut self) -> Result<()> {
+        self.destination.reread_powers()
     }
 
     /// The numbers of the secrets' descriptors, opened anew for another app.
-    pub fn renew(&mut self) -> Result<Vec<RawFd>> {
-        self.destination.renew()
+    pub fn reopen_descriptors(&mut self) -> Result<Vec<RawFd>> {
+        self.destination.reopen_descriptors()
     }
 
     /// Why a stale secret ends handfast.
@@ -178,26 +178,26 @@ impl<'p> Keeper<'p> {
     }
 
     /// Tells what there is to say of the secrets, once it is time.
-    pub fn tell_in_time(&mut self) {
-        if self.telling.due().is_some_and(|due| due <= boot_time()) {
-            self.tell();
+    pub fn write_status_if_due(&mut self) {
+        if self.status_schedule.due().is_some_and(|due| due <= boot_time()) {
+            self.write_status();
         }
     }
 
     /// Tells it now.
-    pub fn tell(&mut self) {
-        self.telling.told(boot_time(), self.status.next_end());
-        let told = self.destination.tell(&self.status.json(self.plan));
+    pub fn write_status(&mut self) {
+        self.status_schedule.written(boot_time(), self.status.next_end());
+        let told = self.destination.write_status(&self.status.json(self.plan));
         // Each read is another attempt: the log gets one line, not one for each.
-        let was_untold = std::mem::replace(&mut self.is_untold, told.is_err());
+        let was_untold = std::mem::replace(&mut self.has_failed_to_write, told.is_err());
         if let (Err(error), false) = (told, was_untold) {
             tracing::error!(target: "handfast", "{}", error.message);
         }
     }
 
     /// Lets the worker end, with a bound.
-    pub fn leave(&mut self) {
-        self.link.take().into_iter().for_each(Link::leave);
+    pub fn stop_worker(&mut self) {
+        self.link.take().into_iter().for_each(Link::stop);
         self.presence = None;
     }
 
@@ -216,14 +216,14 @@ impl<'p> Keeper<'p> {
         let secrets = changes.secrets();
         self.destination.publish_changes(self.plan, changes, &|| interrupts.check(Phase::Watch))?;
         self.status.published(&secrets, |secret| self.destination.files_of(secret));
-        self.telling.now();
+        self.status_schedule.now();
         let names: Vec<&str> = secrets.iter().map(|secret| self.name(*secret)).collect();
         tracing::info!(target: "handfast", "changed: {}", names.join(", "));
         Ok(secrets)
     }
 
     /// What was published. A signal ends the keeper; any other failure is one of this generation alone.
-    fn tell_failure(&mut self, published: Result<Vec<usize>>) -> Result<Option<Vec<usize>>> {
+    fn log_failure(&mut self, published: Result<Vec<usize>>) -> Result<Option<Vec<usize>>> {
         match published {
             Ok(secrets) => {
                 self.undelivered.delivered();

@@ -39,7 +39,7 @@ struct Waiting {
 
 impl Reaction {
     /// These secrets have changed: each distinct action once. A restart beats signals.
-    pub fn to(&mut self, secrets: &[usize], plan: &Plan) {
+    pub fn add(&mut self, secrets: &[usize], plan: &Plan) {
         let now = boot_time();
         let action = |secret: usize| &plan.secrets[secret].on_change;
         if let Some(secret) = secrets.iter().find(|secret| *action(**secret) == OnChange::Restart) {
@@ -71,7 +71,7 @@ impl Reaction {
     }
 
     /// Sends the signals that are due, each once the app does not end of it. Those that are done with, and whether they were sent.
-    pub fn send(&mut self, app: &App) -> Vec<(u8, bool)> {
+    pub fn send_due_signals(&mut self, app: &App) -> Vec<(u8, bool)> {
         let now = boot_time();
         let (mut sent, mut done) = (None, Vec::new());
         self.waiting.retain_mut(|Waiting { signal, secrets, next, until }| {
@@ -79,7 +79,7 @@ impl Reaction {
                 return true;
             }
             if app.survives(*signal) {
-                app.tell(*signal);
+                app.send(*signal);
                 done.push((*signal, true));
                 tracing::info!(target: "handfast", "sent the app {} for the change of {secrets}", signals::name(*signal));
                 sent = Some((*signal, std::mem::take(secrets), now));
@@ -102,22 +102,22 @@ impl Reaction {
     }
 
     /// The secret for which the app is to be started anew now.
-    pub fn restart(&mut self) -> Option<usize> {
+    pub fn take_due_restart(&mut self) -> Option<usize> {
         self.restart.take_if(|(at, _)| *at <= boot_time()).map(|(_, secret)| secret)
     }
 
     /// When something is to be done next.
-    pub fn next(&self) -> Option<Duration> {
+    pub fn next_due(&self) -> Option<Duration> {
         self.waiting.iter().map(|waiting| waiting.next).chain(self.restart.map(|(at, _)| at)).min()
     }
 
     /// Somebody outside wants the app to end: no restart is planned any more, and its end is not our doing.
-    pub fn call_off(&mut self) {
+    pub fn cancel_restart(&mut self) {
         (self.restart, self.sent) = (None, None);
     }
 
     /// The app has ended, with this exit code. Says so where one of our signals may be the reason.
-    pub fn ended(&self, code: u8) {
+    pub fn report_end(&self, code: u8) {
         let Some((signal, secrets, at)) = &self.sent else { return };
         let since = boot_time().saturating_sub(*at);
         if since <= AFTERMATH {

@@ -31,19 +31,22 @@ pub fn supervise(
     let signals = watch_all()?;
     let front = step_in_front(&child, recipient, &signals)?;
     leave_directory()?;
-    cage::take_leave_of_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
+    cage::release_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
     let own = [front.numbers(), vec![child.descriptor()]].concat();
     lockdown::lock_supervisor(isolation, Duties::default(), &own, core_limit, found)?;
     confine(isolation, &Profile::of_supervisor(child.pid), SUPERVISOR)?;
-    let mut front = begin(child, front)?;
+    let mut front = start_app(child, front)?;
     loop {
-        front.mind()?;
+        front.handle_events()?;
         if let Some(code) = front.ended {
             front.app.dismiss();
             return Ok(code);
         }
-        let timeout =
-            if front.app.is_behind() { PollTimeout::from(SOON.as_millis() as u16) } else { PollTimeout::NONE };
+        let timeout = if front.app.has_held_back_signal() {
+            PollTimeout::from(SOON.as_millis() as u16)
+        } else {
+            PollTimeout::NONE
+        };
         match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(Phase::Launch.cannot("wait for the app", error)),
@@ -88,10 +91,10 @@ pub fn confine(isolation: &Isolation, profile: &Profile, who: &str) -> Result<()
 }
 
 /// Lets the app start.
-pub fn begin<'s>(child: Child, front: Front<'s>) -> Result<Front<'s>> {
+pub fn start_app<'s>(child: Child, front: Front<'s>) -> Result<Front<'s>> {
     tracing::info!(target: "handfast", "the app is process {}: a signal that it does not handle takes its default action", child.pid);
     front.hand_over_terminal();
     child.start()?;
-    program::let_go();
+    program::unmap_code();
     Ok(front)
 }

@@ -37,7 +37,7 @@ impl Terminal {
     }
 
     /// Another app has come in place of the one before.
-    pub fn is_for(&mut self, app: Pid) {
+    pub fn replace_app(&mut self, app: Pid) {
         self.take_back();
         self.apps = app;
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use super::keeper::{Heard, Keeper};
+use super::keeper::{Keeper, WorkerEvent};
 use super::status::Earlier;
 use super::supervise::confine;
 use crate::cage::Profile;
@@ -22,7 +22,7 @@ const INT: u8 = libc::SIGINT as u8;
 const TERM: u8 = libc::SIGTERM as u8;
 
 /// Publishes the first set. Where the stores gave none in time, and an earlier keeper's set is whole and fresh, that one stays.
-pub fn first(
+pub fn publish_first(
     plan: &Plan,
     set: Result<Vec<Arrived>>,
     destination: &mut Destination,
@@ -64,16 +64,16 @@ pub fn watch(
     own.push(signals.as_fd().as_raw_fd());
     own.extend(report::keep_termination_log());
     lockdown::lock_keeper(&plan.isolation, files, &own, core_limit, found)?;
-    keeper.settle()?;
+    keeper.reread_powers()?;
     if let Some(worker) = worker {
         confine(&plan.isolation, &Profile::of_keeper(worker, files), "`watch`")?;
     }
     let hung_up = Cell::new(false);
     let mut sidecar = Sidecar { plan, keeper, restart: None };
-    let ended = sidecar.go_on(&Interrupts::of_keeper(signals, &hung_up), &hung_up);
+    let ended = sidecar.run_loop(&Interrupts::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {
-        sidecar.keeper.leave();
+        sidecar.keeper.stop_worker();
     }
     if is_asked_to { Ok(()) } else { ended }
 }
@@ -86,27 +86,27 @@ struct Sidecar<'p> {
 }
 
 impl Sidecar<'_> {
-    fn go_on(&mut self, interrupts: &Interrupts<'_>, hung_up: &Cell<bool>) -> Result<()> {
+    fn run_loop(&mut self, interrupts: &Interrupts<'_>, hung_up: &Cell<bool>) -> Result<()> {
         loop {
             interrupts.check(Phase::Watch)?;
             if hung_up.take() {
                 tracing::info!(target: "handfast", "SIGHUP: every secret is read again");
                 self.keeper.read_again().map_err(lost)?;
             }
-            match self.keeper.hear(interrupts).map_err(lost)? {
-                Heard::Change(secrets) => {
+            match self.keeper.next_event(interrupts).map_err(lost)? {
+                WorkerEvent::Change(secrets) => {
                     self.plan_restart(&secrets);
                     // A restart beats posts, as it beats signals.
                     if self.restart.is_none() {
                         self.keeper.post(&secrets).map_err(lost)?;
                     }
                 }
-                Heard::Left(secret) => self.restart(secret, "is due anew"),
-                Heard::Report => {}
-                Heard::Nothing => {
-                    self.mind_age()?;
-                    self.mind_restart()?;
-                    self.keeper.tell_in_time();
+                WorkerEvent::Left(secret) => self.restart(secret, "is due anew"),
+                WorkerEvent::Report => {}
+                WorkerEvent::None => {
+                    self.exit_if_stale()?;
+                    self.exit_if_restart_is_due()?;
+                    self.keeper.write_status_if_due();
                     self.keeper.wait(interrupts, self.restart.map(|(at, ..)| at)).map_err(lost)?;
                 }
             }
@@ -128,23 +128,23 @@ impl Sidecar<'_> {
         self.restart.get_or_insert((now + splay, secret, why));
     }
 
-    fn mind_age(&mut self) -> Result<()> {
+    fn exit_if_stale(&mut self) -> Result<()> {
         let stale = self.keeper.age();
         let Some(first) = stale.first() else { return Ok(()) };
         match self.plan.watching.on_stale {
             OnStale::Unready => Ok(()),
             OnStale::Exit => {
-                self.keeper.tell();
+                self.keeper.write_status();
                 Err(self.keeper.stale_error(*first))
             }
         }
     }
 
     /// Ends so that the app is started anew, once it is time.
-    fn mind_restart(&mut self) -> Result<()> {
+    fn exit_if_restart_is_due(&mut self) -> Result<()> {
         match self.restart {
             Some((at, secret, why)) if at <= boot_time() => {
-                self.keeper.tell();
+                self.keeper.write_status();
                 let message = format!("`{}` {why}, and asks for a restart", self.keeper.name(secret));
                 Err(Error::new(Phase::Watch, Class::Changed, message))
             }

@@ -140,7 +140,7 @@ impl Plan {
     }
 
     /// Whether a worker may live on: also where the app never sees another secret, what a store has issued may have to be renewed.
-    pub fn may_keep(&self) -> bool {
+    pub fn may_keep_worker(&self) -> bool {
         self.keeps_fresh() || self.purpose == Purpose::Supervise && self.has_stores
     }
 

@@ -47,18 +47,18 @@ pub fn read(
     for (declared, request) in declared.iter().zip(requests) {
         let index = secrets.len();
         if let Some((secret, delivery)) =
-            one(index, declared, request, (rules, freshness), &mut claims, catalog, problems)
+            read_one(index, declared, request, (rules, freshness), &mut claims, catalog, problems)
         {
             secrets.push(secret);
             deliveries.push(delivery);
         }
     }
-    freshness.leave_snapshots(&mut secrets, &deliveries);
+    freshness.clear_refresh_of_snapshots(&mut secrets, &deliveries);
     (secrets, deliveries)
 }
 
 /// One secret, under this index, and its delivery; `None` where `problems` say why.
-fn one(
+fn read_one(
     index: usize,
     declared: &Declared,
     request: Request,

@@ -73,9 +73,9 @@ impl<'c> Freshness<'c> {
     /// What a change of this secret does.
     pub fn on_change(&self, declared: &Declared, target: &Target, problems: &mut Problems) -> OnChange {
         let chosen = on_change(&declared.table, self.is_watch, problems).unwrap_or_else(|| self.on_change.clone());
-        let (is_told, is_snapshot) =
+        let (is_notified, is_snapshot) =
             (matches!(chosen, OnChange::Signal(_) | OnChange::Post(_)), matches!(target, Target::Descriptor(_)));
-        if is_told && is_snapshot && self.is_supervised {
+        if is_notified && is_snapshot && self.is_supervised {
             let place = declared.table.place("on_change").or_else(|| self.table.place("on_change"));
             let message = format!(
                 "`on_change` of `{}` is \"{}\", and a descriptor is a snapshot: nothing but a restart shows the app another value",
@@ -89,7 +89,7 @@ impl<'c> Freshness<'c> {
     }
 
     /// A descriptor of a running app never changes: it is read again only where the app may be started anew with another.
-    pub fn leave_snapshots(&self, secrets: &mut [Secret], deliveries: &[Delivery]) {
+    pub fn clear_refresh_of_snapshots(&self, secrets: &mut [Secret], deliveries: &[Delivery]) {
         if !self.is_supervised || secrets.iter().any(|secret| secret.on_change == OnChange::Restart) {
             return;
         }

@@ -74,7 +74,7 @@ pub fn make(
         set(&mut entries, name, None);
     }
     let deadline = Deadline { started, limit };
-    report::wait_until(deadline.at());
+    report::wait_until_deadline(deadline.at());
     for name in app.taken.iter().filter(|_| purpose.has_app()) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
     }

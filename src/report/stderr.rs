@@ -47,12 +47,12 @@ const SENDS: u8 = 2;
 
 /// From now on no line waits for its reader once one of these signals, which are held back, has come: the line is dropped, and the
 /// next stage minds the signal. Else a reader that has stopped would keep a start from its end.
-pub fn mind(signals: Signals) {
+pub fn wait_until_signal(signals: Signals) {
     bound(|bound| bound.signals = signals);
 }
 
 /// From now on a line waits for its reader until then, and is dropped after it: the deadline is the whole start's.
-pub fn wait_until(until: Instant) {
+pub fn wait_until_deadline(until: Instant) {
     bound(|bound| bound.until = Some(until));
 }
 

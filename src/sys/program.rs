@@ -11,7 +11,7 @@ unsafe extern "C" {
 /// Unmaps the pages of the program's code. What is used later is mapped again, a piece at a time.
 ///
 /// A process that stays would else keep all that its start has touched. Nothing is lost where this fails.
-pub fn let_go() {
+pub fn unmap_code() {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as usize;
     let start = &raw const __executable_start;
     let size = ((&raw const etext).addr() & !(page - 1)) - start.addr();

@@ -2,7 +2,7 @@
 //! header.
 //!
 //! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. A start has generation 1.
-//! The privileged process answers with single bytes: [`BEGIN`], and later [`KEPT`] or [`NOT_KEPT`].
+//! The privileged process answers with single bytes: [`BEGIN`], and later [`DELIVERED`] or [`NOT_DELIVERED`].
 //!
 //! A worker that lives on sends a generation for each change, which holds only the secrets that have changed, and between them
 //! reports: when a secret was read, and when it is read again. It takes an [`Order`](super::order::Order) at any time.
@@ -20,10 +20,10 @@ pub const HEADER: usize = 16;
 pub const BEGIN: u8 = 0;
 
 /// The generation was delivered.
-pub const KEPT: u8 = 1;
+pub const DELIVERED: u8 = 1;
 
 /// The generation was not delivered: the worker revokes the credentials that the stores issued for it.
-pub const NOT_KEPT: u8 = 2;
+pub const NOT_DELIVERED: u8 = 2;
 
 /// The generation of a start.
 pub const FIRST_GENERATION: u32 = 1;

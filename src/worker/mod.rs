@@ -11,4 +11,4 @@ mod order;
 
 pub use frame::Report;
 pub use inside::Task;
-pub use link::{Attempt, Interrupts, Link, News, Rehearsal, Tried, attempt, policy, sum};
+pub use link::{Attempt, Interrupts, Link, Message, Rehearsal, Tried, attempt, policy, sum};

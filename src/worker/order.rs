@@ -1,10 +1,10 @@
 //! What the privileged process tells a worker that lives on: a byte, and for some a number of fixed length after it.
 #![forbid(unsafe_code)]
 
-use super::frame::{KEPT, NOT_KEPT};
+use super::frame::{DELIVERED, NOT_DELIVERED};
 
 const AGAIN: u8 = 3;
-const LEAVE: u8 = 4;
+const STOP: u8 = 4;
 const POST: u8 = 5;
 const ACTED: u8 = 6;
 
@@ -16,7 +16,7 @@ pub enum Order {
     /// Every secret is to be read again now.
     Again,
     /// The worker is to end.
-    Leave,
+    Stop,
     /// The change of this secret is to be posted to the endpoint that the plan has for it.
     Post(u32),
     /// What changes have asked for was done, or could not be: the app got this signal, or was started anew. For the metrics.
@@ -27,17 +27,17 @@ impl Order {
     /// Its bytes.
     pub fn encode(self) -> Vec<u8> {
         match self {
-            Order::Verdict(true) => vec![KEPT],
-            Order::Verdict(false) => vec![NOT_KEPT],
+            Order::Verdict(true) => vec![DELIVERED],
+            Order::Verdict(false) => vec![NOT_DELIVERED],
             Order::Again => vec![AGAIN],
-            Order::Leave => vec![LEAVE],
+            Order::Stop => vec![STOP],
             Order::Post(secret) => [&[POST][..], &secret.to_be_bytes()].concat(),
             Order::Acted(signal, is_done) => vec![ACTED, signal.unwrap_or_default(), u8::from(is_done)],
         }
     }
 
     /// How many bytes follow this first one.
-    pub fn rest(first: u8) -> usize {
+    pub fn following_bytes(first: u8) -> usize {
         match first {
             POST => size_of::<u32>(),
             ACTED => 2,
@@ -48,10 +48,10 @@ impl Order {
     /// Reads one that is complete; `None` for one that does not exist.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         Some(match *bytes {
-            [KEPT] => Order::Verdict(true),
-            [NOT_KEPT] => Order::Verdict(false),
+            [DELIVERED] => Order::Verdict(true),
+            [NOT_DELIVERED] => Order::Verdict(false),
             [AGAIN] => Order::Again,
-            [LEAVE] => Order::Leave,
+            [STOP] => Order::Stop,
             [POST, ref secret @ ..] => Order::Post(u32::from_be_bytes(secret.try_into().ok()?)),
             [ACTED, signal, is_done @ (0 | 1)] => {
                 Order::Acted(Some(signal).filter(|signal| *signal != 0), is_done == 1)
@@ -67,11 +67,11 @@ mod tests {
 
     #[test]
     fn orders_are_read_back() {
-        let simple = [Order::Verdict(true), Order::Verdict(false), Order::Again, Order::Leave];
+        let simple = [Order::Verdict(true), Order::Verdict(false), Order::Again, Order::Stop];
         let others = [Order::Post(70_000), Order::Acted(None, true), Order::Acted(Some(64), false)];
         for order in simple.into_iter().chain(others) {
             let bytes = order.encode();
-            assert_eq!((Order::decode(&bytes), Order::rest(bytes[0]) + 1), (Some(order), bytes.len()));
+            assert_eq!((Order::decode(&bytes), Order::following_bytes(bytes[0]) + 1), (Some(order), bytes.len()));
         }
         for bytes in [&[0][..], &[9], &[], &[POST], &[POST, 0, 0, 0], &[AGAIN, 0], &[ACTED, 1, 2]] {
             assert_eq!(Order::decode(bytes), None, "{bytes:?}");

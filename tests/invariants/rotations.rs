@@ -40,7 +40,7 @@ fn no_reader_finds_a_torn_file_a_mixed_set_or_a_missing_path() {
 /// Publishes so many sets while four readers read, or as many as there is time for. How many, and how often each has read all files.
 pub fn rotate(directory: &Directory, most: u32, longest: Duration) -> (u32, [u32; 4]) {
     let plan = plan(directory);
-    let reserved = deliver::reserve(&plan).expect("there is nothing to reserve");
+    let reserved = deliver::reserve_descriptors(&plan).expect("there is nothing to reserve");
     let mut destination = deliver::prepare(&plan, reserved).expect("it is memory");
     let first = FILES.iter().enumerate().map(|(file, _)| arrived(&plan, file, 0)).collect();
     destination.publish(&plan, first, &|| Ok(())).expect("there is room");

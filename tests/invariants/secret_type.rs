@@ -39,7 +39,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("src/deliver/generation.rs", "into the file"),
     ("src/fetch/schedule/known.rs", "a digest of it"),
     ("src/fetch/select.rs", "the picking of a field"),
-    ("src/worker/inside/say.rs", "into the socketpair"),
+    ("src/worker/inside/send.rs", "into the socketpair"),
 ];
 
 #[test]

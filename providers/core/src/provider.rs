@@ -191,9 +191,9 @@ pub trait Provider {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Everything was delivered.
-    Kept,
+    Delivered,
     /// Nothing was delivered.
-    NotKept,
+    NotDelivered,
     /// Everything was delivered and kept fresh, and the keeper was told to end.
     Over,
 }

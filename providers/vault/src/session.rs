@@ -252,9 +252,9 @@ impl Session {
         let newest = self.newest.borrow().clone();
         let Some(newest) = newest else { return };
         let gives_all_back = match ending {
-            Ending::NotKept => true,
+            Ending::NotDelivered => true,
             Ending::Over => self.revoke_on_exit,
-            Ending::Kept => false,
+            Ending::Delivered => false,
         };
         let leases = self.leases.borrow().alive(self.context.clock.now());
         if !gives_all_back && !leases.is_empty() {

@@ -66,7 +66,7 @@ fn a_number_beyond_the_limit_is_refused_before_the_fetch() {
         Some("raise the limit (`ulimit -n`, `--ulimit nofile=`), choose lower numbers, or deliver into files")
     );
     assert_eq!(error.class.exit_code(), 71);
-    assert_eq!(check_limit(&wanted).unwrap_err().message, error.message);
+    assert_eq!(check_descriptor_limit(&wanted).unwrap_err().message, error.message);
 }
 
 #[test]

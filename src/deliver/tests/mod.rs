@@ -145,7 +145,7 @@ fn received(plan: &Plan, mut arrived: Vec<Arrived>) -> Vec<Arrived> {
 
 /// As before a fetch.
 fn prepare(plan: &Plan) -> Result<Destination> {
-    super::prepare(plan, reserve(plan)?)
+    super::prepare(plan, reserve_descriptors(plan)?)
 }
 
 fn start(plan: &Plan, arrived: Vec<Arrived>) -> Result<(Published, Destination)> {

@@ -326,24 +326,24 @@ impl<'p> Schedule<'p> {
 
     /// Takes whether what was given away was delivered. What was not is kept, and given once more later. Notices of the secrets for
     /// which that makes a difference.
-    pub fn delivered(&mut self, is_kept: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<Notice> {
+    pub fn delivered(&mut self, is_delivered: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<Notice> {
         let mut given = std::mem::take(&mut self.on_its_way);
-        self.rejections = if is_kept { 0 } else { self.rejections.saturating_add(1) };
-        self.held = (!is_kept).then(|| now + trouble::pause(self.rejections));
+        self.rejections = if is_delivered { 0 } else { self.rejections.saturating_add(1) };
+        self.held = (!is_delivered).then(|| now + trouble::pause(self.rejections));
         let mut turned = Vec::new();
         for (secret, change) in changes {
             let Some(values) = given.remove(&secret) else { continue };
-            if !is_kept || self.known[secret].held().is_some() {
+            if !is_delivered || self.known[secret].held().is_some() {
                 turned.push(secret);
             }
-            if is_kept {
+            if is_delivered {
                 self.known[secret].delivered(values);
             } else {
                 self.known[secret].take_back(values, change);
                 self.window = Some((now, now));
             }
         }
-        let notices = self.jobs.iter().flat_map(|job| job.notices(now, |_| is_kept));
+        let notices = self.jobs.iter().flat_map(|job| job.notices(now, |_| is_delivered));
         let notices = notices.filter(|notice| turned.contains(&notice.secret)).collect();
         self.of_delivered(notices, now)
     }

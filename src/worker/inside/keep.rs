@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::files::{self, Files};
 use super::metrics::{self, Listener, Tally};
 use super::post::Posts;
-use super::say;
+use super::send;
 use crate::fetch::{Done, Due, Fetch, Notice, Schedule};
 use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
@@ -51,8 +51,8 @@ pub async fn keep(
         server.spawn_local(metrics::serve(listener, tally.clone())?);
     }
     let tell = |notices: Vec<Notice>, now: Duration| {
-        tally.borrow_mut().hear(&notices, now);
-        say::notices(notices, &mut &*socket)
+        tally.borrow_mut().count_reads(&notices, now);
+        send::notices(notices, &mut &*socket)
     };
     let mut generation = FIRST_GENERATION;
     let now = boot_time();
@@ -71,29 +71,29 @@ pub async fn keep(
         let changes = schedule.give(now);
         if !changes.is_empty() {
             generation += 1;
-            say::changes(plan, generation, &changes, &mut &*socket)?;
+            send::changes(plan, generation, &changes, &mut &*socket)?;
             // Nothing else happens meanwhile: the privileged process answers at once.
-            let is_kept = loop {
+            let is_delivered = loop {
                 match orders.next().await? {
-                    Some(Order::Verdict(is_kept)) => break is_kept,
-                    Some(Order::Leave) => return Ok(Ending::Over),
-                    Some(order) => obey(order, plan, &mut schedule, &mut posts, &tally)?,
-                    None => return Ok(Ending::Kept),
+                    Some(Order::Verdict(is_delivered)) => break is_delivered,
+                    Some(Order::Stop) => return Ok(Ending::Over),
+                    Some(order) => carry_out_order(order, plan, &mut schedule, &mut posts, &tally)?,
+                    None => return Ok(Ending::Delivered),
                 }
             };
-            if is_kept {
+            if is_delivered {
                 tally.borrow_mut().changed(changes.iter().map(|(secret, _)| *secret));
             }
             let now = boot_time();
-            tell(schedule.delivered(is_kept, changes, now), now)?;
+            tell(schedule.delivered(is_delivered, changes, now), now)?;
             continue;
         }
         alarm.set(schedule.next())?;
         tokio::select! {
             order = orders.next() => match order? {
-                Some(Order::Leave) => return Ok(Ending::Over),
-                Some(order) => obey(order, plan, &mut schedule, &mut posts, &tally)?,
-                None => return Ok(Ending::Kept),
+                Some(Order::Stop) => return Ok(Ending::Over),
+                Some(order) => carry_out_order(order, plan, &mut schedule, &mut posts, &tally)?,
+                None => return Ok(Ending::Delivered),
             },
             due = due.wait() => due?.clear_ready(),
             Some((endpoint, is_done)) = posts.next() => tally.borrow_mut().acted(&OnChange::Post(endpoint), is_done),
@@ -118,7 +118,7 @@ pub async fn keep(
 }
 
 /// Does what can be asked for at any time.
-fn obey(
+fn carry_out_order(
     order: Order,
     plan: &Plan,
     schedule: &mut Schedule<'_>,
@@ -134,7 +134,7 @@ fn obey(
         Order::Acted(signal, is_done) => {
             tally.borrow_mut().acted(&signal.map_or(OnChange::Restart, OnChange::Signal), is_done);
         }
-        Order::Verdict(_) | Order::Leave => return Err(io::ErrorKind::InvalidData.into()),
+        Order::Verdict(_) | Order::Stop => return Err(io::ErrorKind::InvalidData.into()),
     }
     Ok(())
 }
@@ -151,12 +151,12 @@ async fn changed(files: &mut Option<Files<'_>>) -> io::Result<Vec<usize>> {
 struct Orders<'s> {
     socket: Readable<'s>,
     /// The bytes of one that has not come whole.
-    begun: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl<'s> Orders<'s> {
     fn of(socket: &'s UnixStream) -> io::Result<Self> {
-        Readable::of(socket.as_fd()).map(|socket| Self { socket, begun: Vec::new() })
+        Readable::of(socket.as_fd()).map(|socket| Self { socket, partial: Vec::new() })
     }
 
     /// The next one; `None` where the privileged process is gone.
@@ -167,9 +167,9 @@ impl<'s> Orders<'s> {
             match recv(self.socket.number(), &mut byte, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
                 Ok(_) => {
-                    self.begun.push(byte[0]);
-                    if self.begun.len() > Order::rest(self.begun[0]) {
-                        let order = Order::decode(&std::mem::take(&mut self.begun));
+                    self.partial.push(byte[0]);
+                    if self.partial.len() > Order::following_bytes(self.partial[0]) {
+                        let order = Order::decode(&std::mem::take(&mut self.partial));
                         return order.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into());
                     }
                 }

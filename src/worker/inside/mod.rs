@@ -6,7 +6,7 @@ mod files;
 mod keep;
 mod metrics;
 mod post;
-mod say;
+mod send;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use handfast_core::Ending;
 use nix::unistd::Pid;
 
-use super::frame::KEPT;
+use super::frame::DELIVERED;
 use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
@@ -40,7 +40,7 @@ pub enum Task {
 impl Task {
     /// The task of the worker of a start.
     pub fn of(plan: &Plan) -> Self {
-        if plan.may_keep() { Self::Watch } else { Self::Fetch }
+        if plan.may_keep_worker() { Self::Watch } else { Self::Fetch }
     }
 }
 
@@ -66,7 +66,7 @@ pub fn rehearse(task: Task, plan: &Plan, instances: &Instances, ends: Ends) -> !
 
 /// Says that nobody can listen for metrics. The class is for a privileged process that has not heard it.
 fn refuse(error: &std::io::Error, socket: &mut UnixStream) -> Class {
-    drop(say::no_listener(error, socket));
+    drop(send::no_listener(error, socket));
     Class::Os
 }
 
@@ -99,7 +99,7 @@ fn enter(
         Class::Isolation
     })?;
     // If the privileged process is gone, nobody reads a message: the worker just ends.
-    say::ready(cage, socket).map_err(|_| Class::Os)?;
+    send::ready(cage, socket).map_err(|_| Class::Os)?;
     Ok(listener)
 }
 
@@ -128,24 +128,24 @@ fn serve(
                 let delivered =
                     if outcomes.iter().any(|outcome| fetch.is_fatal(outcome)) { &[] } else { &outcomes[..] };
                 schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), delivered, boot_time()));
-                say::outcomes(plan, outcomes, &[], socket)
+                send::outcomes(plan, outcomes, &[], socket)
             }
-            Task::Fetch => say::outcomes(plan, fetch.round(OnFailure::CutShort).await, &[], socket),
+            Task::Fetch => send::outcomes(plan, fetch.round(OnFailure::CutShort).await, &[], socket),
             Task::Try => {
-                let outcomes = say::without_values(fetch.round(OnFailure::GoOn).await);
-                say::outcomes(plan, outcomes, &fetch.identities(), socket)
+                let outcomes = send::without_values(fetch.round(OnFailure::GoOn).await);
+                send::outcomes(plan, outcomes, &fetch.identities(), socket)
             }
-            Task::Policy(instance) => say::policy(fetch.policy(instance).await, socket),
+            Task::Policy(instance) => send::policy(fetch.policy(instance).await, socket),
         };
         said.map_err(|_| Class::Os)?;
         if plan.has_stores || schedule.is_some() {
             let mut verdict = [0];
             // If the privileged process is gone, nothing was delivered.
-            let is_kept = socket.read_exact(&mut verdict).is_ok() && verdict == [KEPT];
+            let is_delivered = socket.read_exact(&mut verdict).is_ok() && verdict == [DELIVERED];
             let ending = match schedule {
-                _ if !is_kept => Ending::NotKept,
-                None => Ending::Kept,
-                Some(schedule) if !plan.keeps_fresh() && !schedule.keeps_up() => Ending::Kept,
+                _ if !is_delivered => Ending::NotDelivered,
+                None => Ending::Delivered,
+                Some(schedule) if !plan.keeps_fresh() && !schedule.keeps_up() => Ending::Delivered,
                 Some(schedule) => keep::keep(plan, &fetch, schedule, socket, listener).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os

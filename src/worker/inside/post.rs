@@ -101,15 +101,15 @@ async fn send(endpoint: &Endpoint) -> Result<StatusCode, String> {
         .map_err(|_| "not a request")?;
     let stream = TcpStream::connect(&endpoint.addresses[..]).await.map_err(|error: io::Error| reason(error))?;
     let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(told)?;
+        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream)).await.map_err(describe)?;
     // The connection's task ends when this set is dropped.
     let mut driver = JoinSet::new();
     driver.spawn_local(connection);
-    sender.send_request(request).await.map(|answer| answer.status()).map_err(told)
+    sender.send_request(request).await.map(|answer| answer.status()).map_err(describe)
 }
 
 /// hyper's own texts may hold what came.
-fn told(error: hyper::Error) -> String {
+fn describe(error: hyper::Error) -> String {
     match error {
         error if error.is_parse() => "the answer is not HTTP",
         error if error.is_incomplete_message() || error.is_closed() => "no answer before the end of the connection",

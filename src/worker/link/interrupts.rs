@@ -17,33 +17,33 @@ const AFTER_A_STOP: Duration = Duration::from_secs(2);
 
 const HUP: u8 = libc::SIGHUP as u8;
 
-/// Deals with the signals and the children of a supervisor; a failure ends the wait. It tells the worker's exit code, where it has
-/// reaped the worker (128+n where signal n has killed it).
+/// Handles the signals and the children of a supervisor; a failure ends the wait. Returns the worker's exit code if it has reaped the
+/// worker (128+n if signal n has killed it).
 pub type HandleSignals<'s> = dyn Fn() -> Result<Option<u8>> + 's;
 
-/// The watch of one start.
+/// What interrupts the wait for a worker: the signals, and who handles them.
 #[derive(Default)]
 pub struct Interrupts<'s> {
     /// `None` where signals no longer matter, because the start has already failed.
     signals: Option<&'s signals::SignalFd>,
-    /// Where HUP ends nothing: it is kept in mind here that it has come.
+    /// For a process that HUP does not end: set when HUP has arrived.
     hung_up: Option<&'s Cell<bool>>,
-    /// Where somebody else deals with the signals.
+    /// For a process that handles its signals by itself.
     handle_signals: Option<&'s HandleSignals<'s>>,
 }
 
 impl<'s> Interrupts<'s> {
-    /// A watch for the signals that end a start.
+    /// For a start: each of these signals ends it.
     pub fn of_start(signals: &'s signals::SignalFd) -> Self {
         Self { signals: Some(signals), ..Self::default() }
     }
 
-    /// A watch for a keeper, which HUP does not end.
+    /// For a keeper: HUP does not end it, and is noted in `hung_up`.
     pub fn of_keeper(signals: &'s signals::SignalFd, hung_up: &'s Cell<bool>) -> Self {
         Self { signals: Some(signals), hung_up: Some(hung_up), handle_signals: None }
     }
 
-    /// A watch for a supervisor, which deals with its signals and its children by itself.
+    /// For a supervisor: `handle_signals` passes its signals on and reaps its children.
     pub fn of_supervisor(signals: &'s signals::SignalFd, handle_signals: &'s HandleSignals<'s>) -> Self {
         Self { signals: Some(signals), hung_up: None, handle_signals: Some(handle_signals) }
     }
@@ -70,7 +70,7 @@ impl<'s> Interrupts<'s> {
     }
 }
 
-/// The watch while a worker runs.
+/// A wait for a worker, which ends at `backstop` at the latest.
 pub struct WorkerWait<'w, 's> {
     interrupts: &'w Interrupts<'s>,
     worker: &'w mut Worker,
@@ -78,7 +78,7 @@ pub struct WorkerWait<'w, 's> {
 }
 
 impl<'s> Interrupts<'s> {
-    /// Also watches a worker, until `backstop`.
+    /// A wait for this worker, until `backstop`.
     pub fn with_worker<'w>(&'w self, worker: &'w mut Worker, backstop: Instant) -> WorkerWait<'w, 's> {
         WorkerWait { interrupts: self, worker, backstop }
     }

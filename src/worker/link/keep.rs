@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::interrupts::Interrupts;
-use super::receive::{self, News};
+use super::receive::{self, Message};
 use super::socket;
-use super::{Link, Open, tell};
+use super::{Link, Open, send_bytes};
 use crate::cage::system;
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::Plan;
@@ -21,27 +21,27 @@ use crate::worker::order::Order;
 const REST: Duration = Duration::from_secs(30);
 
 /// How often a worker is told to read again while it says nothing.
-const MOST_UNHEARD: u32 = 64;
+const MOST_UNANSWERED: u32 = 64;
 
 /// How long a worker may take to let go of the stores at the end: longer than its own limit, and short enough for who stops us.
-const LEAVING: Duration = Duration::from_millis(2300);
+const STOPPING: Duration = Duration::from_millis(2300);
 
 impl Link {
     /// Tells the worker whether its last generation was delivered; it lives on.
-    pub fn answer(&mut self, is_kept: bool) -> Result<()> {
+    pub fn report_delivery(&mut self, is_delivered: bool) -> Result<()> {
         // From here on its end is a failure, and nothing is given back where this process fails.
         self.is_ending = false;
-        self.tell_it(&Order::Verdict(is_kept).encode())
+        self.send_order(&Order::Verdict(is_delivered).encode())
     }
 
     /// Tells the worker to read every secret again now. One that has said nothing since it was told so often reads all of them once more
     /// anyway, and its socket has no room for many more.
     pub fn read_again(&mut self) -> Result<()> {
-        if self.unheard == MOST_UNHEARD {
+        if self.unanswered == MOST_UNANSWERED {
             return Ok(());
         }
-        self.unheard += 1;
-        self.tell_it(&Order::Again.encode())
+        self.unanswered += 1;
+        self.send_order(&Order::Again.encode())
     }
 
     /// Tells the worker to post the changes of these secrets, each to its own endpoint. What comes of it is the worker's to tell.
@@ -49,7 +49,7 @@ impl Link {
         let order =
             |secret: &usize| u32::try_from(*secret).map_or_else(|_| Vec::new(), |secret| Order::Post(secret).encode());
         let orders: Vec<u8> = secrets.iter().flat_map(order).collect();
-        if orders.is_empty() { Ok(()) } else { self.tell_it(&orders) }
+        if orders.is_empty() { Ok(()) } else { self.send_order(&orders) }
     }
 
     /// Waits until the worker says something or ends, a signal has come, or the alarm is due.
@@ -70,7 +70,7 @@ impl Link {
     }
 
     /// What the worker has said, if anything.
-    pub fn news(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Option<News>> {
+    pub fn receive_message(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Option<Message>> {
         let number = self.generation + 1;
         let Open { worker, socket } = self.open()?;
         let mut awaited = [PollFd::new(socket.stream().as_fd(), PollFlags::POLLIN)];
@@ -80,24 +80,24 @@ impl Link {
             Err(error) => return Err(system("look for more from the worker", error)),
         }
         let mut wait = interrupts.with_worker(worker, Instant::now() + REST);
-        let news = receive::news(plan, number, socket, &mut wait)?;
-        self.unheard = 0;
-        if matches!(news, News::Generation(_)) {
+        let message = receive::message(plan, number, socket, &mut wait)?;
+        self.unanswered = 0;
+        if matches!(message, Message::Generation(_)) {
             self.generation = number;
         }
-        Ok(Some(news))
+        Ok(Some(message))
     }
 
     /// Lets the worker end, and waits for it with a bound. What does not come of it is told, and is no failure.
-    pub fn leave(mut self) {
+    pub fn stop(mut self) {
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return };
         let told =
-            tell(socket.stream(), &Order::Leave.encode()).map_err(|error| system("tell the worker to end", error));
+            send_bytes(socket.stream(), &Order::Stop.encode()).map_err(|error| system("tell the worker to end", error));
         let nobody = Interrupts::default();
         let ended = told.and_then(|()| {
-            let mut wait = nobody.with_worker(&mut worker, Instant::now() + LEAVING);
+            let mut wait = nobody.with_worker(&mut worker, Instant::now() + STOPPING);
             // It may have had something to say.
-            while socket::more(&mut socket, &mut wait)? {}
+            while socket::discard_more(&mut socket, &mut wait)? {}
             Ok(())
         });
         if let Err(error) = ended {
@@ -106,14 +106,14 @@ impl Link {
     }
 
     /// Tells the worker what was done for changes, for its metrics.
-    pub fn done(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
-        self.tell_it(&Order::Acted(signal, is_done).encode())
+    pub fn count_action(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
+        self.send_order(&Order::Acted(signal, is_done).encode())
     }
 
     /// All at once: a worker that minds its orders leaves room for them.
-    fn tell_it(&mut self, bytes: &[u8]) -> Result<()> {
+    fn send_order(&mut self, bytes: &[u8]) -> Result<()> {
         let Open { worker, socket } = self.open()?;
-        match tell(socket.stream(), bytes) {
+        match send_bytes(socket.stream(), bytes) {
             Ok(()) => Ok(()),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(crate::cage::ended(worker.end())),
             Err(error) => Err(system("tell the worker", error)),

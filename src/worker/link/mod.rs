@@ -19,9 +19,9 @@ use nix::unistd::Pid;
 
 pub use failures::sum;
 pub use interrupts::Interrupts;
-pub use receive::News;
+pub use receive::Message;
 
-use super::frame::{BEGIN, FIRST_GENERATION, KEPT, NOT_KEPT};
+use super::frame::{BEGIN, DELIVERED, FIRST_GENERATION, NOT_DELIVERED};
 use super::inside::{self, Task};
 use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
@@ -50,7 +50,7 @@ pub struct Link {
     /// The generation that the worker has sent last.
     generation: u32,
     /// How often the worker was told to read again since it has said something.
-    unheard: u32,
+    unanswered: u32,
 }
 
 struct Open {
@@ -81,7 +81,7 @@ impl Link {
             has_stores,
             is_ending: false,
             generation: FIRST_GENERATION,
-            unheard: 0,
+            unanswered: 0,
         })
     }
 
@@ -107,9 +107,9 @@ impl Link {
     }
 
     /// Lets the worker begin. It sends no request to a store before.
-    pub fn begin(&mut self) -> Result<()> {
+    pub fn begin_fetch(&mut self) -> Result<()> {
         let Some(Open { socket, .. }) = &mut self.open else { return Ok(()) };
-        match tell(socket.stream(), &[BEGIN]) {
+        match send_bytes(socket.stream(), &[BEGIN]) {
             Ok(()) => Ok(()),
             // It has ended by itself: what it has said before, or how it has ended, says more.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
@@ -118,10 +118,10 @@ impl Link {
     }
 
     /// The set of secrets, whole, where every secret could be had.
-    pub fn next(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Vec<Arrived>> {
+    pub fn receive_set(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Vec<Arrived>> {
         let received = self.generation(plan, interrupts)?;
         if !received.identities.is_empty() {
-            return Err(socket::lie("an identity that nobody has asked for"));
+            return Err(socket::violation("an identity that nobody has asked for"));
         }
         if !received.failures.is_empty() {
             let failures = received.failures.into_iter().map(|(_, error)| error).collect();
@@ -132,46 +132,48 @@ impl Link {
     }
 
     /// Fails where the worker has not kept quiet since its commit, or has ended: asked right before its secrets are delivered.
-    pub fn check(&self) -> Result<()> {
+    pub fn check_quiet(&self) -> Result<()> {
         self.open.as_ref().map_or(Ok(()), |open| socket::check_quiet(&open.socket))
     }
 
     /// Tells the worker that its secrets were delivered, and waits for its end. From here on nothing that the worker does is a
     /// failure of the start, unless it cannot be ended: the secrets are there, and have been read back.
     pub fn end(mut self, interrupts: &Interrupts<'_>) -> Result<()> {
-        let told = self.tell_kept();
+        let told = self.confirm_delivery();
         self.wait_for_end(told, interrupts)
     }
 
     /// The same for a worker that decides by itself whether something of its secrets is to be kept up: then it says something, and lives
     /// on.
-    pub fn end_or_stay(mut self, interrupts: &Interrupts<'_>) -> Result<Option<Self>> {
-        let told = self.tell_kept();
+    pub fn end_unless_leased(mut self, interrupts: &Interrupts<'_>) -> Result<Option<Self>> {
+        let told = self.confirm_delivery();
         let backstop = self.backstop();
-        let goes_on = match &mut self.open {
+        let awaits_more = match &mut self.open {
             Some(Open { worker, socket }) if told.is_ok() => {
-                socket::goes_on(socket, &mut interrupts.with_worker(worker, backstop))
+                socket::awaits_more(socket, &mut interrupts.with_worker(worker, backstop))
             }
             _ => told.map(|()| false),
         };
-        match goes_on {
+        match awaits_more {
             Ok(true) => Ok(Some(self)),
             other => self.wait_for_end(other.map(drop), interrupts).map(|()| None),
         }
     }
 
     /// From here on the worker's end is no failure, and nothing is given back where this process fails.
-    fn tell_kept(&mut self) -> Result<()> {
+    fn confirm_delivery(&mut self) -> Result<()> {
         self.is_ending = false;
         let Some(Open { socket, .. }) = &self.open else { return Ok(()) };
         // A worker that is gone is found out when its end is waited for.
-        tell(socket.stream(), &[KEPT]).map_err(|error| system("tell the worker that its secrets are kept", error))
+        send_bytes(socket.stream(), &[DELIVERED])
+            .map_err(|error| system("tell the worker that its secrets are kept", error))
     }
 
     fn wait_for_end(mut self, told: Result<()>, interrupts: &Interrupts<'_>) -> Result<()> {
         let backstop = self.backstop();
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return Ok(()) };
-        let waited = told.and_then(|()| socket::end(&mut socket, &mut interrupts.with_worker(&mut worker, backstop)));
+        let waited =
+            told.and_then(|()| socket::await_end(&mut socket, &mut interrupts.with_worker(&mut worker, backstop)));
         match (waited.and_then(|()| worker.finish()), worker.end()) {
             (_, end @ End::Stuck) => Err(ended(end)),
             (Err(error), _) if matches!(error.class, Class::Signal(_)) => Err(error),
@@ -189,7 +191,7 @@ impl Link {
         // What the stores refused is told whatever becomes of the worker.
         self.is_ending = self.has_stores || !received.failures.is_empty();
         if !self.is_ending {
-            self.exchange(interrupts, backstop, socket::end)?;
+            self.exchange(interrupts, backstop, socket::await_end)?;
             self.open.take().map_or(Ok(()), |mut open| open.worker.finish())?;
         }
         Ok(received)
@@ -230,11 +232,11 @@ impl Drop for Link {
         if !self.is_ending {
             return;
         }
-        let told = if self.has_stores { tell(socket.stream(), &[NOT_KEPT]) } else { Ok(()) };
+        let told = if self.has_stores { send_bytes(socket.stream(), &[NOT_DELIVERED]) } else { Ok(()) };
         // Until its end, the worker also wipes what it holds.
         let ended = told
             .map_err(|error| system("tell the worker to give back", error))
-            .and_then(|()| socket::end(socket, &mut Interrupts::default().with_worker(worker, backstop)));
+            .and_then(|()| socket::await_end(socket, &mut Interrupts::default().with_worker(worker, backstop)));
         if let (Err(error), true) = (ended, self.has_stores) {
             tracing::warn!(target: "handfast", "not everything that was issued was given back, and ends by itself: {}", error.message);
         }
@@ -277,7 +279,7 @@ pub fn attempt(
     interrupts: &Interrupts<'_>,
 ) -> Result<Attempt> {
     let mut link = Link::start(Task::Try, plan, instances, environment)?;
-    link.begin()?;
+    link.begin_fetch()?;
     let received = link.generation(plan, interrupts)?;
     cage::report(received.cage, plan.isolation.strict)?;
     let mut tried: Vec<Tried> = plan.secrets.iter().map(|_| Tried::Fine).collect();
@@ -321,14 +323,14 @@ pub fn policy(
     interrupts: &Interrupts<'_>,
 ) -> Result<Option<String>> {
     let mut link = Link::start(Task::Policy(instance), plan, instances, environment)?;
-    link.begin()?;
+    link.begin_fetch()?;
     let policy = link.policy(plan, interrupts)?;
     cage::report(policy.cage, plan.isolation.strict)?;
     if policy.failures.is_empty() { Ok(policy.text) } else { Err(sum(policy.failures, plan.secrets.len())) }
 }
 
 /// Sends the worker a few bytes, whole.
-fn tell(socket: &UnixStream, bytes: &[u8]) -> nix::Result<()> {
+fn send_bytes(socket: &UnixStream, bytes: &[u8]) -> nix::Result<()> {
     let sent = send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
     if sent == bytes.len() { Ok(()) } else { Err(Errno::EAGAIN) }
 }

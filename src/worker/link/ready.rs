@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::interrupts::WorkerWait;
-use super::socket::{Socket, lie};
+use super::socket::{Socket, violation};
 use crate::cage::Cage;
 use crate::error::{Class, Error, Phase, Result, reason};
 use crate::plan::Plan;
@@ -13,7 +13,7 @@ use crate::worker::frame::{FIRST_GENERATION, HEADER, Header, Kind};
 
 /// No worker of ours sends these.
 pub const OUT_OF_ORDER: &str = "a frame out of order";
-pub const NONSENSE: &str = "a frame that does not exist";
+pub const UNKNOWN_FRAME: &str = "a frame that does not exist";
 
 /// The first frame: the cage stands.
 pub fn ready(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Cage> {
@@ -29,7 +29,7 @@ pub fn ready(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) ->
             socket.read(&mut number, wait)?;
             Err(no_listener(address, i32::from_be_bytes(number)))
         }
-        _ => Err(lie(OUT_OF_ORDER)),
+        _ => Err(violation(OUT_OF_ORDER)),
     }
 }
 
@@ -37,8 +37,8 @@ pub fn ready(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) ->
 pub fn header(generation: u32, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Header> {
     let mut header = [0; HEADER];
     socket.read(&mut header, wait)?;
-    let header = Header::decode(header).ok_or_else(|| lie(NONSENSE))?;
-    if header.generation == generation { Ok(header) } else { Err(lie(OUT_OF_ORDER)) }
+    let header = Header::decode(header).ok_or_else(|| violation(UNKNOWN_FRAME))?;
+    if header.generation == generation { Ok(header) } else { Err(violation(OUT_OF_ORDER)) }
 }
 
 fn no_listener(address: SocketAddr, number: i32) -> Error {

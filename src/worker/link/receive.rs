@@ -7,8 +7,8 @@ use handfast_core::{SecretValue, excerpt};
 
 use super::failures::{of_secret, sum};
 use super::interrupts::WorkerWait;
-use super::ready::{NONSENSE, OUT_OF_ORDER, header, ready};
-use super::socket::{AFTER_COMMIT, Socket, lie};
+use super::ready::{OUT_OF_ORDER, UNKNOWN_FRAME, header, ready};
+use super::socket::{AFTER_COMMIT, Socket, violation};
 use crate::cage::Cage;
 use crate::deliver::{Arrived, Changes};
 use crate::error::{Class, Error, Phase, Result, Subject};
@@ -43,7 +43,7 @@ pub struct Policy {
 }
 
 /// What a worker that lives on has sent.
-pub enum News {
+pub enum Message {
     /// What became of a read of this secret.
     Report(usize, Report),
     /// A generation, or why it cannot be delivered.
@@ -56,29 +56,31 @@ pub fn generation(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_
     let receiver = Receiver::new(plan, FIRST_GENERATION).until_commit(None, socket, wait)?;
     let Receiver { arrived, missing, failures, identities, .. } = receiver;
     if failures.is_empty() && !socket.is_empty() {
-        return Err(lie(AFTER_COMMIT));
+        return Err(violation(AFTER_COMMIT));
     }
     Ok(Received { arrived, missing, failures, identities, cage })
 }
 
 /// Receives what comes next of a worker that lives on: a report, or the generation of this number, whole.
-pub fn news(plan: &Plan, number: u32, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<News> {
+pub fn message(plan: &Plan, number: u32, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Message> {
     let mut first = [0; HEADER];
     socket.read(&mut first, wait)?;
-    let first = Header::decode(first).ok_or_else(|| lie(NONSENSE))?;
+    let first = Header::decode(first).ok_or_else(|| violation(UNKNOWN_FRAME))?;
     if first.kind == Kind::Report {
         let (index, _) = secret(plan, first)?;
         let mut payload = vec![0; first.length as usize];
         socket.read(&mut payload, wait)?;
-        return Report::decode(&payload).map(|report| News::Report(index, report)).ok_or_else(|| lie(NONSENSE));
+        return Report::decode(&payload)
+            .map(|report| Message::Report(index, report))
+            .ok_or_else(|| violation(UNKNOWN_FRAME));
     }
     let Receiver { arrived, same, missing: gone, failures, .. } =
         Receiver::new(plan, number).until_commit(Some(first), socket, wait)?;
     if failures.is_empty() {
-        return Ok(News::Generation(Ok(Changes { arrived, same, gone })));
+        return Ok(Message::Generation(Ok(Changes { arrived, same, gone })));
     }
     let failures = failures.into_iter().map(|(_, error)| error).collect();
-    Ok(News::Generation(Err(sum(failures, plan.secrets.len()))))
+    Ok(Message::Generation(Err(sum(failures, plan.secrets.len()))))
 }
 
 /// Receives a policy. Escapes the control and format characters in it, line breaks excepted.
@@ -91,18 +93,18 @@ pub fn policy(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -
             Kind::Failed if policy.text.is_none() => {
                 let (index, error) = failure(plan, header, socket, wait)?;
                 if !failed.insert(index) {
-                    return Err(lie(TWICE));
+                    return Err(violation(TWICE));
                 }
                 policy.failures.push(error);
             }
             Kind::Policy if policy.text.is_none() && failed.is_empty() && header.secret == 0 => {
                 let mut text = vec![0; header.length as usize];
                 socket.read(&mut text, wait)?;
-                let text = String::from_utf8(text).map_err(|_| lie("a policy that is not UTF-8"))?;
+                let text = String::from_utf8(text).map_err(|_| violation("a policy that is not UTF-8"))?;
                 policy.text = Some(text.split_inclusive('\n').map(printable_line).collect());
             }
             Kind::Commit if header.secret == 0 => return Ok(policy),
-            _ => return Err(lie(OUT_OF_ORDER)),
+            _ => return Err(violation(OUT_OF_ORDER)),
         }
     }
 }
@@ -171,7 +173,7 @@ impl<'p> Receiver<'p> {
         loop {
             let header = match first.take() {
                 Some(header) if header.generation == self.generation => header,
-                Some(_) => return Err(lie(OUT_OF_ORDER)),
+                Some(_) => return Err(violation(OUT_OF_ORDER)),
                 None => header(self.generation, socket, wait)?,
             };
             match header.kind {
@@ -182,7 +184,7 @@ impl<'p> Receiver<'p> {
                 Kind::Identity if self.is_first() => self.identity(header, socket, wait)?,
                 Kind::Same if !self.is_first() => self.same(header, socket, wait)?,
                 Kind::Commit if header.secret == 0 => return self.commit(),
-                _ => return Err(lie(OUT_OF_ORDER)),
+                _ => return Err(violation(OUT_OF_ORDER)),
             }
         }
     }
@@ -192,13 +194,13 @@ impl<'p> Receiver<'p> {
         let (index, secret) = secret(self.plan, header)?;
         match self.awaited.get_mut(&index) {
             Some(left) if secret.is_several() && *left > 0 => *left -= 1,
-            _ => return Err(lie(TWICE)),
+            _ => return Err(violation(TWICE)),
         }
         self.count(0)?;
         let mut name = vec![0; header.length as usize];
         socket.read(&mut name, wait)?;
-        let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
-        let Some(file) = self.plan.file_name(index, Some(&field)) else { return Err(lie(NONSENSE)) };
+        let field = String::from_utf8(name).map_err(|_| violation("a name that is not UTF-8"))?;
+        let Some(file) = self.plan.file_name(index, Some(&field)) else { return Err(violation(UNKNOWN_FRAME)) };
         match self.take_name(index, secret, &field, &file) {
             Ok(()) => self.same.push((index, file)),
             Err(why) => self.refuse(index, secret, &why),
@@ -217,7 +219,7 @@ impl<'p> Receiver<'p> {
     fn fields(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.is_several() || !self.answered.insert(index) {
-            return Err(lie(TWICE));
+            return Err(violation(TWICE));
         }
         let mut count = [0; 4];
         socket.read(&mut count, wait)?;
@@ -241,22 +243,22 @@ impl<'p> Receiver<'p> {
             _ => !every && self.answered.insert(index),
         };
         if !expected {
-            return Err(lie(TWICE));
+            return Err(violation(TWICE));
         }
         let mut length = [0; 2];
         socket.read(&mut length, wait)?;
         let name_length = usize::from(u16::from_be_bytes(length));
         let Some(value_length) = (header.length as usize).checked_sub(2 + name_length) else {
-            return Err(lie(NONSENSE));
+            return Err(violation(UNKNOWN_FRAME));
         };
         if name_length > frame::MAX_NAME || value_length > handfast_core::MAX_SECRET || (name_length > 0 && !every) {
-            return Err(lie(NONSENSE));
+            return Err(violation(UNKNOWN_FRAME));
         }
         self.count(value_length)?;
         let mut name = vec![0; name_length];
         socket.read(&mut name, wait)?;
         let value = SecretValue::filled(value_length, |buffer| socket.read(buffer, wait))?;
-        let field = String::from_utf8(name).map_err(|_| lie("a name that is not UTF-8"))?;
+        let field = String::from_utf8(name).map_err(|_| violation("a name that is not UTF-8"))?;
         let file = self.plan.file_name(index, every.then_some(&field));
         match file.as_deref().map_or(Ok(()), |file| self.take_name(index, secret, &field, file)) {
             Ok(()) => self.arrived.push(Arrived { secret: index, file, value }),
@@ -304,7 +306,7 @@ impl<'p> Receiver<'p> {
     fn missing(&mut self, header: Header) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         if !secret.optional || !self.answered.insert(index) {
-            return Err(lie("a secret twice, or a needed one as missing"));
+            return Err(violation("a secret twice, or a needed one as missing"));
         }
         let what = if self.is_first() { "was not found" } else { "is gone" };
         tracing::info!(target: "handfast", "the optional secret `{}` {what}: `{}`", secret.name, secret.reference);
@@ -315,7 +317,7 @@ impl<'p> Receiver<'p> {
     fn failed(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let failed = failure(self.plan, header, socket, wait)?;
         if !self.answered.insert(failed.0) {
-            return Err(lie(TWICE));
+            return Err(violation(TWICE));
         }
         self.failures.push(failed);
         Ok(())
@@ -324,14 +326,14 @@ impl<'p> Receiver<'p> {
     fn identity(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let instance = header.secret as usize;
         if !self.plan.secrets.iter().any(|secret| secret.instance == instance) {
-            return Err(lie(NONSENSE));
+            return Err(violation(UNKNOWN_FRAME));
         }
         let mut text = vec![0; header.length as usize];
         socket.read(&mut text, wait)?;
-        let text = String::from_utf8(text).map_err(|_| lie("an identity that is not UTF-8"))?;
+        let text = String::from_utf8(text).map_err(|_| violation("an identity that is not UTF-8"))?;
         match self.identities.insert(instance, printable(&text)) {
             None => Ok(()),
-            Some(_) => Err(lie("an identity twice")),
+            Some(_) => Err(violation("an identity twice")),
         }
     }
 
@@ -340,7 +342,7 @@ impl<'p> Receiver<'p> {
         if has_all && self.awaited.values().all(|left| *left == 0) {
             return Ok(self);
         }
-        Err(lie("a commit before every answer"))
+        Err(violation("a commit before every answer"))
     }
 }
 
@@ -349,13 +351,13 @@ fn failure(plan: &Plan, header: Header, socket: &mut Socket, wait: &mut WorkerWa
     let (index, secret) = secret(plan, header)?;
     let mut payload = vec![0; header.length as usize];
     socket.read(&mut payload, wait)?;
-    let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| lie(NONSENSE))?;
+    let (kind, attempts, message, hint) = frame::decode_failure(&payload).ok_or_else(|| violation(UNKNOWN_FRAME))?;
     Ok((index, of_secret(secret, kind.into(), attempts, &message, hint)))
 }
 
 fn secret(plan: &Plan, header: Header) -> Result<(usize, &Secret)> {
     let index = header.secret as usize;
-    plan.secrets.get(index).map(|secret| (index, secret)).ok_or_else(|| lie("a secret that is not in the plan"))
+    plan.secrets.get(index).map(|secret| (index, secret)).ok_or_else(|| violation("a secret that is not in the plan"))
 }
 
 fn too_much(plan: &Plan) -> Error {

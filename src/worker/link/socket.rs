@@ -56,10 +56,10 @@ impl Socket {
                 self.start += count;
                 buffer = later;
             } else if buffer.len() >= Self::AHEAD {
-                let count = some(receive(&self.stream, buffer, wait)?, wait)?;
+                let count = require_data(receive(&self.stream, buffer, wait)?, wait)?;
                 buffer = &mut buffer[count..];
             } else {
-                (self.start, self.end) = (0, some(receive(&self.stream, &mut self.ahead, wait)?, wait)?);
+                (self.start, self.end) = (0, require_data(receive(&self.stream, &mut self.ahead, wait)?, wait)?);
             }
         }
         Ok(())
@@ -67,7 +67,7 @@ impl Socket {
 }
 
 /// The count, where it is one: a worker that has closed its end in the middle of a frame has ended too early.
-fn some(count: usize, wait: &mut WorkerWait<'_, '_>) -> Result<usize> {
+fn require_data(count: usize, wait: &mut WorkerWait<'_, '_>) -> Result<usize> {
     if count == 0 { Err(wait.worker_ended()) } else { Ok(count) }
 }
 
@@ -89,7 +89,7 @@ fn receive_with(
             Ok(count) => return Ok(count),
             Err(Errno::EINTR) => {}
             // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
-            Err(Errno::EAGAIN) => return Err(lie("something out of band")),
+            Err(Errno::EAGAIN) => return Err(violation("something out of band")),
             // It was gone before it had read all that we sent, which is nothing so far.
             Err(Errno::ECONNRESET) => return Err(wait.worker_ended()),
             Err(error) => return Err(system("read what the worker sent", error)),
@@ -105,30 +105,30 @@ pub fn check_quiet(socket: &Socket) -> Result<()> {
         Ok(_) if recv(socket.stream.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK) == Ok(0) => {
             Err(Error::new(Phase::Deliver, Class::Internal, "the worker ended before its secrets were delivered"))
         }
-        Ok(_) => Err(lie(AFTER_COMMIT)),
+        Ok(_) => Err(violation(AFTER_COMMIT)),
         Err(error) => Err(system("look for more from the worker", error)),
     }
 }
 
 /// Waits until a worker that has said all closes its socket: nothing may come any more.
-pub fn end(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
+pub fn await_end(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
     if !socket.is_empty() || receive(&socket.stream, &mut [0], wait)? != 0 {
-        return Err(lie(AFTER_COMMIT));
+        return Err(violation(AFTER_COMMIT));
     }
     Ok(())
 }
 
 /// Waits until the worker says something, which stays to be read, or closes its socket; whether it has said something.
-pub fn goes_on(socket: &Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
+pub fn awaits_more(socket: &Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
     receive_with(MsgFlags::MSG_PEEK, &socket.stream, &mut [0], wait).map(|count| count > 0)
 }
 
 /// Waits for more, and throws it away; whether there was any before the worker closed its socket.
-pub fn more(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
+pub fn discard_more(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
     receive(&socket.stream, &mut socket.ahead, wait).map(|count| count > 0)
 }
 
 /// The failure of a worker that sends what no worker of ours would send.
-pub fn lie(what: &str) -> Error {
+pub fn violation(what: &str) -> Error {
     Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
 }

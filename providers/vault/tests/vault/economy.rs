@@ -52,7 +52,7 @@ fn one_login_one_request_a_path_and_nothing_else() {
     run(async {
         let variables = variables(vault).with_credential("SECRET_ID", &role.secret_id);
         let instance = fetch_all(connect(settings, variables), &mount).await;
-        instance.finish(Ending::Kept).await;
+        instance.finish(Ending::Delivered).await;
         assert_eq!(instance.summary().requests, 12);
     });
     assert_eq!(audit.about(&approle), [format!("update auth/{approle}/login")]);

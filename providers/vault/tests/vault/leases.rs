@@ -89,7 +89,7 @@ fn the_token_of_a_login_is_given_back_after_the_fetch() {
         world.kv_secret(&instance).await;
         assert_eq!(world.logins(), 1);
         assert_eq!(instance.summary().expiry, None, "nothing that the app has hangs on it");
-        instance.finish(Ending::Kept).await;
+        instance.finish(Ending::Delivered).await;
         assert_eq!(world.logins(), 0);
         // Which mount, one login, the secret, and the revocation.
         assert_eq!(instance.summary().requests, 4);
@@ -102,7 +102,7 @@ fn the_token_of_a_login_stays_where_leases_hang_on_it() {
     run(async {
         let instance = world.logged_in();
         let user = world.user(&instance).await;
-        instance.finish(Ending::Kept).await;
+        instance.finish(Ending::Delivered).await;
         assert_eq!(world.logins(), 1);
         assert!(world.can_log_in(&user) && world.has_lease());
     });
@@ -112,7 +112,7 @@ fn the_token_of_a_login_stays_where_leases_hang_on_it() {
 fn a_token_that_was_given_is_never_given_back() {
     let Some(world) = World::new("1h") else { return };
     let token = world.vault.token(&[&world.policy]);
-    for ending in [Ending::Kept, Ending::NotKept] {
+    for ending in [Ending::Delivered, Ending::NotDelivered] {
         run(async {
             let instance = as_token(world.vault, &token);
             world.kv_secret(&instance).await;
@@ -130,7 +130,7 @@ fn after_a_failure_what_was_leased_is_given_back() {
         for instance in [world.logged_in(), as_token(world.vault, &token)] {
             let users = [world.user(&instance).await, world.user(&instance).await];
             assert!(users.iter().all(|user| world.can_log_in(user)));
-            instance.finish(Ending::NotKept).await;
+            instance.finish(Ending::NotDelivered).await;
             eventually("the users are gone", || !users.iter().any(|user| world.can_log_in(user)));
             eventually("the leases are gone", || !world.has_lease());
         }
@@ -149,10 +149,10 @@ fn a_batch_token_is_left_alone() {
         let instance = world.logged_in();
         world.kv_secret(&instance).await;
         let before = instance.summary().requests;
-        instance.finish(Ending::Kept).await;
+        instance.finish(Ending::Delivered).await;
         assert_eq!(instance.summary().requests, before);
         let user = world.user(&instance).await;
-        instance.finish(Ending::NotKept).await;
+        instance.finish(Ending::NotDelivered).await;
         eventually("the user is gone", || !world.can_log_in(&user));
     });
 }
@@ -198,7 +198,7 @@ fn the_end_of_a_wrapped_token_is_known() {
         let end = instance.summary().expiry.expect("something ends");
         assert!(end.what.starts_with("the token of the login") && end.after <= Duration::from_secs(600), "{end:?}");
         // It was given to us, though in a wrapping.
-        instance.finish(Ending::Kept).await;
+        instance.finish(Ending::Delivered).await;
         assert!(world.can_log_in(&user));
     });
 }

@@ -58,16 +58,16 @@ impl AsRawFd for Listener {
 /// Answers until it is dropped.
 pub fn serve(listener: Listener, tally: Rc<RefCell<Tally>>) -> io::Result<impl Future<Output = ()>> {
     let listener = TcpListener::from_std(listener.0)?;
-    Ok(answer_all(listener, tally))
+    Ok(accept_connections(listener, tally))
 }
 
-async fn answer_all(listener: TcpListener, tally: Rc<RefCell<Tally>>) {
+async fn accept_connections(listener: TcpListener, tally: Rc<RefCell<Tally>>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MOST => match accepted {
-                Ok((stream, _)) => drop(connections.spawn_local(converse(stream, tally.clone()))),
+                Ok((stream, _)) => drop(connections.spawn_local(serve_connection(stream, tally.clone()))),
                 Err(error) => {
                     handfast_core::debug!("cannot take a connection for metrics: {}", crate::error::reason(error));
                     sleep(PAUSE).await;
@@ -78,7 +78,7 @@ async fn answer_all(listener: TcpListener, tally: Rc<RefCell<Tally>>) {
 }
 
 /// One request and its answer. What is wrong with either is the client's matter.
-async fn converse(stream: TcpStream, tally: Rc<RefCell<Tally>>) {
+async fn serve_connection(stream: TcpStream, tally: Rc<RefCell<Tally>>) {
     let service = service_fn(|request| {
         let answer = answer(&request, &tally);
         async { Ok::<_, Infallible>(answer) }

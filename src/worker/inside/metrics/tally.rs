@@ -44,7 +44,7 @@ impl Tally {
     }
 
     /// What became of reads.
-    pub fn hear(&mut self, notices: &[Notice], now: Duration) {
+    pub fn count_reads(&mut self, notices: &[Notice], now: Duration) {
         for Notice { secret, is_success, end, .. } in notices {
             let secret = &mut self.secrets[*secret];
             secret.end = end.map(|end| now + end);
@@ -183,7 +183,7 @@ handfast_app_restarts_total 1
     fn times_are_those_of_the_clock() {
         let mut tally = tally();
         let notice = |is_success, end| Notice { secret: 0, is_success, is_left: false, next: None, end };
-        tally.hear(&[notice(true, Some(Duration::from_secs(600)))], boot_time());
+        tally.count_reads(&[notice(true, Some(Duration::from_secs(600)))], boot_time());
         let time = |tally: &Tally, name: &str| {
             let sample = format!("{name}{{secret=\"a\"}} ");
             let text = tally.text();
@@ -194,7 +194,7 @@ handfast_app_restarts_total 1
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         assert!((now - read).abs() < 5.0 && (end - read - 600.0).abs() < 0.01, "{read} {end} {now}");
         // A failure is no success, and what has no end has none.
-        tally.hear(&[notice(false, None)], boot_time());
+        tally.count_reads(&[notice(false, None)], boot_time());
         assert!((time(&tally, "handfast_secret_last_success_timestamp_seconds").unwrap() - read).abs() < 0.01);
         assert_eq!(time(&tally, "handfast_secret_expiry_timestamp_seconds"), None);
     }

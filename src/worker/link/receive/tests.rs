@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use std::os::unix::net::UnixStream;
 
 use super::super::Interrupts;
-use super::super::socket::end;
+use super::super::socket::await_end;
 use super::*;
 use crate::cage;
 use crate::plan::{Deadline, Isolation, OnChange, Purpose, Swap, Watching};
@@ -107,8 +107,8 @@ pub(super) fn receive_from<T>(
     let mut ours = Socket::new(ours);
     std::thread::scope(|scope| {
         scope.spawn(move || worker(theirs));
-        let received =
-            receive(&plan(), &mut ours, &mut wait).and_then(|received| end(&mut ours, &mut wait).map(|()| received));
+        let received = receive(&plan(), &mut ours, &mut wait)
+            .and_then(|received| await_end(&mut ours, &mut wait).map(|()| received));
         ours.stream().shutdown(Shutdown::Both).unwrap();
         received
     })

@@ -33,8 +33,8 @@ fn commit() -> Vec<u8> {
 }
 
 /// What generation 7 is to the receiver, with all that came before it.
-fn news(frames: &[Vec<u8>]) -> Result<News> {
-    receive_from(|plan, socket, watch| super::super::news(plan, 7, socket, watch), write(&frames.concat()))
+fn message(frames: &[Vec<u8>]) -> Result<Message> {
+    receive_from(|plan, socket, watch| super::super::message(plan, 7, socket, watch), write(&frames.concat()))
 }
 
 #[test]
@@ -47,18 +47,18 @@ fn a_later_generation_holds_only_what_has_changed() {
         missing(OPTIONAL),
         commit(),
     ];
-    let Ok(News::Generation(Ok(changes))) = news(&frames) else { panic!("not taken") };
+    let Ok(Message::Generation(Ok(changes))) = message(&frames) else { panic!("not taken") };
     assert_eq!(changes.secrets(), [NEEDED, OPTIONAL, EVERY]);
     assert_eq!((changes.arrived.len(), changes.gone), (2, vec![OPTIONAL]));
     assert_eq!(changes.same, [(EVERY, "db-b".to_owned())]);
-    let Ok(News::Generation(Ok(changes))) = news(&[commit()]) else { panic!("not taken") };
+    let Ok(Message::Generation(Ok(changes))) = message(&[commit()]) else { panic!("not taken") };
     assert!(changes.secrets().is_empty());
 }
 
 #[test]
 fn a_report_stands_by_itself() {
     let report = Report { is_success: true, is_left: false, next: Some(1500), end: Some(3000) };
-    let Ok(News::Report(secret, read)) = news(&[frame(Kind::Report, 1, OPTIONAL, &report.encode())]) else {
+    let Ok(Message::Report(secret, read)) = message(&[frame(Kind::Report, 1, OPTIONAL, &report.encode())]) else {
         panic!("not taken")
     };
     assert_eq!((secret, read), (OPTIONAL, report));
@@ -92,7 +92,7 @@ fn a_worker_that_lies_later_is_a_bug_too() {
         vec![frame(Kind::Report, 7, NEEDED, &[3; 17])],
         vec![value(NEEDED, b"", b"1")],
     ] {
-        match news(&frames) {
+        match message(&frames) {
             Err(error) => assert_eq!(error.class, Class::Internal, "{}", error.message),
             Ok(_) => panic!("taken: {frames:?}"),
         }
@@ -106,7 +106,7 @@ fn a_generation_with_a_name_that_cannot_be_a_files_is_refused_whole() {
         vec![fields(2), same(EVERY, b"a"), value(EVERY, b"a", b"1"), commit()],
         vec![fields(1), value(EVERY, b"optional", b"1"), commit()],
     ] {
-        let Ok(News::Generation(Err(error))) = news(&frames) else { panic!("not refused: {frames:?}") };
+        let Ok(Message::Generation(Err(error))) = message(&frames) else { panic!("not refused: {frames:?}") };
         assert_eq!(error.class, Class::Malformed);
     }
     assert_eq!(plan().secrets.len(), 3);
@@ -126,7 +126,7 @@ fn random_frames_are_taken_or_refused_later_too() {
                 [bytes, payload].concat()
             })
             .collect();
-        if let Ok(News::Generation(Ok(changes))) = news(&frames) {
+        if let Ok(Message::Generation(Ok(changes))) = message(&frames) {
             assert!(changes.secrets().iter().all(|secret| *secret < 3));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// When the status is written next. Times are since the machine's start.
-pub struct Telling {
+pub struct StatusSchedule {
     /// `None` where it says all that there is.
     due: Option<Duration>,
     /// When it was written last.
@@ -16,7 +16,7 @@ pub struct Telling {
     end: Option<Duration>,
 }
 
-impl Telling {
+impl StatusSchedule {
     /// Before the first one.
     pub fn new() -> Self {
         Self { due: Some(Duration::ZERO), last: Duration::ZERO, end: None }
@@ -42,7 +42,7 @@ impl Telling {
     }
 
     /// Takes note that the status was written, which says that the next secret becomes stale at `end`.
-    pub fn told(&mut self, now: Duration, end: Option<Duration>) {
+    pub fn written(&mut self, now: Duration, end: Option<Duration>) {
         *self = Self { due: None, last: now, end };
     }
 }
@@ -54,24 +54,24 @@ mod tests {
     #[test]
     fn what_changes_all_the_time_is_told_once_a_second_and_before_it_misleads() {
         let second = Duration::from_secs;
-        let mut telling = Telling::new();
-        assert_eq!(telling.due(), Some(second(0)), "the first one at once");
-        telling.told(second(10), Some(second(60)));
-        assert_eq!(telling.due(), None);
-        telling.soon(Some(second(90)));
-        assert_eq!(telling.due(), Some(second(11)));
-        telling.soon(None);
-        telling.now();
-        telling.soon(None);
-        assert_eq!(telling.due(), Some(second(0)), "what matters does not wait");
+        let mut status_schedule = StatusSchedule::new();
+        assert_eq!(status_schedule.due(), Some(second(0)), "the first one at once");
+        status_schedule.written(second(10), Some(second(60)));
+        assert_eq!(status_schedule.due(), None);
+        status_schedule.soon(Some(second(90)));
+        assert_eq!(status_schedule.due(), Some(second(11)));
+        status_schedule.soon(None);
+        status_schedule.now();
+        status_schedule.soon(None);
+        assert_eq!(status_schedule.due(), Some(second(0)), "what matters does not wait");
         let end = second(20) + Duration::from_millis(300);
-        telling.told(second(20), Some(end));
-        telling.soon(None);
-        assert_eq!(telling.due(), Some(end));
+        status_schedule.written(second(20), Some(end));
+        status_schedule.soon(None);
+        assert_eq!(status_schedule.due(), Some(end));
         for told in [None, Some(second(60))] {
-            telling.told(second(30), told);
-            telling.soon(Some(second(50)));
-            assert_eq!(telling.due(), Some(second(0)), "nobody knows of this end yet");
+            status_schedule.written(second(30), told);
+            status_schedule.soon(Some(second(50)));
+            assert_eq!(status_schedule.due(), Some(second(0)), "nobody knows of this end yet");
         }
     }
 }
