@@ -212,7 +212,7 @@ impl<'p> Fetch<'p> {
                 ),
             }
         }
-        stores.iter().for_each(|store| store.tell(ending));
+        stores.iter().for_each(|store| store.log_summary(ending));
     }
 
     /// How the instances have logged in, for those that say it.

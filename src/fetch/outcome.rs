@@ -26,7 +26,7 @@ pub enum Done {
     /// The lease of a request was renewed, or was not.
     Renewed(usize, Result<Grant, Failure>),
     /// The login of a provider instance was taken care of, or was not.
-    KeptUp(usize, Result<Option<Standing>, ProviderError>),
+    UpkeepDone(usize, Result<Option<Standing>, ProviderError>),
 }
 
 /// A secret's value, or one of several: a field's of `#*`, a secret's of a list.

@@ -27,9 +27,9 @@ const TOGETHER: Duration = Duration::from_millis(500);
 /// What has become of something that was due, with answers of which nothing is selected so far.
 pub enum Raw {
     /// Some answers, and the requests whose answers are still to come.
-    Read(Vec<(usize, Answer)>, Asking),
+    Read(Vec<(usize, Answer)>, PendingReads),
     Renewed(usize, Result<Grant, Failure>),
-    KeptUp(usize, Result<Option<Standing>, ProviderError>),
+    UpkeepDone(usize, Result<Option<Standing>, ProviderError>),
 }
 
 impl Fetch<'_> {
@@ -54,7 +54,7 @@ impl Fetch<'_> {
     }
 
     /// Does what is due, in a task.
-    pub fn carry_out(&self, due: Due, running: &mut JoinSet<Raw>) {
+    pub fn start(&self, due: Due, running: &mut JoinSet<Raw>) {
         match due {
             Due::Read(instance, jobs) => self.read(instance, &jobs, running),
             Due::Renew(at) => {
@@ -74,7 +74,7 @@ impl Fetch<'_> {
             Due::Upkeep(instance, upkeep) => {
                 let store = self.store(instance);
                 running.spawn_local(async move {
-                    let kept_up = match store {
+                    let upkeep_done = match store {
                         Ok(store) => {
                             let no_answer = || ProviderError::new(ErrorKind::Unavailable, "no answer in time");
                             let waited = timeout(PATIENCE, store.provider.upkeep(upkeep)).await;
@@ -82,7 +82,7 @@ impl Fetch<'_> {
                         }
                         Err(error) => Err(error),
                     };
-                    Raw::KeptUp(instance, kept_up)
+                    Raw::UpkeepDone(instance, upkeep_done)
                 });
             }
         }
@@ -118,8 +118,8 @@ impl Fetch<'_> {
                 answers.iter().flat_map(each).unzip()
             }
             Done::Renewed(at, Err(failure)) => (vec![self.jobs[*at].instance], vec![failure.error.kind]),
-            Done::KeptUp(instance, Err(error)) => (vec![*instance], vec![error.kind]),
-            Done::Renewed(_, Ok(_)) | Done::KeptUp(_, Ok(_)) => return Vec::new(),
+            Done::UpkeepDone(instance, Err(error)) => (vec![*instance], vec![error.kind]),
+            Done::Renewed(_, Ok(_)) | Done::UpkeepDone(_, Ok(_)) => return Vec::new(),
         };
         let name = |instance: usize| {
             let secret = self.plan.secrets.iter().find(|secret| secret.instance == instance);
@@ -139,7 +139,7 @@ impl Fetch<'_> {
             Err(error) => {
                 let failed = || OnceCell::from(Err(Failure { error: error.once_more(), attempts: 1 }));
                 let answers = jobs.iter().map(|at| (*at, Answer::One(Rc::new(failed())))).collect();
-                running.spawn_local(async { Raw::Read(answers, Asking::default()) });
+                running.spawn_local(async { Raw::Read(answers, PendingReads::default()) });
                 return;
             }
         };
@@ -147,23 +147,23 @@ impl Fetch<'_> {
             jobs.iter().map(|at| (*at, self.jobs[*at].locator.clone(), self.jobs[*at].is_list)).collect();
         running.spawn_local(async move {
             let round = Rc::new(Round::new(store, once()));
-            let mut asking = Asking::default();
+            let mut pending = PendingReads::default();
             let locators: Vec<_> = wanted.iter().map(|(_, locator, _)| locator).collect();
-            round.start_batches(&locators, &mut asking.batches);
+            round.start_batches(&locators, &mut pending.batches);
             for (at, locator, is_list) in wanted {
                 let round = round.clone();
-                asking.requests.spawn_local(async move { (at, round.answer(&locator, is_list).await) });
+                pending.requests.spawn_local(async move { (at, round.answer(&locator, is_list).await) });
             }
-            asking.next().await
+            pending.next().await
         });
     }
 
     /// What the answers are for each secret, by request. Goes on with the requests that are not answered yet.
-    pub fn done(&self, raw: Raw, running: &mut JoinSet<Raw>) -> Done {
+    pub fn evaluate(&self, raw: Raw, running: &mut JoinSet<Raw>) -> Done {
         match raw {
-            Raw::Read(answers, asking) => {
-                if !asking.requests.is_empty() {
-                    running.spawn_local(asking.next());
+            Raw::Read(answers, pending) => {
+                if !pending.requests.is_empty() {
+                    running.spawn_local(pending.next());
                 }
                 let select = |(at, answer): (usize, Answer)| {
                     (at, select::all(&self.plan.secrets, &self.jobs[at].secrets, &answer))
@@ -171,19 +171,19 @@ impl Fetch<'_> {
                 Done::Read(answers.into_iter().map(select).collect())
             }
             Raw::Renewed(at, renewed) => Done::Renewed(at, renewed),
-            Raw::KeptUp(instance, kept_up) => Done::KeptUp(instance, kept_up),
+            Raw::UpkeepDone(instance, upkeep_done) => Done::UpkeepDone(instance, upkeep_done),
         }
     }
 }
 
 /// Requests of one provider instance that were made together.
 #[derive(Default)]
-pub struct Asking {
+pub struct PendingReads {
     requests: JoinSet<(usize, Answer)>,
     batches: JoinSet<()>,
 }
 
-impl Asking {
+impl PendingReads {
     /// Waits for the first answer, and a little longer for the others.
     async fn next(mut self) -> Raw {
         let first = self.requests.join_next().await;

@@ -19,7 +19,7 @@ pub struct Round {
     cutoff: Cutoff,
     answers: RefCell<BTreeMap<Locator, Rc<Asked>>>,
     /// The answers that a batch is to bring, until somebody waits for them.
-    coming: RefCell<BTreeMap<Locator, oneshot::Receiver<Result<Fetched, Failure>>>>,
+    batched: RefCell<BTreeMap<Locator, oneshot::Receiver<Result<Fetched, Failure>>>>,
 }
 
 /// A request that is made once, by the first who asks.
@@ -44,7 +44,7 @@ pub enum Listed {
 impl Round {
     /// A round that has asked nothing so far.
     pub fn new(store: Rc<Store>, cutoff: Cutoff) -> Self {
-        Self { store, cutoff, answers: RefCell::default(), coming: RefCell::default() }
+        Self { store, cutoff, answers: RefCell::default(), batched: RefCell::default() }
     }
 
     /// Asks for as many of the locators together as the store takes: whoever asks for one of them then waits for its batch. To be
@@ -54,7 +54,7 @@ impl Round {
             let mut waiting = Vec::new();
             for locator in batch {
                 let (sender, receiver) = oneshot::channel();
-                self.coming.borrow_mut().insert(locator.clone(), receiver);
+                self.batched.borrow_mut().insert(locator.clone(), receiver);
                 waiting.push((locator.clone(), sender));
             }
             let (store, cutoff) = (self.store.clone(), self.cutoff.clone());
@@ -75,15 +75,15 @@ impl Round {
     /// Asks once, however many want to know.
     async fn ask(&self, locator: &Locator) -> Rc<Asked> {
         let asked = self.answers.borrow_mut().entry(locator.clone()).or_default().clone();
-        asked.get_or_init(|| self.answered(locator)).await;
+        asked.get_or_init(|| self.fetch_or_await_batch(locator)).await;
         asked
     }
 
-    async fn answered(&self, locator: &Locator) -> Result<Fetched, Failure> {
-        let coming = self.coming.borrow_mut().remove(locator);
+    async fn fetch_or_await_batch(&self, locator: &Locator) -> Result<Fetched, Failure> {
+        let batched = self.batched.borrow_mut().remove(locator);
         // A batch that has no answer for this locator drops its sender.
-        if let Some(coming) = coming
-            && let Ok(answer) = coming.await
+        if let Some(batched) = batched
+            && let Ok(answer) = batched.await
         {
             return answer;
         }

@@ -107,19 +107,19 @@ fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Provid
         Selection::Key(key) => {
             let object = Object::parse(json(whole)?)?;
             let raw = object.field(key).ok_or_else(|| object.no_field(key))?;
-            tell_null(reference, None, raw);
+            warn_of_null(reference, None, raw);
             Ok(vec![Part { name: None, value: finish(text_of(raw)?.as_bytes())? }])
         }
         Selection::Pointer(pointer) => {
             let raw = point(json(whole)?, pointer)?;
-            tell_null(reference, None, raw);
+            warn_of_null(reference, None, raw);
             Ok(vec![Part { name: None, value: finish(text_of(raw)?.as_bytes())? }])
         }
         Selection::Every => Object::parse(json(whole)?)?
             .0
             .iter()
             .map(|(key, raw)| {
-                tell_null(reference, Some(key), raw);
+                warn_of_null(reference, Some(key), raw);
                 Ok(Part { name: Some(key.to_string()), value: finish(text_of(raw)?.as_bytes())? })
             })
             .collect(),
@@ -127,7 +127,7 @@ fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Provid
 }
 
 /// An app that expects a password takes the text `null` for one.
-fn tell_null(reference: &SecretRef, field: Option<&str>, raw: &RawValue) {
+fn warn_of_null(reference: &SecretRef, field: Option<&str>, raw: &RawValue) {
     if raw.get() != "null" {
         return;
     }

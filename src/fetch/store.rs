@@ -29,7 +29,7 @@ impl Store {
     }
 
     /// Logs how many requests were sent, and what ends first of all that the app uses.
-    pub fn tell(&self, ending: Ending) {
+    pub fn log_summary(&self, ending: Ending) {
         let Summary { requests, expiry, .. } = self.provider.summary();
         if requests > 0 {
             let plural = if requests == 1 { "request" } else { "requests" };

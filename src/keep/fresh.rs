@@ -164,7 +164,7 @@ impl Supervisor<'_> {
             }
             match self.keeper.next_event(interrupts) {
                 Ok(WorkerEvent::Change(secrets)) => self.react(&secrets),
-                Ok(WorkerEvent::Report | WorkerEvent::Left(_)) => {}
+                Ok(WorkerEvent::Report | WorkerEvent::NeedsRestart(_)) => {}
                 Ok(WorkerEvent::None) => {
                     self.do_due_work();
                     self.keeper.write_status_if_due();

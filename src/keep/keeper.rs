@@ -26,7 +26,7 @@ pub enum WorkerEvent {
     /// A generation was published, in which these secrets have changed.
     Change(Vec<usize>),
     /// Another value of this secret is due, and left to the next start.
-    Left(usize),
+    NeedsRestart(usize),
 }
 
 /// The keeper: its worker, and where the secrets go.
@@ -92,7 +92,7 @@ impl<'p> Keeper<'p> {
             Some(Message::Report(secret, report)) => {
                 let end = self.status.report(secret, report);
                 self.status_schedule.soon(end);
-                Ok(if report.is_left { WorkerEvent::Left(secret) } else { WorkerEvent::Report })
+                Ok(if report.needs_restart { WorkerEvent::NeedsRestart(secret) } else { WorkerEvent::Report })
             }
             Some(Message::Generation(changes)) => {
                 let published = changes.and_then(|changes| self.publish(changes, interrupts));

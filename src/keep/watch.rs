@@ -101,7 +101,7 @@ impl Sidecar<'_> {
                         self.keeper.post(&secrets).map_err(lost)?;
                     }
                 }
-                WorkerEvent::Left(secret) => self.restart(secret, "is due anew"),
+                WorkerEvent::NeedsRestart(secret) => self.restart(secret, "is due anew"),
                 WorkerEvent::Report => {}
                 WorkerEvent::None => {
                     self.exit_if_stale()?;

@@ -76,7 +76,7 @@ pub struct Report {
     /// Whether it succeeded.
     pub is_success: bool,
     /// Whether another is due, and left to the next start.
-    pub is_left: bool,
+    pub needs_restart: bool,
     /// In how many milliseconds something is done next; `None` for never.
     pub next: Option<u64>,
     /// In how many milliseconds the secret ends; `None` for never.
@@ -89,7 +89,7 @@ impl Report {
 
     /// Its payload.
     pub fn encode(self) -> Vec<u8> {
-        let mut bytes = vec![u8::from(self.is_success) | u8::from(self.is_left) << 1];
+        let mut bytes = vec![u8::from(self.is_success) | u8::from(self.needs_restart) << 1];
         bytes.extend([self.next, self.end].map(|time| time.unwrap_or(Self::NEVER).to_be_bytes()).concat());
         bytes
     }
@@ -97,7 +97,7 @@ impl Report {
     /// Reads a payload; `None` for one that no honest worker sends.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (became, times) = bytes.split_first()?;
-        let (is_success, is_left) = match became {
+        let (is_success, needs_restart) = match became {
             0 => (false, false),
             1 => (true, false),
             2 => (false, true),
@@ -105,7 +105,7 @@ impl Report {
         };
         let (next, end) = times.split_at_checked(8)?;
         let (next, end) = (time(next)?, time(end)?);
-        Some(Self { is_success, is_left, next, end })
+        Some(Self { is_success, needs_restart, next, end })
     }
 }
 
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn reports_are_read_back_and_hostile_ones_refused() {
         for report in [
-            Report { is_success: true, is_left: false, next: Some(1000), end: None },
-            Report { is_success: false, is_left: false, next: None, end: Some(7) },
-            Report { is_success: false, is_left: true, next: None, end: None },
+            Report { is_success: true, needs_restart: false, next: Some(1000), end: None },
+            Report { is_success: false, needs_restart: false, next: None, end: Some(7) },
+            Report { is_success: false, needs_restart: true, next: None, end: None },
         ] {
             assert_eq!(Report::decode(&report.encode()), Some(report));
         }

@@ -202,11 +202,11 @@ pub enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
     /// How long it lives is found out.
-    Look,
+    Inspect,
     /// It is renewed, for as long as it was given for.
     Renew,
     /// It is made anew, from files that are read anew.
-    Anew,
+    Replace,
 }
 
 /// A login, as far as it ends.
@@ -219,7 +219,7 @@ pub struct Standing {
     /// How long it lives from now.
     pub grant: Grant,
     /// Whether another can be made in its place, or it was given by the user and ends for good.
-    pub can_be_anew: bool,
+    pub is_replaceable: bool,
 }
 
 /// What a store grants for a time.

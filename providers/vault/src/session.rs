@@ -99,7 +99,7 @@ impl Session {
         let newest = self.newest.borrow().clone();
         let held = match (upkeep, newest) {
             (Upkeep::Renew, Some(held)) => return self.renew_login(&held).await,
-            (Upkeep::Anew, Some(before)) => {
+            (Upkeep::Replace, Some(before)) => {
                 let why = RefCell::new(None);
                 let log_in = async {
                     let (login, error) = self.log_in().await;
@@ -154,8 +154,8 @@ impl Session {
     fn standing(&self, held: &Held) -> Option<Standing> {
         let Life { whole, renewable, .. } = held.life.get()?;
         let life = held.left(self.context.clock.now())?;
-        let can_be_anew = held.login.origin.is_own() || held.login.origin == Origin::GivenInFile;
-        Some(Standing { number: held.number, whole, grant: Grant { life, renewable }, can_be_anew })
+        let is_replaceable = held.login.origin.is_own() || held.login.origin == Origin::GivenInFile;
+        Some(Standing { number: held.number, whole, grant: Grant { life, renewable }, is_replaceable })
     }
 
     async fn renew_login(&self, held: &Rc<Held>) -> Result<Option<Standing>, ProviderError> {

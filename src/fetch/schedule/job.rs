@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use handfast_core::{ErrorKind, Grant, ProviderError, Term, whole_seconds};
 
-use super::tenure::{self, Kind, LONGEST, Step, Tenure};
+use super::lifetime::{self, Kind, LONGEST, Lifetime, Step};
 use super::trouble::{self, Trouble, Verdict};
 use crate::fetch::outcome::Failure;
 use crate::plan::{OnChange, Plan, Purpose, Secret};
@@ -32,7 +32,7 @@ pub struct Job {
     /// Whether it is to be made once more as soon as it has been answered.
     again: bool,
     /// What the store has issued for it for a time.
-    tenure: Option<Tenure>,
+    lifetime: Option<Lifetime>,
     /// The number of the login that its lease was issued for, and ends with.
     login: u64,
     /// When its value ends, where the store gives the same one until then.
@@ -40,13 +40,13 @@ pub struct Job {
     /// When it was made last.
     made: Option<Duration>,
     /// Whether what is due anew is left to the next start: a change of it would end this process.
-    is_left_to_restart: bool,
+    needs_restart: bool,
     /// How often in a row the store was late to change it.
     delays: u32,
     /// Whether it was said that nothing renews what was issued for it.
-    is_refusal_told: bool,
+    has_warned_of_refusal: bool,
     /// Whether it was said when it ends.
-    is_end_told: bool,
+    has_warned_of_end: bool,
     /// By secret.
     troubles: BTreeMap<usize, Trouble>,
 }
@@ -58,7 +58,7 @@ pub struct Notice {
     /// Whether it was read, or what was issued for it renewed.
     pub is_success: bool,
     /// Whether the secret is due to be issued anew, which is left to the next start.
-    pub is_left: bool,
+    pub needs_restart: bool,
     /// In how long something is done for the secret next.
     pub next: Option<Duration>,
     /// In how long the secret ends.
@@ -66,7 +66,7 @@ pub struct Notice {
 }
 
 /// What a job that is due asks for.
-pub enum Wish {
+pub enum Action {
     /// A read, which may issue something.
     Read,
     /// A renewal.
@@ -79,7 +79,7 @@ impl Job {
     pub fn new(plan: &Plan, instance: usize, secrets: &[usize]) -> Self {
         let restarts = |secret: &usize| plan.secrets[*secret].on_change == OnChange::Restart;
         let is_snapshot = |secret: &usize| plan.secrets[*secret].refresh.is_none();
-        let is_left_to_restart = match plan.purpose {
+        let needs_restart = match plan.purpose {
             Purpose::Watch => secrets.iter().any(restarts),
             // No running app gets another.
             _ => secrets.iter().all(is_snapshot),
@@ -91,14 +91,14 @@ impl Job {
             due: None,
             is_running: false,
             again: false,
-            tenure: None,
+            lifetime: None,
             login: 0,
             end: None,
             made: None,
-            is_left_to_restart,
+            needs_restart,
             delays: 0,
-            is_refusal_told: false,
-            is_end_told: false,
+            has_warned_of_refusal: false,
+            has_warned_of_end: false,
             troubles: BTreeMap::new(),
         }
     }
@@ -107,27 +107,29 @@ impl Job {
     /// before.
     pub fn first_answered(&mut self, term: Term, age: Duration, first: Duration, now: Duration) {
         self.made = Some(now.saturating_sub(age));
-        self.due = self.after(term, age, self.refresh.map(|_| first), now);
+        self.due = self.take_term(term, age, self.refresh.map(|_| first), now);
     }
 
     /// Warns of what was issued for an app that keeps its descriptor: once it ends, the app gets no other.
-    pub fn foretell_end(&mut self, plan: &Plan, now: Duration) {
-        if self.is_snapshot(plan) && self.tenure.as_ref().is_some_and(|tenure| tenure.step() == Step::Renew) {
+    pub fn warn_of_end(&mut self, plan: &Plan, now: Duration) {
+        if self.is_snapshot(plan) && self.lifetime.as_ref().is_some_and(|lifetime| lifetime.step() == Step::Renew) {
             let names = self.names(plan);
             tracing::warn!(target: "handfast", "what was issued for {names} ends once it can be renewed no more, and the app gets no other in its descriptor: `on_change = \"restart\"` starts it anew");
         }
-        self.tell_end(plan, None, now);
+        self.warn_of_end_once(plan, None, now);
     }
 
     /// Warns once when it ends, where nothing renews it any more (`why`), and the app gets no other.
-    fn tell_end(&mut self, plan: &Plan, why: Option<&ProviderError>, now: Duration) {
+    fn warn_of_end_once(&mut self, plan: &Plan, why: Option<&ProviderError>, now: Duration) {
         let names = self.names(plan);
-        let (what, end) = match (&self.tenure, self.end) {
-            (Some(tenure), _) if tenure.step() == Step::Anew => (format!("what was issued for {names}"), tenure.end()),
+        let (what, end) = match (&self.lifetime, self.end) {
+            (Some(lifetime), _) if lifetime.step() == Step::Replace => {
+                (format!("what was issued for {names}"), lifetime.end())
+            }
             (None, Some(end)) => (names, end),
             _ => return,
         };
-        if !self.is_snapshot(plan) || std::mem::replace(&mut self.is_end_told, true) {
+        if !self.is_snapshot(plan) || std::mem::replace(&mut self.has_warned_of_end, true) {
             return;
         }
         let left = whole_seconds(end.saturating_sub(now));
@@ -138,7 +140,7 @@ impl Job {
     /// Whether the app keeps the value in its descriptor, and gets no other.
     fn is_snapshot(&self, plan: &Plan) -> bool {
         let names_version = |secret: &usize| plan.secrets[*secret].reference.locator.parameter("version").is_some();
-        plan.purpose == Purpose::Supervise && self.is_left_to_restart && !self.secrets.iter().any(names_version)
+        plan.purpose == Purpose::Supervise && self.needs_restart && !self.secrets.iter().any(names_version)
     }
 
     fn names(&self, plan: &Plan) -> String {
@@ -148,28 +150,28 @@ impl Job {
 
     /// Makes a read due now, unless something was issued for it: nothing is issued anew because somebody asks.
     pub fn read_again(&mut self, now: Duration) {
-        if self.refresh.is_some() && self.tenure.is_none() {
+        if self.refresh.is_some() && self.lifetime.is_none() {
             self.again = self.is_running;
             self.due = Some(now);
         }
     }
 
     /// What it asks for now, if it is due.
-    pub fn wish(&self, now: Duration) -> Option<Wish> {
+    pub fn due_action(&self, now: Duration) -> Option<Action> {
         if self.is_running || self.due.is_none_or(|due| due > now) {
             return None;
         }
-        Some(match self.tenure.as_ref().map(Tenure::step) {
-            Some(Step::Renew) => Wish::Renewal,
-            Some(Step::Anew) if self.is_left_to_restart => Wish::Restart,
-            Some(Step::Anew) | None => Wish::Read,
+        Some(match self.lifetime.as_ref().map(Lifetime::step) {
+            Some(Step::Renew) => Action::Renewal,
+            Some(Step::Replace) if self.needs_restart => Action::Restart,
+            Some(Step::Replace) | None => Action::Read,
         })
     }
 
     /// Takes note that what it asks for is done from now on.
-    pub fn begin(&mut self, wish: &Wish, now: Duration) {
-        (self.is_running, self.due) = (!matches!(wish, Wish::Restart), None);
-        if matches!(wish, Wish::Read) {
+    pub fn mark_begun(&mut self, action: &Action, now: Duration) {
+        (self.is_running, self.due) = (!matches!(action, Action::Restart), None);
+        if matches!(action, Action::Read) {
             self.made = Some(now);
         }
     }
@@ -179,9 +181,9 @@ impl Job {
         self.is_running = false;
         let again = std::mem::take(&mut self.again);
         self.due = match answer {
-            Ok(term) => self.after(term, Duration::ZERO, if again { Some(now) } else { usual }, now),
-            Err(asked) if self.tenure.is_some() => {
-                self.fail_tenure(asked, now);
+            Ok(term) => self.take_term(term, Duration::ZERO, if again { Some(now) } else { usual }, now),
+            Err(asked) if self.lifetime.is_some() => {
+                self.lifetime_failed(asked, now);
                 self.due
             }
             Err(_) if again => Some(now),
@@ -190,21 +192,21 @@ impl Job {
     }
 
     /// Takes what an answer with this term has issued. When it is due next: at the `usual` time, or before something ends.
-    fn after(&mut self, term: Term, age: Duration, usual: Option<Duration>, now: Duration) -> Option<Duration> {
+    fn take_term(&mut self, term: Term, age: Duration, usual: Option<Duration>, now: Duration) -> Option<Duration> {
         let random = fastrand::f64();
         self.delays = match term {
             Term::Rotates(Duration::ZERO) => self.delays.saturating_add(1),
             _ => 0,
         };
-        self.tenure = match term {
+        self.lifetime = match term {
             Term::Leased { grant: Grant { life, renewable }, login } => {
                 self.login = login;
-                let lease = Tenure::new(Kind::Lease, life, age, renewable, now, random);
+                let lease = Lifetime::new(Kind::Lease, life, age, renewable, now, random);
                 // An outage is no reason to start an app anew, which would get nothing else.
-                let is_last = self.refresh.is_none() || self.is_left_to_restart;
-                Some(if is_last { lease.without_another() } else { lease })
+                let is_last = self.refresh.is_none() || self.needs_restart;
+                Some(if is_last { lease.never_replaced() } else { lease })
             }
-            Term::Ends(life) => Some(Tenure::new(Kind::Certificate, life, age, false, now, random)),
+            Term::Ends(life) => Some(Lifetime::new(Kind::Certificate, life, age, false, now, random)),
             Term::Open | Term::Until(_) | Term::Rotates(_) => None,
         };
         self.end = match term {
@@ -221,7 +223,7 @@ impl Job {
             Term::Rotates(after) => {
                 usual.map(|usual| usual.min((now + after.min(LONGEST)).saturating_sub(age) + AFTER_ROTATION))
             }
-            Term::Ends(_) | Term::Leased { .. } => self.due_of_tenure(),
+            Term::Ends(_) | Term::Leased { .. } => self.lifetime_due(),
         }
     }
 
@@ -229,111 +231,111 @@ impl Job {
     pub fn renewed(&mut self, plan: &Plan, renewed: Result<Grant, Failure>, now: Duration) {
         self.is_running = false;
         let secrets = self.secrets.clone();
-        let Some(tenure) = &mut self.tenure else { return };
+        let Some(lifetime) = &mut self.lifetime else { return };
         match renewed {
             Ok(grant) => {
-                tenure.renewed(grant, now, fastrand::f64());
-                secrets.iter().for_each(|secret| self.recover(plan, *secret, "renewed", now));
-                self.tell_end(plan, None, now);
+                lifetime.renewed(grant, now, fastrand::f64());
+                secrets.iter().for_each(|secret| self.log_recovery(plan, *secret, "renewed", now));
+                self.warn_of_end_once(plan, None, now);
             }
             Err(Failure { error, .. }) if error.kind != ErrorKind::Unavailable => {
                 match error.kind {
-                    ErrorKind::NotFound => tenure.lost(now),
-                    _ => tenure.refused(now, fastrand::f64()),
+                    ErrorKind::NotFound => lifetime.lost(now),
+                    _ => lifetime.renewal_refused(now, fastrand::f64()),
                 }
-                self.tell_end(plan, Some(&error), now);
+                self.warn_of_end_once(plan, Some(&error), now);
                 let secret = &plan.secrets[secrets[0]];
                 let (name, reference) = (&secret.name, &secret.reference);
-                if self.refresh.is_some() && !std::mem::replace(&mut self.is_refusal_told, true) {
+                if self.refresh.is_some() && !std::mem::replace(&mut self.has_warned_of_refusal, true) {
                     tracing::warn!(target: "handfast", "the lease of `{name}` from `{reference}` is not renewed but issued anew: {error}");
                 }
             }
             Err(failure) => {
-                tenure.failed(trouble::asked(&failure.error), now);
+                lifetime.failed(trouble::asked(&failure.error), now);
                 for secret in secrets {
                     let Secret { name, reference, .. } = &plan.secrets[secret];
                     let what = format!("cannot renew the lease of `{name}` from `{reference}`");
-                    self.tell(secret, &what, &failure, now);
+                    self.log_failure(secret, &what, &failure, now);
                 }
             }
         }
-        self.due = self.due_of_tenure();
+        self.due = self.lifetime_due();
     }
 
     /// The number of the login that its lease was issued for, if it has a lease.
     pub fn login(&self) -> Option<u64> {
-        let is_lease = self.tenure.as_ref().is_some_and(|tenure| tenure.kind() == Kind::Lease);
+        let is_lease = self.lifetime.as_ref().is_some_and(|lifetime| lifetime.kind() == Kind::Lease);
         is_lease.then_some(self.login)
     }
 
     /// Whether something that ends was issued for it.
     pub fn has_end(&self) -> bool {
-        self.tenure.is_some()
+        self.lifetime.is_some()
     }
 
     /// Lets its lease end with its login, at `end`. Whether that is earlier than before.
-    pub fn ends_by(&mut self, end: Duration) -> bool {
-        let before = self.tenure.as_ref().map(Tenure::end);
-        if let Some(tenure) = &mut self.tenure {
-            tenure.ends_by(end);
+    pub fn limit_end(&mut self, end: Duration) -> bool {
+        let before = self.lifetime.as_ref().map(Lifetime::end);
+        if let Some(lifetime) = &mut self.lifetime {
+            lifetime.limit_end(end);
         }
-        before > self.tenure.as_ref().map(Tenure::end)
+        before > self.lifetime.as_ref().map(Lifetime::end)
     }
 
     /// Lets its lease end with its login, at `end`, and issues it anew at `due` at the latest.
-    pub fn follow(&mut self, plan: &Plan, end: Duration, due: Duration, now: Duration) {
-        if let Some(tenure) = &mut self.tenure {
-            tenure.ends_with(end, due);
+    pub fn replace_by(&mut self, plan: &Plan, end: Duration, due: Duration, now: Duration) {
+        if let Some(lifetime) = &mut self.lifetime {
+            lifetime.replace_by(end, due);
         }
-        self.tell_end(plan, None, now);
+        self.warn_of_end_once(plan, None, now);
         if !self.is_running {
-            self.due = self.due_of_tenure();
+            self.due = self.lifetime_due();
         }
     }
 
     /// Makes a request that has failed due now: something has changed that may help.
-    pub fn try_now(&mut self, now: Duration) {
+    pub fn retry_now(&mut self, now: Duration) {
         if !self.is_running && !self.troubles.is_empty() {
-            self.due = self.due_of_tenure().or(Some(now));
+            self.due = self.lifetime_due().or(Some(now));
         }
     }
 
-    fn fail_tenure(&mut self, asked: Option<Duration>, now: Duration) {
-        if let Some(tenure) = &mut self.tenure {
-            tenure.failed(asked, now);
+    fn lifetime_failed(&mut self, asked: Option<Duration>, now: Duration) {
+        if let Some(lifetime) = &mut self.lifetime {
+            lifetime.failed(asked, now);
         }
-        self.due = self.due_of_tenure();
+        self.due = self.lifetime_due();
     }
 
     /// When what was issued for it is renewed or issued anew: two issuances are never too close to each other.
-    fn due_of_tenure(&self) -> Option<Duration> {
-        let tenure = self.tenure.as_ref()?;
+    fn lifetime_due(&self) -> Option<Duration> {
+        let lifetime = self.lifetime.as_ref()?;
         // Nobody would see another.
-        if self.refresh.is_none() && tenure.step() == Step::Anew {
+        if self.refresh.is_none() && lifetime.step() == Step::Replace {
             return None;
         }
-        let earliest = match (tenure.step(), self.made) {
-            (Step::Anew, Some(made)) => made + tenure.between_issuances(),
+        let earliest = match (lifetime.step(), self.made) {
+            (Step::Replace, Some(made)) => made + lifetime.between_issuances(),
             _ => Duration::ZERO,
         };
-        Some(tenure.due().max(earliest))
+        Some(lifetime.due().max(earliest))
     }
 
     /// Says that a secret could not be read. How long to wait, where that is not the usual time.
-    pub fn fail(&mut self, plan: &Plan, secret: usize, failure: &Failure, now: Duration) -> Option<Duration> {
+    pub fn read_failed(&mut self, plan: &Plan, secret: usize, failure: &Failure, now: Duration) -> Option<Duration> {
         let Secret { name, reference, .. } = &plan.secrets[secret];
-        self.tell(secret, &format!("cannot read `{name}` again from `{reference}`"), failure, now)
+        self.log_failure(secret, &format!("cannot read `{name}` again from `{reference}`"), failure, now)
     }
 
-    fn tell(&mut self, secret: usize, what: &str, failure: &Failure, now: Duration) -> Option<Duration> {
+    fn log_failure(&mut self, secret: usize, what: &str, failure: &Failure, now: Duration) -> Option<Duration> {
         let trouble = self.troubles.entry(secret).or_insert_with(|| Trouble::new(now));
-        let Verdict { pause, voice } = trouble.add(&failure.error, fastrand::f64());
-        trouble.tell(voice, what, "the last value stays", &failure.error, now);
+        let Verdict { pause, severity } = trouble.add(&failure.error, fastrand::f64());
+        trouble.log(severity, what, "the last value stays", &failure.error, now);
         pause
     }
 
     /// Says that a secret was read, or its lease renewed (`verb`), where that has failed before.
-    pub fn recover(&mut self, plan: &Plan, secret: usize, verb: &str, now: Duration) {
+    pub fn log_recovery(&mut self, plan: &Plan, secret: usize, verb: &str, now: Duration) {
         if let Some(trouble) = self.troubles.remove(&secret) {
             let lasted = trouble.lasted(now);
             tracing::info!(target: "handfast", "`{}` can be {verb} again, after {lasted}", plan.secrets[secret].name);
@@ -342,7 +344,7 @@ impl Job {
 
     /// When what was read last ends.
     pub fn end(&self) -> Option<Duration> {
-        self.tenure.as_ref().map(Tenure::end).or(self.end)
+        self.lifetime.as_ref().map(Lifetime::end).or(self.end)
     }
 
     /// A notice for the privileged process of each of its secrets.
@@ -350,14 +352,14 @@ impl Job {
         let next = self.due.map(|due| due.saturating_sub(now));
         let end = self.end().map(|end| end.saturating_sub(now));
         let notice =
-            move |&secret: &usize| Notice { secret, is_success: is_success(secret), is_left: false, next, end };
+            move |&secret: &usize| Notice { secret, is_success: is_success(secret), needs_restart: false, next, end };
         self.secrets.iter().map(notice)
     }
 }
 
 /// In how long a secret that ends after `left` is read again at the latest. `random` is from 0 to 1.
 fn before_end(left: Duration, random: f64) -> Duration {
-    left.min(LONGEST).mul_f64(tenure::between(BEFORE_END, random)).max(LEAST_BEFORE_END)
+    left.min(LONGEST).mul_f64(lifetime::between(BEFORE_END, random)).max(LEAST_BEFORE_END)
 }
 
 #[cfg(test)]

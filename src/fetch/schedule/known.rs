@@ -38,7 +38,7 @@ pub struct Known {
     /// When what is delivered ends.
     end: Option<Duration>,
     /// Whether the change that waits could not be delivered.
-    is_held: bool,
+    is_undelivered: bool,
 }
 
 impl Known {
@@ -49,14 +49,14 @@ impl Known {
     }
 
     /// What was read before a change ends then.
-    pub fn ends(&mut self, end: Option<Duration>) {
+    pub fn set_end(&mut self, end: Option<Duration>) {
         if !self.is_pending() {
             self.end = end;
         }
     }
 
     /// Takes the values of a read. Whether they are a change that was not known before.
-    pub fn take(&mut self, digests: &Digests, parts: Vec<Part>) -> bool {
+    pub fn compare(&mut self, digests: &Digests, parts: Vec<Part>) -> bool {
         let mut values = Values::new();
         let mut pieces = Vec::new();
         for Part { name, value } in parts {
@@ -75,7 +75,7 @@ impl Known {
             }
         }
         if values == self.delivered {
-            (self.pending, self.is_held) = (None, false);
+            (self.pending, self.is_undelivered) = (None, false);
             return false;
         }
         let is_news = self.pending.as_ref().is_none_or(|(before, _)| *before != values);
@@ -89,24 +89,24 @@ impl Known {
     }
 
     /// Gives the change away to be delivered, with what is then to be known.
-    pub fn give(&mut self) -> Option<(Values, Change)> {
+    pub fn take_pending(&mut self) -> Option<(Values, Change)> {
         self.pending.take()
     }
 
     /// The change was not delivered, and waits again.
-    pub fn take_back(&mut self, values: Values, change: Change) {
-        (self.pending, self.is_held) = (Some((values, change)), true);
+    pub fn put_back(&mut self, values: Values, change: Change) {
+        (self.pending, self.is_undelivered) = (Some((values, change)), true);
     }
 
     /// Where a change could not be delivered: when what is delivered ends in its place.
-    pub fn held(&self) -> Option<Option<Duration>> {
-        self.is_held.then_some(self.end)
+    pub fn undelivered(&self) -> Option<Option<Duration>> {
+        self.is_undelivered.then_some(self.end)
     }
 
     /// The change was delivered.
     pub fn delivered(&mut self, values: Values) {
         self.absences.retain(|name, _| values.contains_key(name));
-        (self.delivered, self.is_held) = (values, false);
+        (self.delivered, self.is_undelivered) = (values, false);
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn shape(known: &mut Known) -> Vec<(String, bool)> {
-        let Some((values, Change(pieces))) = known.give() else { return Vec::new() };
+        let Some((values, Change(pieces))) = known.take_pending() else { return Vec::new() };
         known.delivered(values);
         pieces.into_iter().map(|(name, piece)| (name.unwrap_or_default(), matches!(piece, Piece::Value(_)))).collect()
     }
@@ -132,36 +132,36 @@ mod tests {
     fn equal_values_are_no_change_and_a_way_back_is_none_either() {
         let digests = Digests::default();
         let mut known = Known::first(&digests, &parts(&[("", "a")]));
-        assert!(!known.take(&digests, parts(&[("", "a")])) && !known.is_pending());
-        assert!(known.take(&digests, parts(&[("", "b")])) && known.is_pending());
-        assert!(!known.take(&digests, parts(&[("", "b")])) && known.is_pending(), "it was known before");
-        assert!(known.take(&digests, parts(&[("", "c")])));
-        assert!(!known.take(&digests, parts(&[("", "a")])) && !known.is_pending());
-        assert!(known.take(&digests, parts(&[("", "c")])));
+        assert!(!known.compare(&digests, parts(&[("", "a")])) && !known.is_pending());
+        assert!(known.compare(&digests, parts(&[("", "b")])) && known.is_pending());
+        assert!(!known.compare(&digests, parts(&[("", "b")])) && known.is_pending(), "it was known before");
+        assert!(known.compare(&digests, parts(&[("", "c")])));
+        assert!(!known.compare(&digests, parts(&[("", "a")])) && !known.is_pending());
+        assert!(known.compare(&digests, parts(&[("", "c")])));
         assert_eq!(shape(&mut known), [(String::new(), true)]);
-        assert!(!known.take(&digests, parts(&[("", "c")])));
+        assert!(!known.compare(&digests, parts(&[("", "c")])));
     }
 
     #[test]
     fn a_value_is_gone_after_two_reads_without_it() {
         let digests = Digests::default();
         let mut known = Known::first(&digests, &parts(&[("", "a")]));
-        assert!(!known.take(&digests, Vec::new()) && !known.is_pending());
-        assert!(!known.take(&digests, parts(&[("", "a")])));
-        assert!(!known.take(&digests, Vec::new()), "the reads before it came back do not count");
-        assert!(known.take(&digests, Vec::new()));
+        assert!(!known.compare(&digests, Vec::new()) && !known.is_pending());
+        assert!(!known.compare(&digests, parts(&[("", "a")])));
+        assert!(!known.compare(&digests, Vec::new()), "the reads before it came back do not count");
+        assert!(known.compare(&digests, Vec::new()));
         assert_eq!(shape(&mut known), []);
-        assert!(known.take(&digests, parts(&[("", "a")])), "and it comes back at once");
+        assert!(known.compare(&digests, parts(&[("", "a")])), "and it comes back at once");
     }
 
     #[test]
     fn only_what_differs_in_a_list_is_sent() {
         let digests = Digests::default();
         let mut known = Known::first(&digests, &parts(&[("a", "1"), ("b", "1")]));
-        assert!(known.take(&digests, parts(&[("a", "2"), ("c", "1")])));
+        assert!(known.compare(&digests, parts(&[("a", "2"), ("c", "1")])));
         let expected = [("a", true), ("c", true), ("b", false)].map(|(name, value)| (name.to_owned(), value));
         assert_eq!(shape(&mut known), expected);
-        assert!(known.take(&digests, parts(&[("a", "2"), ("c", "1")])));
+        assert!(known.compare(&digests, parts(&[("a", "2"), ("c", "1")])));
         assert_eq!(shape(&mut known), [("a", false), ("c", false)].map(|(name, value)| (name.to_owned(), value)));
     }
 }

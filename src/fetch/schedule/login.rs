@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep, whole_seconds};
 
-use super::tenure::{Kind, Step, Tenure};
+use super::lifetime::{Kind, Lifetime, Step};
 use super::trouble::{self, Trouble, Verdict};
 
 /// How many requests keeping it up comes to at most: where a renewal is refused, a login is made at once; and a token that was given is
@@ -19,17 +19,17 @@ pub struct Login {
     /// Which login it is; `None` before the first look.
     number: Option<u64>,
     /// `None` where it does not end.
-    tenure: Option<Tenure>,
+    lifetime: Option<Lifetime>,
     due: Option<Duration>,
     /// What is being done.
     running: Option<Upkeep>,
     /// Whether the store has refused it while something was being done.
-    is_doubted: bool,
+    inspects_again: bool,
     trouble: Option<Trouble>,
     /// Whether another can be made in its place.
-    can_be_anew: bool,
+    is_replaceable: bool,
     /// Whether it was said that it ends for good.
-    is_end_told: bool,
+    has_warned_of_end: bool,
 }
 
 /// A login that has taken the place of another: leases of the one before end with that one.
@@ -48,13 +48,13 @@ impl Login {
         Self {
             instance: instance.to_owned(),
             number: None,
-            tenure: None,
+            lifetime: None,
             due: Some(now + trouble::BASE.mul_f64(fastrand::f64())),
             running: None,
-            is_doubted: false,
+            inspects_again: false,
             trouble: None,
-            can_be_anew: false,
-            is_end_told: false,
+            is_replaceable: false,
+            has_warned_of_end: false,
         }
     }
 
@@ -74,14 +74,14 @@ impl Login {
     }
 
     /// Which login it is, and its end, where that is for good.
-    pub fn last(&self) -> Option<(u64, Duration)> {
-        let tenure = self.tenure.as_ref().filter(|tenure| tenure.step() == Step::Anew)?;
-        Some((self.number?, tenure.end()))
+    pub fn final_end(&self) -> Option<(u64, Duration)> {
+        let lifetime = self.lifetime.as_ref().filter(|lifetime| lifetime.step() == Step::Replace)?;
+        Some((self.number?, lifetime.end()))
     }
 
     /// Makes a look at it due now: the store has refused it.
-    pub fn doubt(&mut self, now: Duration) {
-        self.is_doubted = self.running.is_some();
+    pub fn inspect_now(&mut self, now: Duration) {
+        self.inspects_again = self.running.is_some();
         // Where it fails, it is tried again anyway.
         if self.running.is_none() && self.trouble.is_none() {
             self.due = Some(now);
@@ -89,67 +89,71 @@ impl Login {
     }
 
     /// What is due, which counts as begun.
-    pub fn begin(&mut self, now: Duration) -> Upkeep {
-        let upkeep = match &self.tenure {
-            Some(tenure) if tenure.due() <= now && tenure.step() == Step::Renew => Upkeep::Renew,
-            Some(tenure) if tenure.due() <= now => Upkeep::Anew,
-            _ => Upkeep::Look,
+    pub fn take_due(&mut self, now: Duration) -> Upkeep {
+        let upkeep = match &self.lifetime {
+            Some(lifetime) if lifetime.due() <= now && lifetime.step() == Step::Renew => Upkeep::Renew,
+            Some(lifetime) if lifetime.due() <= now => Upkeep::Replace,
+            _ => Upkeep::Inspect,
         };
         (self.running, self.due) = (Some(upkeep), None);
         upkeep
     }
 
     /// Puts off what is due.
-    pub fn wait(&mut self, until: Duration) {
+    pub fn postpone(&mut self, until: Duration) {
         self.due = Some(until);
     }
 
     /// Takes what came of it. The new login, where it is another now.
-    pub fn take(&mut self, result: Result<Option<Standing>, ProviderError>, now: Duration) -> Option<Succession> {
-        let upkeep = self.running.take().unwrap_or(Upkeep::Look);
+    pub fn upkeep_done(
+        &mut self,
+        result: Result<Option<Standing>, ProviderError>,
+        now: Duration,
+    ) -> Option<Succession> {
+        let upkeep = self.running.take().unwrap_or(Upkeep::Inspect);
         let succession = match result {
-            Ok(Some(standing)) => self.stands(standing, upkeep, now),
+            Ok(Some(standing)) => self.succeeded(standing, upkeep, now),
             Ok(None) => {
-                self.tenure = None;
+                self.lifetime = None;
                 self.due = None;
                 return None;
             }
             Err(error) => {
-                self.fails(&error, upkeep, now);
+                self.failed(&error, upkeep, now);
                 None
             }
         };
-        let is_over = |tenure: &Tenure| tenure.step() == Step::Anew && !self.can_be_anew;
-        match &self.tenure {
-            Some(tenure) if is_over(tenure) => {
-                if !std::mem::replace(&mut self.is_end_told, true) {
-                    let (instance, left) = (&self.instance, whole_seconds(tenure.end().saturating_sub(now)));
+        let is_over = |lifetime: &Lifetime| lifetime.step() == Step::Replace && !self.is_replaceable;
+        match &self.lifetime {
+            Some(lifetime) if is_over(lifetime) => {
+                if !std::mem::replace(&mut self.has_warned_of_end, true) {
+                    let (instance, left) = (&self.instance, whole_seconds(lifetime.end().saturating_sub(now)));
                     tracing::warn!(target: "handfast", "`{instance}`: the token that was given ends in {left}, and is not renewed any more");
                 }
                 self.due = None;
             }
-            Some(tenure) => self.due = Some(tenure.due()),
+            Some(lifetime) => self.due = Some(lifetime.due()),
             // The first look has failed, and set a time of its own.
             None => {}
         }
-        if std::mem::take(&mut self.is_doubted) {
-            self.doubt(now);
+        if std::mem::take(&mut self.inspects_again) {
+            self.inspect_now(now);
         }
         succession
     }
 
-    fn stands(&mut self, standing: Standing, upkeep: Upkeep, now: Duration) -> Option<Succession> {
-        let Standing { number, whole, grant, can_be_anew } = standing;
+    fn succeeded(&mut self, standing: Standing, upkeep: Upkeep, now: Duration) -> Option<Succession> {
+        let Standing { number, whole, grant, is_replaceable } = standing;
         if let Some(trouble) = self.trouble.take() {
             let (instance, lasted) = (&self.instance, trouble.lasted(now));
             tracing::info!(target: "handfast", "`{instance}`: the login holds again, after {lasted}");
         }
-        self.can_be_anew = can_be_anew;
-        let end = self.tenure.as_ref().map(Tenure::end).filter(|_| upkeep == Upkeep::Anew).unwrap_or(now);
+        self.is_replaceable = is_replaceable;
+        let end = self.lifetime.as_ref().map(Lifetime::end).filter(|_| upkeep == Upkeep::Replace).unwrap_or(now);
         if self.number == Some(number) {
             // A look has nothing new to say of a login that is known.
-            if let Some(tenure) = self.tenure.as_mut().filter(|_| upkeep == Upkeep::Renew) {
-                tenure.renewed(grant, now, fastrand::f64());
+            if let Some(lifetime) = self.lifetime.as_mut().filter(|_| upkeep == Upkeep::Renew) {
+                lifetime.renewed(grant, now, fastrand::f64());
             }
             return None;
         }
@@ -158,29 +162,29 @@ impl Login {
         }
         let Grant { life, renewable } = grant;
         let age = whole.saturating_sub(life);
-        self.tenure = Some(Tenure::new(Kind::Login, whole, age, renewable, now, fastrand::f64()));
-        self.is_end_told = false;
+        self.lifetime = Some(Lifetime::new(Kind::Login, whole, age, renewable, now, fastrand::f64()));
+        self.has_warned_of_end = false;
         Some(Succession { number, end, is_over: end <= now })
     }
 
-    fn fails(&mut self, error: &ProviderError, upkeep: Upkeep, now: Duration) {
-        if let (Upkeep::Renew, Some(tenure)) = (upkeep, &mut self.tenure)
+    fn failed(&mut self, error: &ProviderError, upkeep: Upkeep, now: Duration) {
+        if let (Upkeep::Renew, Some(lifetime)) = (upkeep, &mut self.lifetime)
             && error.kind != ErrorKind::Unavailable
         {
             tracing::info!(target: "handfast", "`{}`: the login is not renewed but made anew: {error}", self.instance);
-            return tenure.refused(now, fastrand::f64());
+            return lifetime.renewal_refused(now, fastrand::f64());
         }
         let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
-        let Verdict { pause, voice } = trouble.add(error, fastrand::f64());
+        let Verdict { pause, severity } = trouble.add(error, fastrand::f64());
         let what = match upkeep {
-            Upkeep::Look => "look at the login",
+            Upkeep::Inspect => "look at the login",
             Upkeep::Renew => "renew the login",
-            Upkeep::Anew => "log in anew",
+            Upkeep::Replace => "log in anew",
         };
         let what = format!("`{}`: cannot {what}", self.instance);
-        trouble.tell(voice, &what, "the one before serves until its end", error, now);
-        match &mut self.tenure {
-            Some(tenure) => tenure.failed(trouble::asked(error), now),
+        trouble.log(severity, &what, "the one before serves until its end", error, now);
+        match &mut self.lifetime {
+            Some(lifetime) => lifetime.failed(trouble::asked(error), now),
             // The store answers, and will not say more at once.
             None => self.due = Some(now + pause.unwrap_or(trouble::LONGEST)),
         }
@@ -199,15 +203,15 @@ mod tests {
 
     fn standing(number: u64, life: u64, renewable: bool) -> Result<Option<Standing>, ProviderError> {
         let grant = Grant { life: seconds(life), renewable };
-        Ok(Some(Standing { number, whole: seconds(100), grant, can_be_anew: true }))
+        Ok(Some(Standing { number, whole: seconds(100), grant, is_replaceable: true }))
     }
 
     fn looked_at(standing: Result<Option<Standing>, ProviderError>) -> Login {
         let mut login = Login::new("vault", NOW);
         assert!(login.due().is_some_and(|due| due <= NOW + seconds(1)));
-        assert_eq!(login.begin(NOW), Upkeep::Look);
+        assert_eq!(login.take_due(NOW), Upkeep::Inspect);
         assert_eq!(login.due(), None, "one thing at a time");
-        login.take(standing, NOW);
+        login.upkeep_done(standing, NOW);
         login
     }
 
@@ -216,12 +220,12 @@ mod tests {
         let mut login = looked_at(standing(1, 100, true));
         let due = login.due().unwrap();
         assert!((NOW + seconds(50)..=NOW + seconds(67)).contains(&due), "{due:?}");
-        assert_eq!(login.begin(due), Upkeep::Renew);
-        assert!(login.take(standing(1, 50, true), due).is_none());
+        assert_eq!(login.take_due(due), Upkeep::Renew);
+        assert!(login.upkeep_done(standing(1, 50, true), due).is_none());
         let anew = login.due().unwrap();
         assert_eq!(anew, due + seconds(50).mul_f64(0.67));
-        assert_eq!(login.begin(anew), Upkeep::Anew);
-        let succession = login.take(standing(2, 100, true), anew).unwrap();
+        assert_eq!(login.take_due(anew), Upkeep::Replace);
+        let succession = login.upkeep_done(standing(2, 100, true), anew).unwrap();
         assert_eq!((succession.number, succession.end, succession.is_over), (2, due + seconds(50), false));
     }
 
@@ -229,18 +233,18 @@ mod tests {
     fn a_login_that_cannot_be_renewed_is_made_anew_and_tried_again_where_that_fails() {
         let mut login = looked_at(standing(1, 100, false));
         let due = login.due().unwrap();
-        assert_eq!((due, login.begin(due)), (NOW + seconds(67), Upkeep::Anew));
-        login.take(Err(ProviderError::new(ErrorKind::Unavailable, "no")), due);
+        assert_eq!((due, login.take_due(due)), (NOW + seconds(67), Upkeep::Replace));
+        login.upkeep_done(Err(ProviderError::new(ErrorKind::Unavailable, "no")), due);
         let again = login.due().unwrap();
         assert!((due + seconds(1) / 2..=due + seconds(1)).contains(&again), "{again:?}");
-        assert_eq!(login.begin(again), Upkeep::Anew);
+        assert_eq!(login.take_due(again), Upkeep::Replace);
     }
 
     #[test]
     fn a_refused_renewal_is_followed_by_a_new_login() {
         let mut login = looked_at(standing(1, 100, true));
-        assert_eq!(login.begin(NOW + seconds(67)), Upkeep::Renew);
-        login.take(Err(ProviderError::new(ErrorKind::Denied, "no")), NOW + seconds(60));
+        assert_eq!(login.take_due(NOW + seconds(67)), Upkeep::Renew);
+        login.upkeep_done(Err(ProviderError::new(ErrorKind::Denied, "no")), NOW + seconds(60));
         assert_eq!(login.due(), Some(NOW + seconds(67)));
     }
 
@@ -248,18 +252,18 @@ mod tests {
     fn a_login_without_an_end_needs_no_upkeep_and_a_doubted_one_is_looked_at() {
         let mut login = looked_at(Ok(None));
         assert_eq!(login.due(), None);
-        login.doubt(NOW + seconds(20));
-        assert_eq!((login.due(), login.begin(NOW + seconds(20))), (Some(NOW + seconds(20)), Upkeep::Look));
-        let succession = login.take(standing(2, 100, true), NOW + seconds(20)).unwrap();
+        login.inspect_now(NOW + seconds(20));
+        assert_eq!((login.due(), login.take_due(NOW + seconds(20))), (Some(NOW + seconds(20)), Upkeep::Inspect));
+        let succession = login.upkeep_done(standing(2, 100, true), NOW + seconds(20)).unwrap();
         assert!(succession.is_over);
         let due = login.due();
-        login.doubt(NOW + seconds(25));
-        assert_eq!((login.due(), login.begin(NOW + seconds(25))), (Some(NOW + seconds(25)), Upkeep::Look));
-        login.doubt(NOW + seconds(26));
+        login.inspect_now(NOW + seconds(25));
+        assert_eq!((login.due(), login.take_due(NOW + seconds(25))), (Some(NOW + seconds(25)), Upkeep::Inspect));
+        login.inspect_now(NOW + seconds(26));
         assert_eq!(login.due(), None);
-        assert!(login.take(standing(2, 74, true), NOW + seconds(26)).is_none());
-        assert_eq!((login.due(), login.begin(NOW + seconds(26))), (Some(NOW + seconds(26)), Upkeep::Look));
-        assert!(login.take(standing(2, 74, true), NOW + seconds(26)).is_none());
+        assert!(login.upkeep_done(standing(2, 74, true), NOW + seconds(26)).is_none());
+        assert_eq!((login.due(), login.take_due(NOW + seconds(26))), (Some(NOW + seconds(26)), Upkeep::Inspect));
+        assert!(login.upkeep_done(standing(2, 74, true), NOW + seconds(26)).is_none());
         assert_eq!(login.due(), due, "a look changes nothing else");
     }
 
@@ -269,7 +273,7 @@ mod tests {
             number: 1,
             whole: seconds(100),
             grant: Grant { life: seconds(40), renewable: false },
-            can_be_anew: false,
+            is_replaceable: false,
         };
         assert_eq!(looked_at(Ok(Some(given))).due(), None);
     }

@@ -3,9 +3,9 @@
 
 mod job;
 mod known;
+mod lifetime;
 mod login;
 mod pace;
-mod tenure;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -15,11 +15,11 @@ use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Term, Upkeep};
 
 use super::outcome::{Change, Failure, Outcome};
 use crate::plan::Plan;
-use job::{Job, Wish};
+use job::{Action, Job};
 use known::{Digests, Known, Values};
+use lifetime::REPLACEMENT_GRACE;
 use login::{Login, Succession};
 use pace::Pace;
-use tenure::FOR_ANOTHER;
 
 pub use job::Notice;
 
@@ -40,13 +40,13 @@ pub struct Schedule<'p> {
     /// The first and the last change that waits to be delivered.
     window: Option<(Duration, Duration)>,
     /// Until when no delivery is tried, since the last one has failed.
-    held: Option<Duration>,
+    retry_delivery_at: Option<Duration>,
     /// How many deliveries have failed in a row.
-    rejections: u32,
+    failed_deliveries: u32,
     /// Whether the first round was delivered.
     has_begun: bool,
     /// The values that were given away to be delivered, by secret.
-    on_its_way: BTreeMap<usize, Values>,
+    in_delivery: BTreeMap<usize, Values>,
 }
 
 /// What is due.
@@ -92,7 +92,7 @@ impl<'p> Schedule<'p> {
             let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
             let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
             job.first_answered(term, age, now + span.mul_f64(part), now);
-            job.foretell_end(plan, now);
+            job.warn_of_end(plan, now);
             job
         };
         let jobs: Vec<Job> = jobs.map(job).collect();
@@ -109,20 +109,20 @@ impl<'p> Schedule<'p> {
             logins: is_paced.iter().enumerate().map(login).collect(),
             paces: is_paced.iter().map(|is_paced| is_paced.then(|| Pace::new(plan.concurrency, now))).collect(),
             window: None,
-            held: None,
-            rejections: 0,
+            retry_delivery_at: None,
+            failed_deliveries: 0,
             has_begun: !outcomes.is_empty(),
-            on_its_way: BTreeMap::new(),
+            in_delivery: BTreeMap::new(),
         }
     }
 
     /// Whether there is a lease, which ends earlier without the login that it was issued for, and without renewals.
-    pub fn keeps_up(&self) -> bool {
+    pub fn has_lease(&self) -> bool {
         self.jobs.iter().any(|job| job.login().is_some())
     }
 
     /// When something is due next: a request, or a delivery.
-    pub fn next(&self) -> Option<Duration> {
+    pub fn next_due(&self) -> Option<Duration> {
         let reads = self.jobs.iter().filter(|job| !job.is_running).filter_map(|job| job.due);
         let logins = self.logins.iter().flatten().filter_map(Login::due);
         reads.chain(logins).chain(self.delivery()).min()
@@ -133,11 +133,11 @@ impl<'p> Schedule<'p> {
         let (first, last) = self.window?;
         let quiet = self.plan.watching.quiet;
         let delivery = (last + quiet).min(first + quiet * MOST_QUIETS);
-        Some(self.held.map_or(delivery, |held| held.max(delivery)))
+        Some(self.retry_delivery_at.map_or(delivery, |held| held.max(delivery)))
     }
 
     /// A notice of each secret: when something is done for it next.
-    pub fn all(&self, now: Duration) -> Vec<Notice> {
+    pub fn all_notices(&self, now: Duration) -> Vec<Notice> {
         self.jobs.iter().flat_map(|job| job.notices(now, |_| self.has_begun)).collect()
     }
 
@@ -152,18 +152,18 @@ impl<'p> Schedule<'p> {
     }
 
     /// Takes how many requests each provider instance has ever made: the read of a list comes to several.
-    pub fn made(&mut self, requests: impl Iterator<Item = u64>, now: Duration) {
+    pub fn count_requests(&mut self, requests: impl Iterator<Item = u64>, now: Duration) {
         for (instance, requests) in requests.enumerate() {
             let Some(pace) = &mut self.paces[instance] else { continue };
             let jobs = self.jobs.iter().filter(|job| job.instance == instance && job.is_running).count();
             let login = self.logins[instance].as_ref();
             let of_login = login.filter(|login| login.is_running()).map_or(0, |_| login::REQUESTS);
-            pace.made(requests, jobs * requests_of_job(login) + of_login, now);
+            pace.count_requests(requests, jobs * requests_of_job(login) + of_login, now);
         }
     }
 
     /// What is due, which counts as begun; and notices of what is left to the next start.
-    pub fn begin(&mut self, now: Duration) -> (Vec<Due>, Vec<Notice>) {
+    pub fn take_due(&mut self, now: Duration) -> (Vec<Due>, Vec<Notice>) {
         let (mut due, mut notices) = (Vec::new(), Vec::new());
         // Reads wait for a login that is made anew, and find it.
         for (instance, login) in self.logins.iter_mut().enumerate() {
@@ -171,35 +171,35 @@ impl<'p> Schedule<'p> {
                 continue;
             };
             match self.paces[instance].as_mut().map_or(Ok(()), |pace| pace.take(login::REQUESTS, true, now)) {
-                Ok(()) => due.push(Due::Upkeep(instance, login.begin(now))),
-                Err(later) => login.wait(later),
+                Ok(()) => due.push(Due::Upkeep(instance, login.take_due(now))),
+                Err(later) => login.postpone(later),
             }
         }
         let mut reads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (at, job) in self.jobs.iter_mut().enumerate() {
-            let Some(wish) = job.wish(now) else { continue };
-            if let Wish::Restart = wish {
-                job.begin(&wish, now);
-                notices.extend(job.notices(now, |_| false).map(|notice| Notice { is_left: true, ..notice }));
+            let Some(action) = job.due_action(now) else { continue };
+            if let Action::Restart = action {
+                job.mark_begun(&action, now);
+                notices.extend(job.notices(now, |_| false).map(|notice| Notice { needs_restart: true, ..notice }));
                 continue;
             }
             let requests = requests_of_job(self.logins[job.instance].as_ref());
             match self.paces[job.instance].as_mut().map_or(Ok(()), |pace| pace.take(requests, job.has_end(), now)) {
-                Ok(()) if matches!(wish, Wish::Renewal) => due.push(Due::Renew(at)),
+                Ok(()) if matches!(action, Action::Renewal) => due.push(Due::Renew(at)),
                 Ok(()) => reads.entry(job.instance).or_default().push(at),
                 Err(later) => {
                     job.due = Some(later);
                     continue;
                 }
             }
-            job.begin(&wish, now);
+            job.mark_begun(&action, now);
         }
         due.extend(reads.into_iter().map(|(instance, jobs)| Due::Read(instance, jobs)));
-        (due, self.of_delivered(notices, now))
+        (due, self.adjust_undelivered(notices, now))
     }
 
     /// Takes what a request has brought.
-    pub fn take(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<Notice> {
+    pub fn read_done(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<Notice> {
         let (mut pause, mut term) = (None, None);
         let (mut failed, mut is_denied) = (Vec::new(), false);
         let end = self.jobs[at].end();
@@ -210,7 +210,7 @@ impl<'p> Schedule<'p> {
                 Err(failure) if failure.is_absence(&self.plan.secrets[secret]) => Vec::new(),
                 Err(failure) => {
                     is_denied |= failure.error.kind == ErrorKind::Denied;
-                    pause = pause.max(self.jobs[at].fail(self.plan, secret, &failure, now));
+                    pause = pause.max(self.jobs[at].read_failed(self.plan, secret, &failure, now));
                     failed.push(secret);
                     // What cannot be used of it was issued all the same.
                     term = term.or(issued);
@@ -218,9 +218,9 @@ impl<'p> Schedule<'p> {
                 }
             };
             term = issued.or(term).or(Some(Term::Open));
-            self.jobs[at].recover(self.plan, secret, "read", now);
-            self.known[secret].ends(end);
-            if self.known[secret].take(&self.digests, parts) {
+            self.jobs[at].log_recovery(self.plan, secret, "read", now);
+            self.known[secret].set_end(end);
+            if self.known[secret].compare(&self.digests, parts) {
                 let (first, _) = self.window.unwrap_or((now, now));
                 self.window = Some((first, now));
             }
@@ -228,18 +228,18 @@ impl<'p> Schedule<'p> {
         if !self.known.iter().any(Known::is_pending) {
             self.window = None;
         }
-        self.doubt_login(self.jobs[at].instance, is_denied, now);
-        let usual = self.usual(at, now);
+        self.inspect_login(self.jobs[at].instance, is_denied, now);
+        let usual = self.usual_due(at, now);
         self.jobs[at].answered(term.ok_or(pause), usual, now);
-        self.bind(at);
+        self.bind_to_login(at);
         let notices = self.jobs[at].notices(now, |secret| !failed.contains(&secret)).collect();
-        self.of_delivered(notices, now)
+        self.adjust_undelivered(notices, now)
     }
 
     /// A secret whose change could not be delivered was not refreshed, and ends when what is delivered does.
-    fn of_delivered(&self, mut notices: Vec<Notice>, now: Duration) -> Vec<Notice> {
+    fn adjust_undelivered(&self, mut notices: Vec<Notice>, now: Duration) -> Vec<Notice> {
         for notice in &mut notices {
-            if let Some(end) = self.known[notice.secret].held() {
+            if let Some(end) = self.known[notice.secret].undelivered() {
                 (notice.is_success, notice.end) = (false, end.map(|end| end.saturating_sub(now)));
             }
         }
@@ -247,46 +247,46 @@ impl<'p> Schedule<'p> {
     }
 
     /// When a request that is answered now is made again: together with another, where one is due at about that time.
-    fn usual(&self, at: usize, now: Duration) -> Option<Duration> {
+    fn usual_due(&self, at: usize, now: Duration) -> Option<Duration> {
         let refresh = self.jobs[at].refresh?;
         let [earliest, latest] = USUAL.map(|part| now + refresh.mul_f64(part));
         let others = self.jobs.iter().filter_map(|job| job.due).filter(|due| (earliest..=latest).contains(due));
-        Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(tenure::between(ALONE, fastrand::f64()))))
+        Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(lifetime::between(ALONE, fastrand::f64()))))
     }
 
     /// Lets a lease end with its login. Whether its end has changed.
-    fn bind(&mut self, at: usize) -> bool {
+    fn bind_to_login(&mut self, at: usize) -> bool {
         let job = &mut self.jobs[at];
-        let last = self.logins[job.instance].as_ref().and_then(Login::last);
-        last.is_some_and(|(number, end)| job.login() == Some(number) && job.ends_by(end))
+        let last = self.logins[job.instance].as_ref().and_then(Login::final_end);
+        last.is_some_and(|(number, end)| job.login() == Some(number) && job.limit_end(end))
     }
 
     /// Makes a look at a login due where the store has denied something: leases end with their login.
-    fn doubt_login(&mut self, instance: usize, is_denied: bool, now: Duration) {
+    fn inspect_login(&mut self, instance: usize, is_denied: bool, now: Duration) {
         if let Some(login) = self.logins[instance].as_mut().filter(|_| is_denied) {
-            login.doubt(now);
+            login.inspect_now(now);
         }
     }
 
     /// Takes what became of the renewal of a request's lease.
     pub fn renewed(&mut self, at: usize, renewed: Result<Grant, Failure>, now: Duration) -> Vec<Notice> {
         let is_denied = renewed.as_ref().is_err_and(|failure| failure.error.kind == ErrorKind::Denied);
-        self.doubt_login(self.jobs[at].instance, is_denied, now);
+        self.inspect_login(self.jobs[at].instance, is_denied, now);
         let is_success = renewed.is_ok();
         self.jobs[at].renewed(self.plan, renewed, now);
-        self.bind(at);
+        self.bind_to_login(at);
         let notices = self.jobs[at].notices(now, |_| is_success).collect();
-        self.of_delivered(notices, now)
+        self.adjust_undelivered(notices, now)
     }
 
     /// Takes what became of a login. Leases of an earlier one are issued anew one by one before that one ends.
-    pub fn kept_up(
+    pub fn upkeep_done(
         &mut self,
         instance: usize,
         result: Result<Option<Standing>, ProviderError>,
         now: Duration,
     ) -> Vec<Notice> {
-        let succession = self.logins[instance].as_mut().and_then(|login| login.take(result, now));
+        let succession = self.logins[instance].as_mut().and_then(|login| login.upkeep_done(result, now));
         let mut told = Vec::new();
         if let Some(Succession { number, end, is_over }) = succession {
             let own = self.jobs.iter_mut().filter(|job| job.instance == instance);
@@ -295,29 +295,29 @@ impl<'p> Schedule<'p> {
             let (left, count) = (end.saturating_sub(now).mul_f64(FOLLOWING), following.len().max(1) as f64);
             for (at, job) in following.iter_mut().enumerate() {
                 let due = now + left.mul_f64((at as f64 + fastrand::f64()) / count);
-                job.follow(self.plan, end.max(now + FOR_ANOTHER), due, now);
+                job.replace_by(self.plan, end.max(now + REPLACEMENT_GRACE), due, now);
             }
-            others.into_iter().filter(|_| is_over).for_each(|job| job.try_now(now));
+            others.into_iter().filter(|_| is_over).for_each(|job| job.retry_now(now));
             told.extend(following.into_iter().flat_map(|job| job.notices(now, |_| false).collect::<Vec<_>>()));
         }
         for at in 0..self.jobs.len() {
-            if self.jobs[at].instance == instance && self.bind(at) {
+            if self.jobs[at].instance == instance && self.bind_to_login(at) {
                 told.extend(self.jobs[at].notices(now, |_| false));
             }
         }
-        self.of_delivered(told, now)
+        self.adjust_undelivered(told, now)
     }
 
     /// The changes that are to be delivered now, all of them; none where there is still time.
-    pub fn give(&mut self, now: Duration) -> Vec<(usize, Change)> {
+    pub fn take_changes(&mut self, now: Duration) -> Vec<(usize, Change)> {
         if self.delivery().is_none_or(|delivery| delivery > now) {
             return Vec::new();
         }
         self.window = None;
         let mut changes = Vec::new();
         for (secret, known) in self.known.iter_mut().enumerate() {
-            if let Some((values, change)) = known.give() {
-                self.on_its_way.insert(secret, values);
+            if let Some((values, change)) = known.take_pending() {
+                self.in_delivery.insert(secret, values);
                 changes.push((secret, change));
             }
         }
@@ -327,25 +327,25 @@ impl<'p> Schedule<'p> {
     /// Takes whether what was given away was delivered. What was not is kept, and given once more later. Notices of the secrets for
     /// which that makes a difference.
     pub fn delivered(&mut self, is_delivered: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<Notice> {
-        let mut given = std::mem::take(&mut self.on_its_way);
-        self.rejections = if is_delivered { 0 } else { self.rejections.saturating_add(1) };
-        self.held = (!is_delivered).then(|| now + trouble::pause(self.rejections));
+        let mut given = std::mem::take(&mut self.in_delivery);
+        self.failed_deliveries = if is_delivered { 0 } else { self.failed_deliveries.saturating_add(1) };
+        self.retry_delivery_at = (!is_delivered).then(|| now + trouble::pause(self.failed_deliveries));
         let mut turned = Vec::new();
         for (secret, change) in changes {
             let Some(values) = given.remove(&secret) else { continue };
-            if !is_delivered || self.known[secret].held().is_some() {
+            if !is_delivered || self.known[secret].undelivered().is_some() {
                 turned.push(secret);
             }
             if is_delivered {
                 self.known[secret].delivered(values);
             } else {
-                self.known[secret].take_back(values, change);
+                self.known[secret].put_back(values, change);
                 self.window = Some((now, now));
             }
         }
         let notices = self.jobs.iter().flat_map(|job| job.notices(now, |_| is_delivered));
         let notices = notices.filter(|notice| turned.contains(&notice.secret)).collect();
-        self.of_delivered(notices, now)
+        self.adjust_undelivered(notices, now)
     }
 }
 

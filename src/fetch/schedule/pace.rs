@@ -47,7 +47,7 @@ impl Pace {
     }
 
     /// So many requests were ever made, and so many of those taken are under way. The first time, none of those made counts.
-    pub fn made(&mut self, requests: u64, under_way: usize, now: Duration) {
+    pub fn count_requests(&mut self, requests: u64, under_way: usize, now: Duration) {
         self.earn(now);
         let accounted = self.accounted.unwrap_or(requests);
         let more = requests.saturating_sub(accounted) as f64;
@@ -80,10 +80,10 @@ mod tests {
         let mut requests = 0;
         for tenth in 0..seconds * 10 {
             let now = Duration::from_millis(tenth * 100);
-            pace.made(requests, 0, now);
+            pace.count_requests(requests, 0, now);
             while pace.take(1, false, now).is_ok() {
                 requests += requests_each;
-                pace.made(requests, 0, now);
+                pace.count_requests(requests, 0, now);
             }
         }
         requests
@@ -108,16 +108,16 @@ mod tests {
     #[test]
     fn what_is_urgent_waits_for_no_debt_and_several_reads_can_be_one_request() {
         let mut pace = Pace::new(4, NOW);
-        pace.made(0, 0, NOW);
-        pace.made(1000, 0, NOW);
+        pace.count_requests(0, 0, NOW);
+        pace.count_requests(1000, 0, NOW);
         assert_eq!(pace.take(1, false, NOW), Err(Duration::from_secs(499)));
         assert_eq!([(); 3].map(|()| pace.take(1, true, NOW).is_ok()), [true, true, false]);
         let mut pace = Pace::new(4, NOW);
-        pace.made(0, 0, NOW);
+        pace.count_requests(0, 0, NOW);
         assert!(pace.take(1, false, NOW).is_ok() && pace.take(1, false, NOW).is_ok());
-        pace.made(1, 1, NOW);
-        pace.made(2, 0, NOW);
-        pace.made(3, 0, NOW);
+        pace.count_requests(1, 1, NOW);
+        pace.count_requests(2, 0, NOW);
+        pace.count_requests(3, 0, NOW);
         assert_eq!(pace.take(1, false, NOW), Err(Duration::from_millis(500)), "two were taken, and three made");
     }
 
@@ -125,7 +125,7 @@ mod tests {
     fn more_requests_than_the_burst_take_all_of_it() {
         let mut pace = Pace::new(1, NOW);
         assert_eq!(pace.take(2, true, NOW), Ok(()));
-        pace.made(2, 0, NOW);
+        pace.count_requests(2, 0, NOW);
         assert_eq!(pace.take(2, true, NOW), Err(Duration::from_millis(500)));
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let (mut answers, mut arrivals, mut made) = (Vec::new(), Vec::new(), 0);
         for time in (0..600_000).step_by(10) {
             answers.retain(|answer| *answer > time);
-            pace.made(made, answers.len(), millis(time));
+            pace.count_requests(made, answers.len(), millis(time));
             // Often, and at times not for long, so that the burst is there again.
             let is_wanted = time / 10_000 % 3 != 0;
             while is_wanted && pace.take(1, fastrand::bool(), millis(time)).is_ok() {

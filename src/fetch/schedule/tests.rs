@@ -51,11 +51,11 @@ fn a_keeper_reads_its_secrets_together_and_each_of_them_in_time() {
         fastrand::seed(seed);
         let mut schedule = begun(&plan);
         let mut before = None;
-        while let Some(now) = schedule.next().filter(|next| *next < START + MINUTE * MINUTES) {
-            let reads = schedule.begin(now).0.into_iter().find_map(|due| match due {
+        while let Some(now) = schedule.next_due().filter(|next| *next < START + MINUTE * MINUTES) {
+            let reads = schedule.take_due(now).0.into_iter().find_map(|due| match due {
                 Due::Read(_, jobs) => Some(jobs),
                 Due::Upkeep(instance, _) => {
-                    schedule.kept_up(instance, Ok(None), now);
+                    schedule.upkeep_done(instance, Ok(None), now);
                     None
                 }
                 Due::Renew(_) => None,
@@ -69,7 +69,7 @@ fn a_keeper_reads_its_secrets_together_and_each_of_them_in_time() {
                 );
             }
             for (at, job) in jobs.into_iter().enumerate() {
-                schedule.take(job, vec![outcome(job)], now + LATENCY * at as u32);
+                schedule.read_done(job, vec![outcome(job)], now + LATENCY * at as u32);
             }
         }
         assert!(before.is_some(), "{seed}");
@@ -98,16 +98,16 @@ fn a_credential_that_could_not_be_delivered_ends_when_the_one_before_does() {
         Outcome { secret: 0, result: Ok(vec![Part { name: None, value }]), term, age: Duration::ZERO }
     };
     let mut schedule = Schedule::new(&plan, [(0, &[0][..])].into_iter(), [false].into_iter(), &[issued("a")], START);
-    let now = schedule.next().unwrap();
-    assert!(matches!(&schedule.begin(now).0[..], [Due::Read(0, _)]));
-    schedule.take(0, vec![issued("b")], now);
+    let now = schedule.next_due().unwrap();
+    assert!(matches!(&schedule.take_due(now).0[..], [Due::Read(0, _)]));
+    schedule.read_done(0, vec![issued("b")], now);
     let later = now + MINUTE / 10;
     let seen =
         |notices: Vec<super::Notice>| notices.iter().map(|notice| (notice.is_success, notice.end)).collect::<Vec<_>>();
-    let changes = schedule.give(later);
+    let changes = schedule.take_changes(later);
     assert_eq!(seen(schedule.delivered(false, changes, later)), [(false, Some(START + life - later))]);
     let later = later + MINUTE;
-    let changes = schedule.give(later);
+    let changes = schedule.take_changes(later);
     assert_eq!(seen(schedule.delivered(true, changes, later)), [(true, Some(now + life - later))]);
 }
 
@@ -117,13 +117,13 @@ fn where_the_login_cannot_be_kept_up_a_read_counts_as_two_requests() {
     let plan = Plan { concurrency: 8, ..plan(20) };
     for (is_troubled, reads) in [(false, 6), (true, 3)] {
         let mut schedule = begun(&plan);
-        let now = schedule.next().unwrap();
-        assert!(matches!(&schedule.begin(now).0[..], [Due::Upkeep(0, _)]), "it takes two of the eight");
+        let now = schedule.next_due().unwrap();
+        assert!(matches!(&schedule.take_due(now).0[..], [Due::Upkeep(0, _)]), "it takes two of the eight");
         let failed = || Err(ProviderError::new(ErrorKind::Unavailable, "no answer"));
-        schedule.kept_up(0, if is_troubled { failed() } else { Ok(None) }, now);
-        schedule.made([1].into_iter(), now);
+        schedule.upkeep_done(0, if is_troubled { failed() } else { Ok(None) }, now);
+        schedule.count_requests([1].into_iter(), now);
         schedule.read_all(now);
-        let due = schedule.begin(now).0;
+        let due = schedule.take_due(now).0;
         assert!(matches!(&due[..], [Due::Read(0, jobs)] if jobs.len() == reads), "{is_troubled}");
     }
 }
@@ -132,16 +132,16 @@ fn where_the_login_cannot_be_kept_up_a_read_counts_as_two_requests() {
 fn reads(plan: &Plan) -> Vec<Duration> {
     let mut schedule = begun(plan);
     let mut times = Vec::new();
-    while let Some(now) = schedule.next().filter(|next| *next < START + MINUTE * MINUTES) {
-        for due in schedule.begin(now).0 {
+    while let Some(now) = schedule.next_due().filter(|next| *next < START + MINUTE * MINUTES) {
+        for due in schedule.take_due(now).0 {
             match due {
                 Due::Read(_, jobs) => {
                     times.push(now);
                     for job in jobs {
-                        schedule.take(job, vec![outcome(job)], now + LATENCY);
+                        schedule.read_done(job, vec![outcome(job)], now + LATENCY);
                     }
                 }
-                Due::Upkeep(instance, _) => drop(schedule.kept_up(instance, Ok(None), now)),
+                Due::Upkeep(instance, _) => drop(schedule.upkeep_done(instance, Ok(None), now)),
                 Due::Renew(_) => panic!("there is no lease"),
             }
         }

@@ -20,7 +20,7 @@ pub struct Trouble {
     since: Duration,
     failures: u32,
     /// It was said that this does not pass by itself.
-    is_told: bool,
+    is_logged: bool,
 }
 
 /// What a failure asks for.
@@ -28,14 +28,14 @@ pub struct Verdict {
     /// When to try again; `None` for the usual time.
     pub pause: Option<Duration>,
     /// How loudly it is told.
-    pub voice: Voice,
+    pub severity: Severity,
 }
 
 /// How loudly a failure is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
+pub enum Severity {
     /// Not at all.
-    Silent,
+    Debug,
     /// As a warning: it may pass.
     Warning,
     /// As an error: somebody has to do something.
@@ -60,22 +60,22 @@ pub fn asked(error: &ProviderError) -> Option<Duration> {
 impl Trouble {
     /// Before the first failure.
     pub fn new(now: Duration) -> Self {
-        Self { since: now, failures: 0, is_told: false }
+        Self { since: now, failures: 0, is_logged: false }
     }
 
     /// One more failure. `random` is from 0 to 1.
     pub fn add(&mut self, error: &ProviderError, random: f64) -> Verdict {
         self.failures = self.failures.saturating_add(1);
         if error.kind != ErrorKind::Unavailable {
-            let voice = if std::mem::replace(&mut self.is_told, true) { Voice::Silent } else { Voice::Error };
-            return Verdict { pause: None, voice };
+            let severity = if std::mem::replace(&mut self.is_logged, true) { Severity::Debug } else { Severity::Error };
+            return Verdict { pause: None, severity };
         }
         // What failed for good before may do so once more after this.
-        self.is_told = false;
+        self.is_logged = false;
         let most = longest_pause(self.failures);
         let asked = asked(error).unwrap_or_default();
-        let voice = if self.failures.is_power_of_two() { Voice::Warning } else { Voice::Silent };
-        Verdict { pause: Some(asked + most.mul_f64(random)), voice }
+        let severity = if self.failures.is_power_of_two() { Severity::Warning } else { Severity::Debug };
+        Verdict { pause: Some(asked + most.mul_f64(random)), severity }
     }
 
     /// How long it has lasted.
@@ -84,15 +84,15 @@ impl Trouble {
     }
 
     /// Says what has failed, as loudly as this asks for; the first time also what stays.
-    pub fn tell(&self, voice: Voice, what: &str, stays: &str, error: &ProviderError, now: Duration) {
-        match voice {
-            Voice::Silent => handfast_core::debug!("{what}: {error}"),
-            Voice::Warning if self.failures == 1 => tracing::warn!(target: "handfast", "{what}, {stays}: {error}"),
-            Voice::Warning => {
+    pub fn log(&self, severity: Severity, what: &str, stays: &str, error: &ProviderError, now: Duration) {
+        match severity {
+            Severity::Debug => handfast_core::debug!("{what}: {error}"),
+            Severity::Warning if self.failures == 1 => tracing::warn!(target: "handfast", "{what}, {stays}: {error}"),
+            Severity::Warning => {
                 let (failures, lasted) = (self.failures, self.lasted(now));
                 tracing::warn!(target: "handfast", "{what}, {failures} times in {lasted}: {error}");
             }
-            Voice::Error => tracing::error!(target: "handfast", "{what}, {stays}: {error}"),
+            Severity::Error => tracing::error!(target: "handfast", "{what}, {stays}: {error}"),
         }
     }
 }
@@ -111,16 +111,16 @@ mod tests {
         let verdicts: Vec<Verdict> = (0..10).map(|_| trouble.add(&failure(ErrorKind::Unavailable), 1.0)).collect();
         let pauses: Vec<u64> = verdicts.iter().map(|verdict| verdict.pause.unwrap().as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
-        let told: Vec<usize> = (1..=10).filter(|at| verdicts[at - 1].voice == Voice::Warning).collect();
+        let told: Vec<usize> = (1..=10).filter(|at| verdicts[at - 1].severity == Severity::Warning).collect();
         assert_eq!(told, [1, 2, 4, 8]);
     }
 
     #[test]
     fn a_denial_is_told_once_and_tried_at_the_usual_time() {
         let mut trouble = Trouble::new(Duration::ZERO);
-        for expected in [Voice::Error, Voice::Silent, Voice::Silent] {
+        for expected in [Severity::Error, Severity::Debug, Severity::Debug] {
             let verdict = trouble.add(&failure(ErrorKind::Denied), 0.5);
-            assert_eq!((verdict.pause, verdict.voice), (None, expected));
+            assert_eq!((verdict.pause, verdict.severity), (None, expected));
         }
         assert_eq!(trouble.lasted(Duration::from_secs(9)).to_string(), "9s");
     }

@@ -56,19 +56,19 @@ pub async fn keep(
     };
     let mut generation = FIRST_GENERATION;
     let now = boot_time();
-    tell(schedule.all(now), now)?;
+    tell(schedule.all_notices(now), now)?;
     loop {
         let now = boot_time();
-        schedule.made(fetch.requests_made(), now);
-        let (begun, notices) = schedule.begin(now);
+        schedule.count_requests(fetch.requests_made(), now);
+        let (begun, notices) = schedule.take_due(now);
         tell(notices, now)?;
         for due in begun {
             if let (Some(files), Due::Read(_, jobs)) = (&mut files, &due) {
                 files.look_again(jobs);
             }
-            fetch.carry_out(due, &mut running);
+            fetch.start(due, &mut running);
         }
-        let changes = schedule.give(now);
+        let changes = schedule.take_changes(now);
         if !changes.is_empty() {
             generation += 1;
             send::changes(plan, generation, &changes, &mut &*socket)?;
@@ -88,7 +88,7 @@ pub async fn keep(
             tell(schedule.delivered(is_delivered, changes, now), now)?;
             continue;
         }
-        alarm.set(schedule.next())?;
+        alarm.set(schedule.next_due())?;
         tokio::select! {
             order = orders.next() => match order? {
                 Some(Order::Stop) => return Ok(Ending::Over),
@@ -102,14 +102,14 @@ pub async fn keep(
                 // As in a round: a task ends by returning.
                 let Ok(raw) = raw else { continue };
                 let now = boot_time();
-                let done = fetch.done(raw, &mut running);
+                let done = fetch.evaluate(raw, &mut running);
                 fetch.failures(&done).into_iter().for_each(|(provider, kind)| tally.borrow_mut().failed(provider, kind));
                 let notices = match done {
                     Done::Read(answers) => {
-                        answers.into_iter().flat_map(|(job, outcomes)| schedule.take(job, outcomes, now)).collect()
+                        answers.into_iter().flat_map(|(job, outcomes)| schedule.read_done(job, outcomes, now)).collect()
                     }
                     Done::Renewed(job, renewed) => schedule.renewed(job, renewed, now),
-                    Done::KeptUp(instance, kept_up) => schedule.kept_up(instance, kept_up, now),
+                    Done::UpkeepDone(instance, upkeep_done) => schedule.upkeep_done(instance, upkeep_done, now),
                 };
                 tell(notices, now)?;
             }

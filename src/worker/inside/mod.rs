@@ -145,7 +145,7 @@ fn serve(
             let ending = match schedule {
                 _ if !is_delivered => Ending::NotDelivered,
                 None => Ending::Delivered,
-                Some(schedule) if !plan.keeps_fresh() && !schedule.keeps_up() => Ending::Delivered,
+                Some(schedule) if !plan.keeps_fresh() && !schedule.has_lease() => Ending::Delivered,
                 Some(schedule) => keep::keep(plan, &fetch, schedule, socket, listener).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os

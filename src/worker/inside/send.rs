@@ -49,9 +49,9 @@ pub fn outcomes(
 pub fn notices(notices: Vec<Notice>, socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
-    for Notice { secret, is_success, is_left, next, end } in notices {
+    for Notice { secret, is_success, needs_restart, next, end } in notices {
         let (next, end) = (next.map(milliseconds), end.map(milliseconds));
-        let payload = Report { is_success, is_left, next, end }.encode();
+        let payload = Report { is_success, needs_restart, next, end }.encode();
         batch.add(Kind::Report, FIRST_GENERATION, secret, [Cow::Owned(payload)])?;
     }
     batch.send(socket)

@@ -182,7 +182,7 @@ handfast_app_restarts_total 1
     #[test]
     fn times_are_those_of_the_clock() {
         let mut tally = tally();
-        let notice = |is_success, end| Notice { secret: 0, is_success, is_left: false, next: None, end };
+        let notice = |is_success, end| Notice { secret: 0, is_success, needs_restart: false, next: None, end };
         tally.count_reads(&[notice(true, Some(Duration::from_secs(600)))], boot_time());
         let time = |tally: &Tally, name: &str| {
             let sample = format!("{name}{{secret=\"a\"}} ");

@@ -57,7 +57,7 @@ fn a_later_generation_holds_only_what_has_changed() {
 
 #[test]
 fn a_report_stands_by_itself() {
-    let report = Report { is_success: true, is_left: false, next: Some(1500), end: Some(3000) };
+    let report = Report { is_success: true, needs_restart: false, next: Some(1500), end: Some(3000) };
     let Ok(Message::Report(secret, read)) = message(&[frame(Kind::Report, 1, OPTIONAL, &report.encode())]) else {
         panic!("not taken")
     };
@@ -66,7 +66,7 @@ fn a_report_stands_by_itself() {
 
 #[test]
 fn a_worker_that_lies_later_is_a_bug_too() {
-    let report = Report { is_success: true, is_left: false, next: None, end: None }.encode();
+    let report = Report { is_success: true, needs_restart: false, next: None, end: None }.encode();
     let early = frame(Kind::Commit, 6, 0, b"");
     let late = frame(Kind::Commit, 8, 0, b"");
     for frames in [

@@ -20,7 +20,7 @@ const FULL: f64 = 0.90;
 const SHORTENED: f64 = 0.67;
 
 /// How much later what is lost counts as ended: usually another is there by then.
-pub const FOR_ANOTHER: Duration = Duration::from_secs(1);
+pub const REPLACEMENT_GRACE: Duration = Duration::from_secs(1);
 
 /// The bounds of the time between two issuances, which is a tenth of the life.
 const LEAST_BETWEEN: Duration = Duration::from_secs(1);
@@ -46,11 +46,11 @@ pub enum Step {
     /// A renewal.
     Renew,
     /// Another takes its place: a new issuance, or a new login.
-    Anew,
+    Replace,
 }
 
 /// What is held, and for how long. Every time is since the machine's start.
-pub struct Tenure {
+pub struct Lifetime {
     kind: Kind,
     /// How long it was issued for: what a renewal asks for.
     whole: Duration,
@@ -64,17 +64,17 @@ pub struct Tenure {
     /// How often in a row the step has failed.
     failures: u32,
     /// Whether another can take its place.
-    can_be_anew: bool,
+    is_replaceable: bool,
     /// When the login ends that it was issued for.
-    bound: Option<Duration>,
+    login_end: Option<Duration>,
     /// When another is to take its place at the latest.
-    latest: Option<Duration>,
+    latest_due: Option<Duration>,
 }
 
-impl Tenure {
+impl Lifetime {
     /// What was granted for `whole`, `age` ago. `random` is from 0 to 1.
     pub fn new(kind: Kind, whole: Duration, age: Duration, renewable: bool, now: Duration, random: f64) -> Self {
-        let (whole, step) = (whole.min(LONGEST), if renewable { Step::Renew } else { Step::Anew });
+        let (whole, step) = (whole.min(LONGEST), if renewable { Step::Renew } else { Step::Replace });
         let share = if renewable { between(RENEWED, random) } else { kind.share(random) };
         let due = (now + whole.mul_f64(share)).saturating_sub(age);
         Self {
@@ -85,15 +85,15 @@ impl Tenure {
             step,
             due,
             failures: 0,
-            can_be_anew: true,
-            bound: None,
-            latest: None,
+            is_replaceable: true,
+            login_end: None,
+            latest_due: None,
         }
     }
 
     /// The same without another in its place: a renewal that fails is tried again until the end.
-    pub fn without_another(self) -> Self {
-        Self { can_be_anew: false, ..self }
+    pub fn never_replaced(self) -> Self {
+        Self { is_replaceable: false, ..self }
     }
 
     /// Takes what a renewal has granted from now on.
@@ -104,19 +104,19 @@ impl Tenure {
             true => between(RENEWED, random),
             false => SHORTENED,
         };
-        self.step = if renewable && is_full { Step::Renew } else { Step::Anew };
+        self.step = if renewable && is_full { Step::Renew } else { Step::Replace };
         self.due = now + self.life.mul_f64(share);
-        if let Some(end) = self.bound {
-            self.ends_by(end);
+        if let Some(end) = self.login_end {
+            self.limit_end(end);
         }
-        if let Some(latest) = self.latest {
-            (self.step, self.due) = (Step::Anew, self.due.min(latest));
+        if let Some(latest) = self.latest_due {
+            (self.step, self.due) = (Step::Replace, self.due.min(latest));
         }
     }
 
     /// Takes note that it is never renewed again: another takes its place.
-    pub fn refused(&mut self, now: Duration, random: f64) {
-        (self.step, self.failures) = (Step::Anew, 0);
+    pub fn renewal_refused(&mut self, now: Duration, random: f64) {
+        (self.step, self.failures) = (Step::Replace, 0);
         self.due = (self.begun + self.life.mul_f64(self.kind.share(random))).max(now);
     }
 
@@ -125,34 +125,34 @@ impl Tenure {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
         let last = (self.begun + self.life.mul_f64(LAST_RENEWAL)).saturating_sub(now);
-        if !self.can_be_anew {
+        if !self.is_replaceable {
             // After its end it is asked for only to hear that it is over.
             let left = self.end().saturating_sub(now);
             pause = if left.is_zero() { pause } else { pause.min((left / 2).max(trouble::BASE)) };
         } else if self.step == Step::Renew && pause >= last {
-            (self.step, pause) = (Step::Anew, last.max(trouble::BASE).min(pause));
+            (self.step, pause) = (Step::Replace, last.max(trouble::BASE).min(pause));
         }
         self.due = now + pause.max(asked.unwrap_or_default());
     }
 
     /// Takes note that it is gone before its time: another takes its place at once.
     pub fn lost(&mut self, now: Duration) {
-        self.refused(now, 0.0);
+        self.renewal_refused(now, 0.0);
         self.due = now;
-        self.life = self.life.min((now + FOR_ANOTHER).saturating_sub(self.begun));
+        self.life = self.life.min((now + REPLACEMENT_GRACE).saturating_sub(self.begun));
     }
 
     /// Lets it end at `end`: another takes its place, at `due` at the latest.
-    pub fn ends_with(&mut self, end: Duration, due: Duration) {
-        self.ends_by(end);
-        (self.step, self.due) = (Step::Anew, self.due.min(due));
-        self.latest = Some(due);
+    pub fn replace_by(&mut self, end: Duration, due: Duration) {
+        self.limit_end(end);
+        (self.step, self.due) = (Step::Replace, self.due.min(due));
+        self.latest_due = Some(due);
     }
 
     /// Lets it end at `end` at the latest, whatever its renewals grant.
-    pub fn ends_by(&mut self, end: Duration) {
+    pub fn limit_end(&mut self, end: Duration) {
         self.life = self.life.min(end.saturating_sub(self.begun));
-        self.bound = Some(end);
+        self.login_end = Some(end);
     }
 
     /// What is held.
@@ -207,12 +207,12 @@ mod tests {
 
     const NOW: Duration = seconds(1000);
 
-    fn new(kind: Kind, renewable: bool, random: f64) -> Tenure {
-        Tenure::new(kind, seconds(100), Duration::ZERO, renewable, NOW, random)
+    fn new(kind: Kind, renewable: bool, random: f64) -> Lifetime {
+        Lifetime::new(kind, seconds(100), Duration::ZERO, renewable, NOW, random)
     }
 
-    fn next(tenure: &Tenure) -> (Step, u64) {
-        (tenure.step(), (tenure.due() - NOW).as_secs_f64().round() as u64)
+    fn next(lifetime: &Lifetime) -> (Step, u64) {
+        (lifetime.step(), (lifetime.due() - NOW).as_secs_f64().round() as u64)
     }
 
     #[test]
@@ -229,16 +229,16 @@ mod tests {
     #[test]
     fn what_cannot_be_renewed_is_had_anew_at_a_part_of_its_life_that_its_kind_says() {
         for (kind, least, most) in [(Kind::Lease, 67, 80), (Kind::Login, 67, 67), (Kind::Certificate, 50, 67)] {
-            assert_eq!(next(&new(kind, false, 0.0)), (Step::Anew, least), "{kind:?}");
-            assert_eq!(next(&new(kind, false, 1.0)), (Step::Anew, most), "{kind:?}");
+            assert_eq!(next(&new(kind, false, 0.0)), (Step::Replace, least), "{kind:?}");
+            assert_eq!(next(&new(kind, false, 1.0)), (Step::Replace, most), "{kind:?}");
         }
     }
 
     #[test]
     fn an_age_counts_from_the_beginning() {
-        let lease = Tenure::new(Kind::Lease, seconds(100), seconds(20), true, NOW, 0.0);
+        let lease = Lifetime::new(Kind::Lease, seconds(100), seconds(20), true, NOW, 0.0);
         assert_eq!((next(&lease), lease.end()), ((Step::Renew, 30), NOW + seconds(80)));
-        let late = Tenure::new(Kind::Lease, seconds(100), seconds(90), true, NOW, 0.0);
+        let late = Lifetime::new(Kind::Lease, seconds(100), seconds(90), true, NOW, 0.0);
         assert!(late.due() < NOW && late.end() == NOW + seconds(10));
     }
 
@@ -247,9 +247,9 @@ mod tests {
         let at = NOW + seconds(50);
         for (life, renewable, expected) in [
             (90, true, (Step::Renew, 50 + 45)),
-            (89, true, (Step::Anew, 50 + 60)),
-            (100, false, (Step::Anew, 50 + 67)),
-            (0, true, (Step::Anew, 50)),
+            (89, true, (Step::Replace, 50 + 60)),
+            (100, false, (Step::Replace, 50 + 67)),
+            (0, true, (Step::Replace, 50)),
         ] {
             let mut lease = new(Kind::Lease, true, 0.0);
             lease.renewed(Grant { life: seconds(life), renewable }, at, 0.0);
@@ -260,15 +260,15 @@ mod tests {
     #[test]
     fn a_renewal_that_is_refused_for_good_leads_to_another_and_not_to_an_early_one() {
         let mut lease = new(Kind::Lease, true, 0.0);
-        lease.refused(NOW + seconds(50), 0.5);
-        assert_eq!(next(&lease), (Step::Anew, 74));
-        lease.refused(NOW + seconds(90), 0.5);
-        assert_eq!(next(&lease), (Step::Anew, 90));
+        lease.renewal_refused(NOW + seconds(50), 0.5);
+        assert_eq!(next(&lease), (Step::Replace, 74));
+        lease.renewal_refused(NOW + seconds(90), 0.5);
+        assert_eq!(next(&lease), (Step::Replace, 90));
     }
 
     #[test]
     fn after_failures_the_pause_doubles_up_to_a_minute_and_near_the_end_nobody_counts_on_a_renewal() {
-        let mut lease = Tenure::new(Kind::Lease, seconds(100_000), Duration::ZERO, true, NOW, 0.0);
+        let mut lease = Lifetime::new(Kind::Lease, seconds(100_000), Duration::ZERO, true, NOW, 0.0);
         for most in [1, 2, 4, 8, 16, 32, 60, 60] {
             lease.failed(None, NOW);
             let pause = lease.due() - NOW;
@@ -278,12 +278,12 @@ mod tests {
         lease.failed(Some(seconds(200)), NOW);
         assert_eq!(lease.due(), NOW + seconds(200), "as long as the store asks for");
         lease.failed(None, NOW + seconds(79_990));
-        assert_eq!((lease.step(), lease.due()), (Step::Anew, NOW + seconds(80_000)));
+        assert_eq!((lease.step(), lease.due()), (Step::Replace, NOW + seconds(80_000)));
     }
 
     #[test]
     fn what_no_other_follows_is_renewed_until_its_end_whatever_fails() {
-        let mut lease = new(Kind::Lease, true, 0.0).without_another();
+        let mut lease = new(Kind::Lease, true, 0.0).never_replaced();
         let (mut now, mut tries) = (lease.due(), 0);
         while now < NOW + seconds(99) {
             lease.failed(None, now);
@@ -291,14 +291,14 @@ mod tests {
             (now, tries) = (lease.due(), tries + 1);
         }
         assert!((6..=20).contains(&tries) && now < NOW + seconds(102), "{tries} until {now:?}");
-        lease.refused(now, 0.0);
-        assert_eq!(lease.step(), Step::Anew);
+        lease.renewal_refused(now, 0.0);
+        assert_eq!(lease.step(), Step::Replace);
     }
 
     #[test]
     fn a_store_that_fails_for_a_minute_gets_at_most_twelve_requests() {
         for _ in 0..1000 {
-            let mut lease = Tenure::new(Kind::Lease, seconds(3600), Duration::ZERO, true, NOW, 0.0);
+            let mut lease = Lifetime::new(Kind::Lease, seconds(3600), Duration::ZERO, true, NOW, 0.0);
             let (start, mut requests) = (lease.due(), 0);
             while lease.due() <= start + seconds(60) {
                 requests += 1;
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn a_renewal_in_whose_place_there_is_nothing_is_tried_until_the_end_and_after_it() {
         for _ in 0..1000 {
-            let mut lease = Tenure::new(Kind::Lease, seconds(120), Duration::ZERO, true, NOW, 0.0).without_another();
+            let mut lease = Lifetime::new(Kind::Lease, seconds(120), Duration::ZERO, true, NOW, 0.0).never_replaced();
             let (end, mut tries) = (lease.end(), Vec::new());
             while lease.due() <= end + seconds(60) {
                 tries.push(lease.due());
@@ -327,13 +327,13 @@ mod tests {
     fn what_is_gone_is_had_anew_at_once_and_ends_now() {
         let mut lease = new(Kind::Lease, true, 0.0);
         lease.lost(NOW + seconds(50));
-        assert_eq!((next(&lease), lease.end()), ((Step::Anew, 50), NOW + seconds(51)));
+        assert_eq!((next(&lease), lease.end()), ((Step::Replace, 50), NOW + seconds(51)));
     }
 
     #[test]
     fn what_hangs_on_something_does_not_outlive_it_and_is_renewed_meanwhile() {
         let mut lease = new(Kind::Lease, true, 0.0);
-        lease.ends_by(NOW + seconds(80));
+        lease.limit_end(NOW + seconds(80));
         assert_eq!((next(&lease), lease.end()), ((Step::Renew, 50), NOW + seconds(80)));
         lease.renewed(Grant { life: seconds(100), renewable: true }, NOW + seconds(50), 0.0);
         assert_eq!((next(&lease), lease.end()), ((Step::Renew, 100), NOW + seconds(80)));
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn two_issuances_are_a_tenth_of_the_life_apart_within_a_second_and_thirty() {
         for (life, apart) in [(1, 1), (50, 5), (300, 30), (86_400, 30)] {
-            let lease = Tenure::new(Kind::Lease, seconds(life), Duration::ZERO, false, NOW, 0.0);
+            let lease = Lifetime::new(Kind::Lease, seconds(life), Duration::ZERO, false, NOW, 0.0);
             assert_eq!(lease.between_issuances(), seconds(apart), "{life}");
         }
     }
@@ -350,10 +350,10 @@ mod tests {
     #[test]
     fn what_ends_with_something_else_is_had_anew_before() {
         let mut lease = new(Kind::Lease, true, 0.0);
-        lease.ends_with(NOW + seconds(40), NOW + seconds(30));
-        assert_eq!((next(&lease), lease.end()), ((Step::Anew, 30), NOW + seconds(40)));
+        lease.replace_by(NOW + seconds(40), NOW + seconds(30));
+        assert_eq!((next(&lease), lease.end()), ((Step::Replace, 30), NOW + seconds(40)));
         let mut lease = new(Kind::Lease, true, 0.0);
-        lease.ends_with(NOW + seconds(400), NOW + seconds(300));
-        assert_eq!((next(&lease), lease.end()), ((Step::Anew, 50), NOW + seconds(100)), "its own end comes first");
+        lease.replace_by(NOW + seconds(400), NOW + seconds(300));
+        assert_eq!((next(&lease), lease.end()), ((Step::Replace, 50), NOW + seconds(100)), "its own end comes first");
     }
 }
