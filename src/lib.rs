@@ -92,8 +92,8 @@ fn start(arguments: &[OsString], environment: Environment, started: Instant) -> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fails unless this process can open as many descriptors as every start needs at one time. Checked first, because a later step
-/// would report the lack as something else, such as an unreadable configuration.
+/// Fails unless this process can open as many descriptors as every start needs at one time. Checked first: a later step would report
+/// another problem, such as an unreadable configuration.
 fn check_descriptors() -> error::Result<()> {
     let pipes: std::io::Result<Vec<_>> = (0..3).map(|_| std::io::pipe()).collect();
     pipes.map(drop).map_err(|error| {

@@ -1,4 +1,4 @@
-//! `check`: what a start would do, said without doing it; online, up to the point where secrets would be delivered.
+//! `check`: reports what a start would do, and changes nothing. With `--online`, it also logs in and fetches, and delivers nothing.
 #![forbid(unsafe_code)]
 
 mod view;
@@ -18,16 +18,16 @@ use crate::plan::{Instances, Plan, Purpose};
 use crate::worker::{self, Attempt, Interrupts, Rehearsal, Task, Tried};
 use view::{Provider, View};
 
-/// What a check says.
+/// The report of a check.
 pub struct Checked {
-    /// The plan, and what became of each part of the check.
+    /// The plan and the findings, as text or JSON.
     pub text: Vec<u8>,
-    /// Why a start would end, where it would.
+    /// Why a start would end, if it would.
     pub refusal: Option<Error>,
 }
 
-/// Plans a start and looks at what it would find; touches nothing. `online`, it also logs in and fetches every secret as the start
-/// would, and gives back what was issued for it.
+/// Makes the plan of a start and runs the checks that come before its fetch. With `online`, it also logs in, fetches every secret as
+/// the start would, and revokes the credentials that were issued for it.
 pub fn check(
     options: &Options,
     (purpose, format, online): (&str, &str, bool),
@@ -50,7 +50,7 @@ pub fn check(
     let warnings = [start::warnings(&environment, &plan), std::mem::take(&mut inspection.warnings)].concat();
     let mut providers: Vec<Provider> =
         instances.iter().map(|one| Provider { name: one.name.clone(), kind: one.kind, identity: None }).collect();
-    // Whatever else would end the start: what is wrong with the references is worth knowing at once.
+    // Also after a refusal, so that one check reports the problems with the references too.
     let (tried, failure) = match online.then(|| attempt(&plan, instances, environment)) {
         Some(Ok(Attempt { tried, mut identities })) => {
             for (instance, provider) in providers.iter_mut().enumerate() {
@@ -70,7 +70,7 @@ pub fn check(
     Ok(Checked { text: text.into_bytes(), refusal })
 }
 
-/// Why a start would end before it asks a store for anything, found out in the start's order.
+/// Runs the checks before the fetch in the order of a start. Fails as the start would.
 fn check_before_fetch(
     plan: &Plan,
     instances: &Instances,
@@ -89,8 +89,8 @@ fn check_before_fetch(
     rehearsal.end(plan)
 }
 
-/// The process that would stay, where there would be one, and the capabilities that it would keep. `files` are those that later
-/// files need.
+/// The process that would stay after the start, if any, and the capabilities that it would keep. `files` are the capabilities that
+/// writing later files needs.
 fn stays(plan: &Plan, files: u64, found: &ProcessState) -> Option<(&'static str, u64)> {
     let duties = Duties { files, restarts: plan.may_restart() };
     match plan.purpose {
@@ -107,7 +107,7 @@ fn attempt(plan: &Plan, instances: Instances, environment: Environment) -> Resul
     worker::attempt(plan, instances, environment, &Interrupts::of_start(&signals))
 }
 
-/// What `--for` and `--format` say.
+/// The values of `--for` and `--format`.
 fn parse_options(purpose: &str, format: &str, problems: &mut Problems) -> (Purpose, bool) {
     let mut wrong = |message| problems.add(&Place::CommandLine, message);
     let purpose = match purpose {

@@ -13,7 +13,7 @@ use crate::plan::Purpose;
 use crate::worker::{Interrupts, Link, Task};
 use crate::{cage, deliver, lockdown};
 
-/// Returns when the files are there.
+/// Delivers the files, and returns.
 pub fn init(options: &Options, mut environment: Environment, started: Instant, problems: Problems) -> Result<()> {
     start::secure_process()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Init, started, problems)?;

@@ -1,4 +1,4 @@
-//! The commands, a file each: what each does, a line a stage.
+//! The commands, a file each. Each command reads as its stages, a line a stage.
 #![forbid(unsafe_code)]
 
 pub mod check;

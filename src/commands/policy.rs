@@ -1,4 +1,4 @@
-//! `policy`: the least that the configuration's references need, in their store's own language.
+//! `policy`: the least-privilege policy that the configuration's references need, in their store's own language.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -13,7 +13,8 @@ use crate::lockdown;
 use crate::plan::{Instances, Plan, Purpose};
 use crate::worker::{self, Interrupts};
 
-/// The policy for one provider instance. With `online` its store is asked for what the configuration does not say.
+/// The policy for one provider instance. With `online`, the store is asked for the facts that the configuration does not have, such
+/// as the kind of a mount.
 pub fn policy(
     options: &Options,
     (provider, online): (Option<&str>, bool),
@@ -37,7 +38,7 @@ pub fn policy(
     Ok(told.unwrap_or(offline))
 }
 
-/// The number of the instance that is meant.
+/// The number of the instance that `provider` names, or of the only instance.
 fn choose(instances: &Instances, provider: Option<&str>) -> Result<usize> {
     let names = || instances.iter().map(|instance| instance.name.as_str());
     let in_use = || names().collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! `ready`: whether the files of a keeper are there and fresh.
+//! `ready`: whether a keeper lives, and its files are there and fresh.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::keep::ready;
 use crate::plan;
 
-/// Fails where they are not, until `wait` is over.
+/// Fails if they are not when `wait` is over.
 pub fn ready(
     options: &Options,
     wait: Option<&str>,

@@ -16,7 +16,7 @@ use crate::plan::Purpose;
 use crate::worker::{Interrupts, Link, Task};
 use crate::{cage, deliver, keep, launch, lockdown};
 
-/// Becomes the app: returns only where that failed. With `--supervise` it returns the app's exit code.
+/// Becomes the app, and returns only if that fails. With `--supervise`: starts the app, and returns the app's exit code.
 pub fn run(run: &Run, mut environment: Environment, started: Instant, mut problems: Problems) -> Result<u8> {
     let Run { options, command, .. } = run;
     let recipient = recipient(run.supervise.as_ref(), &mut problems);
@@ -26,11 +26,12 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     start::refuse_plan(&plan)?;
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&plan.inherited)?;
-    // First, so that nothing of ours can stand in the way of the app's descriptors.
+    // Before handfast opens anything else, which could take a number that a secret needs.
     let reserved = deliver::reserve_descriptors(&plan)?;
     let link = Link::start(Task::of(&plan), &plan, instances, environment);
 
-    // While the worker locks itself up: all that can be refused before a store is asked for anything. A missing /proc comes first.
+    // The worker enters its cage meanwhile. These checks end the start before a request to a store; a missing /proc is reported
+    // before a worker that could not start.
     let found = lockdown::ProcessState::read()?;
     let mut link = link?;
     start::refuse_isolation(&plan, &found)?;
@@ -62,7 +63,7 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
         return keep::supervise_fresh(&plan, &recipe, recipient, link, destination, &found);
     }
 
-    // Nothing may own a descriptor that lockdown closes.
+    // Lockdown closes these descriptors, so no value may own one of them.
     drop(signals);
     let handover = destination.hand_over();
     let ending = start::ending_signals();
@@ -77,7 +78,7 @@ pub fn run(run: &Run, mut environment: Environment, started: Instant, mut proble
     Err(launch::exec(locked, &prepared, ending))
 }
 
-/// Who gets the signals, where `--supervise` is given.
+/// The recipient of the signals, if `--supervise` is given.
 fn recipient(supervise: Option<&Option<String>>, problems: &mut Problems) -> Option<Recipient> {
     match supervise?.as_deref() {
         None => Some(Recipient::App),

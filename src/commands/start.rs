@@ -1,4 +1,4 @@
-//! What the commands share that may start a worker: the beginning of a start, the plan, the questions to the stores.
+//! The steps that the commands share which may start a worker: securing this process, making the plan, early refusals, signals.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -29,8 +29,8 @@ pub fn ending_signals() -> Signals {
     Signals::of(&signals).and_real_time()
 }
 
-/// Comes before the configuration is read. From here on no other process of this uid can read this one, no core file can come
-/// of it, and the signals that end a start are held back and asked for between the stages, so that no stage is left half done.
+/// Secures this process before the configuration is read: no other process of this uid can read it, and it leaves no core file. The
+/// signals that end a start are blocked, and checked between the stages, so that no stage is left half done.
 pub fn secure_process() -> Result<lockdown::CoreLimit> {
     refuse_emulator()?;
     nix::sys::prctl::set_dumpable(false)
@@ -38,10 +38,10 @@ pub fn secure_process() -> Result<lockdown::CoreLimit> {
     let core_limit = lockdown::CoreLimit::suspend()?;
     let hold = || {
         report::wait_until_signal(signals::hold(ending_signals())?);
-        // Rust's own start handles these two, to tell of a stack that overflows; one that was sent would be lost the first time.
+        // Rust's runtime handles these two to report a stack overflow, and would swallow the first one that another process sends.
         signals::set_default(Signal::SIGSEGV)?;
         signals::set_default(Signal::SIGBUS)?;
-        // Ignored, the worker's end could not be waited for.
+        // If SIGCHLD is ignored, waitpid(2) does not report the worker's end.
         signals::set_default(Signal::SIGCHLD)?;
         // Past RLIMIT_FSIZE, a write shall fail instead of killing us.
         signals::block(Signals::of(&[Signal::SIGXFSZ]))
@@ -61,7 +61,7 @@ pub fn refuse_emulator() -> Result<()> {
         .hint("use the image for this machine's own architecture (`docker run --platform`, `docker build --platform`)"))
 }
 
-/// The plan of a start; every problem of the configuration at once, with the problems found before.
+/// Makes the plan of a start. The error lists every problem of the configuration, and the problems found before.
 pub fn make_plan(
     options: &Options,
     environment: &mut Environment,
@@ -73,12 +73,12 @@ pub fn make_plan(
     plan::make::make(config, environment, purpose, started, &mut problems).ok_or_else(|| config::error(problems))
 }
 
-/// What ends a start with this plan before it does anything.
+/// Refuses a plan that no start may carry out.
 pub fn refuse_plan(plan: &Plan) -> Result<()> {
     plan.refusal().map_or(Ok(()), Err)
 }
 
-/// What ends a start with this plan in this process before anything is fetched. Returns what falls short without ending it.
+/// Refuses a plan whose isolation this process cannot achieve. Returns a sentence for each best-effort step that will not work.
 pub fn refuse_isolation(plan: &Plan, found: &ProcessState) -> Result<Vec<String>> {
     if plan.purpose == Purpose::Watch {
         return lockdown::refuse_keeping(&plan.isolation, found);
@@ -90,33 +90,33 @@ pub fn refuse_isolation(plan: &Plan, found: &ProcessState) -> Result<Vec<String>
     Ok(shortcomings)
 }
 
-/// What every start with this environment and this plan says once.
+/// The warnings of every start with this environment and this plan.
 pub fn warnings(environment: &Environment, plan: &Plan) -> Vec<String> {
     environment.foreign_references().into_iter().chain(plan.warnings()).collect()
 }
 
-/// Each warning is a line of the log.
+/// Logs each warning as a line of its own.
 pub fn warn(warnings: Vec<String>) {
     for warning in warnings {
         tracing::warn!(target: "handfast", "{warning}");
     }
 }
 
-/// The signals that end a start, to be minded while the worker works.
+/// The descriptor at which the signals arrive that end a start.
 pub fn signal_descriptor() -> Result<signals::SignalFd> {
     signals::SignalFd::new(ending_signals()).map_err(|error| Phase::Plan.cannot("watch for signals", error))
 }
 
-/// As long as it lives, whatever mask handfast was started with, new files have the modes that are asked for, or less.
+/// While this value lives, a new file has at most the mode that its creation asks for, whatever umask handfast was started with.
 pub struct PrivateMask(Mode);
 
 impl PrivateMask {
-    /// Sets the mask.
+    /// Sets the umask.
     pub fn set() -> Self {
         Self(umask(Mode::S_IRWXG | Mode::S_IRWXO))
     }
 
-    /// Leaves the mask as it is now: this process will write files to its end.
+    /// Keeps the umask as it is now, because this process writes files to its end.
     pub fn for_good(self) {
         std::mem::forget(self);
     }

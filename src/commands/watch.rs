@@ -13,7 +13,7 @@ use crate::plan::Purpose;
 use crate::worker::{Interrupts, Link, Task};
 use crate::{cage, deliver, keep, lockdown, report};
 
-/// Returns when a signal ends it.
+/// Delivers the files, and keeps them fresh until a signal ends this process.
 pub fn watch(options: &Options, mut environment: Environment, started: Instant, problems: Problems) -> Result<()> {
     let core_limit = start::secure_process()?;
     let (plan, instances) = start::make_plan(options, &mut environment, Purpose::Watch, started, problems)?;

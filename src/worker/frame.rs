@@ -66,18 +66,18 @@ pub enum Kind {
     Report = 9,
     /// How a provider instance logged in, if the secrets are only tried: the header has the number of the instance.
     Identity = 10,
-    /// In place of `Ready`: the address for metrics cannot be listened at. The payload is the error's number, as four bytes.
+    /// In place of `Ready`: the worker cannot listen at the address for metrics. The payload is the error's number, as four bytes.
     NoListener = 11,
 }
 
-/// What became of a read or a renewal, and when the next is due.
+/// The result of a read or a renewal, and when the next one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Whether it succeeded.
     pub is_success: bool,
-    /// Whether another is due, and left to the next start.
+    /// Whether the secret is due to be issued anew, which only a restart does.
     pub needs_restart: bool,
-    /// In how many milliseconds something is done next; `None` for never.
+    /// In how many milliseconds the next read or renewal is due; `None` for never.
     pub next: Option<u64>,
     /// In how many milliseconds the secret ends; `None` for never.
     pub end: Option<u64>,
@@ -94,7 +94,7 @@ impl Report {
         bytes
     }
 
-    /// Reads a payload; `None` for one that no honest worker sends.
+    /// Reads a payload; `None` if it is malformed.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (became, times) = bytes.split_first()?;
         let (is_success, needs_restart) = match became {
@@ -142,7 +142,7 @@ impl Header {
         bytes
     }
 
-    /// Reads a header; `None` for one that no honest worker sends.
+    /// Reads a header; `None` if it is malformed.
     pub fn decode(bytes: [u8; HEADER]) -> Option<Self> {
         let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let kind = match bytes[..4] {
@@ -229,7 +229,7 @@ pub fn encode_failure(kind: ErrorKind, attempts: u32, message: &str, hint: Optio
     bytes
 }
 
-/// Reads a failure's payload: kind, attempts, message, hint. `None` for a payload that no honest worker sends.
+/// Reads a failure's payload: kind, attempts, message, hint. `None` if it is malformed.
 pub fn decode_failure(bytes: &[u8]) -> Option<(ErrorKind, u32, String, Option<String>)> {
     let (head, texts) = bytes.split_at_checked(9)?;
     let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);

@@ -1,7 +1,7 @@
 //! The worker: a sandboxed child process that talks to the stores, so that the privileged process need not.
 //!
-//! `link` runs in the privileged process, `inside` in the worker. Both use `frame`, the format of what the worker sends, and `order`,
-//! the format of what a worker that lives on is told.
+//! `link` runs in the privileged process, `inside` in the worker. Both use `frame`, the format of the worker's messages, and `order`,
+//! the format of the orders to a worker that lives on.
 #![forbid(unsafe_code)]
 
 mod frame;

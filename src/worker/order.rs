@@ -1,4 +1,4 @@
-//! What the privileged process tells a worker that lives on: a byte, and for some a number of fixed length after it.
+//! The orders of the privileged process to a worker that lives on: one byte each, which a payload of fixed length may follow.
 #![forbid(unsafe_code)]
 
 use super::frame::{DELIVERED, NOT_DELIVERED};
@@ -8,7 +8,7 @@ const STOP: u8 = 4;
 const POST: u8 = 5;
 const ACTED: u8 = 6;
 
-/// What a worker is told.
+/// An order to a worker that lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The last generation was delivered, or was not.
@@ -19,7 +19,7 @@ pub enum Order {
     Stop,
     /// The change of this secret is to be posted to the endpoint that the plan has for it.
     Post(u32),
-    /// What changes have asked for was done, or could not be: the app got this signal, or was started anew. For the metrics.
+    /// For the metrics: an action of a change was done (`true`) or failed: this signal to the app, or a restart (`None`).
     Acted(Option<u8>, bool),
 }
 
@@ -36,7 +36,7 @@ impl Order {
         }
     }
 
-    /// How many bytes follow this first one.
+    /// How many bytes follow an order's first byte.
     pub fn following_bytes(first: u8) -> usize {
         match first {
             POST => size_of::<u32>(),
@@ -45,7 +45,7 @@ impl Order {
         }
     }
 
-    /// Reads one that is complete; `None` for one that does not exist.
+    /// Reads a complete order; `None` for bytes that are no order.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         Some(match *bytes {
             [DELIVERED] => Order::Verdict(true),

@@ -1,4 +1,4 @@
-//! What a check has found, as text and as JSON.
+//! The findings of a check, as text and as JSON.
 #![forbid(unsafe_code)]
 
 use nix::unistd::geteuid;
@@ -10,31 +10,31 @@ use crate::plan::{Delivery, OnChange, Plan, Purpose, Secret, Target};
 use crate::sys::capabilities;
 use crate::worker::Tried;
 
-/// What a check has found.
+/// The findings of a check.
 pub struct View<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// The process that would stay, where there would be one, and the capabilities that it would keep.
+    /// The process that would stay after the start, if any, and the capabilities that it would keep.
     pub stays: Option<(&'static str, u64)>,
     /// The instances in use.
     pub providers: Vec<Provider>,
-    /// Where the secrets go, and what is missing.
+    /// The places of the secrets, and the features that this system lacks.
     pub inspection: &'a Inspection,
     /// What a start would warn of.
     pub warnings: Vec<String>,
-    /// What became of each secret, where the stores were asked.
+    /// The result for each secret, if the stores were asked.
     pub tried: Option<Vec<Tried>>,
     /// Why the start would end.
     pub refusal: Option<&'a Error>,
 }
 
-/// A provider instance: the worker has taken the instance itself.
+/// A provider instance, as the report shows it. The instance itself is in the worker.
 pub struct Provider {
     /// Its name.
     pub name: String,
     /// Its type.
     pub kind: &'static str,
-    /// How it logged in, where its store was asked and it chose among several ways.
+    /// How it logged in, if its store was asked and it chose among several ways.
     pub identity: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Provider {
 }
 
 impl View<'_> {
-    /// For people.
+    /// The report as text for people.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let isolation = &self.plan.isolation;
@@ -88,7 +88,7 @@ impl View<'_> {
         self.plan.deliveries.iter().map(|delivery| (delivery, &self.plan.secrets[delivery.secret]))
     }
 
-    /// Of the longest name.
+    /// The width of the longest name.
     fn width(&self) -> usize {
         self.plan.secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0)
     }
@@ -146,13 +146,13 @@ impl View<'_> {
         self.deliveries().map(line).collect()
     }
 
-    /// Where metrics are told, for a command that tells some.
+    /// The URL of the metrics, for a command that serves metrics.
     fn metrics(&self) -> Option<String> {
         let address = self.plan.watching.metrics.filter(|_| self.plan.keeps_fresh())?;
         Some(format!("http://{address}/metrics"))
     }
 
-    /// What became of each secret, a line each, and a line for what to do about it.
+    /// The result for each secret, a line each, with its hint on a line of its own.
     fn tried(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (secret, tried) in self.plan.secrets.iter().zip(self.tried.iter().flatten()) {
@@ -173,7 +173,7 @@ impl View<'_> {
         lines
     }
 
-    /// The same for machines; nothing where the stores were not asked, or no answer of theirs came back.
+    /// The same as JSON; `None` if the stores were not asked, or none of their answers came back.
     fn tried_json(&self) -> Option<Vec<Value>> {
         let one = |(secret, tried): (&Secret, &Tried)| {
             let error = tried.failure();
@@ -195,7 +195,7 @@ impl View<'_> {
         Some(self.plan.secrets.iter().zip(self.tried.as_ref()?).map(one).collect())
     }
 
-    /// For machines.
+    /// The report as JSON.
     pub fn json(&self) -> String {
         let isolation = &self.plan.isolation;
         let placement = |placement: &Option<Placement>| {

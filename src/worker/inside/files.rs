@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sys::readable::Readable;
 
-/// How long changes of files are left to come together: who writes all the time makes no more than this many reads.
+/// How long to collect changes of files: a file that is written without a pause causes one read in this time.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// No entry has this name: the directory itself may be moved away.
+/// In place of an entry's name: the watch is for the directory itself, which may be moved away.
 const ITSELF: &str = "";
 
 /// The most links on the way to a file, as in the kernel.
@@ -44,9 +44,9 @@ pub struct Files<'i> {
     files: Vec<(usize, PathBuf)>,
     /// By watched directory.
     places: BTreeMap<WatchDescriptor, Place>,
-    /// No event is looked at before.
+    /// No event is read before this time.
     not_before: Instant,
-    /// The directories of which it was said that they cannot be watched.
+    /// The directories for which a log line says that they cannot be watched.
     untold: BTreeSet<PathBuf>,
 }
 
@@ -58,7 +58,7 @@ struct Place {
 }
 
 impl<'i> Files<'i> {
-    /// Begins to watch these files. What has changed before is not noticed.
+    /// Begins to watch these files. Earlier changes are not noticed.
     pub fn watch(inotify: &'i Inotify, files: Vec<(usize, PathBuf)>) -> io::Result<Self> {
         let readable = Readable::of(inotify.as_fd())?;
         let (places, untold) = (BTreeMap::new(), BTreeSet::new());
@@ -113,13 +113,14 @@ impl<'i> Files<'i> {
         concerned
     }
 
-    /// Watches the ways to the files of these requests as they are now: not everything that changes them is told, such as a mount.
+    /// Watches the paths to the files of these requests as they are now: inotify does not report every change of a path, such as a
+    /// mount.
     pub fn look_again(&mut self, jobs: &[usize]) {
         let files = (0..self.files.len()).filter(|file| jobs.contains(&self.files[*file].0)).collect();
         self.follow(&files);
     }
 
-    /// Watches the ways to these files as they are now, and no longer as they were.
+    /// Watches the paths to these files as they are now, and ends the watches that are no longer needed.
     fn follow(&mut self, files: &BTreeSet<usize>) {
         for place in self.places.values_mut() {
             place.entries.retain(|(_, file)| !files.contains(file));
@@ -131,7 +132,7 @@ impl<'i> Files<'i> {
                         let place = Place { path: directory, entries: BTreeSet::new() };
                         self.places.entry(number).or_insert(place).entries.insert((entry, *file));
                     }
-                    // Whoever may not read a directory on the way may still go through.
+                    // A directory that may be entered and not read cannot be watched.
                     Err(error) if entry != ITSELF && self.untold.insert(directory.clone()) => {
                         untold(&format!("`{}`", directory.display()), error);
                     }
@@ -150,7 +151,7 @@ impl<'i> Files<'i> {
     }
 }
 
-/// What happens to the entries of a directory, and to itself: that is added to what other files ask for in the same one.
+/// The events to watch for: of a directory's entries, and of the directory itself. They are added to the events of an existing watch.
 fn events(entry: &OsStr) -> AddWatchFlags {
     let itself = AddWatchFlags::IN_DELETE_SELF
         | AddWatchFlags::IN_MOVE_SELF
@@ -166,8 +167,8 @@ fn events(entry: &OsStr) -> AddWatchFlags {
         | AddWatchFlags::IN_MOVE
 }
 
-/// Every entry that decides which file a path leads to, with its directory: the links on the way, and the file; or the first that is
-/// not there. And every directory that the way leads through.
+/// Every entry that decides which file a path leads to, with its directory: the links on the path, and the file, or the first missing
+/// component. And every directory that the path leads through.
 fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
     let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<VecDeque<_>>();
     let (mut directory, mut left, mut links) = (PathBuf::from("/"), parts(path), 0);

@@ -1,4 +1,4 @@
-//! The life of a worker after its first generation: it reads secrets again when they are due, and sends what has changed.
+//! The life of a worker after its first generation: it reads secrets again when they are due, and sends their changes.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -24,7 +24,7 @@ use crate::sys::readable::Readable;
 use crate::worker::frame::FIRST_GENERATION;
 use crate::worker::order::Order;
 
-/// Returns when the privileged process wants the end, or is gone: which of both.
+/// Runs until the privileged process orders the end (`Over`), or has ended (`Delivered`).
 pub async fn keep(
     plan: &Plan,
     fetch: &Fetch<'_>,
@@ -39,7 +39,7 @@ pub async fn keep(
     let inotify = files::open(&watched);
     let mut files = inotify.as_ref().map(|inotify| Files::watch(inotify, watched)).transpose()?;
     if files.is_some() {
-        // What has changed since the first round was not noticed yet.
+        // Files that have changed since the first round: the watches did not exist then.
         schedule.read_now(fetch.files().map(|(job, _)| job), boot_time());
     }
     let mut running = JoinSet::new();
@@ -117,7 +117,7 @@ pub async fn keep(
     }
 }
 
-/// Does what can be asked for at any time.
+/// Carries out an order that is allowed at any time.
 fn carry_out_order(
     order: Order,
     plan: &Plan,
@@ -147,10 +147,10 @@ async fn changed(files: &mut Option<Files<'_>>) -> io::Result<Vec<usize>> {
     }
 }
 
-/// What the privileged process sends.
+/// Reads the orders of the privileged process.
 struct Orders<'s> {
     socket: Readable<'s>,
-    /// The bytes of one that has not come whole.
+    /// The bytes of an incomplete order.
     partial: Vec<u8>,
 }
 
@@ -159,7 +159,7 @@ impl<'s> Orders<'s> {
         Readable::of(socket.as_fd()).map(|socket| Self { socket, partial: Vec::new() })
     }
 
-    /// The next one; `None` where the privileged process is gone.
+    /// The next order; `None` if the privileged process has ended.
     async fn next(&mut self) -> io::Result<Option<Order>> {
         loop {
             let mut ready = self.socket.wait().await?;

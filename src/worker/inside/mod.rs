@@ -1,5 +1,5 @@
-//! The worker's work: it enters its cage, waits until it may begin, fetches, sends the secrets, waits for the verdict, lets go of
-//! the stores, and ends.
+//! The worker's life: it enters its cage, waits until it may begin, fetches, sends the secrets, waits to learn whether they were
+//! delivered, closes its connections to the stores, and ends.
 #![forbid(unsafe_code)]
 
 mod files;
@@ -30,8 +30,7 @@ pub enum Task {
     Fetch,
     /// Fetch every secret, report whether that works, and revoke the credentials that were issued. No value leaves the worker.
     Try,
-    /// Fetch every secret, and live on: read each again, and send what has changed. Where none is read again, only if something is to
-    /// be kept up.
+    /// Fetch every secret, and live on: read each again, and send the changes. If none is read again, live on only to renew a lease.
     Watch,
     /// Render the policy for the secrets of one provider instance, given by its number in the plan.
     Policy(usize),
@@ -44,7 +43,7 @@ impl Task {
     }
 }
 
-/// Runs the worker to its end. Where no frame tells more, the privileged process reads the exit code.
+/// Runs the worker to its end. If no frame reports a failure, the privileged process reads the exit code.
 ///
 /// The exit closes the socket, so the privileged process finds the exit code once it sees the socket closed.
 pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environment, ends: Ends) -> ! {
@@ -57,20 +56,20 @@ pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environme
     sys::exit::now(code)
 }
 
-/// Does what comes before the fetch, says whether it could, and ends.
+/// Enters the cage as the worker of a start does, reports whether that worked, and ends.
 pub fn rehearse(task: Task, plan: &Plan, instances: &Instances, ends: Ends) -> ! {
     let Ends { mut socket, log, parent } = ends;
     let entered = enter(task, plan, instances, &mut socket, (log, parent));
     sys::exit::now(entered.map_or_else(|class| i32::from(class.exit_code()), |_| 0))
 }
 
-/// Says that nobody can listen for metrics. The class is for a privileged process that has not heard it.
+/// Reports that the worker cannot listen for metrics. The class is for a privileged process that did not get the report.
 fn refuse(error: &std::io::Error, socket: &mut UnixStream) -> Class {
     drop(send::no_listener(error, socket));
     Class::Os
 }
 
-/// Enters the cage, after it has begun to listen for metrics where they are asked for, and says so.
+/// Listens for metrics if the plan has metrics, enters the cage, and reports that.
 fn enter(
     task: Task,
     plan: &Plan,
@@ -78,7 +77,7 @@ fn enter(
     socket: &mut UnixStream,
     (log, parent): (OwnedFd, Pid),
 ) -> Result<Option<metrics::Listener>, Class> {
-    // Before the cage, which lets nobody listen.
+    // Before the cage, which forbids to listen.
     let listener = match plan.watching.metrics.filter(|_| task == Task::Watch) {
         Some(address) => Some(metrics::listen(address).map_err(|error| refuse(&error, socket))?),
         None => None,
@@ -124,7 +123,7 @@ fn serve(
         let said = match task {
             Task::Watch => {
                 let outcomes = fetch.round(OnFailure::CutShort).await;
-                // Where one has failed, nothing of this round is delivered; there may be a set of before.
+                // If one has failed, nothing of this round is delivered; an earlier keeper's set may stay.
                 let delivered =
                     if outcomes.iter().any(|outcome| fetch.is_fatal(outcome)) { &[] } else { &outcomes[..] };
                 schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), delivered, boot_time()));

@@ -1,6 +1,6 @@
-//! Tells an app of a change by an empty POST to an endpoint of its own.
+//! Notifies an app of a change by an empty POST to an endpoint of its own.
 //!
-//! hyper itself: it knows no names, no proxies and no redirects, so nothing leads elsewhere than the plan says.
+//! The client is hyper alone: it has no name resolution, no proxies and no redirects, so a request goes only to the planned address.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::error::reason;
 use crate::plan::Endpoint;
 
-/// How long an answer is waited for. The next try begins no earlier, so that an app which is about to start gets time.
+/// How long to wait for an answer. The next try begins no earlier, so that an app that is still starting gets time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const TRIES: u32 = 3;
@@ -25,7 +25,7 @@ const TRIES: u32 = 3;
 /// The most that is read of an answer's head.
 const HEAD: usize = 16 << 10;
 
-/// The posts that are under way: one for each endpoint at a time.
+/// The posts that are running: one for each endpoint at a time.
 #[derive(Default)]
 pub struct Posts {
     running: JoinSet<(Endpoint, bool)>,
@@ -34,12 +34,12 @@ pub struct Posts {
 
 struct UnderWay {
     endpoint: Endpoint,
-    /// There was another change meanwhile.
+    /// Whether another change came meanwhile: then another post follows.
     again: bool,
 }
 
 impl Posts {
-    /// Begins one, or lets it follow to the one that is under way.
+    /// Begins a post, or another one after the post that is running.
     pub fn begin(&mut self, endpoint: &Endpoint) {
         match self.under_way.iter_mut().find(|other| other.endpoint == *endpoint) {
             Some(other) => other.again = true,
@@ -54,7 +54,7 @@ impl Posts {
         }
     }
 
-    /// What became of the one that comes to its end next; `None` where none is under way.
+    /// The result of the next post that ends; `None` if none is running.
     pub async fn next(&mut self) -> Option<(Endpoint, bool)> {
         let (ended, is_done) = self.running.join_next().await?.ok()?;
         let at = self.under_way.iter().position(|other| other.endpoint == ended)?;
@@ -65,7 +65,7 @@ impl Posts {
     }
 }
 
-/// Posts until the app has taken it, or three times. Whether it has.
+/// Posts until the app accepts the post, three times at most. Returns whether the app has accepted it.
 async fn post(endpoint: &Endpoint) -> bool {
     let shown = endpoint.shown();
     for attempt in 1..=TRIES {
@@ -90,7 +90,7 @@ async fn post(endpoint: &Endpoint) -> bool {
     false
 }
 
-/// One try. What the app answers besides the status is not read.
+/// One try. Of the app's answer, only the status is read.
 async fn send(endpoint: &Endpoint) -> Result<StatusCode, String> {
     let request = Request::post(endpoint.target())
         .header(HOST, &endpoint.host)
@@ -108,7 +108,7 @@ async fn send(endpoint: &Endpoint) -> Result<StatusCode, String> {
     sender.send_request(request).await.map(|answer| answer.status()).map_err(describe)
 }
 
-/// hyper's own texts may hold what came.
+/// Describes hyper's error without its text, which may quote the answer.
 fn describe(error: hyper::Error) -> String {
     match error {
         error if error.is_parse() => "the answer is not HTTP",

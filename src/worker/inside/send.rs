@@ -1,4 +1,4 @@
-//! The worker's messages: frames. Those of a generation are sent all at once.
+//! Sends the worker's messages as frames. The frames of a generation are sent together.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -13,14 +13,14 @@ use crate::fetch::{Change, Failure, Notice, Outcome, Piece};
 use crate::plan::Plan;
 use crate::worker::frame::{self, Batch, FIRST_GENERATION, Kind, MAX_BYTES, MAX_VALUES, Report};
 
-/// Says that the worker is sandboxed.
+/// Sends that the worker is in its cage.
 pub fn ready(cage: Cage, socket: &mut UnixStream) -> io::Result<()> {
     let mut batch = Batch::default();
     batch.add(Kind::Ready, FIRST_GENERATION, 0, [Cow::Owned(vec![cage.encode()])])?;
     batch.send(socket)
 }
 
-/// Says in its place that the address for metrics cannot be listened at.
+/// Sends in place of [`ready`] that the worker cannot listen at the address for metrics.
 pub fn no_listener(error: &io::Error, socket: &mut UnixStream) -> io::Result<()> {
     let number = error.raw_os_error().unwrap_or_default().to_be_bytes().to_vec();
     let mut batch = Batch::default();
@@ -45,7 +45,7 @@ pub fn outcomes(
     batch.send(socket)
 }
 
-/// Sends what became of reads.
+/// Sends the results of reads.
 pub fn notices(notices: Vec<Notice>, socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1);
@@ -57,7 +57,7 @@ pub fn notices(notices: Vec<Notice>, socket: &mut impl Write) -> io::Result<()> 
     batch.send(socket)
 }
 
-/// Sends a later generation: what has changed. In place of one that is larger than the privileged process takes: that it is.
+/// Sends a later generation: the changes. Sends a failure instead if the changes are more than the privileged process accepts.
 pub fn changes(plan: &Plan, generation: u32, changes: &[(usize, Change)], socket: &mut impl Write) -> io::Result<()> {
     let mut batch = Batch::default();
     if let Some((secret, failure)) = too_large(changes) {
@@ -66,7 +66,7 @@ pub fn changes(plan: &Plan, generation: u32, changes: &[(usize, Change)], socket
         return batch.send(socket);
     }
     for (secret, Change(pieces)) in changes {
-        // Without a field, a needed `#*` is not missing: it has no files, as at the start.
+        // A needed `#*` without a field is not missing: it has no files, as at the start.
         if pieces.is_empty() && plan.secrets[*secret].optional {
             batch.add(Kind::Missing, generation, *secret, [])?;
             continue;
@@ -103,7 +103,7 @@ fn too_large(changes: &[(usize, Change)]) -> Option<(usize, Failure)> {
     (values > MAX_VALUES || bytes > MAX_BYTES).then_some((*secret, Failure { error, attempts: 1 }))
 }
 
-/// The same outcomes with empty values: of a secret that is only tried, only the name leaves the worker.
+/// The same outcomes with empty values: no value leaves a worker that only tries to fetch.
 pub fn without_values(mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let parts = outcomes.iter_mut().flat_map(|outcome| outcome.result.iter_mut().flatten());
     parts.for_each(|part| part.value = SecretValue::from(Vec::new()));

@@ -90,7 +90,7 @@ impl WorkerWait<'_, '_> {
         let mut was_late = false;
         loop {
             let mut left = self.backstop.saturating_duration_since(Instant::now());
-            // A keeper is late because it was stopped, by ^Z for example, and its worker with it: that one sends the rest only now.
+            // A keeper is late because it was stopped, by ^Z for example, and its worker with it: the worker sends the rest only now.
             if left.is_zero() && self.interrupts.hung_up.is_some() && !std::mem::replace(&mut was_late, true) {
                 left = AFTER_A_STOP;
             }
@@ -114,7 +114,7 @@ impl WorkerWait<'_, '_> {
             if socket_ready {
                 return Ok(());
             }
-            // Only now: what has come while this process was stopped has come in time.
+            // Checked last: data that arrived while this process was stopped is in time.
             if left.is_zero() {
                 let message = "the worker did not answer until the deadline";
                 return Err(Error::new(Phase::Fetch, Class::Unavailable, message));

@@ -1,4 +1,4 @@
-//! The exchange with a worker that lives on: its reports and generations, and what it is told.
+//! The exchange with a worker that lives on: its reports and generations, and the orders to it.
 #![forbid(unsafe_code)]
 
 use std::os::fd::AsFd;
@@ -20,22 +20,22 @@ use crate::worker::order::Order;
 /// How long the rest of a generation may take to come, once it has begun: an honest worker sends it all at once.
 const REST: Duration = Duration::from_secs(30);
 
-/// How often a worker is told to read again while it says nothing.
+/// The most orders to read again that a worker gets without sending a message in between.
 const MOST_UNANSWERED: u32 = 64;
 
-/// How long a worker may take to let go of the stores at the end: longer than its own limit, and short enough for who stops us.
+/// How long a worker may take to end after the order: longer than its own limit, and shorter than a container engine waits.
 const STOPPING: Duration = Duration::from_millis(2300);
 
 impl Link {
     /// Tells the worker whether its last generation was delivered; it lives on.
     pub fn report_delivery(&mut self, is_delivered: bool) -> Result<()> {
-        // From here on its end is a failure, and nothing is given back where this process fails.
+        // From here on the worker's end is a failure, and it revokes nothing if this process fails.
         self.is_ending = false;
         self.send_order(&Order::Verdict(is_delivered).encode())
     }
 
-    /// Tells the worker to read every secret again now. One that has said nothing since it was told so often reads all of them once more
-    /// anyway, and its socket has no room for many more.
+    /// Orders the worker to read every secret again now. Beyond [`MOST_UNANSWERED`] no further order is sent: the worker will read all
+    /// secrets again anyway, and its socket has little room left.
     pub fn read_again(&mut self) -> Result<()> {
         if self.unanswered == MOST_UNANSWERED {
             return Ok(());
@@ -44,7 +44,7 @@ impl Link {
         self.send_order(&Order::Again.encode())
     }
 
-    /// Tells the worker to post the changes of these secrets, each to its own endpoint. What comes of it is the worker's to tell.
+    /// Orders the worker to post the changes of these secrets, each to its own endpoint. The worker logs the results.
     pub fn post(&mut self, secrets: &[usize]) -> Result<()> {
         let order =
             |secret: &usize| u32::try_from(*secret).map_or_else(|_| Vec::new(), |secret| Order::Post(secret).encode());
@@ -52,7 +52,7 @@ impl Link {
         if orders.is_empty() { Ok(()) } else { self.send_order(&orders) }
     }
 
-    /// Waits until the worker says something or ends, a signal has come, or the alarm is due.
+    /// Waits until the worker sends a message or ends, a signal has come, or the alarm is due.
     pub fn wait(&mut self, interrupts: &Interrupts<'_>, alarm: &Alarm) -> Result<()> {
         let Open { worker, socket } = self.open()?;
         if !socket.is_empty() {
@@ -69,7 +69,7 @@ impl Link {
         Ok(())
     }
 
-    /// What the worker has said, if anything.
+    /// The next message of the worker, if one has arrived.
     pub fn receive_message(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Option<Message>> {
         let number = self.generation + 1;
         let Open { worker, socket } = self.open()?;
@@ -88,7 +88,7 @@ impl Link {
         Ok(Some(message))
     }
 
-    /// Lets the worker end, and waits for it with a bound. What does not come of it is told, and is no failure.
+    /// Orders the worker to end, and waits for it with a bound. A worker that does not end in time is a warning, not a failure.
     pub fn stop(mut self) {
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return };
         let told =
@@ -96,7 +96,7 @@ impl Link {
         let nobody = Interrupts::default();
         let ended = told.and_then(|()| {
             let mut wait = nobody.with_worker(&mut worker, Instant::now() + STOPPING);
-            // It may have had something to say.
+            // Messages that the worker has sent before it got the order.
             while socket::discard_more(&mut socket, &mut wait)? {}
             Ok(())
         });
@@ -105,12 +105,12 @@ impl Link {
         }
     }
 
-    /// Tells the worker what was done for changes, for its metrics.
+    /// Reports to the worker's metrics that an action of a change was done, or failed: a signal, or a restart (`None`).
     pub fn count_action(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
         self.send_order(&Order::Acted(signal, is_done).encode())
     }
 
-    /// All at once: a worker that minds its orders leaves room for them.
+    /// Sends an order without waiting: a worker that reads its orders leaves room for one.
     fn send_order(&mut self, bytes: &[u8]) -> Result<()> {
         let Open { worker, socket } = self.open()?;
         match send_bytes(socket.stream(), bytes) {

@@ -35,7 +35,7 @@ use socket::Socket;
 /// How long after the deadline the worker may still take to report that the deadline has passed.
 const LAST_WORDS: Duration = Duration::from_millis(800);
 
-/// How long a worker may take to let go of the stores: longer than the worker's own limit.
+/// How long a worker may take to close its connections and to revoke credentials: longer than the worker's own limit.
 const LETTING_GO: Duration = Duration::from_millis(2500);
 
 /// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was delivered.
@@ -45,11 +45,11 @@ pub struct Link {
     deadline: Instant,
     /// The worker talks to stores, or lives on: after its commit it waits to learn what became of its secrets.
     has_stores: bool,
-    /// The worker has said all, and its end is still to be waited for.
+    /// The worker has sent its last message, and its end is still to be waited for.
     is_ending: bool,
-    /// The generation that the worker has sent last.
+    /// The number of the last generation that the worker has sent.
     generation: u32,
-    /// How often the worker was told to read again since it has said something.
+    /// How many orders to read again the worker got since its last message.
     unanswered: u32,
 }
 
@@ -106,18 +106,18 @@ impl Link {
         }
     }
 
-    /// Lets the worker begin. It sends no request to a store before.
+    /// Lets the worker begin the fetch. It sends no request to a store before.
     pub fn begin_fetch(&mut self) -> Result<()> {
         let Some(Open { socket, .. }) = &mut self.open else { return Ok(()) };
         match send_bytes(socket.stream(), &[BEGIN]) {
             Ok(()) => Ok(()),
-            // It has ended by itself: what it has said before, or how it has ended, says more.
+            // The worker has ended by itself. Its last message, or its exit code, is the better error.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(error) => Err(system("tell the worker to begin", error)),
         }
     }
 
-    /// The set of secrets, whole, where every secret could be had.
+    /// Receives the whole set of secrets. Fails if one that is needed could not be fetched.
     pub fn receive_set(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Vec<Arrived>> {
         let received = self.generation(plan, interrupts)?;
         if !received.identities.is_empty() {
@@ -131,7 +131,7 @@ impl Link {
         Ok(received.arrived)
     }
 
-    /// Fails where the worker has not kept quiet since its commit, or has ended: asked right before its secrets are delivered.
+    /// Fails if the worker has sent anything since its commit, or has ended. Called right before its secrets are delivered.
     pub fn check_quiet(&self) -> Result<()> {
         self.open.as_ref().map_or(Ok(()), |open| socket::check_quiet(&open.socket))
     }
@@ -143,8 +143,7 @@ impl Link {
         self.wait_for_end(told, interrupts)
     }
 
-    /// The same for a worker that decides by itself whether something of its secrets is to be kept up: then it says something, and lives
-    /// on.
+    /// The same for a worker that lives on if it holds a lease: only the worker knows, and it sends a message then.
     pub fn end_unless_leased(mut self, interrupts: &Interrupts<'_>) -> Result<Option<Self>> {
         let told = self.confirm_delivery();
         let backstop = self.backstop();
@@ -160,11 +159,12 @@ impl Link {
         }
     }
 
-    /// From here on the worker's end is no failure, and nothing is given back where this process fails.
+    /// Tells the worker that its secrets were delivered. From here on its end is no failure, and it revokes nothing if this process
+    /// fails.
     fn confirm_delivery(&mut self) -> Result<()> {
         self.is_ending = false;
         let Some(Open { socket, .. }) = &self.open else { return Ok(()) };
-        // A worker that is gone is found out when its end is waited for.
+        // A worker that has ended is noticed by the wait for its end.
         send_bytes(socket.stream(), &[DELIVERED])
             .map_err(|error| system("tell the worker that its secrets are kept", error))
     }
@@ -188,7 +188,7 @@ impl Link {
     fn generation(&mut self, plan: &Plan, interrupts: &Interrupts<'_>) -> Result<Received> {
         let backstop = self.deadline + LAST_WORDS;
         let received = self.exchange(interrupts, backstop, |socket, wait| receive::generation(plan, socket, wait))?;
-        // What the stores refused is told whatever becomes of the worker.
+        // Failures of secrets are reported, however the worker ends.
         self.is_ending = self.has_stores || !received.failures.is_empty();
         if !self.is_ending {
             self.exchange(interrupts, backstop, socket::await_end)?;
@@ -218,7 +218,7 @@ impl Link {
         done.map_err(|error| last_words(error, worker.end()))
     }
 
-    /// The time after which a worker that lets go of its stores is killed.
+    /// The time after which a worker that is about to end is killed.
     fn backstop(&self) -> Instant {
         let now = Instant::now();
         (now + LETTING_GO).min(self.deadline.max(now) + LAST_WORDS)
@@ -233,7 +233,7 @@ impl Drop for Link {
             return;
         }
         let told = if self.has_stores { send_bytes(socket.stream(), &[NOT_DELIVERED]) } else { Ok(()) };
-        // Until its end, the worker also wipes what it holds.
+        // Before its end, the worker also wipes its memory.
         let ended = told
             .map_err(|error| system("tell the worker to give back", error))
             .and_then(|()| socket::await_end(socket, &mut Interrupts::default().with_worker(worker, backstop)));
@@ -295,7 +295,7 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Forks it.
+    /// Forks the worker.
     pub fn start(task: Task, plan: &Plan, instances: &Instances) -> Result<Self> {
         match cage::fork()? {
             Forked::Worker(ends) => inside::rehearse(task, plan, instances, ends),
@@ -303,7 +303,7 @@ impl Rehearsal {
         }
     }
 
-    /// Whether it could enter its cage, and listen for metrics where they are asked for.
+    /// Fails unless the worker could enter its cage, and listen for metrics if the plan has metrics.
     pub fn end(self, plan: &Plan) -> Result<()> {
         let Self { mut worker, socket } = self;
         let interrupts = Interrupts::default();

@@ -1,4 +1,4 @@
-//! The beginning of what a worker sends: it is in its cage, or there is no listener for metrics.
+//! The first frame of a worker: it is in its cage, or it cannot listen for metrics.
 #![forbid(unsafe_code)]
 
 use std::io;

@@ -42,9 +42,9 @@ pub struct Policy {
     pub cage: Cage,
 }
 
-/// What a worker that lives on has sent.
+/// A message of a worker that lives on.
 pub enum Message {
-    /// What became of a read of this secret.
+    /// The result of a read of this secret.
     Report(usize, Report),
     /// A generation, or why it cannot be delivered.
     Generation(Result<Changes>),
@@ -61,7 +61,7 @@ pub fn generation(plan: &Plan, socket: &mut Socket, wait: &mut WorkerWait<'_, '_
     Ok(Received { arrived, missing, failures, identities, cage })
 }
 
-/// Receives what comes next of a worker that lives on: a report, or the generation of this number, whole.
+/// Receives the next message of a worker that lives on: a report, or the whole generation of this number.
 pub fn message(plan: &Plan, number: u32, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<Message> {
     let mut first = [0; HEADER];
     socket.read(&mut first, wait)?;
@@ -189,7 +189,7 @@ impl<'p> Receiver<'p> {
         }
     }
 
-    /// Takes the name of a value that is as it was.
+    /// Reads the name of a value that has not changed.
     fn same(&mut self, header: Header, socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         let (index, secret) = secret(self.plan, header)?;
         match self.awaited.get_mut(&index) {
@@ -271,7 +271,7 @@ impl<'p> Receiver<'p> {
     /// taken. The error quotes only a valid name of a field: an invalid one could be any text.
     fn take_name(&mut self, index: usize, secret: &Secret, part: &str, file: &str) -> std::result::Result<(), String> {
         if !valid_name(file) {
-            // A store shows the names of secrets to whoever may list them; what stands as a field's name may be a value.
+            // A store shows the names of secrets to every user who may list them. The name of a field may be a value.
             return Err(match secret.is_list {
                 true => format!("the name of its secret `{}` cannot be a file's", excerpt(part).escape_debug()),
                 false => "the name of one of its fields cannot be a file's".to_owned(),

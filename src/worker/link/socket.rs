@@ -1,4 +1,4 @@
-//! The privileged process' end of the socketpair. Nothing here blocks but the wait that minds signals and the deadline.
+//! The privileged process' end of the socketpair. Nothing here blocks but a wait that signals and the deadline end.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,13 +13,13 @@ use super::interrupts::WorkerWait;
 use crate::cage::system;
 use crate::error::{Class, Error, Phase, Result};
 
-/// What follows a commit is no worker's of ours.
+/// A message after a commit: handfast's worker sends none.
 pub const AFTER_COMMIT: &str = "something after its commit";
 
 /// Our end of the socketpair. Reads ahead, so that small frames do not cost several calls each.
 pub struct Socket {
     stream: UnixStream,
-    /// What has been read and not yet asked for, from `start` to `end`. The allocator wipes it in the end.
+    /// Bytes that were read ahead, from `start` to `end`. The allocator wipes the buffer when it is freed.
     ahead: Vec<u8>,
     start: usize,
     end: usize,
@@ -39,19 +39,19 @@ impl Socket {
         &self.stream
     }
 
-    /// Nothing has been read that nobody has asked for.
+    /// Whether no byte is left of those that were read ahead.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Fills the buffer, minding signals and the deadline.
+    /// Fills the buffer, unless a signal or the deadline ends the wait.
     pub fn read(&mut self, mut buffer: &mut [u8], wait: &mut WorkerWait<'_, '_>) -> Result<()> {
         while !buffer.is_empty() {
             if !self.is_empty() {
                 let count = buffer.len().min(self.end - self.start);
                 let (now, later) = buffer.split_at_mut(count);
                 now.copy_from_slice(&self.ahead[self.start..self.start + count]);
-                // A worker that lives on sends more, and what it sent before is not to stay here until then.
+                // Wiped now: the next message of a worker that lives on may come much later.
                 self.ahead[self.start..self.start + count].zeroize();
                 self.start += count;
                 buffer = later;
@@ -66,13 +66,13 @@ impl Socket {
     }
 }
 
-/// The count, where it is one: a worker that has closed its end in the middle of a frame has ended too early.
+/// The count, unless it is 0: a worker that closes its end in the middle of a frame has ended too early.
 fn require_data(count: usize, wait: &mut WorkerWait<'_, '_>) -> Result<usize> {
     if count == 0 { Err(wait.worker_ended()) } else { Ok(count) }
 }
 
-/// Receives what has come; nothing where the worker has closed its end. Signals and the deadline are asked for each time, so that a
-/// worker which never pauses cannot outlive them. Nothing here blocks but the wait that minds them.
+/// Receives the bytes that have arrived; 0 if the worker has closed its end. Each call checks signals and the deadline, so that a
+/// worker that sends without a pause cannot outlast them.
 fn receive(socket: &UnixStream, buffer: &mut [u8], wait: &mut WorkerWait<'_, '_>) -> Result<usize> {
     receive_with(MsgFlags::empty(), socket, buffer, wait)
 }
@@ -88,16 +88,17 @@ fn receive_with(
         match recv(socket.as_raw_fd(), buffer, flags | MsgFlags::MSG_DONTWAIT) {
             Ok(count) => return Ok(count),
             Err(Errno::EINTR) => {}
-            // Nobody else reads here: what is there and cannot be read is out of band (MSG_OOB), which no worker of ours sends.
+            // Nobody else reads from this socket: data that is there and cannot be read is out of band (MSG_OOB), which handfast's
+            // worker never sends.
             Err(Errno::EAGAIN) => return Err(violation("something out of band")),
-            // It was gone before it had read all that we sent, which is nothing so far.
+            // The worker ended before it had read every byte sent to it.
             Err(Errno::ECONNRESET) => return Err(wait.worker_ended()),
             Err(error) => return Err(system("read what the worker sent", error)),
         }
     }
 }
 
-/// Fails where something has come since the commit, or the worker has closed its socket. Waits for nothing.
+/// Fails if data has arrived since the commit, or the worker has closed its socket. Waits for nothing.
 pub fn check_quiet(socket: &Socket) -> Result<()> {
     let mut awaited = [PollFd::new(socket.stream.as_fd(), PollFlags::POLLIN)];
     match poll(&mut awaited, PollTimeout::ZERO) {
@@ -110,7 +111,7 @@ pub fn check_quiet(socket: &Socket) -> Result<()> {
     }
 }
 
-/// Waits until a worker that has said all closes its socket: nothing may come any more.
+/// Waits until a worker that has sent its last message closes its socket. Fails if it sends more.
 pub fn await_end(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<()> {
     if !socket.is_empty() || receive(&socket.stream, &mut [0], wait)? != 0 {
         return Err(violation(AFTER_COMMIT));
@@ -118,17 +119,17 @@ pub fn await_end(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<(
     Ok(())
 }
 
-/// Waits until the worker says something, which stays to be read, or closes its socket; whether it has said something.
+/// Waits until the worker sends more, which is not read here, or closes its socket. Returns whether it has sent more.
 pub fn awaits_more(socket: &Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
     receive_with(MsgFlags::MSG_PEEK, &socket.stream, &mut [0], wait).map(|count| count > 0)
 }
 
-/// Waits for more, and throws it away; whether there was any before the worker closed its socket.
+/// Waits for more data and discards it. Returns `false` once the worker has closed its socket.
 pub fn discard_more(socket: &mut Socket, wait: &mut WorkerWait<'_, '_>) -> Result<bool> {
     receive(&socket.stream, &mut socket.ahead, wait).map(|count| count > 0)
 }
 
-/// The failure of a worker that sends what no worker of ours would send.
+/// The failure of a worker that violates the protocol.
 pub fn violation(what: &str) -> Error {
     Error::new(Phase::Fetch, Class::Internal, format!("the worker sent {what}"))
 }

@@ -1,6 +1,6 @@
-//! `[watch] metrics`: whoever asks for `/metrics` gets what the worker has counted, by plain HTTP.
+//! `[watch] metrics`: serves the worker's counts at `/metrics`, by plain HTTP.
 //!
-//! Each connection is one request, and all that it can hold up is another connection.
+//! Each connection is one request. A slow client delays only other clients.
 #![forbid(unsafe_code)]
 
 mod tally;
@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 
 pub use tally::Tally;
 
-/// OpenMetrics' own (github.com/prometheus/OpenMetrics, 1.0.0).
+/// The content type of OpenMetrics (github.com/prometheus/OpenMetrics, 1.0.0).
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Connections at a time; the kernel lets the next ones wait.
@@ -33,16 +33,16 @@ const MOST: usize = 16;
 /// The most that is read of a request: the least that hyper takes.
 const HEAD: usize = 8 << 10;
 
-/// How long a client may take for all of it.
+/// How long a client may take for its request and the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait where no connection can be taken, for want of descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where somebody may ask.
+/// A listening socket.
 pub struct Listener(net::TcpListener);
 
-/// Listens at this address. Nobody is answered before [`serve`].
+/// Listens at this address. No request is answered before [`serve`].
 pub fn listen(address: net::SocketAddr) -> io::Result<Listener> {
     let listener = net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -77,7 +77,7 @@ async fn accept_connections(listener: TcpListener, tally: Rc<RefCell<Tally>>) {
     }
 }
 
-/// One request and its answer. What is wrong with either is the client's matter.
+/// Serves one request. Its errors are the client's problem, and are not logged.
 async fn serve_connection(stream: TcpStream, tally: Rc<RefCell<Tally>>) {
     let service = service_fn(|request| {
         let answer = answer(&request, &tally);

@@ -1,4 +1,4 @@
-//! What a worker has counted, and the text that tells it.
+//! The worker's counts, and their text in the format of OpenMetrics.
 //!
 //! Written by hand: seven families whose labels are names of secrets and providers and words of ours, none of which needs an escape. A
 //! library for it would bring a registry with locks into a process of one thread.
@@ -17,7 +17,7 @@ use crate::sys::clock::boot_time;
 /// How many requests a provider instance has sent.
 pub type Requests = Box<dyn Fn() -> u64>;
 
-/// What has been counted so far. Times are since the machine's start.
+/// The counts so far. Times are since the machine's start.
 pub struct Tally {
     secrets: Vec<Secret>,
     requests: Vec<(String, Requests)>,
@@ -37,13 +37,13 @@ struct Secret {
 }
 
 impl Tally {
-    /// Nothing has happened so far to the secrets of these names.
+    /// Counts of zero for the secrets of these names.
     pub fn new(secrets: impl Iterator<Item = String>, requests: Vec<(String, Requests)>) -> Self {
         let secrets = secrets.map(|name| Secret { name, success: None, end: None, changes: 0 }).collect();
         Self { secrets, requests, errors: BTreeMap::new(), actions: BTreeMap::new(), restarts: 0 }
     }
 
-    /// What became of reads.
+    /// Counts the results of reads.
     pub fn count_reads(&mut self, notices: &[Notice], now: Duration) {
         for Notice { secret, is_success, end, .. } in notices {
             let secret = &mut self.secrets[*secret];
@@ -54,20 +54,20 @@ impl Tally {
         }
     }
 
-    /// These secrets were delivered anew.
+    /// Counts a delivered change of each of these secrets.
     pub fn changed(&mut self, secrets: impl Iterator<Item = usize>) {
         secrets.for_each(|secret| self.secrets[secret].changes += 1);
     }
 
-    /// A request of this provider instance has failed.
+    /// Counts a failed request of this provider instance.
     pub fn failed(&mut self, provider: &str, kind: ErrorKind) {
         *self.errors.entry((provider.to_owned(), Class::from(kind).name())).or_default() += 1;
     }
 
-    /// What a change asks for was done, or could not be.
+    /// Counts an action of a change, which was done or has failed.
     pub fn acted(&mut self, action: &OnChange, is_done: bool) {
         let name = match action {
-            // Of the URL nothing: a path may be a secret of its own.
+            // Without the URL, whose path may be a secret.
             OnChange::Post(_) => "post".to_owned(),
             other => other.describe(),
         };
@@ -80,7 +80,7 @@ impl Tally {
     /// As OpenMetrics.
     pub fn text(&self) -> String {
         let (boot, day) = (boot_time(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        // As the clock is now, whenever it was set.
+        // By the clock as it is now, even if it was set meanwhile.
         let time = |at: Duration| {
             let time = (day + at).saturating_sub(boot);
             format!("{}.{:03}", time.as_secs(), time.subsec_millis())
