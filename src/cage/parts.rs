@@ -63,7 +63,7 @@ pub fn missing() -> Vec<String> {
     Cage::possible().lacks().into_iter().map(sentence).collect()
 }
 
-/// Fails, before the fetch, where `strict` takes no worker that this machine allows.
+/// Fails before the fetch if the plan is strict and this machine does not allow every part of the cage.
 pub fn refuse_incomplete(strict: bool) -> Result<()> {
     match lacking(Cage::possible()).filter(|_| strict) {
         Some(parts) => Err(refused(format!("the worker would run without {parts}"))),

@@ -305,7 +305,7 @@ impl Destination {
         self.files.as_ref().map_or(0, |files| files.capabilities(&self.powers))
     }
 
-    /// From now on, only what this process still may do counts.
+    /// Reads the capabilities of this process again, after it has dropped some.
     pub fn reread_powers(&mut self) -> Result<()> {
         self.powers = Powers::read()?;
         Ok(())

@@ -14,7 +14,7 @@ use crate::sys::signals::{self, Incoming};
 /// The kernel's first real-time signal: from here on a signal counts as often as it is sent.
 const FIRST_REAL_TIME: u8 = 32;
 
-/// Who gets the signals that are sent to the supervisor.
+/// The recipient of the signals that are sent to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// The app.
@@ -39,19 +39,19 @@ impl App {
         Ok(Self { pid, recipient, waiting: None })
     }
 
-    /// Whether a real-time signal is still to be passed on. No other one may be before it.
+    /// Whether a real-time signal is held back until the app's queue has room. No later real-time signal may overtake it.
     pub fn has_held_back_signal(&self) -> bool {
         self.waiting.is_some()
     }
 
-    /// Tries once more to pass on the signal for which there was no room.
+    /// Tries once more to pass on the signal that is held back.
     pub fn retry_held_back_signal(&mut self) {
         if let Some(arrived) = self.waiting.take() {
             self.pass_on(arrived);
         }
     }
 
-    /// Passes a signal on. A real-time signal that the app's queue has no room for is kept.
+    /// Passes a signal on. A real-time signal for which the app's queue has no room is held back.
     pub fn pass_on(&mut self, arrived: Incoming) {
         let process = self.pid.as_raw();
         let counts = arrived.number >= FIRST_REAL_TIME || arrived.value.is_some();
@@ -66,12 +66,12 @@ impl App {
         }
     }
 
-    /// Sends the app itself a signal of our own.
+    /// Sends a signal of the supervisor's own to the app.
     pub fn send(&self, signal: u8) {
         warn_unless_sent(jobs::send(self.pid.as_raw(), signal), &signals::name(signal));
     }
 
-    /// Sends those who get signals one of our own.
+    /// Sends a signal of the supervisor's own to the app, or to its process group if the group gets signals.
     pub fn send_to_recipient(&self, signal: u8) {
         let target = if self.recipient == Recipient::Group { -self.pid.as_raw() } else { self.pid.as_raw() };
         warn_unless_sent(jobs::send(target, signal), &signals::name(signal));
@@ -87,7 +87,7 @@ impl App {
         jobs::send(-self.pid.as_raw(), 0).is_ok()
     }
 
-    /// Whether it goes on after this signal: it handles, ignores or awaits it, or nothing would come of it.
+    /// Whether the app survives this signal: it handles, ignores or awaits the signal, or the default action ends no process.
     pub fn survives(&self, signal: u8) -> bool {
         const HARMLESS: [Signal; 7] = [
             Signal::SIGCHLD,
@@ -102,23 +102,23 @@ impl App {
         let has = |set: u64, number: u8| set & 1 << (number - 1) != 0;
         HARMLESS.iter().any(|harmless| *harmless as u8 == signal)
             || fs::read(path).ok().and_then(|status| Dispositions::read(&status)).is_some_and(|found| {
-                // Until its exec it is our own child, which has everything blocked, the C library's own signals too: no app has.
+                // Before exec, the child still blocks every signal, also those of the C library, which no app blocks.
                 let awaits = has(found.blocked, signal) && !has(found.blocked, FIRST_REAL_TIME);
                 has(found.ignored | found.caught, signal) || awaits
             })
     }
 
-    /// Stops the whole process group, where only the app has stopped.
+    /// Stops the whole process group, after the app alone was stopped.
     pub fn stop(&self) {
         self.send_to_group(Signal::SIGSTOP);
     }
 
-    /// Lets the whole process group go on.
+    /// Continues the whole process group.
     pub fn go_on(&self) {
         self.send_to_group(Signal::SIGCONT);
     }
 
-    /// Called when the app has ended: those who got its signals shall end too.
+    /// Called when the app has ended: ends the rest of the process group, if the group gets signals.
     pub fn dismiss(&self) {
         if self.recipient == Recipient::Group {
             self.send_to_group(Signal::SIGTERM);
@@ -130,7 +130,7 @@ impl App {
     }
 }
 
-/// What a process does with signals, a bit each: bit 0 is signal 1.
+/// The signals that a process blocks, ignores and handles. A bit per signal: bit 0 is signal 1.
 #[derive(Debug, PartialEq, Eq)]
 struct Dispositions {
     blocked: u64,
@@ -148,7 +148,7 @@ impl Dispositions {
     }
 }
 
-/// Says that a signal could not be sent, unless nobody is left who could get it.
+/// Warns if a signal could not be sent, unless the recipient has ended.
 fn warn_unless_sent(sent: io::Result<()>, signal: &str) {
     match sent {
         Err(error) if error.raw_os_error() != Some(Errno::ESRCH as i32) => {

@@ -1,4 +1,4 @@
-//! The supervisor of an app whose secrets can change: publishes later sets, and tells the app, or starts it anew.
+//! The supervisor of an app whose secrets can change: publishes later sets, and then notifies the app or restarts it.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -35,7 +35,7 @@ pub fn supervise_fresh(
     let surroundings = duties.restarts.then(|| Surroundings::keep(&plan.inherited)).transpose()?;
     let signals = watch_all()?;
     let mut front = step_in_front(&child, recipient, &signals)?;
-    // New files have the modes that are asked for, or less.
+    // A new file has at most the mode that its creation asks for.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     if !duties.restarts {
         cage::release_stdio().map_err(|error| Phase::Launch.cannot("let go of stdin and stdout", error))?;
@@ -59,7 +59,7 @@ pub fn supervise_fresh(
     }
     let front = RefCell::new(start_app(child, front)?);
     let stop = RefCell::new(None);
-    // An app that ends by itself ends handfast, whatever else is under way.
+    // An app that ends by itself ends handfast, even in the middle of a generation.
     let handle_signals = || {
         let mut front = front.borrow_mut();
         front.handle_events()?;
@@ -107,7 +107,7 @@ struct Supervisor<'a> {
     plan: &'a Plan,
     recipe: &'a Recipe<'a>,
     recipient: Recipient,
-    /// There where a change may start the app anew.
+    /// `Some` if a change may restart the app.
     surroundings: Option<Surroundings>,
     keeper: Keeper<'a>,
     front: &'a RefCell<Front<'a>>,
@@ -119,7 +119,7 @@ impl Supervisor<'_> {
     /// Returns the app's exit code.
     fn until_the_end(mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
         let ended = self.run_loop(interrupts);
-        // Nothing else may hold up the end.
+        // Without credentials to revoke, handfast ends with the app at once.
         if self.plan.revokes_on_exit {
             self.keeper.stop_worker();
         }
@@ -131,7 +131,7 @@ impl Supervisor<'_> {
 
     fn run_loop(&mut self, interrupts: &Interrupts<'_>) -> Result<u8> {
         loop {
-            // What comes of it is seen here.
+            // The signals were handled in this call; their effects are read below.
             match interrupts.check(Phase::Watch) {
                 Err(error) if !matches!(error.class, Class::Signal(_)) => return Err(error),
                 _ => {}
@@ -157,7 +157,7 @@ impl Supervisor<'_> {
                             return Ok(code);
                         }
                         self.start_anew()?;
-                        // Orphans that have ended with the app before are still to be reaped, and nothing tells of them any more.
+                        // Orphans that ended with the app are still to be reaped, and no further signal announces them.
                         continue;
                     }
                 }
@@ -180,7 +180,7 @@ impl Supervisor<'_> {
 
     fn react(&mut self, secrets: &[usize]) {
         self.reaction.add(secrets, self.plan);
-        // An app that is started anew reads everything.
+        // A restarted app reads all of its secrets.
         if self.reaction.is_restart_planned() || self.stop.borrow().is_some() {
             return;
         }
@@ -189,7 +189,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Does what is due.
+    /// Does the work that is due: restarts, signals, KILL after `stop_timeout`, and the end for a stale secret.
     fn do_due_work(&mut self) {
         let stale = self.keeper.age();
         if let (Some(secret), OnStale::Exit) = (stale.first(), self.plan.watching.on_stale) {
@@ -197,7 +197,7 @@ impl Supervisor<'_> {
         }
         if self.stop.borrow().is_none() {
             match self.reaction.take_due_restart() {
-                // Another signal could cut its last work short, and another app would outlive whoever wants the end of this one.
+                // A second signal could interrupt the app's shutdown, and a new app would not know that it is to end.
                 Some(secret) if self.front.borrow().is_stop_requested => {
                     tracing::info!(target: "handfast", "`{}` has changed: the app is not started anew, because it was told to end", self.keeper.name(secret));
                 }
@@ -218,7 +218,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// When something is due of which the keeper does not know.
+    /// When the supervisor's own work is due next, besides the keeper's.
     fn next_due(&self) -> Option<Duration> {
         let soon = self.front.borrow().app.has_held_back_signal().then(|| boot_time() + SOON);
         match &*self.stop.borrow() {
@@ -227,7 +227,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Lets the app end, for a reason that no other one replaces.
+    /// Stops the app. A stale secret replaces a restart as the reason; no reason replaces a stale secret.
     fn stop(&self, why: Why) {
         let mut stop = self.stop.borrow_mut();
         match &mut *stop {
@@ -241,9 +241,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The app has ended: the same command once more, with what the secrets are now.
+    /// After the app has ended: starts the same command with the current secrets.
     fn start_anew(&mut self) -> Result<()> {
-        // The new one begins with everything as it is now.
+        // The new app starts with the current secrets, so no earlier change is left to react to.
         self.reaction = Reaction::default();
         let secrets = self.keeper.reopen_descriptors()?;
         let child = self.recipe.spawn(&secrets, self.surroundings.as_ref())?;
@@ -259,14 +259,14 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// For the metrics.
+    /// Counts an action of a change for the metrics: a signal, or a restart (`None`).
     fn count(&mut self, signal: Option<u8>, is_done: bool) {
         if let Err(error) = self.keeper.count_action(signal, is_done) {
             self.lose(error);
         }
     }
 
-    /// Without its worker, the app runs on with the secrets that it has.
+    /// Gives the worker up. The app runs on with the secrets that it has.
     fn lose(&mut self, error: Error) {
         self.keeper.lose(&error);
         self.front.borrow_mut().worker = None;

@@ -1,4 +1,4 @@
-//! The supervisor's place in front of its app: passes signals on, reaps whatever has no parent left, and minds the terminal.
+//! The supervisor's work in front of its app: passes signals on, reaps orphans, and hands the terminal over.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -13,27 +13,27 @@ use crate::error::{Phase, Result};
 use crate::sys::jobs::{self, ChildState};
 use crate::sys::signals::{self, SignalFd, Signals};
 
-/// How many signals, and how many ended children, are dealt with before the other kind gets its turn.
+/// How many signals are handled before children are reaped, and how many children before signals are handled.
 const AT_A_TIME: usize = 1024;
 
-/// When to try again a signal for which the app had no room.
+/// How long to wait before the signal that is held back is tried again.
 pub const SOON: Duration = Duration::from_millis(10);
 
-/// How long processes of the app's group may take to be gone once they are killed. One that waits for a device is left behind.
+/// How long to wait for the end of the app's process group after KILL. A process that waits for a device is left behind.
 const GROUP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// With these, somebody outside wants the app to end.
+/// The signals by which another process requests the app's end.
 const TO_END: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
 
-/// The app, and what a process in front of it minds.
+/// The app, and the state of the process in front of it.
 pub struct Front<'s> {
     /// The app.
     pub app: App,
-    /// The app's exit code, once it has ended. Then no more signals are taken: they are for the next app, or for nobody.
+    /// The app's exit code, once it has ended. From then on no signal is read: the next app may get it.
     pub ended: Option<u8>,
-    /// Somebody outside has sent one of the signals with which an app is ended.
+    /// Whether another process has sent TERM, INT or QUIT.
     pub is_end_requested: bool,
-    /// One of these was TERM or the signal that stops the app: it ends, however long that takes.
+    /// Whether another process has sent TERM or `stop_signal`: then the app ends, however long that takes.
     pub is_stop_requested: bool,
     /// The signal that stops the app.
     pub stop_signal: u8,
@@ -44,12 +44,12 @@ pub struct Front<'s> {
     /// `None` where stdin is no terminal of ours.
     terminal: Option<Terminal>,
     signals: &'s SignalFd,
-    /// We have stopped the app's process group.
+    /// Whether the supervisor has stopped the app's process group.
     is_stopped: bool,
 }
 
 impl<'s> Front<'s> {
-    /// In front of an app that is about to start.
+    /// The state before the app starts.
     pub fn new(app: App, terminal: Option<Terminal>, signals: &'s SignalFd) -> Self {
         Self {
             app,
@@ -65,7 +65,7 @@ impl<'s> Front<'s> {
         }
     }
 
-    /// In front of the next app.
+    /// Takes the next app in place of the one that has ended.
     pub fn replace_app(&mut self, app: App) -> Result<()> {
         if let Some(terminal) = &mut self.terminal {
             terminal.replace_app(app.pid);
@@ -84,13 +84,13 @@ impl<'s> Front<'s> {
         terminal.into_iter().chain([self.signals.as_fd().as_raw_fd()]).collect()
     }
 
-    /// Gives the app the terminal, where that is ours.
+    /// Gives the app the terminal, if the supervisor has it.
     pub fn hand_over_terminal(&self) {
         self.terminal.as_ref().map(Terminal::hand_over);
     }
 
-    /// Deals with what has come, until the app has ended. Of very many signals some are left: whoever waits for the next one is woken
-    /// at once, so that a flood of them does not keep us from our other work.
+    /// Handles the signals and the ended children that have arrived, until the app has ended. Leaves some of a flood of signals for the
+    /// next call, so that other work gets its turn; the next poll then returns at once.
     pub fn handle_events(&mut self) -> Result<()> {
         while self.ended.is_none() {
             self.pass_on_signals()?;
@@ -103,8 +103,7 @@ impl<'s> Front<'s> {
         Ok(())
     }
 
-    /// Kills what is left of the process group of an app that has ended, and waits until it is gone: the next app may want the same
-    /// port, or the same lock.
+    /// Kills the rest of the process group of an app that has ended, and waits for its end: the next app may need the same port or lock.
     pub fn end_group(&mut self) -> Result<()> {
         let until = Instant::now() + GROUP_PATIENCE;
         self.app.kill();
@@ -115,7 +114,7 @@ impl<'s> Front<'s> {
         Ok(())
     }
 
-    /// Whether somebody outside has wanted the end since the app has ended. The signal stays where it waits.
+    /// Whether TERM, INT or QUIT has arrived since the app ended. The signal stays pending.
     pub fn is_restart_cancelled(&self) -> Result<bool> {
         let waiting = signals::pending(Signals::of(&TO_END))
             .map_err(|error| Phase::Launch.cannot("read pending signals", error))?;
@@ -131,7 +130,7 @@ impl<'s> Front<'s> {
             let arrived = self.signals.next().map_err(|error| Phase::Launch.cannot("read pending signals", error))?;
             let Some(arrived) = arrived else { break };
             match arrived.number {
-                // What we have done ourselves, such as a write to a pipe that nobody reads any more.
+                // Caused by the supervisor itself, such as SIGPIPE.
                 _ if arrived.sender == getpid().as_raw() => {}
                 number if number == Signal::SIGCONT as u8 => {
                     self.terminal.as_ref().map(Terminal::hand_over);
@@ -150,7 +149,7 @@ impl<'s> Front<'s> {
         Ok(())
     }
 
-    /// While one waits for room, no real-time signal is taken, so that none overtakes it. All others go on.
+    /// Reads real-time signals, or leaves them pending: while one is held back, no other may overtake it.
     fn take_real_time(&self, takes: bool) -> Result<()> {
         self.signals.take_real_time(takes).map_err(|error| Phase::Launch.cannot("watch for signals", error))
     }
@@ -172,11 +171,11 @@ impl<'s> Front<'s> {
         Ok(Reaped::Some)
     }
 
-    /// The app was stopped. Where the terminal's ^Z does that, it stops whoever has started the app too, and so do we.
+    /// Called when the app was stopped. After the terminal's ^Z, the supervisor stops itself too, so that the shell notices the stop.
     fn stop(&mut self, signal: u8) -> Result<()> {
         let is = |one: Signal| signal == one as u8;
         let was_in_front = self.terminal.as_ref().is_some_and(Terminal::take_back);
-        // Somebody has stopped it on purpose, and will let it go on.
+        // Another process has stopped the app on purpose, and will continue it.
         if is(Signal::SIGSTOP) && !was_in_front {
             return Ok(());
         }
@@ -189,7 +188,7 @@ impl<'s> Front<'s> {
             // The SIGCONT that has ended the stop is passed on next.
             return Ok(());
         }
-        // Nobody can let us go on, so nobody would let the app go on.
+        // No process could continue the supervisor, so none would continue the app.
         let is_in_front = self.terminal.as_ref().is_some_and(Terminal::hand_over);
         if is(Signal::SIGTSTP) || is_in_front && !is(Signal::SIGSTOP) {
             self.go_on();
@@ -206,8 +205,8 @@ impl<'s> Front<'s> {
 enum Reaped {
     /// The app has ended, with this exit code.
     App(u8),
-    /// As many as are reaped at a time.
+    /// As many children as are reaped at a time.
     Some,
-    /// All that had ended.
+    /// Every child that had ended.
     All,
 }

@@ -1,4 +1,4 @@
-//! The keeper of a set of secrets: publishes what the worker has found changed, and tells how fresh the secrets are.
+//! The keeper of a set of secrets: publishes the changes that the worker finds, and writes the status of the secrets.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -17,19 +17,19 @@ use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::program;
 use crate::worker::{Interrupts, Link, Message};
 
-/// What a keeper has heard of its worker.
+/// An event that a message of the worker has caused.
 pub enum WorkerEvent {
-    /// Nothing more.
+    /// No message has arrived.
     None,
-    /// What became of a read, or of a generation that could not be published.
+    /// A secret was read, or could not be; or a generation could not be published.
     Report,
     /// A generation was published, in which these secrets have changed.
     Change(Vec<usize>),
-    /// Another value of this secret is due, and left to the next start.
+    /// This secret is due to be issued anew, which only a restart does.
     NeedsRestart(usize),
 }
 
-/// The keeper: its worker, and where the secrets go.
+/// The keeper: its worker, the destination of the secrets, and their status.
 pub struct Keeper<'p> {
     plan: &'p Plan,
     /// `None` once the worker is lost.
@@ -41,12 +41,12 @@ pub struct Keeper<'p> {
     /// Whether the status file could not be written the last time.
     has_failed_to_write: bool,
     undelivered: Undelivered,
-    /// Until it is dropped, whoever asks is told that the keeper lives.
+    /// The lock that `ready` tests: while it is held, the keeper lives.
     presence: Option<Presence>,
 }
 
 impl<'p> Keeper<'p> {
-    /// Once the first set is published. `earlier` is what the keeper has told whose files have stayed.
+    /// A keeper after the first set was published. `earlier` is the status of the earlier keeper whose files have stayed.
     pub fn new(plan: &'p Plan, earlier: Option<&Earlier>, link: Link, destination: Destination) -> Result<Self> {
         let presence = destination.announce()?;
         let status = Status::new(plan, earlier, |secret| destination.files_of(secret));
@@ -65,18 +65,18 @@ impl<'p> Keeper<'p> {
         })
     }
 
-    /// Lets the worker read everything again.
+    /// Orders the worker to read every secret again.
     pub fn read_again(&mut self) -> Result<()> {
         self.link.as_mut().map_or(Ok(()), Link::read_again)
     }
 
-    /// Lets the worker post the changes of these secrets, where their `on_change` says so: one post for each endpoint.
+    /// Orders the worker to post the changes of those secrets whose `on_change` is a post: one post for each endpoint.
     pub fn post(&mut self, changed: &[usize]) -> Result<()> {
         let posts = self.plan.posts(changed);
         self.link.as_mut().map_or(Ok(()), |link| link.post(&posts))
     }
 
-    /// What changes have asked for was done, or could not be: the app got this signal, or was started anew.
+    /// Counts an action of a change for the metrics, done or failed: a signal, or a restart (`None`).
     pub fn count_action(&mut self, signal: Option<u8>, is_done: bool) -> Result<()> {
         match &mut self.link {
             Some(link) if self.plan.watching.metrics.is_some() => link.count_action(signal, is_done),
@@ -84,7 +84,7 @@ impl<'p> Keeper<'p> {
         }
     }
 
-    /// Takes one thing that the worker has said, if anything, and does what it is about.
+    /// Handles the next message of the worker, if one has arrived: notes a report, or publishes a generation.
     pub fn next_event(&mut self, interrupts: &Interrupts<'_>) -> Result<WorkerEvent> {
         let Some(link) = &mut self.link else { return Ok(WorkerEvent::None) };
         match link.receive_message(self.plan, interrupts)? {
@@ -103,14 +103,14 @@ impl<'p> Keeper<'p> {
         }
     }
 
-    /// Does what is due by the time. The secrets that have become stale.
+    /// Updates which secrets are stale, and returns those that have become stale.
     pub fn age(&mut self) -> Vec<usize> {
         let Aged { stale, is_news } = self.status.age();
         if is_news {
             self.status_schedule.now();
         }
         for secret in &stale {
-            // Of all that a lost worker had, the log has one line.
+            // A lost worker makes all secrets stale, for which the log has one line already.
             if self.link.is_some() {
                 let why = match self.status.has_ended(*secret) {
                     true => "it has ended, and no other could be had",
@@ -122,7 +122,7 @@ impl<'p> Keeper<'p> {
         stale
     }
 
-    /// Waits until the worker has something to say, a signal has come, or it is time: for something of the keeper's, or at `until`.
+    /// Waits until a message or a signal arrives, the keeper's own work is due, or `until`.
     pub fn wait(&mut self, interrupts: &Interrupts<'_>, until: Option<Duration>) -> Result<()> {
         let tidy = self.destination.tidy(boot_time());
         let next = [tidy, self.status.next_end(), self.status_schedule.due(), until];
@@ -142,7 +142,7 @@ impl<'p> Keeper<'p> {
         }
     }
 
-    /// The worker is lost, for this reason: its secrets are stale from now on.
+    /// Gives the worker up, for this reason: its secrets are stale from now on.
     pub fn lose(&mut self, why: &Error) {
         tracing::error!(target: "handfast", "{}: the app runs on, and its secrets are read no more", why.message);
         self.link = None;
@@ -161,7 +161,7 @@ impl<'p> Keeper<'p> {
         link.chain(self.destination.numbers()).chain(own).collect()
     }
 
-    /// From now on, only what this process still may do counts.
+    /// Reads the capabilities of this process again, after it has dropped some.
     pub fn reread_powers(&mut self) -> Result<()> {
         self.destination.reread_powers()
     }
@@ -177,25 +177,25 @@ impl<'p> Keeper<'p> {
         Error::new(Phase::Watch, Class::Unavailable, message)
     }
 
-    /// Tells what there is to say of the secrets, once it is time.
+    /// Writes the status if it is due.
     pub fn write_status_if_due(&mut self) {
         if self.status_schedule.due().is_some_and(|due| due <= boot_time()) {
             self.write_status();
         }
     }
 
-    /// Tells it now.
+    /// Writes the status now.
     pub fn write_status(&mut self) {
         self.status_schedule.written(boot_time(), self.status.next_end());
         let told = self.destination.write_status(&self.status.json(self.plan));
-        // Each read is another attempt: the log gets one line, not one for each.
+        // The status is written again and again: the log has one line for a row of failures.
         let was_untold = std::mem::replace(&mut self.has_failed_to_write, told.is_err());
         if let (Err(error), false) = (told, was_untold) {
             tracing::error!(target: "handfast", "{}", error.message);
         }
     }
 
-    /// Lets the worker end, with a bound.
+    /// Ends the worker, and waits for its end with a bound.
     pub fn stop_worker(&mut self) {
         self.link.take().into_iter().for_each(Link::stop);
         self.presence = None;
@@ -211,7 +211,7 @@ impl<'p> Keeper<'p> {
         &self.plan.secrets[secret].name
     }
 
-    /// Publishes a generation, whole or not at all. The secrets that have changed.
+    /// Publishes a generation, whole or not at all, and returns the secrets that have changed.
     fn publish(&mut self, changes: Changes, interrupts: &Interrupts<'_>) -> Result<Vec<usize>> {
         let secrets = changes.secrets();
         self.destination.publish_changes(self.plan, changes, &|| interrupts.check(Phase::Watch))?;
@@ -222,7 +222,7 @@ impl<'p> Keeper<'p> {
         Ok(secrets)
     }
 
-    /// What was published. A signal ends the keeper; any other failure is one of this generation alone.
+    /// Logs why a generation was not published. A signal ends the keeper; any other failure concerns this generation alone.
     fn log_failure(&mut self, published: Result<Vec<usize>>) -> Result<Option<Vec<usize>>> {
         match published {
             Ok(secrets) => {

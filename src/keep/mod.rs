@@ -1,4 +1,4 @@
-//! What stays after a start: the supervisor of an app, or the keeper of files.
+//! The process that stays after a start: the supervisor of an app, or the keeper of files.
 #![forbid(unsafe_code)]
 
 mod app;

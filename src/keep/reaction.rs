@@ -1,4 +1,4 @@
-//! What a change does to the app: signals that wait for a handler, and the restart that is planned.
+//! The supervisor's reaction to changes: signals that wait for the app's handler, and a planned restart.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::sys::signals;
 const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An app that ends this soon after a signal may have ended of it.
+/// The signal may be the reason for the end of an app that ends this soon after it.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 const HINT: &str = "`on_change = \"restart\"` starts the app anew instead";
 
-/// What is still to be done about changes.
+/// The pending reactions to changes.
 #[derive(Default)]
 pub struct Reaction {
     waiting: Vec<Waiting>,
@@ -38,7 +38,7 @@ struct Waiting {
 }
 
 impl Reaction {
-    /// These secrets have changed: each distinct action once. A restart beats signals.
+    /// Adds the actions of these changed secrets, each distinct action once. A restart replaces signals.
     pub fn add(&mut self, secrets: &[usize], plan: &Plan) {
         let now = boot_time();
         let action = |secret: usize| &plan.secrets[secret].on_change;
@@ -70,7 +70,7 @@ impl Reaction {
         self.restart.is_some()
     }
 
-    /// Sends the signals that are due, each once the app does not end of it. Those that are done with, and whether they were sent.
+    /// Sends the signals that are due and that the app survives. Returns the signals that wait no longer, and whether each was sent.
     pub fn send_due_signals(&mut self, app: &App) -> Vec<(u8, bool)> {
         let now = boot_time();
         let (mut sent, mut done) = (None, Vec::new());
@@ -111,12 +111,12 @@ impl Reaction {
         self.waiting.iter().map(|waiting| waiting.next).chain(self.restart.map(|(at, _)| at)).min()
     }
 
-    /// Somebody outside wants the app to end: no restart is planned any more, and its end is not our doing.
+    /// Cancels the planned restart, and no longer blames a signal for the app's end: another process has requested the end.
     pub fn cancel_restart(&mut self) {
         (self.restart, self.sent) = (None, None);
     }
 
-    /// The app has ended, with this exit code. Says so where one of our signals may be the reason.
+    /// Reports the app's end with this exit code if a signal for a change may be the reason.
     pub fn report_end(&self, code: u8) {
         let Some((signal, secrets, at)) = &self.sent else { return };
         let since = boot_time().saturating_sub(*at);

@@ -1,4 +1,4 @@
-//! Whether a keeper lives, its files are there, and none is stale: asked from outside, with reading alone.
+//! Whether a keeper lives, its files are there, and none is stale. Called by another process than the keeper; only reads.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ use crate::sys::clock::boot_time;
 /// How often to look again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// No status is longer.
+/// The longest status that is read.
 const LONGEST: u64 = 8 << 20;
 
 const NOBODY: &str = "no keeper was here";
@@ -37,11 +37,11 @@ struct Secret {
     name: String,
     files: Vec<String>,
     stale: bool,
-    /// When it becomes stale, in seconds since the machine's start: a keeper that is stopped, or that has no room, cannot tell that it is.
+    /// When it becomes stale, in seconds since the machine's start: a keeper that is stopped, or has no room, cannot write a new status.
     stale_at_boot: Option<u64>,
 }
 
-/// Looks until it is so, or the patience is over.
+/// Waits until the keeper is ready. Fails after `patience`.
 pub fn wait(directory: &Path, patience: Duration) -> Result<()> {
     let until = Instant::now() + patience;
     loop {
@@ -57,7 +57,7 @@ pub fn wait(directory: &Path, patience: Duration) -> Result<()> {
     }
 }
 
-/// What is wrong, in words.
+/// Fails with the reason why the keeper is not ready.
 fn look(directory: &Path) -> std::result::Result<(), String> {
     let private = open_private(directory)?;
     let alive = match open(&private, ALIVE) {
@@ -87,7 +87,7 @@ fn look(directory: &Path) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Opens what a keeper has to itself in the files directory, where it is the right one's.
+/// Opens the keeper's private directory in the files directory, if it belongs to a trusted uid.
 fn open_private(directory: &Path) -> std::result::Result<OwnedFd, String> {
     let cannot = |error| match error {
         Errno::ENOENT => NOBODY.to_owned(),
@@ -101,8 +101,8 @@ fn open_private(directory: &Path) -> std::result::Result<OwnedFd, String> {
     if status.st_mode & 0o022 != 0 {
         return Err(format!("others than a keeper can write its `{PRIVATE}`"));
     }
-    // Where all can write, all can make a directory of this name. These three can do as they like with the files anyway; and where
-    // nobody here can write, nobody here has made it.
+    // In a directory that all can write, every user can make a directory of this name. These three uids control the files anyway. On a
+    // read-only mount, nobody in this container has made it.
     let is_trusted = [0, around.st_uid, geteuid().as_raw()].contains(&status.st_uid);
     if is_trusted || fstatvfs(&private).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY)) {
         return Ok(private);
@@ -110,18 +110,19 @@ fn open_private(directory: &Path) -> std::result::Result<OwnedFd, String> {
     Err(format!("its `{PRIVATE}` is uid {}'s: neither root's, the directory's owner's nor the asker's", status.st_uid))
 }
 
-/// Opens for reading; waits for nobody, and follows no link.
+/// Opens for reading, without waiting and following no link.
 fn open(private: &OwnedFd, name: &str) -> nix::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     openat(private, name, flags, Mode::empty()).map(File::from)
 }
 
-/// Whether somebody has locked it for writing. A lock for reading, which everybody can take who can read it, is not asked about.
+/// Whether another process has locked the file for writing. A lock for reading does not count: every process that can read the file can
+/// take one.
 fn is_held(file: &File) -> io::Result<bool> {
     let mut lock =
         libc::flock { l_type: libc::F_RDLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
     match fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)) {
-        // As for the lock itself, which is then one of the older kind.
+        // A kernel without these locks: the keeper's lock is then of the older kind too.
         Err(Errno::EINVAL) => fcntl(file, FcntlArg::F_GETLK(&mut lock)),
         asked => asked,
     }?;

@@ -1,4 +1,4 @@
-//! How the app is started: the first time, and anew where a change asks for it.
+//! Starts the app: the first time, and again after a change that asks for a restart.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -32,19 +32,19 @@ pub struct Recipe<'p> {
     pub started: Instant,
 }
 
-/// What handfast was started with and a supervisor gives up for itself: kept for the next app, and closed by exec.
-/// The working directory is not given up: with its few capabilities, the supervisor might not be let in again.
+/// The stderr and the umask with which handfast was started. The supervisor changes its own, and keeps these for the next app. The
+/// working directory is not changed: with its few capabilities, the supervisor might not be able to enter it again.
 pub struct Surroundings {
     stderr: OwnedFd,
     mask: Mode,
 }
 
 impl Recipe<'_> {
-    /// Forks the app, which gets these descriptors of secrets, and waits until it may start.
+    /// Forks the app. The child gets these descriptors of secrets, and waits until it may start.
     pub fn spawn(&self, secrets: &[RawFd], surroundings: Option<&Surroundings>) -> Result<Child> {
         match launch::spawn()? {
             Spawned::Supervisor(child) => Ok(child),
-            // What the supervisor owns is still on this child's stack, and must not be dropped here: this never returns.
+            // The supervisor's values are still on this child's stack, and must not be dropped here: `become_app` never returns.
             Spawned::App => self.become_app(secrets, surroundings),
         }
     }
@@ -63,7 +63,7 @@ impl Recipe<'_> {
 }
 
 impl Surroundings {
-    /// Keeps them, before they are given up.
+    /// Keeps both before the supervisor changes its own. Exec closes the descriptor.
     pub fn keep(inherited: &[RawFd]) -> Result<Self> {
         let stderr =
             duplicate_from(std::io::stderr().as_fd(), 3).map_err(|error| Phase::Launch.cannot("keep stderr", error))?;

@@ -1,4 +1,4 @@
-//! What a keeper tells of its secrets: no value, only names and times.
+//! The status of a keeper's secrets: names and times, and no value.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,13 +10,13 @@ use crate::plan::Plan;
 use crate::sys::clock::boot_time;
 use crate::worker::Report;
 
-/// What an earlier keeper has told of exactly this plan's secrets.
+/// The status that an earlier keeper has written for exactly this plan's secrets.
 pub struct Earlier {
     secrets: Vec<ToldSecret>,
 }
 
 impl Earlier {
-    /// Reads it; `None` where it is of other secrets, or one of them is past its time now.
+    /// Reads the status; `None` if it is for other secrets, or one of them is stale by now.
     pub fn read(plan: &Plan, status: &[u8]) -> Option<Self> {
         let told: Told = serde_json::from_slice(status).ok()?;
         // A tmpfs does not outlive the machine's run, and nobody sets this clock.
@@ -39,7 +39,7 @@ impl Earlier {
     }
 }
 
-/// What an earlier keeper has told.
+/// The status file of an earlier keeper.
 #[derive(Deserialize)]
 struct Told {
     secrets: Vec<ToldSecret>,
@@ -62,11 +62,11 @@ pub struct Status {
     generation: u32,
     secrets: Vec<Times>,
     max_stale: Option<Duration>,
-    /// Nobody reads them any more.
+    /// Whether the worker is lost, so that no secret is read again.
     is_lost: bool,
 }
 
-/// What the time has made of the secrets.
+/// The secrets that an update has found stale.
 pub struct Aged {
     /// Those that have become stale.
     pub stale: Vec<usize>,
@@ -77,18 +77,18 @@ pub struct Aged {
 struct Times {
     changed: Duration,
     read: Duration,
-    /// When something is done for it next; `None` for never.
+    /// When its next read or renewal is due; `None` for never.
     next: Option<Duration>,
     /// When it ends; `None` for never.
     end: Option<Duration>,
-    /// Since when a read has been due that would have to succeed.
+    /// Since when a successful read has been due; `max_stale` counts from here.
     owed: Option<Duration>,
     files: Vec<String>,
     is_stale: bool,
 }
 
 impl Status {
-    /// After the first generation, or the one that was there. `files` are the names of each secret's files.
+    /// The status after the first generation, or of the earlier keeper's. `files` returns the names of a secret's files.
     pub fn new(plan: &Plan, earlier: Option<&Earlier>, files: impl Fn(usize) -> Vec<String>) -> Self {
         let (now, day) = (boot_time(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let max_stale = plan.watching.max_stale;
@@ -101,7 +101,7 @@ impl Status {
                 read: told.map_or(now, |told| since_boot(told.last_success)),
                 next: None,
                 end: told.and_then(|told| told.end).map(since_boot),
-                // Without a time of its own, the read that has just failed is owed.
+                // A secret without a time in the earlier status: the read that has just failed was due now.
                 owed: told.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
                 files: files(secret),
                 is_stale: false,
@@ -110,12 +110,12 @@ impl Status {
         Self { generation: 1, secrets: (0..plan.secrets.len()).map(times).collect(), max_stale, is_lost: false }
     }
 
-    /// What became of a read. When the secret becomes stale, if it is not read until then.
+    /// Notes the result of a read. Returns when the secret becomes stale, unless it is read before.
     pub fn report(&mut self, secret: usize, report: Report) -> Option<Duration> {
         let (now, times) = (boot_time(), &mut self.secrets[secret]);
         let at = |time: Option<u64>| time.map(|time| now + Duration::from_millis(time));
         times.next = at(report.next);
-        // What a worker that has not read it yet knows of no end says nothing of the one that was told.
+        // A worker that has not read the secret yet knows no end, which does not replace the end of the earlier status.
         if report.is_success || report.end.is_some() {
             times.end = at(report.end);
         }
@@ -135,7 +135,7 @@ impl Status {
         }
     }
 
-    /// Looks at the time.
+    /// Updates which secrets are stale now.
     pub fn age(&mut self) -> Aged {
         let (now, max_stale, is_lost) = (boot_time(), self.max_stale, self.is_lost);
         let (mut stale, mut is_news) = (Vec::new(), false);
@@ -150,7 +150,7 @@ impl Status {
         Aged { stale, is_news }
     }
 
-    /// Nobody will read them any more.
+    /// Notes that the worker is lost: all secrets are stale from now on.
     pub fn lose(&mut self) {
         self.is_lost = true;
     }
@@ -165,12 +165,12 @@ impl Status {
         self.end(secret).is_some_and(|end| end <= boot_time())
     }
 
-    /// When the next secret becomes stale, if nothing is read until then.
+    /// When the next secret becomes stale, unless it is read before.
     pub fn next_end(&self) -> Option<Duration> {
         self.secrets.iter().filter(|times| !times.is_stale).filter_map(|times| times.stale_at(self.max_stale)).min()
     }
 
-    /// As JSON. Times are of the day, as the clock shows it now.
+    /// The status as JSON. Its times are those of the clock as it is now.
     pub fn json(&self, plan: &Plan) -> Vec<u8> {
         let (now, day) = (boot_time(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let past = |time: Duration| day.saturating_sub(now.saturating_sub(time)).as_secs();
@@ -197,7 +197,7 @@ impl Status {
 }
 
 impl Times {
-    /// When it becomes stale, if nothing is read until then.
+    /// When the secret becomes stale, unless it is read before.
     fn stale_at(&self, max_stale: Option<Duration>) -> Option<Duration> {
         let unread = self.owed.zip(max_stale).map(|(owed, max_stale)| owed + max_stale);
         unread.into_iter().chain(self.end).min()

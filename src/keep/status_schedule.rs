@@ -1,33 +1,33 @@
-//! When a keeper writes its status: at once where the old one would mislead, else about once a second, however much is read.
+//! When a keeper writes its status: at once if the old status would mislead, else about once a second, however often secrets are read.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// How long what changes all the time waits for more.
+/// How long frequent changes of the status are collected.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// When the status is written next. Times are since the machine's start.
 pub struct StatusSchedule {
-    /// `None` where it says all that there is.
+    /// `None` if the written status is up to date.
     due: Option<Duration>,
     /// When it was written last.
     last: Duration,
-    /// When, by what was written last, the next secret becomes stale: whoever reads it goes by that.
+    /// When the next secret becomes stale according to the written status, which `ready` relies on.
     end: Option<Duration>,
 }
 
 impl StatusSchedule {
-    /// Before the first one.
+    /// The schedule before the first status.
     pub fn new() -> Self {
         Self { due: Some(Duration::ZERO), last: Duration::ZERO, end: None }
     }
 
-    /// Makes the status due at once: something has changed that matters.
+    /// Makes the status due at once.
     pub fn now(&mut self) {
         self.due = Some(Duration::ZERO);
     }
 
-    /// Makes the status due soon: the times of a secret have changed, which becomes stale at `end`.
+    /// Makes the status due soon: the times of a secret have changed, and the secret becomes stale at `end`.
     pub fn soon(&mut self, end: Option<Duration>) {
         if end.is_some_and(|end| self.end.is_none_or(|told| end < told)) {
             return self.now();
@@ -36,12 +36,12 @@ impl StatusSchedule {
         self.due.get_or_insert(self.end.map_or(next, |end| next.min(end)));
     }
 
-    /// When it is written next.
+    /// When the status is written next.
     pub fn due(&self) -> Option<Duration> {
         self.due
     }
 
-    /// Takes note that the status was written, which says that the next secret becomes stale at `end`.
+    /// Notes that the status was written. According to it, the next secret becomes stale at `end`.
     pub fn written(&mut self, now: Duration, end: Option<Duration>) {
         *self = Self { due: None, last: now, end };
     }

@@ -54,12 +54,13 @@ pub fn supervise(
     }
 }
 
-/// All signals, which arrive at one descriptor from now on.
+/// A descriptor at which every signal arrives from now on.
 pub fn watch_all() -> Result<SignalFd> {
     SignalFd::all().map_err(|error| Phase::Launch.cannot("watch for signals", error))
 }
 
-/// Takes this process' place: the app's group and terminal, orphans, and no wait for who reads the log.
+/// Makes this process the supervisor: it gives the app a process group, keeps the terminal, reaps orphans, and no longer waits for a
+/// reader of its log.
 pub fn step_in_front<'s>(child: &Child, recipient: Recipient, signals: &'s SignalFd) -> Result<Front<'s>> {
     let app =
         App::new(child.pid, recipient).map_err(|error| Phase::Launch.cannot("give the app a process group", error))?;
@@ -69,7 +70,7 @@ pub fn step_in_front<'s>(child: &Child, recipient: Recipient, signals: &'s Signa
     Ok(Front::new(app, terminal, signals))
 }
 
-/// Keeps no directory busy that is the app's matter.
+/// Changes to `/`, so that the supervisor keeps no file system of the app busy.
 pub fn leave_directory() -> Result<()> {
     chdir("/").map_err(|error| Phase::Launch.cannot("leave the working directory", error))
 }

@@ -1,4 +1,4 @@
-//! The terminal: who stands in front of it gets its input and its ^C.
+//! The controlling terminal: its foreground process group gets the input and ^C.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -9,7 +9,7 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 use crate::error::reason;
 use crate::sys::fs::duplicate_from;
 
-/// The controlling terminal, where stdin is that. Taken back when dropped, for the program that has started handfast.
+/// The controlling terminal, if stdin is one. When dropped, it is taken back for the program that has started handfast.
 pub struct Terminal {
     descriptor: OwnedFd,
     ours: Pid,
@@ -26,17 +26,17 @@ impl Terminal {
         Ok(Some(Self { descriptor: duplicate_from(stdin.as_fd(), 3)?, ours: getpgrp(), apps: app }))
     }
 
-    /// Puts the app in front, where we are. SIGTTOU is blocked, so this stops nobody.
+    /// Makes the app's group the foreground group, if ours is. SIGTTOU is blocked, so the call stops no process.
     pub fn hand_over(&self) -> bool {
         self.change(self.ours, self.apps)
     }
 
-    /// Puts us in front, where the app is.
+    /// Makes our group the foreground group, if the app's is.
     pub fn take_back(&self) -> bool {
         self.change(self.apps, self.ours)
     }
 
-    /// Another app has come in place of the one before.
+    /// Takes the terminal back, and hands it over to this app's group from now on.
     pub fn replace_app(&mut self, app: Pid) {
         self.take_back();
         self.apps = app;

@@ -1,4 +1,4 @@
-//! Changes that cannot be delivered, such as those of a directory that is full: what is said of them.
+//! Logs changes that cannot be delivered, for example because the directory is full.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -11,13 +11,14 @@ use crate::sys::clock::boot_time;
 /// Failures in a row.
 #[derive(Default)]
 pub struct Undelivered {
-    /// When the first was; `None` where the last change was delivered.
+    /// When the first failure of the row was; `None` if the last change was delivered.
     since: Option<Duration>,
     failures: u32,
 }
 
 impl Undelivered {
-    /// One more failure. The first is told, and then each time that there are twice as many; what does not pass by itself, once.
+    /// Logs one more failure: the first, and then each time that their number has doubled. A failure that does not pass by itself is
+    /// logged once.
     pub fn failed(&mut self, error: &Error) {
         let since = *self.since.get_or_insert_with(boot_time);
         self.failures = self.failures.saturating_add(1);
@@ -40,7 +41,7 @@ impl Undelivered {
         }
     }
 
-    /// A change was delivered.
+    /// Notes that a change was delivered, and logs how long none could be.
     pub fn delivered(&mut self) {
         if let Some(since) = std::mem::take(self).since {
             let lasted = whole_seconds(boot_time().saturating_sub(since));

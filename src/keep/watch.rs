@@ -21,7 +21,8 @@ use crate::worker::{Interrupts, Link};
 const INT: u8 = libc::SIGINT as u8;
 const TERM: u8 = libc::SIGTERM as u8;
 
-/// Publishes the first set. Where the stores gave none in time, and an earlier keeper's set is whole and fresh, that one stays.
+/// Publishes the first set. If the stores did not answer in time, keeps the set of an earlier keeper, provided it is whole and fresh;
+/// then returns that keeper's status.
 pub fn publish_first(
     plan: &Plan,
     set: Result<Vec<Arrived>>,
@@ -32,7 +33,7 @@ pub fn publish_first(
         Ok(set) => return destination.publish(plan, set, check_interrupts).map(|_| None),
         Err(error) => error,
     };
-    // A worker that is gone, or did not answer, cannot go on.
+    // Without a working worker, the earlier set would never be read again.
     if error.class != Class::Unavailable || check_interrupts().is_err() {
         return Err(error);
     }
@@ -48,8 +49,8 @@ pub fn publish_first(
     Ok(earlier)
 }
 
-/// Gives up every right that later sets do not need, and goes on until a signal ends it, which is no failure where it is TERM or INT.
-/// `earlier` is what the keeper has told whose files have stayed.
+/// Drops every privilege that later sets do not need, and keeps the files fresh until a signal ends this process; TERM and INT are no
+/// failure. `earlier` is the status of the earlier keeper whose files have stayed.
 pub fn watch(
     plan: &Plan,
     earlier: Option<Earlier>,
@@ -81,7 +82,7 @@ pub fn watch(
 struct Sidecar<'p> {
     plan: &'p Plan,
     keeper: Keeper<'p>,
-    /// When to end so that the app is started anew, the secret that asks for it, and why.
+    /// When to exit for a restart of the app, the secret that asks for the restart, and why.
     restart: Option<(Duration, usize, &'static str)>,
 }
 
@@ -96,7 +97,7 @@ impl Sidecar<'_> {
             match self.keeper.next_event(interrupts).map_err(lost)? {
                 WorkerEvent::Change(secrets) => {
                     self.plan_restart(&secrets);
-                    // A restart beats posts, as it beats signals.
+                    // A restart replaces posts, as it replaces signals.
                     if self.restart.is_none() {
                         self.keeper.post(&secrets).map_err(lost)?;
                     }
@@ -120,7 +121,7 @@ impl Sidecar<'_> {
         }
     }
 
-    /// Ends after a random part of `splay`, and well before the secret does.
+    /// Plans the exit after a random part of `splay`, and well before the secret ends.
     fn restart(&mut self, secret: usize, why: &'static str) {
         let now = boot_time();
         let left = self.keeper.end(secret).map_or(Duration::MAX, |end| end.saturating_sub(now) / 2);
@@ -140,7 +141,7 @@ impl Sidecar<'_> {
         }
     }
 
-    /// Ends so that the app is started anew, once it is time.
+    /// Fails with exit code 79 once the planned exit is due.
     fn exit_if_restart_is_due(&mut self) -> Result<()> {
         match self.restart {
             Some((at, secret, why)) if at <= boot_time() => {
@@ -153,7 +154,7 @@ impl Sidecar<'_> {
     }
 }
 
-/// Without its worker, a keeper ends as after a bug, so that its container starts anew.
+/// The error of a keeper that has lost its worker: it ends with 70, so that its container is restarted.
 fn lost(error: Error) -> Error {
     match error.class {
         Class::Signal(_) => error,

@@ -1,4 +1,4 @@
-//! Writes to stderr, and waits for its reader only as long as whatever is at work may wait.
+//! Writes to stderr, and bounds the wait for its reader: by the deadline and by signals, or no wait at all.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -16,11 +16,10 @@ use nix::unistd::{dup2_stderr, write as write_some};
 use crate::sys::fs::kind;
 use crate::sys::signals::{self, Signals};
 
-/// How long the last line of a failed start waits for a reader, with the lines that belong to it; and each line before there is a
-/// deadline.
+/// How long to wait for a reader of the last lines of a failed start, and of each line that comes before the deadline is known.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// After how many milliseconds a process that waits for a reader looks for signals: they are held back, and interrupt no wait.
+/// How often a wait for a reader checks for signals, in milliseconds: they are blocked, and interrupt no wait.
 const LOOK: u8 = 20;
 
 /// The most bytes that fit where poll(2) finds a pipe writable (pipe(7), `PIPE_BUF`).
@@ -45,18 +44,18 @@ const NEVER_WAITS: u8 = 1;
 /// Lines are sent, as to a socket that is not waited for. To what is no socket this sends nothing.
 const SENDS: u8 = 2;
 
-/// From now on no line waits for its reader once one of these signals, which are held back, has come: the line is dropped, and the
-/// next stage minds the signal. Else a reader that has stopped would keep a start from its end.
+/// From now on, one of these blocked signals ends the wait for a reader: the line is dropped, and the next stage handles the signal.
+/// Otherwise a reader that has stopped would keep a start from ending.
 pub fn wait_until_signal(signals: Signals) {
     bound(|bound| bound.signals = signals);
 }
 
-/// From now on a line waits for its reader until then, and is dropped after it: the deadline is the whole start's.
+/// From now on, a line waits for its reader until the deadline of the start, and is dropped after it.
 pub fn wait_until_deadline(until: Instant) {
     bound(|bound| bound.until = Some(until));
 }
 
-/// The last lines follow: they get a moment even where the start's own time is over.
+/// From now on, each line waits for a moment, even if the deadline is over: these are the last lines.
 pub fn last_lines() {
     bound(|bound| *bound = Bound { signals: Signals::NONE, until: Some(Instant::now() + MOMENT) });
 }
@@ -67,8 +66,8 @@ fn bound(change: impl FnOnce(&mut Bound)) -> Bound {
     *bound
 }
 
-/// From now on a line that cannot be written at once is dropped. A process that waited for the reader of its log would neither pass
-/// signals on nor reap, nor keep files fresh.
+/// From now on, a line that cannot be written at once is dropped: a process that waits for the reader of its log passes no signals on,
+/// reaps no children and keeps no files fresh.
 ///
 /// The app may have the same open file, whose flags stay as they are: a pipe or a terminal is opened once more, without waiting. Where
 /// that is refused, nothing is written any more.
@@ -84,7 +83,7 @@ pub fn never_wait() {
     WAY.store(if replaced.is_ok() { NEVER_WAITS } else { SENDS }, Relaxed);
 }
 
-/// Stderr is as it was before, in a child that becomes an app.
+/// Restores the waits for a reader, in a child that becomes the app.
 pub fn wait_again() {
     WAY.store(WAITS, Relaxed);
 }

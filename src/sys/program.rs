@@ -8,9 +8,9 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Unmaps the pages of the program's code. What is used later is mapped again, a piece at a time.
+/// Unmaps the pages of the program's code. The kernel maps a page again when its code is used.
 ///
-/// A process that stays would else keep all that its start has touched. Nothing is lost where this fails.
+/// Without this, a process that stays would keep every page that its start has used. A failure costs only memory.
 pub fn unmap_code() {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096) as usize;
     let start = &raw const __executable_start;

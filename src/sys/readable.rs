@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-/// A descriptor that the runtime watches. What is read stays the matter of whoever owns the descriptor.
+/// A descriptor that the runtime watches. The caller reads from it.
 pub struct Readable<'d>(AsyncFd<BorrowedFd<'d>>);
 
 impl<'d> Readable<'d> {
@@ -18,7 +18,7 @@ impl<'d> Readable<'d> {
         Ok(Self(watched?))
     }
 
-    /// Waits until there may be something to read. Whoever then finds nothing clears the guard, and waits again.
+    /// Waits until there may be something to read. A caller that then finds nothing clears the guard, and waits again.
     pub async fn wait(&self) -> io::Result<AsyncFdReadyGuard<'_, BorrowedFd<'d>>> {
         self.0.readable().await
     }

@@ -1,5 +1,5 @@
-//! The system calls of the process that stays. A supervisor waits, passes signals on, reaps, and writes lines of the log; it opens
-//! nothing. A keeper also writes later sets of files.
+//! The system calls of the process that stays after a start. A supervisor waits, passes signals on, reaps, and writes lines of the log;
+//! it opens nothing. A keeper also writes later sets of files.
 #![forbid(unsafe_code)]
 
 use libc::c_long;

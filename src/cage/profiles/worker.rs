@@ -19,19 +19,19 @@ impl Profile {
         Self::around(socket.as_raw_fd(), needed)
     }
 
-    /// And an alarm, for a worker that lives on.
+    /// Allows an alarm, for a worker that lives on.
     pub fn with_alarm(mut self) -> Self {
         self.allow_where(ALARM);
         self
     }
 
-    /// And news of files that it could read as well again and again.
+    /// Allows inotify, for a worker that watches local files. It tells the worker only about files that the worker may read.
     pub fn with_inotify(mut self) -> Self {
         self.allow(INOTIFY);
         self
     }
 
-    /// And connections to this listener, which stays open too. It is made before the filter, and no other one after it.
+    /// Allows connections to this listener, which stays open. The filter allows no other listener.
     pub fn with_listener(self, listener: &impl AsRawFd) -> Self {
         self.listening(listener.as_raw_fd())
     }
