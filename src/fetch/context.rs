@@ -1,4 +1,4 @@
-//! What the providers see of the outside, in the worker.
+//! The surroundings of the providers, in the worker: environment, files, clock.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;

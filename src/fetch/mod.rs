@@ -1,8 +1,8 @@
 //! Fetches the secrets. Runs in the worker only: nothing here has a privilege to lose.
 //!
-//! [`Fetch::connect`] makes the clients, [`Fetch::round`] asks for every secret once more, [`Fetch::finish`] lets the stores go. A
-//! round sends one request for each distinct locator, or for as many as the store takes at once, bounded per provider instance,
-//! and tries again while a failure may pass, all within one deadline.
+//! [`Fetch::connect`] makes the clients, [`Fetch::round`] fetches every secret, [`Fetch::finish`] closes the connections and revokes
+//! credentials. A round sends one request for each distinct locator, or for a batch of locators, bounded per provider instance. It
+//! retries temporary failures, all within one deadline.
 #![forbid(unsafe_code)]
 
 mod context;
@@ -34,10 +34,10 @@ use store::Store;
 /// How long requests in flight may still take after a failure that ends the round.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the providers may take to give back what the stores issued, even after the deadline.
+/// How long the providers may take to revoke issued credentials after the deadline.
 const OVERTIME: Duration = Duration::from_millis(500);
 
-/// How long the providers may take to let go of their stores: 2 s of their own, and the time to say that these are over.
+/// How long the providers may take to finish: their own limit of 2 s, and the time to log that it is over.
 const LETTING_GO: Duration = Duration::from_millis(2200);
 
 /// Whether a failure that ends the start cuts the other requests short.
@@ -45,7 +45,7 @@ const LETTING_GO: Duration = Duration::from_millis(2200);
 pub enum OnFailure {
     /// Requests in flight get a short grace, and nothing is tried again.
     CutShort,
-    /// Each secret is tried for itself.
+    /// Each secret is fetched, whatever the others do.
     GoOn,
 }
 
@@ -53,7 +53,7 @@ pub enum OnFailure {
 pub struct Runtime(tokio::runtime::Runtime);
 
 impl Runtime {
-    /// A runtime on which these instances can be asked; for a worker that lives on, it can wait for descriptors too.
+    /// A runtime for requests to these instances. It can wait for descriptors if an instance has a network store, or the worker lives on.
     pub fn new(instances: &Instances, lives_on: bool) -> std::io::Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         if instances.sockets().any() || lives_on {
@@ -72,7 +72,7 @@ impl Runtime {
 pub struct Fetch<'p> {
     plan: &'p Plan,
     jobs: Vec<Job<'p>>,
-    /// By index of the instance; the error is told for each of its secrets, in each round.
+    /// By index of the instance. An error is the failure of each of its secrets, in each round.
     stores: Vec<Result<Rc<Store>, ProviderError>>,
     /// By index of the instance: whether it is a store, which is asked at a steady pace.
     is_paced: Vec<bool>,
@@ -80,7 +80,7 @@ pub struct Fetch<'p> {
     files: Vec<(usize, PathBuf)>,
 }
 
-/// A request that a round makes, whatever the number of secrets that are parts of its answer.
+/// A request of a round. Its answer may contain several secrets.
 struct Job<'p> {
     instance: usize,
     locator: &'p Locator,
@@ -89,7 +89,7 @@ struct Job<'p> {
 }
 
 impl<'p> Fetch<'p> {
-    /// Makes the clients. No store is asked for anything.
+    /// Makes the clients, without a request to a store.
     pub fn connect(plan: &'p Plan, instances: Instances, environment: Environment) -> Self {
         let jobs = jobs(plan);
         let context = context::context(environment);
@@ -108,7 +108,7 @@ impl<'p> Fetch<'p> {
         Self { plan, jobs, stores, is_paced, files }
     }
 
-    /// Asks for every secret. An optional secret that is not found has a failure too: the caller judges it.
+    /// Fetches every secret. An optional secret that is not found is a failure too, which the caller judges.
     pub async fn round(&self, on_failure: OnFailure) -> Vec<Outcome> {
         let (failed, fails) = watch::channel(None::<Instant>);
         let fail = || {
@@ -162,7 +162,7 @@ impl<'p> Fetch<'p> {
         outcomes
     }
 
-    /// Asks an instance's store for what its policy depends on, and renders the policy. `None` where the store has no policies.
+    /// Asks an instance's store for the facts that its policy depends on, and renders the policy. `None` if the store has no policies.
     pub async fn policy(&self, instance: usize) -> Result<Option<String>, Vec<(usize, Failure)>> {
         let store = match &self.stores[instance] {
             Ok(store) => store,
@@ -188,7 +188,8 @@ impl<'p> Fetch<'p> {
         if failures.is_empty() { Ok(store.provider.policy(&locators)) } else { Err(failures) }
     }
 
-    /// Lets go of the stores, side by side, and tells what was asked of each. What was issued for a start that has failed is given back.
+    /// Finishes all providers concurrently, and logs how many requests each has sent. Credentials that were issued for a failed start are
+    /// revoked.
     pub async fn finish(self, ending: Ending) {
         let now = Instant::now();
         let last = match ending {
@@ -215,7 +216,7 @@ impl<'p> Fetch<'p> {
         stores.iter().for_each(|store| store.log_summary(ending));
     }
 
-    /// How the instances have logged in, for those that say it.
+    /// How the instances have logged in, for those that chose among several ways.
     pub fn identities(&self) -> Vec<(usize, String)> {
         let identity = |store: &Rc<Store>| store.provider.summary().identity;
         self.stores

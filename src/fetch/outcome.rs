@@ -1,4 +1,4 @@
-//! What becomes of a secret in a round.
+//! The results of requests: of a secret in a round, and of later work.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use handfast_core::{ErrorKind, Grant, ProviderError, SecretValue, Standing, Term
 
 use crate::plan::Secret;
 
-/// What became of one secret in a round.
+/// The result for one secret in a round.
 pub struct Outcome {
     /// The secret, as an index into the plan's.
     pub secret: usize,
@@ -19,7 +19,7 @@ pub struct Outcome {
     pub age: Duration,
 }
 
-/// What has become of something that was due.
+/// The result of due work.
 pub enum Done {
     /// Requests were answered, each by its number.
     Read(Vec<(usize, Vec<Outcome>)>),
@@ -37,14 +37,14 @@ pub struct Part {
     pub value: SecretValue,
 }
 
-/// What a change of a secret is: each of its values by name, the new ones with their bytes. None at all where it is gone.
+/// A change of a secret: each of its values by name, the new ones with their bytes. Empty if the secret is gone.
 pub struct Change(pub Vec<(Option<String>, Piece)>);
 
 /// One value in a change.
 pub enum Piece {
     /// It is new.
     Value(SecretValue),
-    /// It is as it was.
+    /// It has not changed.
     Same,
 }
 

@@ -1,4 +1,5 @@
-//! What is done after the first round: secrets are read again, leases and logins renewed. Each request by itself, and once.
+//! The requests after the first round: secrets are read again, leases and logins are renewed. No request is retried here: the schedule
+//! decides when to try again.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -17,14 +18,14 @@ use super::schedule::Due;
 use super::store::Store;
 use super::{Fetch, select};
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the first answer of several requests waits for the others, so that what has changed together is delivered together. A request
-/// that hangs keeps the others no longer.
+/// How long the first answer of several requests waits for the others, so that secrets that were changed together are delivered
+/// together. A request that hangs delays the others no longer than this.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// What has become of something that was due, with answers of which nothing is selected so far.
+/// The result of due work, before the secrets are selected from its answers.
 pub enum Raw {
     /// Some answers, and the requests whose answers are still to come.
     Read(Vec<(usize, Answer)>, PendingReads),
@@ -53,7 +54,7 @@ impl Fetch<'_> {
         self.files.iter().cloned()
     }
 
-    /// Does what is due, in a task.
+    /// Starts due work in a task.
     pub fn start(&self, due: Due, running: &mut JoinSet<Raw>) {
         match due {
             Due::Read(instance, jobs) => self.read(instance, &jobs, running),
@@ -88,7 +89,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// How many requests each store gets, by the provider instance's name.
+    /// For each store: the provider instance's name, and a function that returns its number of requests.
     pub fn requests(&self) -> Vec<(String, Box<dyn Fn() -> u64>)> {
         let requests = |store: &Rc<Store>| {
             let (name, provider) = (store.name.clone(), store.provider.clone());
@@ -97,7 +98,7 @@ impl Fetch<'_> {
         self.stores.iter().flatten().map(requests).collect()
     }
 
-    /// What has failed, with the provider instance's name: once for each request and kind.
+    /// The failures of this work, each with the provider instance's name: once for each request and kind.
     pub fn failures(&self, done: &Done) -> Vec<(&str, ErrorKind)> {
         let kinds = |outcomes: &[Outcome]| {
             let fatal = outcomes.iter().filter(|outcome| self.is_fatal(outcome));
@@ -132,7 +133,7 @@ impl Fetch<'_> {
         self.stores[instance].as_ref().map(Rc::clone).map_err(ProviderError::once_more)
     }
 
-    /// Makes requests of one provider instance once more.
+    /// Starts these requests of one provider instance again.
     fn read(&self, instance: usize, jobs: &[usize], running: &mut JoinSet<Raw>) {
         let store = match self.store(instance) {
             Ok(store) => store,
@@ -158,7 +159,7 @@ impl Fetch<'_> {
         });
     }
 
-    /// What the answers are for each secret, by request. Goes on with the requests that are not answered yet.
+    /// Selects each secret from the answers, by request. Continues the requests that are not answered yet.
     pub fn evaluate(&self, raw: Raw, running: &mut JoinSet<Raw>) -> Done {
         match raw {
             Raw::Read(answers, pending) => {
@@ -197,7 +198,7 @@ impl PendingReads {
     }
 }
 
-/// One try, for as long as an answer is waited for.
+/// The limits of a request that is not retried.
 fn once() -> Cutoff {
     let (_, failed) = watch::channel(None);
     Cutoff { deadline: Instant::now() + PATIENCE, failed, once: true }

@@ -1,4 +1,4 @@
-//! Trying again, with full jitter: as long as the failure may pass, the start has not failed, and the deadline has not passed.
+//! Retries with full jitter: as long as the failure is temporary, the start has not failed, and the deadline has not passed.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -17,27 +17,27 @@ const BASE: Duration = Duration::from_millis(100);
 /// No wait is a part of more than this.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What a store may ask for with `Retry-After`.
+/// The longest wait that a store may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
-/// When the grace after a failure is over, once there was a failure.
+/// Set after the first failure: when its grace is over.
 pub type Failed = watch::Receiver<Option<Instant>>;
 
-/// When to stop.
+/// When to stop trying.
 #[derive(Clone)]
 pub struct Cutoff {
     /// The deadline of the round.
     pub deadline: Instant,
-    /// Set once the round has failed, to when requests in flight must have answered.
+    /// Set once the round has failed: until when requests in flight may still be answered.
     pub failed: Failed,
-    /// Nothing is tried again: whoever asked does so later.
+    /// Whether no request is retried, because the caller retries later.
     pub once: bool,
 }
 
-/// What is asked of a provider.
+/// A request to a provider.
 pub type Request<T> = for<'a> fn(&'a dyn Provider, &'a Locator) -> BoxFuture<'a, Result<T, ProviderError>>;
 
-/// Asks until there is an answer, a failure that will not pass, or no time.
+/// Sends a request until there is an answer, a permanent failure, or no time left.
 pub async fn until_final<T>(
     store: &Store,
     cutoff: Cutoff,
@@ -64,10 +64,10 @@ pub async fn until_final<T>(
     }
 }
 
-/// Who waits for a locator's answer. Dropped, it has them ask by themselves.
+/// A locator, and the sender of its answer to the caller that waits. If the sender is dropped, the caller sends a request of its own.
 pub type Waiting = (Locator, oneshot::Sender<Result<Fetched, Failure>>);
 
-/// The same for a batch. Each of its locators is answered as soon as it can be, and only the others are asked for again.
+/// The same for a batch. Each locator is answered as soon as its result is final, and only the others are requested again.
 pub async fn batch_until_final(store: &Store, cutoff: Cutoff, waiting: Vec<Waiting>) {
     let mut tries = Tries::new(store, cutoff);
     let mut waiting: Vec<(Waiting, Option<ProviderError>)> =
@@ -91,7 +91,7 @@ pub async fn batch_until_final(store: &Store, cutoff: Cutoff, waiting: Vec<Waiti
             match answer {
                 None => drop(sender),
                 Some(Err(error)) if !tries.is_final(&error) => again.push(((locator, sender), Some(error))),
-                // Whoever waited may have gone with the rest of the start.
+                // The receiver may have been dropped with the rest of the start.
                 Some(answer) => drop(sender.send(answer.map_err(|error| Failure { error, attempts }))),
             }
         }
@@ -112,21 +112,21 @@ pub async fn batch_until_final(store: &Store, cutoff: Cutoff, waiting: Vec<Waiti
     }
 }
 
-/// The tries at one request.
+/// The tries of one request.
 struct Tries<'s> {
     store: &'s Store,
     cutoff: Cutoff,
-    /// The deadline was over before the first.
+    /// Whether the deadline had passed before the first try.
     came_late: bool,
     attempts: u32,
 }
 
-/// What came of a try.
+/// The result of a try.
 enum Tried<T> {
     Answered(T),
-    /// The time was over before an answer.
+    /// The time was over before an answer came.
     NoAnswer,
-    /// The time was over before it was this one's turn.
+    /// The time was over before there was a permit for this request.
     NoTurn,
 }
 
@@ -138,9 +138,9 @@ impl<'s> Tries<'s> {
 
     /// One try, once there is a permit for it.
     async fn ask<'a, T>(&mut self, request: impl FnOnce() -> BoxFuture<'a, T>) -> Tried<T> {
-        // The semaphore is never closed, so that a permit always comes, or the time is over before it does.
+        // The semaphore is never closed: either a permit comes, or the time is over.
         match self.cutoff.bound(self.store.permits.acquire()).await {
-            // The one that held it before may have used all the time.
+            // The earlier holder of the permit may have used up the time.
             Some(_permit) if Instant::now() < self.cutoff.end() => {
                 self.attempts += 1;
                 self.cutoff.bound(request()).await.map_or(Tried::NoAnswer, Tried::Answered)
@@ -155,7 +155,7 @@ impl<'s> Tries<'s> {
         error.kind != ErrorKind::Unavailable || tried_enough || self.cutoff.once || self.cutoff.is_over()
     }
 
-    /// There was no time, or all of it went by while others were asked.
+    /// The error for a request that was never sent: there was no time, or other requests used it up.
     fn not_asked(&self) -> ProviderError {
         let message = match self.came_late {
             true => "not asked for: the deadline had passed before",
@@ -164,7 +164,7 @@ impl<'s> Tries<'s> {
         ProviderError::new(ErrorKind::Unavailable, message)
     }
 
-    /// Waits before the next try; `false` where there will be none.
+    /// Waits before the next try; `false` if there will be none.
     async fn wait(&mut self, asked: Option<Duration>) -> bool {
         self.cutoff.wait(pause(self.attempts, asked)).await
     }
@@ -190,12 +190,12 @@ impl Cutoff {
         timeout_at(self.end().into(), future).await.ok()
     }
 
-    /// When also what is in flight must be there: the deadline, or the end of the grace after a failure.
+    /// When requests in flight are given up: at the deadline, or at the end of the grace after a failure.
     fn end(&self) -> Instant {
         self.failed.borrow().map_or(self.deadline, |grace| grace.min(self.deadline))
     }
 
-    /// Waits before the next attempt; `false` where there will be none. The last wait is cut to the deadline.
+    /// Waits before the next attempt; `false` if there will be none. The last wait ends at the deadline.
     async fn wait(&mut self, pause: Duration) -> bool {
         let until = (Instant::now() + pause).min(self.deadline);
         tokio::select! {
@@ -208,7 +208,7 @@ impl Cutoff {
         self.failed.borrow().is_some() || Instant::now() >= self.deadline
     }
 
-    /// `before` is what the attempt before came to: it tells more than that there was no time for another.
+    /// The error for a request without an answer. `before` is the failure of the attempt before, which explains more than the lack of time.
     fn no_answer(&self, before: Option<ProviderError>) -> ProviderError {
         let message = if self.failed.borrow().is_some() && Instant::now() < self.deadline {
             "no answer within 2 s after another failure"

@@ -1,4 +1,4 @@
-//! One provider instance in one round: each of its answers is asked for once, and kept for the round alone.
+//! One provider instance in one round: each answer is requested once, and shared within the round.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -18,11 +18,11 @@ pub struct Round {
     store: Rc<Store>,
     cutoff: Cutoff,
     answers: RefCell<BTreeMap<Locator, Rc<Asked>>>,
-    /// The answers that a batch is to bring, until somebody waits for them.
+    /// The answers that a batch will bring, until a caller waits for them.
     batched: RefCell<BTreeMap<Locator, oneshot::Receiver<Result<Fetched, Failure>>>>,
 }
 
-/// A request that is made once, by the first who asks.
+/// The answer to a request that only its first caller makes.
 pub type Asked = OnceCell<Result<Fetched, Failure>>;
 
 /// The answer to a locator.
@@ -35,20 +35,20 @@ pub enum Answer {
 
 /// A secret of a list.
 pub enum Listed {
-    /// It came with the list.
+    /// The list contained its value.
     Value(SecretValue),
-    /// It was asked for by itself.
+    /// A request of its own has fetched it.
     Asked(Rc<Asked>),
 }
 
 impl Round {
-    /// A round that has asked nothing so far.
+    /// A round without a request so far.
     pub fn new(store: Rc<Store>, cutoff: Cutoff) -> Self {
         Self { store, cutoff, answers: RefCell::default(), batched: RefCell::default() }
     }
 
-    /// Asks for as many of the locators together as the store takes: whoever asks for one of them then waits for its batch. To be
-    /// polled until all are answered.
+    /// Starts batches of the locators. A later request for one of them waits for its batch. The caller must poll `running` until all are
+    /// answered.
     pub fn start_batches(&self, locators: &[&Locator], running: &mut JoinSet<()>) {
         for batch in self.store.provider.batches(locators).into_iter().filter(|batch| batch.len() > 1) {
             let mut waiting = Vec::new();
@@ -62,17 +62,17 @@ impl Round {
         }
     }
 
-    /// Asks for a locator, and for each of its secrets where it is a list.
+    /// Fetches a locator; of a list, also each of its secrets.
     pub async fn answer(self: Rc<Self>, locator: &Locator, is_list: bool) -> Answer {
         if is_list { Answer::List(self.list(locator).await) } else { Answer::One(self.ask(locator).await) }
     }
 
-    /// Asks for what a policy for this locator depends on.
+    /// Asks the store for the facts that a policy for this locator depends on.
     pub async fn survey(&self, locator: &Locator) -> Result<(), Failure> {
         until_final(&self.store, self.cutoff.clone(), locator, |provider, locator| provider.survey(locator)).await
     }
 
-    /// Asks once, however many want to know.
+    /// Fetches a locator once, however many callers need the answer.
     async fn ask(&self, locator: &Locator) -> Rc<Asked> {
         let asked = self.answers.borrow_mut().entry(locator.clone()).or_default().clone();
         asked.get_or_init(|| self.fetch_or_await_batch(locator)).await;
@@ -122,7 +122,7 @@ impl Round {
         self.members(locator, secrets, absent)
     }
 
-    /// The members of a list. A store names also a secret whose value it no longer has: that is no member.
+    /// The members of a list. A secret that the store lists and no longer has a value for is no member.
     fn members(
         &self,
         locator: &Locator,

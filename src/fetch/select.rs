@@ -1,6 +1,6 @@
-//! Which part of a provider's answer is the secret: whole, a field, a JSON pointer, every field; decoded where asked.
+//! Selects the secret from a provider's answer: the whole value, a field, a JSON pointer or every field; then decodes it.
 //!
-//! The JSON text is walked, not turned into a tree: what is delivered is cut out of the answer, and no error quotes it.
+//! The JSON text is not turned into a tree: the selected part is cut out of the text, and no error quotes it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use super::outcome::{Failure, Outcome, Part};
 use super::round::{Answer, Asked, Listed};
 use crate::plan::Secret;
 
-/// Gives each secret its part of the answer that they share.
+/// Selects each secret's part of an answer that these secrets share.
 pub fn all(plan: &[Secret], secrets: &[usize], answer: &Answer) -> Vec<Outcome> {
     let select = |secret: usize| match answer {
         Answer::One(asked) => value(asked).and_then(|value| of_value(&plan[secret].reference, value)),
@@ -42,7 +42,7 @@ fn term(asked: &Asked) -> Option<Term> {
     asked.get().and_then(|asked| asked.as_ref().ok()).map(|fetched| fetched.term)
 }
 
-/// In how long a member of a list ends: nothing is issued for one.
+/// In how long a member of a list ends. No member has a lease.
 fn end(listed: &Listed) -> Option<Duration> {
     match listed {
         Listed::Asked(asked) => match term(asked) {
@@ -53,7 +53,7 @@ fn end(listed: &Listed) -> Option<Duration> {
     }
 }
 
-/// Where the list is optional, a member without the field is left out, and the others are delivered: what was found is never dropped.
+/// Selects the members of a list. In an optional list, a member without the field is left out, and the others are delivered.
 fn of_list(secret: &Secret, secrets: &[(String, Listed)]) -> Result<Vec<Part>, Failure> {
     let reference = &secret.reference;
     let mut all = Vec::new();
@@ -63,7 +63,7 @@ fn of_list(secret: &Secret, secrets: &[(String, Listed)]) -> Result<Vec<Part>, F
             Listed::Value(value) => of_value(reference, value),
             Listed::Asked(asked) => value(asked).and_then(|value| of_value(reference, value)),
         };
-        // A list's failure names the secret: the reference does not.
+        // The failure names the member, because the reference names only the list.
         let parts = parts.map_err(|mut failure| {
             failure.error.message = format!("`{}`: {}", excerpt(name).escape_debug(), failure.error.message);
             failure
@@ -88,7 +88,7 @@ fn value(asked: &Asked) -> Result<&SecretValue, Failure> {
     match asked.get() {
         Some(Ok(Fetched { content: Content::Value(value), .. })) => Ok(value),
         Some(Err(failure)) => Err(once_more(failure)),
-        // A provider that gives a list where none was asked for, or a request that nobody has made.
+        // The provider returned a list for a locator that is none, or no request was made.
         Some(Ok(_)) | None => {
             let error = ProviderError::new(ErrorKind::Malformed, "the provider gave no value");
             Err(Failure { error, attempts: 1 })
@@ -126,7 +126,7 @@ fn parts(reference: &SecretRef, whole: &SecretValue) -> Result<Vec<Part>, Provid
     }
 }
 
-/// An app that expects a password takes the text `null` for one.
+/// Warns of a field that is `null`: an app would take the text `null` for a password.
 fn warn_of_null(reference: &SecretRef, field: Option<&str>, raw: &RawValue) {
     if raw.get() != "null" {
         return;
@@ -151,7 +151,7 @@ impl<'v> Object<'v> {
         self.0.get(key).copied()
     }
 
-    /// Field names are no secrets, but some users put values there: only those that look like names are told.
+    /// The error for a missing field. It lists only texts that look like names, because some users put values there.
     fn no_field(&self, key: &str) -> ProviderError {
         const MOST: usize = 20;
         let names: Vec<&str> = self.0.keys().map(String::as_str).filter(|name| is_name(name)).collect();
@@ -194,7 +194,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// Whether a field's name may be told.
+/// Whether a message may contain a field's name.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(plain)
@@ -209,7 +209,7 @@ fn json(whole: &SecretValue) -> Result<&str, ProviderError> {
 
 const NOT_JSON: &str = "a field can be taken from a JSON object only; without `#…` the whole value is delivered";
 
-/// Where it went wrong, and nothing of what stands there: the library's own text may quote the value.
+/// The error with the position of the mistake and no part of the text: the library's own message may quote the value.
 fn not_json(error: &serde_json::Error) -> ProviderError {
     let what = match error.classify() {
         serde_json::error::Category::Eof => "it ends early",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use handfast_core::{Ending, Expiry, Provider, Summary, whole_seconds};
 use tokio::sync::Semaphore;
 
-/// What ends sooner than this is told as a warning: nothing renews it after the app has started.
+/// An expiry sooner than this is a warning, because nothing renews the secret after the app has started.
 const SOON: Duration = Duration::from_secs(24 * 3600);
 
 /// A provider instance with its connection.
@@ -28,7 +28,7 @@ impl Store {
         Self { name, provider, permits: Semaphore::new(concurrency), max_retries }
     }
 
-    /// Logs how many requests were sent, and what ends first of all that the app uses.
+    /// Logs how many requests were sent, and the earliest expiry of the secrets that the app uses.
     pub fn log_summary(&self, ending: Ending) {
         let Summary { requests, expiry, .. } = self.provider.summary();
         if requests > 0 {

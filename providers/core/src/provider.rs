@@ -55,7 +55,7 @@ pub trait Configured {
         false
     }
 
-    /// Whether an answer to this locator may be issued for it alone, with a lease or an end of its own. Whether it is, the store tells.
+    /// Whether the store may issue the secret of this locator, with a lease or an end of its own. The answer's [`Term`] says whether it did.
     fn may_issue(&self, _: &Locator) -> bool {
         false
     }
@@ -65,12 +65,12 @@ pub trait Configured {
         false
     }
 
-    /// Whether what it was given is revoked at the end of a process that lives on.
+    /// Whether issued credentials are revoked at the end of a process that lives on.
     fn revokes_on_exit(&self) -> bool {
         false
     }
 
-    /// The local file that a locator names, whose changes are noticed at once; `None` where it is in a store.
+    /// The local file that a locator names, whose changes are noticed at once; `None` for a secret in a store.
     fn file(&self, _: &Locator) -> Option<PathBuf> {
         None
     }
@@ -80,7 +80,7 @@ pub trait Configured {
         None
     }
 
-    /// How often a secret may be read again at most: a store on the network is not asked more often.
+    /// The shortest time between two reads of a secret.
     fn least_refresh(&self) -> Duration {
         Duration::from_secs(10)
     }
@@ -175,8 +175,8 @@ pub trait Provider {
         Box::pin(async { Ok(None) })
     }
 
-    /// Lets go of the store, once the caller knows whether the secrets were delivered: revokes credentials that would outlive the
-    /// worker unused, such as a login's token. Best effort, within the caller's time limit.
+    /// Ends the connection to the store, once the caller knows whether the secrets were delivered: revokes credentials that would outlive
+    /// the worker unused, such as a login's token. Best effort, within the caller's time limit.
     fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
@@ -198,31 +198,31 @@ pub enum Ending {
     Over,
 }
 
-/// What is done for a login.
+/// The upkeep of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
-    /// How long it lives is found out.
+    /// Its lifetime is read.
     Inspect,
     /// It is renewed, for as long as it was given for.
     Renew,
-    /// It is made anew, from files that are read anew.
+    /// It is replaced by a new login, for which token files are read again.
     Replace,
 }
 
-/// A login, as far as it ends.
+/// The state of a login that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Which login of the instance it is: what was issued for one ends with it.
+    /// Which login of the instance it is: the leases of a login end with it.
     pub number: u64,
     /// How long it was given for.
     pub whole: Duration,
     /// How long it lives from now.
     pub grant: Grant,
-    /// Whether another can be made in its place, or it was given by the user and ends for good.
+    /// Whether it can be replaced. A token that the user gave cannot.
     pub is_replaceable: bool,
 }
 
-/// What a store grants for a time.
+/// A store's grant for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// How long it lives from now.

@@ -1,4 +1,4 @@
-//! One request: when it is made, what is made of its answer, and what is said of its failures.
+//! One request: when it is made again, how its answer changes that, and how its failures are logged.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use super::trouble::{self, Trouble, Verdict};
 use crate::fetch::outcome::Failure;
 use crate::plan::{OnChange, Plan, Purpose, Secret};
 
-/// How long after a store has changed a secret by itself the new one is read.
+/// How long after a rotation by the store the new value is read.
 const AFTER_ROTATION: Duration = Duration::from_secs(1);
 
-/// The parts of the time to its end between which a secret is read again: somebody may have given it another end, or another value.
+/// The parts of the time to its end between which a secret is read again: it may have got another end or another value.
 const BEFORE_END: (f64, f64) = (0.50, 0.67);
 
 /// The least time between two such reads.
@@ -24,54 +24,54 @@ const LEAST_BEFORE_END: Duration = Duration::from_secs(10);
 pub struct Job {
     pub instance: usize,
     pub secrets: Vec<usize>,
-    /// How often it is made; `None` where its answer never changes.
+    /// How often it is made; `None` if its answer never changes.
     pub refresh: Option<Duration>,
     /// When it is made next, or its lease renewed.
     pub due: Option<Duration>,
     pub is_running: bool,
-    /// Whether it is to be made once more as soon as it has been answered.
+    /// Whether it is due again as soon as it has been answered.
     again: bool,
-    /// What the store has issued for it for a time.
+    /// The lifetime of its lease or certificate, if the store has issued one.
     lifetime: Option<Lifetime>,
     /// The number of the login that its lease was issued for, and ends with.
     login: u64,
-    /// When its value ends, where the store gives the same one until then.
+    /// When its value ends, if the store returns the same value until then.
     end: Option<Duration>,
     /// When it was made last.
     made: Option<Duration>,
-    /// Whether what is due anew is left to the next start: a change of it would end this process.
+    /// Whether only a restart issues it anew: a change of it would end this process or the app.
     needs_restart: bool,
     /// How often in a row the store was late to change it.
     delays: u32,
-    /// Whether it was said that nothing renews what was issued for it.
+    /// Whether a warning has said that its lease is not renewed any more.
     has_warned_of_refusal: bool,
-    /// Whether it was said when it ends.
+    /// Whether a warning has said when it ends.
     has_warned_of_end: bool,
     /// By secret.
     troubles: BTreeMap<usize, Trouble>,
 }
 
-/// What became of a read or a renewal, for the privileged process.
+/// The result of a read or a renewal, for the privileged process.
 pub struct Notice {
     /// The secret.
     pub secret: usize,
-    /// Whether it was read, or what was issued for it renewed.
+    /// Whether it was read, or its lease renewed.
     pub is_success: bool,
-    /// Whether the secret is due to be issued anew, which is left to the next start.
+    /// Whether the secret is due to be issued anew, which only a restart does.
     pub needs_restart: bool,
-    /// In how long something is done for the secret next.
+    /// In how long the next read or renewal is due.
     pub next: Option<Duration>,
     /// In how long the secret ends.
     pub end: Option<Duration>,
 }
 
-/// What a job that is due asks for.
+/// The action of a job that is due.
 pub enum Action {
     /// A read, which may issue something.
     Read,
     /// A renewal.
     Renewal,
-    /// Nothing: what is due anew is left to the next start.
+    /// No request: only a restart issues the secret anew.
     Restart,
 }
 
@@ -81,7 +81,7 @@ impl Job {
         let is_snapshot = |secret: &usize| plan.secrets[*secret].refresh.is_none();
         let needs_restart = match plan.purpose {
             Purpose::Watch => secrets.iter().any(restarts),
-            // No running app gets another.
+            // A running app gets no other value of these secrets.
             _ => secrets.iter().all(is_snapshot),
         };
         Self {
@@ -103,14 +103,13 @@ impl Job {
         }
     }
 
-    /// Takes the answer of the first round, which came `age` ago. The next read is due at `first`, or earlier where something ends
-    /// before.
+    /// Takes the answer of the first round, which came `age` ago. The next read is due at `first`, or earlier if the value ends earlier.
     pub fn first_answered(&mut self, term: Term, age: Duration, first: Duration, now: Duration) {
         self.made = Some(now.saturating_sub(age));
         self.due = self.take_term(term, age, self.refresh.map(|_| first), now);
     }
 
-    /// Warns of what was issued for an app that keeps its descriptor: once it ends, the app gets no other.
+    /// Warns that the app keeps a descriptor whose lease ends at some time, without another value.
     pub fn warn_of_end(&mut self, plan: &Plan, now: Duration) {
         if self.is_snapshot(plan) && self.lifetime.as_ref().is_some_and(|lifetime| lifetime.step() == Step::Renew) {
             let names = self.names(plan);
@@ -119,7 +118,7 @@ impl Job {
         self.warn_of_end_once(plan, None, now);
     }
 
-    /// Warns once when it ends, where nothing renews it any more (`why`), and the app gets no other.
+    /// Warns once when the value in the app's descriptor ends, if nothing renews it any more. `why` is the refused renewal.
     fn warn_of_end_once(&mut self, plan: &Plan, why: Option<&ProviderError>, now: Duration) {
         let names = self.names(plan);
         let (what, end) = match (&self.lifetime, self.end) {
@@ -148,7 +147,7 @@ impl Job {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// Makes a read due now, unless something was issued for it: nothing is issued anew because somebody asks.
+    /// Makes a read due now, unless the store issued the secret: a request of the user issues nothing anew.
     pub fn read_again(&mut self, now: Duration) {
         if self.refresh.is_some() && self.lifetime.is_none() {
             self.again = self.is_running;
@@ -156,7 +155,7 @@ impl Job {
         }
     }
 
-    /// What it asks for now, if it is due.
+    /// The action that is due now, if any.
     pub fn due_action(&self, now: Duration) -> Option<Action> {
         if self.is_running || self.due.is_none_or(|due| due > now) {
             return None;
@@ -168,7 +167,7 @@ impl Job {
         })
     }
 
-    /// Takes note that what it asks for is done from now on.
+    /// Notes that this action has begun.
     pub fn mark_begun(&mut self, action: &Action, now: Duration) {
         (self.is_running, self.due) = (!matches!(action, Action::Restart), None);
         if matches!(action, Action::Read) {
@@ -176,7 +175,7 @@ impl Job {
         }
     }
 
-    /// Takes its answer: a term, or after a failure how long to wait, where that is not until the `usual` time.
+    /// Takes the answer: a term; or after a failure, how long to wait, `None` for the `usual` time.
     pub fn answered(&mut self, answer: Result<Term, Option<Duration>>, usual: Option<Duration>, now: Duration) {
         self.is_running = false;
         let again = std::mem::take(&mut self.again);
@@ -191,7 +190,7 @@ impl Job {
         };
     }
 
-    /// Takes what an answer with this term has issued. When it is due next: at the `usual` time, or before something ends.
+    /// Takes the term of an answer. Returns when the request is due next: at the `usual` time, or before the value ends.
     fn take_term(&mut self, term: Term, age: Duration, usual: Option<Duration>, now: Duration) -> Option<Duration> {
         let random = fastrand::f64();
         self.delays = match term {
@@ -202,7 +201,7 @@ impl Job {
             Term::Leased { grant: Grant { life, renewable }, login } => {
                 self.login = login;
                 let lease = Lifetime::new(Kind::Lease, life, age, renewable, now, random);
-                // An outage is no reason to start an app anew, which would get nothing else.
+                // After an outage, a restart would get no other lease either.
                 let is_last = self.refresh.is_none() || self.needs_restart;
                 Some(if is_last { lease.never_replaced() } else { lease })
             }
@@ -227,7 +226,7 @@ impl Job {
         }
     }
 
-    /// Takes what became of a renewal of its lease.
+    /// Takes the result of its lease's renewal.
     pub fn renewed(&mut self, plan: &Plan, renewed: Result<Grant, Failure>, now: Duration) {
         self.is_running = false;
         let secrets = self.secrets.clone();
@@ -268,12 +267,12 @@ impl Job {
         is_lease.then_some(self.login)
     }
 
-    /// Whether something that ends was issued for it.
+    /// Whether the store has issued it for a time.
     pub fn has_end(&self) -> bool {
         self.lifetime.is_some()
     }
 
-    /// Lets its lease end with its login, at `end`. Whether that is earlier than before.
+    /// Lets its lease end with its login, at `end`. Returns whether that is earlier than before.
     pub fn limit_end(&mut self, end: Duration) -> bool {
         let before = self.lifetime.as_ref().map(Lifetime::end);
         if let Some(lifetime) = &mut self.lifetime {
@@ -293,7 +292,7 @@ impl Job {
         }
     }
 
-    /// Makes a request that has failed due now: something has changed that may help.
+    /// Makes a request that has failed due now, because a new login may help.
     pub fn retry_now(&mut self, now: Duration) {
         if !self.is_running && !self.troubles.is_empty() {
             self.due = self.lifetime_due().or(Some(now));
@@ -307,10 +306,10 @@ impl Job {
         self.due = self.lifetime_due();
     }
 
-    /// When what was issued for it is renewed or issued anew: two issuances are never too close to each other.
+    /// When its lease is renewed or it is issued anew. Two issuances are never too close to each other.
     fn lifetime_due(&self) -> Option<Duration> {
         let lifetime = self.lifetime.as_ref()?;
-        // Nobody would see another.
+        // The app would not get the new value.
         if self.refresh.is_none() && lifetime.step() == Step::Replace {
             return None;
         }
@@ -321,7 +320,7 @@ impl Job {
         Some(lifetime.due().max(earliest))
     }
 
-    /// Says that a secret could not be read. How long to wait, where that is not the usual time.
+    /// Logs that a secret could not be read. Returns how long to wait, `None` for the usual time.
     pub fn read_failed(&mut self, plan: &Plan, secret: usize, failure: &Failure, now: Duration) -> Option<Duration> {
         let Secret { name, reference, .. } = &plan.secrets[secret];
         self.log_failure(secret, &format!("cannot read `{name}` again from `{reference}`"), failure, now)
@@ -334,7 +333,7 @@ impl Job {
         pause
     }
 
-    /// Says that a secret was read, or its lease renewed (`verb`), where that has failed before.
+    /// Logs that a secret was read, or its lease renewed (`verb`), if that had failed before.
     pub fn log_recovery(&mut self, plan: &Plan, secret: usize, verb: &str, now: Duration) {
         if let Some(trouble) = self.troubles.remove(&secret) {
             let lasted = trouble.lasted(now);
@@ -342,7 +341,7 @@ impl Job {
         }
     }
 
-    /// When what was read last ends.
+    /// When the value that was read last ends.
     pub fn end(&self) -> Option<Duration> {
         self.lifetime.as_ref().map(Lifetime::end).or(self.end)
     }
@@ -357,7 +356,7 @@ impl Job {
     }
 }
 
-/// In how long a secret that ends after `left` is read again at the latest. `random` is from 0 to 1.
+/// In how long a secret that ends after `left` is read again at the latest. `random` is between 0 and 1.
 fn before_end(left: Duration, random: f64) -> Duration {
     left.min(LONGEST).mul_f64(lifetime::between(BEFORE_END, random)).max(LEAST_BEFORE_END)
 }

@@ -1,4 +1,4 @@
-//! What is known of a secret: digests of what was delivered, which show a change without the values.
+//! The known values of a secret, as digests: a change is found without keeping the values.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use handfast_core::SecretValue;
 
 use crate::fetch::outcome::{Change, Part, Piece};
 
-/// How many reads without it in a row make a value that was there gone.
+/// A delivered value is gone after this many reads in a row without it.
 const READS_WITHOUT: u32 = 2;
 
-/// Makes digests that tell nothing to whoever lacks the keys, which are this process' own.
+/// Makes digests with keys of this process, so that a digest reveals nothing to another process.
 #[derive(Default)]
 pub struct Digests(RandomState, RandomState);
 
@@ -23,39 +23,39 @@ impl Digests {
     }
 }
 
-/// The values of a secret, each by its name (`None` where there is one), as digests. None at all where it is missing.
+/// The digests of a secret's values, by name (`None` for a single value). Empty if the secret is missing.
 pub type Values = BTreeMap<Option<String>, u128>;
 
-/// What is known of a secret.
+/// The known values of a secret.
 #[derive(Default)]
 pub struct Known {
-    /// What is delivered.
+    /// The delivered values.
     delivered: Values,
-    /// How many reads in a row were without a value that is delivered.
+    /// For each delivered value: how many reads in a row were without it.
     absences: BTreeMap<Option<String>, u32>,
-    /// What the last read makes of it, where that is a change.
+    /// The values of the last read, if they are a change.
     pending: Option<(Values, Change)>,
-    /// When what is delivered ends.
+    /// When the delivered value ends.
     end: Option<Duration>,
-    /// Whether the change that waits could not be delivered.
+    /// Whether the pending change could not be delivered.
     is_undelivered: bool,
 }
 
 impl Known {
-    /// What the first read has given; nothing where the secret is missing.
+    /// The values of the first read; none if the secret is missing.
     pub fn first(digests: &Digests, parts: &[Part]) -> Self {
         let delivered = parts.iter().map(|part| (part.name.clone(), digests.of(&part.value))).collect();
         Self { delivered, ..Self::default() }
     }
 
-    /// What was read before a change ends then.
+    /// Sets the end of the delivered value, unless a change is pending.
     pub fn set_end(&mut self, end: Option<Duration>) {
         if !self.is_pending() {
             self.end = end;
         }
     }
 
-    /// Takes the values of a read. Whether they are a change that was not known before.
+    /// Compares the values of a read with the delivered ones. Returns whether they are a change that was not known before.
     pub fn compare(&mut self, digests: &Digests, parts: Vec<Part>) -> bool {
         let mut values = Values::new();
         let mut pieces = Vec::new();
@@ -83,22 +83,22 @@ impl Known {
         is_news
     }
 
-    /// Whether a change waits to be delivered.
+    /// Whether a change is pending.
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Gives the change away to be delivered, with what is then to be known.
+    /// Takes the pending change, with the digests to know once it is delivered.
     pub fn take_pending(&mut self) -> Option<(Values, Change)> {
         self.pending.take()
     }
 
-    /// The change was not delivered, and waits again.
+    /// Puts back a change that was not delivered.
     pub fn put_back(&mut self, values: Values, change: Change) {
         (self.pending, self.is_undelivered) = (Some((values, change)), true);
     }
 
-    /// Where a change could not be delivered: when what is delivered ends in its place.
+    /// `Some` if a change could not be delivered: when the value that is delivered instead ends.
     pub fn undelivered(&self) -> Option<Option<Duration>> {
         self.is_undelivered.then_some(self.end)
     }

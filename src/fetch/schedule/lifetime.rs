@@ -1,4 +1,4 @@
-//! What is held for a time, such as a lease or a login: when it is renewed, when another takes its place, and when it ends.
+//! The lifetime of a lease, a login or a certificate: when it is renewed, when it is replaced, and when it ends.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -7,52 +7,52 @@ use handfast_core::Grant;
 
 use super::trouble;
 
-/// The parts of a life between which it is renewed: a third of it is left for an outage.
+/// The parts of a lifetime between which a renewal is due: a third of it is left for an outage.
 const RENEWED: (f64, f64) = (0.50, 0.67);
 
-/// The part of a life after which nobody counts on a renewal that fails and fails.
+/// The part of a lifetime after which renewals that keep failing are given up, and it is replaced.
 const LAST_RENEWAL: f64 = 0.80;
 
-/// Where a renewal gives less than this part of what was asked for, the end of all renewals is near.
+/// A renewal that grants less than this part of the time it asked for is the last: the end of all renewals is near.
 const FULL: f64 = 0.90;
 
-/// The part of such a shorter life at which another takes its place.
+/// The part of such a shorter lifetime at which it is replaced.
 const SHORTENED: f64 = 0.67;
 
-/// How much later what is lost counts as ended: usually another is there by then.
+/// How much later a lost lease counts as ended: usually it is replaced by then.
 pub const REPLACEMENT_GRACE: Duration = Duration::from_secs(1);
 
-/// The bounds of the time between two issuances, which is a tenth of the life.
+/// The bounds of the time between two issuances, which is a tenth of the lifetime.
 const LEAST_BETWEEN: Duration = Duration::from_secs(1);
 const MOST_BETWEEN: Duration = Duration::from_secs(30);
 
-/// The longest life that is counted on.
+/// The longest lifetime: a longer one counts as this.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What is held.
+/// The kind of a lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A lease.
     Lease,
     /// The login to a store.
     Login,
-    /// What was issued without a lease and ends, such as a certificate.
+    /// A secret that was issued without a lease and ends, such as a certificate.
     Certificate,
 }
 
-/// What is done next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A renewal.
     Renew,
-    /// Another takes its place: a new issuance, or a new login.
+    /// A replacement: a new issuance, or a new login.
     Replace,
 }
 
-/// What is held, and for how long. Every time is since the machine's start.
+/// A lifetime. Every time is since the machine's start.
 pub struct Lifetime {
     kind: Kind,
-    /// How long it was issued for: what a renewal asks for.
+    /// How long it was issued for. A renewal asks for the same time.
     whole: Duration,
     /// When it was granted, or renewed last.
     begun: Duration,
@@ -63,16 +63,16 @@ pub struct Lifetime {
     due: Duration,
     /// How often in a row the step has failed.
     failures: u32,
-    /// Whether another can take its place.
+    /// Whether it can be replaced.
     is_replaceable: bool,
     /// When the login ends that it was issued for.
     login_end: Option<Duration>,
-    /// When another is to take its place at the latest.
+    /// When it is to be replaced at the latest.
     latest_due: Option<Duration>,
 }
 
 impl Lifetime {
-    /// What was granted for `whole`, `age` ago. `random` is from 0 to 1.
+    /// The lifetime of a grant for `whole`, which was made `age` ago. `random` is between 0 and 1.
     pub fn new(kind: Kind, whole: Duration, age: Duration, renewable: bool, now: Duration, random: f64) -> Self {
         let (whole, step) = (whole.min(LONGEST), if renewable { Step::Renew } else { Step::Replace });
         let share = if renewable { between(RENEWED, random) } else { kind.share(random) };
@@ -91,12 +91,12 @@ impl Lifetime {
         }
     }
 
-    /// The same without another in its place: a renewal that fails is tried again until the end.
+    /// The same without a replacement: a renewal that fails is tried again until the end.
     pub fn never_replaced(self) -> Self {
         Self { is_replaceable: false, ..self }
     }
 
-    /// Takes what a renewal has granted from now on.
+    /// Takes the grant of a renewal, which counts from now.
     pub fn renewed(&mut self, Grant { life, renewable }: Grant, now: Duration, random: f64) {
         let is_full = life >= self.whole.mul_f64(FULL);
         (self.life, self.begun, self.failures) = (life.min(LONGEST), now, 0);
@@ -114,19 +114,19 @@ impl Lifetime {
         }
     }
 
-    /// Takes note that it is never renewed again: another takes its place.
+    /// Notes that the store refuses all further renewals: it is replaced.
     pub fn renewal_refused(&mut self, now: Duration, random: f64) {
         (self.step, self.failures) = (Step::Replace, 0);
         self.due = (self.begun + self.life.mul_f64(self.kind.share(random))).max(now);
     }
 
-    /// Takes note that a step has failed, which may work later, but is not to be tried for `asked`.
+    /// Notes that a step has failed temporarily. The store asks to wait for `asked`.
     pub fn failed(&mut self, asked: Option<Duration>, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
         let last = (self.begun + self.life.mul_f64(LAST_RENEWAL)).saturating_sub(now);
         if !self.is_replaceable {
-            // After its end it is asked for only to hear that it is over.
+            // After its end, renewals are tried only until the store says that it is gone.
             let left = self.end().saturating_sub(now);
             pause = if left.is_zero() { pause } else { pause.min((left / 2).max(trouble::BASE)) };
         } else if self.step == Step::Renew && pause >= last {
@@ -135,14 +135,14 @@ impl Lifetime {
         self.due = now + pause.max(asked.unwrap_or_default());
     }
 
-    /// Takes note that it is gone before its time: another takes its place at once.
+    /// Notes that it has ended before its time: it is replaced at once.
     pub fn lost(&mut self, now: Duration) {
         self.renewal_refused(now, 0.0);
         self.due = now;
         self.life = self.life.min((now + REPLACEMENT_GRACE).saturating_sub(self.begun));
     }
 
-    /// Lets it end at `end`: another takes its place, at `due` at the latest.
+    /// Lets it end at `end`, and be replaced at `due` at the latest.
     pub fn replace_by(&mut self, end: Duration, due: Duration) {
         self.limit_end(end);
         (self.step, self.due) = (Step::Replace, self.due.min(due));
@@ -155,17 +155,17 @@ impl Lifetime {
         self.login_end = Some(end);
     }
 
-    /// What is held.
+    /// The kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What is due next.
+    /// The next step.
     pub fn step(&self) -> Step {
         self.step
     }
 
-    /// When that is due.
+    /// When that step is due.
     pub fn due(&self) -> Duration {
         self.due
     }
@@ -182,7 +182,7 @@ impl Lifetime {
 }
 
 impl Kind {
-    /// The part of a life at which another takes its place, where it cannot be renewed.
+    /// The part of a lifetime at which it is replaced, if it cannot be renewed.
     fn share(self, random: f64) -> f64 {
         match self {
             Kind::Lease => between((0.67, 0.80), random),

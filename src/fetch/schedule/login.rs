@@ -1,4 +1,4 @@
-//! The login of one provider instance: when it is renewed, and when it is made anew.
+//! The login of one provider instance: when it is renewed, and when it is replaced.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -8,37 +8,36 @@ use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep, whole_sec
 use super::lifetime::{Kind, Lifetime, Step};
 use super::trouble::{self, Trouble, Verdict};
 
-/// How many requests keeping it up comes to at most: where a renewal is refused, a login is made at once; and a token that was given is
-/// looked at.
+/// The most requests of an upkeep: after a refused renewal, a new login follows at once; and a token from the user is inspected.
 pub const REQUESTS: usize = 2;
 
-/// A login, and what is due for it.
+/// A login, and its next upkeep.
 pub struct Login {
     /// The name of its instance.
     instance: String,
-    /// Which login it is; `None` before the first look.
+    /// Which login it is; `None` before the first inspection.
     number: Option<u64>,
-    /// `None` where it does not end.
+    /// `None` if it does not end.
     lifetime: Option<Lifetime>,
     due: Option<Duration>,
-    /// What is being done.
+    /// The upkeep that is running.
     running: Option<Upkeep>,
-    /// Whether the store has refused it while something was being done.
+    /// Whether the store has denied a request while upkeep was running: then another inspection follows.
     inspects_again: bool,
     trouble: Option<Trouble>,
-    /// Whether another can be made in its place.
+    /// Whether it can be replaced by a new login.
     is_replaceable: bool,
-    /// Whether it was said that it ends for good.
+    /// Whether a warning has said that it ends without a replacement.
     has_warned_of_end: bool,
 }
 
-/// A login that has taken the place of another: leases of the one before end with that one.
+/// A login that has replaced another. The leases of the earlier login end with it.
 pub struct Succession {
-    /// Its number.
+    /// The number of the new login.
     pub number: u64,
-    /// When the one before ends.
+    /// When the earlier login ends.
     pub end: Duration,
-    /// Whether the one before has ended already.
+    /// Whether the earlier login has ended already.
     pub is_over: bool,
 }
 
@@ -58,37 +57,37 @@ impl Login {
         }
     }
 
-    /// When something is due for it.
+    /// When its next upkeep is due.
     pub fn due(&self) -> Option<Duration> {
         self.due.filter(|_| self.running.is_none())
     }
 
-    /// Whether something is being done for it.
+    /// Whether upkeep is running.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Whether it could not be kept up the last time.
+    /// Whether the last upkeep has failed.
     pub fn is_troubled(&self) -> bool {
         self.trouble.is_some()
     }
 
-    /// Which login it is, and its end, where that is for good.
+    /// The number and the end of a login that is not renewed any more.
     pub fn final_end(&self) -> Option<(u64, Duration)> {
         let lifetime = self.lifetime.as_ref().filter(|lifetime| lifetime.step() == Step::Replace)?;
         Some((self.number?, lifetime.end()))
     }
 
-    /// Makes a look at it due now: the store has refused it.
+    /// Makes an inspection due now, because the store has denied a request.
     pub fn inspect_now(&mut self, now: Duration) {
         self.inspects_again = self.running.is_some();
-        // Where it fails, it is tried again anyway.
+        // After a failed upkeep, the next try is planned anyway.
         if self.running.is_none() && self.trouble.is_none() {
             self.due = Some(now);
         }
     }
 
-    /// What is due, which counts as begun.
+    /// Returns the due upkeep, and marks it as begun.
     pub fn take_due(&mut self, now: Duration) -> Upkeep {
         let upkeep = match &self.lifetime {
             Some(lifetime) if lifetime.due() <= now && lifetime.step() == Step::Renew => Upkeep::Renew,
@@ -99,12 +98,12 @@ impl Login {
         upkeep
     }
 
-    /// Puts off what is due.
+    /// Postpones the due upkeep.
     pub fn postpone(&mut self, until: Duration) {
         self.due = Some(until);
     }
 
-    /// Takes what came of it. The new login, where it is another now.
+    /// Takes the result of the upkeep. Returns the succession if there is a new login.
     pub fn upkeep_done(
         &mut self,
         result: Result<Option<Standing>, ProviderError>,
@@ -133,7 +132,7 @@ impl Login {
                 self.due = None;
             }
             Some(lifetime) => self.due = Some(lifetime.due()),
-            // The first look has failed, and set a time of its own.
+            // The first inspection has failed, and has set the next time itself.
             None => {}
         }
         if std::mem::take(&mut self.inspects_again) {
@@ -151,7 +150,7 @@ impl Login {
         self.is_replaceable = is_replaceable;
         let end = self.lifetime.as_ref().map(Lifetime::end).filter(|_| upkeep == Upkeep::Replace).unwrap_or(now);
         if self.number == Some(number) {
-            // A look has nothing new to say of a login that is known.
+            // An inspection brings nothing new about a known login.
             if let Some(lifetime) = self.lifetime.as_mut().filter(|_| upkeep == Upkeep::Renew) {
                 lifetime.renewed(grant, now, fastrand::f64());
             }

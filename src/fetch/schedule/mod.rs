@@ -1,4 +1,5 @@
-//! When each secret is read again, and what of it is to be delivered when. Decides by the time that it is given, and asks nobody.
+//! Decides when each secret is read again, and when its changes are delivered. Sends no request and reads no clock: the caller passes the
+//! time.
 #![forbid(unsafe_code)]
 
 mod job;
@@ -23,7 +24,7 @@ use pace::Pace;
 
 pub use job::Notice;
 
-/// The longest that changes are held back for others, as a multiple of `quiet`.
+/// How long changes wait for further changes at most, as a multiple of `quiet`.
 const MOST_QUIETS: u32 = 5;
 
 /// The times of all reads. Every time is since the machine's start.
@@ -33,44 +34,44 @@ pub struct Schedule<'p> {
     jobs: Vec<Job>,
     /// By secret.
     known: Vec<Known>,
-    /// By provider instance; `None` where nobody minds how often it is asked.
+    /// By provider instance; `None` for an instance without a network store, whose requests are not limited.
     paces: Vec<Option<Pace>>,
-    /// By provider instance; `None` where there is no login.
+    /// By provider instance; `None` for an instance without a login.
     logins: Vec<Option<Login>>,
     /// The first and the last change that waits to be delivered.
     window: Option<(Duration, Duration)>,
-    /// Until when no delivery is tried, since the last one has failed.
+    /// When the next delivery is tried, after one has failed.
     retry_delivery_at: Option<Duration>,
     /// How many deliveries have failed in a row.
     failed_deliveries: u32,
     /// Whether the first round was delivered.
     has_begun: bool,
-    /// The values that were given away to be delivered, by secret.
+    /// The values that are being delivered, by secret.
     in_delivery: BTreeMap<usize, Values>,
 }
 
-/// What is due.
+/// Work that is due.
 pub enum Due {
     /// These requests of a provider instance are made.
     Read(usize, Vec<usize>),
     /// The lease of a request is renewed.
     Renew(usize),
-    /// The login of a provider instance is taken care of.
+    /// The login of a provider instance is inspected, renewed or replaced.
     Upkeep(usize, Upkeep),
 }
 
 /// The parts of `refresh` between which a request is made again.
 const USUAL: [f64; 2] = [0.90, 1.10];
 
-/// The same for the first of several that were made together: those that are answered a little later can still join it.
+/// The same for the first of several requests that were made together: those that are answered a little later can still join it.
 const ALONE: (f64, f64) = (0.92, 1.08);
 
-/// The part of an earlier login's time that is left, within which its leases are issued anew for the new one.
+/// The part of an earlier login's remaining time within which its leases are issued anew for the new login.
 const FOLLOWING: f64 = 0.8;
 
 impl<'p> Schedule<'p> {
-    /// The schedule after the first round: the first reads are at a random part of their time, or soon where nothing was delivered. The
-    /// part is the same for all, so that secrets which were changed together are read, and delivered, together.
+    /// The schedule after the first round. The first reads are due at a random part of `refresh`, or soon if nothing was delivered. The
+    /// part is the same for all, so that secrets that were changed together are read and delivered together.
     /// `jobs` are the provider instance and the secrets of each request, `is_paced` says by instance whether it is a store, which is
     /// asked at a steady pace.
     pub fn new<'j>(
@@ -116,7 +117,7 @@ impl<'p> Schedule<'p> {
         }
     }
 
-    /// Whether there is a lease, which ends earlier without the login that it was issued for, and without renewals.
+    /// Whether there is a lease, which must be renewed, and whose login must be renewed too.
     pub fn has_lease(&self) -> bool {
         self.jobs.iter().any(|job| job.login().is_some())
     }
@@ -136,22 +137,22 @@ impl<'p> Schedule<'p> {
         Some(self.retry_delivery_at.map_or(delivery, |held| held.max(delivery)))
     }
 
-    /// A notice of each secret: when something is done for it next.
+    /// A notice of each secret with the time of its next read or renewal.
     pub fn all_notices(&self, now: Duration) -> Vec<Notice> {
         self.jobs.iter().flat_map(|job| job.notices(now, |_| self.has_begun)).collect()
     }
 
-    /// Makes everything due now but what would have to be issued anew.
+    /// Makes every read due now that issues nothing anew.
     pub fn read_all(&mut self, now: Duration) {
         self.jobs.iter_mut().for_each(|job| job.read_again(now));
     }
 
-    /// Makes these requests due now: what they read has changed.
+    /// Makes these requests due now, because the files that they read have changed.
     pub fn read_now(&mut self, jobs: impl Iterator<Item = usize>, now: Duration) {
         jobs.for_each(|at| self.jobs[at].read_again(now));
     }
 
-    /// Takes how many requests each provider instance has ever made: the read of a list comes to several.
+    /// Counts the requests that each provider instance has sent so far: the read of a list takes several.
     pub fn count_requests(&mut self, requests: impl Iterator<Item = u64>, now: Duration) {
         for (instance, requests) in requests.enumerate() {
             let Some(pace) = &mut self.paces[instance] else { continue };
@@ -162,10 +163,10 @@ impl<'p> Schedule<'p> {
         }
     }
 
-    /// What is due, which counts as begun; and notices of what is left to the next start.
+    /// Returns the due work and marks it as begun; and notices of the secrets that need a restart.
     pub fn take_due(&mut self, now: Duration) -> (Vec<Due>, Vec<Notice>) {
         let (mut due, mut notices) = (Vec::new(), Vec::new());
-        // Reads wait for a login that is made anew, and find it.
+        // Logins first: a read that follows waits for the new login.
         for (instance, login) in self.logins.iter_mut().enumerate() {
             let Some(login) = login.as_mut().filter(|login| login.due().is_some_and(|due| due <= now)) else {
                 continue;
@@ -198,7 +199,7 @@ impl<'p> Schedule<'p> {
         (due, self.adjust_undelivered(notices, now))
     }
 
-    /// Takes what a request has brought.
+    /// Takes the outcomes of a request.
     pub fn read_done(&mut self, at: usize, outcomes: Vec<Outcome>, now: Duration) -> Vec<Notice> {
         let (mut pause, mut term) = (None, None);
         let (mut failed, mut is_denied) = (Vec::new(), false);
@@ -212,7 +213,7 @@ impl<'p> Schedule<'p> {
                     is_denied |= failure.error.kind == ErrorKind::Denied;
                     pause = pause.max(self.jobs[at].read_failed(self.plan, secret, &failure, now));
                     failed.push(secret);
-                    // What cannot be used of it was issued all the same.
+                    // An answer that cannot be used was issued all the same.
                     term = term.or(issued);
                     continue;
                 }
@@ -236,7 +237,8 @@ impl<'p> Schedule<'p> {
         self.adjust_undelivered(notices, now)
     }
 
-    /// A secret whose change could not be delivered was not refreshed, and ends when what is delivered does.
+    /// Corrects the notices of secrets whose change could not be delivered: such a secret was not refreshed, and ends when the delivered
+    /// value does.
     fn adjust_undelivered(&self, mut notices: Vec<Notice>, now: Duration) -> Vec<Notice> {
         for notice in &mut notices {
             if let Some(end) = self.known[notice.secret].undelivered() {
@@ -246,7 +248,7 @@ impl<'p> Schedule<'p> {
         notices
     }
 
-    /// When a request that is answered now is made again: together with another, where one is due at about that time.
+    /// When a request that is answered now is made again: together with another request that is due at about that time, if any.
     fn usual_due(&self, at: usize, now: Duration) -> Option<Duration> {
         let refresh = self.jobs[at].refresh?;
         let [earliest, latest] = USUAL.map(|part| now + refresh.mul_f64(part));
@@ -254,21 +256,21 @@ impl<'p> Schedule<'p> {
         Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(lifetime::between(ALONE, fastrand::f64()))))
     }
 
-    /// Lets a lease end with its login. Whether its end has changed.
+    /// Lets a lease end with its login, and returns whether its end has changed.
     fn bind_to_login(&mut self, at: usize) -> bool {
         let job = &mut self.jobs[at];
         let last = self.logins[job.instance].as_ref().and_then(Login::final_end);
         last.is_some_and(|(number, end)| job.login() == Some(number) && job.limit_end(end))
     }
 
-    /// Makes a look at a login due where the store has denied something: leases end with their login.
+    /// Makes an inspection of the login due if the store has denied a request: the login may have ended, and its leases with it.
     fn inspect_login(&mut self, instance: usize, is_denied: bool, now: Duration) {
         if let Some(login) = self.logins[instance].as_mut().filter(|_| is_denied) {
             login.inspect_now(now);
         }
     }
 
-    /// Takes what became of the renewal of a request's lease.
+    /// Takes the result of a lease's renewal.
     pub fn renewed(&mut self, at: usize, renewed: Result<Grant, Failure>, now: Duration) -> Vec<Notice> {
         let is_denied = renewed.as_ref().is_err_and(|failure| failure.error.kind == ErrorKind::Denied);
         self.inspect_login(self.jobs[at].instance, is_denied, now);
@@ -279,7 +281,7 @@ impl<'p> Schedule<'p> {
         self.adjust_undelivered(notices, now)
     }
 
-    /// Takes what became of a login. Leases of an earlier one are issued anew one by one before that one ends.
+    /// Takes the result of a login's upkeep. Leases of an earlier login are issued anew one by one before that login ends.
     pub fn upkeep_done(
         &mut self,
         instance: usize,
@@ -308,7 +310,7 @@ impl<'p> Schedule<'p> {
         self.adjust_undelivered(told, now)
     }
 
-    /// The changes that are to be delivered now, all of them; none where there is still time.
+    /// All changes, if they are to be delivered now; otherwise none.
     pub fn take_changes(&mut self, now: Duration) -> Vec<(usize, Change)> {
         if self.delivery().is_none_or(|delivery| delivery > now) {
             return Vec::new();
@@ -324,8 +326,8 @@ impl<'p> Schedule<'p> {
         changes
     }
 
-    /// Takes whether what was given away was delivered. What was not is kept, and given once more later. Notices of the secrets for
-    /// which that makes a difference.
+    /// Notes whether these changes were delivered. Undelivered changes are kept, and returned again later by
+    /// [`take_changes`](Self::take_changes). Returns notices of the secrets whose state changes by this.
     pub fn delivered(&mut self, is_delivered: bool, changes: Vec<(usize, Change)>, now: Duration) -> Vec<Notice> {
         let mut given = std::mem::take(&mut self.in_delivery);
         self.failed_deliveries = if is_delivered { 0 } else { self.failed_deliveries.saturating_add(1) };

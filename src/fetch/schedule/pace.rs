@@ -1,24 +1,24 @@
-//! How often a store is asked: a burst, and then a steady pace.
+//! Limits the requests to a store: a burst, and then a steady rate.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-/// Requests a second that a store gets beyond the burst.
+/// Requests a second beyond the burst.
 const A_SECOND: f64 = 2.0;
 
-/// The part of the burst that stays for [`Pace::take`], however many requests were made beyond those taken.
+/// The part of the burst that is reserved for [`Pace::take`], however many further requests were made.
 const RESERVED: f64 = 0.5;
 
 /// The requests that one store may still get.
 pub struct Pace {
     burst: f64,
     left: f64,
-    /// Requests that were made beyond those taken: the read of a list comes to several.
+    /// Requests that were made beyond those taken: the read of a list takes several.
     debt: f64,
     at: Duration,
     /// How many requests are accounted for, of all that were ever made.
     accounted: Option<u64>,
-    /// How many are not answered yet. Each may reach the store as late as now, so that the burst is smaller by as many.
+    /// How many requests are not answered yet. Each may reach the store only now, so the burst is smaller by their number.
     under_way: usize,
 }
 
@@ -28,7 +28,7 @@ impl Pace {
         Self { burst: burst as f64, left: burst as f64, debt: 0.0, at: now, accounted: None, under_way: 0 }
     }
 
-    /// Takes so many requests, or says when there will be as many. What is urgent does not wait until the debt is paid.
+    /// Takes this many requests, or returns when they will be available. Urgent requests do not wait until the debt is paid.
     pub fn take(&mut self, requests: usize, is_urgent: bool, now: Duration) -> Result<(), Duration> {
         self.earn(now);
         let taken = (requests as f64).min(self.burst);
@@ -46,7 +46,7 @@ impl Pace {
         Ok(())
     }
 
-    /// So many requests were ever made, and so many of those taken are under way. The first time, none of those made counts.
+    /// Counts the requests that were made so far, of which `under_way` are not answered. Those made before the first call do not count.
     pub fn count_requests(&mut self, requests: u64, under_way: usize, now: Duration) {
         self.earn(now);
         let accounted = self.accounted.unwrap_or(requests);
@@ -54,7 +54,7 @@ impl Pace {
         let of_burst = more.min((self.left - self.burst * RESERVED).max(0.0));
         self.left -= of_burst;
         self.debt += more - of_burst;
-        // Several reads can come to one request; that makes none cheaper later.
+        // Several reads can share one request, which gives later ones no credit.
         self.accounted = Some(if under_way == 0 { requests } else { accounted.max(requests) });
         self.under_way = under_way;
     }

@@ -1,4 +1,4 @@
-//! A secret that cannot be read again: when it is tried next, and what is said of it.
+//! Failures in a row: when to try again, and how each is logged.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -11,34 +11,34 @@ pub const BASE: Duration = Duration::from_secs(1);
 /// No pause is a part of more than this.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
-/// What a store may ask for with `Retry-After`.
+/// The longest wait that a store may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// Failures in a row.
 pub struct Trouble {
-    /// When the first was, in boot time.
+    /// When the first failure was, in boot time.
     since: Duration,
     failures: u32,
-    /// It was said that this does not pass by itself.
+    /// Whether an error has said that the failure does not pass by itself.
     is_logged: bool,
 }
 
-/// What a failure asks for.
+/// The consequences of a failure.
 pub struct Verdict {
     /// When to try again; `None` for the usual time.
     pub pause: Option<Duration>,
-    /// How loudly it is told.
+    /// The severity of its log line.
     pub severity: Severity,
 }
 
-/// How loudly a failure is told.
+/// The severity of a failure's log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Not at all.
+    /// At level `debug`: the failure was logged before.
     Debug,
-    /// As a warning: it may pass.
+    /// A warning: the failure may pass.
     Warning,
-    /// As an error: somebody has to do something.
+    /// An error: somebody has to fix the cause.
     Error,
 }
 
@@ -70,7 +70,7 @@ impl Trouble {
             let severity = if std::mem::replace(&mut self.is_logged, true) { Severity::Debug } else { Severity::Error };
             return Verdict { pause: None, severity };
         }
-        // What failed for good before may do so once more after this.
+        // A permanent failure after this temporary one is logged again.
         self.is_logged = false;
         let most = longest_pause(self.failures);
         let asked = asked(error).unwrap_or_default();
@@ -83,7 +83,7 @@ impl Trouble {
         whole_seconds(now.saturating_sub(self.since))
     }
 
-    /// Says what has failed, as loudly as this asks for; the first time also what stays.
+    /// Logs a failure with this severity; the first time also what stays in place.
     pub fn log(&self, severity: Severity, what: &str, stays: &str, error: &ProviderError, now: Duration) {
         match severity {
             Severity::Debug => handfast_core::debug!("{what}: {error}"),
