@@ -7,6 +7,7 @@
 
 mod context;
 mod outcome;
+mod pending;
 mod refresh;
 mod retry;
 mod round;
@@ -26,6 +27,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::config::Environment;
 use crate::plan::{Instance, Instances, Plan};
 pub use outcome::{Change, Done, Failure, Outcome, Part, Piece};
+pub use pending::Raw;
 use retry::Cutoff;
 use round::Round;
 pub use schedule::{Due, Notice, Schedule};

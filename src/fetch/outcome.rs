@@ -25,7 +25,7 @@ pub enum Done {
     Read(Vec<(usize, Vec<Outcome>)>),
     /// The lease of a request was renewed, or was not.
     Renewed(usize, Result<Grant, Failure>),
-    /// The login of a provider instance was taken care of, or was not.
+    /// The result of the upkeep of an instance's login.
     UpkeepDone(usize, Result<Option<Standing>, ProviderError>),
 }
 

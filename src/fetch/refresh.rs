@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use handfast_core::{ErrorKind, Grant, ProviderError, Standing};
+use handfast_core::{ErrorKind, Grant, ProviderError};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant as Moment, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::outcome::{Done, Failure, Outcome};
+use super::pending::{PendingReads, Raw};
 use super::retry::{Cutoff, Request, until_final};
 use super::round::{Answer, Round};
 use super::schedule::Due;
@@ -20,18 +21,6 @@ use super::{Fetch, select};
 
 /// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long the first answer of several requests waits for the others, so that secrets that were changed together are delivered
-/// together. A request that hangs delays the others no longer than this.
-const TOGETHER: Duration = Duration::from_millis(500);
-
-/// The result of due work, before the secrets are selected from its answers.
-pub enum Raw {
-    /// Some answers, and the requests whose answers are still to come.
-    Read(Vec<(usize, Answer)>, PendingReads),
-    Renewed(usize, Result<Grant, Failure>),
-    UpkeepDone(usize, Result<Option<Standing>, ProviderError>),
-}
 
 impl Fetch<'_> {
     /// Whether each provider instance is a store, which is asked at a steady pace.
@@ -174,27 +163,6 @@ impl Fetch<'_> {
             Raw::Renewed(at, renewed) => Done::Renewed(at, renewed),
             Raw::UpkeepDone(instance, upkeep_done) => Done::UpkeepDone(instance, upkeep_done),
         }
-    }
-}
-
-/// Requests of one provider instance that were made together.
-#[derive(Default)]
-pub struct PendingReads {
-    requests: JoinSet<(usize, Answer)>,
-    batches: JoinSet<()>,
-}
-
-impl PendingReads {
-    /// Waits for the first answer, and a little longer for the others.
-    async fn next(mut self) -> Raw {
-        let first = self.requests.join_next().await;
-        let until = Moment::now() + TOGETHER;
-        // A task ends by returning.
-        let mut answers: Vec<_> = first.into_iter().flatten().collect();
-        while let Ok(Some(answer)) = timeout_at(until, self.requests.join_next()).await {
-            answers.extend(answer);
-        }
-        Raw::Read(answers, self)
     }
 }
 

@@ -17,7 +17,7 @@ use super::files::{self, Files};
 use super::metrics::{self, Listener, Tally};
 use super::post::Posts;
 use super::send;
-use crate::fetch::{Done, Due, Fetch, Notice, Schedule};
+use crate::fetch::{Change, Done, Due, Fetch, Notice, Raw, Schedule};
 use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
@@ -32,111 +32,150 @@ pub async fn keep(
     socket: &UnixStream,
     listener: Option<Listener>,
 ) -> io::Result<Ending> {
-    let mut orders = Orders::of(socket)?;
-    let alarm = Alarm::new()?;
-    let due = Readable::of(alarm.as_fd())?;
+    let orders = Orders::of(socket)?;
     let watched: Vec<_> = fetch.files().collect();
     let inotify = files::open(&watched);
-    let mut files = inotify.as_ref().map(|inotify| Files::watch(inotify, watched)).transpose()?;
+    let files = inotify.as_ref().map(|inotify| Files::watch(inotify, watched)).transpose()?;
     if files.is_some() {
         // Files that have changed since the first round: the watches did not exist then.
         schedule.read_now(fetch.files().map(|(job, _)| job), boot_time());
     }
-    let mut running = JoinSet::new();
-    let mut posts = Posts::default();
     let tally =
         Rc::new(RefCell::new(Tally::new(plan.secrets.iter().map(|secret| secret.name.clone()), fetch.requests())));
     let mut server = JoinSet::new();
     if let Some(listener) = listener {
         server.spawn_local(metrics::serve(listener, tally.clone())?);
     }
-    let tell = |notices: Vec<Notice>, now: Duration| {
-        tally.borrow_mut().count_reads(&notices, now);
-        send::notices(notices, &mut &*socket)
-    };
-    let mut generation = FIRST_GENERATION;
-    let now = boot_time();
-    tell(schedule.all_notices(now), now)?;
-    loop {
-        let now = boot_time();
-        schedule.count_requests(fetch.requests_made(), now);
-        let (begun, notices) = schedule.take_due(now);
-        tell(notices, now)?;
-        for due in begun {
-            if let (Some(files), Due::Read(_, jobs)) = (&mut files, &due) {
-                files.look_again(jobs);
-            }
-            fetch.start(due, &mut running);
-        }
-        let changes = schedule.take_changes(now);
-        if !changes.is_empty() {
-            generation += 1;
-            send::changes(plan, generation, &changes, &mut &*socket)?;
-            // Nothing else happens meanwhile: the privileged process answers at once.
-            let is_delivered = loop {
-                match orders.next().await? {
-                    Some(Order::Verdict(is_delivered)) => break is_delivered,
-                    Some(Order::Stop) => return Ok(Ending::Over),
-                    Some(order) => carry_out_order(order, plan, &mut schedule, &mut posts, &tally)?,
-                    None => return Ok(Ending::Delivered),
-                }
-            };
-            if is_delivered {
-                tally.borrow_mut().changed(changes.iter().map(|(secret, _)| *secret));
-            }
-            let now = boot_time();
-            tell(schedule.delivered(is_delivered, changes, now), now)?;
-            continue;
-        }
-        alarm.set(schedule.next_due())?;
-        tokio::select! {
-            order = orders.next() => match order? {
-                Some(Order::Stop) => return Ok(Ending::Over),
-                Some(order) => carry_out_order(order, plan, &mut schedule, &mut posts, &tally)?,
-                None => return Ok(Ending::Delivered),
-            },
-            due = due.wait() => due?.clear_ready(),
-            Some((endpoint, is_done)) = posts.next() => tally.borrow_mut().acted(&OnChange::Post(endpoint), is_done),
-            jobs = changed(&mut files) => schedule.read_now(jobs?.into_iter(), boot_time()),
-            Some(raw) = running.join_next() => {
-                // As in a round: a task ends by returning.
-                let Ok(raw) = raw else { continue };
-                let now = boot_time();
-                let done = fetch.evaluate(raw, &mut running);
-                fetch.failures(&done).into_iter().for_each(|(provider, kind)| tally.borrow_mut().failed(provider, kind));
-                let notices = match done {
-                    Done::Read(answers) => {
-                        answers.into_iter().flat_map(|(job, outcomes)| schedule.read_done(job, outcomes, now)).collect()
-                    }
-                    Done::Renewed(job, renewed) => schedule.renewed(job, renewed, now),
-                    Done::UpkeepDone(instance, upkeep_done) => schedule.upkeep_done(instance, upkeep_done, now),
-                };
-                tell(notices, now)?;
-            }
-        }
-    }
+    let (running, posts) = (JoinSet::new(), Posts::default());
+    let generation = FIRST_GENERATION;
+    Keeping { plan, fetch, schedule, socket, orders, files, running, posts, tally, generation }.until_the_end().await
 }
 
-/// Carries out an order that is allowed at any time.
-fn carry_out_order(
-    order: Order,
-    plan: &Plan,
-    schedule: &mut Schedule<'_>,
-    posts: &mut Posts,
-    tally: &RefCell<Tally>,
-) -> io::Result<()> {
-    match order {
-        Order::Again => schedule.read_all(boot_time()),
-        Order::Post(secret) => match plan.secrets.get(secret as usize).map(|secret| &secret.on_change) {
-            Some(OnChange::Post(endpoint)) => posts.begin(endpoint),
-            _ => return Err(io::ErrorKind::InvalidData.into()),
-        },
-        Order::Acted(signal, is_done) => {
-            tally.borrow_mut().acted(&signal.map_or(OnChange::Restart, OnChange::Signal), is_done);
+/// The state of a worker that lives on.
+struct Keeping<'k> {
+    plan: &'k Plan,
+    fetch: &'k Fetch<'k>,
+    schedule: Schedule<'k>,
+    socket: &'k UnixStream,
+    orders: Orders<'k>,
+    /// `None` if no local file is watched.
+    files: Option<Files<'k>>,
+    /// The reads, renewals and logins that are running.
+    running: JoinSet<Raw>,
+    posts: Posts,
+    tally: Rc<RefCell<Tally>>,
+    /// The number of the last generation.
+    generation: u32,
+}
+
+impl Keeping<'_> {
+    async fn until_the_end(mut self) -> io::Result<Ending> {
+        let alarm = Alarm::new()?;
+        let due = Readable::of(alarm.as_fd())?;
+        let now = boot_time();
+        self.report(self.schedule.all_notices(now), now)?;
+        loop {
+            let now = boot_time();
+            self.start_due_work(now)?;
+            let changes = self.schedule.take_changes(now);
+            if !changes.is_empty() {
+                match self.deliver(changes).await? {
+                    Some(ending) => return Ok(ending),
+                    None => continue,
+                }
+            }
+            alarm.set(self.schedule.next_due())?;
+            tokio::select! {
+                order = self.orders.next() => match order? {
+                    Some(Order::Stop) => return Ok(Ending::Over),
+                    Some(order) => self.carry_out(order)?,
+                    None => return Ok(Ending::Delivered),
+                },
+                due = due.wait() => due?.clear_ready(),
+                Some((endpoint, is_done)) = self.posts.next() => {
+                    self.tally.borrow_mut().acted(&OnChange::Post(endpoint), is_done);
+                }
+                jobs = changed(&mut self.files) => self.schedule.read_now(jobs?.into_iter(), boot_time()),
+                Some(raw) = self.running.join_next() => {
+                    // As in a round: a task ends by returning.
+                    if let Ok(raw) = raw {
+                        self.take_result(raw)?;
+                    }
+                }
+            }
         }
-        Order::Verdict(_) | Order::Stop => return Err(io::ErrorKind::InvalidData.into()),
     }
-    Ok(())
+
+    fn start_due_work(&mut self, now: Duration) -> io::Result<()> {
+        self.schedule.count_requests(self.fetch.requests_made(), now);
+        let (begun, notices) = self.schedule.take_due(now);
+        self.report(notices, now)?;
+        for due in begun {
+            if let (Some(files), Due::Read(_, jobs)) = (&mut self.files, &due) {
+                files.look_again(jobs);
+            }
+            self.fetch.start(due, &mut self.running);
+        }
+        Ok(())
+    }
+
+    /// Sends a generation, and waits for the verdict: the privileged process answers at once. `Some` if the worker is to end instead.
+    async fn deliver(&mut self, changes: Vec<(usize, Change)>) -> io::Result<Option<Ending>> {
+        self.generation += 1;
+        send::changes(self.plan, self.generation, &changes, &mut &*self.socket)?;
+        let is_delivered = loop {
+            match self.orders.next().await? {
+                Some(Order::Verdict(is_delivered)) => break is_delivered,
+                Some(Order::Stop) => return Ok(Some(Ending::Over)),
+                Some(order) => self.carry_out(order)?,
+                None => return Ok(Some(Ending::Delivered)),
+            }
+        };
+        if is_delivered {
+            self.tally.borrow_mut().changed(changes.iter().map(|(secret, _)| *secret));
+        }
+        let now = boot_time();
+        let notices = self.schedule.delivered(is_delivered, changes, now);
+        self.report(notices, now)?;
+        Ok(None)
+    }
+
+    fn take_result(&mut self, raw: Raw) -> io::Result<()> {
+        let now = boot_time();
+        let done = self.fetch.evaluate(raw, &mut self.running);
+        for (provider, kind) in self.fetch.failures(&done) {
+            self.tally.borrow_mut().failed(provider, kind);
+        }
+        let notices = match done {
+            Done::Read(answers) => {
+                answers.into_iter().flat_map(|(job, outcomes)| self.schedule.read_done(job, outcomes, now)).collect()
+            }
+            Done::Renewed(job, renewed) => self.schedule.renewed(job, renewed, now),
+            Done::UpkeepDone(instance, result) => self.schedule.upkeep_done(instance, result, now),
+        };
+        self.report(notices, now)
+    }
+
+    /// Carries out an order that is allowed at any time.
+    fn carry_out(&mut self, order: Order) -> io::Result<()> {
+        match order {
+            Order::Again => self.schedule.read_all(boot_time()),
+            Order::Post(secret) => match self.plan.secrets.get(secret as usize).map(|secret| &secret.on_change) {
+                Some(OnChange::Post(endpoint)) => self.posts.begin(endpoint),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            },
+            Order::Acted(signal, is_done) => {
+                self.tally.borrow_mut().acted(&signal.map_or(OnChange::Restart, OnChange::Signal), is_done);
+            }
+            Order::Verdict(_) | Order::Stop => return Err(io::ErrorKind::InvalidData.into()),
+        }
+        Ok(())
+    }
+
+    fn report(&self, notices: Vec<Notice>, now: Duration) -> io::Result<()> {
+        self.tally.borrow_mut().count_reads(&notices, now);
+        send::notices(notices, &mut &*self.socket)
+    }
 }
 
 /// The requests whose files have changed.
