@@ -8,7 +8,7 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC};
 use super::mounts::Mount;
 
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-/// Everyone's: a set of secrets is never put right there.
+/// Directories that the whole system shares: no set of secrets is put there.
 const SHARED: [&str; 6] = ["/dev", "/dev/shm", "/tmp", "/var/tmp", "/run", "/run/lock"];
 
 /// The file system that the files are in.
@@ -22,7 +22,7 @@ pub enum Medium {
     Ramfs,
 }
 
-/// What the decision depends on.
+/// The facts that the decision depends on.
 pub struct Facts<'a> {
     /// Its path, as configured.
     pub path: &'a Path,
@@ -34,11 +34,11 @@ pub struct Facts<'a> {
     pub medium: Option<Medium>,
     /// The mount that it is on.
     pub mount: &'a Mount,
-    /// Whether that is mounted right on it.
+    /// Whether the directory is the mount point.
     pub mount_point: bool,
 }
 
-/// Whether a tmpfs of our own may be the way out.
+/// Whether handfast can mount a tmpfs of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnMount {
     /// Under `run`, with CAP_SYS_ADMIN.
@@ -64,7 +64,7 @@ impl Medium {
         }
     }
 
-    /// What it is, for people.
+    /// Its name, for messages.
     pub fn describe(self) -> &'static str {
         match self {
             Medium::Tmpfs => "tmpfs",
@@ -116,7 +116,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether it would do if it could be written.
+    /// Whether it would be accepted if it were writable.
     pub fn is_read_only(&self) -> bool {
         self.mount.read_only && self.medium.is_some() && !self.is_shared()
     }

@@ -1,4 +1,4 @@
-//! Access lists (POSIX ACLs): a directory's default list would let others read what is made in it, whatever its mode says.
+//! Access lists (POSIX ACLs): a directory's default list would let others read the files made in it, whatever their mode is.
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
@@ -12,13 +12,13 @@ use crate::sys::attributes;
 const ACCESS: &CStr = c"system.posix_acl_access";
 const DEFAULT: &CStr = c"system.posix_acl_default";
 
-/// Takes both lists off a directory of ours, and looks that they are gone: what is made in it then inherits none. Whether there was
-/// one: what its mode gave the group was the list's mask, and is now the group's.
+/// Removes both lists from a directory of ours, and reads back that they are gone, so that new entries inherit none. Returns whether
+/// there was one: the group's bits of the mode were the list's mask until now.
 pub fn strip(directory: BorrowedFd<'_>) -> nix::Result<bool> {
     Ok(remove(directory, DEFAULT)? | remove(directory, ACCESS)?)
 }
 
-/// The same of the default list alone. Unlike the other, it can be taken off without a change of the mode.
+/// Removes the default list alone. Unlike the other list, it can be removed without a change of the mode.
 pub fn strip_default(directory: BorrowedFd<'_>) -> nix::Result<bool> {
     remove(directory, DEFAULT)
 }

@@ -22,8 +22,8 @@ use crate::sys::fs::same;
 const LONGEST: u64 = 8 << 20;
 
 impl FilesDirectory {
-    /// Takes our turn, and the set that is there: `choose` says of the keeper's status which files are of it, if it will do. Whether
-    /// it was taken; else nothing has changed.
+    /// Takes the turn, and takes over the published set: `choose` returns its files if it accepts the earlier keeper's status. Returns
+    /// whether the set was taken over; if not, nothing has changed.
     pub fn adopt(
         &mut self,
         powers: &Powers,
@@ -44,7 +44,7 @@ impl FilesDirectory {
         Ok(true)
     }
 
-    /// The set that `..data` leads to, where it is ours and has these files, each as it would be written now.
+    /// The set that `..data` leads to, if it is ours and has these files, each with the owner and mode that it would get now.
     fn find(&self, directory: &Directory<'_>, files: Vec<(usize, String)>) -> Option<Generation> {
         let name = readlinkat(directory.handle, DATA).ok()?.into_string().ok()?;
         if !is_generation(name.as_bytes()) {

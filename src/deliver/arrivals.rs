@@ -1,4 +1,4 @@
-//! What the worker has sent, sorted by where it goes.
+//! The values that the worker has sent, sorted by target.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ pub struct Arrived {
     pub value: SecretValue,
 }
 
-/// What a later set changes. A secret that is not in it stays as it is.
+/// The changes of a later set. A secret that is not in it stays as it is.
 #[derive(Default)]
 pub struct Changes {
     /// New values.
@@ -43,8 +43,8 @@ impl Changes {
     }
 }
 
-/// All files of the set that these changes make of the one that is published; nothing where no file of it changes, and where there
-/// is no directory. And the values of descriptors by secret.
+/// Merges these changes with the published set: returns all files of the new set, `None` if no file changes or there is no directory;
+/// and the values of descriptors by secret.
 pub fn merge(files: Option<&FilesDirectory>, changes: Changes) -> Result<(Option<Vec<NewFile>>, Values)> {
     let changed = changes.secrets();
     let Changes { arrived, mut same, .. } = changes;
@@ -75,7 +75,7 @@ pub type Values = HashMap<usize, SecretValue>;
 /// The files to write, and the values of descriptors.
 pub type Sorted = (Vec<NewFile>, Values);
 
-/// Sorts by kind of target. That the names are files' names, each once, was checked where they came in.
+/// Sorts values by kind of target. The receiver has checked that the names are valid and unique.
 pub fn sort(files: Option<&FilesDirectory>, arrived: Vec<Arrived>) -> Result<Sorted> {
     let mut new_files: Vec<NewFile> = Vec::new();
     let mut values = HashMap::new();

@@ -16,20 +16,20 @@ use crate::error::Result;
 use crate::plan::{Files, Isolation, Plan, Purpose, Target};
 use crate::sys::capabilities::{CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, SYS_ADMIN, bit};
 
-/// How often a directory that is not as it should be is looked at again.
+/// How often the names are examined again after a failure.
 const HASTY_LOOKS: usize = 2;
 
-/// What was decided about the files.
+/// The decisions about the files.
 pub struct Assessment {
     files: Files,
     survey: Survey,
     accesses: BTreeMap<usize, Access>,
     link_kind: LinkKind,
-    /// What the user should be told.
+    /// The warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Looks and decides, changing nothing. `None` where no secret is a file: then the directory is not touched.
+/// Examines the directory and decides, changing nothing. `None` if no secret is a file: then the directory is not opened.
 pub fn assess(plan: &Plan, powers: &Powers) -> Result<Option<Assessment>> {
     let targets = || plan.deliveries.iter().filter(|delivery| matches!(delivery.target, Target::File { .. }));
     let Some(files) = plan.files.clone().filter(|_| targets().next().is_some()) else { return Ok(None) };
@@ -87,7 +87,7 @@ pub fn app(plan: &Plan) -> Reader {
     Reader { uid, groups: app_groups(plan), is_let_in: capabilities & LET_IN != 0 }
 }
 
-/// Who shall read the files: the app, and each owner that a secret names, of whose groups nothing more is known.
+/// The readers of the files: the app, and each owner that a secret names, whose groups are unknown.
 fn readers(plan: &Plan) -> Vec<Reader> {
     let mut readers = Vec::new();
     for delivery in &plan.deliveries {
@@ -175,7 +175,7 @@ impl Assessment {
         ownership::needed_later(self.accesses.values(), self.link_kind, self.survey.setgid_group, powers)
     }
 
-    /// Refuses now what is in the way of the names that are known before the fetch.
+    /// Refuses entries of others at the names that are known before the fetch.
     fn check_names(&self, plan: &Plan, powers: &Powers) -> Result<()> {
         let Choice::Accepted { handle, .. } = &self.survey.place else { return Ok(()) };
         let known = plan.deliveries.iter().filter_map(|delivery| match &delivery.target {
@@ -187,11 +187,11 @@ impl Assessment {
         let directory = || Directory::new(handle.as_fd(), &path, self.link_kind, powers);
         directory().check_private()?;
         let look = || directory().examine(needed.iter().copied()).map(drop);
-        // Another start may be replacing hard links right now: what cannot be told then can be told a moment later.
+        // Another start may be replacing hard links right now, which cannot be recognised until a moment later.
         (0..HASTY_LOOKS).find_map(|_| look().ok()).map_or_else(look, Ok)
     }
 
-    /// Makes a missing directory, and looks again.
+    /// Makes a missing directory, and examines it again.
     pub fn prepare(self, plan: &Plan, powers: &Powers) -> Result<FilesDirectory> {
         let Self { files, survey, accesses, link_kind, .. } = self;
         let handle = match survey.place {

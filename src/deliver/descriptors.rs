@@ -139,7 +139,7 @@ pub fn check_group(gid: u32, powers: &Powers) -> Result<()> {
     .hint(format!("add the capability SETGID, or start handfast with group {gid}")))
 }
 
-/// Makes a sealed memfd of each value that has changed, and puts it in place of the one before. Those of secrets that are `gone` go.
+/// Makes a sealed memfd of each value that has changed, which replaces the earlier one. The memfds of `gone` secrets are removed.
 pub fn change<'d>(
     descriptors: &'d mut [Descriptor],
     mut values: HashMap<usize, SecretValue>,
@@ -190,7 +190,7 @@ impl Replacements<'_> {
 }
 
 impl Descriptor {
-    /// Puts a memfd under the number, or the placeholder where the secret is missing, and looks that it is there.
+    /// Puts a memfd under the number, or the placeholder if the secret is missing, and reads that back.
     fn place(&mut self, sealed: Option<Sealed>) -> Result<()> {
         let number = self.held.as_raw_fd();
         let at = |error| explain(number, "place", error);
@@ -204,7 +204,7 @@ impl Descriptor {
         check(number, [("inode", found.st_ino, status.st_ino), ("close-on-exec flag", flag as u64, 0)])
     }
 
-    /// Opens the memfd anew for another app: the one before may have read it to its end.
+    /// Opens the memfd again for the next app: the app before may have moved the offset.
     pub fn reopen(&mut self) -> Result<()> {
         if !self.is_filled {
             return Ok(());

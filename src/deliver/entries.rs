@@ -1,6 +1,6 @@
-//! What is in the files directory: told apart by shape into what handfast made and what others made.
+//! The entries of the files directory: tells handfast's own entries from others by their form.
 //!
-//! Ours are: generations, which are directories called `..handfast_…` that belong to our uid, that nobody else can write, and that
+//! Handfast's own entries are: generations, which are directories called `..handfast_…` that belong to our uid, that nobody else can write, and that
 //! hold the file `..handfast`; `..data` as a link to a directory of such a name, `NAME` as a link to exactly `..data/NAME`, or as a
 //! hard link to the `NAME` of a generation of ours. Any uid can plant such links, which hold nothing: they are only ever replaced or
 //! removed, never read or followed. No other uid can make a generation of ours, or turn a directory of ours into one.
@@ -22,25 +22,25 @@ use crate::error::{Error, Result, reason};
 use crate::sys::capabilities::FOWNER;
 use crate::sys::fs::kind;
 
-/// The link that is swapped, as kubelet's.
+/// The link that is swapped, as the kubelet does.
 pub const DATA: &str = "..data";
-/// What a generation's name begins with.
+/// The prefix of a generation's name.
 pub const GENERATION: &str = "..handfast_";
 /// The file that is made first in a generation, and removed last.
 pub const MARK: &str = "..handfast";
 
-/// What stands at a name that we need.
+/// The state of a name that a set needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameState {
-    /// Nothing.
+    /// The name is free.
     Nothing,
     /// Our link, with the right target and owner.
     Right,
-    /// Ours, or a link of our shape, that must be replaced.
+    /// A link of our form that must be replaced.
     Stale,
 }
 
-/// What stands at each name that we need.
+/// The states of the names that a set needs.
 pub struct Examined {
     /// At `..data`.
     pub data: NameState,
@@ -68,9 +68,9 @@ pub struct Directory<'a> {
     pub path: &'a str,
     /// Which kind of link the files' names are.
     pub link_kind: LinkKind,
-    /// Who we are.
+    /// Our ids and capabilities.
     pub powers: &'a Powers,
-    /// The files of the generations of ours, once somebody has asked for them.
+    /// The files of our generations, once they were read.
     files: OnceCell<HashMap<(u64, u64), OsString>>,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Directory<'a> {
         Self { handle, path, link_kind, powers, files: OnceCell::new() }
     }
 
-    /// Looks at `..data`, then at each name; refuses where another's entry is in the way.
+    /// Examines `..data`, then each name. Refuses if an entry that handfast did not make has one of the names.
     pub fn examine<'n>(&self, names: impl Iterator<Item = &'n str>) -> Result<Examined> {
         let directory = fstat(self.handle).map_err(|error| self.cannot_look(".", error))?;
         let one = |name: &str| self.examine_one(&directory, name, |target| is_link_of(OsStr::new(name), target));
@@ -129,7 +129,7 @@ impl<'a> Directory<'a> {
         let generations = names(self.handle).unwrap_or_default();
         for generation in generations.iter().filter(|name| is_generation(name.as_bytes())) {
             let Ok(Some(handle)) = open_generation(self.handle, generation, self.powers) else { continue };
-            // What waits in there to get a name, or to be removed, is another set's file as well.
+            // Staged entries are hard links to files of other sets.
             let in_it = names(handle.as_fd()).unwrap_or_default();
             for name in in_it.into_iter().filter(|name| !name.as_bytes().starts_with(b"..")) {
                 if let Ok(file) = fstatat(&handle, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -145,7 +145,7 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// In a sticky directory, only the owner of an entry or of the directory removes it, or who has CAP_FOWNER.
+/// Whether we may remove an entry of this owner. In a sticky directory, that takes the entry's or the directory's owner, or CAP_FOWNER.
 fn may_remove(directory: &FileStat, owner: u32, powers: &Powers) -> bool {
     let sticky = Mode::from_bits_truncate(directory.st_mode).contains(Mode::S_ISVTX);
     !sticky || owner == powers.uid || directory.st_uid == powers.uid || powers.has(FOWNER)
@@ -177,7 +177,7 @@ pub fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> nix::Result<Ow
 
 /// Opens a generation of ours, by a name that may be anything's. `None` where it is not ours.
 pub fn open_generation(directory: BorrowedFd<'_>, name: &OsStr, powers: &Powers) -> nix::Result<Option<OwnedFd>> {
-    // Looked at before it is opened: to open what is another's could have effects of its own.
+    // Examined before it is opened: opening another user's entry could have an effect.
     let ours = |status: FileStat| {
         kind(&status) == SFlag::S_IFDIR && status.st_uid == powers.uid && status.st_mode & 0o022 == 0
     };

@@ -20,7 +20,7 @@ use super::turn::Turn;
 use crate::error::{Class, Error, Phase, Result};
 use crate::plan::{Files, Plan};
 
-/// What a status takes while a new one replaces it.
+/// The room that the status takes while a new one replaces it, in bytes.
 const STATUS_ROOM: u64 = 2 * 4096;
 
 /// The files directory of a start, to which it publishes one generation after the other.
@@ -84,7 +84,7 @@ impl FilesDirectory {
         Ok(Some((directory, turn)))
     }
 
-    /// Leaves the end of our turn to what closes all of our descriptors.
+    /// Keeps the turn until lockdown, exec or the end of this process closes the descriptor.
     pub fn keep_turn(self) {
         self.turn.into_iter().for_each(Turn::keep);
     }
@@ -103,7 +103,7 @@ impl FilesDirectory {
         Ok(presence)
     }
 
-    /// Replaces what is told of the secrets.
+    /// Replaces the status file.
     pub fn write_status(&self, status: &[u8]) -> Result<()> {
         keeper::write_status(&self.path, self.private()?, status)
     }
@@ -114,7 +114,7 @@ impl FilesDirectory {
         self.turn.as_ref().map(Turn::private).ok_or_else(nothing)
     }
 
-    /// Removes the sets whose time is over; when the next one's is.
+    /// Removes the sets whose grace is over, and returns when the next one's is.
     pub fn tidy(&mut self, powers: &Powers, now: Duration) -> Option<Duration> {
         let directory = Directory::new(self.handle.as_ref()?.as_fd(), &self.path, self.link_kind, powers);
         self.turn.as_mut()?.tidy(&directory, now)
@@ -131,13 +131,13 @@ impl FilesDirectory {
         self.handle.iter().map(AsRawFd::as_raw_fd).chain(turn).collect()
     }
 
-    /// What a user is told whose directory has no room for one set more.
+    /// The warning for a directory without room for one more set.
     fn room(&self) -> Option<String> {
         let (handle, current) = (self.handle.as_ref()?, self.turn.as_ref()?.current()?);
         let space = fstatvfs(handle).ok().filter(|space| space.blocks() > 0)?;
         let free = space.blocks_available() as u64 * space.fragment_size() as u64;
         let needed = current.size();
-        // And for the status, which is there twice while a new one replaces it.
+        // The status is there twice while a new one replaces it.
         (free < needed + STATUS_ROOM).then(|| {
             format!(
                 "`{}` has {} KiB left, and the secrets take {} KiB: a change needs room for both sets, so make it larger",

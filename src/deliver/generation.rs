@@ -45,7 +45,7 @@ pub enum Content {
     Unchanged,
 }
 
-/// A set that is written and not yet reachable.
+/// A set of files: written, and reachable once it is published.
 pub struct Generation {
     name: String,
     handle: OwnedFd,
@@ -53,13 +53,13 @@ pub struct Generation {
     is_out: Cell<bool>,
     data: Link,
     links: Vec<Link>,
-    /// What each of the links must lead to.
+    /// The status of the file that each link must lead to.
     files: Vec<FileStat>,
     /// The secret of each.
     secrets: Vec<usize>,
 }
 
-/// A link that waits in the generation, and where it goes.
+/// A link that is staged in the generation, and its name in the files directory.
 struct Link {
     name: String,
     staged: String,
@@ -199,9 +199,9 @@ impl Generation {
         }
     }
 
-    /// Makes the set reachable, looks that it is, and removes what is not in it, but for the generations `before`. Nothing is created
-    /// here, so nothing can run out. After a failure the old set is there as it was, but for hard links that already lead into the
-    /// new one: the next start replaces them.
+    /// Publishes the set, reads it back, and removes older sets except for `before`. Nothing is created here, so a full tmpfs cannot make
+    /// it fail. After a failure the old set is there as it was, except for hard links that already lead into the new set: the next start
+    /// replaces them.
     pub fn publish<'g>(
         &'g self,
         directory: &Directory<'_>,
@@ -235,7 +235,7 @@ impl Generation {
         Ok(())
     }
 
-    /// From the directory that only we can write to where `..data` will lead.
+    /// Moves the generation from our private directory to the place where `..data` will lead.
     fn bring_out(&self, directory: &Directory<'_>, private: BorrowedFd<'_>) -> Result<()> {
         let at = |error| cannot_write(directory.path, &self.name, error);
         fchmod(&self.handle, Mode::from_bits_truncate(0o755)).map_err(at)?;
@@ -245,7 +245,7 @@ impl Generation {
         Ok(())
     }
 
-    /// Gives a link its name, where that is free or has what was found there, and nothing else.
+    /// Gives a link its name, if the name is free or still has the entry that was examined.
     fn place(&self, directory: &Directory<'_>, link: &Link) -> Result<()> {
         let at = |error| cannot_write(directory.path, &link.name, error);
         let (staged, name) = self.ends(directory, link);
@@ -255,15 +255,15 @@ impl Generation {
             NameState::Stale => put(staged, name, Taken::Exchange).map_err(at)?,
         }
         link.placed.set(true);
-        // What had the name is here now, unless the kernel cannot exchange.
+        // The earlier entry of the name is here now, unless the kernel cannot exchange.
         if self.has_replaced(link) && !directory.is_ours(name.1, staged) {
             return Err(changed(directory.path, &link.name));
         }
         Ok(())
     }
 
-    /// Looks at each file through its links, as the app will: whoever else writes into the directory could have replaced them, or
-    /// the set itself.
+    /// Examines each file through its links, as the app will read it: another writer of the directory could have replaced the links or
+    /// the set.
     fn read_back(&self, directory: &Directory<'_>) -> Result<()> {
         if !readlinkat(directory.handle, DATA).is_ok_and(|target| target == self.name.as_str()) {
             return Err(changed(directory.path, DATA));
@@ -277,7 +277,7 @@ impl Generation {
         Ok(())
     }
 
-    /// Takes the links back, `..data` first, and gives what they have replaced its name again.
+    /// Takes the links back, `..data` first, and restores the entries that they have replaced.
     fn withdraw(&self, directory: &Directory<'_>) {
         for link in std::iter::once(&self.data).chain(&self.links).filter(|link| link.placed.get()) {
             let (staged, name) = self.ends(directory, link);
@@ -329,7 +329,7 @@ impl Generation {
 /// An entry: the directory that it is in, and its name.
 type At<'a> = (BorrowedFd<'a>, &'a OsStr);
 
-/// A rename, on old kernels' ramfs and those that stand in for Linux too, which know plain ones only.
+/// A rename. On ramfs of old kernels and on emulations of Linux, which have no flags for renames, it does the same with a plain rename.
 fn put(from: At<'_>, to: At<'_>, taken: Taken) -> nix::Result<()> {
     let renamed = rename(from, to, taken).map_err(errno);
     if !matches!(renamed, Err(Errno::EINVAL | Errno::ENOSYS)) {

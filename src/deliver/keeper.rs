@@ -1,4 +1,4 @@
-//! What a keeper leaves in `..handfast` for those who ask whether it lives: `alive`, which it has locked, and `status.json`.
+//! The files of a keeper in `..handfast`, which `ready` reads: `alive`, which a living keeper has locked, and `status.json`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ pub use super::lock::PRIVATE;
 
 /// The file that a living keeper has locked.
 pub const ALIVE: &str = "alive";
-/// What is told of the secrets.
+/// The status of the secrets.
 pub const STATUS: &str = "status.json";
 
 const NEW_ALIVE: &str = "alive.new";
@@ -52,7 +52,7 @@ pub fn announce(path: &str, private: BorrowedFd<'_>) -> Result<Presence> {
     Ok(Presence { alive })
 }
 
-/// Replaces what is told of the secrets.
+/// Replaces the status file.
 pub fn write_status(path: &str, private: BorrowedFd<'_>, status: &[u8]) -> Result<()> {
     let written = create(private, NEW_STATUS)
         .and_then(|file| write_all(file.as_fd(), status).and_then(|()| open_to_all(&file)))
@@ -65,12 +65,12 @@ fn open_to_all(file: &OwnedFd) -> nix::Result<()> {
     fchmod(file, Mode::from_bits_truncate(0o644))
 }
 
-/// Removes what an earlier keeper has told of its secrets.
+/// Removes the status file of an earlier keeper.
 pub fn remove_status(path: &str, private: BorrowedFd<'_>) -> Result<()> {
     remove(private, STATUS).map_err(|error| refusal(format!("cannot remove `{STATUS}` in `{path}`: {}", reason(error))))
 }
 
-/// A new file. Nobody else makes one here: what has its name was left by a keeper that was killed.
+/// Makes a new file. A file that has its name already was left by a keeper that was killed.
 fn create(private: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
     remove(private, name)?;
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -1,5 +1,5 @@
-//! What an earlier start left: taken out of the files directory first, and removed only where nobody else can exchange it for
-//! something else.
+//! Removes the entries that an earlier start left: moves each out of the files directory first, because only in our private directory
+//! nobody else can replace it.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -27,14 +27,14 @@ const GRACE_OF_CONCURRENT: Duration = Duration::from_millis(50);
 const GRACE_OF_YOUNG: Duration = Duration::from_millis(3);
 const YOUNG: Duration = Duration::from_millis(100);
 
-/// What the names of entries begin with that wait in a generation: to get a name, or to be removed.
+/// The prefixes of staged entries in a generation, which wait to get a name or to be removed.
 const STAGED: [&[u8]; 2] = [b"..link_", b"..taken_"];
 
-/// How many leftovers that cannot be removed are told one by one.
+/// How many leftovers that cannot be removed get a warning each.
 const MOST_WARNINGS: usize = 8;
 
-/// Removes our links and generations, except for `links` and `generations`. The set is published by now, so what cannot be removed is told, and is no failure.
-/// `published` is its generation.
+/// Removes our links and generations, except for `links` and `generations`. The set is published by now, so an entry that cannot be
+/// removed is a warning and no failure. `published` is the generation of the set.
 pub fn clean_up(
     directory: &Directory<'_>,
     lock: &Lock,
@@ -79,7 +79,7 @@ fn is_young(directory: &Directory<'_>, name: &OsStr) -> bool {
     made.is_ok_and(|made| SystemTime::now().duration_since(made).is_ok_and(|age| age < YOUNG))
 }
 
-/// Removes what a start left that was killed before it published its set, or while it removed another.
+/// Removes the generations of a start that was killed before it published its set, or while it removed another.
 pub fn clean_private(directory: &Directory<'_>, private: BorrowedFd<'_>) {
     for name in entries::names(private).unwrap_or_default().iter().filter(|name| is_generation(name.as_bytes())) {
         let remove = || match open_generation(private, name, directory.powers)? {
@@ -96,8 +96,8 @@ pub fn clean_private(directory: &Directory<'_>, private: BorrowedFd<'_>) {
     }
 }
 
-/// Removes a name of ours, or leaves what has taken its place meanwhile. It is moved into the generation first: what an end at any
-/// moment leaves there goes with it.
+/// Removes a name of ours, and puts it back if it is another's by now. Moves it into the generation first: if this process is killed,
+/// the entry is removed with the generation.
 pub fn remove_name(directory: &Directory<'_>, generation: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
     let moved = taken_name();
     let (here, there) = ((generation, OsStr::new(&moved)), (directory.handle, name));
@@ -146,17 +146,17 @@ pub fn remove_generation(private: BorrowedFd<'_>, name: &OsStr, handle: &OwnedFd
         Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
         Err(error) => Err(error),
     };
-    // What waited to be renamed first: a hard link is told by the file that it leads to.
+    // Staged entries first: a hard link is recognised by the file that it leads to.
     let (files, staged): (Vec<_>, Vec<_>) =
         names.iter().partition(|name| name.to_str().is_some_and(valid_name) || name.as_os_str() == MARK);
     for name in staged.into_iter().filter(|name| is_staged(handle.as_fd(), name)) {
         unlink(name)?;
     }
-    // The mark last: until then an end at any moment leaves a generation that is known as ours.
+    // The mark last: a process that is killed before leaves a generation that is recognised as ours.
     for name in files.into_iter().filter(|name| name.as_os_str() != MARK) {
         unlink(name)?;
     }
-    // What is not ours stays, and so does the mark: the next start tries again.
+    // Entries of others stay, and so does the mark: the next start tries again.
     if entries::names(handle.as_fd())?.iter().any(|name| name.as_os_str() != MARK) {
         return Err(Errno::ENOTEMPTY);
     }
@@ -182,8 +182,8 @@ fn is_staged(generation: BorrowedFd<'_>, name: &OsStr) -> bool {
     }
 }
 
-/// Puts back what was taken out and is not ours, under another name where its own was taken meanwhile: nothing of others stays in a
-/// directory of ours. Nothing is said of it: it was never handfast's.
+/// Puts back an entry that was moved out and is not ours, under another name if its own was taken meanwhile: no entry of others stays in
+/// our directory. Logs nothing, because the entry was never handfast's.
 fn put_back((private, at): (BorrowedFd<'_>, &OsStr), (to, name): (BorrowedFd<'_>, &OsStr)) -> nix::Result<()> {
     let put = |name| rename((private, at), (to, name), Taken::Refuse).map_err(errno);
     match put(name) {

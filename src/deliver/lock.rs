@@ -214,7 +214,7 @@ impl Lock {
         let _number = self.locked.into_raw_fd();
     }
 
-    /// Ends the turn of a start that failed, and takes away what it alone has made.
+    /// Ends the turn of a failed start, and removes the entries that only this start has made.
     pub fn abandon(self, directory: &Directory<'_>) {
         // In a directory where others rename what is not theirs, the name may lead to another's by now.
         let keeps_names = fstat(directory.handle)

@@ -93,8 +93,8 @@ pub struct Placement {
 /// The descriptor numbers of the plan, kept free for its secrets.
 pub struct Reservation(Vec<Descriptor>);
 
-/// Keeps the descriptor numbers of the plan free. Before anything else is opened, since nothing of ours may take one of them; those
-/// from 3 up that are not ours must be closed by now.
+/// Reserves the descriptor numbers of the plan. Must run before handfast opens anything else, which could take one of them, and after
+/// the inherited descriptors were closed.
 pub fn reserve_descriptors(plan: &Plan) -> Result<Reservation> {
     descriptors::reserve(plan).map(Reservation)
 }
@@ -124,7 +124,7 @@ pub fn inspect(plan: &Plan) -> Inspection {
     inspection
 }
 
-/// What this process may do, and will also be able to do when it writes later sets.
+/// The capabilities of this process; for a keeper, those that it will still have when it writes later sets.
 fn powers(plan: &Plan) -> Result<Powers> {
     let powers = Powers::read()?;
     Ok(if plan.keeps_fresh() { powers.later() } else { powers })
@@ -245,7 +245,7 @@ impl Destination {
         replacements.place()
     }
 
-    /// Takes over the set of an earlier keeper as it is, where `choose` finds in its status what it may be. Whether it was taken.
+    /// Takes over the set of an earlier keeper as it is, if `choose` accepts that keeper's status. Returns whether it was taken over.
     pub fn adopt(
         &mut self,
         plan: &Plan,
@@ -262,7 +262,7 @@ impl Destination {
         self.files.as_ref().map(FilesDirectory::announce).transpose()
     }
 
-    /// Replaces what is told of the secrets.
+    /// Replaces the status file; does nothing if no secret is a file.
     pub fn write_status(&self, status: &[u8]) -> Result<()> {
         self.files.as_ref().map_or(Ok(()), |files| files.write_status(status))
     }
@@ -273,7 +273,7 @@ impl Destination {
         files.filter(|(of, _)| *of == secret).map(|(_, name)| name.to_owned()).collect()
     }
 
-    /// Removes the sets whose time is over; when the next one's is. Both in [`boot_time`](crate::sys::clock::boot_time).
+    /// Removes the sets whose grace is over, and returns when the next one's is. Both in [`boot_time`](crate::sys::clock::boot_time).
     pub fn tidy(&mut self, now: Duration) -> Option<Duration> {
         self.files.as_mut()?.tidy(&self.powers, now)
     }

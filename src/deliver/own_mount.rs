@@ -30,7 +30,7 @@ pub fn mount_own(path: &Path, identity: (u64, u64), size: u64, powers: &Powers) 
             .hint("allow mount and unshare in the seccomp profile, or mount a tmpfs there from outside (`--tmpfs`)")
     };
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| failed("make a mount namespace", error))?;
-    // As a slave we still see what the outside mounts later, and it sees nothing of ours.
+    // A slave still gets later mounts of the outside, which gets none of ours.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
         .map_err(|error| failed("make the mounts of our namespace slaves", error))?;
     // The descriptors from before belong to the old namespace, so the way is walked again and its end compared.
@@ -85,7 +85,7 @@ enum Asked {
     Without,
 }
 
-/// What a tmpfs of our own is, by what reads back, and what is said of that.
+/// The medium of our own tmpfs, by the options that read back, and the warning for it.
 fn made_as(asked: Asked, shows_noswap: bool) -> (Medium, Option<&'static str>) {
     match (asked, shows_noswap) {
         (_, true) => (Medium::TmpfsWithoutSwap, None),

@@ -1,4 +1,4 @@
-//! Who may read what is delivered: decided before the fetch, from what handfast may do and where the files go.
+//! The owner, group and mode of each file: decided before the fetch, from handfast's capabilities and the files directory.
 #![forbid(unsafe_code)]
 
 use nix::sys::prctl;
@@ -18,20 +18,20 @@ pub struct Access {
     pub gid: u32,
     /// Its mode.
     pub mode: u32,
-    /// How it falls short of what was asked for.
+    /// How it falls short of the request, if it does.
     pub compromise: Option<Compromise>,
 }
 
-/// How a file falls short of what was asked for.
+/// How a file falls short of the requested access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compromise {
     /// It stays ours, and its reader gets it through the group.
     ThroughGroup,
-    /// It has the right owner and not the group, so what the mode gives the group is taken off.
+    /// It has the right owner and not the right group, so the mode gives the group no rights.
     WithoutGroup,
 }
 
-/// What a file should be.
+/// The requested owner, group and mode of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestedAccess {
     /// The owner.
@@ -149,7 +149,7 @@ pub fn through_group_warning(uid: u32, names: &[&str]) -> String {
     )
 }
 
-/// The warning for files that lose what their mode gives the group.
+/// The warning for files whose group gets no rights.
 pub fn without_group_warning(gid: u32, names: &[&str]) -> String {
     format!(
         "{} does not get group {gid} and is not readable by its group: handfast lacks CAP_CHOWN and CAP_SETGID",

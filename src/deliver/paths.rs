@@ -45,7 +45,7 @@ pub fn check(plan: &Plan, memfd: &OwnedFd, app: Reader, uid: u32) -> Result<()> 
     }
 }
 
-/// The numbers of the secrets that the app may look for by path: all but those that it is told by number alone.
+/// The numbers of the secrets that the app may open by path: all but those for which it has only a number.
 fn numbers_by_path(plan: &Plan) -> Vec<RawFd> {
     let by_path = |delivery: &&Delivery| !delivery.path_variables.is_empty() || delivery.number_variables.is_empty();
     let number = |delivery: &Delivery| match delivery.target {
@@ -60,7 +60,7 @@ fn leads_to(memfd: &OwnedFd) -> bool {
     stat(path.as_str()).is_ok_and(|found| fstat(memfd).is_ok_and(|made| same(&found, &made)))
 }
 
-/// What stands in the directory's place.
+/// Describes what is at the directory's path instead.
 fn describe_directory() -> String {
     match (fs::read_link(DIRECTORY), fs::symlink_metadata(DIRECTORY)) {
         (Ok(target), _) => {

@@ -1,4 +1,4 @@
-//! Who handfast is and what it may do, as read from the kernel; policy only asks this value, so tests can make one.
+//! The ids and effective capabilities of handfast, as read from the kernel. The rules take them from this value, so tests can make one.
 #![forbid(unsafe_code)]
 
 use crate::error::{Result, reason};

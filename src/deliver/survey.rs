@@ -1,4 +1,4 @@
-//! The files directory: opened once, looked at on that descriptor, accepted or refused before the fetch.
+//! The files directory: opened once, examined on that descriptor, and accepted or refused before the fetch.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -40,7 +40,7 @@ pub enum Choice {
     Accepted {
         /// The directory, opened.
         handle: OwnedFd,
-        /// What it is in.
+        /// Its file system.
         medium: Medium,
     },
     /// Into a directory that is made first.
@@ -49,14 +49,14 @@ pub enum Choice {
         parent: OwnedFd,
         /// The last component.
         name: OsString,
-        /// What it will be in.
+        /// Its file system.
         medium: Medium,
     },
     /// Into a tmpfs of our own, mounted over this empty directory.
     OwnMount,
 }
 
-/// Opens the directory's parent, looks at the directory, and decides. Changes nothing.
+/// Opens the directory's parent, examines the directory, and decides. Changes nothing.
 pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Reader]) -> Result<Survey> {
     let (Some(parent_path), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(refusal(format!("cannot deliver files into `{}`: it has no name of its own", path.display())));
@@ -87,7 +87,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
     match facts.accept(powers.uid) {
         Ok(medium) => {
             check_writable(path, &handle, &status, powers)?;
-            // A mount point's place is the matter of whoever mounted it.
+            // Who can replace a mount point is decided by its mounter, and not checked.
             if !facts.mount_point {
                 way.refuse_weakness(path, powers.uid)?;
             }
@@ -142,7 +142,7 @@ pub fn create(path: &Path, parent: &OwnedFd, name: &OsStr, powers: &Powers) -> R
     umask(mask);
     match made {
         Ok(()) => {}
-        // Someone was faster: the survey that follows judges what is there now.
+        // Another process was faster: the survey that follows judges its directory.
         Err(Errno::EEXIST) => return Ok(()),
         Err(error) => return Err(at(error)),
     }
@@ -193,7 +193,7 @@ fn by_kernel(handle: &OwnedFd) -> nix::Result<()> {
     faccessat(handle, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())
 }
 
-/// What the kernel would answer without the capability. An ACL is not looked at: who has the capability rarely needs one.
+/// The kernel's answer for a process without the capability, by the mode alone: a process that has the capability rarely needs an ACL.
 fn by_mode(status: &FileStat, powers: &Powers) -> nix::Result<()> {
     const WRITE_AND_ENTER: u32 = 0o3;
     let shift = match status {

@@ -1,4 +1,4 @@
-//! Whether what is delivered can be swapped out to a disk.
+//! Whether delivered secrets can be swapped out to a disk.
 #![forbid(unsafe_code)]
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Our turn to write into the files directory, and what is published in it.
+//! This process' turn to write into the files directory, and the sets that it has published there.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, RawFd};
@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How many such sets stay at most: each holds a descriptor.
 const MOST_BEFORE: usize = 16;
 
-/// Our turn.
+/// The turn of this process.
 pub struct Turn {
     lock: Lock,
     /// The set that is published.
@@ -48,7 +48,7 @@ impl Turn {
         self.lock.numbers().into_iter().chain(generations.map(Generation::number)).collect()
     }
 
-    /// Takes a set that is published already.
+    /// Takes over a set that an earlier keeper has published.
     pub fn adopt(&mut self, generation: Generation) {
         self.current = Some(generation);
     }
@@ -76,7 +76,7 @@ impl Turn {
         let generation = written?;
         let others = others().inspect_err(|_| generation.discard(directory, &self.lock))?;
         if self.current.is_none() {
-            // What an earlier keeper has told is of the set that goes now, and nobody may take it for one of ours.
+            // The earlier keeper's status describes the set that is replaced now.
             keeper::remove_status(directory.path, self.private())
                 .inspect_err(|_| generation.discard(directory, &self.lock))?;
         }
@@ -89,14 +89,14 @@ impl Turn {
         Ok(others)
     }
 
-    /// Removes all sets before the published one but the latest so many: readers need seconds, and a new set needs the room.
+    /// Removes all earlier sets but the latest `count`: readers need seconds, and a new set needs the room.
     fn keep_latest(&mut self, directory: &Directory<'_>, count: usize) {
         for (generation, _) in self.before.drain(..self.before.len().saturating_sub(count)) {
             generation.discard(directory, &self.lock);
         }
     }
 
-    /// Removes the sets whose time is over; when the next one's is.
+    /// Removes the sets whose grace is over, and returns when the next one's is.
     pub fn tidy(&mut self, directory: &Directory<'_>, now: Duration) -> Option<Duration> {
         for (generation, _) in self.before.extract_if(.., |(_, until)| *until <= now) {
             generation.discard(directory, &self.lock);
@@ -104,12 +104,12 @@ impl Turn {
         self.before.iter().map(|(_, until)| *until).min()
     }
 
-    /// Ends the turn of a start that failed, and takes away what it alone has made.
+    /// Ends the turn of a failed start, and removes the entries that only this start has made.
     pub fn abandon(self, directory: &Directory<'_>) {
         self.lock.abandon(directory);
     }
 
-    /// Leaves the end of our turn to what closes all of our descriptors.
+    /// Keeps the turn until lockdown, exec or the end of this process closes the descriptor.
     pub fn keep(self) {
         self.lock.keep();
     }

@@ -1,5 +1,5 @@
-//! The way to the files directory, walked on descriptors: who could rename or remove what is on it, and so give the app another
-//! directory under the same path; and whether who shall read the files can go it.
+//! The way to the files directory, walked on descriptors: who could replace a directory on it, and so give the app another directory
+//! under the same path; and whether every reader of the files can enter each directory on it.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -15,11 +15,11 @@ use crate::error::Error;
 use crate::sys::access_list::{AccessList, EXECUTE, Holder};
 use crate::sys::fs::kind;
 
-/// As many links as the kernel follows on one way.
+/// The most links that are followed, as in the kernel.
 const MOST_LINKS: usize = 40;
 const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// Who shall read files.
+/// A reader of the files.
 pub struct Reader {
     /// Its uid.
     pub uid: u32,
@@ -42,7 +42,7 @@ pub struct Way<'r> {
     barrier: Option<(u32, PathBuf, Owned)>,
 }
 
-/// Whose an entry is, and what others may do there.
+/// The owner, group and mode of an entry.
 #[derive(Clone, Copy)]
 pub struct Owned {
     /// Its owner.
@@ -54,13 +54,13 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// What a status says of it.
+    /// Takes them from a status.
     pub fn of(status: &FileStat) -> Self {
         Self { uid: status.st_uid, gid: status.st_gid, mode: status.st_mode & 0o7777 }
     }
 }
 
-/// What lets others replace an entry.
+/// A directory or an entry that lets others replace an entry on the way.
 struct Weakness {
     path: PathBuf,
     owned: Owned,
@@ -68,7 +68,7 @@ struct Weakness {
 }
 
 impl<'r> Way<'r> {
-    /// Walks to a directory as the kernel would, links included. `uid` is ours: what root and we can do is no weakness.
+    /// Walks to a directory as the kernel would, links included. `uid` is ours: root's and our own rights are no weakness.
     pub fn walk(path: &Path, uid: u32, readers: &'r [Reader]) -> nix::Result<Self> {
         let mut rest = Vec::new();
         push(&mut rest, path);
@@ -108,12 +108,12 @@ impl<'r> Way<'r> {
         self.check_readers();
     }
 
-    /// Goes on to the last directory of the way; what its mode says counts where the files are right in it.
+    /// Goes on to the last directory of the way, which contains the files: its mode counts too.
     pub fn arrive(&mut self, end: OwnedFd, name: &OsStr, owned: Owned) {
         self.reach(end, self.path.join(name), owned);
     }
 
-    /// Looks at who can enter the directory that the way has reached.
+    /// Notes the first directory that a reader cannot enter.
     fn check_readers(&mut self) {
         let kept_out = self.readers.iter().find(|reader| !reader.may_enter(self.owned, || access_list(&self.end)));
         if let (None, Some(reader)) = (&self.barrier, kept_out) {
@@ -121,7 +121,7 @@ impl<'r> Way<'r> {
         }
     }
 
-    /// The refusal of a directory at `path` whose files a reader could not reach.
+    /// Fails if a reader could not reach the files in the directory at `path`.
     pub fn refuse_barrier(&self, path: &Path) -> Result<(), Error> {
         let Some((reader, closed, Owned { uid, gid, mode })) = &self.barrier else { return Ok(()) };
         let closed = closed.display();
@@ -140,7 +140,7 @@ impl<'r> Way<'r> {
         self.barrier.as_ref().map(|(_, path, _)| path.as_path()).filter(|closed| *closed != self.path)
     }
 
-    /// Looks at who could replace an entry of the directory that the way has reached.
+    /// Notes the first entry that others could replace.
     pub fn check_entry(&mut self, name: &OsStr, entry: Owned, uid: u32) {
         if self.weakness.is_none()
             && let Some(weak) = weak(self.owned, entry, uid)
@@ -155,7 +155,7 @@ impl<'r> Way<'r> {
         }
     }
 
-    /// The refusal of a directory at `path` whose place others could give to something else.
+    /// Fails if others could replace the directory at `path`, or a directory on the way to it.
     pub fn refuse_weakness(&self, path: &Path, uid: u32) -> Result<(), Error> {
         let Some(Weakness { path: weak, owned: Owned { uid: found, gid, mode }, has_list }) = &self.weakness else {
             return Ok(());
@@ -175,8 +175,8 @@ impl<'r> Way<'r> {
 }
 
 impl Reader {
-    /// By the mode, or by the access list where the mode alone keeps the reader out: as the kernel's `posix_acl_permission`, which
-    /// asks no list whose mask is empty.
+    /// Whether the reader may enter a directory, by the mode, or else by the access list, as the kernel's `posix_acl_permission`
+    /// decides. A list whose mask is empty does not count.
     fn may_enter(&self, directory: Owned, list: impl FnOnce() -> Option<AccessList>) -> bool {
         let may = |bits: u32| directory.mode & bits != 0;
         let is_in = |gid: u32| self.groups.as_ref().is_none_or(|groups| groups.contains(&gid));
@@ -201,7 +201,7 @@ impl Reader {
         if list.names(is_user) {
             return grants(&is_user);
         }
-        // A group that may be the reader's keeps it out only where it is known to be.
+        // A group without the right excludes the reader only if the reader is known to be in it.
         let is_known = self.groups.is_some() && list.names(is_group);
         grants(&is_group) || !is_known && grants(&|holder| holder == Holder::Others)
     }
@@ -215,9 +215,8 @@ enum Weak {
     Entry,
 }
 
-/// What lets others than root and `uid` replace an entry of a directory. A mount that cannot be written is no excuse: the same
-/// directory may be writable by another way. An ACL that lets more than the owner write shows in the
-/// group's bits, which are its mask then.
+/// Why others than root and `uid` can replace an entry of a directory; `None` if they cannot. A read-only mount is no excuse: the same
+/// directory may be writable through another mount. An ACL that lets others write shows in the group's bits, which are its mask.
 fn weak(directory: Owned, entry: Owned, uid: u32) -> Option<Weak> {
     let trusted = |owner| owner == 0 || owner == uid;
     let sticky = directory.mode & Mode::S_ISVTX.bits() != 0;

@@ -1,4 +1,4 @@
-//! What a plan holds.
+//! The contents of a plan.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use crate::error::{Class, Error, Phase};
 
 /// Everything that a start will do.
 pub struct Plan {
-    /// What the start is for.
+    /// The purpose of the start.
     pub purpose: Purpose,
     /// What the app may and may not do.
     pub isolation: Isolation,
@@ -27,7 +27,7 @@ pub struct Plan {
     pub inherited: Vec<RawFd>,
     /// The files directory, where there is one.
     pub files: Option<Files>,
-    /// What a target that can be swapped out means.
+    /// The consequence of a target that can be swapped out.
     pub swap: Swap,
     /// How many requests may be in flight, per provider instance.
     pub concurrency: usize,
@@ -37,17 +37,17 @@ pub struct Plan {
     pub watching: Watching,
     /// The entries of the app's environment, without what depends on the secrets.
     pub environment: Vec<OsString>,
-    /// Whether what the stores have issued is revoked at the end of a process that lives on.
+    /// Whether issued credentials are revoked at the end of a process that lives on.
     pub revokes_on_exit: bool,
-    /// Whether a provider talks to a store: then the worker stays until it knows what became of its secrets.
+    /// Whether a provider talks to a store: then the worker stays until it knows whether its secrets were delivered.
     pub has_stores: bool,
-    /// What the provider instances say at each start.
+    /// The warnings of the provider instances at each start.
     pub provider_warnings: Vec<String>,
     /// Who else may change the program that runs, with privileges: best effort, since it runs already.
     pub executable: Option<Suspect>,
 }
 
-/// What a start is for.
+/// The purpose of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The process becomes the app.
@@ -86,7 +86,7 @@ pub struct Files {
     pub size: u64,
 }
 
-/// What a target that can be swapped out means.
+/// The consequence of a target that can be swapped out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
     /// A warning at each start.
@@ -131,7 +131,7 @@ impl Plan {
     pub fn keeps_fresh(&self) -> bool {
         match self.purpose {
             Purpose::Watch => true,
-            // Metrics are told as long as the app runs, also where nothing changes.
+            // Metrics are served as long as the app runs, even if no secret can change.
             Purpose::Supervise => {
                 self.watching.metrics.is_some() || self.secrets.iter().any(|secret| secret.refresh.is_some())
             }
@@ -139,7 +139,7 @@ impl Plan {
         }
     }
 
-    /// Whether a worker may live on: also where the app never sees another secret, what a store has issued may have to be renewed.
+    /// Whether a worker may live on: to read secrets again, or only to renew the leases of secrets that the app never gets anew.
     pub fn may_keep_worker(&self) -> bool {
         self.keeps_fresh() || self.purpose == Purpose::Supervise && self.has_stores
     }
@@ -169,7 +169,7 @@ impl Plan {
         Some(Error::new(Phase::Plan, Class::Isolation, executable(suspect)).hint(suspect.hint()))
     }
 
-    /// What every start with this plan says once.
+    /// The warnings of every start with this plan.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.provider_warnings.clone();
         if let Some(suspect) = self.executable.as_ref().filter(|_| !self.isolation.strict) {

@@ -14,7 +14,7 @@ use super::targets::{Claims, END, FIRST};
 use crate::config::{Declared, Gives};
 use crate::identity::{Name, UserName};
 
-/// What the other tables say about the targets of all secrets.
+/// The rules of the other tables for the targets of all secrets.
 #[derive(Clone, Copy)]
 pub struct TargetRules {
     /// There is a files directory.
@@ -36,7 +36,7 @@ pub fn read(
 ) -> (Vec<Secret>, Vec<Delivery>) {
     declared.sort_by(|a, b| a.name.cmp(&b.name));
     let requests: Vec<_> = declared.iter().map(|secret| request(secret, rules, problems)).collect();
-    // The numbers that are asked for go first: "auto" takes what they leave.
+    // Requested numbers first: "auto" takes the numbers that are left.
     let mut claims = Claims::beside(inherited);
     for (secret, request) in declared.iter().zip(&requests) {
         if let Request::Number(number) = request {

@@ -18,7 +18,7 @@ const MAX_PATTERN: usize = 256;
 pub struct AppEnvironment {
     /// Its entries, such as `NAME=value`.
     pub entries: Vec<OsString>,
-    /// The names of those that were taken away.
+    /// The names of the variables that were removed.
     pub taken: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl Plan {
                 set(variable, number.filter(|_| is_there).map(|number| number.to_string().into()));
             }
         }
-        // One that was set when handfast started would speak of descriptors that are closed now.
+        // A value that was set when handfast started would name descriptors that are closed now.
         set(DESCRIPTORS_VARIABLE, (!names.is_empty()).then(|| names.join(",").into()));
         if let Some(files) = self.files.as_ref().filter(|_| any_file) {
             set(DIRECTORY_VARIABLE, Some(files.directory.clone().into()));

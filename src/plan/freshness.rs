@@ -1,4 +1,4 @@
-//! What the configuration says of keeping secrets fresh.
+//! Reads the configuration about keeping secrets fresh.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -20,18 +20,18 @@ const REFRESH: Duration = Duration::from_secs(300);
 /// The parameter of a reference to a version, which never changes.
 const VERSION: &str = "version";
 
-/// What `[watch]` says about each secret.
+/// The settings of `[watch]` for each secret.
 pub struct Freshness<'c> {
     table: &'c Table,
     on_change: OnChange,
-    /// The command keeps secrets fresh, and nobody gets a signal of its own.
+    /// Whether the command is `watch`, which can send the app no signal.
     is_watch: bool,
-    /// The command stays in front of the app, which may have descriptors.
+    /// Whether the command is `run --supervise`, whose app may have descriptors.
     is_supervised: bool,
 }
 
 impl<'c> Freshness<'c> {
-    /// Reads `[watch]`. What is wrong there is a problem for each command; what the command at hand cannot do, for that one.
+    /// Reads `[watch]`. A wrong value is a problem for every command; a value that a command cannot carry out, for this command alone.
     pub fn read(table: &'c Table, purpose: Purpose, problems: &mut Problems) -> (Self, Watching) {
         let is_watch = purpose == Purpose::Watch;
         let is_supervised = purpose == Purpose::Supervise;
@@ -70,7 +70,7 @@ impl<'c> Freshness<'c> {
         (Self { table, on_change, is_watch, is_supervised }, watching)
     }
 
-    /// What a change of this secret does.
+    /// The action of a change of this secret.
     pub fn on_change(&self, declared: &Declared, target: &Target, problems: &mut Problems) -> OnChange {
         let chosen = on_change(&declared.table, self.is_watch, problems).unwrap_or_else(|| self.on_change.clone());
         let (is_notified, is_snapshot) =
@@ -88,7 +88,7 @@ impl<'c> Freshness<'c> {
         chosen
     }
 
-    /// A descriptor of a running app never changes: it is read again only where the app may be started anew with another.
+    /// Clears `refresh` of secrets in descriptors, unless a restart may give the app another one: a running app never gets it.
     pub fn clear_refresh_of_snapshots(&self, secrets: &mut [Secret], deliveries: &[Delivery]) {
         if !self.is_supervised || secrets.iter().any(|secret| secret.on_change == OnChange::Restart) {
             return;
@@ -118,7 +118,7 @@ impl<'c> Freshness<'c> {
     }
 }
 
-/// Where metrics are told. No name is looked up, and whoever asks has to know the port.
+/// The address for metrics. Not a host name, and with a port.
 fn metrics(table: &Table, problems: &mut Problems) -> Option<SocketAddr> {
     let (text, place) = table.string("metrics").zip(table.place("metrics"))?;
     let address = text.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
@@ -132,7 +132,7 @@ fn metrics(table: &Table, problems: &mut Problems) -> Option<SocketAddr> {
     address
 }
 
-/// What `on_change` of a table says, where it is there and right.
+/// The action of a table's `on_change`, if it is set and valid.
 fn on_change(table: &Table, is_watch: bool, problems: &mut Problems) -> Option<OnChange> {
     let (text, place) = table.string("on_change").zip(table.place("on_change"))?;
     let quoted = excerpt(text);
@@ -177,7 +177,7 @@ fn signal(name: &str) -> Option<u8> {
     signals::number(&format!("SIG{}", name.trim_start_matches("SIG")))
 }
 
-/// Nobody has a handler for these two.
+/// Whether an app can have a handler for this signal.
 fn can_be_handled(number: u8) -> bool {
     ![Signal::SIGKILL as u8, Signal::SIGSTOP as u8].contains(&number)
 }

@@ -19,7 +19,7 @@ const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// As many entries as any array of the configuration has.
 const MOST: usize = 1024;
 
-/// The descriptors, and what the environment says of others.
+/// The descriptors, and the variables that name other ones.
 #[derive(Default)]
 pub struct Inherited {
     /// Their numbers, sorted, each once.

@@ -29,7 +29,7 @@ pub struct Isolation {
     pub strict: bool,
 }
 
-/// The isolation, and what else follows from the app's identity.
+/// The isolation, and the other settings that follow from the app's identity.
 pub struct Decided {
     /// What it may and may not do.
     pub isolation: Isolation,

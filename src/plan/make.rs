@@ -25,7 +25,7 @@ pub fn make(
     started: Instant,
     problems: &mut Problems,
 ) -> Option<(Plan, Instances)> {
-    // First: of a configuration that is refused nothing else is told, and nothing that it names is opened.
+    // First: no other problem of a refused configuration is reported, and no file that it names is opened.
     let isolation = match isolation::isolation(&config, problems) {
         Ok(isolation) => isolation,
         Err(refusals) => {
@@ -135,7 +135,7 @@ pub fn directory(files: &Table, problems: &mut Problems) -> Option<PathBuf> {
     Some(directory.components().collect())
 }
 
-/// What can be said of `proxy` before a provider uses it.
+/// Checks `proxy` as far as possible before a provider uses it.
 fn check_proxy(fetch: &Table, problems: &mut Problems) {
     if let (Some(proxy), Some(place)) = (fetch.string("proxy"), fetch.place("proxy"))
         && !matches!(proxy, "none" | "environment")

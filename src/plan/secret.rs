@@ -11,7 +11,7 @@ use super::watching::OnChange;
 pub struct Secret {
     /// Its name.
     pub name: String,
-    /// The store's part of it.
+    /// The reference to it.
     pub reference: SecretRef,
     /// The provider instance, as an index into [`Instances`](super::Instances).
     pub instance: usize,
@@ -19,13 +19,13 @@ pub struct Secret {
     pub optional: bool,
     /// Whether its locator names several secrets (`kv/web/*`).
     pub is_list: bool,
-    /// How often it is read again; `None` where nothing would come of it: the reference names a version, or the app keeps its descriptor.
+    /// How often it is read again; `None` if it never changes for the app: the reference names a version, or the app keeps its descriptor.
     pub refresh: Option<Duration>,
     /// Whether its store may issue it for a time, so that it is renewed or issued anew in place of `refresh`.
     pub may_issue: bool,
     /// Whether it may have an end, before which it is read again earlier.
     pub may_end: bool,
-    /// What a change of it does.
+    /// The action of a change.
     pub on_change: OnChange,
 }
 

@@ -31,13 +31,13 @@ pub struct Watching {
     pub stop_timeout: Duration,
     /// How long no read may succeed once one was due.
     pub max_stale: Option<Duration>,
-    /// What a stale secret means.
+    /// The consequence of a stale secret.
     pub on_stale: OnStale,
-    /// Where the worker tells what it has counted, if it shall.
+    /// The address at which the worker serves metrics, if it does.
     pub metrics: Option<SocketAddr>,
 }
 
-/// What a stale secret means.
+/// The consequence of a stale secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStale {
     /// `ready` fails.
@@ -46,7 +46,7 @@ pub enum OnStale {
     Exit,
 }
 
-/// What a change does besides the new files.
+/// The action of a change besides the new files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnChange {
     /// Nothing.
