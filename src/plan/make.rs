@@ -1,9 +1,10 @@
 //! From the configuration to the plan. Every problem is found before anything is changed.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use handfast_core::{Place, Problems, Table, excerpt};
 
@@ -53,27 +54,13 @@ pub fn make(
         let hint = "`-s NAME=REF`, [secrets.NAME], or a variable with `handfast:` and a reference";
         problems.add_with_hint(&Place::CommandLine, "`watch` has no secret to keep fresh", hint);
     }
-    let limit = config.fetch.duration("deadline").unwrap_or(DEADLINE);
-    if limit.is_zero() {
-        problems.add(
-            config.fetch.place("deadline").unwrap_or(&Place::CommandLine),
-            "`deadline` is 0, expected more: nothing can be fetched in no time",
-        );
-    }
+    let deadline = Deadline { started, limit: limit(&config.fetch, problems) };
     check_ca_file(&config.fetch, problems);
     check_proxy(&config.fetch, problems);
     if !problems.is_empty() {
         return None;
     }
     let isolation::Decided { isolation, home, executable } = isolation?;
-    let mut entries = app.entries;
-    if let Some(home) = home {
-        set(&mut entries, "HOME", Some(&home));
-    }
-    for name in inherited.untrue {
-        set(&mut entries, name, None);
-    }
-    let deadline = Deadline { started, limit };
     report::wait_until_deadline(deadline.at());
     for name in app.taken.iter().filter(|_| purpose.has_app()) {
         tracing::info!(target: "handfast", "the variable `{}` is not handed on to the app", excerpt(name));
@@ -90,7 +77,7 @@ pub fn make(
         concurrency: config.fetch.integer("concurrency").and_then(|count| usize::try_from(count).ok()).unwrap_or(32),
         deadline,
         watching,
-        environment: entries,
+        environment: entries(app.entries, home, inherited.untrue),
         has_stores: instances.sockets().any(),
         revokes_on_exit: instances.iter().any(|instance| instance.configured.revokes_on_exit()),
         provider_warnings: provider_warnings(&instances),
@@ -99,7 +86,30 @@ pub fn make(
     Some((plan, instances))
 }
 
-/// Each once, in order.
+/// The limit of the whole start.
+fn limit(fetch: &Table, problems: &mut Problems) -> Duration {
+    let limit = fetch.duration("deadline").unwrap_or(DEADLINE);
+    if limit.is_zero() {
+        problems.add(
+            fetch.place("deadline").unwrap_or(&Place::CommandLine),
+            "`deadline` is 0, expected more: nothing can be fetched in no time",
+        );
+    }
+    limit
+}
+
+/// The entries of the app's environment that do not depend on the secrets.
+fn entries(mut entries: Vec<OsString>, home: Option<OsString>, untrue: Vec<&str>) -> Vec<OsString> {
+    if let Some(home) = home {
+        set(&mut entries, "HOME", Some(&home));
+    }
+    for name in untrue {
+        set(&mut entries, name, None);
+    }
+    entries
+}
+
+/// The warnings of the instances, each once, in order.
 fn provider_warnings(instances: &Instances) -> Vec<String> {
     let mut warnings: Vec<String> = instances.iter().filter_map(|instance| instance.configured.warning()).collect();
     warnings.sort();
@@ -120,7 +130,7 @@ fn files(config: &Config, purpose: Purpose, problems: &mut Problems) -> Option<F
 /// The files directory, where one is set.
 pub fn directory(files: &Table, problems: &mut Problems) -> Option<PathBuf> {
     let item = files.item("dir")?;
-    // A `dir` that is no string has been reported: what follows goes on as with a directory.
+    // A `dir` that is no string has been reported: the later checks run as with a directory.
     let directory = files.string("dir").map_or_else(|| Path::new("/"), Path::new);
     if directory.as_os_str().as_bytes().contains(&0) {
         problems.add(&item.place, "`dir` has a NUL character in it, which no path has");
