@@ -36,7 +36,7 @@ const SPARE_WITH_FILES: usize = 6;
 /// How many more are open while a worker waits to learn what became of its secrets: its socket and its log.
 const WORKER: usize = 2;
 /// How many more a process has that keeps secrets fresh: the worker's socket and log, the alarm, the sign of life and its status, and
-/// where a new app tells how its start went.
+/// the pipe for the start of a new app.
 const KEEPING: usize = 8;
 /// For an app in the memfd's group.
 const MODE: u32 = 0o440;

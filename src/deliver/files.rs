@@ -151,7 +151,7 @@ impl FilesDirectory {
 
 fn mount(files: &Files, identity: (u64, u64), plan: &Plan, powers: &Powers) -> Result<OwnedFd> {
     let (handle, medium) = mount_own(&files.directory, identity, files.size, powers)?;
-    // Before the fetch it looked as if `noswap` could be had, so nothing was said about swap then.
+    // Before the fetch, `noswap` was expected to work, so swap was not judged then.
     if medium.can_be_swapped() && kernel_has_noswap() {
         let target = format!("`{}`", files.directory.display());
         let warning = swap::judge(plan.swap, swap::read(), &[target])?;

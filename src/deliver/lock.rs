@@ -107,7 +107,7 @@ impl Directory<'_> {
         };
         match open_directory(self.handle, OsStr::new(PRIVATE)) {
             Ok(private) => Ok(Some((private, made))),
-            // Whoever failed has taken it away.
+            // Another start has failed and removed it.
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(self.failed("open", error)),
         }

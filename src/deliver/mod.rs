@@ -278,13 +278,13 @@ impl Destination {
         self.files.as_mut()?.tidy(&self.powers, now)
     }
 
-    /// The numbers that an app gets, opened anew: those of the secrets that are there.
+    /// Opens the secrets' descriptors again for the next app, and returns the numbers that it gets.
     pub fn reopen_descriptors(&mut self) -> Result<Vec<RawFd>> {
         self.descriptors.iter_mut().try_for_each(Descriptor::reopen)?;
         Ok(self.app_numbers())
     }
 
-    /// The numbers that the app gets.
+    /// The numbers that the app gets: those of the secrets that were delivered.
     pub fn app_numbers(&self) -> Vec<RawFd> {
         self.descriptors.iter().filter_map(Descriptor::filled).collect()
     }

@@ -47,7 +47,7 @@ pub struct RequestedAccess {
 /// The decision for one file. `inherited` is the directory's group where it has the setgid bit; `reader` is the app's gid
 /// and groups where they are known (an init container's app may have more groups than the configuration says).
 ///
-/// `None` when neither the owner nor the group can be had.
+/// `None` if handfast can set neither the owner nor the group.
 pub fn decide(
     powers: &Powers,
     wanted: RequestedAccess,
@@ -101,8 +101,8 @@ pub fn can_give_group(powers: &Powers, gid: u32) -> bool {
     powers.in_group(gid) || powers.has(SETGID)
 }
 
-/// Runs `work` with `gid` as the group of what it makes, where it can be had in no other way, and puts the old one back. The
-/// state that is read back counts, since `setfsgid` reports no failure.
+/// Runs `work` with `gid` as the group of new files, if handfast cannot set this group in another way; then restores the old group.
+/// Reads each change back, because `setfsgid` reports no failure.
 pub fn with_group<T>(powers: &Powers, gid: u32, work: impl FnOnce() -> Result<T>) -> Result<T> {
     if powers.in_group(gid) || powers.has(CHOWN) || !powers.has(SETGID) {
         return work();
@@ -120,8 +120,8 @@ pub fn with_group<T>(powers: &Powers, gid: u32, work: impl FnOnce() -> Result<T>
     done
 }
 
-/// The group before. Each change of credentials sets the dumpable flag to what `fs.suid_dumpable` says, so it is taken off anew:
-/// others of this uid must not read this process.
+/// Changes the group of new files, and returns the earlier one. Each change of credentials sets the dumpable flag to the value of
+/// `fs.suid_dumpable`, so the flag is cleared again: other processes of this uid must not read this one.
 fn change_group(gid: Gid) -> Result<Gid> {
     let before = setfsgid(gid);
     let failed = |error| isolation(format!("cannot make this process unreadable for others: {}", reason(error)));
@@ -157,7 +157,7 @@ pub fn without_group_warning(gid: u32, names: &[&str]) -> String {
     )
 }
 
-/// The refusal when neither owner nor group can be had.
+/// The refusal if handfast can set neither the owner nor the group.
 pub fn impossible(name: &str, wanted: RequestedAccess, powers: &Powers) -> Error {
     super::failure::refusal(format!(
         "cannot make `{name}` readable for {}:{}: handfast is {}:{} without CAP_CHOWN and CAP_SETGID, and not in that group",

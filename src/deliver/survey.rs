@@ -97,7 +97,7 @@ pub fn survey(path: &Path, own_mount: OwnMount, powers: &Powers, readers: &[Read
             Ok(Survey { place, identity, owner: facts.uid, mode: facts.mode, setgid_group: setgid_group(&status) })
         }
         Err(why) => {
-            // Only the listing can tell whether something would be covered; one that cannot be read might be anything.
+            // Only a listing shows whether the mount would cover entries. A directory that cannot be listed counts as not empty.
             let empty = entries::names(handle.as_fd()).is_ok_and(|names| names.is_empty());
             facts.cover(own_mount, empty).map_err(|more| match facts.is_read_only() {
                 true => read_only(path, &why),

@@ -97,7 +97,7 @@ struct Stop {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// To start it anew.
+    /// For a restart.
     Restart,
     /// A secret is stale, and `on_stale` says so.
     Stale(usize),

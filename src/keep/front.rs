@@ -179,7 +179,7 @@ impl<'s> Front<'s> {
         if is(Signal::SIGSTOP) && !was_in_front {
             return Ok(());
         }
-        // PID 1 cannot be stopped, so its app goes on below.
+        // PID 1 cannot be stopped, so its app is continued below.
         if getpid() != Pid::from_raw(1) {
             self.app.stop();
             self.is_stopped = true;

@@ -166,7 +166,7 @@ impl<'p> Keeper<'p> {
         self.destination.reread_powers()
     }
 
-    /// The numbers of the secrets' descriptors, opened anew for another app.
+    /// Opens the secrets' descriptors again for the next app, and returns their numbers.
     pub fn reopen_descriptors(&mut self) -> Result<Vec<RawFd>> {
         self.destination.reopen_descriptors()
     }

@@ -25,7 +25,7 @@ pub struct Reaction {
     waiting: Vec<Waiting>,
     /// The last signal that was sent, and when.
     sent: Option<(u8, String, Duration)>,
-    /// When to start the app anew, and the secret that has changed.
+    /// When to restart the app, and the secret that has changed.
     restart: Option<(Duration, usize)>,
 }
 
@@ -65,7 +65,7 @@ impl Reaction {
         }
     }
 
-    /// Whether the app is to be started anew.
+    /// Whether a restart of the app is planned.
     pub fn is_restart_planned(&self) -> bool {
         self.restart.is_some()
     }
@@ -101,7 +101,7 @@ impl Reaction {
         done
     }
 
-    /// The secret for which the app is to be started anew now.
+    /// Takes the planned restart if it is due, and returns the secret that asks for it.
     pub fn take_due_restart(&mut self) -> Option<usize> {
         self.restart.take_if(|(at, _)| *at <= boot_time()).map(|(_, secret)| secret)
     }

@@ -19,7 +19,7 @@ impl Earlier {
     /// Reads the status; `None` if it is for other secrets, or one of them is stale by now.
     pub fn read(plan: &Plan, status: &[u8]) -> Option<Self> {
         let told: Told = serde_json::from_slice(status).ok()?;
-        // A tmpfs does not outlive the machine's run, and nobody sets this clock.
+        // These times are comparable: a tmpfs does not outlive the machine's run, and this clock is never set.
         let now = boot_time().as_secs();
         let is_right = told.secrets.len() == plan.secrets.len()
             && plan.secrets.iter().zip(&told.secrets).all(|(planned, told)| {

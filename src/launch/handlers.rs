@@ -31,8 +31,8 @@ pub fn go_by_names() -> bool {
         .is_ok_and(|entries| entries.flatten().any(|entry| fs::read_to_string(entry.path()).is_ok_and(goes)))
 }
 
-/// Asks the kernel to execute the first bytes alone, in a file that exec closes. Nothing can come of that but an error: a handler
-/// could not open that file (ENOENT, fs/binfmt_misc.c), and without one there is no format for it (ENOEXEC).
+/// Asks the kernel to execute the first bytes alone, in a file that exec closes. The call can only fail: with ENOENT if there is a
+/// handler, which could not open this file (fs/binfmt_misc.c), or with ENOEXEC without one.
 fn asked(head: &[u8]) -> Option<bool> {
     let mut head = head[..head.len().min(COMPARED)].to_vec();
     // An ELF file without program headers is no program for any machine: `e_phnum` with 32 and with 64 bits.

@@ -34,10 +34,10 @@ pub struct Prepared {
     pid: Pid,
 }
 
-/// The variables that say which process is meant by others: systemd's, for socket activation and its watchdog.
+/// The variables that name the process for which others are meant: systemd's, for socket activation and its watchdog.
 const PID_VARIABLES: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
-/// The same by the inode of the process' pidfd, for those who can tell; systemd takes the number alone too.
+/// The variables that name a process by the inode of its pidfd. Without them, systemd's protocol uses the process id alone.
 const INODE_VARIABLES: [&str; 2] = ["LISTEN_PIDFDID=", "WATCHDOG_PIDFDID="];
 
 impl Prepared {

@@ -17,11 +17,11 @@ pub enum Spawned {
     Supervisor(Child),
 }
 
-/// A child that becomes the app as soon as it may. Dropped before, it ends the child.
+/// A child that waits for permission to become the app. If it is dropped before [`start`](Self::start), the child ends.
 pub struct Child {
     /// Its process id.
     pub pid: Pid,
-    /// Where it waits for a byte.
+    /// The pipe from which the child reads its permission, a byte.
     go: PipeWriter,
 }
 
@@ -42,7 +42,7 @@ pub fn spawn() -> Result<Spawned> {
     }
 }
 
-/// Ends this child where its supervisor has ended instead.
+/// Waits for the permission. Ends this child if its supervisor has ended.
 fn await_go(mut wait: PipeReader) {
     if wait.read_exact(&mut [0]).is_err() {
         sys::exit::now(Class::Isolation.exit_code().into());
@@ -55,7 +55,7 @@ impl Child {
         self.go.write_all(&[0]).map_err(|error| Phase::Launch.cannot("let the app start", error))
     }
 
-    /// The descriptor that it waits for.
+    /// The number of the pipe's descriptor.
     pub fn descriptor(&self) -> RawFd {
         self.go.as_raw_fd()
     }

@@ -79,7 +79,7 @@ fn need(isolation: &Isolation, found: &Status, capability: u8, what: &str) -> Re
         return Ok(());
     }
     let failed = failed(format!("cannot {what}: the capability {} is missing", names(bit(capability))));
-    // Started as root, nobody else's ids stay without them.
+    // If handfast was started as root, the ids must change, so leaving `user` out is no remedy.
     Err(if isolation.defaulted || found.uids.contains(&0) {
         failed.hint("add the capabilities SETUID and SETGID to the container, or start it as that user and group")
     } else {

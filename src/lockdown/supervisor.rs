@@ -18,7 +18,7 @@ use crate::sys::capabilities::{self, KILL, SETGID, SETPCAP, SETUID, Sets, bit};
 pub struct Duties {
     /// The capabilities that writing later files needs, a bit per number.
     pub files: u64,
-    /// It may start the app anew.
+    /// Whether it may restart the app.
     pub restarts: bool,
 }
 
@@ -116,7 +116,7 @@ pub fn of_supervisor(isolation: &Isolation, duties: Duties, found: &ProcessState
     planned_capabilities(isolation, &found.status, duties)
 }
 
-/// KILL, unless the app's uid is one of this process: kill(2) compares the sender's real and effective uid. To start the app anew,
+/// KILL, unless the app's uid is one of this process: kill(2) compares the sender's real and effective uid. To restart the app,
 /// those that it keeps and those that change the ids, where these change.
 fn planned_capabilities(isolation: &Isolation, found: &Status, duties: Duties) -> u64 {
     let kill = if found.uids[..2].contains(&isolation.uid) { 0 } else { bit(KILL) };

@@ -144,7 +144,7 @@ impl Plan {
         self.keeps_fresh() || self.purpose == Purpose::Supervise && self.has_stores
     }
 
-    /// Whether a change may start the app anew as a child of this process.
+    /// Whether a change may restart the app.
     pub fn may_restart(&self) -> bool {
         let restarts = |secret: &Secret| secret.refresh.is_some() && secret.on_change == OnChange::Restart;
         self.purpose == Purpose::Supervise && self.secrets.iter().any(restarts)

@@ -19,7 +19,7 @@ use crate::identity::{Name, UserName};
 pub struct TargetRules {
     /// There is a files directory.
     pub files: bool,
-    /// Descriptors go nowhere: this command hands over to nobody.
+    /// The command, if it has no app that could inherit descriptors.
     pub only_files: Option<&'static str>,
     /// `[files] mode`.
     pub mode: u32,
@@ -162,7 +162,7 @@ fn json(table: &Table) -> Json {
     table.iter().map(|(key, item)| (key, value(item))).collect()
 }
 
-/// "uid:gid", both as numbers: a name's number would be looked up for nobody's benefit, `owner` is for other containers' users.
+/// "uid:gid", both as numbers: `owner` is for users of other containers, whose names this image does not know.
 fn owner(declared: &Declared, problems: &mut Problems) -> Option<(u32, u32)> {
     let text = declared.table.string("owner")?;
     if let Ok(UserName { user: Name::Number(uid), group: Some(Name::Number(gid)) }) = UserName::parse(text) {

@@ -19,7 +19,7 @@ pub struct Isolation {
     pub gid: u32,
     /// The app's supplementary groups, sorted, each once.
     pub groups: Vec<u32>,
-    /// Whether nobody chose the ids: started as root without a user, which one warning says.
+    /// Whether the ids are the default: started as root without a user, of which a warning says so.
     pub defaulted: bool,
     /// The capabilities that stay, in all five sets: a bit per number.
     pub capabilities: u64,

@@ -51,7 +51,7 @@ pub enum OnStale {
 pub enum OnChange {
     /// Nothing.
     None,
-    /// The app is started anew.
+    /// The app is restarted.
     Restart,
     /// The app gets a signal, given by its number.
     Signal(u8),

@@ -1,4 +1,4 @@
-//! Time since the machine's start, which goes on while the machine sleeps, and nobody sets it (CLOCK_BOOTTIME).
+//! Time since the machine's start (CLOCK_BOOTTIME): it also passes while the machine sleeps, and cannot be set.
 #![forbid(unsafe_code)]
 
 use std::io;

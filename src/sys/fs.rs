@@ -1,4 +1,4 @@
-//! Descriptors under chosen numbers, what a status tells, which mount a descriptor is on, and renames that replace nothing unseen.
+//! Descriptors under chosen numbers, the fields of a status, the mount of a descriptor, and renames that replace no unseen entry.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;

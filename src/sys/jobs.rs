@@ -10,7 +10,7 @@ use rustix::process::{WaitOptions, wait};
 
 use super::signals::{self, Incoming, Signals};
 
-/// What has become of a child.
+/// The new state of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildState {
     /// It has ended, with the exit code that stands for its end: 128+n where signal n has killed it.
@@ -69,8 +69,8 @@ pub fn queue(process: pid_t, arrived: Incoming) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, process, number, &raw const information) })
 }
 
-/// Stops this process as ^Z does, or all of its process group, and returns once it was continued. Returns at once where the kernel
-/// stops nobody: PID 1, and a process that nobody could continue. Whether it was stopped is the result.
+/// Stops this process as ^Z does, or its whole process group, and returns once it was continued. Returns at once if the kernel does not
+/// stop it: PID 1, and a process that no other process could continue. Returns whether it was stopped.
 pub fn stop(whole_group: bool) -> io::Result<bool> {
     let target = if whole_group { 0 } else { nix::unistd::getpid().as_raw() };
     let stop = Signals::of(&[Signal::SIGTSTP]);

@@ -94,7 +94,7 @@ struct Action {
 #[unsafe(link_section = ".init_array")]
 static RECORD: extern "C" fn() = {
     extern "C" fn record() {
-        // Queries of the own thread with valid arguments do not fail; and nobody could be told here.
+        // Queries of the own thread with valid arguments do not fail; and there is no way to report an error here.
         if let (Ok(handler), Ok(blocked)) = (handler(libc::SIGPIPE), change_mask(libc::SIG_BLOCK, 0)) {
             IGNORED.store(if handler == libc::SIG_IGN { bit(libc::SIGPIPE) } else { 0 }, Relaxed);
             BLOCKED.store(blocked, Relaxed);
@@ -235,8 +235,8 @@ impl SignalFd {
         signalfd(self.descriptor.as_raw_fd(), set).map(drop)
     }
 
-    /// The number of a signal that has arrived. The end of a child only makes the descriptor readable: waitpid(2) tells which one
-    /// has ended, since one SIGCHLD may stand for several.
+    /// The number of a signal that has arrived. The end of a child only makes the descriptor readable: waitpid(2) reports which child
+    /// has ended, because one SIGCHLD may stand for several children.
     pub fn received(&self) -> io::Result<Option<u8>> {
         Ok(self.next()?.map(|arrived| arrived.number))
     }

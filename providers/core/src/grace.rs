@@ -1,4 +1,4 @@
-//! Refusals that pass: what a cloud's own tools try again, and what may as well stay.
+//! Refusals that may pass, and that a cloud's own tools therefore try again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,12 +8,12 @@ use crate::error::ErrorKind;
 /// How long such a refusal counts as passing. The clouds' own tools try three times within some seconds.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Since when a refusal has come that may pass.
+/// Since when refusals have come that may pass.
 #[derive(Default)]
 pub struct Grace(Mutex<Option<SystemTime>>);
 
 impl Grace {
-    /// What kind of failure the refusal is now: one that passes, or, after [`GRACE`], the denial that it says it is.
+    /// The kind of the refusal now: temporary, or, after [`GRACE`], a denial.
     pub fn kind(&self, now: SystemTime) -> ErrorKind {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *since.get_or_insert(now);
@@ -23,7 +23,7 @@ impl Grace {
         }
     }
 
-    /// It has passed: one that comes later is another.
+    /// Notes that the refusal has passed, so that a later one gets a grace of its own.
     pub fn over(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -8,7 +8,7 @@ use crate::secret::SecretValue;
 
 /// An identity that a provider can prove, such as the identity of keys in the environment, of a pod's role, or of a machine.
 pub trait Identity {
-    /// Signs a request that asks the identity's service for the signer, without sending it. Whoever sends the request learns the
+    /// Signs a request that asks the identity's service for the signer, without sending it. The sender of the request learns the
     /// identity.
     ///
     /// `region` is the region of the service, `None` for the global service. `headers` are signed too.
@@ -19,7 +19,7 @@ pub trait Identity {
     ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>>;
 }
 
-/// A signed `POST` request. Whoever has it can act as the identity until its signature expires, some minutes later.
+/// A signed `POST` request. Its holder can act as the identity until its signature expires, some minutes later.
 pub struct SignedRequest {
     /// The URL to send the request to.
     pub url: String,

@@ -194,7 +194,7 @@ pub enum Ending {
     Delivered,
     /// Nothing was delivered.
     NotDelivered,
-    /// Everything was delivered and kept fresh, and the keeper was told to end.
+    /// Everything was delivered and kept fresh, and the keeper ends.
     Over,
 }
 
@@ -271,16 +271,16 @@ impl Fetched {
 /// How long an answer holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Term {
-    /// Until somebody changes the secret.
+    /// Until a user of the store changes the secret.
     #[default]
     Open,
     /// Until the store itself changes the secret, after this time.
     Rotates(Duration),
-    /// This long, as a secret with a date does, and until somebody changes it: asking again gives the same one.
+    /// This long, as a secret with an expiration date does, unless a user changes it before: another request returns the same secret.
     Until(Duration),
-    /// This long, as a certificate does. It was issued for this request alone: asking again issues another.
+    /// This long, as a certificate does. It was issued for this request alone: another request issues another one.
     Ends(Duration),
-    /// As long as its lease. It was issued for this request alone: asking again issues another.
+    /// As long as its lease. It was issued for this request alone: another request issues another one.
     Leased {
         /// How long it lives.
         grant: Grant,

@@ -38,7 +38,7 @@ pub enum Severity {
     Debug,
     /// A warning: the failure may pass.
     Warning,
-    /// An error: somebody has to fix the cause.
+    /// An error: the user has to fix the cause.
     Error,
 }
 

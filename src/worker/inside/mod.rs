@@ -97,7 +97,7 @@ fn enter(
         tracing::error!(target: "handfast", "the worker cannot lock itself up: {}", reason(error));
         Class::Isolation
     })?;
-    // If the privileged process is gone, nobody reads a message: the worker just ends.
+    // If the privileged process has ended, no process reads a message: the worker just ends.
     send::ready(cage, socket).map_err(|_| Class::Os)?;
     Ok(listener)
 }

@@ -40,7 +40,7 @@ const LETTING_GO: Duration = Duration::from_millis(2500);
 
 /// A worker, as the privileged process sees it. Dropped without [`end`](Self::end), it tells the worker that nothing was delivered.
 pub struct Link {
-    /// `None` once the worker has ended, as a worker that talks to no store does at its commit: it has nothing to give back.
+    /// `None` once the worker has ended. A worker that talks to no store ends after its commit: it has nothing to revoke.
     open: Option<Open>,
     deadline: Instant,
     /// The worker talks to stores, or lives on: after its commit it waits to learn what became of its secrets.

@@ -83,7 +83,7 @@ fn unreadable(target: Target<'_>, stat: &FileStat) -> ProviderError {
         .hint(format!("make it readable for uid {} or for one of its groups", geteuid()))
 }
 
-/// Where the file is, if that is below `/dev`, where the worker's cage lets nobody read: for a file that a link leads to, too.
+/// The path of the file, also of a link's target, if it is below `/dev`, where the worker's cage forbids reading.
 fn below_devices(file: &dyn AsFd) -> Option<PathBuf> {
     let place = readlink(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).as_str()).ok().map(PathBuf::from)?;
     (place.starts_with("/dev") && !place.starts_with("/dev/shm")).then_some(place)

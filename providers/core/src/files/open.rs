@@ -60,7 +60,7 @@ fn walk(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Resul
     let step = |here: BorrowedFd<'_>, name: &OsStr| openat(here, name, PASSAGE, Mode::empty());
     let mut pending = Vec::new();
     let mut passed = Vec::new();
-    // The way of an absolute path does not lead through the working directory, which may let nobody of us in.
+    // An absolute path does not lead through the working directory, which this process may not be able to enter.
     if !path.is_absolute() {
         passed.push(openat(start, ".", PASSAGE, Mode::empty())?);
     }
