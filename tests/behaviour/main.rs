@@ -1,4 +1,4 @@
-//! What a user sees of a start, and of the other commands, without any store.
+//! Behaviour that a user sees: of a start and of the other commands, without a store.
 
 #[path = "../support/mod.rs"]
 mod support;

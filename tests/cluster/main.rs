@@ -1,7 +1,7 @@
 //! handfast on a real Kubernetes of one node: kubelet, containerd, admission, service account tokens, and a real Vault that asks
 //! the API server about them.
 //!
-//! `tests/cluster/test` does all that they need. `tests/cluster/images HANDFAST && tests/cluster/node up` starts the node, `cargo test
+//! `tests/cluster/test` prepares and runs these tests. `tests/cluster/images HANDFAST && tests/cluster/node up` starts the node, `cargo test
 //! --test cluster` tests it, `tests/cluster/node down` ends it.
 
 #[path = "../support/mod.rs"]

@@ -1,6 +1,6 @@
 //! handfast in containers, on a real engine: in its own image, in the images of apps, and in front of them.
 //!
-//! Images are made from scratch of what this machine has, since no registry can be counted on.
+//! Images are made from scratch with the programs of this machine, so that the tests need no registry.
 
 #[path = "../support/mod.rs"]
 mod support;

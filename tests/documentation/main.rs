@@ -1,7 +1,7 @@
-//! The pages of `docs/` and the README, checked against what they tell of: the schema, the exit codes, the messages, the program itself.
+//! The pages of `docs/` and the README, checked against the schema, the exit codes, the messages and the program itself.
 //!
-//! `HANDFAST_UPDATE=1 cargo test --test documentation` writes what is made of the program: the tables of the schema's keys, the transcripts
-//! of the messages, the list of those that no test provokes, and the pages' quotes of a message that has changed in a transcript.
+//! `HANDFAST_UPDATE=1 cargo test --test documentation` writes the generated parts: the tables of the schema's keys, the transcripts of
+//! the messages, the list of messages that no test provokes, and the pages' quotes of a message that has changed in a transcript.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Bad days: of the system, of the worker, and of each store.
+//! Faults of the system, of the worker, and of each store.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The invariants of ARCHITECTURE.md, and how the source is laid out.
+//! The invariants of ARCHITECTURE.md, and the layout of the source.
 
 #[path = "../support/mod.rs"]
 mod support;

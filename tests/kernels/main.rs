@@ -3,7 +3,7 @@
 //! seccomp filter alone must enforce what Landlock also enforces on a newer one.
 //!
 //! QEMU runs each machine without KVM in about half a minute; the script `init` runs in the machine. The store of the machine
-//! is a fake, since Vault would not fit in.
+//! is a fake, because Vault is too large for it.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
-//! Cases that change, lock up or end the process that they run in, which the standard harness's threads would share.
+//! Cases that change, lock down or end their own process, which the threads of the standard harness would share.
 //!
-//! So this test has a `main` of its own: it runs itself again for each case, told by its first argument.
+//! So this test has a `main` of its own, which runs itself again for each case; its first argument names the case.
 #![allow(missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Whatever asks a store, or a stand-in for one.
+//! Tests with a store, or a stand-in for one.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,6 @@
-//! The harness of the integration tests: starts handfast as a runtime would, and tells what became of it.
+//! The harness of the integration tests: starts handfast as a container runtime would, and returns the outcome.
 //!
-//! What is started inherits nothing from the machine: an environment of PATH only, no descriptors, signals as by default.
+//! A started process inherits nothing from the machine: an environment of PATH only, no descriptors, default signals.
 //! ```ignore
 //! let outcome = Run::new().config("…").env("DB_FILE", "handfast:mock:db").start();
 //! assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -47,10 +47,10 @@ pub use trace::{Call, Trace};
 pub use tree::tree;
 pub use yaml::Yaml;
 
-/// What the app finds in PATH, whatever the machine has there.
+/// The app's PATH, which does not depend on the machine.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// One start of handfast, to be described and then made.
+/// A start of handfast: a builder that describes and then runs it.
 pub struct Run {
     directory: Directory,
     command: &'static str,
@@ -100,14 +100,14 @@ impl Run {
         Self { command, app: None, ..self }
     }
 
-    /// One more configuration file with this text.
+    /// Adds a configuration file with this text.
     pub fn config(mut self, toml: &str) -> Self {
         self.configs += 1;
         let path = self.directory.write(&format!("handfast-{}.toml", self.configs), toml);
         self.arg("--config").arg(path)
     }
 
-    /// One more option of handfast's.
+    /// Adds an option of handfast.
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.options.push(argument.as_ref().to_owned());
         self
@@ -118,13 +118,13 @@ impl Run {
         arguments.into_iter().fold(self, Self::arg)
     }
 
-    /// What handfast is to become, in the probe's place.
+    /// The command that handfast becomes, instead of the probe.
     pub fn app(mut self, command: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.app = Some(command.into_iter().map(|word| word.as_ref().to_owned()).collect());
         self
     }
 
-    /// One more argument of the app's.
+    /// Adds an argument of the app.
     pub fn app_arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.app.get_or_insert_default().push(argument.as_ref().to_owned());
         self
@@ -135,7 +135,7 @@ impl Run {
         arguments.iter().fold(self, Self::app_arg)
     }
 
-    /// One more variable of handfast's environment; one of the same name replaces the former.
+    /// Sets a variable in handfast's environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
@@ -165,7 +165,7 @@ impl Run {
         self.traced(&[])
     }
 
-    /// What handfast and the app find in their standard input; nothing unless told.
+    /// The standard input of handfast and the app. Default: empty.
     pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.stdin = bytes.as_ref().to_vec();
         self

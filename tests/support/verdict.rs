@@ -1,4 +1,4 @@
-//! What a start must have come to.
+//! The required outcome of a start.
 
 use serde_json::Value;
 
