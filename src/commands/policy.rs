@@ -34,8 +34,8 @@ pub fn policy(
     }
     lockdown::close_inherited(&[])?;
     let signals = start::signal_descriptor()?;
-    let told = worker::policy(chosen, &plan, instances, environment, &Interrupts::of_start(&signals))?;
-    Ok(told.unwrap_or(offline))
+    let with_answers = worker::policy(chosen, &plan, instances, environment, &Interrupts::of_start(&signals))?;
+    Ok(with_answers.unwrap_or(offline))
 }
 
 /// The number of the instance that `provider` names, or of the only instance.

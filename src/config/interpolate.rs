@@ -17,7 +17,7 @@ pub struct Interpolation {
     /// The bytes that variables may still add.
     left: usize,
     /// Whether it has been reported that the bound is reached: once is enough.
-    told: bool,
+    is_reported: bool,
 }
 
 /// Why the variables of a string could not be replaced.
@@ -30,7 +30,7 @@ enum Refusal {
 impl Interpolation {
     /// An interpolation that has replaced nothing so far.
     pub fn new() -> Self {
-        Self { left: MAX_TOTAL, told: false }
+        Self { left: MAX_TOTAL, is_reported: false }
     }
 
     /// Replaces the variables in every string of a table, at any depth.
@@ -67,9 +67,9 @@ impl Interpolation {
                 let message = format!("its variables make it longer by more than {} KiB", MAX_STRING >> 10);
                 problems.add_with_hint(place, message, "variables are for the short parts of a setting");
             }
-            Refusal::NothingLeft if self.told => {}
+            Refusal::NothingLeft if self.is_reported => {}
             Refusal::NothingLeft => {
-                self.told = true;
+                self.is_reported = true;
                 let message = format!("variables make the configuration longer by more than {} MiB", MAX_TOTAL >> 20);
                 problems.add_with_hint(place, message, "variables are for the short parts of settings");
             }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use handfast_core::{Complaint, Item, Place, Problems, Table, Value, excerpt};
 
+use super::app_settings::AppSettings;
 use super::environment::{Environment, Gives};
 use super::interpolate::Interpolation;
-use super::said::Said;
 use super::trust::Trust;
 use super::{bootstrap, keys};
 
@@ -35,7 +35,7 @@ pub struct Config {
     /// Whose files this process trusts; `None` if it has no privileges.
     pub trust: Option<Trust>,
     /// The settings about the app of each file, and who may have written the file.
-    pub said: Vec<Said>,
+    pub app_settings: Vec<AppSettings>,
     /// The reasons why files were refused before they were read, and problems with the setting of whom to trust.
     pub refusals: Problems,
     /// Whether a file was refused before it was read.

@@ -3,13 +3,13 @@
 //! A wrong key or value does not stop the reading: all problems are collected, each with its place.
 #![forbid(unsafe_code)]
 
+mod app_settings;
 mod bootstrap;
 pub mod environment;
 mod interpolate;
 mod keys;
 mod merge;
 mod outside;
-mod said;
 pub mod schema;
 mod source;
 mod trust;
@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 
 use handfast_core::{Place, Problem, Problems};
 
+pub use app_settings::AppSettings;
 pub use bootstrap::is_credential;
 pub use environment::{Environment, Gives, NotText};
 use interpolate::Interpolation;
 pub use keys::PROVIDER as PROVIDER_KEYS;
 pub use merge::{Config, Declared, MAX_SECRETS, Named};
-pub use said::Said;
 pub use source::refuse;
 pub use trust::{App, Suspect, Trust};
 use waiting::Limits;
@@ -72,7 +72,7 @@ pub fn read(
     let mut config = Config::empty(trust, refusals, is_refused);
     for source in sources {
         // Recorded before a later file replaces the settings.
-        config.said.push(Said::of(&source.table, source.place, source.suspects));
+        config.app_settings.push(AppSettings::of(&source.table, source.place, source.suspects));
         config.merge_file(source.table, problems);
     }
     // Done before the interpolation, so that no credential gets into a setting; and again after it, because a variable's name may
@@ -124,12 +124,12 @@ pub fn error(problems: Problems) -> Error {
     if parts.len() == 1 {
         return parts.remove(0);
     }
-    let told = match parts.len() {
-        told if told < count => format!(", of which these are the first {told}"),
+    let shown = match parts.len() {
+        shown if shown < count => format!(", of which these are the first {shown}"),
         _ => String::new(),
     };
     // The last line is all that some see of a start, such as `kubectl describe`.
     let first = parts.first().map(|part| format!("; the first: {}", part.message)).unwrap_or_default();
-    let message = format!("the configuration has {count} problems{told}; nothing was fetched{first}");
+    let message = format!("the configuration has {count} problems{shown}; nothing was fetched{first}");
     Error::new(Phase::Config, Class::Config, message).parts(parts)
 }

@@ -187,10 +187,10 @@ impl<'p> Keeper<'p> {
     /// Writes the status now.
     pub fn write_status(&mut self) {
         self.status_schedule.written(boot_time(), self.status.next_end());
-        let told = self.destination.write_status(&self.status.json(self.plan));
+        let written = self.destination.write_status(&self.status.json(self.plan));
         // The status is written again and again: the log has one line for a row of failures.
-        let was_untold = std::mem::replace(&mut self.has_failed_to_write, told.is_err());
-        if let (Err(error), false) = (told, was_untold) {
+        let had_failed = std::mem::replace(&mut self.has_failed_to_write, written.is_err());
+        if let (Err(error), false) = (written, had_failed) {
             tracing::error!(target: "handfast", "{}", error.message);
         }
     }

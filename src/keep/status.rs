@@ -12,28 +12,28 @@ use crate::worker::Report;
 
 /// The status that an earlier keeper has written for exactly this plan's secrets.
 pub struct Earlier {
-    secrets: Vec<ToldSecret>,
+    secrets: Vec<StatusEntry>,
 }
 
 impl Earlier {
     /// Reads the status; `None` if it is for other secrets, or one of them is stale by now.
     pub fn read(plan: &Plan, status: &[u8]) -> Option<Self> {
-        let told: Told = serde_json::from_slice(status).ok()?;
+        let file: StatusFile = serde_json::from_slice(status).ok()?;
         // These times are comparable: a tmpfs does not outlive the machine's run, and this clock is never set.
         let now = boot_time().as_secs();
-        let is_right = told.secrets.len() == plan.secrets.len()
-            && plan.secrets.iter().zip(&told.secrets).all(|(planned, told)| {
-                let is_there = planned.optional || !told.files.is_empty();
-                let is_stale = told.stale || told.stale_at_boot.is_some_and(|end| end <= now);
-                told.name == planned.name && told.from == planned.reference.to_string() && is_there && !is_stale
+        let is_right = file.secrets.len() == plan.secrets.len()
+            && plan.secrets.iter().zip(&file.secrets).all(|(planned, entry)| {
+                let is_there = planned.optional || !entry.files.is_empty();
+                let is_stale = entry.stale || entry.stale_at_boot.is_some_and(|end| end <= now);
+                entry.name == planned.name && entry.from == planned.reference.to_string() && is_there && !is_stale
             });
-        is_right.then_some(Self { secrets: told.secrets })
+        is_right.then_some(Self { secrets: file.secrets })
     }
 
     /// The names of the files, each with its secret.
     pub fn files(&self) -> Vec<(usize, String)> {
-        let files = |(secret, told): (usize, &ToldSecret)| {
-            told.files.iter().map(|file| (secret, file.clone())).collect::<Vec<_>>()
+        let files = |(secret, entry): (usize, &StatusEntry)| {
+            entry.files.iter().map(|file| (secret, file.clone())).collect::<Vec<_>>()
         };
         self.secrets.iter().enumerate().flat_map(files).collect()
     }
@@ -41,12 +41,12 @@ impl Earlier {
 
 /// The status file of an earlier keeper.
 #[derive(Deserialize)]
-struct Told {
-    secrets: Vec<ToldSecret>,
+struct StatusFile {
+    secrets: Vec<StatusEntry>,
 }
 
 #[derive(Deserialize)]
-struct ToldSecret {
+struct StatusEntry {
     name: String,
     from: String,
     files: Vec<String>,
@@ -94,15 +94,15 @@ impl Status {
         let max_stale = plan.watching.max_stale;
         let since_boot = |time: u64| (now + Duration::from_secs(time)).saturating_sub(day);
         let times = |secret: usize| {
-            let told = earlier.map(|earlier| &earlier.secrets[secret]);
-            let end = told.and_then(|told| told.stale_at_boot).map(Duration::from_secs);
+            let entry = earlier.map(|earlier| &earlier.secrets[secret]);
+            let end = entry.and_then(|entry| entry.stale_at_boot).map(Duration::from_secs);
             Times {
-                changed: told.map_or(now, |told| since_boot(told.last_change)),
-                read: told.map_or(now, |told| since_boot(told.last_success)),
+                changed: entry.map_or(now, |entry| since_boot(entry.last_change)),
+                read: entry.map_or(now, |entry| since_boot(entry.last_success)),
                 next: None,
-                end: told.and_then(|told| told.end).map(since_boot),
+                end: entry.and_then(|entry| entry.end).map(since_boot),
                 // A secret without a time in the earlier status: the read that has just failed was due now.
-                owed: told.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
+                owed: entry.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
                 files: files(secret),
                 is_stale: false,
             }

@@ -29,7 +29,7 @@ impl StatusSchedule {
 
     /// Makes the status due soon: the times of a secret have changed, and the secret becomes stale at `end`.
     pub fn soon(&mut self, end: Option<Duration>) {
-        if end.is_some_and(|end| self.end.is_none_or(|told| end < told)) {
+        if end.is_some_and(|end| self.end.is_none_or(|written| end < written)) {
             return self.now();
         }
         let next = self.last + PAUSE;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use handfast_core::{Place, Problem, Problems, Table, did_you_mean, excerpt};
 
-use crate::config::{self, App, Config, Said, Suspect, Trust};
+use crate::config::{self, App, AppSettings, Config, Suspect, Trust};
 use crate::identity::{self, Accounts, Current, Identity, Name, Setting, UserName, UserSettings};
 use crate::sys::capabilities;
 
@@ -74,9 +74,9 @@ pub fn isolation(config: &Config, problems: &mut Problems) -> Result<Option<Deci
     let trusted = Trusted::ask(config, identity.as_ref(), &current);
     let refusals = trusted.refusals();
     if config.is_refused || !refusals.is_empty() {
-        let mut told = config.refusals.clone();
-        refusals.into_iter().for_each(|(place, suspect)| config::refuse(place, suspect, &mut told));
-        return Err(told);
+        let mut refused = config.refusals.clone();
+        refusals.into_iter().for_each(|(place, suspect)| config::refuse(place, suspect, &mut refused));
+        return Err(refused);
     }
     let executable = trusted.executable();
     let Some(identity) = identity else { return Ok(None) };
@@ -102,7 +102,7 @@ struct Trusted<'a> {
 impl<'a> Trusted<'a> {
     fn ask(config: &'a Config, planned: Option<&Identity>, current: &Current) -> Self {
         let executable = config.trust.map(Trust::executable).unwrap_or_default();
-        let mut asked = config.said.iter().flat_map(|said| &said.suspects).chain(&executable);
+        let mut asked = config.app_settings.iter().flat_map(|settings| &settings.suspects).chain(&executable);
         let mut apps = Vec::new();
         if asked.any(Suspect::depends_on_app) {
             apps.extend(planned.cloned());
@@ -113,8 +113,8 @@ impl<'a> Trusted<'a> {
 
     /// Why the configuration is refused, where it is.
     fn refusals(&self) -> Vec<(&Place, &Suspect)> {
-        let of_file = |said: &'a Said| said.suspects.iter().map(|suspect| (&said.place, suspect));
-        self.config.said.iter().flat_map(of_file).filter(|(_, suspect)| self.counts(suspect)).collect()
+        let of_file = |settings: &'a AppSettings| settings.suspects.iter().map(|suspect| (&settings.place, suspect));
+        self.config.app_settings.iter().flat_map(of_file).filter(|(_, suspect)| self.counts(suspect)).collect()
     }
 
     /// The first that speaks against the program that runs.
@@ -135,11 +135,11 @@ fn possible_apps(config: &Config, current: &Current) -> Vec<Identity> {
         let wanted = UserSettings { user, groups: None, allow_root: true };
         identity::resolve(&wanted, current, Accounts::read).ok()
     };
-    let files = &config.said;
+    let files = &config.app_settings;
     let is_outside = config.app.item("user").is_some_and(|item| !matches!(item.place, Place::File { .. }));
     let texts: BTreeSet<&str> = match is_outside {
         true => config.app.string("user").into_iter().collect(),
-        false => files.iter().filter_map(|said| said.user.as_deref()).collect(),
+        false => files.iter().filter_map(|settings| settings.user.as_deref()).collect(),
     };
     let named = texts.into_iter().filter_map(|text| {
         let user = UserName::parse(text).ok()?;
@@ -153,13 +153,13 @@ fn possible_apps(config: &Config, current: &Current) -> Vec<Identity> {
     }
     // Whether there is a `user` whichever file is left out: one from outside, or from a file that nobody else can change. Else a
     // file's `groups` may also be those of an app without a `user`.
-    let is_named = is_outside || files.iter().any(|said| said.suspects.is_empty() && said.user.is_some());
+    let is_named = is_outside || files.iter().any(|settings| settings.suspects.is_empty() && settings.user.is_some());
     let mut with_groups = Vec::new();
-    for said in files {
-        let Some(groups) = &said.groups else { continue };
+    for settings in files {
+        let Some(groups) = &settings.groups else { continue };
         let groups: Vec<Name> = groups.iter().filter_map(|text| Name::parse(text).ok()).collect();
         let groups = identity::known_groups(&groups, Accounts::read);
-        let last = if named == 0 || !is_named && said.user.is_none() { apps.len() } else { named };
+        let last = if named == 0 || !is_named && settings.user.is_none() { apps.len() } else { named };
         with_groups.extend(apps[..last].iter().map(|app| Identity { groups: groups.clone(), ..app.clone() }));
     }
     apps.extend(with_groups);

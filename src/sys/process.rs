@@ -22,8 +22,8 @@ pub fn threads() -> io::Result<u64> {
 /// The program that emulates this one's processor, such as qemu-user: an emulator answers for `/proc/self` in the program's stead,
 /// and leaves `/proc/thread-self` to the kernel.
 pub fn emulator() -> Option<PathBuf> {
-    let (told, found) = (read_link("/proc/self/exe").ok()?, read_link("/proc/thread-self/exe").ok()?);
-    (told != found).then_some(found)
+    let (shown, found) = (read_link("/proc/self/exe").ok()?, read_link("/proc/thread-self/exe").ok()?);
+    (shown != found).then_some(found)
 }
 
 /// Forks this process. Refuses if the process has more than one thread: the child could then find locks that no thread will ever

@@ -289,7 +289,7 @@ impl<'p> Schedule<'p> {
         now: Duration,
     ) -> Vec<Notice> {
         let succession = self.logins[instance].as_mut().and_then(|login| login.upkeep_done(result, now));
-        let mut told = Vec::new();
+        let mut notices = Vec::new();
         if let Some(Succession { number, end, is_over }) = succession {
             let own = self.jobs.iter_mut().filter(|job| job.instance == instance);
             let (mut following, others): (Vec<_>, Vec<_>) =
@@ -300,14 +300,14 @@ impl<'p> Schedule<'p> {
                 job.replace_by(self.plan, end.max(now + REPLACEMENT_GRACE), due, now);
             }
             others.into_iter().filter(|_| is_over).for_each(|job| job.retry_now(now));
-            told.extend(following.into_iter().flat_map(|job| job.notices(now, |_| false).collect::<Vec<_>>()));
+            notices.extend(following.into_iter().flat_map(|job| job.notices(now, |_| false).collect::<Vec<_>>()));
         }
         for at in 0..self.jobs.len() {
             if self.jobs[at].instance == instance && self.bind_to_login(at) {
-                told.extend(self.jobs[at].notices(now, |_| false));
+                notices.extend(self.jobs[at].notices(now, |_| false));
             }
         }
-        self.adjust_undelivered(told, now)
+        self.adjust_undelivered(notices, now)
     }
 
     /// All changes, if they are to be delivered now; otherwise none.

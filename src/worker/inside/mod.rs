@@ -120,7 +120,7 @@ fn serve(
     runtime.run(async {
         let fetch = Fetch::connect(plan, instances, environment);
         let mut schedule = None;
-        let said = match task {
+        let sent = match task {
             Task::Watch => {
                 let outcomes = fetch.round(OnFailure::CutShort).await;
                 // If one has failed, nothing of this round is delivered; an earlier keeper's set may stay.
@@ -136,7 +136,7 @@ fn serve(
             }
             Task::Policy(instance) => send::policy(fetch.policy(instance).await, socket),
         };
-        said.map_err(|_| Class::Os)?;
+        sent.map_err(|_| Class::Os)?;
         if plan.has_stores || schedule.is_some() {
             let mut verdict = [0];
             // If the privileged process is gone, nothing was delivered.

@@ -91,10 +91,10 @@ impl Link {
     /// Orders the worker to end, and waits for it with a bound. A worker that does not end in time is a warning, not a failure.
     pub fn stop(mut self) {
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return };
-        let told =
+        let sent =
             send_bytes(socket.stream(), &Order::Stop.encode()).map_err(|error| system("tell the worker to end", error));
         let nobody = Interrupts::default();
-        let ended = told.and_then(|()| {
+        let ended = sent.and_then(|()| {
             let mut wait = nobody.with_worker(&mut worker, Instant::now() + STOPPING);
             // Messages that the worker has sent before it got the order.
             while socket::discard_more(&mut socket, &mut wait)? {}

@@ -139,19 +139,19 @@ impl Link {
     /// Tells the worker that its secrets were delivered, and waits for its end. From here on nothing that the worker does is a
     /// failure of the start, unless it cannot be ended: the secrets are there, and have been read back.
     pub fn end(mut self, interrupts: &Interrupts<'_>) -> Result<()> {
-        let told = self.confirm_delivery();
-        self.wait_for_end(told, interrupts)
+        let sent = self.confirm_delivery();
+        self.wait_for_end(sent, interrupts)
     }
 
     /// The same for a worker that lives on if it holds a lease: only the worker knows, and it sends a message then.
     pub fn end_unless_leased(mut self, interrupts: &Interrupts<'_>) -> Result<Option<Self>> {
-        let told = self.confirm_delivery();
+        let sent = self.confirm_delivery();
         let backstop = self.backstop();
         let awaits_more = match &mut self.open {
-            Some(Open { worker, socket }) if told.is_ok() => {
+            Some(Open { worker, socket }) if sent.is_ok() => {
                 socket::awaits_more(socket, &mut interrupts.with_worker(worker, backstop))
             }
-            _ => told.map(|()| false),
+            _ => sent.map(|()| false),
         };
         match awaits_more {
             Ok(true) => Ok(Some(self)),
@@ -169,11 +169,11 @@ impl Link {
             .map_err(|error| system("tell the worker that its secrets are kept", error))
     }
 
-    fn wait_for_end(mut self, told: Result<()>, interrupts: &Interrupts<'_>) -> Result<()> {
+    fn wait_for_end(mut self, sent: Result<()>, interrupts: &Interrupts<'_>) -> Result<()> {
         let backstop = self.backstop();
         let Some(Open { mut worker, mut socket }) = self.open.take() else { return Ok(()) };
         let waited =
-            told.and_then(|()| socket::await_end(&mut socket, &mut interrupts.with_worker(&mut worker, backstop)));
+            sent.and_then(|()| socket::await_end(&mut socket, &mut interrupts.with_worker(&mut worker, backstop)));
         match (waited.and_then(|()| worker.finish()), worker.end()) {
             (_, end @ End::Stuck) => Err(ended(end)),
             (Err(error), _) if matches!(error.class, Class::Signal(_)) => Err(error),
@@ -232,9 +232,9 @@ impl Drop for Link {
         if !self.is_ending {
             return;
         }
-        let told = if self.has_stores { send_bytes(socket.stream(), &[NOT_DELIVERED]) } else { Ok(()) };
+        let sent = if self.has_stores { send_bytes(socket.stream(), &[NOT_DELIVERED]) } else { Ok(()) };
         // Before its end, the worker also wipes its memory.
-        let ended = told
+        let ended = sent
             .map_err(|error| system("tell the worker to give back", error))
             .and_then(|()| socket::await_end(socket, &mut Interrupts::default().with_worker(worker, backstop)));
         if let (Err(error), true) = (ended, self.has_stores) {

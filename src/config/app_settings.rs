@@ -12,7 +12,7 @@ use super::trust::Suspect;
 const MAX_GROUPS: usize = 1024;
 
 /// One file's settings about the app, and who else may have written the file.
-pub struct Said {
+pub struct AppSettings {
     /// The file's first line.
     pub place: Place,
     /// `[app] user`.
@@ -23,7 +23,7 @@ pub struct Said {
     pub suspects: Vec<Suspect>,
 }
 
-impl Said {
+impl AppSettings {
     /// Collects the settings of one file.
     pub fn of(table: &Table, place: Place, suspects: Vec<Suspect>) -> Self {
         let app = table.table("app");
