@@ -1,9 +1,13 @@
 //! The entries of the files directory: tells handfast's own entries from others by their form.
 //!
-//! Handfast's own entries are: generations, which are directories called `..handfast_…` that belong to our uid, that nobody else can write, and that
-//! hold the file `..handfast`; `..data` as a link to a directory of such a name, `NAME` as a link to exactly `..data/NAME`, or as a
-//! hard link to the `NAME` of a generation of ours. Any uid can plant such links, which hold nothing: they are only ever replaced or
-//! removed, never read or followed. No other uid can make a generation of ours, or turn a directory of ours into one.
+//! Handfast's own entries are:
+//! - generations: directories called `..handfast_…` that belong to our uid, that nobody else can write, and that hold the file
+//!   `..handfast`;
+//! - `..data`: a link to a directory of such a name;
+//! - `NAME`: a link to exactly `..data/NAME`, or a hard link to the `NAME` of a generation of ours.
+//!
+//! Any uid can plant such links, which hold nothing: handfast only replaces or removes them, and never reads or follows them. No other
+//! uid can make a generation of ours, or turn a directory of ours into one.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;

@@ -187,8 +187,8 @@ fn protection(can_be_swapped: bool, swapping: Swapping) -> String {
 
 impl Destination {
     /// Delivers a set, all of it or nothing, in place of the one before, which stays whole after a failure. The first set waits while
-    /// another start writes into the directory: until the plan's deadline, or until `check_interrupts` fails. `check_interrupts` is asked once
-    /// more right before the set can be reached.
+    /// another start writes into the directory: until the plan's deadline, or until `check_interrupts` fails. It is called
+    /// once more right before the set can be reached.
     pub fn publish(
         &mut self,
         plan: &Plan,

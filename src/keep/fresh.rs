@@ -156,7 +156,7 @@ impl Supervisor<'_> {
                         if self.front.borrow().is_restart_cancelled()? {
                             return Ok(code);
                         }
-                        self.start_anew()?;
+                        self.restart_app()?;
                         // Orphans that ended with the app are still to be reaped, and no further signal announces them.
                         continue;
                     }
@@ -242,7 +242,7 @@ impl Supervisor<'_> {
     }
 
     /// After the app has ended: starts the same command with the current secrets.
-    fn start_anew(&mut self) -> Result<()> {
+    fn restart_app(&mut self) -> Result<()> {
         // The new app starts with the current secrets, so no earlier change is left to react to.
         self.reaction = Reaction::default();
         let secrets = self.keeper.reopen_descriptors()?;

@@ -55,7 +55,8 @@ pub trait Configured {
         false
     }
 
-    /// Whether the store may issue the secret of this locator, with a lease or an end of its own. The answer's [`Term`] says whether it did.
+    /// Whether the store may issue the secret of this locator, with a lease or an end of its own. The answer's [`Term`] says whether
+    /// it did.
     fn may_issue(&self, _: &Locator) -> bool {
         false
     }
