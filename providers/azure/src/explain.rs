@@ -117,6 +117,11 @@ impl Refusal {
         Self { status: response.status(), cause, failure: response.failure("") }
     }
 
+    /// Whether it is the token alone that is refused: another one may do.
+    pub fn is_of_token(&self) -> bool {
+        (self.status, self.cause) == (401, Cause::Unknown)
+    }
+
     /// The same in our words, of a request for a secret. `tenant` is the vault's, where that is known.
     pub fn explain(&self, attempt: &Attempt<'_>, tenant: Option<&str>) -> ProviderError {
         let Attempt { vault, secret, .. } = attempt;

@@ -1,8 +1,8 @@
 //! Who we are to every vault: one token for each resource, shared by all who read.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,70 +10,113 @@ use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions}
 use handfast_core::{Clock, ErrorKind, ProviderError};
 use handfast_http::Once;
 
+use crate::auth::{self, Method, Outside};
 use crate::wire;
 
-/// A credential and what it has been given.
+/// A way to get tokens, and those that it has given.
 pub struct Session {
-    credential: Arc<dyn TokenCredential>,
-    clock: Arc<dyn Clock>,
-    tokens: Mutex<HashMap<String, Arc<Once<AccessToken>>>>,
-    /// Whose tokens these are, for the log.
-    whose: String,
+    method: Method,
+    outside: Outside,
+    /// The credential for the first token. Each later one needs another: files may have another content by then.
+    first: RefCell<Option<Arc<dyn TokenCredential>>>,
+    tokens: Arc<Tokens>,
     /// Whether there has been a token.
-    is_taken: AtomicBool,
+    is_taken: Cell<bool>,
 }
 
 impl Session {
     /// A session that has asked for nothing yet.
-    pub fn new(credential: Arc<dyn TokenCredential>, whose: String, clock: Arc<dyn Clock>) -> Self {
-        Self { credential, clock, tokens: Mutex::default(), whose, is_taken: AtomicBool::new(false) }
+    pub fn new(method: Method, outside: Outside) -> Result<Self, ProviderError> {
+        let first = RefCell::new(Some(auth::credential(&method, &outside, false)?));
+        let tokens = Tokens { clock: outside.context.clock.clone(), by_resource: Mutex::default() };
+        Ok(Self { method, outside, first, tokens: Arc::new(tokens), is_taken: Cell::new(false) })
     }
 
     /// The way that was taken, once there has been a token.
     pub fn identity(&self) -> Option<String> {
-        self.is_taken.load(Ordering::Relaxed).then(|| self.whose.clone())
+        self.is_taken.get().then(|| self.method.described())
     }
 
     /// A token for this resource.
-    pub async fn token(&self, resource: &str) -> Result<AccessToken, ProviderError> {
-        let token = {
-            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            tokens.entry(resource.to_owned()).or_default().clone()
+    pub async fn token(&self, resource: &str) -> Result<Arc<AccessToken>, ProviderError> {
+        self.tokens.of(resource).get(|token| self.tokens.serves(token), self.ask(resource)).await
+    }
+
+    /// Another token than one that a vault takes no more: asked for once, however many hold that one.
+    pub async fn other(&self, resource: &str, refused: &Arc<AccessToken>) -> Result<Arc<AccessToken>, ProviderError> {
+        let serves = |token: &Arc<AccessToken>| !Arc::ptr_eq(token, refused) && self.tokens.serves(token);
+        self.tokens.of(resource).get(serves, self.ask(resource)).await
+    }
+
+    async fn ask(&self, resource: &str) -> Result<Arc<AccessToken>, ProviderError> {
+        let first = self.first.take();
+        let credential = match first {
+            Some(credential) => credential,
+            None => auth::credential(&self.method, &self.outside, self.is_taken.get())?,
         };
         let scope = format!("{resource}/.default");
-        let make = async {
-            self.credential.get_token(&[&scope], None).await.map_err(|error| {
-                match wire::unwrapped::<ProviderError>(&error) {
-                    Some(ours) => ours.once_more(),
-                    // The SDK's own: it could not read what it was given.
-                    None => ProviderError::new(
-                        ErrorKind::Malformed,
-                        "cannot get a token of Entra ID: its answer is not what its interface promises",
-                    )
-                    .hint("look at `authority` and AZURE_AUTHORITY_HOST: what answers there may be something else"),
-                }
-            })
-        };
-        let token = token.get(|token| token.expires_on > self.clock.now(), make).await?;
+        let token = credential.get_token(&[&scope], None).await.map_err(|error| {
+            match wire::unwrapped::<ProviderError>(&error) {
+                Some(ours) => ours.once_more(),
+                // The SDK's own: it could not read what it was given.
+                None => ProviderError::new(
+                    ErrorKind::Malformed,
+                    "cannot get a token of Entra ID: its answer is not what its interface promises",
+                )
+                .hint("look at `authority` and AZURE_AUTHORITY_HOST: what answers there may be something else"),
+            }
+        })?;
         // Another identity may have been meant.
-        if !self.is_taken.swap(true, Ordering::Relaxed) {
-            handfast_core::tracing::info!(target: "handfast", "Azure credentials taken: {}", self.whose);
+        if !self.is_taken.replace(true) {
+            handfast_core::tracing::info!(target: "handfast", "Azure credentials taken: {}", self.method.described());
         }
-        Ok(token)
+        Ok(Arc::new(token))
+    }
+
+    /// The tokens of these resources, for a vault's client.
+    pub fn guarded(&self, resources: Vec<String>) -> Guarded {
+        Guarded { tokens: self.tokens.clone(), resources, given: Mutex::default() }
     }
 }
 
-/// What a vault's client gets its tokens from: the session, for the vault's own resources alone. Whatever a challenge asks for,
-/// no other token leaves.
+/// The tokens so far. The SDK may look at them from anywhere.
+struct Tokens {
+    clock: Arc<dyn Clock>,
+    by_resource: Mutex<HashMap<String, Arc<Once<Arc<AccessToken>>>>>,
+}
+
+impl Tokens {
+    fn of(&self, resource: &str) -> Arc<Once<Arc<AccessToken>>> {
+        let mut tokens = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.entry(resource.to_owned()).or_default().clone()
+    }
+
+    fn serves(&self, token: &AccessToken) -> bool {
+        token.expires_on > self.clock.now()
+    }
+}
+
+/// What a vault's client gets its tokens from: those of the session, for the vault's own resources alone. Whatever a challenge asks
+/// for, no other token leaves.
 pub struct Guarded {
-    session: Arc<Session>,
+    tokens: Arc<Tokens>,
     resources: Vec<String>,
+    given: Mutex<Option<Given>>,
+}
+
+/// A token, and what it is for.
+#[derive(Clone)]
+pub struct Given {
+    /// The resource.
+    pub resource: String,
+    /// The token.
+    pub token: Arc<AccessToken>,
 }
 
 impl Guarded {
-    /// Tokens of the session for these resources.
-    pub fn new(session: Arc<Session>, resources: Vec<String>) -> Self {
-        Self { session, resources }
+    /// The newest that the client was given.
+    pub fn given(&self) -> Option<Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -82,6 +125,18 @@ impl fmt::Debug for Guarded {
         f.write_str("Guarded")
     }
 }
+
+/// There is no token for this resource yet: the session can get one.
+#[derive(Debug)]
+pub struct Wanted(pub String);
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wanted")
+    }
+}
+
+impl std::error::Error for Wanted {}
 
 /// A challenge that asks for a token that is not this vault's.
 #[derive(Debug)]
@@ -102,9 +157,14 @@ impl TokenCredential for Guarded {
             [scope] => scope.strip_suffix("/.default").map(|resource| resource.trim_end_matches('/')),
             _ => None,
         };
-        match self.resources.iter().find(|resource| Some(resource.as_str()) == asked) {
-            Some(resource) => self.session.token(resource).await.map_err(wire::wrapped),
-            None => Err(wire::wrapped(Elsewhere)),
-        }
+        let Some(resource) = self.resources.iter().find(|resource| Some(resource.as_str()) == asked) else {
+            return Err(wire::wrapped(Elsewhere));
+        };
+        let Some(token) = self.tokens.of(resource).known().await else {
+            return Err(wire::wrapped(Wanted(resource.clone())));
+        };
+        let given = Given { resource: resource.clone(), token: token.clone() };
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
+        Ok((*token).clone())
     }
 }

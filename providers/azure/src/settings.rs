@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use handfast_core::{
     Complaint, Configured, Context, Environment, Locator, Problems, Provider, ProviderError, Settings, Sockets, Table,
@@ -84,17 +85,22 @@ impl Configured for Azure {
             // `missing` has said so before.
             return Err(ProviderError::new(handfast_core::ErrorKind::Unavailable, NO_AUTHORITY));
         };
-        let requests = Arc::default();
-        let outside = Outside { authority: &authority, options: &self.options, context: &context, requests: &requests };
-        let whose = self.method.described();
-        let session = Session::new(auth::credential(self.method, outside)?, whose, context.clock.clone());
+        let requests = Arc::<AtomicU64>::default();
+        let outside = Outside {
+            authority,
+            options: self.options.clone(),
+            context: context.clone(),
+            requests: requests.clone(),
+            grace: Arc::default(),
+        };
+        let session = Session::new(self.method, outside)?;
         // As for Vault's: a hundred secrets cost one handshake, and one alone comes quicker without.
         let options = Options { http2: context.several, ..self.options };
         Ok(Rc::new(Store {
             cloud: self.cloud,
             vault: self.vault,
             check: self.check,
-            session: Arc::new(session),
+            session,
             options,
             context,
             requests,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use azure_security_keyvault_secrets::models::SecretAttributes;
+use azure_security_keyvault_secrets::models::{Secret, SecretAttributes};
 use handfast_core::{
     BoxFuture, Complaint, Context, ErrorKind, Fetched, GRACE, Locator, Provider, ProviderError, SecretValue, Summary,
     Term,
@@ -17,8 +17,8 @@ use handfast_http::{Client, Options};
 use crate::cloud::{Address, Cloud};
 use crate::explain::Attempt;
 use crate::locator;
-use crate::session::Session;
-use crate::vault::Vault;
+use crate::session::{Given, Session};
+use crate::vault::{Unread, Vault};
 use crate::wire::Wire;
 
 /// A connection to the vaults of a cloud.
@@ -30,7 +30,7 @@ pub struct Store {
     /// Whether a vault must be under the cloud's domain, and ask for the cloud's tokens alone.
     pub check: bool,
     /// Who we are.
-    pub session: Arc<Session>,
+    pub session: Session,
     /// How vaults are asked.
     pub options: Options,
     /// Files, variables, the clock.
@@ -47,14 +47,12 @@ impl Provider for Store {
             let parts = locator::parts(locator).map_err(unchecked)?;
             let vault = self.vault(parts.vault)?;
             let attempt = Attempt { vault: vault.name(), secret: parts.secret, versioned: parts.version.is_some() };
-            // Who we are comes first: without it a vault that does not answer would be waited for in vain. Where the challenge
-            // may ask for another token than the cloud's, only the challenge can say which.
-            if self.check {
-                self.session.token(&self.cloud.resource()).await?;
-            }
-            let secret = match vault.read(&attempt, parts.version).await {
+            let secret = match self.read(&vault, &attempt, parts.version).await {
                 Ok(secret) => secret,
-                Err(error) if error.kind == ErrorKind::NotFound && vault.deleted(parts.secret).await.is_some() => {
+                Err(error)
+                    if error.kind == ErrorKind::NotFound
+                        && self.vault(parts.vault)?.deleted(parts.secret).await.is_some() =>
+                {
                     return Err(attempt.recoverable());
                 }
                 Err(error) => return Err(error),
@@ -78,16 +76,64 @@ impl Store {
             Some(name) => self.cloud.vault(name).map_err(unchecked)?,
             None => self.vault.clone().ok_or_else(|| unchecked("no vault is named".into()))?,
         };
-        let mut vaults = self.vaults.borrow_mut();
-        if let Some(vault) = vaults.get(address.url.as_str()) {
-            return Ok(vault.clone());
-        }
+        let known = self.vaults.borrow().get(address.url.as_str()).cloned();
+        known.map_or_else(|| self.new_vault(address), Ok)
+    }
+
+    /// A vault with a client that knows no token.
+    fn new_vault(&self, address: Address) -> Result<Rc<Vault>, ProviderError> {
         let key = address.url.to_string();
         // Each has a client of its own: requests that start at once share a connection, which is to one vault.
         let wire = Wire::new(Client::new(self.options.clone(), &self.context)?, self.requests.clone());
-        let vault = Rc::new(Vault::new(address, self.cloud.resource(), self.check, self.session.clone(), wire)?);
-        vaults.insert(key, vault.clone());
+        let vault = Rc::new(Vault::new(address, self.cloud.resource(), self.check, &self.session, wire)?);
+        self.vaults.borrow_mut().insert(key, vault.clone());
         Ok(vault)
+    }
+
+    /// Reads a secret, once more with another token where the vault does not take this one.
+    async fn read(
+        &self,
+        vault: &Rc<Vault>,
+        attempt: &Attempt<'_>,
+        version: Option<&str>,
+    ) -> Result<Secret, ProviderError> {
+        let refused = match self.read_once(vault, attempt, version).await {
+            Ok(secret) => return Ok(secret),
+            Err(Unread::Token(error)) => error,
+            Err(unread) => return Err(unread.explained(attempt)),
+        };
+        let Some(Given { resource, token }) = vault.given() else { return Err(refused) };
+        let other = self.session.other(&resource, &token).await?;
+        if other.token.secret() == token.token.secret() {
+            return Err(refused);
+        }
+        // The SDK keeps a token for as long as it has said that it lives.
+        let known = self.vaults.borrow().get(vault.address().url.as_str()).cloned();
+        let vault = match known.filter(|known| !Rc::ptr_eq(known, vault)) {
+            Some(known) => known,
+            None => self.new_vault(vault.address().clone())?,
+        };
+        self.read_once(&vault, attempt, version).await.map_err(|unread| unread.explained(attempt))
+    }
+
+    /// Reads a secret, with the token that the vault asks for.
+    async fn read_once(&self, vault: &Vault, attempt: &Attempt<'_>, version: Option<&str>) -> Result<Secret, Unread> {
+        // Who we are comes first: without it a vault that does not answer would be waited for in vain. Where the challenge
+        // may ask for another token than the cloud's, only the challenge can say which.
+        let resource = match self.check {
+            true => Some(self.cloud.resource()),
+            false => vault.given().map(|given| given.resource),
+        };
+        if let Some(resource) = resource {
+            self.session.token(&resource).await.map_err(Unread::Other)?;
+        }
+        match vault.read(attempt, version).await {
+            Err(Unread::Wanted(resource)) => {
+                self.session.token(&resource).await.map_err(Unread::Other)?;
+                vault.read(attempt, version).await
+            }
+            answer => answer,
+        }
     }
 
     /// How long the secret holds. Key Vault gives a secret outside of its time too: to look at it, say. A start is no such look.

@@ -13,7 +13,7 @@ use handfast_http::Once;
 
 use crate::cloud::Address;
 use crate::explain::{self, Attempt, Refusal};
-use crate::session::{Elsewhere, Guarded, Session};
+use crate::session::{Elsewhere, Given, Guarded, Session, Wanted};
 use crate::wire::{self, Wire};
 
 /// A vault.
@@ -22,6 +22,28 @@ pub struct Vault {
     address: Address,
     client: SecretClient,
     challenge: Arc<Once<Challenge>>,
+    guarded: Arc<Guarded>,
+}
+
+/// Why a secret was not read.
+pub enum Unread {
+    /// For want of a token for this resource.
+    Wanted(String),
+    /// The vault does not take the token.
+    Token(ProviderError),
+    /// For any other reason.
+    Other(ProviderError),
+}
+
+impl Unread {
+    /// The same of what was attempted.
+    pub fn explained(self, attempt: &Attempt<'_>) -> ProviderError {
+        match self {
+            Self::Token(error) | Self::Other(error) => error,
+            // The session had one a moment before.
+            Self::Wanted(_) => attempt.failure(ErrorKind::Unavailable, "there is no token for the vault any more"),
+        }
+    }
 }
 
 /// What a vault says to a request without a token.
@@ -94,7 +116,7 @@ impl Vault {
         address: Address,
         resource: String,
         check: bool,
-        session: Arc<Session>,
+        session: &Session,
         wire: Wire,
     ) -> Result<Self, ProviderError> {
         let challenge = Arc::new(Once::default());
@@ -109,14 +131,14 @@ impl Vault {
             verify_challenge_resource: Some(check),
             ..SecretClientOptions::default()
         };
-        let credential = Arc::new(Guarded::new(session, resources));
-        let client = SecretClient::new(address.url.as_str(), credential, Some(options)).map_err(|_| {
+        let guarded = Arc::new(session.guarded(resources));
+        let client = SecretClient::new(address.url.as_str(), guarded.clone(), Some(options)).map_err(|_| {
             ProviderError::new(
                 ErrorKind::Malformed,
                 format!("the vault `{}` has no address it could have", address.name),
             )
         })?;
-        Ok(Self { address, client, challenge })
+        Ok(Self { address, client, challenge, guarded })
     }
 
     /// Its name.
@@ -124,12 +146,22 @@ impl Vault {
         &self.address.name
     }
 
+    /// Its name and address.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The token that it is shown, once there is one.
+    pub fn given(&self) -> Option<Given> {
+        self.guarded.given()
+    }
+
     /// Reads a secret.
-    pub async fn read(&self, attempt: &Attempt<'_>, version: Option<&str>) -> Result<Secret, ProviderError> {
+    pub async fn read(&self, attempt: &Attempt<'_>, version: Option<&str>) -> Result<Secret, Unread> {
         let secret_version = version.map(str::to_owned);
         let options = SecretClientGetSecretOptions { secret_version, ..SecretClientGetSecretOptions::default() };
         match self.client.get_secret(attempt.secret, Some(options)).await {
-            Ok(response) => response.into_model().map_err(|_| attempt.malformed()),
+            Ok(response) => response.into_model().map_err(|_| Unread::Other(attempt.malformed())),
             Err(error) => Err(self.failure(&error, attempt).await),
         }
     }
@@ -139,24 +171,29 @@ impl Vault {
         self.client.get_deleted_secret(secret, None).await.ok()?.into_model().ok()
     }
 
-    async fn failure(&self, error: &azure_core::Error, attempt: &Attempt<'_>) -> ProviderError {
+    async fn failure(&self, error: &azure_core::Error, attempt: &Attempt<'_>) -> Unread {
+        if let Some(Wanted(resource)) = wire::unwrapped(error) {
+            return Unread::Wanted(resource.clone());
+        }
         if let Some(ours) = wire::unwrapped::<ProviderError>(error) {
-            return ours.once_more();
+            return Unread::Other(ours.once_more());
         }
         if let Some(refusal) = wire::unwrapped::<Refusal>(error) {
             let challenge = self.challenge.known().await;
-            return refusal.explain(attempt, challenge.as_ref().and_then(|challenge| challenge.tenant.as_deref()));
+            let tenant = challenge.as_ref().and_then(|challenge| challenge.tenant.as_deref());
+            let explained = refusal.explain(attempt, tenant);
+            return if refusal.is_of_token() { Unread::Token(explained) } else { Unread::Other(explained) };
         }
         // What is left is about the challenge: of whatever it asks for, the SDK checks the domain, and we the whole.
         let is_elsewhere = wire::unwrapped::<Elsewhere>(error).is_some();
-        match error.kind() {
+        Unread::Other(match error.kind() {
             azure_core::error::ErrorKind::DataConversion if !is_elsewhere => {
                 attempt.failure(ErrorKind::Malformed, "the vault's challenge cannot be read").hint(explain::ELSEWHERE)
             }
             _ => attempt
                 .failure(ErrorKind::Untrusted, "the vault asks for a token for something else than Key Vault in this cloud, which it does not get")
                 .hint("look at the address and at `cloud`: whoever has such a token can use it in the place of who sent it"),
-        }
+        })
     }
 }
 

@@ -30,7 +30,7 @@ struct Entra {
     attempted: String,
     /// Which setting has the credential, for a hint.
     proof: refused::Proof,
-    grace: Grace,
+    grace: Arc<Grace>,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,11 +62,11 @@ impl HttpClient for Entra {
 pub fn by_secret(
     application: &Application,
     secret: &Credential,
-    outside: Outside<'_>,
+    outside: &Outside,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let secret = Secret::new(secret.text("client secret", outside.context)?.to_string());
+    let secret = Secret::new(secret.text("client secret", &outside.context)?.to_string());
     let options =
-        ClientSecretCredentialOptions { client_options: options(application, refused::Proof::Secret, &outside)? };
+        ClientSecretCredentialOptions { client_options: options(application, refused::Proof::Secret, outside)? };
     let made = ClientSecretCredential::new(&application.tenant, application.client.clone(), secret, Some(options));
     made.map(|made| made as Arc<dyn TokenCredential>).map_err(|_| unfit(application))
 }
@@ -75,11 +75,11 @@ pub fn by_secret(
 pub fn by_certificate(
     application: &Application,
     files: &Files,
-    outside: Outside<'_>,
+    outside: &Outside,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     let endpoint = outside.authority.join(&format!("/{}/oauth2/v2.0/token", application.tenant));
     let endpoint = endpoint.map_err(|_| unfit(application))?;
-    let signer = certificate::signer(files, &application.client, endpoint, outside.context)?;
+    let signer = certificate::signer(files, &application.client, endpoint, &outside.context)?;
     by_assertion(
         application,
         Assertion::Signed(Box::new(signer)),
@@ -92,14 +92,14 @@ pub fn by_certificate(
 pub fn by_workload(
     application: &Application,
     token: &Credential,
-    outside: Outside<'_>,
+    outside: &Outside,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let text = token.text("federated token", outside.context)?;
+    let text = token.text("federated token", &outside.context)?;
     let path = match token {
         Credential::File(path) => path.clone(),
         _ => Default::default(),
     };
-    if let Some(ago) = expired(&text, outside.context) {
+    if let Some(ago) = expired(&text, &outside.context) {
         let message = format!("cannot use the federated token of `{}`: it expired {ago} s ago", path.display());
         return Err(ProviderError::new(ErrorKind::Denied, message)
             .hint("the kubelet renews it as long as the pod runs; look at this machine's clock too"));
@@ -111,9 +111,9 @@ fn by_assertion(
     application: &Application,
     assertion: Assertion,
     proof: refused::Proof,
-    outside: Outside<'_>,
+    outside: &Outside,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let options = ClientAssertionCredentialOptions { client_options: options(application, proof, &outside)? };
+    let options = ClientAssertionCredentialOptions { client_options: options(application, proof, outside)? };
     let (tenant, client) = (application.tenant.clone(), application.client.clone());
     let made = ClientAssertionCredential::new(tenant, client, assertion, Some(options));
     made.map(|made| made as Arc<dyn TokenCredential>).map_err(|_| unfit(application))
@@ -122,7 +122,7 @@ fn by_assertion(
 fn options(
     application: &Application,
     proof: refused::Proof,
-    outside: &Outside<'_>,
+    outside: &Outside,
 ) -> Result<ClientOptions, ProviderError> {
     let attempted = format!(
         "cannot get a token of Entra ID for the application `{}` of `{}`",
@@ -137,7 +137,7 @@ fn options(
             wire: outside.entra()?,
             attempted,
             proof,
-            grace: Grace::default(),
+            grace: outside.grace.clone(),
             clock: outside.context.clock.clone(),
         }))
     })

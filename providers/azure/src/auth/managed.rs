@@ -62,9 +62,9 @@ impl fmt::Debug for Service {
 
 /// App Service, Container Apps and Functions (learn.microsoft.com/azure/app-service/overview-managed-identity).
 pub fn app_service(
-    endpoint: Url,
-    identity: Identity,
-    outside: Outside<'_>,
+    endpoint: &Url,
+    identity: &Identity,
+    outside: &Outside,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     let header = outside.context.environment.credential("IDENTITY_HEADER");
     let header = header.and_then(|value| String::from_utf8(value.expose().trim_ascii().to_vec()).ok());
@@ -75,7 +75,7 @@ pub fn app_service(
     Ok(Arc::new(Service {
         wire: outside.metadata()?,
         clock: outside.context.clock.clone(),
-        url: endpoint,
+        url: endpoint.clone(),
         header: ("x-identity-header", Secret::new(header)),
         identity: identity.parameter("principal_id", "mi_res_id"),
         api_version: "2019-08-01",
@@ -87,17 +87,17 @@ pub fn app_service(
 /// A virtual machine's, which AKS' nodes and pods have too
 /// (learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token).
 pub fn machine(
-    machine: Machine,
-    identity: Identity,
-    passed_over: Option<Vec<String>>,
-    outside: Outside<'_>,
+    machine: &Machine,
+    identity: &Identity,
+    passed_over: Option<&[String]>,
+    outside: &Outside,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     let (mut url, place) = match machine {
         // A constant, which is a URL.
         Machine::Usual => (Url::parse(USUAL).unwrap_or_else(|_| outside.authority.clone()), USUAL.to_owned()),
         Machine::At(url) => {
             let place = url.origin().ascii_serialization();
-            (url, place)
+            (url.clone(), place)
         }
     };
     url.set_path("/metadata/identity/oauth2/token");
@@ -110,7 +110,7 @@ pub fn machine(
         identity: identity.parameter("object_id", "msi_res_id"),
         api_version: "2018-02-01",
         what: format!("the managed identity{identity} of this machine, from {place}"),
-        guess: passed_over.zip(probe),
+        guess: passed_over.map(<[String]>::to_vec).zip(probe),
     }))
 }
 

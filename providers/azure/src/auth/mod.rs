@@ -20,15 +20,24 @@ pub use keys::KEYS;
 pub use method::Method;
 pub use outside::Outside;
 
-/// Makes the credential. What it needs of files and variables is read now, since the SDK may ask from anywhere.
-pub fn credential(method: Method, outside: Outside<'_>) -> Result<Arc<dyn TokenCredential>, ProviderError> {
+/// Makes a credential, for one token: what it needs of files is read now, and has another content when the next one is due.
+/// `is_known` is where this method has given a token before.
+pub fn credential(
+    method: &Method,
+    outside: &Outside,
+    is_known: bool,
+) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     match method {
-        Method::Secret(application, secret) => application::by_secret(&application, &secret, outside),
-        Method::Certificate(application, files) => application::by_certificate(&application, &files, outside),
-        Method::Workload(application, token) => application::by_workload(&application, &token, outside),
+        Method::Secret(application, secret) => application::by_secret(application, secret, outside),
+        Method::Certificate(application, files) => application::by_certificate(application, files, outside),
+        Method::Workload(application, token) => application::by_workload(application, token, outside),
         Method::AppService(endpoint, identity) => managed::app_service(endpoint, identity, outside),
-        Method::Machine(machine, identity, passed_over) => managed::machine(machine, identity, passed_over, outside),
-        Method::TokenFile(file) => token_file::token(&file, outside.context),
-        Method::Nothing(complaint) => Err(complaint.into_error(ErrorKind::Denied)),
+        Method::Machine(machine, identity, passed_over) => {
+            // A service that is there may be busy later: that is no reason to take it for none.
+            let guessed = passed_over.as_deref().filter(|_| !is_known);
+            managed::machine(machine, identity, guessed, outside)
+        }
+        Method::TokenFile(file) => token_file::token(file, &outside.context),
+        Method::Nothing(complaint) => Err(complaint.clone().into_error(ErrorKind::Denied)),
     }
 }

@@ -4,28 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use handfast_core::{Context, ProviderError};
+use handfast_core::{Context, Grace, ProviderError};
 use handfast_http::metadata::{self, Patience};
 use handfast_http::{Client, Options, Plaintext, Url};
 
 use crate::wire::Wire;
 
 /// What getting a token takes from the outside.
-pub struct Outside<'a> {
+pub struct Outside {
     /// Where Entra ID is.
-    pub authority: &'a Url,
+    pub authority: Url,
     /// How it is asked.
-    pub options: &'a Options,
+    pub options: Options,
     /// Files, variables, the clock.
-    pub context: &'a Context,
+    pub context: Context,
     /// Counts what is sent.
-    pub requests: &'a Arc<AtomicU64>,
+    pub requests: Arc<AtomicU64>,
+    /// Since when Entra ID has not known a federated credential.
+    pub grace: Arc<Grace>,
 }
 
-impl Outside<'_> {
+impl Outside {
     /// A way to Entra ID.
     pub fn entra(&self) -> Result<Wire, ProviderError> {
-        Ok(Wire::new(Client::new(self.options.clone(), self.context)?, self.requests.clone()))
+        Ok(Wire::new(Client::new(self.options.clone(), &self.context)?, self.requests.clone()))
     }
 
     /// A way to a metadata service.
@@ -39,7 +41,7 @@ impl Outside<'_> {
     }
 
     fn metadata_within(&self, patience: Patience) -> Result<Wire, ProviderError> {
-        let client = metadata::client(patience, Plaintext::Metadata, self.context)?;
+        let client = metadata::client(patience, Plaintext::Metadata, &self.context)?;
         Ok(Wire::new(client, self.requests.clone()))
     }
 }

@@ -6,6 +6,7 @@ mod told;
 mod addresses;
 mod credentials;
 mod economy;
+mod keeping;
 mod managed;
 mod refusals;
 mod secrets;
