@@ -76,7 +76,7 @@ impl Session {
         self.connector.requests() + self.credentials.requests()
     }
 
-    /// Makes a call. Where the keys are over, it makes it again with new ones; where the clock is wrong, again as well: the
+    /// Makes a call. Where the keys are over, or AWS knows them no more, it makes it again with new ones; where the clock is wrong, again as well: the
     /// SDK's client has seen AWS' time by then.
     pub async fn call<T, E, F>(&self, region: &str, call: impl Fn(Rc<Clients>) -> F) -> Result<T, Failed>
     where
@@ -88,10 +88,16 @@ impl Session {
             Err(Failed::Refused(refusal)) => refusal,
             other => return other,
         };
+        let are_over = match failed.about() {
+            About::ExpiredKeys => true,
+            // Those that do not end by themselves may have been replaced where they are kept.
+            About::Keys => keys.expires.is_none(),
+            _ => false,
+        };
         let keys = match failed.about() {
-            About::ExpiredKeys => match self.credentials.refresh(&keys).await {
-                Ok(fresh) if fresh.id != keys.id => fresh,
-                // There are no others: what AWS has said of these tells more.
+            _ if are_over => match self.credentials.refresh(&keys).await.map_err(Failed::Unanswered)? {
+                fresh if fresh.id != keys.id => fresh,
+                // There are no others.
                 _ => return Err(Failed::Refused(failed)),
             },
             About::Clock => keys,

@@ -88,7 +88,7 @@ impl<'o> Imds<'o> {
                         error.message
                     );
                     // Where it alone may give keys, there is nothing to go on with: it may be there in a moment.
-                    return match outside.settings.way {
+                    return match outside.way.get() {
                         Some(Way::Machine) => Err(ProviderError { message: format!("{ATTEMPTED}: {why}"), ..error }),
                         _ => Ok(Err(why)),
                     };

@@ -44,7 +44,9 @@ pub struct Credentials {
 impl Credentials {
     /// Nothing is asked for yet.
     pub fn new(settings: Settings, endpoints: Endpoints, context: Context, client: Arc<Client>) -> Self {
-        let outside = Outside { settings, endpoints, context, client, requests: Cell::new(0), grace: Grace::default() };
+        let way = Cell::new(settings.way);
+        let (requests, grace) = (Cell::new(0), Grace::default());
+        let outside = Outside { settings, way, endpoints, context, client, requests, grace };
         Self { outside, keys: Once::default(), taken: RefCell::default() }
     }
 
@@ -69,7 +71,8 @@ impl Credentials {
     }
 
     async fn ask(&self) -> Result<Rc<Keys>, ProviderError> {
-        let (keys, taken) = ask(&self.outside).await?;
+        let is_taken = self.taken.borrow().is_some();
+        let (keys, taken) = ask(&self.outside, is_taken).await?;
         self.taken.replace(Some(taken));
         Ok(Rc::new(keys))
     }
@@ -100,9 +103,9 @@ impl Credentials {
     }
 }
 
-/// The keys, asked for anew, and how they were come by.
-async fn ask(outside: &Outside) -> Result<(Keys, String), ProviderError> {
-    let (keys, taken) = own_keys(outside).await?;
+/// The keys, asked for anew, and how they were come by. `is_taken` is where there have been some before.
+async fn ask(outside: &Outside, is_taken: bool) -> Result<(Keys, String), ProviderError> {
+    let (keys, taken) = own_keys(outside, is_taken).await?;
     match &outside.settings.role_arn {
         Some(role) => {
             let keys = sts::assume(outside, &keys, &outside.settings.role(role)).await?;
@@ -113,9 +116,10 @@ async fn ask(outside: &Outside) -> Result<(Keys, String), ProviderError> {
 }
 
 /// The keys before any role that the configuration names.
-async fn own_keys(outside: &Outside) -> Result<(Keys, String), ProviderError> {
-    let ways = outside.settings.way.as_ref().map_or(&WAYS[..], std::slice::from_ref);
-    if outside.settings.way.is_none() {
+async fn own_keys(outside: &Outside, is_taken: bool) -> Result<(Keys, String), ProviderError> {
+    let only = outside.way.get();
+    let ways = only.as_ref().map_or(&WAYS[..], std::slice::from_ref);
+    if only.is_none() {
         profile::exists(outside)?;
     }
     let (mut passed, mut halves) = (Vec::new(), Vec::new());
@@ -123,7 +127,10 @@ async fn own_keys(outside: &Outside) -> Result<(Keys, String), ProviderError> {
         match find(outside, *way).await? {
             Found::Keys(keys) => {
                 let taken = described(outside, *way);
-                tell(&taken, &passed, &halves);
+                if !is_taken {
+                    tell(&taken, &passed, &halves);
+                }
+                outside.way.set(Some(*way));
                 return Ok((keys, taken));
             }
             Found::Passed(why) => passed.push(format!("{}: {why}", way.title())),
@@ -134,10 +141,12 @@ async fn own_keys(outside: &Outside) -> Result<(Keys, String), ProviderError> {
         }
     }
     let hint = match ways {
+        _ if is_taken => "the keys so far came from there, and another way would be another identity",
         [_] => "this one way is pinned: set it up, or take `auth` and `profile` out of [providers.aws]",
         _ => "set up one of these; which one is to be taken can be pinned by `auth = { method = … }`",
     };
-    Err(ProviderError::new(ErrorKind::Denied, format!("no AWS credentials: {}", passed.join("; "))).hint(hint))
+    let none = if is_taken { "no AWS credentials any more" } else { "no AWS credentials" };
+    Err(ProviderError::new(ErrorKind::Denied, format!("{none}: {}", passed.join("; "))).hint(hint))
 }
 
 /// A way that was taken.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use handfast_core::{Context, Credential, ErrorKind, Grace, ProviderError, SecretValue};
 use handfast_http::{Client, Request, Response};
 
-use super::settings::Settings;
+use super::settings::{Settings, Way};
 use crate::endpoints::Endpoints;
 
 /// What every way may know and use.
 pub struct Outside {
     /// What the configuration and AWS' variables say of who we are.
     pub settings: Settings,
+    /// The one way, where it is pinned, or has given keys before.
+    pub way: Cell<Option<Way>>,
     /// Where AWS' services are.
     pub endpoints: Endpoints,
     /// Files, variables, the clock.

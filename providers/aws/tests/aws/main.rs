@@ -4,6 +4,7 @@
 mod batches;
 mod cloud;
 mod endpoints;
+mod keeping;
 mod local;
 mod log;
 mod order;

@@ -1,0 +1,141 @@
+//! What holds under `watch`: keys end while it runs, and are had again where they came from.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use handfast_core::{ErrorKind, Table};
+use handfast_testkit::{run, table, text};
+use handfast_testservers::{Server, write_answer};
+
+use crate::cloud::{Aws, Said, instance, keys, refusal, refusal_of_sts, said, secret};
+
+fn over() -> Said {
+    refusal("ExpiredTokenException", "The security token included in the request is expired")
+}
+
+/// An agent of a container: its keys have its number of requests in their id, and end at the second time.
+fn agent(end: &'static str) -> Server {
+    let asked = AtomicUsize::new(0);
+    Server::start(None, move |_, stream| {
+        let id = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let end = if id == 1 { "2026-01-01T01:00:00Z" } else { end };
+        let keys = format!(r#"{{"AccessKeyId":"ASIA-{id}","SecretAccessKey":"x","Token":"t","Expiration":"{end}"}}"#);
+        write_answer(stream, 200, &[], keys.as_bytes())
+    })
+}
+
+/// The id of the key that has signed last.
+fn last_signer(aws: &Aws) -> String {
+    let last = aws.asked_of_the_store().pop().expect("it was asked");
+    signer(last.header("authorization").expect("it is signed"))
+}
+
+fn signer(authorization: &str) -> String {
+    let (_, credential) = authorization.split_once("Credential=").expect("it names its key");
+    credential.split('/').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_sts_that_is_busy_when_keys_end_is_no_denial() {
+    let busy = refusal_of_sts(400, "Throttling", "Rate exceeded");
+    let aws = Aws::with_sts(vec![secret("first"), over(), secret("second")], vec![keys("ASIA1"), busy, keys("ASIA2")]);
+    run(async {
+        let settings = table([("role_arn", text("arn:aws:iam::123456789012:role/web"))]);
+        let instance = instance(settings, aws.with_keys());
+        assert_eq!(instance.value("aws:sm/web/db").await, b"first");
+        let error = instance.error("aws:sm/web/db").await;
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("STS answers no more requests for now (throttling)"), "{error}");
+        assert_eq!(instance.value("aws:sm/web/db").await, b"second");
+    });
+    assert_eq!(last_signer(&aws), "ASIA2");
+}
+
+#[test]
+fn a_machine_that_has_given_keys_is_waited_for_where_it_does_not_answer_later() {
+    let is_silent = Arc::new(Mutex::new(false));
+    let knows = is_silent.clone();
+    let service = Server::start(None, move |request, stream| {
+        if *knows.lock().expect("nobody panics with it") {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let body = match &*request.path {
+            "/latest/api/token" => "token",
+            "/latest/meta-data/iam/security-credentials/" => "web",
+            _ => r#"{"Code":"Success","AccessKeyId":"ASIA1","SecretAccessKey":"x","Token":"t"}"#,
+        };
+        write_answer(stream, 200, &[], body.as_bytes())
+    });
+    let aws = Aws::saying(vec![secret("first"), over()]);
+    let variables = aws.variables().with("AWS_EC2_METADATA_DISABLED", "");
+    let variables = variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
+    run(async {
+        let instance = instance(Table::default(), variables);
+        assert_eq!(instance.value("aws:sm/web/db").await, b"first");
+        *is_silent.lock().expect("nobody panics with it") = true;
+        let error = instance.error("aws:sm/web/db").await;
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("cannot get this machine's AWS credentials"), "{error}");
+    });
+}
+
+#[test]
+fn another_way_that_is_set_up_later_would_be_another_identity() {
+    let agent = agent("2026-01-01T02:00:00Z");
+    let aws = Aws::saying(vec![secret("first"), over(), secret("second")]);
+    let shared = aws.files.path().join("credentials");
+    let variables = aws
+        .variables()
+        .with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.address())
+        .with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));
+    run(async {
+        let instance = instance(Table::default(), variables);
+        assert_eq!(instance.value("aws:sm/web/db").await, b"first");
+        aws.files.write("credentials", "[default]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = x\n");
+        assert_eq!(instance.value("aws:sm/web/db").await, b"second");
+    });
+    assert_eq!(last_signer(&aws), "ASIA-2");
+}
+
+#[test]
+fn a_way_that_gives_no_keys_any_more_is_told_alone() {
+    let aws = Aws::saying(vec![secret("first"), over()]);
+    let keys = "[default]\naws_access_key_id = ASIAFIRST\naws_secret_access_key = x\naws_session_token = t\n";
+    let shared = aws.files.write("credentials", keys);
+    let variables = aws.variables().with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));
+    let told = run(async {
+        let instance = instance(Table::default(), variables);
+        assert_eq!(instance.value("aws:sm/web/db").await, b"first");
+        aws.files.write("credentials", "");
+        said(&instance.error("aws:sm/web/db").await).replace(shared.to_str().expect("text"), "FILE")
+    });
+    assert_eq!(
+        told,
+        "Denied: cannot read the secret `web/db`: no AWS credentials any more: profile: no profile `default` in `FILE` | the keys so \
+         far came from there, and another way would be another identity"
+    );
+}
+
+/// An operator puts new keys into the file, and deletes the old ones.
+#[test]
+fn keys_of_a_file_that_aws_no_longer_knows_are_read_again() {
+    for code in ["UnrecognizedClientException", "InvalidClientTokenId"] {
+        let unknown = || refusal(code, "The security token included in the request is invalid.");
+        let aws = Aws::saying(vec![secret("first"), unknown(), unknown(), secret("second")]);
+        let keys = |id: &str| format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = x\n");
+        let shared = aws.files.write("credentials", keys("AKIAFIRST"));
+        let variables = aws.variables().with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));
+        run(async {
+            let instance = instance(Table::default(), variables);
+            assert_eq!(instance.value("aws:sm/web/db").await, b"first");
+            // The file has no others yet: nothing is asked twice.
+            let error = instance.error("aws:sm/web/db").await;
+            assert!(error.message.contains("AWS does not know the access key"), "{error}");
+            assert_eq!(aws.asked_of_the_store().len(), 2);
+            aws.files.write("credentials", keys("AKIASECOND"));
+            assert_eq!(instance.value("aws:sm/web/db").await, b"second");
+        });
+        assert_eq!(last_signer(&aws), "AKIASECOND", "{code}");
+    }
+}
