@@ -51,7 +51,7 @@ impl handfast_core::Identity for Identity {
         Box::pin(async move {
             let (host, region) = endpoint(region)?;
             let (url, body) = (format!("https://{host}/"), "Action=GetCallerIdentity&Version=2011-06-15");
-            let keys = self.credentials().await?.keys().await?;
+            let keys = self.credentials().await?.lasting().await?;
             let lower: Vec<_> = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), *value)).collect();
             let mut all = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
             all.extend(lower.iter().map(|(name, value)| (name.as_str(), *value)));

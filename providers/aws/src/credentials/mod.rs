@@ -18,6 +18,7 @@ mod web_identity;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use handfast_core::{Context, ErrorKind, Grace, ProviderError, excerpt};
 use handfast_http::{Client, Once};
@@ -32,6 +33,9 @@ use outside::Outside;
 /// The ways, in the order in which they are tried: that of AWS' SDKs for Go and Java
 /// (docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html).
 const WAYS: [Way; 5] = [Way::Environment, Way::WebIdentity, Way::Profile, Way::Container, Way::Machine];
+
+/// How long before their end keys are no longer given to sign with.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// Where keys come from.
 pub struct Credentials {
@@ -68,6 +72,13 @@ impl Credentials {
     /// Other keys than those that AWS takes no more: asked for once, however many hold the stale ones.
     pub async fn refresh(&self, stale: &Rc<Keys>) -> Result<Rc<Keys>, ProviderError> {
         self.keys.get(|keys| !Rc::ptr_eq(keys, stale), self.ask()).await
+    }
+
+    /// Keys that sign what somebody else sends: of those that have ended, AWS tells only whoever has sent it.
+    pub async fn lasting(&self) -> Result<Rc<Keys>, ProviderError> {
+        let until = self.outside.context.clock.now() + AHEAD;
+        // How long others are good nobody says, and to ask for them again is to read them again.
+        self.keys.get(|keys| keys.expires.is_some_and(|end| end > until), self.ask()).await
     }
 
     async fn ask(&self) -> Result<Rc<Keys>, ProviderError> {

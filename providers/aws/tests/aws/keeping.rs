@@ -1,11 +1,13 @@
 //! What holds under `watch`: keys end while it runs, and are had again where they came from.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use handfast_core::{ErrorKind, Table};
-use handfast_testkit::{run, table, text};
+use handfast_core::{ErrorKind, Identity, Table};
+use handfast_testkit::{Outside, TestClock, Variables, run, table, text};
 use handfast_testservers::{Server, write_answer};
 
 use crate::cloud::{Aws, Said, instance, keys, refusal, refusal_of_sts, said, secret};
@@ -138,4 +140,36 @@ fn keys_of_a_file_that_aws_no_longer_knows_are_read_again() {
         });
         assert_eq!(last_signer(&aws), "AKIASECOND", "{code}");
     }
+}
+
+/// Where a store takes this identity for a login, AWS' refusal comes to that store alone.
+#[test]
+fn another_store_gets_a_signature_of_keys_that_have_not_ended() {
+    let signed = |identity: &Rc<dyn Identity>| {
+        let identity = identity.clone();
+        run(async move {
+            let request = identity.sign_request(None, &[]).await.expect("there are keys");
+            let (_, value) = request.headers.iter().find(|(name, _)| name == "authorization").expect("it is signed");
+            signer(std::str::from_utf8(value.expose()).expect("text"))
+        })
+    };
+    let identity = |variables: Variables, clock: &TestClock| {
+        let outside = Outside { variables, clock: clock.clone(), ..Outside::default() };
+        handfast_aws::DEFINITION.identity.expect("AWS has one")(outside.context())
+    };
+    let (agent, clock) = (agent("2026-01-01T02:00:00Z"), TestClock::default());
+    let variables = Variables::default().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.address());
+    let container = identity(variables, &clock);
+    assert_eq!((signed(&container), signed(&container)), ("ASIA-1".into(), "ASIA-1".into()));
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!((signed(&container), signed(&container)), ("ASIA-2".into(), "ASIA-2".into()));
+    // Of those of a file nobody says how long they are good.
+    let aws = Aws::saying(vec![secret("there")]);
+    let keys = |id: &str| format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = x\n");
+    let shared = aws.files.write("credentials", keys("AKIAFIRST"));
+    let variables = Variables::default().with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));
+    let file = identity(variables, &clock);
+    assert_eq!(signed(&file), "AKIAFIRST");
+    aws.files.write("credentials", keys("AKIASECOND"));
+    assert_eq!(signed(&file), "AKIASECOND");
 }
