@@ -63,7 +63,11 @@ impl Session {
     /// Makes a login. Where that fails and the one before still serves, that one, and why.
     async fn log_in(&self) -> (Result<Rc<Held>, ProviderError>, Option<ProviderError>) {
         let before = self.newest.borrow().clone();
-        let login = self.chosen.method.login(&self.api, &self.context).await;
+        let shown = if before.is_some() { self.api.show_anew() } else { Ok(()) };
+        let login = match shown {
+            Ok(()) => self.chosen.method.login(&self.api, &self.context).await,
+            Err(error) => Err(error),
+        };
         let is_same = |login: &Login, before: &Held| !login.origin.is_own() && before.has_token_of(login);
         match (login, before) {
             (Ok(login), Some(before)) if is_same(&login, &before) => {

@@ -8,7 +8,7 @@ use handfast_core::{
     Complaint, Configured, Context, Environment, Item, Locator, Problems, Provider, ProviderError, Settings, Sockets,
     Table, Value, excerpt,
 };
-use handfast_http::{Address, Client, Options, Plaintext};
+use handfast_http::{Address, Options, Plaintext};
 
 use crate::api::Api;
 use crate::auth::{self, Behind, Chosen};
@@ -152,8 +152,8 @@ impl Configured for Vault {
         };
         // A hundred secrets cost one handshake instead of as many as there are requests in flight; for one alone HTTP/1.1 is quicker
         // (benches/README.md).
-        let client = Client::new(Options { http2: context.several, ..self.options }, &context)?;
-        let api = Api::new(client, address.url, self.namespace);
+        let options = Options { http2: context.several, ..self.options };
+        let api = Api::new(options, context.clone(), address.url, self.namespace)?;
         Ok(Rc::new(Store::new(Session::new(api, self.login, context, self.revoke_on_exit), Mounts::new(self.mounts))))
     }
 }

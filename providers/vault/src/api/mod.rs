@@ -8,10 +8,11 @@ mod answer;
 pub mod endpoints;
 mod stranger;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
-use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use handfast_http::{Client, Method, Request, Response, Url};
+use handfast_core::{Context, ErrorKind, ProviderError, SecretValue};
+use handfast_http::{Client, Method, Options, Request, Response, Url};
 use rustify::endpoint::Endpoint;
 use rustify::enums::RequestMethod;
 use serde::Deserialize;
@@ -23,16 +24,40 @@ pub use stranger::ELSEWHERE;
 
 /// A Vault that answers.
 pub struct Api {
-    client: Client,
+    client: RefCell<Rc<Client>>,
+    /// What the client is made of: its files have another content some day.
+    options: Options,
+    context: Context,
+    /// Whether the last to answer was not trusted, or did not trust us.
+    is_doubted: Cell<bool>,
     address: Url,
     namespace: Option<String>,
     requests: Cell<u64>,
 }
 
 impl Api {
-    /// Talks to `address` through `client`.
-    pub fn new(client: Client, address: Url, namespace: Option<String>) -> Self {
-        Self { client, address, namespace, requests: Cell::new(0) }
+    /// Talks to `address`.
+    pub fn new(
+        options: Options,
+        context: Context,
+        address: Url,
+        namespace: Option<String>,
+    ) -> Result<Self, ProviderError> {
+        let client = RefCell::new(Rc::new(Client::new(options.clone(), &context)?));
+        let (is_doubted, requests) = (Cell::new(false), Cell::new(0));
+        Ok(Self { client, options, context, is_doubted, address, namespace, requests })
+    }
+
+    /// Reads again who we are in TLS, for another login: a certificate lives shorter than a keeper.
+    pub fn show_anew(&self) -> Result<(), ProviderError> {
+        if self.options.client_certificate.is_some() { self.renew() } else { Ok(()) }
+    }
+
+    fn renew(&self) -> Result<(), ProviderError> {
+        let client = Client::new(self.options.clone(), &self.context)?;
+        self.client.replace(Rc::new(client));
+        self.is_doubted.set(false);
+        Ok(())
     }
 
     /// How many requests there were.
@@ -96,8 +121,21 @@ impl Api {
         if let Some(token) = token {
             request = request.secret_header("x-vault-token", SecretValue::from(token.expose().to_vec()))?;
         }
+        self.ask(request.with_standbys()).await
+    }
+
+    /// Asks once. Where trust was lacking the last time, with what the files hold now.
+    async fn ask(&self, request: Request) -> Result<Response, ProviderError> {
+        if self.is_doubted.get() {
+            self.renew()?;
+        }
         self.requests.set(self.requests.get() + 1);
-        self.client.send(request.with_standbys()).await
+        let client = self.client.borrow().clone();
+        let answer = client.send(request).await;
+        if answer.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Untrusted | ErrorKind::Denied)) {
+            self.is_doubted.set(true);
+        }
+        answer
     }
 
     /// A Vault that is not initialized says of itself only that it is sealed, or 501, which may also be a proxy's: a question of
@@ -111,8 +149,7 @@ impl Api {
         struct Status {
             initialized: bool,
         }
-        self.requests.set(self.requests.get() + 1);
-        let status = self.client.send(Request::get(self.url(&endpoints::SealStatus)?)).await?;
+        let status = self.ask(Request::get(self.url(&endpoints::SealStatus)?)).await?;
         match serde_json::from_slice(status.body().expose()) {
             Ok(Status { initialized: false }) => {
                 let message = format!("cannot ask {}: Vault is not initialized", status.peer());

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
-use handfast_core::Value;
+use handfast_core::{ErrorKind, Value};
 use handfast_testkit::{Variables, run, table, text};
 use handfast_testservers::{Authority, Directory, Identity, Server, Vault, free_port, random, stranger, write_answer};
 use serde_json::json;
@@ -133,6 +133,22 @@ fn a_certificate_that_is_not_good_is_never_accepted() {
             "{ask}its certificate is for another name\nuse a name in the address that the certificate is for: `vault.internal`; for an address it needs the address in its `subjectAltName`, as `IP:…`"
         )
     );
+}
+
+/// As where a cluster's authority is replaced, and the file that a keeper has of it.
+#[test]
+fn a_server_that_was_not_trusted_is_asked_again_with_what_the_authorities_file_holds_then() {
+    let Some(vault) = Vault::shared() else { return };
+    let (directory, another) = (Directory::new(), Authority::new());
+    let file = directory.write("ca.pem", another.pem()).display().to_string();
+    let variables = variables(vault).with("VAULT_CACERT", &file).with_credential("VAULT_TOKEN", vault.root_token());
+    run(async {
+        let instance = connect(table([]), variables);
+        assert_eq!(instance.error("vault:sys/mounts").await.kind, ErrorKind::Untrusted);
+        let right = std::fs::read(vault.ca_file()).expect("it is there");
+        directory.write("ca.pem", right);
+        assert!(instance.fetch("vault:sys/mounts").await.is_ok());
+    });
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `cert`: a client certificate.
 
-use handfast_core::Table;
+use handfast_core::{Table, Upkeep};
 use handfast_testkit::{Outside, run, table, text};
 use handfast_testservers::{Authority, Directory, Identity, random};
 use serde_json::json;
 
 use super::{Guarded, fetch, said, settings, vault_that_says};
-use crate::support::variables;
+use crate::support::{connect, variables};
 
 fn written(identity: &Identity, directory: &Directory) -> (String, String) {
     identity.write(directory, "client")
@@ -36,6 +36,32 @@ fn cert() {
     let variables = variables(guarded.vault).with("VAULT_CLIENT_CERT", "/none").with("VAULT_CLIENT_KEY", "/none");
     guarded.opens_with(auth, Outside { variables, ..Outside::default() });
     guarded.must_say([("method", "cert"), ("mount", &mount)], &["there is no client certificate", "`cert_file`"]);
+}
+
+/// A certificate lives for days, a keeper for months.
+#[test]
+fn a_new_login_shows_the_certificate_that_its_files_hold_then() {
+    let Some(guarded) = Guarded::new() else { return };
+    let (mount, directory) = (random("cert-"), Directory::new());
+    let (certificate, key) =
+        written(&guarded.vault.enable_cert(&mount, &Authority::new(), &guarded.policies()), &directory);
+    let auth = [("method", "cert"), ("mount", &*mount), ("cert_file", &*certificate), ("key_file", &*key)];
+    run(async {
+        let instance = connect(settings(auth), variables(guarded.vault));
+        instance.value(&guarded.reference()).await;
+        let next = Authority::named("the next authority");
+        let role = json!({ "certificate": next.pem(), "token_policies": guarded.policies() });
+        guarded.vault.must("POST", &format!("auth/{mount}/certs/web"), role);
+        written(&next.client("web.example.org"), &directory);
+        let standing = instance.provider().upkeep(Upkeep::Replace).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(standing.expect("it ends").number, 2);
+        // Half of it is there.
+        directory.write("client.key", "");
+        let error = instance.provider().upkeep(Upkeep::Replace).await.map(|_| ()).expect_err("no key");
+        assert!(error.message.starts_with("cannot use the client key of "), "{error}");
+        written(&next.client("web.example.org"), &directory);
+        assert!(instance.provider().upkeep(Upkeep::Replace).await.is_ok());
+    });
 }
 
 #[test]
