@@ -84,6 +84,7 @@ impl Session {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let keys = self.credentials.keys().await.map_err(Failed::Unanswered)?;
+        self.credentials.settled().map_err(Failed::Unanswered)?;
         let failed = match call(self.clients(region, &keys)?).await.map_err(Failed::of) {
             Err(Failed::Refused(refusal)) => refusal,
             other => return other,

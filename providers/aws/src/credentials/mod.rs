@@ -43,6 +43,8 @@ pub struct Credentials {
     keys: Once<Rc<Keys>>,
     /// The way that has given the keys, for the log.
     taken: RefCell<Option<String>>,
+    /// Whether it is known that nothing says where AWS is that is not read.
+    is_settled: Cell<bool>,
 }
 
 impl Credentials {
@@ -51,7 +53,7 @@ impl Credentials {
         let way = Cell::new(settings.way);
         let (requests, grace) = (Cell::new(0), Grace::default());
         let outside = Outside { settings, way, endpoints, context, client, requests, grace };
-        Self { outside, keys: Once::default(), taken: RefCell::default() }
+        Self { outside, keys: Once::default(), taken: RefCell::default(), is_settled: Cell::new(false) }
     }
 
     /// The way that has given the keys.
@@ -67,6 +69,16 @@ impl Credentials {
     /// The keys, asked for by the first who needs them.
     pub async fn keys(&self) -> Result<Rc<Keys>, ProviderError> {
         self.keys.get(|_| true, self.ask()).await
+    }
+
+    /// Refuses to go on where a profile says where AWS is, which is not read.
+    pub fn settled(&self) -> Result<(), ProviderError> {
+        // A source that the configuration pins is the only one that counts.
+        if self.outside.settings.way.is_none() && !self.is_settled.get() {
+            profile::says_no_place(&self.outside)?;
+            self.is_settled.set(true);
+        }
+        Ok(())
     }
 
     /// Other keys than those that AWS takes no more: asked for once, however many hold the stale ones.

@@ -19,14 +19,26 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     if !profiles.all.contains_key(name) {
         return Ok(Found::Passed(format!("no profile `{}` in {}", excerpt(name), profiles.places)));
     }
-    if let Some(key) = profiles.elsewhere(outside, name) {
+    if let Some((key, hint)) = profiles.elsewhere(outside, name) {
         return Err(denied(format!(
             "no AWS credentials in the profile `{}`: it has `{key}`, which says where AWS is, and is not read from there",
             excerpt(name)
         ))
-        .hint("set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' own names"));
+        .hint(hint));
     }
     keys(outside, &profiles, name).await
+}
+
+/// Refuses what the profile says of where AWS is, with keys of whatever source: AWS' own tools would ask there. Files that nobody needs
+/// may be as they like.
+pub fn says_no_place(outside: &Outside) -> Result<(), ProviderError> {
+    let name = outside.settings.profile(&*outside.context.environment);
+    let Some((key, hint)) = Profiles::read(outside).ok().and_then(|profiles| profiles.elsewhere(outside, name)) else {
+        return Ok(());
+    };
+    let name = excerpt(name);
+    let why = format!("the profile `{name}` has `{key}`, which says where AWS is, and is not read from there");
+    Err(denied(why).hint(hint))
 }
 
 /// Refuses a variable that names a profile which there is not: any other keys would be somebody else's. AWS' own tools refuse it too,

@@ -11,7 +11,7 @@ use handfast_core::{ErrorKind, ProviderError, excerpt};
 use zeroize::Zeroizing;
 
 use super::outside::{Outside, denied};
-use crate::region;
+use crate::region::{self, Asked};
 
 /// A profile's settings. Values may be credentials.
 pub type Profile = BTreeMap<String, Zeroizing<String>>;
@@ -50,11 +50,25 @@ pub fn known_region(outside: &Outside) -> Result<Option<String>, ProviderError> 
     }
 }
 
+const ADDRESS: &str = "set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' own names";
+
+/// The kinds of AWS' own names: the key, the variable that goes before it, a hint.
+const KINDS: [(&str, &str, &str); 2] = [
+    ("use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT", "set AWS_USE_FIPS_ENDPOINT to what is meant"),
+    ("use_dualstack_endpoint", "AWS_USE_DUALSTACK_ENDPOINT", "set AWS_USE_DUALSTACK_ENDPOINT to what is meant"),
+];
+
 impl Profiles {
-    /// The key of a profile that says where AWS is, where nothing that is read does: the SDKs would ask there.
-    pub fn elsewhere(&self, outside: &Outside, name: &str) -> Option<&'static str> {
-        let profile = self.all.get(name).filter(|_| !outside.endpoints.is_settled())?;
-        ["endpoint_url", "services"].into_iter().find(|key| profile.contains_key(*key))
+    /// The key of a profile that says where AWS is, where nothing that is read does, and what to do about it: the SDKs would ask there.
+    pub fn elsewhere(&self, outside: &Outside, name: &str) -> Option<(&'static str, &'static str)> {
+        let profile = self.all.get(name)?;
+        let is_true = |key: &str| profile.get(key).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let is_settled = outside.endpoints.is_settled() || is_true("ignore_configured_endpoint_urls");
+        let address = ["endpoint_url", "services"].into_iter().filter(|key| profile.contains_key(*key));
+        let address = address.map(|key| (key, ADDRESS)).next().filter(|_| !is_settled);
+        let kind = KINDS.iter().find(|(key, variable, _)| is_true(key) && outside.variable(variable).is_none());
+        let kind = kind.map(|(key, _, hint)| (*key, *hint)).filter(|_| outside.endpoints.asked() == Asked::Aws);
+        address.or(kind)
     }
 
     /// Reads both files; one that is not there has no profiles.

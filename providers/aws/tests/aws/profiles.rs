@@ -99,6 +99,52 @@ fn a_profile_that_says_where_aws_is_is_not_taken_for_one_that_does_not() {
     }
 }
 
+/// Wherever the keys come from, AWS' own tools ask where the profile says.
+#[test]
+fn what_a_profile_says_of_where_aws_is_counts_for_keys_of_another_source_too() {
+    const ADDRESS: &str = "set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' \
+                           own names";
+    let aws = Aws::saying(vec![secret("there")]);
+    let address = aws.server.address();
+    let here = ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_STS"];
+    let variables = |line: &str| {
+        let path = aws.files.write("config", format!("[default]\nregion = us-east-1\n{line}\n"));
+        let variables = aws.with_keys().with("AWS_CONFIG_FILE", path.to_str().expect("text"));
+        here.iter().fold(variables.with("AWS_ENDPOINT_URL", ""), |variables, name| variables.with(name, &address))
+    };
+    for (line, key, hint) in [
+        ("endpoint_url = https://aws.internal", "endpoint_url", ADDRESS),
+        ("services = own", "services", ADDRESS),
+        ("use_fips_endpoint = true", "use_fips_endpoint", "set AWS_USE_FIPS_ENDPOINT to what is meant"),
+        ("use_dualstack_endpoint = TRUE", "use_dualstack_endpoint", "set AWS_USE_DUALSTACK_ENDPOINT to what is meant"),
+    ] {
+        let told = said(&error(Table::default(), variables(line)));
+        let why = format!("the profile `default` has `{key}`, which says where AWS is, and is not read from there");
+        assert_eq!(told, format!("Denied: {READ}: {why} | {hint}"));
+        assert!(aws.server.requests().is_empty());
+    }
+    let said_elsewhere = [
+        ("endpoint_url = https://aws.internal\nignore_configured_endpoint_urls = true", ("X", "")),
+        (
+            "endpoint_url = https://aws.internal\nservices = own\nuse_fips_endpoint = true",
+            ("AWS_ENDPOINT_URL", &*address),
+        ),
+        ("use_fips_endpoint = true", ("AWS_USE_FIPS_ENDPOINT", "true")),
+        ("use_dualstack_endpoint = true", ("AWS_USE_DUALSTACK_ENDPOINT", "false")),
+        ("use_fips_endpoint = false\nuse_dualstack_endpoint = no", ("X", "")),
+    ];
+    for (line, (name, value)) in said_elsewhere {
+        let value =
+            run(async { instance(Table::default(), variables(line).with(name, value)).value("aws:sm/web/db").await });
+        assert_eq!(value, b"there", "{line}");
+    }
+    // Files that nobody needs may be as they like.
+    run(async {
+        let instance = instance(Table::default(), variables("").with("AWS_CONFIG_FILE", "/proc/self/mem"));
+        assert_eq!(instance.value("aws:sm/web/db").await, b"there");
+    });
+}
+
 #[test]
 fn a_profile_with_a_region_alone_is_passed_over() {
     let aws = Aws::saying(vec![secret("there")]);
