@@ -41,6 +41,8 @@ const AHEAD: Duration = Duration::from_secs(60);
 pub struct Credentials {
     outside: Outside,
     keys: Once<Rc<Keys>>,
+    /// A machine that has said it once need not be asked again.
+    region: Once<String>,
     /// The way that has given the keys, for the log.
     taken: RefCell<Option<String>>,
     /// Whether it is known that nothing says where AWS is that is not read.
@@ -53,7 +55,8 @@ impl Credentials {
         let way = Cell::new(settings.way);
         let (requests, grace) = (Cell::new(0), Grace::default());
         let outside = Outside { settings, way, endpoints, context, client, requests, grace };
-        Self { outside, keys: Once::default(), taken: RefCell::default(), is_settled: Cell::new(false) }
+        let (keys, region) = (Once::default(), Once::default());
+        Self { outside, keys, region, taken: RefCell::default(), is_settled: Cell::new(false) }
     }
 
     /// The way that has given the keys.
@@ -108,6 +111,10 @@ impl Credentials {
 
     /// The region for what does not say its own: configured, a variable's, the profile's, the machine's.
     pub async fn region(&self) -> Result<String, ProviderError> {
+        self.region.get(|_| true, self.ask_region()).await
+    }
+
+    async fn ask_region(&self) -> Result<String, ProviderError> {
         if let Some(region) = shared_files::known_region(&self.outside)? {
             return Ok(region);
         }

@@ -83,6 +83,30 @@ fn a_machine_that_has_given_keys_is_waited_for_where_it_does_not_answer_later() 
 }
 
 #[test]
+fn the_machines_region_is_asked_for_once() {
+    let (regions, is_silent) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(false)));
+    let (counted, knows) = (regions.clone(), is_silent.clone());
+    let service = Server::start(None, move |request, stream| {
+        if *knows.lock().expect("nobody panics with it") {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let is_region = request.path == "/latest/meta-data/placement/region";
+        counted.fetch_add(usize::from(is_region), Ordering::SeqCst);
+        write_answer(stream, 200, &[], if is_region { b"us-east-1" } else { b"token" })
+    });
+    let aws = Aws::saying(vec![secret("there")]);
+    let variables = aws.with_keys().with("AWS_REGION", "").with("AWS_EC2_METADATA_DISABLED", "");
+    let variables = variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
+    run(async {
+        let instance = instance(Table::default(), variables);
+        assert_eq!(instance.value("aws:sm/web/db").await, b"there");
+        *is_silent.lock().expect("nobody panics with it") = true;
+        assert_eq!(instance.value("aws:sm/web/db").await, b"there");
+    });
+    assert_eq!(regions.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn another_way_that_is_set_up_later_would_be_another_identity() {
     let agent = agent("2026-01-01T02:00:00Z");
     let aws = Aws::saying(vec![secret("first"), over(), secret("second")]);
