@@ -11,6 +11,7 @@ use super::certificate;
 use super::keys::{KEYS, METHODS, SAME, taken_by};
 use super::managed::{Identity, Machine};
 use super::method::{Application, Method};
+use super::selected;
 
 /// What `auth` and the environment say.
 struct Given<'a> {
@@ -42,9 +43,13 @@ pub fn read(
     missing: &mut Missing,
 ) -> Method {
     let given = Given { auth, environment };
-    for variable in
-        ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_CERTIFICATE_PATH"]
-    {
+    for variable in [
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        selected::VARIABLE,
+    ] {
         if environment.is_unreadable(variable) {
             missing.push(Complaint::new(format!("`{variable}` is not UTF-8")).hint("set it to text, or unset it"));
         }
@@ -168,8 +173,15 @@ impl Given<'_> {
             ("workload-identity", &|_| self.workload()),
             ("managed-identity", &|missing| self.app_service(missing)),
         ];
+        let selected = match selected::read(self.environment) {
+            Ok(selected) => selected,
+            Err(complaint) => {
+                missing.push(complaint.clone());
+                return Method::Nothing(complaint);
+            }
+        };
         let mut passed_over = Vec::new();
-        for (name, way) in ways {
+        for (name, way) in ways.into_iter().filter(|(name, _)| selected.allows(name)) {
             match way(missing) {
                 Ok(method) => {
                     if !matches!(method, Method::AppService(..)) {
@@ -181,7 +193,12 @@ impl Given<'_> {
                 Err(lacks) => return impossible(name, lacks, missing),
             }
         }
-        self.machine(Some(passed_over), missing).unwrap_or_else(|lacks| impossible("managed-identity", lacks, missing))
+        if !selected.allows("managed-identity") {
+            return Method::Nothing(selected.exhausted(&passed_over));
+        }
+        // Where it is selected, nobody has to guess.
+        let passed_over = selected.is_any().then_some(passed_over);
+        self.machine(passed_over, missing).unwrap_or_else(|lacks| impossible("managed-identity", lacks, missing))
     }
 
     fn secret(&self) -> Result<Method, Lacks> {

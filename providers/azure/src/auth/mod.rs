@@ -8,6 +8,7 @@ mod managed;
 mod method;
 mod outside;
 mod refused;
+mod selected;
 mod token_file;
 
 use std::sync::Arc;

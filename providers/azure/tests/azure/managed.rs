@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use handfast_core::ErrorKind;
+use handfast_core::{Complaint, ErrorKind};
 use handfast_testkit::{Outside, Variables, run, table, text};
 use handfast_testservers::{Azure, TENANT};
 use serde_json::json;
@@ -142,6 +142,65 @@ fn what_is_set_in_part_is_refused_with_what_it_lacks() {
         assert_eq!(instance.value("azure:s").await, b"x");
         assert_eq!(instance.summary().identity.as_deref(), Some("managed-identity `client` of this machine"));
     });
+}
+
+/// Microsoft's tools take the one way that this variable names, whatever else is set up.
+#[test]
+fn the_variable_that_selects_a_credential_selects_the_way() {
+    let Some(azure) = Azure::start() else { return };
+    identities(&azure);
+    let (client, secret) = azure.application();
+    let variables = |selected: &str| {
+        Variables::default()
+            .with("AZURE_TOKEN_CREDENTIALS", selected)
+            .with("AZURE_TENANT_ID", TENANT)
+            .with("AZURE_CLIENT_ID", &client)
+            .with_credential("AZURE_CLIENT_SECRET", &secret)
+            .with("AZURE_FEDERATED_TOKEN_FILE", "/nowhere/token")
+            .with("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.metadata())
+    };
+    run(async {
+        for selected in ["prod", "EnvironmentCredential", "environmentcredential"] {
+            assert_eq!(connect(settings(&azure), variables(selected)).value("azure:s").await, b"x", "{selected}");
+        }
+        let machine = variables("ManagedIdentityCredential").with("AZURE_CLIENT_ID", "client");
+        azure.forget();
+        let instance = connect(settings(&azure), machine);
+        assert_eq!(instance.value("azure:s").await, b"x");
+        assert_eq!(instance.summary().identity.as_deref(), Some("managed-identity `client` of this machine"));
+        // Nobody guesses: the token, the challenge, the secret.
+        assert_eq!(azure.requests().len(), 3);
+        // What the configuration says wins.
+        let (method, auth) = (("method", "client-secret"), variables("ManagedIdentityCredential"));
+        assert_eq!(connect(with_auth(&azure, [method]), auth).value("azure:s").await, b"x");
+    });
+    let error = refused(settings(&azure), variables("WorkloadIdentityCredential"));
+    says(&error, ErrorKind::Denied, "cannot read the federated token: ", "");
+    let alone = Variables::default().with("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential");
+    let error = refused(settings(&azure), alone.with("AZURE_FEDERATED_TOKEN_FILE", "/nowhere/token"));
+    says(
+        &error,
+        ErrorKind::Denied,
+        "nothing to get a token of Entra ID with: client-secret: AZURE_CLIENT_SECRET is not set; client-certificate: \
+         AZURE_CLIENT_CERTIFICATE_PATH is not set",
+        "`AZURE_TOKEN_CREDENTIALS` is \"EnvironmentCredential\", and allows no other method",
+    );
+    const UNSET: &str = "unset it; or `auth` in [providers.azure] names another way, such as `token-file`";
+    const NAMES: &str =
+        "it is one of: prod, EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential";
+    for (selected, told, hint) in [
+        ("dev", "`AZURE_TOKEN_CREDENTIALS` is \"dev\": handfast uses no developer's tool", UNSET),
+        (
+            "AzureCliCredential",
+            "`AZURE_TOKEN_CREDENTIALS` is \"AzureCliCredential\": handfast uses no developer's tool",
+            UNSET,
+        ),
+        ("ManagedIdentity", "`AZURE_TOKEN_CREDENTIALS` is \"ManagedIdentity\", which is no credential", NAMES),
+    ] {
+        let outside = Outside { variables: variables(selected), ..Outside::default() };
+        let missing = handfast_testkit::configure(&handfast_azure::DEFINITION, settings(&azure), &outside).missing();
+        assert_eq!(missing, [Complaint::new(told).hint(hint)]);
+    }
 }
 
 #[test]
