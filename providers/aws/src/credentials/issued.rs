@@ -5,8 +5,7 @@ use handfast_http::Response;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::keys::Keys;
-use super::sts;
+use super::keys::{Keys, time};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -46,6 +45,6 @@ pub fn keys(response: &Response, attempted: &str) -> Result<Keys, ProviderError>
         id: issued.access_key_id.to_string(),
         secret: secret(&issued.secret_access_key),
         session_token: (!issued.token.is_empty()).then(|| secret(&issued.token)),
-        expires: issued.expiration.as_deref().and_then(sts::time),
+        expires: issued.expiration.as_deref().and_then(time),
     })
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
+use aws_smithy_types::date_time::{DateTime, Format};
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
 
 /// The keys of an identity.
@@ -29,6 +30,11 @@ impl Keys {
         let secret = text(&self.secret, "secret access key")?;
         Ok(Credentials::new(self.id.clone(), secret, token, self.expires, "handfast"))
     }
+}
+
+/// A time as AWS writes it: `2026-11-27T20:00:00Z`.
+pub fn time(text: &str) -> Option<SystemTime> {
+    DateTime::from_str(text, Format::DateTimeWithOffset).ok()?.try_into().ok()
 }
 
 /// What a way has come to.

@@ -2,15 +2,13 @@
 //!
 //! Three requests by hand, of which the answers' few fields are looked for as text: its SDK would be a tenth of the binary.
 
-use std::time::SystemTime;
-
-use aws_smithy_types::date_time::{DateTime, Format};
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::{Request, Response, Url};
 
-use super::keys::Keys;
+use super::keys::{Keys, time};
+use super::machine;
 use super::outside::{Outside, denied, token_file};
-use super::settings::Role;
+use super::settings::{Role, Way};
 use super::shared_files::known_region;
 use crate::refusal;
 use crate::signature::Post;
@@ -18,7 +16,7 @@ use crate::signature::Post;
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const VERSION: (&str, &str) = ("Version", "2011-06-15");
 
-/// The region of what has none: STS is everywhere, and this one is never switched off.
+/// The region of what has none, in AWS' largest part: STS is everywhere, and this one is never switched off.
 const ANY_REGION: &str = "us-east-1";
 
 /// Becomes a role with the keys of another identity.
@@ -44,7 +42,7 @@ pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -
         ("RoleSessionName", role.session_name),
         ("WebIdentityToken", token),
     ];
-    let (url, _) = place(outside)?;
+    let (url, _) = place(outside).await?;
     let request = Request::post(url, FORM, SecretValue::from(form(&fields).into_bytes()));
     let response = outside.send(&outside.client, request).await.map_err(|error| error.context(&attempted))?;
     let keys = assumed(&response, &attempted);
@@ -78,13 +76,8 @@ pub async fn account(outside: &Outside, keys: &Keys) -> Result<u64, ProviderErro
     number.ok_or_else(|| malformed(&response, attempted))
 }
 
-/// A time as AWS writes it: `2026-11-27T20:00:00Z`.
-pub fn time(text: &str) -> Option<SystemTime> {
-    DateTime::from_str(text, Format::DateTimeWithOffset).ok()?.try_into().ok()
-}
-
 async fn send_signed(outside: &Outside, keys: &Keys, fields: &[(&str, &str)]) -> Result<Response, ProviderError> {
-    let (url, region) = place(outside)?;
+    let (url, region) = place(outside).await?;
     let body = form(fields);
     let post =
         Post { url: url.as_str(), headers: &[("content-type", FORM)], body: &body, region: &region, service: "sts" };
@@ -98,8 +91,13 @@ async fn send_signed(outside: &Outside, keys: &Keys, fields: &[(&str, &str)]) ->
 }
 
 /// Where STS is, and for which region that signs.
-fn place(outside: &Outside) -> Result<(Url, String), ProviderError> {
-    let region = known_region(outside)?.unwrap_or_else(|| ANY_REGION.to_owned());
+async fn place(outside: &Outside) -> Result<(Url, String), ProviderError> {
+    let known = match known_region(outside)? {
+        // Another region may be out of its reach, and STS of another partition does not know it.
+        None if outside.way.get() == Some(Way::Machine) => machine::region(outside).await?.ok(),
+        known => known,
+    };
+    let region = known.unwrap_or_else(|| ANY_REGION.to_owned());
     let url = Url::parse(&outside.endpoints.sts(&region))
         .map_err(|_| denied(format!("cannot ask STS: \"{}\" is no region", excerpt(&region))))?;
     Ok((url, region))

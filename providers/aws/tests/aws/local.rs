@@ -169,6 +169,26 @@ fn what_a_metadata_service_says_wrong_is_told() {
     }
 }
 
+/// STS of another region may be out of reach, and that of another part of AWS does not know the machine.
+#[test]
+fn a_role_on_top_of_a_machines_is_asked_for_in_the_machines_region() {
+    const KEYS: &str = r#"{"Code":"Success","AccessKeyId":"ASIAMACHINE","SecretAccessKey":"x","Token":"t"}"#;
+    let service = service(&[
+        ("/latest/api/token", 200, "token"),
+        ("/latest/meta-data/iam/security-credentials/", 200, "web"),
+        ("/latest/meta-data/iam/security-credentials/web", 200, KEYS),
+        ("/latest/meta-data/placement/region", 200, "cn-north-1"),
+    ]);
+    let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIAROLE")]);
+    let variables = machine(&aws).with("AWS_REGION", "");
+    let variables = variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
+    let role = table([("role_arn", text("arn:aws-cn:iam::123456789012:role/web"))]);
+    run(async { assert_eq!(instance(role, variables).value("aws:sm/web/db").await, b"there") });
+    let (request, _) = aws.asked_of_sts().remove(0);
+    let signed = request.header("authorization").expect("it is signed");
+    assert!(signed.contains("Credential=ASIAMACHINE/20260101/cn-north-1/sts/aws4_request"), "{signed}");
+}
+
 #[test]
 fn a_machine_that_does_not_answer_may_be_one_hop_too_far() {
     const WHY: &str = "cannot ask http://127.0.0.1:PORT: connection refused (a container on EC2 is answered where the machine's \
