@@ -122,8 +122,9 @@ impl Endpoints {
             return url.to_owned();
         }
         let partition = partition(region);
-        // In GovCloud all of it is as FIPS wants it.
-        let fips = if self.fips && partition.name != "aws-us-gov" { "-fips" } else { "" };
+        // In GovCloud all of it is as FIPS wants it, but for the names of IPv6.
+        let is_named_so = self.dual_stack || partition.name != "aws-us-gov";
+        let fips = if self.fips && is_named_so { "-fips" } else { "" };
         let domain = if self.dual_stack { partition.dual_stack_domain } else { partition.domain };
         format!("https://sts{fips}.{region}.{domain}")
     }

@@ -11,6 +11,8 @@ fn the_names_of_sts_are_those_of_its_partition() {
         ("us-east-1", true, false, "https://sts-fips.us-east-1.amazonaws.com"),
         ("us-east-1", false, true, "https://sts.us-east-1.api.aws"),
         ("us-gov-west-1", true, false, "https://sts.us-gov-west-1.amazonaws.com"),
+        ("us-gov-west-1", true, true, "https://sts-fips.us-gov-west-1.api.aws"),
+        ("us-gov-west-1", false, true, "https://sts.us-gov-west-1.api.aws"),
         ("cn-north-1", false, false, "https://sts.cn-north-1.amazonaws.com.cn"),
         ("us-iso-east-1", false, false, "https://sts.us-iso-east-1.c2s.ic.gov"),
         ("us-isob-east-1", false, false, "https://sts.us-isob-east-1.sc2s.sgov.gov"),
