@@ -53,8 +53,11 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     };
     let response = answer.map_err(|error| error.context(ATTEMPTED))?;
     if !response.is_success() {
-        return Err(metadata::refusal(&response, ATTEMPTED)
-            .hint("the task needs a role (ECS), the service account an association (EKS Pod Identity)"));
+        let error = metadata::refusal(&response, ATTEMPTED);
+        return Err(match error.kind {
+            ErrorKind::Unavailable => error,
+            _ => error.hint("the task needs a role (ECS), the service account an association (EKS Pod Identity)"),
+        });
     }
     issued::keys(&response, ATTEMPTED).map(Found::Keys)
 }
