@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::metadata::{self, Patience};
-use handfast_http::{Client, Method, Plaintext, Request, Response, Url};
+use handfast_http::{Address, Client, Method, Plaintext, Request, Response, Url};
 
 use super::issued;
 use super::keys::Found;
@@ -116,6 +116,11 @@ impl<'o> Imds<'o> {
 
 fn origin(outside: &Outside) -> Result<String, ProviderError> {
     if let Some(endpoint) = outside.variable(ENDPOINT) {
+        let url = url(endpoint, "")?;
+        Address::parse(url.as_str(), Plaintext::Metadata).map_err(|complaint| {
+            denied(format!("{ATTEMPTED}: `{ENDPOINT}`: {}", complaint.message))
+                .hint("unset it, or set it to an address on this machine's link")
+        })?;
         return Ok(endpoint.trim_end_matches('/').to_owned());
     }
     match outside.variable(MODE).map(str::to_ascii_lowercase).as_deref() {

@@ -231,6 +231,15 @@ fn a_metadata_services_address_that_is_none_is_told() {
     let address = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254");
     let told = format!("Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is no URL | no hint");
     assert_eq!(said(&error(only("imds"), address)), told);
+    // It is set: to pass it over, or to take it for a machine that does not answer, would tell nothing of that.
+    let far = || machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1/");
+    let refused = format!(
+        "Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT`: http://192.0.2.1 is not encrypted, and not on this machine | \
+         unset it, or set it to an address on this machine's link"
+    );
+    for settings in [only("imds"), Table::default()] {
+        assert_eq!(said(&error(settings, far())), refused);
+    }
 }
 
 /// An environment whose metadata service may be asked.
