@@ -43,7 +43,8 @@ impl fmt::Debug for Entra {
 #[async_trait]
 impl HttpClient for Entra {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let response = self.wire.send_sdk(request).await.map_err(wire::wrapped)?;
+        let response = self.wire.send_sdk(request).await;
+        let response = response.map_err(|error| wire::wrapped(error.context(&self.attempted)))?;
         match response.is_success() {
             true => {
                 self.grace.over();

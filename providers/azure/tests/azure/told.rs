@@ -68,6 +68,25 @@ fn said(error: &ProviderError) -> String {
 }
 
 #[test]
+fn an_entra_id_that_is_not_reached_is_told_with_what_it_was_asked_for() {
+    let azure = Azure::saying(SECRET, TOKEN);
+    let mut settings = azure.settings();
+    settings.merge(table([("authority", text("https://127.0.0.1:1"))]));
+    let variables = Variables::default()
+        .with("AZURE_TENANT_ID", TENANT)
+        .with("AZURE_CLIENT_ID", "web")
+        .with_credential("AZURE_CLIENT_SECRET", "sesame");
+    let told = said(&run(async { connect(settings, variables).error("azure:s").await }));
+    assert_eq!(
+        told,
+        format!(
+            "Unavailable: cannot get a token of Entra ID for the application `web` of `{TENANT}`: cannot ask https://127.0.0.1:PORT: \
+             connection refused | no hint"
+        )
+    );
+}
+
+#[test]
 fn each_refusal_of_a_vault_is_told_in_words_of_ours() {
     const ROLE: &str = "assign the role `Key Vault Secrets User`, as `handfast policy` writes it; it takes some minutes until it counts";
     const MORE_TIME: &str = "set a new version, or `az keyvault secret set-attributes --vault-name 127 --name s --expires <date>` gives it more time";
