@@ -113,9 +113,9 @@ impl Login {
         let succession = match result {
             Ok(Some(standing)) => self.succeeded(standing, upkeep, now),
             Ok(None) => {
-                self.lifetime = None;
-                self.due = None;
-                return None;
+                self.log_recovery(now);
+                (self.lifetime, self.due) = (None, None);
+                None
             }
             Err(error) => {
                 self.failed(&error, upkeep, now);
@@ -132,7 +132,7 @@ impl Login {
                 self.due = None;
             }
             Some(lifetime) => self.due = Some(lifetime.due()),
-            // The first inspection has failed, and has set the next time itself.
+            // There is no end, or the first inspection has failed and has set the next time itself.
             None => {}
         }
         if std::mem::take(&mut self.inspects_again) {
@@ -143,10 +143,7 @@ impl Login {
 
     fn succeeded(&mut self, standing: Standing, upkeep: Upkeep, now: Duration) -> Option<Succession> {
         let Standing { number, whole, grant, is_replaceable } = standing;
-        if let Some(trouble) = self.trouble.take() {
-            let (instance, lasted) = (&self.instance, trouble.lasted(now));
-            tracing::info!(target: "handfast", "`{instance}`: the login holds again, after {lasted}");
-        }
+        self.log_recovery(now);
         self.is_replaceable = is_replaceable;
         let end = self.lifetime.as_ref().map(Lifetime::end).filter(|_| upkeep == Upkeep::Replace).unwrap_or(now);
         if self.number == Some(number) {
@@ -164,6 +161,13 @@ impl Login {
         self.lifetime = Some(Lifetime::new(Kind::Login, whole, age, renewable, now, fastrand::f64()));
         self.has_warned_of_end = false;
         Some(Succession { number, end, is_over: end <= now })
+    }
+
+    fn log_recovery(&mut self, now: Duration) {
+        if let Some(trouble) = self.trouble.take() {
+            let (instance, lasted) = (&self.instance, trouble.lasted(now));
+            tracing::info!(target: "handfast", "`{instance}`: the login holds again, after {lasted}");
+        }
     }
 
     fn failed(&mut self, error: &ProviderError, upkeep: Upkeep, now: Duration) {
@@ -264,6 +268,16 @@ mod tests {
         assert_eq!((login.due(), login.take_due(NOW + seconds(26))), (Some(NOW + seconds(26)), Upkeep::Inspect));
         assert!(login.upkeep_done(standing(2, 74, true), NOW + seconds(26)).is_none());
         assert_eq!(login.due(), due, "a look changes nothing else");
+    }
+
+    #[test]
+    fn a_login_without_an_end_recovers_from_a_failed_look() {
+        let mut login = looked_at(Err(ProviderError::new(ErrorKind::Unavailable, "no")));
+        assert!(login.is_troubled());
+        let again = login.due().unwrap();
+        assert_eq!(login.take_due(again), Upkeep::Inspect);
+        assert!(login.upkeep_done(Ok(None), again).is_none());
+        assert_eq!((login.is_troubled(), login.due()), (false, None));
     }
 
     #[test]
