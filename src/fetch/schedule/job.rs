@@ -167,6 +167,12 @@ impl Job {
         })
     }
 
+    /// The order in which due jobs get the requests of their store: those with an end first, then the job that was read longest ago. So
+    /// every secret is late, and none is left out, where a store gets fewer requests than are due.
+    pub fn precedence(&self) -> (bool, Option<Duration>) {
+        (!self.has_end(), self.made)
+    }
+
     /// Notes that this action has begun.
     pub fn mark_begun(&mut self, action: &Action, now: Duration) {
         (self.is_running, self.due) = (!matches!(action, Action::Restart), None);

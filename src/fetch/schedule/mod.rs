@@ -177,7 +177,10 @@ impl<'p> Schedule<'p> {
             }
         }
         let mut reads: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (at, job) in self.jobs.iter_mut().enumerate() {
+        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
+        order.sort_by_key(|at| self.jobs[*at].precedence());
+        for at in order {
+            let job = &mut self.jobs[at];
             let Some(action) = job.due_action(now) else { continue };
             if let Action::Restart = action {
                 job.mark_begun(&action, now);

@@ -128,6 +128,33 @@ fn where_the_login_cannot_be_kept_up_a_read_counts_as_two_requests() {
     }
 }
 
+/// Two requests a second are fewer than these secrets need.
+#[test]
+fn where_a_store_gets_fewer_requests_than_are_due_each_secret_is_late_and_none_left_out() {
+    const SECRETS: usize = 40;
+    let mut plan = Plan { concurrency: 4, ..plan(SECRETS) };
+    plan.secrets.iter_mut().for_each(|secret| secret.refresh = Some(MINUTE / 6));
+    let mut schedule = begun(&plan);
+    let (mut reads, mut made) = ([0; SECRETS], 0);
+    while let Some(now) = schedule.next_due().filter(|next| *next < START + MINUTE * MINUTES) {
+        schedule.count_requests([made].into_iter(), now);
+        for due in schedule.take_due(now).0 {
+            match due {
+                Due::Read(_, jobs) => {
+                    for job in jobs {
+                        (reads[job], made) = (reads[job] + 1, made + 1);
+                        schedule.read_done(job, vec![outcome(job)], now);
+                    }
+                }
+                Due::Upkeep(instance, _) => drop(schedule.upkeep_done(instance, Ok(None), now)),
+                Due::Renew(_) => panic!("there is no lease"),
+            }
+        }
+    }
+    let (least, most) = (reads.iter().min().unwrap(), reads.iter().max().unwrap());
+    assert!(*least >= 13 && most - least <= 2, "{reads:?}");
+}
+
 /// When one keeper reads its secret after its start.
 fn reads(plan: &Plan) -> Vec<Duration> {
     let mut schedule = begun(plan);
