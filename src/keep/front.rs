@@ -174,6 +174,11 @@ impl<'s> Front<'s> {
     /// Called when the app was stopped. After the terminal's ^Z, the supervisor stops itself too, so that the shell notices the stop.
     fn stop(&mut self, signal: u8) -> Result<()> {
         let is = |one: Signal| signal == one as u8;
+        // It asks for a terminal that has become ours since it was started in the background: `fg` says so to nobody who runs.
+        if (is(Signal::SIGTTIN) || is(Signal::SIGTTOU)) && self.terminal.as_ref().is_some_and(Terminal::hand_over) {
+            self.go_on();
+            return Ok(());
+        }
         let was_in_front = self.terminal.as_ref().is_some_and(Terminal::take_back);
         // Another process has stopped the app on purpose, and will continue it.
         if is(Signal::SIGSTOP) && !was_in_front {

@@ -142,6 +142,34 @@ fn an_app_that_was_started_in_the_background_gets_the_terminal_with_fg() {
 }
 
 #[test]
+fn an_app_that_runs_in_the_background_gets_the_terminal_with_fg_once_it_asks_for_it() {
+    needs_program!("python3");
+    needs_program!("bash");
+    let app = App::new("ttyturn", "/bin/sh");
+    // By then the shell has put handfast in front, and has had no cause to let anybody go on.
+    let is_in_front = "[ \"$(cut -d' ' -f8 /proc/$PPID/stat)\" = \"$(cut -d' ' -f5 /proc/$PPID/stat)\" ]";
+    let script = format!("until {is_in_front}; do sleep 0.1; done; $1; read -r line; echo got $line; exit 5");
+    let script = app.directory.write("script", script);
+    // It reads from the terminal, or changes its settings.
+    for first in [":", "stty -echo"] {
+        let steps = json!([
+            expect("$ "),
+            send(&format!("{} {} '{first}' &\n", app.supervised(), script.display())),
+            app.state("S"),
+            send("fg\n"),
+            expect("fg\r\n"),
+            send("one\n"),
+            expect("got one"),
+            expect("$ "),
+            send("echo code=$?\n"),
+            expect("code=5"),
+            send("exit 7\n"),
+        ]);
+        assert_eq!(on_terminal(&["bash", "--norc", "--noprofile", "-i"], steps), 7, "{first}");
+    }
+}
+
+#[test]
 fn the_program_that_has_started_handfast_gets_its_terminal_back() {
     needs_program!("python3");
     let script = format!(
