@@ -191,6 +191,8 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
 /// Signals and the ends of children, which arrive at one descriptor instead of taking their action.
 pub struct SignalFd {
     descriptor: File,
+    /// Those that arrive there.
+    signals: Signals,
 }
 
 /// A signal that has arrived at a [`SignalFd`].
@@ -211,21 +213,29 @@ impl SignalFd {
     pub fn new(signals: Signals) -> io::Result<Self> {
         let child = Signals::of(&[Signal::SIGCHLD]);
         block(child)?;
-        Self::open(hold(signals)?.0 | child.0)
+        Self::open(Signals(hold(signals)?.0 | child.0))
+    }
+
+    /// Watches for this one too, also where it was ignored or blocked when the process started.
+    pub fn also(self, signal: Signal) -> io::Result<Self> {
+        let signals = Signals(self.signals.0 | Signals::of(&[signal]).0);
+        block(signals)?;
+        signalfd(self.descriptor.as_raw_fd(), signals.0)?;
+        Ok(Self { signals, ..self })
     }
 
     /// Watches for every signal, also for those that were ignored or blocked when the process started.
     pub fn all() -> io::Result<Self> {
         block(Signals::ALL)?;
-        Self::open(Signals::ALL.0)
+        Self::open(Signals::ALL)
     }
 
     /// Opens the descriptor (non-blocking, closed by exec). The signals are blocked.
-    fn open(set: u64) -> io::Result<Self> {
-        let number = signalfd(-1, set)?;
+    fn open(signals: Signals) -> io::Result<Self> {
+        let number = signalfd(-1, signals.0)?;
         // SAFETY: the call has just opened this descriptor, a small number that nothing else owns.
         let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-        Ok(Self { descriptor: descriptor.into() })
+        Ok(Self { descriptor: descriptor.into(), signals })
     }
 
     /// From now on leaves real-time signals where they wait, or takes them again. Only for a descriptor of all signals.

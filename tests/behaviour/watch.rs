@@ -137,6 +137,22 @@ fn hup_reads_everything_now() {
 }
 
 #[test]
+fn hup_reads_everything_also_under_nohup() {
+    let config = "[watch]\nrefresh = \"300d\"\nquiet = \"0s\"\n[providers.mock]\nrotate_every = \"1s\"\n[secrets.db]\nfrom = \"mock:db\"\n";
+    for state in ["--ignore", "--block"] {
+        let directory = Directory::in_memory();
+        let keeper = unready(config, &directory).confine(&[state, "HUP"]).spawn();
+        ready(&directory, Duration::from_secs(10));
+        let before = content(&directory, "db");
+        std::thread::sleep(Duration::from_millis(1500));
+        keeper.signal(Signal::SIGHUP);
+        changed(&directory, "db", &before, Duration::from_secs(10));
+        keeper.signal(Signal::SIGTERM);
+        assert_eq!(keeper.finish().code, 0, "{state}");
+    }
+}
+
+#[test]
 fn an_optional_secret_goes_after_two_reads_without_it_and_comes_back() {
     let (source, directory) = (Directory::in_memory(), Directory::in_memory());
     let file = source.write("db", "here");
