@@ -40,12 +40,21 @@ impl<'c> Freshness<'c> {
             (Some("off"), _) | (None, _) | (_, None) => None,
             (Some(text), Some(place)) => {
                 let duration = keys::parse_duration(text);
-                if duration.is_none() {
-                    let text = excerpt(text);
-                    problems.add(
+                match duration {
+                    // Each secret would be stale whenever a read is due, however soon that succeeds.
+                    Some(Duration::ZERO) => problems.add_with_hint(
                         place,
-                        format!("`max_stale` is \"{text}\", expected \"off\" or a duration such as \"10m\""),
-                    );
+                        "`max_stale` is 0, expected more: no read succeeds in no time",
+                        "`max_stale = \"off\"` lets no secret become stale because it cannot be read",
+                    ),
+                    Some(_) => {}
+                    None => {
+                        let text = excerpt(text);
+                        problems.add(
+                            place,
+                            format!("`max_stale` is \"{text}\", expected \"off\" or a duration such as \"10m\""),
+                        );
+                    }
                 }
                 duration
             }
