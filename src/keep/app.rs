@@ -87,8 +87,9 @@ impl App {
         jobs::send(-self.pid.as_raw(), 0).is_ok()
     }
 
-    /// Whether the app survives this signal: it handles, ignores or awaits the signal, or the default action ends no process.
-    pub fn survives(&self, signal: u8) -> bool {
+    /// Whether the app survives this signal: it handles, ignores or awaits the signal, or the default action ends no process. Fails if
+    /// /proc hides the processes of other uids (`hidepid`).
+    pub fn survives(&self, signal: u8) -> io::Result<bool> {
         const HARMLESS: [Signal; 7] = [
             Signal::SIGCHLD,
             Signal::SIGCONT,
@@ -98,14 +99,15 @@ impl App {
             Signal::SIGTTIN,
             Signal::SIGTTOU,
         ];
-        let path = format!("/proc/{}/status", self.pid);
+        if HARMLESS.iter().any(|harmless| *harmless as u8 == signal) {
+            return Ok(true);
+        }
+        let status = fs::read(format!("/proc/{}/status", self.pid))?;
+        let found = Dispositions::read(&status).ok_or(io::ErrorKind::InvalidData)?;
         let has = |set: u64, number: u8| set & 1 << (number - 1) != 0;
-        HARMLESS.iter().any(|harmless| *harmless as u8 == signal)
-            || fs::read(path).ok().and_then(|status| Dispositions::read(&status)).is_some_and(|found| {
-                // Before exec, the child still blocks every signal, also those of the C library, which no app blocks.
-                let awaits = has(found.blocked, signal) && !has(found.blocked, FIRST_REAL_TIME);
-                has(found.ignored | found.caught, signal) || awaits
-            })
+        // Before exec, the child still blocks every signal, also those of the C library, which no app blocks.
+        let awaits = has(found.blocked, signal) && !has(found.blocked, FIRST_REAL_TIME);
+        Ok(has(found.ignored | found.caught, signal) || awaits)
     }
 
     /// Stops the whole process group, after the app alone was stopped.

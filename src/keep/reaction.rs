@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::app::App;
-use crate::error::{Class, Error, Phase};
+use crate::error::{Class, Error, Phase, reason};
 use crate::plan::{OnChange, Plan};
 use crate::report;
 use crate::sys::clock::boot_time;
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 const HINT: &str = "`on_change = \"restart\"` starts the app anew instead";
+const HIDDEN: &str = "mount `/proc` without `hidepid`, or let `on_change = \"restart\"` start the app anew";
 
 /// The pending reactions to changes.
 #[derive(Default)]
@@ -78,7 +79,8 @@ impl Reaction {
             if *next > now {
                 return true;
             }
-            if app.survives(*signal) {
+            let survives = app.survives(*signal);
+            if matches!(survives, Ok(true)) {
                 app.send(*signal);
                 done.push((*signal, true));
                 tracing::info!(target: "handfast", "sent the app {} for the change of {secrets}", signals::name(*signal));
@@ -89,11 +91,15 @@ impl Reaction {
             if now < *until {
                 return true;
             }
-            let message = format!(
-                "{} for the change of {secrets} was not sent: the app has no handler for it, and would end",
-                signals::name(*signal)
-            );
-            report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(HINT));
+            let (why, hint) = match survives {
+                Ok(_) => ("the app has no handler for it, and would end".to_owned(), HINT),
+                Err(error) => {
+                    let why = format!("`/proc` does not show whether the app has a handler for it: {}", reason(error));
+                    (why, HIDDEN)
+                }
+            };
+            let message = format!("{} for the change of {secrets} was not sent: {why}", signals::name(*signal));
+            report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(hint));
             done.push((*signal, false));
             false
         });

@@ -117,8 +117,8 @@ fn an_app_without_a_handler_is_not_killed() {
     assert!(!outcome.stderr.contains("sent the app"), "{outcome:?}");
 }
 
-#[test]
-fn a_signal_that_finds_no_handler_for_long_is_told_once_and_given_up() {
+/// An app without a handler, started through these words, gets no signal for the change, and this is told once.
+fn is_given_up(through: &[&str], why: &str) {
     let (source, directory) = (Directory::in_memory(), Directory::in_memory());
     let file = source.write("db", "old");
     let config = format!(
@@ -127,15 +127,32 @@ fn a_signal_that_finds_no_handler_for_long_is_told_once_and_given_up() {
         file.display()
     );
     // Its patience is half a minute.
-    let run = supervised(&config).app(["/bin/sleep", "60"]).timeout(Duration::from_secs(120));
+    let run = supervised(&config).app(["/bin/sleep", "60"]).through(through).timeout(Duration::from_secs(120));
     let supervised = Supervised::start(run, "sleep");
     source.write("db", "new");
     until("the file changes", || (read(&directory, "db") == "new").then_some(()));
     let outcome = supervised.finish();
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    let told = "error: SIGHUP for the change of `db` was not sent: the app has no handler for it, and would end\n\
-                handfast: hint: `on_change = \"restart\"` starts the app anew instead\n";
-    assert_eq!(outcome.stderr.matches(told).count(), 1, "{outcome:?}");
+    let told = format!("error: SIGHUP for the change of `db` was not sent: {why}\n");
+    assert_eq!(outcome.stderr.matches(&told).count(), 1, "{outcome:?}");
+}
+
+#[test]
+fn a_signal_that_finds_no_handler_for_long_is_told_once_and_given_up() {
+    let why = "the app has no handler for it, and would end\n\
+               handfast: hint: `on_change = \"restart\"` starts the app anew instead";
+    is_given_up(&[], why);
+}
+
+#[test]
+fn a_signal_is_given_up_where_nothing_shows_whether_the_app_has_a_handler() {
+    needs_root!();
+    needs_program!("unshare");
+    // The app has another uid, and the supervisor may not trace it.
+    let hide = "mount -t proc -o hidepid=ptraceable proc /proc && exec \"$@\"";
+    let why = "`/proc` does not show whether the app has a handler for it: operation not permitted\n\
+               handfast: hint: mount `/proc` without `hidepid`, or let `on_change = \"restart\"` start the app anew";
+    is_given_up(&["unshare", "--mount", "sh", "-c", hide, "sh"], why);
 }
 
 #[test]
