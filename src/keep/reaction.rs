@@ -35,7 +35,10 @@ struct Waiting {
     signal: u8,
     secrets: String,
     next: Duration,
+    /// When it is told that it was not sent.
     until: Duration,
+    /// When the patience for the latest change is over.
+    last: Duration,
 }
 
 impl Reaction {
@@ -59,9 +62,12 @@ impl Reaction {
                     if !waiting.secrets.split(", ").any(|other| other == name) {
                         waiting.secrets = format!("{}, {name}", waiting.secrets);
                     }
-                    (waiting.next, waiting.until) = (now, now + PATIENCE);
+                    (waiting.next, waiting.last) = (now, now + PATIENCE);
                 }
-                None => self.waiting.push(Waiting { signal, secrets: name, next: now, until: now + PATIENCE }),
+                None => {
+                    let until = now + PATIENCE;
+                    self.waiting.push(Waiting { signal, secrets: name, next: now, until, last: until });
+                }
             }
         }
     }
@@ -75,7 +81,7 @@ impl Reaction {
     pub fn send_due_signals(&mut self, app: &App) -> Vec<(u8, bool)> {
         let now = boot_time();
         let (mut sent, mut done) = (None, Vec::new());
-        self.waiting.retain_mut(|Waiting { signal, secrets, next, until }| {
+        self.waiting.retain_mut(|Waiting { signal, secrets, next, until, last }| {
             if *next > now {
                 return true;
             }
@@ -101,7 +107,9 @@ impl Reaction {
             let message = format!("{} for the change of {secrets} was not sent: {why}", signals::name(*signal));
             report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(hint));
             done.push((*signal, false));
-            false
+            // Changes that came meanwhile get their time too, and do not put off that this is told.
+            *until = *last;
+            now < *last
         });
         self.sent = sent.or(self.sent.take());
         done

@@ -145,6 +145,17 @@ fn a_signal_that_finds_no_handler_for_long_is_told_once_and_given_up() {
 }
 
 #[test]
+fn that_a_signal_finds_no_handler_is_told_however_often_there_is_a_change() {
+    let directory = Directory::in_memory();
+    let run =
+        supervised(&changing(&directory, "signal:HUP")).app(["/bin/sleep", "50"]).timeout(Duration::from_secs(120));
+    let outcome = run.start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let told = "error: SIGHUP for the change of `db` was not sent: the app has no handler for it, and would end\n";
+    assert_eq!(outcome.stderr.matches(told).count(), 1, "{outcome:?}");
+}
+
+#[test]
 fn a_signal_is_given_up_where_nothing_shows_whether_the_app_has_a_handler() {
     needs_root!();
     needs_program!("unshare");
