@@ -174,7 +174,7 @@ impl<'s> Front<'s> {
     /// Called when the app was stopped. After the terminal's ^Z, the supervisor stops itself too, so that the shell notices the stop.
     fn stop(&mut self, signal: u8) -> Result<()> {
         let is = |one: Signal| signal == one as u8;
-        // It asks for a terminal that has become ours since it was started in the background: `fg` says so to nobody who runs.
+        // An app that was started in the background reads from a terminal that is ours by now: `fg` sends no signal to a running job.
         if (is(Signal::SIGTTIN) || is(Signal::SIGTTOU)) && self.terminal.as_ref().is_some_and(Terminal::hand_over) {
             self.go_on();
             return Ok(());

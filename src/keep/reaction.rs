@@ -35,7 +35,7 @@ struct Waiting {
     signal: u8,
     secrets: String,
     next: Duration,
-    /// When it is told that it was not sent.
+    /// When the log says that it was not sent.
     until: Duration,
     /// When the patience for the latest change is over.
     last: Duration,
@@ -107,7 +107,7 @@ impl Reaction {
             let message = format!("{} for the change of {secrets} was not sent: {why}", signals::name(*signal));
             report::part(&Error::new(Phase::Watch, Class::Changed, message).hint(hint));
             done.push((*signal, false));
-            // Changes that came meanwhile get their time too, and do not put off that this is told.
+            // Later changes get their full time too, and do not put off this line of the log.
             *until = *last;
             now < *last
         });
