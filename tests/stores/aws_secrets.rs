@@ -9,7 +9,7 @@ fn run(moto: &Moto) -> Run {
     as_operator(Run::new(), moto)
 }
 
-fn as_operator(run: Run, moto: &Moto) -> Run {
+pub fn as_operator(run: Run, moto: &Moto) -> Run {
     let (id, secret) = moto.access_key();
     run.env("AWS_ENDPOINT_URL", moto.address())
         .env("AWS_CA_BUNDLE", moto.ca_file())
@@ -18,7 +18,7 @@ fn as_operator(run: Run, moto: &Moto) -> Run {
         .env("AWS_SECRET_ACCESS_KEY", secret)
 }
 
-fn secret(moto: &Moto, name: &str, value: &str) -> Value {
+pub fn secret(moto: &Moto, name: &str, value: &str) -> Value {
     moto.must("secretsmanager.CreateSecret", json!({ "Name": name, "SecretString": value }))
 }
 

@@ -9,6 +9,7 @@ mod aws_secrets;
 mod azure_policy;
 mod azure_secrets;
 mod check_online;
+mod cloud_watch;
 mod ends;
 mod examples_aws;
 mod examples_postgresql;
