@@ -8,16 +8,20 @@ use serde_json::{Value, json};
 
 /// A start that is an application with a client secret, as Microsoft's own tools are told, for the vault `main`.
 fn run(azure: &Azure) -> Run {
+    as_application(Run::new(), azure)
+}
+
+/// This start as an application with a client secret.
+pub fn as_application(run: Run, azure: &Azure) -> Run {
     let (id, secret) = azure.application();
-    Run::new()
-        .env("AZURE_TENANT_ID", TENANT)
+    run.env("AZURE_TENANT_ID", TENANT)
         .env("AZURE_CLIENT_ID", id)
         .env("AZURE_CLIENT_SECRET", secret)
         .env("AZURE_AUTHORITY_HOST", azure.address())
 }
 
 /// The configuration of the vault `main`, and more.
-fn config(azure: &Azure, more: &str) -> String {
+pub fn config(azure: &Azure, more: &str) -> String {
     format!(
         "[providers.azure]\nvault = \"{}\"\nendpoint_suffix_check = false\nca_file = \"{}\"\n{more}",
         azure.address(),

@@ -1,13 +1,14 @@
-//! `watch` with secrets of AWS: a change in the store reaches the files.
+//! `watch` with secrets of AWS and Azure: a change in the store reaches the files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 use crate::aws_secrets::{as_operator, secret};
+use crate::azure_secrets::{as_application, config};
 use crate::keeping::seconds;
 use crate::support::{Directory, Run, Running};
-use handfast_testservers::{Moto, random};
+use handfast_testservers::{Azure, Moto, random};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -73,4 +74,39 @@ fn a_secret_of_aws_that_changes_is_read_again_and_the_file_of_another_stays_the_
     let said = keeper.end();
     assert_eq!(said.matches("info: changed: changes\n").count(), 1, "{said}");
     assert!(said.matches("changed: ").count() == 1 && !said.contains("cannot"), "{said}");
+}
+
+/// A version never changes: nobody asks for it again, even where the user asks for everything.
+#[test]
+fn a_new_version_in_azure_is_read_on_hup_and_a_named_version_is_asked_for_once() {
+    let Some(azure) = Azure::start() else { return };
+    azure.set("current", "first");
+    let version = azure.set("pinned", "first");
+    let secrets = format!(
+        "[watch]\nrefresh = \"24h\"\nquiet = \"0s\"\n[secrets.current]\nfrom = \"azure:current\"\n\
+         [secrets.pinned]\nfrom = \"azure:pinned?version={version}\"\n"
+    );
+    let keeper = Keeper::start(|run| as_application(run, &azure), &config(&azure, &secrets));
+    keeper.until("both are there", |keeper| keeper.holds("current", "first") && keeper.holds("pinned", "first"));
+    let asked = |name: &str| {
+        let place = format!("/secrets/{name}/");
+        let is_read = |path: &str| path.starts_with(&place) || path.starts_with(&format!("/secrets/{name}?"));
+        let requests = azure.requests().into_iter().filter(|request| request["method"] == "GET");
+        // Without a token, it asks for the challenge.
+        let requests = requests.filter(|request| request["authorized"] == true);
+        requests.filter(|request| is_read(request["path"].as_str().expect("a path"))).count()
+    };
+    assert_eq!(asked("pinned"), 1);
+    // All that one signal leads to has come when the next one is answered.
+    for value in ["second", "third", "fourth"] {
+        azure.set("current", value);
+        azure.set("pinned", value);
+        let before = asked("current");
+        keeper.running.signal(Signal::SIGHUP);
+        keeper.until("the new version is there", |keeper| keeper.holds("current", value));
+        assert!(asked("current") > before);
+    }
+    assert_eq!((asked("pinned"), keeper.holds("pinned", "first")), (1, true));
+    let said = keeper.end();
+    assert!(said.matches("info: changed: current\n").count() == 3 && !said.contains("cannot"), "{said}");
 }
