@@ -17,6 +17,7 @@ mod examples_vault;
 mod fields;
 mod keeping;
 mod policy;
+mod vault_changes;
 mod vault_descriptors;
 mod vault_keeping;
 mod vault_leases;
