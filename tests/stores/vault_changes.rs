@@ -1,7 +1,8 @@
 //! `watch` with key/value secrets of a real Vault: what a later read finds.
 
-use crate::keeping::{Keeper, Store};
+use crate::keeping::{Keeper, Kv, Store};
 use handfast_testservers::random;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// KV 1 tells how often a secret is worth another look (`lease_duration`), and gives no lease.
@@ -42,4 +43,42 @@ fn a_duration_of_kv_1_is_no_lease() {
     for word in ["lease", "stale", "cannot"] {
         assert!(!said.contains(word), "{said}");
     }
+}
+
+/// One read without a member may be a store's mistake. A member goes whichever way its secret is deleted.
+#[test]
+fn a_new_member_of_a_list_appears_and_one_that_is_gone_goes_after_two_reads() {
+    let Some(kv) = Kv::new() else { return };
+    let (mount, vault) = (&kv.mount, kv.store.vault);
+    kv.store.allow(&format!("path \"{mount}/metadata/list/\" {{ capabilities = [\"list\"] }}"));
+    let put = |name: &str, value: &str| {
+        vault.must("POST", &format!("{mount}/data/list/{name}"), json!({ "data": { "password": value } }));
+    };
+    ["stays", "removed", "deleted"].iter().for_each(|name| put(name, "1"));
+    let secrets = format!(
+        "[secrets.all]\nfrom = \"vault:{mount}/list/*#password\"\nfile = \"all-*\"\n[watch]\nrefresh = \"24h\"\n"
+    );
+    let keeper = kv.store.keep(&kv.provider(), &secrets);
+    let is_there = |keeper: &Keeper<'_>, name: &str| keeper.content(&format!("all-{name}")).is_some();
+    keeper.until("its members are there", |keeper| {
+        ["stays", "removed", "deleted"].iter().all(|name| is_there(keeper, name))
+    });
+    // Its value tells which read the files are of.
+    let read_again = |value: &str| {
+        put("stays", value);
+        keeper.signal(Signal::SIGHUP);
+        keeper.until("it is read again", |keeper| keeper.content("all-stays").as_deref() == Some(value));
+    };
+    put("new", "1");
+    read_again("2");
+    assert_eq!(keeper.content("all-new").as_deref(), Some("1"));
+    vault.must("DELETE", &format!("{mount}/metadata/list/removed"), Value::Null);
+    vault.must("DELETE", &format!("{mount}/data/list/deleted"), Value::Null);
+    read_again("3");
+    assert!(is_there(&keeper, "removed") && is_there(&keeper, "deleted"), "after one read without them");
+    read_again("4");
+    assert!(!is_there(&keeper, "removed") && !is_there(&keeper, "deleted"), "after the second");
+    assert_eq!(keeper.content("all-new").as_deref(), Some("1"), "the others stay");
+    let said = keeper.end();
+    assert!(said.contains("deleted") && !said.contains("error: "), "{said}");
 }
