@@ -1,7 +1,7 @@
-//! `watch` with key/value secrets of a real Vault: what a later read finds.
+//! `watch` with key/value secrets of a real Vault: what a later read finds, and what it is refused.
 
 use crate::keeping::{Keeper, Kv, Store};
-use handfast_testservers::random;
+use handfast_testservers::{Fault, random};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -81,4 +81,45 @@ fn a_new_member_of_a_list_appears_and_one_that_is_gone_goes_after_two_reads() {
     assert_eq!(keeper.content("all-new").as_deref(), Some("1"), "the others stay");
     let said = keeper.end();
     assert!(said.contains("deleted") && !said.contains("error: "), "{said}");
+}
+
+/// After the start, nothing of this ends the keeper, and whoever mends it has the new value at the next read.
+#[test]
+fn a_secret_that_is_denied_or_gone_is_told_once_and_its_last_value_stays() {
+    let Some(kv) = Kv::new() else { return };
+    let (mount, vault, proxy) = (&kv.mount, kv.store.vault, &kv.store.proxy);
+    let gateway = |status| {
+        proxy.add(Fault::Status(status).on(&format!("/v1/{mount}/data/db")));
+    };
+    let other_policy = "path \"none\" { capabilities = [\"read\"] }";
+    let delete = || drop(vault.must("DELETE", &format!("{mount}/metadata/db"), Value::Null));
+    let cases: [(&str, &dyn Fn()); 4] = [
+        ("it answered 403 with an HTML page", &|| gateway(403)),
+        ("it answered 404 with an HTML page", &|| gateway(404)),
+        ("permission denied", &|| vault.policy(kv.store.policy(), other_policy)),
+        ("there is no such secret", &delete),
+    ];
+    for (why, refuse) in cases {
+        kv.put("old");
+        let keeper = kv.store.keep(&kv.provider(), &format!("{}refresh = \"24h\"\n", kv.secrets()));
+        keeper.until("it is there", |keeper| keeper.content("db").as_deref() == Some("old"));
+        proxy.reset();
+        refuse();
+        let read = format!("GET /v1/{mount}/data/db?");
+        // The second of two signals is heard once the read for the first has its answer.
+        for times in 1..=3 {
+            keeper.signal(Signal::SIGHUP);
+            keeper.until(&format!("it is read, for the time {times}"), |keeper| keeper.count(&read) >= times);
+        }
+        assert_eq!(keeper.content("db").as_deref(), Some("old"), "{why}");
+        assert_eq!(keeper.status("db", |secret| secret["stale"].as_bool()), Some(false), "{why}");
+        proxy.reset();
+        kv.store.allow("");
+        kv.can_still_read(&keeper);
+        let said = keeper.end();
+        let told = format!("error: cannot read `db` again from `vault:{mount}/db#password`, the last value stays: ");
+        assert_eq!((said.matches(&told).count(), said.matches("error: ").count()), (1, 1), "{why}: {said}");
+        assert!(said.contains(why) && !said.contains(proxy.canary()), "{why}: {said}");
+        assert!(said.contains("info: `db` can be read again, after "), "{why}: {said}");
+    }
 }
