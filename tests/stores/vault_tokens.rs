@@ -255,3 +255,37 @@ fn the_end_of_a_given_token_that_cannot_be_renewed_is_told() {
     assert!(said.contains("warn: `vault`: the token that was given ends in "), "{said}");
     assert!(said.contains(", and is not renewed any more\n"), "{said}");
 }
+
+/// A login is nothing that the app could see: what is not issued for it stays as it is.
+#[test]
+fn logins_that_end_restart_no_supervised_app_and_a_change_does() {
+    let Some(kv) = Kv::new() else { return };
+    kv.store.tokens(json!({ "token_type": "batch", "token_ttl": "8s", "token_max_ttl": "8s" }));
+    let notes = Directory::new();
+    let file = notes.write("notes", "");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("it is ours");
+    let secrets = format!("{}on_change = \"restart\"\n[watch]\nrefresh = \"10s\"\nsplay = \"0s\"\n", kv.secrets());
+    let script = format!("echo $$ $(cat \"$0/db\") >> {}; exec sleep 1000", file.display());
+    let keeper = kv.store.supervise(&kv.provider(), &secrets, &["/bin/sh", "-c", &script]);
+    let noted =
+        || -> Vec<String> { std::fs::read_to_string(&file).expect("it is ours").lines().map(str::to_owned).collect() };
+    keeper.until("the app runs", |_| noted().len() == 1);
+    let first = noted().remove(0);
+    let pid = first.split(' ').next().expect("its pid").to_owned();
+    let read = format!("GET /v1/{}/data/db?", kv.mount);
+    keeper.until("it was logged in and read several times", |keeper| {
+        keeper.count(&login(&kv)) >= 4 && keeper.count(&read) >= 3
+    });
+    assert_eq!(noted(), [first], "it was not started again");
+    let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children", of = keeper.pid()));
+    let children = children.expect("it is there");
+    assert!(children.split_whitespace().any(|child| child == pid), "{pid}: {children}");
+    kv.put("new");
+    keeper.until("it was started with the new value", |_| noted().len() == 2);
+    assert!(noted()[1].ends_with(" new") && !noted()[1].starts_with(&format!("{pid} ")), "{:?}", noted());
+    keeper.signal(Signal::SIGTERM);
+    let (outcome, _) = keeper.ended();
+    assert_eq!(outcome.code, 143, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("the app is started anew").count(), 1, "{outcome:?}");
+    assert!(outcome.stderr.matches("info: `vault`: logged in anew\n").count() >= 2, "{outcome:?}");
+}
