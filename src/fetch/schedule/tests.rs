@@ -214,3 +214,36 @@ fn plan(secrets: usize) -> Plan {
         executable: None,
     }
 }
+
+/// The replicas of an app, all of which start at a roll-out, neither renew their leases nor have their certificates issued anew at once.
+#[test]
+fn what_fifty_keepers_got_together_is_due_at_times_of_their_own() {
+    let (plan, life) = (plan(1), Duration::from_secs(100));
+    let plan = Plan {
+        secrets: plan.secrets.into_iter().map(|secret| Secret { refresh: Some(life), ..secret }).collect(),
+        ..plan
+    };
+    let grant = Grant { life, renewable: true };
+    for (term, is_renewed) in [(Term::Leased { grant, login: 1 }, true), (Term::Ends(life), false)] {
+        for seed in 0..HERDS {
+            fastrand::seed(seed);
+            let mut times: Vec<Duration> = Vec::new();
+            for _ in 0..KEEPERS {
+                let issued = Outcome { term, ..outcome(0) };
+                let mut schedule =
+                    Schedule::new(&plan, [(0, &[0][..])].into_iter(), [false].into_iter(), &[issued], START);
+                let now = schedule.next_due().expect("it ends");
+                match &schedule.take_due(now).0[..] {
+                    [Due::Renew(0)] => assert!(is_renewed, "a certificate is renewed"),
+                    [Due::Read(0, jobs)] => assert!(!is_renewed && jobs[..] == [0], "a lease is issued anew"),
+                    _ => panic!("nothing else is due"),
+                }
+                times.push(now - START);
+            }
+            times.sort();
+            let (first, last) = (times[0], times[KEEPERS - 1]);
+            assert!(first >= life.mul_f64(0.50) && last <= life.mul_f64(0.67), "{seed}: {first:?} {last:?}");
+            assert!(last - first >= Duration::from_secs(10), "{seed}: {first:?} {last:?}");
+        }
+    }
+}
