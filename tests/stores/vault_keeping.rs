@@ -1,7 +1,7 @@
 //! `watch` with what a real Vault gives for a time: leases of PostgreSQL's users, certificates and static roles.
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::keeping::{Keeper, Store, seconds};
 use crate::support::{Directory, needs_program, needs_root};
@@ -51,6 +51,16 @@ impl Database {
         let [user, password] = ["username", "password"].map(|field| data[field].as_str().expect("a text"));
         self.postgres.query(user, password, "select 1").is_some()
     }
+}
+
+/// After two more seconds, still nothing was issued sooner than `apart` after what was issued before.
+#[track_caller]
+fn keeps_its_pace(keeper: &Keeper, database: &Database, began: Instant, apart: Duration) {
+    std::thread::sleep(seconds(2));
+    let issued = keeper.count(&database.creds());
+    let took = began.elapsed();
+    let most = 1 + took.div_duration_f64(apart) as usize;
+    assert!((2..=most).contains(&issued), "{issued} in {took:?}, expected at most {most}");
 }
 
 pub const RENEWAL: &str = "PUT /v1/sys/leases/renew";
@@ -128,10 +138,13 @@ fn a_lease_near_its_longest_life_is_issued_anew_before_it_ends() {
 fn a_lease_whose_renewal_is_denied_is_issued_anew_and_asked_for_once() {
     let Some(database) = Database::new("8s", "24h") else { return };
     database.store.allow("path \"sys/leases/renew\" { capabilities = [\"deny\"] }");
+    let began = Instant::now();
     let keeper = database.keep("", "");
     let first = keeper.content("db").expect("it is there");
     keeper.until("there are others", |keeper| keeper.content("db").is_some_and(|now| now != first));
     assert_eq!((keeper.count(RENEWAL), keeper.count(&database.creds())), (1, 2));
+    // The next one is due at 67 % of the lease at the earliest.
+    keeps_its_pace(&keeper, &database, began, seconds(8).mul_f64(0.67));
     let said = keeper.end();
     let text = "warn: the lease of `db` from `vault:";
     assert_eq!(said.matches(text).count(), 1, "{said}");
@@ -141,6 +154,7 @@ fn a_lease_whose_renewal_is_denied_is_issued_anew_and_asked_for_once() {
 #[test]
 fn renewals_that_fail_are_few_and_lead_to_new_credentials_before_the_end() {
     let Some(database) = Database::new("30s", "24h") else { return };
+    let began = Instant::now();
     let keeper = database.keep("", "");
     keeper.store().proxy.add(Fault::Status(500).on("/v1/sys/leases/renew"));
     let first = keeper.content("db").expect("it is there");
@@ -148,6 +162,8 @@ fn renewals_that_fail_are_few_and_lead_to_new_credentials_before_the_end() {
     let renewals = keeper.count(RENEWAL);
     assert!((1..=6).contains(&renewals), "{renewals}");
     assert_eq!(keeper.count(&database.creds()), 2);
+    // Renewals are tried until 80 % of the lease.
+    keeps_its_pace(&keeper, &database, began, seconds(30).mul_f64(0.80));
     let said = keeper.end();
     assert!(said.contains("warn: cannot renew the lease of `db` from `vault:"), "{said}");
     assert!(!said.contains("is stale"), "{said}");
