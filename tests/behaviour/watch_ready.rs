@@ -5,8 +5,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
+use crate::supervised::{Supervised, comm};
 use crate::support::{Directory, Outcome, Run, needs_root};
 use crate::watch::{content, ready, unready, watch};
+use handfast::sys::jobs;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -34,6 +36,25 @@ fn whoever_asks_learns_at_once_that_a_keeper_was_killed() {
     keeper.signal(Signal::SIGTERM);
     assert_eq!(keeper.finish().code, 0);
     ask(&directory).refused(69, "its keeper is gone");
+}
+
+/// The app runs on with what it has, which nobody keeps fresh.
+#[test]
+fn whoever_asks_learns_at_once_that_a_supervisor_was_killed() {
+    let (notes, directory) = (Directory::new(), Directory::in_memory());
+    let config = format!("[watch]\nrefresh = \"1s\"\n{STILL}file = \"db\"\n");
+    let run = Run::new().config(&config).args(["--supervise", "--dir", directory.text()]);
+    // It keeps no pipe of the test's open.
+    let app = format!("exec sleep 1000 >{0}/out 2>&1", notes.text());
+    fs::set_permissions(notes.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let supervised = Supervised::start(run.app(["/bin/sh", "-c", &app]), "sleep");
+    let app = supervised.app;
+    ready(&directory, Duration::from_secs(10));
+    supervised.signal(9);
+    let outcome = supervised.finish();
+    ask(&directory).refused(69, "is not ready: its keeper is gone (unavailable, exit 69)");
+    assert_eq!((outcome.code, comm(app).as_str()), (137, "sleep"), "{outcome:?}");
+    jobs::send(app, 9).expect("it lives");
 }
 
 /// Everybody can read the file, and so take a lock for reading.
