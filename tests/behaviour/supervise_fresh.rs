@@ -104,17 +104,29 @@ fn a_hup_from_outside_is_the_apps() {
 
 #[test]
 fn an_app_without_a_handler_is_not_killed() {
-    let directory = Directory::in_memory();
-    let run = supervised(&changing(&directory, "signal:HUP")).app(["/bin/sleep", "100"]);
-    let supervised = Supervised::start(run, "sleep");
-    let mut before = read(&directory, "db");
-    for _ in 0..3 {
-        until("the file changes", || (read(&directory, "db") != before).then_some(()));
-        before = read(&directory, "db");
+    let shell = "while :; do sleep 0.1; done";
+    for (program, arguments) in [
+        ("sleep", &["100"][..]),
+        ("python3", &["-c", "import time\ntime.sleep(100)"]),
+        ("sh", &["-c", shell]),
+        ("bash", &["-c", shell]),
+        // Later versions give their first thread another name.
+        ("node", &["-e", "process.title = 'node'; setTimeout(() => {}, 100000)"]),
+    ] {
+        needs_program!(program);
+        let directory = Directory::in_memory();
+        let app = [program].into_iter().chain(arguments.iter().copied());
+        let run = supervised(&changing(&directory, "signal:HUP")).app(app);
+        let supervised = Supervised::start(run, program);
+        let mut before = read(&directory, "db");
+        for _ in 0..3 {
+            until("the file changes", || (read(&directory, "db") != before).then_some(()));
+            before = read(&directory, "db");
+        }
+        assert_eq!(comm(supervised.app), program);
+        let outcome = end(supervised, 143);
+        assert!(!outcome.stderr.contains("sent the app"), "{program}: {outcome:?}");
     }
-    assert_eq!(comm(supervised.app), "sleep");
-    let outcome = end(supervised, 143);
-    assert!(!outcome.stderr.contains("sent the app"), "{outcome:?}");
 }
 
 /// An app without a handler, started through these words, gets no signal for the change, and this is told once.
