@@ -20,7 +20,8 @@ fn asked(port: u16) -> String {
     format!("{SECOND}metrics = \"127.0.0.1:{port}\"\n")
 }
 
-fn get(port: u16) -> String {
+/// What a scraper gets, head and all.
+pub fn get(port: u16) -> String {
     exchange(("127.0.0.1", port), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap_or_default()
 }
 

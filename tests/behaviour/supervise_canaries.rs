@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::metrics::{counted, get};
 use crate::supervised::{Supervised, children, comm, descriptors, end, until};
 use crate::support::{Directory, Run, canary, hits, needs_root, scan};
+use handfast_testservers::free_port;
 
 const CHANGES: usize = 100;
 
@@ -14,11 +16,14 @@ struct Scene {
     files: Directory,
     /// In each value but the last.
     old: String,
+    /// Of the metrics.
+    port: u16,
 }
 
 impl Scene {
     fn new() -> Self {
-        let scene = Self { source: Directory::in_memory(), files: Directory::in_memory(), old: canary() };
+        let scene =
+            Self { source: Directory::in_memory(), files: Directory::in_memory(), old: canary(), port: free_port() };
         scene.change(&format!("{} 0", scene.old));
         scene
     }
@@ -31,9 +36,11 @@ impl Scene {
     fn start(&self, on_change: &str, secrets: &str) -> Supervised {
         let config = format!(
             "[watch]\nrefresh = \"300d\"\nquiet = \"0s\"\nsplay = \"0s\"\non_change = \"{on_change}\"\n\
+             metrics = \"127.0.0.1:{port}\"\n\
              [secrets.db]\nfrom = \"file:{source}/db\"\nfile = \"db\"\n{}",
             secrets.replace('@', self.source.text()),
             source = self.source.text(),
+            port = self.port,
         );
         let run = Run::new().config(&config).args(["--supervise", "--dir", self.files.text(), "--log-level", "debug"]);
         Supervised::start(run.app(["/bin/sleep", "1000"]).timeout(std::time::Duration::from_secs(200)), "sleep")
@@ -67,6 +74,10 @@ impl Scene {
         assert_ne!(hits(&scan(mine, &[&self.old])), Vec::<String>::new(), "the search finds what is there");
         let status = fs::read_to_string(self.files.path().join("..handfast/status.json")).expect("everybody may");
         assert!(!status.contains(&self.old) && !status.contains(&last));
+        counted(self.port, "handfast_secret_changes_total{secret=\"db\"}", CHANGES as f64);
+        let metrics = get(self.port);
+        assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n") && metrics.ends_with("\n# EOF\n"), "{metrics}");
+        assert!(!metrics.contains(&self.old) && !metrics.contains(&last), "{metrics}");
         let outcome = end(supervised, 143);
         outcome.never_says(&self.old).never_says(&last);
         is_held
