@@ -5,11 +5,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
-use crate::supervised::{Supervised, comm};
+use crate::supervised::{Supervised, comm, until};
 use crate::support::{Directory, Outcome, Run, needs_root};
 use crate::watch::{content, ready, unready, watch};
 use handfast::sys::jobs;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -90,6 +92,30 @@ fn a_second_keeper_waits_for_the_first_until_its_deadline() {
     ready(&directory, Duration::from_secs(5));
     third.signal(Signal::SIGTERM);
     assert_eq!(third.finish().code, 0);
+}
+
+/// An app that watches its files for changes is not woken by what the keeper only says of itself.
+#[test]
+fn a_status_that_changes_wakes_nobody_who_watches_the_files() {
+    let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+    let file = source.write("db", "first");
+    let config =
+        format!("[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n", file.display());
+    let keeper = watch(&config, &directory);
+    let watcher = Inotify::init(InitFlags::IN_NONBLOCK).expect("there is inotify");
+    let opened = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE;
+    watcher.add_watch(directory.path(), AddWatchFlags::IN_ALL_EVENTS - opened).expect("it is there");
+    let status = || content(&directory, "..handfast/status.json");
+    let mut before = status();
+    for _ in 0..3 {
+        before = until("the status changes", || Some(status()).filter(|status| *status != before));
+    }
+    let seen = watcher.read_events();
+    assert_eq!(seen.as_ref().err(), Some(&Errno::EAGAIN), "{seen:?}");
+    source.write("db", "second");
+    until("the change of a value is seen", || watcher.read_events().ok());
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
 }
 
 #[test]
