@@ -2,22 +2,26 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use handfast::sys::jobs;
 
-use crate::supervised::{AS_PID_1, Supervised, Witness, descriptors, fill, status, until};
+use crate::supervised::{AS_PID_1, Supervised, Witness, descriptors, fill, status, until, until_within};
 use crate::support::{Directory, Run, needs_program, needs_root, program};
 
 fn supervised() -> Run {
     Run::new().arg("--supervise")
 }
 
-/// The middle process ends before its children are waited for, so that all of them are the supervisor's.
+/// The middle process ends before its children are waited for, so that all of them are the supervisor's. It begins and ends as told.
 const ORPHANS: &str = "
-import os, time
+import os, sys, time
+def told(word):
+    while open(sys.argv[1]).read() != word: time.sleep(0.01)
+told('begin')
 if os.fork() == 0:
     for i in range(10000):
         if os.fork() == 0: os._exit(i % 256)
@@ -28,6 +32,8 @@ def children():
     with open(f'/proc/{supervisor}/task/{supervisor}/children') as file: return file.read().split()
 while len(children()) > 1 and time.monotonic() < limit: time.sleep(0.01)
 print(len(children()))
+with open(sys.argv[1], 'w') as file: file.write('done')
+told('end')
 ";
 
 #[test]
@@ -35,8 +41,21 @@ fn ten_thousand_orphans_are_reaped() {
     needs_root!();
     needs_program!("python3");
     for through in [&[][..], &AS_PID_1] {
-        let run = supervised().app(["/usr/bin/env", "python3", "-c", ORPHANS]).through(through);
-        let outcome = run.timeout(Duration::from_secs(90)).start();
+        let directory = Directory::new();
+        let word = directory.write("word", "");
+        fs::set_permissions(&word, fs::Permissions::from_mode(0o666)).expect("it is ours");
+        let app = ["python3", "-c", ORPHANS, word.to_str().expect("it is text")];
+        let run = supervised().app(app).through(through).timeout(Duration::from_secs(90));
+        let supervised = Supervised::start(run, "python3");
+        let open = || descriptors(supervised.supervisor).len();
+        let before = open();
+        fs::write(&word, "begin").expect("it is ours");
+        until_within(Duration::from_secs(60), "all of them have ended", || {
+            fs::read_to_string(&word).is_ok_and(|word| word == "done").then_some(())
+        });
+        until("no descriptor is left of them", || (open() <= before).then_some(()));
+        fs::write(&word, "end").expect("it is ours");
+        let outcome = supervised.finish();
         // The app itself is the one that is left.
         assert_eq!((outcome.code, outcome.stdout.as_slice()), (0, b"1\n".as_slice()), "{outcome:?}");
     }
