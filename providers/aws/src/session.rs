@@ -76,8 +76,8 @@ impl Session {
         self.connector.requests() + self.credentials.requests()
     }
 
-    /// Makes a call. Where the keys are over, or AWS knows them no more, it makes it again with new ones; where the clock is wrong, again as well: the
-    /// SDK's client has seen AWS' time by then.
+    /// Makes a call. If the keys have ended, or AWS no longer knows them, makes it again with new keys. If the clock is wrong, makes it
+    /// again too: by then, the SDK's client has seen AWS' time.
     pub async fn call<T, E, F>(&self, region: &str, call: impl Fn(Rc<Clients>) -> F) -> Result<T, Failed>
     where
         E: ProvideErrorMetadata,

@@ -17,7 +17,7 @@ use crate::wire;
 pub struct Session {
     method: Method,
     outside: Outside,
-    /// The credential for the first token. Each later one needs another: files may have another content by then.
+    /// The credential for the first token. Each later token needs a new credential, because the files may have changed.
     first: RefCell<Option<Arc<dyn TokenCredential>>>,
     tokens: Arc<Tokens>,
     /// Whether there has been a token.
@@ -42,7 +42,7 @@ impl Session {
         self.tokens.of(resource).get(|token| self.tokens.serves(token), self.ask(resource)).await
     }
 
-    /// Another token than one that a vault takes no more: asked for once, however many hold that one.
+    /// A token in place of one that a vault no longer accepts. It is asked for once, even if many requests have the refused token.
     pub async fn other(&self, resource: &str, refused: &Arc<AccessToken>) -> Result<Arc<AccessToken>, ProviderError> {
         let serves = |token: &Arc<AccessToken>| !Arc::ptr_eq(token, refused) && self.tokens.serves(token);
         self.tokens.of(resource).get(serves, self.ask(resource)).await
@@ -79,7 +79,7 @@ impl Session {
     }
 }
 
-/// The tokens so far. The SDK may look at them from anywhere.
+/// The tokens so far. The SDK can read them from any thread.
 struct Tokens {
     clock: Arc<dyn Clock>,
     by_resource: Mutex<HashMap<String, Arc<Once<Arc<AccessToken>>>>>,
@@ -96,8 +96,7 @@ impl Tokens {
     }
 }
 
-/// What a vault's client gets its tokens from: those of the session, for the vault's own resources alone. Whatever a challenge asks
-/// for, no other token leaves.
+/// Gives a vault's client the session's tokens, but only for the vault's own resources, whatever resource a challenge names.
 pub struct Guarded {
     tokens: Arc<Tokens>,
     resources: Vec<String>,

@@ -34,18 +34,18 @@ use outside::Outside;
 /// (docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html).
 const WAYS: [Way; 5] = [Way::Environment, Way::WebIdentity, Way::Profile, Way::Container, Way::Machine];
 
-/// How long before their end keys are no longer given to sign with.
+/// How long before their end keys no longer sign a request that another service sends.
 const AHEAD: Duration = Duration::from_secs(60);
 
 /// Where keys come from.
 pub struct Credentials {
     outside: Outside,
     keys: Once<Rc<Keys>>,
-    /// A machine that has said it once need not be asked again.
+    /// The region, which the machine's metadata service is asked for once.
     region: Once<String>,
     /// The way that has given the keys, for the log.
     taken: RefCell<Option<String>>,
-    /// Whether it is known that nothing says where AWS is that is not read.
+    /// Whether the profile was checked for an address of AWS, which handfast does not read from there.
     is_settled: Cell<bool>,
 }
 
@@ -74,7 +74,7 @@ impl Credentials {
         self.keys.get(|_| true, self.ask()).await
     }
 
-    /// Refuses to go on where a profile says where AWS is, which is not read.
+    /// Fails if the profile has an address of AWS, which handfast does not read from there.
     pub fn settled(&self) -> Result<(), ProviderError> {
         // A source that the configuration pins is the only one that counts.
         if self.outside.settings.way.is_none() && !self.is_settled.get() {
@@ -89,10 +89,10 @@ impl Credentials {
         self.keys.get(|keys| !Rc::ptr_eq(keys, stale), self.ask()).await
     }
 
-    /// Keys that sign what somebody else sends: of those that have ended, AWS tells only whoever has sent it.
+    /// Keys for a request that another service sends: only that service would learn that the keys have ended.
     pub async fn lasting(&self) -> Result<Rc<Keys>, ProviderError> {
         let until = self.outside.context.clock.now() + AHEAD;
-        // How long others are good nobody says, and to ask for them again is to read them again.
+        // Keys without an end are read again: they may have been replaced.
         self.keys.get(|keys| keys.expires.is_some_and(|end| end > until), self.ask()).await
     }
 
@@ -133,7 +133,7 @@ impl Credentials {
     }
 }
 
-/// The keys, asked for anew, and how they were come by. `is_taken` is where there have been some before.
+/// Asks for keys, and returns them with a description of their source. `is_taken` says whether there were keys before.
 async fn ask(outside: &Outside, is_taken: bool) -> Result<(Keys, String), ProviderError> {
     let (keys, taken) = own_keys(outside, is_taken).await?;
     match &outside.settings.role_arn {

@@ -13,7 +13,7 @@ use crate::endpoints::Endpoints;
 pub struct Outside {
     /// What the configuration and AWS' variables say of who we are.
     pub settings: Settings,
-    /// The one way, where it is pinned, or has given keys before.
+    /// The only way to ask: the pinned way, or the way that has given keys before.
     pub way: Cell<Option<Way>>,
     /// Where AWS' services are.
     pub endpoints: Endpoints,

@@ -29,8 +29,8 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     keys(outside, &profiles, name).await
 }
 
-/// Refuses what the profile says of where AWS is, with keys of whatever source: AWS' own tools would ask there. Files that nobody needs
-/// may be as they like.
+/// Fails if the profile has an address of AWS, whatever the source of the keys: AWS' own tools would use that address. Files that cannot
+/// be read are no failure here, because the keys may come from elsewhere.
 pub fn says_no_place(outside: &Outside) -> Result<(), ProviderError> {
     let name = outside.settings.profile(&*outside.context.environment);
     let Some((key, hint)) = Profiles::read(outside).ok().and_then(|profiles| profiles.elsewhere(outside, name)) else {

@@ -21,8 +21,8 @@ pub use keys::KEYS;
 pub use method::Method;
 pub use outside::Outside;
 
-/// Makes a credential, for one token: what it needs of files is read now, and has another content when the next one is due.
-/// `is_known` is where this method has given a token before.
+/// Makes a credential for one token. It reads its files now, because they may have changed before the next token is due.
+/// `is_known` says whether this method has given a token before.
 pub fn credential(
     method: &Method,
     outside: &Outside,
@@ -34,7 +34,7 @@ pub fn credential(
         Method::Workload(application, token) => application::by_workload(application, token, outside),
         Method::AppService(endpoint, identity) => managed::app_service(endpoint, identity, outside),
         Method::Machine(machine, identity, passed_over) => {
-            // A service that is there may be busy later: that is no reason to take it for none.
+            // A service that has answered before exists, even if it is busy now.
             let guessed = passed_over.as_deref().filter(|_| !is_known);
             managed::machine(machine, identity, guessed, outside)
         }

@@ -25,10 +25,10 @@ pub use stranger::ELSEWHERE;
 /// A Vault that answers.
 pub struct Api {
     client: RefCell<Rc<Client>>,
-    /// What the client is made of: its files have another content some day.
+    /// The client's options, to make it again when their files have changed.
     options: Options,
     context: Context,
-    /// Whether the last to answer was not trusted, or did not trust us.
+    /// Whether the last connection failed because one side did not trust the other.
     is_doubted: Cell<bool>,
     address: Url,
     namespace: Option<String>,
@@ -48,7 +48,7 @@ impl Api {
         Ok(Self { client, options, context, is_doubted, address, namespace, requests })
     }
 
-    /// Reads again who we are in TLS, for another login: a certificate lives shorter than a keeper.
+    /// Reads the client certificate again for a new login: it ends earlier than a keeper.
     pub fn show_anew(&self) -> Result<(), ProviderError> {
         if self.options.client_certificate.is_some() { self.renew() } else { Ok(()) }
     }
@@ -124,7 +124,7 @@ impl Api {
         self.ask(request.with_standbys()).await
     }
 
-    /// Asks once. Where trust was lacking the last time, with what the files hold now.
+    /// Sends a request. If trust was lacking the last time, reads the certificate and the roots again first.
     async fn ask(&self, request: Request) -> Result<Response, ProviderError> {
         if self.is_doubted.get() {
             self.renew()?;
