@@ -51,6 +51,15 @@ fn a_role_that_vault_does_not_know() {
 }
 
 #[test]
+fn a_service_account_that_the_role_is_not_for() {
+    ends(
+        |pod, _| pod["serviceAccountName"] = json!("default"),
+        77,
+        &["the role is not for this pod's service account", "(denied, exit 77)"],
+    );
+}
+
+#[test]
 fn a_secret_that_is_not_there() {
     ends(
         |_, configuration| *configuration = configuration.replace("kv/web/session#", "kv/web/nowhere#"),
