@@ -213,6 +213,26 @@ fn wrong_annotations_are_refused_with_a_sentence() {
 }
 
 #[test]
+fn the_token_has_the_annotated_audience_and_a_directory_of_the_apps_own_stays() {
+    let Some((node, vault)) = start() else { return };
+    let (namespace, _) = namespace(node, vault, "");
+    let environment = |pod: &Value| pod["spec"]["containers"][0]["env"].clone();
+    let own = json!([{ "name": "CREDENTIALS_DIRECTORY", "value": "/own" }]);
+    for (annotations, audience) in [
+        (json!({ "handfast.dev/config": "web" }), "vault"),
+        (json!({ "handfast.dev/config": "web", "handfast.dev/audience": "openbao" }), "openbao"),
+    ] {
+        let injected = namespace.dry_run(&pod("web", annotations.clone(), json!({})));
+        let volumes = injected["spec"]["volumes"].as_array().expect("a list");
+        let token = volumes.iter().find(|volume| volume["name"] == "handfast-token").expect("it is there");
+        assert_eq!(token["projected"]["sources"][0]["serviceAccountToken"]["audience"], audience);
+        assert_eq!(environment(&injected), json!([{ "name": "CREDENTIALS_DIRECTORY", "value": "/run/handfast" }]));
+        let injected = namespace.dry_run(&pod("web", annotations, json!({ "env": own })));
+        assert_eq!(environment(&injected), own);
+    }
+}
+
+#[test]
 fn a_pod_that_uses_a_name_of_handfasts_is_refused() {
     let Some((node, vault)) = start() else { return };
     let (namespace, _) = namespace(node, vault, "");
