@@ -142,6 +142,11 @@ fn a_change_restarts_all_containers_where_the_app_asks_for_it() {
     assert!(log.contains("exit 79"), "{log}");
     let conditions = scene.namespace.object("pod", "web")["status"]["conditions"].to_string();
     assert!(conditions.contains("AllContainersRestarting"), "{conditions}");
+    // Kubernetes does not show the code 79 there.
+    for container in ["handfast", "web"] {
+        let last = scene.namespace.status("web", container).expect("it is there")["lastState"]["terminated"].clone();
+        assert_eq!(last["exitCode"], 137, "{container}: {last}");
+    }
 }
 
 #[test]
