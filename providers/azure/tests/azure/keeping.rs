@@ -117,6 +117,14 @@ impl Azure {
         self.instance(&[("method", method.to_owned()), (key, self.files.file("proof"))], clock)
     }
 
+    /// The same, after a read with the first proof.
+    async fn first_read(&self, method: &str, key: &'static str, clock: &TestClock) -> Instance {
+        self.files.write("proof", "proof-1\n");
+        let instance = self.by_file(method, key, clock);
+        assert_eq!(instance.value("azure:s").await, b"x");
+        instance
+    }
+
     fn token_requests(&self) -> usize {
         self.server.requests().iter().filter(|request| request.path.contains("/oauth2/v2.0/token")).count()
     }
@@ -130,9 +138,7 @@ fn a_token_that_has_ended_is_asked_for_anew_with_what_stands_in_the_file_then() 
     for (method, key) in BY_FILE {
         let (azure, clock) = (Azure::start(), TestClock::default());
         run(async {
-            azure.files.write("proof", "proof-1\n");
-            let instance = azure.by_file(method, key, &clock);
-            assert_eq!(instance.value("azure:s").await, b"x");
+            let instance = azure.first_read(method, key, &clock).await;
             azure.takes("proof-2", &["token-1", "token-2"]);
             azure.files.write("proof", "proof-2\n");
             assert_eq!((instance.value("azure:s").await, azure.token_requests()), (b"x".to_vec(), 1), "{method}");
@@ -148,9 +154,7 @@ fn a_token_that_a_vault_takes_no_more_is_replaced_once() {
     for (method, key) in BY_FILE {
         let (azure, clock) = (Azure::start(), TestClock::default());
         run(async {
-            azure.files.write("proof", "proof-1\n");
-            let instance = azure.by_file(method, key, &clock);
-            assert_eq!(instance.value("azure:s").await, b"x");
+            let instance = azure.first_read(method, key, &clock).await;
             azure.takes("proof-2", &["token-2"]);
             azure.files.write("proof", "proof-2\n");
             assert_eq!(instance.value("azure:s").await, b"x", "{method}");
