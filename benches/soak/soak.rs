@@ -89,7 +89,7 @@ pub fn run(programs: &Programs, store: &Store, time: Duration) -> Result<Vec<Str
     Ok(complaints)
 }
 
-/// A process between two changes: during one, its code is in memory too, which it unmaps afterwards.
+/// A process that waits: while it works, its code is in memory too, which it unmaps before it waits.
 fn at_rest(pid: i32) -> Result<Sample> {
     let mut least = Sample::of(pid)?;
     for _ in 0..4 {

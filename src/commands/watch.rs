@@ -40,7 +40,7 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     let earlier = keep::publish_first(&plan, set, &mut destination, &check_interrupts)?;
     link.report_delivery(true)?;
     report::never_wait();
-    // From here on it ends nothing, so that `nohup` has no reason to keep it away.
+    // HUP only reads everything again from here on, so it counts under `nohup` too.
     let signals = signals.also(Signal::SIGHUP).map_err(|error| Phase::Watch.cannot("watch for signals", error))?;
     keep::watch(&plan, earlier, link, destination, &signals, (core_limit, &found))
 }

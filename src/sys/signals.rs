@@ -191,7 +191,7 @@ pub fn set_default(signal: Signal) -> io::Result<()> {
 /// Signals and the ends of children, which arrive at one descriptor instead of taking their action.
 pub struct SignalFd {
     descriptor: File,
-    /// Those that arrive there.
+    /// The signals that arrive at the descriptor.
     signals: Signals,
 }
 
@@ -216,7 +216,7 @@ impl SignalFd {
         Self::open(Signals(hold(signals)?.0 | child.0))
     }
 
-    /// Watches for this one too, also where it was ignored or blocked when the process started.
+    /// Adds a signal, even if it was ignored or blocked when the process started.
     pub fn also(self, signal: Signal) -> io::Result<Self> {
         let signals = Signals(self.signals.0 | Signals::of(&[signal]).0);
         block(signals)?;

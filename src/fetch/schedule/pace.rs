@@ -75,7 +75,7 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    /// Takes what there is, each tenth of a second for so long, and lets a read come to so many requests. How many were made.
+    /// Takes all available requests at each tenth of a second. Each read makes `requests_each` of them. Returns how many were made.
     fn reads(pace: &mut Pace, seconds: u64, requests_each: u64) -> u64 {
         let mut requests = 0;
         for tenth in 0..seconds * 10 {
@@ -137,7 +137,7 @@ mod tests {
         for time in (0..600_000).step_by(10) {
             answers.retain(|answer| *answer > time);
             pace.count_requests(made, answers.len(), millis(time));
-            // Often, and at times not for long, so that the burst is there again.
+            // With pauses of ten seconds, in which the burst fills again.
             let is_wanted = time / 10_000 % 3 != 0;
             while is_wanted && pace.take(1, fastrand::bool(), millis(time)).is_ok() {
                 made += 1;
