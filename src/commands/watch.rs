@@ -22,7 +22,9 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     let warnings = start::warnings(&environment, &plan);
     lockdown::close_inherited(&[])?;
     let reserved = deliver::reserve_descriptors(&plan)?;
-    let link = Link::start(Task::of(&plan), &plan, instances, environment);
+    // Before the fork: the worker compares the values of a keeper that was here before with those that it fetches.
+    let (earlier, values) = keep::Earlier::find(&plan).unzip();
+    let link = Link::start_after(values, Task::of(&plan), &plan, instances, environment);
 
     let found = lockdown::ProcessState::read()?;
     let mut link = link?;
@@ -37,7 +39,7 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     link.begin_fetch()?;
     let set = link.receive_set(&plan, &interrupts);
     let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check_quiet());
-    let earlier = keep::publish_first(&plan, set, &mut destination, &check_interrupts)?;
+    let earlier = keep::publish_first(&plan, set, earlier, &mut destination, &check_interrupts)?;
     link.report_delivery(true)?;
     report::never_wait();
     // HUP only reads everything again from here on, so it counts under `nohup` too.

@@ -1,39 +1,62 @@
 //! Takes over the set that an earlier keeper has published, as it is.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use handfast_core::{MAX_SECRET, SecretValue};
+use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
-use super::entries::{DATA, Directory, is_generation, open_generation};
+use super::entries::{DATA, Directory, is_generation, open_directory, open_generation};
 use super::files::FilesDirectory;
 use super::generation::Generation;
-use super::keeper::STATUS;
+use super::keeper::{PRIVATE, STATUS};
 use super::lock::Patience;
 use super::powers::Powers;
-use super::turn::Turn;
 use crate::error::Result;
-use crate::sys::fs::same;
+use crate::plan::Plan;
+use crate::sys::fs::{kind, same};
 
 /// No status is longer.
 const LONGEST: u64 = 8 << 20;
 
-impl FilesDirectory {
-    /// Takes the turn, and takes over the published set: `choose` returns its files if it accepts the earlier keeper's status. Returns
-    /// whether the set was taken over; if not, nothing has changed.
-    pub fn adopt(
-        &mut self,
-        powers: &Powers,
-        patience: &Patience<'_>,
+/// The published set of an earlier keeper.
+pub struct EarlierSet {
+    /// The name of its generation.
+    generation: OsString,
+    /// Its files: the secret of each, its name, and the digest of its value; `None` if this process may not read it.
+    pub files: Vec<(usize, String, Option<u128>)>,
+}
+
+impl EarlierSet {
+    /// Finds the published set in the files directory: `choose` returns the secret and the name of each of its files if it accepts the
+    /// earlier keeper's status. Takes no turn, so another start may replace the set at any time.
+    pub fn find(
+        plan: &Plan,
         choose: impl FnOnce(&[u8]) -> Option<Vec<(usize, String)>>,
-    ) -> Result<bool> {
+        digest: impl Fn(&SecretValue) -> u128,
+    ) -> Option<Self> {
+        let powers = Powers::read().ok()?;
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let directory = open(&plan.files.as_ref()?.directory, flags, Mode::empty()).ok()?;
+        let files = choose(&status(&directory, &powers)?)?;
+        let (generation, handle) = published(directory.as_fd(), &powers)?;
+        let file = |(secret, name): (usize, String)| {
+            let digest = value(&handle, &name).map(|value| digest(&value));
+            (secret, name, digest)
+        };
+        Some(Self { generation, files: files.into_iter().map(file).collect() })
+    }
+}
+
+impl FilesDirectory {
+    /// Takes the turn, and takes over this set if it is still published. Returns whether it was taken over; if not, nothing has changed.
+    pub fn adopt(&mut self, powers: &Powers, patience: &Patience<'_>, set: &EarlierSet) -> Result<bool> {
         let Some((directory, mut turn)) = self.begin_turn(powers, patience)? else { return Ok(false) };
-        let chosen = status(&turn).and_then(|text| choose(&text));
-        let found = chosen.and_then(|files| self.find(&directory, files));
-        match found {
+        match self.generation(&directory, set) {
             Some(generation) => turn.adopt(generation),
             None => {
                 turn.abandon(&directory);
@@ -44,33 +67,60 @@ impl FilesDirectory {
         Ok(true)
     }
 
-    /// The set that `..data` leads to, if it is ours and has these files, each with the owner and mode that it would get now.
-    fn find(&self, directory: &Directory<'_>, files: Vec<(usize, String)>) -> Option<Generation> {
-        let name = readlinkat(directory.handle, DATA).ok()?.into_string().ok()?;
-        if !is_generation(name.as_bytes()) {
+    /// The generation of this set, if `..data` leads to it and each file has the owner and mode that it would get now.
+    fn generation(&self, directory: &Directory<'_>, set: &EarlierSet) -> Option<Generation> {
+        let (name, handle) = published(directory.handle, directory.powers)?;
+        if name != set.generation {
             return None;
         }
-        let handle = open_generation(directory.handle, OsStr::new(&name), directory.powers).ok()??;
         let mut found: Vec<(usize, String, FileStat)> = Vec::new();
-        for (secret, file) in files {
+        for (secret, file, _) in &set.files {
             let status = fstatat(&handle, file.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
             let reached = fstatat(directory.handle, file.as_str(), AtFlags::empty()).ok()?;
-            let access = self.access(secret)?;
+            let access = self.access(*secret)?;
             let is_right =
                 (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (access.uid, access.gid, access.mode);
             if !is_right || !same(&status, &reached) {
                 return None;
             }
-            found.push((secret, file, status));
+            found.push((*secret, file.clone(), status));
         }
-        Some(Generation::of(name, handle, found))
+        Some(Generation::of(name.into_string().ok()?, handle, found))
     }
 }
 
-fn status(turn: &Turn) -> Option<Vec<u8>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = openat(turn.private().as_fd(), STATUS, flags, Mode::empty()).ok()?;
+/// The name of the generation that `..data` leads to, and the generation, if it is ours.
+fn published(directory: BorrowedFd<'_>, powers: &Powers) -> Option<(OsString, OwnedFd)> {
+    let name = readlinkat(directory, DATA).ok().filter(|name| is_generation(name.as_encoded_bytes()))?;
+    let handle = open_generation(directory, &name, powers).ok()??;
+    Some((name, handle))
+}
+
+/// The earlier keeper's status, if only we can have written it.
+fn status(directory: &OwnedFd, powers: &Powers) -> Option<Vec<u8>> {
+    let private = open_directory(directory.as_fd(), OsStr::new(PRIVATE)).ok()?;
+    let owner = fstat(&private).ok()?;
+    if owner.st_uid != powers.uid || owner.st_mode & 0o022 != 0 {
+        return None;
+    }
     let mut text = Vec::new();
-    std::fs::File::from(file).take(LONGEST).read_to_end(&mut text).ok()?;
+    open_file(&private, STATUS)?.take(LONGEST).read_to_end(&mut text).ok()?;
     Some(text)
+}
+
+/// The value in a file of a generation.
+fn value(generation: &OwnedFd, name: &str) -> Option<SecretValue> {
+    let mut file = open_file(generation, name)?;
+    let status = fstat(&file).ok()?;
+    let length = usize::try_from(status.st_size).ok().filter(|length| *length <= MAX_SECRET)?;
+    if kind(&status) != SFlag::S_IFREG {
+        return None;
+    }
+    SecretValue::filled(length, |buffer| file.read_exact(buffer)).ok()
+}
+
+/// Opens a file for reading, without waiting and following no link.
+fn open_file(directory: &OwnedFd, name: &str) -> Option<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    openat(directory, name, flags, Mode::empty()).ok().map(File::from)
 }

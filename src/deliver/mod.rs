@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+pub use adopt::EarlierSet;
 pub use arrivals::{Arrived, Changes};
 use assessment::Assessment;
 use descriptors::{Descriptor, Replacements, Sealing};
@@ -245,16 +246,11 @@ impl Destination {
         replacements.place()
     }
 
-    /// Takes over the set of an earlier keeper as it is, if `choose` accepts that keeper's status. Returns whether it was taken over.
-    pub fn adopt(
-        &mut self,
-        plan: &Plan,
-        choose: impl FnOnce(&[u8]) -> Option<Vec<(usize, String)>>,
-        check_interrupts: &dyn Fn() -> Result<()>,
-    ) -> Result<bool> {
+    /// Takes over the set of an earlier keeper as it is, if it is still published. Returns whether it was taken over.
+    pub fn adopt(&mut self, plan: &Plan, set: &EarlierSet, check_interrupts: &dyn Fn() -> Result<()>) -> Result<bool> {
         let Self { powers, files, .. } = self;
         let patience = Patience { deadline: plan.deadline.at(), check_interrupts };
-        files.as_mut().map_or(Ok(false), |files| files.adopt(powers, &patience, choose))
+        files.as_mut().map_or(Ok(false), |files| files.adopt(powers, &patience, set))
     }
 
     /// Shows that a keeper lives, once its first set is published; nothing where no secret is a file.

@@ -30,11 +30,14 @@ pub use outcome::{Change, Done, Failure, Outcome, Part, Piece};
 pub use pending::Raw;
 use retry::Cutoff;
 use round::Round;
-pub use schedule::{Due, Notice, Schedule};
+pub use schedule::{Digests, Due, EarlierValues, Notice, Schedule};
 use store::Store;
 
 /// How long requests in flight may still take after a failure that ends the round.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a round may take where the set of an earlier keeper can stay: until it stays, its app is out of service.
+const ONE_TRY: Duration = Duration::from_secs(3);
 
 /// How long the providers may take to revoke issued credentials after the deadline.
 const OVERTIME: Duration = Duration::from_millis(500);
@@ -42,11 +45,13 @@ const OVERTIME: Duration = Duration::from_millis(500);
 /// How long the providers may take to finish: their own limit of 2 s, and the time to log that it is over.
 const LETTING_GO: Duration = Duration::from_millis(2200);
 
-/// Whether a failure that ends the start cuts the other requests short.
+/// The effect of a failure on the other requests of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// Requests in flight get a short grace, and nothing is tried again.
     CutShort,
+    /// The same, already after the first temporary failure, or after [`ONE_TRY`]: the set of an earlier keeper can stay.
+    GiveUp,
     /// Each secret is fetched, whatever the others do.
     GoOn,
 }
@@ -114,11 +119,13 @@ impl<'p> Fetch<'p> {
     pub async fn round(&self, on_failure: OnFailure) -> Vec<Outcome> {
         let (failed, fails) = watch::channel(None::<Instant>);
         let fail = || {
-            if on_failure == OnFailure::CutShort {
+            if on_failure != OnFailure::GoOn {
                 failed.send_if_modified(|at| at.is_none() && at.replace(Instant::now() + GRACE).is_none());
             }
         };
-        let cutoff = Cutoff { deadline: self.plan.deadline.at(), failed: fails, once: false };
+        let (once, deadline) = (on_failure == OnFailure::GiveUp, self.plan.deadline.at());
+        let deadline = if once { deadline.min(Instant::now() + ONE_TRY) } else { deadline };
+        let cutoff = Cutoff { deadline, failed: fails, once };
         let begin = |store: &Rc<Store>| Rc::new(Round::new(store.clone(), cutoff.clone()));
         let rounds: Vec<_> = self.stores.iter().map(|store| store.as_ref().map(begin)).collect();
         let mut batches = JoinSet::new();

@@ -212,6 +212,8 @@ impl Cutoff {
     fn no_answer(&self, before: Option<ProviderError>) -> ProviderError {
         let message = if self.failed.borrow().is_some() && Instant::now() < self.deadline {
             "no answer within 2 s after another failure"
+        } else if self.once {
+            "no answer in time"
         } else {
             "no answer until the deadline"
         };

@@ -7,7 +7,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::status::{Aged, Earlier, Status};
+use super::earlier::Earlier;
+use super::status::{Aged, Status};
 use super::status_schedule::StatusSchedule;
 use super::undelivered::Undelivered;
 use crate::deliver::{Changes, Destination, Presence};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod earlier;
 mod fresh;
 mod front;
 mod keeper;
@@ -16,6 +17,7 @@ mod undelivered;
 mod watch;
 
 pub use app::Recipient;
+pub use earlier::Earlier;
 pub use fresh::supervise_fresh;
 pub use recipe::Recipe;
 pub use supervise::supervise;

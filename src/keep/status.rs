@@ -3,59 +3,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::earlier::Earlier;
 use crate::plan::Plan;
 use crate::sys::clock::boot_time;
 use crate::worker::Report;
-
-/// The status that an earlier keeper has written for exactly this plan's secrets.
-pub struct Earlier {
-    secrets: Vec<StatusEntry>,
-}
-
-impl Earlier {
-    /// Reads the status; `None` if it is for other secrets, or one of them is stale by now.
-    pub fn read(plan: &Plan, status: &[u8]) -> Option<Self> {
-        let file: StatusFile = serde_json::from_slice(status).ok()?;
-        // These times are comparable: a tmpfs does not outlive the machine's run, and this clock is never set.
-        let now = boot_time().as_secs();
-        let is_right = file.secrets.len() == plan.secrets.len()
-            && plan.secrets.iter().zip(&file.secrets).all(|(planned, entry)| {
-                let is_there = planned.optional || !entry.files.is_empty();
-                let is_stale = entry.stale || entry.stale_at_boot.is_some_and(|end| end <= now);
-                entry.name == planned.name && entry.from == planned.reference.to_string() && is_there && !is_stale
-            });
-        is_right.then_some(Self { secrets: file.secrets })
-    }
-
-    /// The names of the files, each with its secret.
-    pub fn files(&self) -> Vec<(usize, String)> {
-        let files = |(secret, entry): (usize, &StatusEntry)| {
-            entry.files.iter().map(|file| (secret, file.clone())).collect::<Vec<_>>()
-        };
-        self.secrets.iter().enumerate().flat_map(files).collect()
-    }
-}
-
-/// The status file of an earlier keeper.
-#[derive(Deserialize)]
-struct StatusFile {
-    secrets: Vec<StatusEntry>,
-}
-
-#[derive(Deserialize)]
-struct StatusEntry {
-    name: String,
-    from: String,
-    files: Vec<String>,
-    last_change: u64,
-    last_success: u64,
-    stale: bool,
-    stale_at_boot: Option<u64>,
-    end: Option<u64>,
-}
 
 /// The times of all secrets, and of the generation. Times are since the machine's start.
 pub struct Status {
@@ -94,7 +47,7 @@ impl Status {
         let max_stale = plan.watching.max_stale;
         let since_boot = |time: u64| (now + Duration::from_secs(time)).saturating_sub(day);
         let times = |secret: usize| {
-            let entry = earlier.map(|earlier| &earlier.secrets[secret]);
+            let entry = earlier.map(|earlier| earlier.status_of(secret));
             let end = entry.and_then(|entry| entry.stale_at_boot).map(Duration::from_secs);
             Times {
                 changed: entry.map_or(now, |entry| since_boot(entry.last_change)),

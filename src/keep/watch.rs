@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use super::earlier::Earlier;
 use super::keeper::{Keeper, WorkerEvent};
-use super::status::Earlier;
 use super::supervise::confine;
 use crate::cage::Profile;
 use crate::deliver::{Arrived, Destination};
@@ -21,11 +21,11 @@ use crate::worker::{Interrupts, Link};
 const INT: u8 = libc::SIGINT as u8;
 const TERM: u8 = libc::SIGTERM as u8;
 
-/// Publishes the first set. If the stores did not answer in time, keeps the set of an earlier keeper, provided it is whole and fresh;
-/// then returns that keeper's status.
+/// Publishes the first set. If a store did not answer, keeps the `earlier` set, provided it is whole and fresh; then returns it.
 pub fn publish_first(
     plan: &Plan,
     set: Result<Vec<Arrived>>,
+    earlier: Option<Earlier>,
     destination: &mut Destination,
     check_interrupts: &dyn Fn() -> Result<()>,
 ) -> Result<Option<Earlier>> {
@@ -37,12 +37,8 @@ pub fn publish_first(
     if error.class != Class::Unavailable || check_interrupts().is_err() {
         return Err(error);
     }
-    let mut earlier = None;
-    let choose = |status: &[u8]| {
-        earlier = Earlier::read(plan, status);
-        earlier.as_ref().map(Earlier::files)
-    };
-    if !destination.adopt(plan, choose, check_interrupts)? {
+    let Some(set) = earlier.as_ref().and_then(Earlier::set) else { return Err(error) };
+    if !destination.adopt(plan, set, check_interrupts)? {
         return Err(error);
     }
     tracing::warn!(target: "handfast", "{}: the files of the keeper before stay, and are read again", error.message);

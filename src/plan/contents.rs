@@ -122,6 +122,11 @@ impl Plan {
         self.deliveries.iter().find(|delivery| delivery.secret == secret)?.target.file_name(field)
     }
 
+    /// The name of the field whose value is in this file of a secret; `None` for a secret with one value.
+    pub fn field<'f>(&self, secret: usize, file: &'f str) -> Option<&'f str> {
+        self.deliveries.iter().find(|delivery| delivery.secret == secret)?.target.field(file)
+    }
+
     /// Whether a secret is a file.
     pub fn has_files(&self) -> bool {
         self.deliveries.iter().any(|delivery| matches!(delivery.target, Target::File { .. }))

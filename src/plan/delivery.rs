@@ -51,6 +51,13 @@ impl Target {
             (Target::Descriptor(_), _) => None,
         }
     }
+
+    /// The name of the field or the secret of a list that a file of the target is for, where the target is a pattern.
+    pub fn field<'f>(&self, file: &'f str) -> Option<&'f str> {
+        let Target::File { name, .. } = self else { return None };
+        let (before, after) = name.split_once('*')?;
+        file.strip_prefix(before)?.strip_suffix(after)
+    }
 }
 
 /// Whether a name can be a file's in the files directory: one path component that needs no quoting anywhere.

@@ -9,6 +9,7 @@ mod inside;
 mod link;
 mod order;
 
+pub use crate::fetch::{Digests, EarlierValues};
 pub use frame::Report;
 pub use inside::Task;
 pub use link::{Attempt, Interrupts, Link, Message, Rehearsal, Tried, attempt, policy, sum};

@@ -43,6 +43,7 @@ mod supervise_terminal;
 mod supervised;
 mod thin_line;
 mod watch;
+mod watch_earlier;
 mod watch_fields;
 mod watch_files;
 mod watch_idle;

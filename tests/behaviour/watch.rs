@@ -269,68 +269,6 @@ fn a_secret_whose_change_has_no_room_becomes_stale_and_fresh_again() {
     outcome.says("error: `db` is stale: it could not be read again, or delivered, for too long");
 }
 
-/// A sidecar that starts again in an outage must not take its app out of service.
-#[test]
-fn a_start_without_an_answer_keeps_the_set_of_the_keeper_before() {
-    let directory = Directory::in_memory();
-    let config = |provider: &str, name: &str| {
-        format!(
-            "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nmax_stale = \"1h\"\n[providers.mock]\n{provider}\n[secrets.{name}]\nfrom = \"mock:db\"\n"
-        )
-    };
-    let identity = || fs::metadata(directory.path().join("db")).map(|status| status.ino()).ok();
-    let keeper = watch(&config("", "db"), &directory);
-    keeper.signal(Signal::SIGKILL);
-    keeper.finish();
-    let before = identity();
-    // All tries of the start fail, and the first one or two of later.
-    let failing = || unready(&config("fail_first = 1000", "db"), &directory).args(["--deadline", "500ms"]);
-    let keeper = failing().spawn();
-    ready(&directory, Duration::from_secs(5));
-    assert_eq!((identity(), content(&directory, "db")), (before, "mock-db".into()));
-    keeper.signal(Signal::SIGTERM);
-    let outcome = keeper.finish();
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    outcome.says(": the files of the keeper before stay, and are read again");
-    // It goes on as after a failed refresh.
-    let keeper =
-        unready(&config("fail_first = 6\nlatency = \"100ms\"", "db"), &directory).args(["--deadline", "500ms"]).spawn();
-    let start = Instant::now();
-    while identity() == before {
-        assert!(start.elapsed() < Duration::from_secs(15), "it is never read again");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(content(&directory, "db"), "mock-db");
-    keeper.signal(Signal::SIGTERM);
-    let outcome = keeper.finish();
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    // Of other secrets, or of a denial, nothing is kept.
-    let outcome = unready(&config("fail = \"unavailable\"", "other"), &directory).args(["--deadline", "300ms"]).start();
-    outcome.refused(69, "(unavailable, exit 69)");
-    let outcome = unready(&config("fail = \"denied\"", "db"), &directory).args(["--deadline", "300ms"]).start();
-    outcome.refused(77, "(denied, exit 77)");
-}
-
-/// The earlier keeper's set is gone then, whatever it has told of that.
-#[test]
-fn a_set_that_another_start_has_replaced_is_not_the_earlier_keepers() {
-    let config = |provider: &str, from: &str| {
-        format!("[watch]\nquiet = \"0s\"\n[providers.mock]\n{provider}\n[secrets.db]\nfrom = \"mock:{from}\"\n")
-    };
-    for command in ["init", "run"] {
-        let directory = Directory::in_memory();
-        let keeper = watch(&config("", "db"), &directory);
-        keeper.signal(Signal::SIGKILL);
-        keeper.finish();
-        let other = unready(&config("", "other"), &directory).with_command(command);
-        let outcome = if command == "run" { other.app(["/bin/true"]) } else { other }.start();
-        assert_eq!((outcome.code, content(&directory, "db")), (0, "mock-other".into()), "{outcome:?}");
-        let failing = config("fail = \"unavailable\"", "db");
-        let outcome = unready(&failing, &directory).args(["--deadline", "300ms"]).start();
-        outcome.refused(69, "(unavailable, exit 69)");
-    }
-}
-
 #[test]
 fn a_log_that_nobody_reads_keeps_no_file_stale() {
     needs_root!();

@@ -17,7 +17,8 @@ const READS_WITHOUT: u32 = 2;
 pub struct Digests(RandomState, RandomState);
 
 impl Digests {
-    fn of(&self, value: &SecretValue) -> u128 {
+    /// The digest of a value.
+    pub fn of(&self, value: &SecretValue) -> u128 {
         let half = |key: &RandomState| u128::from(key.hash_one(value.expose()));
         half(&self.0) << 64 | half(&self.1)
     }
@@ -25,6 +26,15 @@ impl Digests {
 
 /// The digests of a secret's values, by name (`None` for a single value). Empty if the secret is missing.
 pub type Values = BTreeMap<Option<String>, u128>;
+
+/// The values of a set that an earlier keeper has published.
+#[derive(Default)]
+pub struct EarlierValues {
+    /// What made the digests.
+    pub digests: Digests,
+    /// By secret.
+    pub values: Vec<Values>,
+}
 
 /// The known values of a secret.
 #[derive(Default)]
@@ -44,7 +54,11 @@ pub struct Known {
 impl Known {
     /// The values of the first read; none if the secret is missing.
     pub fn first(digests: &Digests, parts: &[Part]) -> Self {
-        let delivered = parts.iter().map(|part| (part.name.clone(), digests.of(&part.value))).collect();
+        Self::delivered_before(parts.iter().map(|part| (part.name.clone(), digests.of(&part.value))).collect())
+    }
+
+    /// These values, which are delivered already.
+    pub fn delivered_before(delivered: Values) -> Self {
         Self { delivered, ..Self::default() }
     }
 

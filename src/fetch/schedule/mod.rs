@@ -17,12 +17,13 @@ use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Term, Upkeep};
 use super::outcome::{Change, Failure, Outcome};
 use crate::plan::Plan;
 use job::{Action, Job};
-use known::{Digests, Known, Values};
+use known::{Known, Values};
 use lifetime::REPLACEMENT_GRACE;
 use login::{Login, Succession};
 use pace::Pace;
 
 pub use job::Notice;
+pub use known::{Digests, EarlierValues};
 
 /// How long changes wait for further changes at most, as a multiple of `quiet`.
 const MOST_QUIETS: u32 = 5;
@@ -44,8 +45,6 @@ pub struct Schedule<'p> {
     retry_delivery_at: Option<Duration>,
     /// How many deliveries have failed in a row.
     failed_deliveries: u32,
-    /// Whether the first round was delivered.
-    has_begun: bool,
     /// The values that are being delivered, by secret.
     in_delivery: BTreeMap<usize, Values>,
 }
@@ -70,8 +69,8 @@ const ALONE: (f64, f64) = (0.92, 1.08);
 const FOLLOWING: f64 = 0.8;
 
 impl<'p> Schedule<'p> {
-    /// The schedule after the first round. The first reads are due at a random part of `refresh`, or soon if nothing was delivered. The
-    /// part is the same for all, so that secrets that were changed together are read and delivered together.
+    /// The schedule after the first set was delivered. The first reads are due at a random part of `refresh`. The part is the same for
+    /// all, so that secrets that were changed together are read and delivered together.
     /// `jobs` are the provider instance and the secrets of each request, `is_paced` says by instance whether it is a store, which is
     /// asked at a steady pace.
     pub fn new<'j>(
@@ -81,22 +80,31 @@ impl<'p> Schedule<'p> {
         outcomes: &[Outcome],
         now: Duration,
     ) -> Self {
-        let digests = Digests::default();
-        let mut known: Vec<Known> = plan.secrets.iter().map(|_| Known::default()).collect();
+        let mut schedule = Self::with_earlier(plan, jobs, is_paced, EarlierValues::default(), now);
         for Outcome { secret, result, .. } in outcomes {
-            known[*secret] = Known::first(&digests, result.as_deref().unwrap_or_default());
+            schedule.known[*secret] = Known::first(&schedule.digests, result.as_deref().unwrap_or_default());
         }
         let part = fastrand::f64();
-        let job = |(instance, secrets): (usize, &[usize])| {
-            let mut job = Job::new(plan, instance, secrets);
-            let outcome = outcomes.iter().find(|outcome| secrets.contains(&outcome.secret));
+        for job in &mut schedule.jobs {
+            let outcome = outcomes.iter().find(|outcome| job.secrets.contains(&outcome.secret));
             let (term, age) = outcome.map(|outcome| (outcome.term, outcome.age)).unwrap_or_default();
-            let span = if outcomes.is_empty() { trouble::BASE } else { job.refresh.unwrap_or_default() };
-            job.first_answered(term, age, now + span.mul_f64(part), now);
+            let first = now + job.refresh.unwrap_or_default().mul_f64(part);
+            job.first_answered(term, age, first, now);
             job.warn_of_end(plan, now);
-            job
-        };
-        let jobs: Vec<Job> = jobs.map(job).collect();
+        }
+        schedule
+    }
+
+    /// The schedule after a first round that has failed, where the set of an earlier keeper stays.
+    pub fn with_earlier<'j>(
+        plan: &'p Plan,
+        jobs: impl Iterator<Item = (usize, &'j [usize])>,
+        is_paced: impl Iterator<Item = bool>,
+        EarlierValues { digests, values }: EarlierValues,
+        now: Duration,
+    ) -> Self {
+        let mut known: Vec<Known> = values.into_iter().map(Known::delivered_before).collect();
+        known.resize_with(plan.secrets.len(), Known::default);
         let is_paced: Vec<bool> = is_paced.collect();
         let login = |(instance, is_paced): (usize, &bool)| {
             let secret = plan.secrets.iter().find(|secret| secret.instance == instance)?;
@@ -105,14 +113,13 @@ impl<'p> Schedule<'p> {
         Self {
             plan,
             digests,
-            jobs,
+            jobs: jobs.map(|(instance, secrets)| Job::new(plan, instance, secrets)).collect(),
             known,
             logins: is_paced.iter().enumerate().map(login).collect(),
             paces: is_paced.iter().map(|is_paced| is_paced.then(|| Pace::new(plan.concurrency, now))).collect(),
             window: None,
             retry_delivery_at: None,
             failed_deliveries: 0,
-            has_begun: !outcomes.is_empty(),
             in_delivery: BTreeMap::new(),
         }
     }
@@ -137,9 +144,23 @@ impl<'p> Schedule<'p> {
         Some(self.retry_delivery_at.map_or(delivery, |held| held.max(delivery)))
     }
 
-    /// A notice of each secret with the time of its next read or renewal.
-    pub fn all_notices(&self, now: Duration) -> Vec<Notice> {
-        self.jobs.iter().flat_map(|job| job.notices(now, |_| self.has_begun)).collect()
+    /// Returns a notice of each secret, with the time of its next read or renewal. `undelivered` are the outcomes of the first round if the
+    /// set of an earlier keeper stays: they count as those of a refresh.
+    pub fn begin(&mut self, undelivered: Vec<Outcome>, now: Duration) -> Vec<Notice> {
+        if undelivered.is_empty() {
+            return self.jobs.iter().flat_map(|job| job.notices(now, |_| true)).collect();
+        }
+        let mut by_job: Vec<Vec<Outcome>> = self.jobs.iter().map(|_| Vec::new()).collect();
+        for outcome in undelivered {
+            if let Some(at) = self.jobs.iter().position(|job| job.secrets.contains(&outcome.secret)) {
+                by_job[at].push(outcome);
+            }
+        }
+        let taken = by_job.into_iter().enumerate().flat_map(|(at, outcomes)| {
+            self.jobs[at].mark_begun(&Action::Read, now);
+            self.read_done(at, outcomes, now)
+        });
+        taken.collect()
     }
 
     /// Makes every read due now that issues nothing anew.

@@ -17,22 +17,24 @@ use super::files::{self, Files};
 use super::metrics::{self, Listener, Tally};
 use super::post::Posts;
 use super::send;
-use crate::fetch::{Change, Done, Due, Fetch, Notice, Raw, Schedule};
+use crate::fetch::{Change, Done, Due, Fetch, Notice, Outcome, Raw, Schedule};
 use crate::plan::{OnChange, Plan};
 use crate::sys::clock::{Alarm, boot_time};
 use crate::sys::readable::Readable;
 use crate::worker::frame::FIRST_GENERATION;
 use crate::worker::order::Order;
 
-/// Runs until the privileged process orders the end (`Over`), or has ended (`Delivered`).
+/// Runs until the privileged process orders the end (`Over`), or has ended (`Delivered`). `undelivered` are the outcomes of the first
+/// round if the set of an earlier keeper stays.
 pub async fn keep(
     plan: &Plan,
     fetch: &Fetch<'_>,
-    mut schedule: Schedule<'_>,
+    (mut schedule, undelivered): (Schedule<'_>, Vec<Outcome>),
     socket: &UnixStream,
     listener: Option<Listener>,
 ) -> io::Result<Ending> {
     let orders = Orders::of(socket)?;
+    let notices = schedule.begin(undelivered, boot_time());
     let watched: Vec<_> = fetch.files().collect();
     let inotify = files::open(&watched);
     let files = inotify.as_ref().map(|inotify| Files::watch(inotify, watched)).transpose()?;
@@ -48,7 +50,9 @@ pub async fn keep(
     }
     let (running, posts) = (JoinSet::new(), Posts::default());
     let generation = FIRST_GENERATION;
-    Keeping { plan, fetch, schedule, socket, orders, files, running, posts, tally, generation }.until_the_end().await
+    let keeping = Keeping { plan, fetch, schedule, socket, orders, files, running, posts, tally, generation };
+    keeping.report(notices, boot_time())?;
+    keeping.until_the_end().await
 }
 
 /// The state of a worker that lives on.
@@ -72,8 +76,6 @@ impl Keeping<'_> {
     async fn until_the_end(mut self) -> io::Result<Ending> {
         let alarm = Alarm::new()?;
         let due = Readable::of(alarm.as_fd())?;
-        let now = boot_time();
-        self.report(self.schedule.all_notices(now), now)?;
         loop {
             let now = boot_time();
             self.start_due_work(now)?;

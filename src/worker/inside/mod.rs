@@ -19,7 +19,7 @@ use super::frame::DELIVERED;
 use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
-use crate::fetch::{Fetch, OnFailure, Runtime, Schedule};
+use crate::fetch::{EarlierValues, Fetch, OnFailure, Runtime, Schedule};
 use crate::plan::{Instances, Plan};
 use crate::sys::{self, clock::boot_time};
 
@@ -46,9 +46,16 @@ impl Task {
 /// Runs the worker to its end. If no frame reports a failure, the privileged process reads the exit code.
 ///
 /// The exit closes the socket, so the privileged process finds the exit code once it sees the socket closed.
-pub fn run(task: Task, plan: &Plan, instances: Instances, environment: Environment, ends: Ends) -> ! {
+pub fn run(
+    task: Task,
+    earlier: Option<EarlierValues>,
+    plan: &Plan,
+    instances: Instances,
+    environment: Environment,
+    ends: Ends,
+) -> ! {
     let Ends { mut socket, log, parent } = ends;
-    let code = match serve(task, plan, instances, environment, &mut socket, (log, parent)) {
+    let code = match serve((task, earlier), plan, instances, environment, &mut socket, (log, parent)) {
         Ok(()) => 0,
         Err(class) => i32::from(class.exit_code()),
     };
@@ -103,7 +110,7 @@ fn enter(
 }
 
 fn serve(
-    task: Task,
+    (task, earlier): (Task, Option<EarlierValues>),
     plan: &Plan,
     instances: Instances,
     environment: Environment,
@@ -119,33 +126,41 @@ fn serve(
     socket.read_exact(&mut [0]).map_err(|_| Class::Os)?;
     runtime.run(async {
         let fetch = Fetch::connect(plan, instances, environment);
-        let mut schedule = None;
+        let mut first = None;
         let sent = match task {
             Task::Watch => {
-                let outcomes = fetch.round(OnFailure::CutShort).await;
-                // If one has failed, nothing of this round is delivered; an earlier keeper's set may stay.
-                let delivered =
-                    if outcomes.iter().any(|outcome| fetch.is_fatal(outcome)) { &[] } else { &outcomes[..] };
-                schedule = Some(Schedule::new(plan, fetch.jobs(), fetch.is_paced(), delivered, boot_time()));
-                send::outcomes(plan, outcomes, &[], socket)
+                let on_failure = if earlier.is_some() { OnFailure::GiveUp } else { OnFailure::CutShort };
+                let outcomes = fetch.round(on_failure).await;
+                let sent = send::outcomes(plan, &outcomes, &[], socket);
+                let (jobs, is_paced, now) = (fetch.jobs(), fetch.is_paced(), boot_time());
+                let has_failed = outcomes.iter().any(|outcome| fetch.is_fatal(outcome));
+                first = Some(match has_failed {
+                    false => (Schedule::new(plan, jobs, is_paced, &outcomes, now), Vec::new()),
+                    // Nothing of this round is delivered; the set of an earlier keeper may stay.
+                    true => {
+                        let earlier = earlier.unwrap_or_default();
+                        (Schedule::with_earlier(plan, jobs, is_paced, earlier, now), outcomes)
+                    }
+                });
+                sent
             }
-            Task::Fetch => send::outcomes(plan, fetch.round(OnFailure::CutShort).await, &[], socket),
+            Task::Fetch => send::outcomes(plan, &fetch.round(OnFailure::CutShort).await, &[], socket),
             Task::Try => {
                 let outcomes = send::without_values(fetch.round(OnFailure::GoOn).await);
-                send::outcomes(plan, outcomes, &fetch.identities(), socket)
+                send::outcomes(plan, &outcomes, &fetch.identities(), socket)
             }
             Task::Policy(instance) => send::policy(fetch.policy(instance).await, socket),
         };
         sent.map_err(|_| Class::Os)?;
-        if plan.has_stores || schedule.is_some() {
+        if plan.has_stores || first.is_some() {
             let mut verdict = [0];
             // If the privileged process is gone, nothing was delivered.
             let is_delivered = socket.read_exact(&mut verdict).is_ok() && verdict == [DELIVERED];
-            let ending = match schedule {
+            let ending = match first {
                 _ if !is_delivered => Ending::NotDelivered,
                 None => Ending::Delivered,
-                Some(schedule) if !plan.keeps_fresh() && !schedule.has_lease() => Ending::Delivered,
-                Some(schedule) => keep::keep(plan, &fetch, schedule, socket, listener).await.map_err(|error| {
+                Some((schedule, _)) if !plan.keeps_fresh() && !schedule.has_lease() => Ending::Delivered,
+                Some(first) => keep::keep(plan, &fetch, first, socket, listener).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os
                 })?,

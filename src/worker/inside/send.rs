@@ -31,7 +31,7 @@ pub fn no_listener(error: &io::Error, socket: &mut UnixStream) -> io::Result<()>
 /// Sends a generation, and how these instances logged in.
 pub fn outcomes(
     plan: &Plan,
-    outcomes: Vec<Outcome>,
+    outcomes: &[Outcome],
     identities: &[(usize, String)],
     socket: &mut UnixStream,
 ) -> io::Result<()> {

@@ -27,6 +27,7 @@ use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
 use crate::deliver::Arrived;
 use crate::error::{Class, Error, Phase, Result};
+use crate::fetch::EarlierValues;
 use crate::plan::{Instances, Plan};
 use interrupts::WorkerWait;
 use receive::{Policy, Received};
@@ -63,13 +64,24 @@ impl Link {
     /// Forks a worker, which enters its cage and waits. The instances and the environment are moved into the worker: this process
     /// drops its copies, with their credentials and `mock` secrets, right after the fork.
     pub fn start(task: Task, plan: &Plan, instances: Instances, environment: Environment) -> Result<Self> {
+        Self::start_after(None, task, plan, instances, environment)
+    }
+
+    /// The same after an earlier keeper with these values. Its worker does not retry: if a store does not answer, they can stay.
+    pub fn start_after(
+        earlier: Option<EarlierValues>,
+        task: Task,
+        plan: &Plan,
+        instances: Instances,
+        environment: Environment,
+    ) -> Result<Self> {
         let has_stores = plan.has_stores || task == Task::Watch;
         let processors = Processors::read();
         let (worker, socket) = match cage::fork()? {
             // The worker never returns from here.
             Forked::Worker(ends) => {
                 processors.use_all();
-                inside::run(task, plan, instances, environment, ends)
+                inside::run(task, earlier, plan, instances, environment, ends)
             }
             Forked::Privileged(worker, socket) => (worker, socket),
         };

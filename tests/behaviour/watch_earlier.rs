@@ -1,0 +1,138 @@
+//! `watch` after an earlier keeper: its set stays if a store does not answer. A sidecar that starts again in an outage must not take its app
+//! out of service.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::Signal;
+
+use super::watch::{content, ready, unready, watch};
+use crate::support::Directory;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A configuration with the secrets `db`, and `extra` if the store has it; and more of each table.
+fn config(watch: &str, mock: &str, secret: &str) -> String {
+    format!(
+        "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n{watch}\n[providers.mock]\n{mock}\n\
+         [secrets.db]\nfrom = \"mock:db\"\n{secret}\n[secrets.extra]\nfrom = \"mock:extra\"\noptional = true\n"
+    )
+}
+
+/// The files of a keeper that was killed.
+fn killed(config: &str) -> Directory {
+    let directory = Directory::in_memory();
+    let keeper = watch(config, &directory);
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    directory
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// When the secret that was read longest ago was read, in seconds since 1970.
+fn last_success(directory: &Directory) -> u64 {
+    let status = content(directory, "..handfast/status.json");
+    let times = status.split("\"last_success\":").skip(1);
+    times.filter_map(|rest| rest.split(',').next()?.parse().ok()).min().expect("there are secrets")
+}
+
+fn identity(directory: &Directory, name: &str) -> (u64, SystemTime) {
+    let status = fs::metadata(directory.path().join(name)).expect("it is there");
+    (status.ino(), status.modified().expect("this system has times"))
+}
+
+/// Long before the deadline: until the set stays, the app is out of service.
+#[test]
+fn a_start_that_gets_no_answer_keeps_the_set_at_once() {
+    for failing in ["fail_first = 1000", "latency = \"1h\""] {
+        let directory = killed(&config("max_stale = \"1h\"", "", ""));
+        let before = identity(&directory, "db");
+        let keeper = unready(&config("max_stale = \"1h\"", failing, ""), &directory).args(["--deadline", "1h"]).spawn();
+        ready(&directory, PATIENCE);
+        assert_eq!((identity(&directory, "db"), content(&directory, "db")), (before, "mock-db".into()));
+        keeper.signal(Signal::SIGTERM);
+        let outcome = keeper.finish();
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        outcome.says(": the files of the keeper before stay, and are read again");
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_other_secrets_after_a_denial_or_of_a_keeper_that_is_not_the_last() {
+    let directory = killed(&config("", "", ""));
+    let other = config("", "fail = \"unavailable\"", "").replace("secrets.db", "secrets.other");
+    unready(&other, &directory).args(["--deadline", "300ms"]).start().refused(69, "(unavailable, exit 69)");
+    let denied = config("", "fail = \"denied\"", "");
+    unready(&denied, &directory).start().refused(77, "(denied, exit 77)");
+}
+
+/// It goes on as after a failed refresh: the same value is no change.
+#[test]
+fn an_equal_value_after_the_outage_touches_no_file_and_restarts_nothing() {
+    let restart = "on_change = \"restart\"";
+    let config = |mock: &str| config("splay = \"0s\"", mock, restart);
+    let directory = killed(&config(""));
+    let before = ["db", "extra"].map(|name| identity(&directory, name));
+    let keeper = unready(&config("fail_first = 2"), &directory).spawn();
+    ready(&directory, PATIENCE);
+    // Two reads after the outage.
+    let later = UNIX_EPOCH.elapsed().expect("it is past").as_secs() + 4;
+    until("both are read again", || last_success(&directory) >= later);
+    assert_eq!(["db", "extra"].map(|name| identity(&directory, name)), before);
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.never_says("changed: ");
+}
+
+#[test]
+fn a_value_that_has_changed_in_the_outage_is_a_change() {
+    let values = |db: &str| format!("fail_first = 1\nvalues = {{ db = \"{db}\", extra = \"same\" }}");
+    let directory = killed(&config("", &values("old"), ""));
+    let before = identity(&directory, "extra");
+    let keeper = unready(&config("splay = \"0s\"", &values("new"), "on_change = \"restart\""), &directory).spawn();
+    let outcome = keeper.finish();
+    outcome.says("info: changed: db\n").says("`db` has changed, and asks for a restart");
+    assert_eq!((outcome.code, content(&directory, "db")), (79, "new".into()), "{outcome:?}");
+    assert_eq!(identity(&directory, "extra"), before);
+}
+
+#[test]
+fn an_optional_secret_that_has_vanished_in_the_outage_goes() {
+    let directory = killed(&config("", "", ""));
+    assert_eq!(content(&directory, "extra"), "mock-extra");
+    let keeper = unready(&config("", "fail_first = 1\nvalues = { db = \"mock-db\" }", ""), &directory).spawn();
+    ready(&directory, PATIENCE);
+    until("it goes", || !directory.path().join("extra").exists());
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+/// The earlier keeper's set is gone then, whatever it has told of that.
+#[test]
+fn a_set_that_another_start_has_replaced_is_not_the_earlier_keepers() {
+    let config = |provider: &str, from: &str| {
+        format!("[watch]\nquiet = \"0s\"\n[providers.mock]\n{provider}\n[secrets.db]\nfrom = \"mock:{from}\"\n")
+    };
+    for command in ["init", "run"] {
+        let directory = Directory::in_memory();
+        let keeper = watch(&config("", "db"), &directory);
+        keeper.signal(Signal::SIGKILL);
+        keeper.finish();
+        let other = unready(&config("", "other"), &directory).with_command(command);
+        let outcome = if command == "run" { other.app(["/bin/true"]) } else { other }.start();
+        assert_eq!((outcome.code, content(&directory, "db")), (0, "mock-other".into()), "{outcome:?}");
+        let failing = config("fail = \"unavailable\"", "db");
+        let outcome = unready(&failing, &directory).args(["--deadline", "300ms"]).start();
+        outcome.refused(69, "(unavailable, exit 69)");
+    }
+}
