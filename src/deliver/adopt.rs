@@ -4,13 +4,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use handfast_core::{MAX_SECRET, SecretValue};
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
-use super::entries::{DATA, Directory, is_generation, open_directory, open_generation};
+use super::entries::{DATA, Directory, LinkKind, is_generation, open_directory, open_generation};
 use super::files::FilesDirectory;
 use super::generation::Generation;
 use super::keeper::{PRIVATE, STATUS};
@@ -41,9 +41,13 @@ impl EarlierSet {
     ) -> Option<Self> {
         let powers = Powers::read().ok()?;
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let directory = open(&plan.files.as_ref()?.directory, flags, Mode::empty()).ok()?;
-        let files = choose(&status(&directory, &powers)?)?;
-        let (generation, handle) = published(directory.as_fd(), &powers)?;
+        let path = &plan.files.as_ref()?.directory;
+        let opened = open(path, flags, Mode::empty()).ok()?;
+        let path = path.to_string_lossy();
+        // No link is made or removed here, so either kind of links is right.
+        let directory = Directory::new(opened.as_fd(), &path, LinkKind::Hard, &powers);
+        let files = choose(&status(&directory)?)?;
+        let (generation, handle) = published(&directory)?;
         let file = |(secret, name): (usize, String)| {
             let digest = value(&handle, &name).map(|value| digest(&value));
             (secret, name, digest)
@@ -69,7 +73,7 @@ impl FilesDirectory {
 
     /// The generation of this set, if `..data` leads to it and each file has the owner and mode that it would get now.
     fn generation(&self, directory: &Directory<'_>, set: &EarlierSet) -> Option<Generation> {
-        let (name, handle) = published(directory.handle, directory.powers)?;
+        let (name, handle) = published(directory)?;
         if name != set.generation {
             return None;
         }
@@ -90,19 +94,16 @@ impl FilesDirectory {
 }
 
 /// The name of the generation that `..data` leads to, and the generation, if it is ours.
-fn published(directory: BorrowedFd<'_>, powers: &Powers) -> Option<(OsString, OwnedFd)> {
-    let name = readlinkat(directory, DATA).ok().filter(|name| is_generation(name.as_encoded_bytes()))?;
-    let handle = open_generation(directory, &name, powers).ok()??;
+fn published(directory: &Directory<'_>) -> Option<(OsString, OwnedFd)> {
+    let name = readlinkat(directory.handle, DATA).ok().filter(|name| is_generation(name.as_encoded_bytes()))?;
+    let handle = open_generation(directory.handle, &name, directory.powers).ok()??;
     Some((name, handle))
 }
 
 /// The earlier keeper's status, if only we can have written it.
-fn status(directory: &OwnedFd, powers: &Powers) -> Option<Vec<u8>> {
-    let private = open_directory(directory.as_fd(), OsStr::new(PRIVATE)).ok()?;
-    let owner = fstat(&private).ok()?;
-    if owner.st_uid != powers.uid || owner.st_mode & 0o022 != 0 {
-        return None;
-    }
+fn status(directory: &Directory<'_>) -> Option<Vec<u8>> {
+    directory.check_private().ok()?;
+    let private = open_directory(directory.handle, OsStr::new(PRIVATE)).ok()?;
     let mut text = Vec::new();
     open_file(&private, STATUS)?.take(LONGEST).read_to_end(&mut text).ok()?;
     Some(text)
