@@ -36,7 +36,11 @@ pub fn watch(options: &Options, mut environment: Environment, started: Instant, 
     let mut destination = deliver::prepare(&plan, reserved)?;
     cage::refuse_incomplete(plan.isolation.strict)?;
 
-    link.begin_fetch()?;
+    let earlier = earlier.filter(|earlier| earlier.can_stay(&destination));
+    match earlier {
+        Some(_) => link.begin_fetch_once()?,
+        None => link.begin_fetch()?,
+    }
     let set = link.receive_set(&plan, &interrupts);
     let check_interrupts = || interrupts.check(Phase::Deliver).and_then(|()| link.check_quiet());
     let earlier = keep::publish_first(&plan, set, earlier, &mut destination, &check_interrupts)?;

@@ -57,6 +57,13 @@ impl EarlierSet {
 }
 
 impl FilesDirectory {
+    /// Whether this set could be taken over now.
+    pub fn could_adopt(&self, powers: &Powers, set: &EarlierSet) -> bool {
+        let directory = |handle| Directory::new(handle, &self.path, self.link_kind, powers);
+        let directory = self.handle.as_ref().map(|handle| directory(handle.as_fd()));
+        directory.is_some_and(|directory| self.generation(&directory, set).is_some())
+    }
+
     /// Takes the turn, and takes over this set if it is still published. Returns whether it was taken over; if not, nothing has changed.
     pub fn adopt(&mut self, powers: &Powers, patience: &Patience<'_>, set: &EarlierSet) -> Result<bool> {
         let Some((directory, mut turn)) = self.begin_turn(powers, patience)? else { return Ok(false) };

@@ -246,6 +246,11 @@ impl Destination {
         replacements.place()
     }
 
+    /// Whether the set of an earlier keeper could be taken over now.
+    pub fn could_adopt(&self, set: &EarlierSet) -> bool {
+        self.files.as_ref().is_some_and(|files| files.could_adopt(&self.powers, set))
+    }
+
     /// Takes over the set of an earlier keeper as it is, if it is still published. Returns whether it was taken over.
     pub fn adopt(&mut self, plan: &Plan, set: &EarlierSet, check_interrupts: &dyn Fn() -> Result<()>) -> Result<bool> {
         let Self { powers, files, .. } = self;

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::deliver::EarlierSet;
+use crate::deliver::{Destination, EarlierSet};
 use crate::plan::{Plan, valid_name};
 use crate::sys::clock::boot_time;
 use crate::worker::{Digests, EarlierValues};
@@ -31,6 +31,11 @@ impl Earlier {
             earlier.values[*secret].insert(field, digest.unwrap_or_default());
         }
         Some((Self { secrets, set }, earlier))
+    }
+
+    /// Whether the set can stay in this destination if a store does not answer.
+    pub fn can_stay(&self, destination: &Destination) -> bool {
+        self.set().is_some_and(|set| destination.could_adopt(set))
     }
 
     /// The set, unless one of its secrets is stale by now.

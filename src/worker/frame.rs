@@ -2,7 +2,7 @@
 //! header.
 //!
 //! A set of secrets is a generation: values, missing secrets and failures in any order, then a commit. A start has generation 1.
-//! The privileged process answers with single bytes: [`BEGIN`], and later [`DELIVERED`] or [`NOT_DELIVERED`].
+//! The privileged process answers with single bytes: [`BEGIN`] or [`BEGIN_ONCE`], and later [`DELIVERED`] or [`NOT_DELIVERED`].
 //!
 //! A worker that lives on sends a generation for each change, which holds only the secrets that have changed, and between them
 //! reports: when a secret was read, and when it is read again. It takes an [`Order`](super::order::Order) at any time.
@@ -18,6 +18,9 @@ pub const HEADER: usize = 16;
 
 /// The worker may begin. It sends no request to a store before it has this byte.
 pub const BEGIN: u8 = 0;
+
+/// The worker may begin, and requests each secret once, because the set of an earlier keeper can stay.
+pub const BEGIN_ONCE: u8 = 3;
 
 /// The generation was delivered.
 pub const DELIVERED: u8 = 1;

@@ -74,6 +74,18 @@ fn nothing_is_kept_of_other_secrets_after_a_denial_or_of_a_keeper_that_is_not_th
     unready(&denied, &directory).start().refused(77, "(denied, exit 77)");
 }
 
+/// The files would get another mode now.
+#[test]
+fn a_start_whose_earlier_set_cannot_stay_tries_again() {
+    let directory = killed(&config("", "", ""));
+    let keeper = unready(&config("", "fail_first = 3", "mode = \"0444\""), &directory).spawn();
+    ready(&directory, PATIENCE);
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.never_says("the files of the keeper before stay");
+}
+
 /// It goes on as after a failed refresh: the same value is no change.
 #[test]
 fn an_equal_value_after_the_outage_touches_no_file_and_restarts_nothing() {

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use handfast_core::Ending;
 use nix::unistd::Pid;
 
-use super::frame::DELIVERED;
+use super::frame::{BEGIN_ONCE, DELIVERED};
 use crate::cage::{self, Ends, Profile};
 use crate::config::Environment;
 use crate::error::{Class, reason};
@@ -123,13 +123,14 @@ fn serve(
         Class::Os
     })?;
     // No request goes to a store before the privileged process has done every check that needs no store.
-    socket.read_exact(&mut [0]).map_err(|_| Class::Os)?;
+    let mut begin = [0];
+    socket.read_exact(&mut begin).map_err(|_| Class::Os)?;
+    let on_failure = if begin == [BEGIN_ONCE] { OnFailure::GiveUp } else { OnFailure::CutShort };
     runtime.run(async {
         let fetch = Fetch::connect(plan, instances, environment);
         let mut first = None;
         let sent = match task {
             Task::Watch => {
-                let on_failure = if earlier.is_some() { OnFailure::GiveUp } else { OnFailure::CutShort };
                 let outcomes = fetch.round(on_failure).await;
                 let sent = send::outcomes(plan, &outcomes, &[], socket);
                 let (jobs, is_paced, now) = (fetch.jobs(), fetch.is_paced(), boot_time());
@@ -144,7 +145,7 @@ fn serve(
                 });
                 sent
             }
-            Task::Fetch => send::outcomes(plan, &fetch.round(OnFailure::CutShort).await, &[], socket),
+            Task::Fetch => send::outcomes(plan, &fetch.round(on_failure).await, &[], socket),
             Task::Try => {
                 let outcomes = send::without_values(fetch.round(OnFailure::GoOn).await);
                 send::outcomes(plan, &outcomes, &fetch.identities(), socket)

@@ -21,7 +21,7 @@ pub use failures::sum;
 pub use interrupts::Interrupts;
 pub use receive::Message;
 
-use super::frame::{BEGIN, DELIVERED, FIRST_GENERATION, NOT_DELIVERED};
+use super::frame::{BEGIN, BEGIN_ONCE, DELIVERED, FIRST_GENERATION, NOT_DELIVERED};
 use super::inside::{self, Task};
 use crate::cage::{self, End, Forked, Processors, Worker, ended, system};
 use crate::config::Environment;
@@ -67,7 +67,7 @@ impl Link {
         Self::start_after(None, task, plan, instances, environment)
     }
 
-    /// The same after an earlier keeper with these values. Its worker does not retry: if a store does not answer, they can stay.
+    /// The same after an earlier keeper with these values: the worker compares those that it fetches later with them.
     pub fn start_after(
         earlier: Option<EarlierValues>,
         task: Task,
@@ -120,8 +120,17 @@ impl Link {
 
     /// Lets the worker begin the fetch. It sends no request to a store before.
     pub fn begin_fetch(&mut self) -> Result<()> {
+        self.begin(BEGIN)
+    }
+
+    /// The same; each secret is requested once, because the set of an earlier keeper can stay.
+    pub fn begin_fetch_once(&mut self) -> Result<()> {
+        self.begin(BEGIN_ONCE)
+    }
+
+    fn begin(&mut self, message: u8) -> Result<()> {
         let Some(Open { socket, .. }) = &mut self.open else { return Ok(()) };
-        match send_bytes(socket.stream(), &[BEGIN]) {
+        match send_bytes(socket.stream(), &[message]) {
             Ok(()) => Ok(()),
             // The worker has ended by itself. Its last message, or its exit code, is the better error.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
