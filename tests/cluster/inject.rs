@@ -12,7 +12,7 @@ use crate::store::vault;
 use crate::support::canary;
 
 /// The node with the policies, and its Vault.
-fn start() -> Option<(&'static Node, &'static Vault)> {
+pub fn start() -> Option<(&'static Node, &'static Vault)> {
     static APPLIED: OnceLock<()> = OnceLock::new();
     let node = node()?;
     let vault = vault(node)?;
@@ -42,7 +42,7 @@ fn start() -> Option<(&'static Node, &'static Vault)> {
 }
 
 /// A pod of one container, which meets the standard "restricted".
-fn pod(name: &str, annotations: Value, app: Value) -> Value {
+pub fn pod(name: &str, annotations: Value, app: Value) -> Value {
     let mut container = json!({
         "name": "app", "image": "docker.io/library/busybox:stable",
         "command": ["sh", "-c", "echo started; exec sleep infinity"],
@@ -65,7 +65,7 @@ fn pod(name: &str, annotations: Value, app: Value) -> Value {
 }
 
 /// A restricted namespace with the service account and the ConfigMap that the annotations name; the password in the store.
-fn namespace(node: &'static Node, vault: &Vault, configuration: &str) -> (Namespace, String) {
+pub fn namespace(node: &'static Node, vault: &Vault, configuration: &str) -> (Namespace, String) {
     let password = canary();
     let secret = handfast_testservers::random("injected-");
     vault.must("POST", &format!("kv/data/web/{secret}"), json!({ "data": { "password": password } }));

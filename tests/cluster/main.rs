@@ -16,6 +16,7 @@ mod inject;
 mod leaks;
 mod manifests;
 mod node;
+mod reinvocation;
 mod sidecar;
 mod store;
 mod wrapped;
