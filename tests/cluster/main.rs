@@ -18,5 +18,6 @@ mod manifests;
 mod node;
 mod reinvocation;
 mod sidecar;
+mod sidecar_end;
 mod store;
 mod wrapped;

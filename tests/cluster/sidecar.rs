@@ -12,7 +12,7 @@ use crate::support::canary;
 
 /// The refresh of these tests, and the longest time until a changed secret is in the files: 1.1 times that, `quiet`, and 1 s.
 const REFRESH: &str = "10s";
-const FRESH: Duration = Duration::from_secs(11 + 2 + 1);
+pub const FRESH: Duration = Duration::from_secs(11 + 2 + 1);
 
 /// How long a test waits to see it: each look is a kubectl, which takes seconds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OUT_OF_SERVICE: Duration = Duration::from_secs(20);
 
 /// A pod with the sidecar, and its secret in Vault.
-struct Scene<'a> {
+pub struct Scene<'a> {
     vault: &'a Vault,
-    namespace: Namespace,
-    documents: Vec<Value>,
-    secret: String,
+    pub namespace: Namespace,
+    pub documents: Vec<Value>,
+    pub secret: String,
 }
 
 impl<'a> Scene<'a> {
     /// With a refresh that tests can wait for, and what else the configuration says of the secret.
-    fn new(node: &'static Node, vault: &'a Vault, more: &str) -> Self {
+    pub fn new(node: &'static Node, vault: &'a Vault, more: &str) -> Self {
         Self::with_refresh(node, vault, REFRESH, more)
     }
 
@@ -47,24 +47,24 @@ impl<'a> Scene<'a> {
     }
 
     /// A new value of the secret.
-    fn store(&self) -> (String, SystemTime) {
+    pub fn store(&self) -> (String, SystemTime) {
         let value = canary();
         self.vault.must("POST", &format!("kv/data/web/{}", self.secret), json!({ "data": { "password": value } }));
         (value, SystemTime::now())
     }
 
-    fn read(&self, pod: &str) -> String {
+    pub fn read(&self, pod: &str) -> String {
         self.namespace.shell(pod, "web", "cat $DB_PASSWORD_FILE")
     }
 
     /// How often the app and the sidecar were started again.
-    fn restarts(&self) -> (u64, u64) {
+    pub fn restarts(&self) -> (u64, u64) {
         (self.namespace.restarts("web", "web"), self.namespace.restarts("web", "handfast"))
     }
 
     /// Waits until the app reads this value, stored at this time. The file's own time must be within the bound.
     #[track_caller]
-    fn becomes(&self, value: &str, stored: SystemTime, within: Duration) {
+    pub fn becomes(&self, value: &str, stored: SystemTime, within: Duration) {
         let started = Instant::now();
         while self.read("web") != value {
             let log = || self.namespace.log("web", "handfast");
