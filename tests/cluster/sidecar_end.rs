@@ -1,11 +1,12 @@
-//! How a sidecar ends: after the app when its pod is deleted.
+//! How a sidecar ends: after the app when its pod is deleted, and because of a secret that is stale.
 
+use handfast_testservers::Postgres;
 use serde_json::{Value, json};
 
-use crate::manifests::pod;
-use crate::node::node;
+use crate::manifests::{pod, reconfigure};
+use crate::node::{Namespace, node};
 use crate::sidecar::Scene;
-use crate::store::vault;
+use crate::store::{own_vault, vault};
 
 #[test]
 fn a_deleted_pod_ends_the_app_before_the_sidecar() {
@@ -37,4 +38,51 @@ fn a_deleted_pod_ends_the_app_before_the_sidecar() {
     // By its own TERM the sidecar would have ended 4 s before the app.
     let finished = |end: &Value| end["finishedAt"].as_str().expect("a time").to_owned();
     assert!(finished(&sidecar) >= finished(&app), "{app} {sidecar}");
+}
+
+/// The sidecar's end by 69, and what a person sees of it.
+#[track_caller]
+fn ends_as_stale(namespace: &Namespace) {
+    let end = namespace.end_of("web", "handfast");
+    assert_eq!(end["exitCode"], 69, "{end}");
+    let message = "`db-password` is stale, and `on_stale` is \"exit\" (unavailable, exit 69)";
+    assert_eq!(end["message"].as_str().map(str::trim_end), Some(format!("handfast: error: {message}").as_str()));
+    let described = namespace.must(&["describe", "pod", "web"]);
+    assert!(described.contains("Exit Code:    69") && described.contains(message), "{described}");
+}
+
+#[test]
+fn a_sidecar_that_is_to_exit_says_which_secret_is_stale() {
+    let Some(node) = node() else { return };
+    let Some(vault) = own_vault(node) else { return };
+    let mut scene = Scene::new(node, &vault, "");
+    reconfigure(&mut scene.documents, "[watch]\n", "[watch]\nmax_stale = \"5s\"\non_stale = \"exit\"\n");
+    let (value, _) = scene.store();
+    scene.namespace.create(&scene.documents);
+    scene.namespace.wait_until_ready("web");
+    vault.seal();
+    ends_as_stale(&scene.namespace);
+    scene.namespace.wait_for_condition("web", "Ready", "False");
+    assert_eq!(scene.read("web"), value, "the last good value stays");
+    vault.unseal();
+    scene.namespace.wait_until_ready("web");
+    assert_eq!(scene.restarts().0, 0, "the app runs on");
+}
+
+#[test]
+fn a_sidecar_whose_lease_has_ended_exits_when_the_store_is_gone() {
+    let Some(node) = node() else { return };
+    let Some(vault) = own_vault(node) else { return };
+    let Some(postgres) = Postgres::start() else { return };
+    vault.enable_database("database", &postgres, "10s");
+    vault.policy("web", "path \"database/creds/web\" { capabilities = [\"read\"] }");
+    let mut scene = Scene::new(node, &vault, "");
+    reconfigure(&mut scene.documents, &format!("kv/web/{}#password", scene.secret), "database/creds/web");
+    reconfigure(&mut scene.documents, "mounts = { kv = \"kv-v2\" }", "mounts = { database = \"other\" }");
+    reconfigure(&mut scene.documents, "[watch]\n", "[watch]\non_stale = \"exit\"\n");
+    scene.namespace.create(&scene.documents);
+    scene.namespace.wait_until_ready("web");
+    let Scene { namespace, .. } = scene;
+    drop(vault);
+    ends_as_stale(&namespace);
 }
