@@ -1,13 +1,14 @@
 //! What goes wrong reaches the person who runs `kubectl describe pod`: the exit code and the termination message.
 
-use handfast_testservers::Vault;
+use handfast_testservers::{Vault, random};
 use serde_json::{Value, json};
 
 use crate::manifests::{example, pod, reconfigure};
 use crate::node::{Node, node};
 use crate::store::{own_vault, vault};
+use crate::support::canary;
 
-/// The example with a change to its pod and its configuration: how its init container ends, and what it says.
+/// The example with a change to its pod and its configuration: how its init container ends, what it says, and that nothing of it stays.
 #[track_caller]
 fn ends(change: impl Fn(&mut Value, &mut String), code: i32, message: &[&str]) {
     let Some(node) = node() else { return };
@@ -25,10 +26,11 @@ fn ends_with(
     message: &[&str],
 ) {
     let mut documents = example(node, "init-container.yaml", vault);
-    let mut configuration = documents[1]["data"]["handfast.toml"].as_str().expect("a text").to_owned();
+    let configuration = documents[1]["data"]["handfast.toml"].as_str().expect("a text");
+    // Its other secret is found.
+    let mut configuration = configuration.replace("kv/web/db#", &format!("kv/web/{}#", stored(vault)));
     change(pod(&mut documents), &mut configuration);
     documents[1]["data"]["handfast.toml"] = json!(configuration);
-    pod(&mut documents)["restartPolicy"] = json!("Never");
     let namespace = node.namespace("restricted");
     namespace.create(&documents);
     let end = namespace.end_of("web", "handfast");
@@ -39,6 +41,16 @@ fn ends_with(
     }
     assert!(described.contains(&format!("Exit Code:    {code}")), "{described}");
     assert!(described.contains(message[0]), "{described}");
+    let started = namespace.status("web", "web").expect("it is there")["state"].clone();
+    assert_eq!(started["waiting"]["reason"], "PodInitializing", "{started}");
+    assert_eq!(namespace.volume("web", "secrets"), "", "what is left in the volume");
+}
+
+/// The name of a secret that is in the store.
+fn stored(vault: &Vault) -> String {
+    let secret = random("found-");
+    vault.must("POST", &format!("kv/data/web/{secret}"), json!({ "data": { "password": canary() } }));
+    secret
 }
 
 #[test]
@@ -93,8 +105,10 @@ fn a_token_for_another_audience() {
 fn a_vault_that_is_sealed() {
     let Some(node) = node() else { return };
     let Some(vault) = own_vault(node) else { return };
-    vault.seal();
-    let change = |_: &mut Value, configuration: &mut String| configuration.push_str("[fetch]\ndeadline = \"5s\"\n");
+    let change = |_: &mut Value, configuration: &mut String| {
+        vault.seal();
+        configuration.push_str("[fetch]\ndeadline = \"5s\"\n");
+    };
     ends_with(node, &vault, change, 69, &["sealed", "(unavailable, exit 69)"]);
 }
 
@@ -125,15 +139,14 @@ fn a_failed_init_container_is_started_again_until_the_secret_is_there() {
     let Some(vault) = vault(node) else { return };
     let mut documents = example(node, "init-container.yaml", vault);
     reconfigure(&mut documents, "kv/web/session#", "kv/web/late#");
-    vault.must("POST", "kv/data/web/db", json!({ "data": { "password": "early" } }));
+    reconfigure(&mut documents, "kv/web/db#", &format!("kv/web/{}#", stored(vault)));
     let namespace = node.namespace("restricted");
     namespace.create(&documents);
     assert_eq!(namespace.end_of("web", "handfast")["exitCode"], 66);
     namespace.wait_for("the back-off", |namespace| {
         (namespace.status("web", "handfast")?["state"]["waiting"]["reason"] == "CrashLoopBackOff").then_some(())
     });
-    let left = namespace.volume("web", "secrets");
-    assert!(left.lines().all(|file| file.starts_with("./..handfast/")), "{left}");
+    assert_eq!(namespace.volume("web", "secrets"), "");
     vault.must("POST", "kv/data/web/late", json!({ "data": { "key": "late" } }));
     namespace.wait_until_ready("web");
     assert_eq!(namespace.shell("web", "web", "cat /run/handfast/session-key"), "late");

@@ -227,11 +227,11 @@ impl Namespace {
         assert!(killed.starts_with("killed"), "{pod} has no process `{command}`");
     }
 
-    /// The names of the files in a pod's volume of the kind `emptyDir`, seen from the node.
+    /// The names of all in a pod's volume of the kind `emptyDir` but directories, seen from the node.
     #[track_caller]
     pub fn volume(&self, pod: &str, volume: &str) -> String {
         let path = format!("/var/lib/kubelet/pods/{}/volumes/kubernetes.io~empty-dir/{volume}", self.uid(pod));
-        self.node.shell(&format!("cd {path} && find . -type f -o -type l"))
+        self.node.shell(&format!("cd {path} && find . ! -type d"))
     }
 
     /// Waits until the kubelet answers for a container again.
