@@ -5,40 +5,44 @@ use std::process::Command;
 use base64::prelude::*;
 use serde_json::json;
 
+use crate::inject;
 use crate::manifests::{example, pod, pod_of, reconfigure};
 use crate::node::{Namespace, Node, node, state};
+use crate::sidecar::{FRESH, Scene};
 use crate::store::vault;
 use crate::support::canary;
 
-/// Places of the node that a value could be in, and the files with it. Mounts in memory are where it belongs, so no other file
-/// system than the node's disk is searched.
-fn found(node: &Node, namespace: &Namespace, value: &str) -> Vec<&'static str> {
-    let mut places = Vec::new();
-    let search = |directory: &str| {
-        let grep = ["-r", "--binary-files=text", "--quiet", "--devices=skip", value];
-        let directory = state().join(directory);
-        Command::new("grep").args(grep).arg(&directory).status().expect("grep is there").success()
-    };
-    for (place, directory) in [
-        ("etcd", "etcd"),
-        ("containerd", "containerd"),
-        ("the kubelet's files", "own/var/lib/kubelet"),
-        ("the logs of pods", "own/var/log"),
-        ("the logs of the node", "logs"),
-    ] {
-        if search(directory) {
-            places.push(place);
-        }
-    }
+/// Whose files these directories have.
+const PLACES: [(&str, &str); 7] = [
+    ("etcd/", "etcd"),
+    ("containerd/root/", "containerd"),
+    ("containerd/state/", "containerd's state"),
+    ("own/run/", "runc's state"),
+    ("own/var/lib/kubelet/", "the kubelet's files"),
+    ("own/var/log/", "the logs of pods"),
+    ("logs/", "the logs of the node"),
+];
+
+/// The places of the node with a value: any file on its disk, the API, and the environment and the arguments of any process. Mounts in
+/// memory are where a value belongs, so no other file system than the node's disk is searched.
+fn found(node: &Node, namespace: &Namespace, value: &str) -> Vec<String> {
+    let grep = ["-r", "--binary-files=text", "--files-with-matches", "--no-messages", "--devices=skip", value, "."];
+    let files = Command::new("grep").args(grep).current_dir(state()).output().expect("grep is there").stdout;
+    let files = String::from_utf8(files).expect("names of files are texts here");
+    let is_known = |file: &str| PLACES.iter().any(|(directory, _)| file.starts_with(directory));
+    let files: Vec<&str> = files.lines().map(|file| file.trim_start_matches("./")).collect();
+    let known = PLACES.iter().filter(|(directory, _)| files.iter().any(|file| file.starts_with(directory)));
+    let mut places: Vec<String> = known.map(|(_, place)| (*place).to_owned()).collect();
+    places.extend(files.iter().filter(|file| !is_known(file)).map(|file| (*file).to_owned()));
     let arguments = ["get", "pods,secrets,configmaps,events", "-o", "yaml", "--namespace", namespace.name()];
     let objects = node.must(&arguments, "");
     // The API prints the data of a Secret as base64.
     if objects.contains(value) || objects.contains(&BASE64_STANDARD.encode(value)) {
-        places.push("the API's objects");
+        places.push("the API's objects".to_owned());
     }
     // In the node's process namespace: every process of every pod.
     if node.shell("cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null; true").contains(value) {
-        places.push("the environment of a process");
+        places.push("the environment of a process".to_owned());
     }
     places
 }
@@ -73,6 +77,40 @@ fn a_delivered_value_is_nowhere_on_the_node() {
     assert_eq!(found(node, &wrapped, &password), [""; 0]);
 }
 
+#[test]
+fn neither_the_old_nor_the_new_value_of_a_changed_secret_is_anywhere_on_the_node() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    let scene = Scene::new(node, vault, "");
+    let (old, _) = scene.store();
+    scene.namespace.create(&scene.documents);
+    scene.namespace.wait_until_ready("web");
+    assert_eq!(scene.read("web"), old);
+    let (new, stored) = scene.store();
+    scene.becomes(&new, stored, FRESH);
+    for value in [old, new] {
+        assert_eq!(found(node, &scene.namespace, &value), [""; 0]);
+    }
+}
+
+#[test]
+fn a_value_of_an_injected_pod_is_nowhere_on_the_node() {
+    let Some((node, vault)) = inject::start() else { return };
+    for mode in ["init", "sidecar", "wrap"] {
+        let (namespace, password) = inject::namespace(node, vault, "path_env = \"DB_PASSWORD_FILE\"\n");
+        let annotations = json!({ "handfast.dev/config": "web", "handfast.dev/mode": mode });
+        let file = if mode == "wrap" { "$DB_PASSWORD_FILE" } else { "$CREDENTIALS_DIRECTORY/db-password" };
+        let app = json!({ "command": ["sh", "-c", format!("wc -c <{file}; exec sleep infinity")] });
+        namespace.create(&[inject::pod("web", annotations, app)]);
+        namespace.wait_until_ready("web");
+        // A moment after its start, containerd may not have the line in the log yet.
+        namespace.wait_for("the app's line", |namespace| {
+            (namespace.log("web", "app").trim() == password.len().to_string()).then_some(())
+        });
+        assert_eq!(found(node, &namespace, &password), [""; 0], "{mode}");
+    }
+}
+
 /// EnvFiles: the kubelet makes a variable of a file in a volume, here of one that handfast has delivered.
 #[test]
 fn a_variable_that_the_kubelet_reads_from_a_file_is_found_by_the_same_search() {
@@ -91,7 +129,10 @@ fn a_variable_that_the_kubelet_reads_from_a_file_is_found_by_the_same_search() {
     let namespace = node.namespace("restricted");
     namespace.create(&documents);
     namespace.wait_until_ready("web");
-    assert_eq!(found(node, &namespace, &password), ["containerd", "the environment of a process"]);
+    assert_eq!(
+        found(node, &namespace, &password),
+        ["containerd", "containerd's state", "the environment of a process"]
+    );
 }
 
 /// The usual ways that need nothing but Kubernetes, and where they leave the value: the table in docs/security.md.
@@ -107,7 +148,7 @@ fn a_kubernetes_secret_is_found_by_the_same_search() {
             "a variable",
             json!({ "env": [variable] }),
             json!([]),
-            vec!["etcd", "containerd", "the API's objects", "the environment of a process"],
+            vec!["etcd", "containerd", "containerd's state", "the API's objects", "the environment of a process"],
         ),
         ("a volume", json!({ "volumeMounts": [mount] }), json!([volume]), vec!["etcd", "the API's objects"]),
     ] {
