@@ -234,6 +234,23 @@ impl Namespace {
         self.node.shell(&format!("cd {path} && find . ! -type d"))
     }
 
+    /// The peak of the memory of a container, or of all the containers that its pod has had, in bytes: as their control group has it.
+    #[track_caller]
+    pub fn peak(&self, pod: &str, container: Option<&str>) -> u64 {
+        let group = container.map_or_else(
+            || format!("pod{}", self.uid(pod)),
+            |container| {
+                let status = self.status(pod, container).expect("it is there");
+                let identifier = status["containerID"].as_str().expect("it has started");
+                identifier.trim_start_matches("containerd://").to_owned()
+            },
+        );
+        let found = self.node.shell(&format!(
+            "cat $(find /sys/fs/cgroup -path '*/{group}/memory.peak' -o -path '*/{group}/memory.max_usage_in_bytes')"
+        ));
+        found.parse().unwrap_or_else(|_| panic!("the control group {group}: {found}"))
+    }
+
     /// Waits until the kubelet answers for a container again.
     #[track_caller]
     pub fn wait_for_kubelet(&self, pod: &str, container: &str) {

@@ -41,6 +41,21 @@ fn a_wrapped_app_of_an_unchanged_image_has_its_secret_as_a_descriptor() {
     assert_eq!(namespace.shell(&pod, "web", "cat /proc/1/comm"), "sleep", "it became the app");
 }
 
+/// The limits of the examples: 16 MiB for `install` as for `init` and `watch`. docs/kubernetes.md says that 8 MiB are enough for `install`.
+#[test]
+fn install_and_a_wrapped_start_keep_within_the_memory_of_the_examples() {
+    let limited = |spec: &mut Value| {
+        assert_eq!(spec["initContainers"][0]["resources"]["limits"]["memory"], "16Mi");
+        spec["initContainers"][0]["resources"] = json!({ "limits": { "memory": "8Mi" } });
+    };
+    let Some((namespace, pod, _)) = start(limited) else { return };
+    assert_eq!(namespace.restarts(&pod, "handfast"), 0);
+    // `install` has ended, and its control group with it: the pod's has the peak of both, with the pages of the copied file.
+    let (start, both) = (namespace.peak(&pod, Some("web")), namespace.peak(&pod, None));
+    assert!(start > 0 && start <= 8 << 20, "{start}");
+    assert!(both >= start && both <= 16 << 20, "{both}");
+}
+
 #[test]
 fn a_wrapped_app_can_have_files_in_a_volume_of_its_own() {
     let with_files = |spec: &mut Value| {
