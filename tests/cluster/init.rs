@@ -62,6 +62,38 @@ fn two_apps_of_different_users_each_read_the_files_that_are_theirs() {
     assert!(!environment.contains(&secrets.password) && !environment.contains("VAULT"), "{environment}");
 }
 
+/// As docs/kubernetes.md has it for a reader that is not the init container's user: it gives the files to the readers by CHOWN.
+#[test]
+fn two_apps_of_different_users_each_read_nothing_but_their_own_file() {
+    let Some(node) = node() else { return };
+    let Some(vault) = vault(node) else { return };
+    let secrets = secrets(vault);
+    let mut documents = example(node, "init-container.yaml", vault);
+    reconfigure(&mut documents, "mode = \"0440\"\n", "mode = \"0400\"\nowner = \"10002:10002\"\n");
+    reconfigure(&mut documents, "[files]\n", "[app]\nuser = \"10001:10001\"\n[files]\n");
+    let spec = pod(&mut documents);
+    spec["securityContext"].as_object_mut().expect("a table").remove("runAsNonRoot");
+    spec["initContainers"][0]["securityContext"] = json!({
+        "runAsUser": 0, "capabilities": { "drop": ["ALL"], "add": ["CHOWN"] }, "allowPrivilegeEscalation": false,
+    });
+    for app in 0..2 {
+        spec["containers"][app]["command"] = json!(["sleep", "infinity"]);
+    }
+    let namespace = node.namespace("baseline");
+    namespace.create(&documents);
+    namespace.wait_until_ready("web");
+    let (password, key) = ("/run/handfast/db-password", "/run/handfast/session-key");
+    for (app, own, value, other) in [("web", key, &secrets.key, password), ("worker", password, &secrets.password, key)]
+    {
+        assert_eq!(&namespace.shell("web", app, &format!("cat {own}")), value);
+        let denied = namespace.ask(&["exec", "web", "-c", app, "--", "cat", other]);
+        assert!(String::from_utf8_lossy(&denied.stderr).contains("Permission denied"), "{app}: {denied:?}");
+    }
+    let status = namespace.shell("web", "web", &format!("stat -L -c '%u %g %a' {password} {key}"));
+    assert_eq!(status, "10002 10002 400\n10001 2000 400");
+    assert_eq!(namespace.log("web", "handfast"), "");
+}
+
 #[test]
 fn an_app_that_restarts_and_a_kubelet_that_restarts_find_the_same_files() {
     let Some((node, secrets, documents, namespace)) = start() else { return };
@@ -78,6 +110,35 @@ fn an_app_that_restarts_and_a_kubelet_that_restarts_find_the_same_files() {
     namespace.wait_for_kubelet("web", "web");
     assert_eq!(namespace.shell("web", "web", inode), before);
     assert_eq!((namespace.restarts("web", "handfast"), namespace.restarts("web", "web")), (0, 1));
+}
+
+/// As after a restart of the machine or of its runtime: the kubelet starts all containers of the pod anew, in the same volume.
+#[test]
+fn a_pod_that_restarts_gets_the_changed_secret() {
+    let Some((node, _, mut documents, namespace)) = start() else { return };
+    let vault = vault(node).expect("it is there by now");
+    let secret = handfast_testservers::random("restarted-");
+    let store = || {
+        let value = canary();
+        vault.must("POST", &format!("kv/data/web/{secret}"), json!({ "data": { "password": value } }));
+        value
+    };
+    reconfigure(&mut documents, "kv/web/db#", &format!("kv/web/{secret}#"));
+    pod(&mut documents)["terminationGracePeriodSeconds"] = json!(1);
+    let old = store();
+    namespace.create(&documents);
+    namespace.wait_until_ready("web");
+    let read = || namespace.shell("web", "worker", "cat /run/handfast/db-password");
+    assert_eq!(read(), old);
+    let new = store();
+    namespace.kill("web", "/pause");
+    namespace.wait_for("the restart of each container", |it| {
+        ["handfast", "web", "worker"].iter().all(|container| it.restarts("web", container) > 0).then_some(())
+    });
+    namespace.wait_until_ready("web");
+    assert_eq!(read(), new);
+    let sets = namespace.shell("web", "web", "ls -a /run/handfast | grep -c '^..handfast_'");
+    assert_eq!(sets, "1", "nothing stays of the set before");
 }
 
 #[test]

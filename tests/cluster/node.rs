@@ -124,7 +124,7 @@ impl Node {
         self.yaml.parse(text).unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// A new namespace, which enforces a Pod Security Standard: `restricted` or `privileged`.
+    /// A new namespace, which enforces a Pod Security Standard: `restricted`, `baseline` or `privileged`.
     pub fn namespace(&'static self, standard: &str) -> Namespace {
         let name = handfast_testservers::random("test-");
         let labels = json!({ "pod-security.kubernetes.io/enforce": standard });
