@@ -62,6 +62,19 @@ fn two_apps_of_different_users_each_read_the_files_that_are_theirs() {
     assert!(!environment.contains(&secrets.password) && !environment.contains("VAULT"), "{environment}");
 }
 
+#[test]
+fn one_login_one_read_of_each_secret_and_the_token_back_are_all_that_the_store_is_asked() {
+    let Some((node, _, documents, namespace)) = start() else { return };
+    let vault = vault(node).expect("it is there by now");
+    namespace.create(&documents);
+    namespace.wait_until_ready("web");
+    let answers = vault.recorded().into_iter();
+    let ours = answers.filter(|it| it["auth"]["metadata"]["service_account_namespace"] == namespace.name());
+    let mut paths: Vec<String> = ours.map(|it| it["request"]["path"].as_str().expect("a text").to_owned()).collect();
+    paths.sort();
+    assert_eq!(paths, ["auth/kubernetes/login", "auth/token/revoke-self", "kv/data/web/db", "kv/data/web/session"]);
+}
+
 /// As docs/kubernetes.md has it for a reader that is not the init container's user: it gives the files to the readers by CHOWN.
 #[test]
 fn two_apps_of_different_users_each_read_nothing_but_their_own_file() {
