@@ -111,6 +111,8 @@ fn published(directory: &Directory<'_>) -> Option<(OsString, OwnedFd)> {
 fn status(directory: &Directory<'_>) -> Option<Vec<u8>> {
     directory.check_private().ok()?;
     let private = open_directory(directory.handle, OsStr::new(PRIVATE)).ok()?;
+    // Another user may have exchanged it meanwhile.
+    directory.check(&fstat(&private).ok()?).ok()?;
     let mut text = Vec::new();
     open_file(&private, STATUS)?.take(LONGEST).read_to_end(&mut text).ok()?;
     Some(text)

@@ -174,7 +174,8 @@ impl Directory<'_> {
         Ok(())
     }
 
-    fn check(&self, status: &FileStat) -> Result<()> {
+    /// Refuses a directory of our name that is not ours.
+    pub fn check(&self, status: &FileStat) -> Result<()> {
         let mode = status.st_mode & 0o7777;
         if kind(status) != SFlag::S_IFDIR {
             return Err(self.foreign("it is no directory"));

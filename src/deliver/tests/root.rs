@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, chown, lchown, symlink};
+use std::sync::atomic::AtomicBool;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -11,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::*;
 use crate::deliver::{descriptors, files};
 use crate::sys::capabilities::{CHOWN, FOWNER, SETGID, bit};
+use crate::sys::fs::{Taken, rename};
 
 fn ids(path: &Path) -> (u32, u32, u32) {
     let status = fs::metadata(path).unwrap();
@@ -251,4 +253,45 @@ fn an_own_tmpfs_is_there_for_the_app_alone() {
         // What was mounted ends with this process, so its directory can go only now.
         umount2(&memory.0, MntFlags::MNT_DETACH).unwrap();
     });
+}
+
+/// Where all can write, another user gives our name to a directory of its own at any moment.
+#[test]
+fn what_another_user_tells_of_a_set_is_never_believed() {
+    if !is_root("what_another_user_tells_of_a_set_is_never_believed") {
+        return;
+    }
+    let memory = Memory::new();
+    let wanted = plan(Some(&memory.0), vec![file("a")]);
+    let (_, destination) = start(&wanted, vec![value(0, b"1")]).unwrap();
+    destination.write_status(b"ours").unwrap();
+    drop(destination);
+    let other = memory.join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("status.json"), "another's").unwrap();
+    chown(&other, Some(1000), Some(1000)).unwrap();
+    mode(&other, 0o1755);
+    let (is_over, here) = (AtomicBool::new(false), fs::File::open(&memory.0).unwrap());
+    let exchange = || {
+        let at = |name: &'static str| (here.as_fd(), name.as_ref());
+        rename(at("..handfast"), at("other"), Taken::Exchange).unwrap();
+    };
+    let (mut ours, mut others) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                exchange();
+            }
+        });
+        let start = Instant::now();
+        while ours < 5000 && others == 0 && start.elapsed() < PATIENCE {
+            let choose = |status: &[u8]| {
+                *if status == b"ours" { &mut ours } else { &mut others } += 1;
+                None
+            };
+            assert!(EarlierSet::find(&wanted, choose, |_| 0).is_none());
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(ours > 0 && others == 0, "{ours} {others}");
 }
