@@ -10,7 +10,7 @@ use handfast_core::{MAX_SECRET, SecretValue};
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
-use super::entries::{DATA, Directory, LinkKind, is_generation, open_directory, open_generation};
+use super::entries::{DATA, Directory, LinkKind, is_generation, names, open_directory, open_generation};
 use super::files::FilesDirectory;
 use super::generation::Generation;
 use super::keeper::{PRIVATE, STATUS};
@@ -68,7 +68,7 @@ impl FilesDirectory {
     pub fn adopt(&mut self, powers: &Powers, patience: &Patience<'_>, set: &EarlierSet) -> Result<bool> {
         let Some((directory, mut turn)) = self.begin_turn(powers, patience)? else { return Ok(false) };
         match self.generation(&directory, set) {
-            Some(generation) => turn.adopt(generation),
+            Some(generation) => turn.adopt(&directory, generation),
             None => {
                 turn.abandon(&directory);
                 return Ok(false);
@@ -97,6 +97,25 @@ impl FilesDirectory {
             found.push((*secret, file.clone(), status));
         }
         Some(Generation::of(name.into_string().ok()?, handle, found))
+    }
+}
+
+impl Generation {
+    /// The sets of ours that `..data` does not lead to, the oldest first. None where names are hard links, which are known by their sets.
+    pub fn replaced(directory: &Directory<'_>) -> Vec<Self> {
+        let Ok(published) = readlinkat(directory.handle, DATA) else { return Vec::new() };
+        if directory.link_kind == LinkKind::Hard {
+            return Vec::new();
+        }
+        let mut names = names(directory.handle).unwrap_or_default();
+        names.retain(|name| is_generation(name.as_encoded_bytes()) && *name != published);
+        // They begin with the time.
+        names.sort();
+        let open = |name: OsString| {
+            let handle = open_generation(directory.handle, &name, directory.powers).ok()??;
+            Some(Self::of(name.into_string().ok()?, handle, Vec::new()))
+        };
+        names.into_iter().filter_map(open).collect()
     }
 }
 

@@ -48,8 +48,10 @@ impl Turn {
         self.lock.numbers().into_iter().chain(generations.map(Generation::number)).collect()
     }
 
-    /// Takes over a set that an earlier keeper has published.
-    pub fn adopt(&mut self, generation: Generation) {
+    /// Takes over the set that an earlier keeper has published last. The sets that it has replaced stay for a while.
+    pub fn adopt(&mut self, directory: &Directory<'_>, generation: Generation) {
+        self.find_replaced(directory);
+        self.keep_latest(directory, MOST_BEFORE);
         self.current = Some(generation);
     }
 
@@ -67,8 +69,7 @@ impl Turn {
     ) -> Result<T> {
         self.tidy(directory, boot_time());
         let written = match Generation::write(directory, &self.lock, new_files, self.current.as_ref()) {
-            Err(_) if !self.before.is_empty() => {
-                self.keep_latest(directory, 0);
+            Err(_) if self.make_room(directory) => {
                 Generation::write(directory, &self.lock, new_files, self.current.as_ref())
             }
             written => written,
@@ -87,6 +88,22 @@ impl Turn {
         }
         self.keep_latest(directory, MOST_BEFORE);
         Ok(others)
+    }
+
+    /// Removes every set that is not published any more. Returns whether there was one.
+    fn make_room(&mut self, directory: &Directory<'_>) -> bool {
+        if self.current.is_none() {
+            self.find_replaced(directory);
+        }
+        let was_any = !self.before.is_empty();
+        self.keep_latest(directory, 0);
+        was_any
+    }
+
+    /// Finds the sets that a keeper has replaced and could not remove, because it was killed.
+    fn find_replaced(&mut self, directory: &Directory<'_>) {
+        let until = boot_time() + GRACE;
+        self.before = Generation::replaced(directory).into_iter().map(|generation| (generation, until)).collect();
     }
 
     /// Removes all earlier sets but the latest `count`: readers need seconds, and a new set needs the room.

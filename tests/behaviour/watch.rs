@@ -317,6 +317,26 @@ fn earlier_sets_go_before_their_time_where_a_change_needs_their_room() {
     outcome.never_says("error:");
 }
 
+/// Its two sets are there, and the start needs room for another.
+#[test]
+fn a_start_after_a_killed_keeper_needs_no_more_room_than_a_change() {
+    needs_root!();
+    let (directory, source) = (Directory::tmpfs("mode=755,size=700k"), Directory::new());
+    let value = |change: u8| vec![b'0' + change; 300_000];
+    let file = source.write("db", value(0));
+    let config =
+        format!("[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[secrets.db]\nfrom = \"file:{}\"\n", file.display());
+    let keeper = watch(&config, &directory);
+    let before = content(&directory, "db");
+    std::fs::write(source.path().join("new"), value(1)).expect("it is ours");
+    std::fs::rename(source.path().join("new"), &file).expect("it is ours");
+    assert!(changed(&directory, "db", &before, Duration::from_secs(10)).into_bytes() == value(1));
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    let outcome = unready(&config, &directory).with_command("init").start();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
 #[test]
 fn a_signal_before_the_first_set_ends_the_start() {
     for (signal, text) in [

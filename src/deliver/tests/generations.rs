@@ -48,6 +48,37 @@ fn each_set_replaces_the_one_before_which_stays_for_its_readers_a_minute() {
     assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a", "b"]);
 }
 
+/// The keeper that has replaced them was killed, so nobody else removes them.
+#[test]
+fn the_sets_before_one_that_was_taken_over_go_after_a_minute_or_where_their_room_is_needed() {
+    for needs_room in [false, true] {
+        let memory = Memory::new();
+        let wanted = prepared(&memory);
+        let mut destination = prepare(&wanted).unwrap();
+        for word in ["1", "2"] {
+            publish(&mut destination, &wanted, vec![value(0, word.as_bytes())]).unwrap();
+        }
+        destination.write_status(b"").unwrap();
+        drop(destination);
+        let found = EarlierSet::find(&wanted, |_| Some(vec![(0, "a".into())]), |_| 0).unwrap();
+        let mut destination = prepare(&wanted).unwrap();
+        assert!(destination.adopt(&wanted, &found, &|| Ok(())).unwrap());
+        assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "..handfast_", "a"]);
+        let next = destination.tidy(boot_time()).expect("its minute is not over");
+        assert!(next > boot_time() + Duration::from_secs(50) && next <= boot_time() + Duration::from_secs(60));
+        if needs_room {
+            // No set has room for this name.
+            let mut impossible = value(0, b"3");
+            impossible.file = Some("x".repeat(300));
+            failure(publish(&mut destination, &wanted, vec![impossible]));
+        } else {
+            assert_eq!(destination.tidy(next), None);
+        }
+        assert_eq!(memory.entries(), ["..data", "..handfast", "..handfast_", "a"]);
+        assert_eq!(fs::read_to_string(memory.join("a")).unwrap(), "2");
+    }
+}
+
 #[test]
 fn our_turn_lasts_from_the_first_set_to_the_destinations_end() {
     let memory = Memory::new();
