@@ -80,12 +80,20 @@ impl SecretStatus {
 fn read(plan: &Plan, text: &[u8]) -> Option<Vec<SecretStatus>> {
     let StatusFile { secrets } = serde_json::from_slice(text).ok()?;
     let is_right = secrets.len() == plan.secrets.len()
-        && plan.secrets.iter().zip(&secrets).all(|(planned, entry)| {
-            let is_there = planned.optional || !entry.files.is_empty();
+        && plan.secrets.iter().zip(&secrets).enumerate().all(|(secret, (planned, entry))| {
+            // An object without a field has no file.
+            let is_there = planned.optional || planned.is_several() || !entry.files.is_empty();
             let is_same = entry.name == planned.name && entry.from == planned.reference.to_string();
-            is_same && is_there && !entry.is_stale() && entry.files.iter().all(|file| valid_name(file))
+            is_same && is_there && !entry.is_stale() && entry.files.iter().all(|file| is_planned(plan, secret, file))
         });
     is_right.then_some(secrets)
+}
+
+/// Whether a secret would get a file of this name now.
+fn is_planned(plan: &Plan, secret: usize, file: &str) -> bool {
+    let field = plan.field(secret, file);
+    let is_right = field.is_some() == plan.secrets[secret].is_several();
+    is_right && valid_name(file) && plan.file_name(secret, field).as_deref() == Some(file)
 }
 
 /// The names of the files, each with its secret.

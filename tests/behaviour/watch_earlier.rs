@@ -70,6 +70,8 @@ fn nothing_is_kept_of_other_secrets_after_a_denial_or_of_a_keeper_that_is_not_th
     let directory = killed(&config("", "", ""));
     let other = config("", "fail = \"unavailable\"", "").replace("secrets.db", "secrets.other");
     unready(&other, &directory).args(["--deadline", "300ms"]).start().refused(69, "(unavailable, exit 69)");
+    let renamed = config("", "fail = \"unavailable\"", "file = \"password\"");
+    unready(&renamed, &directory).args(["--deadline", "300ms"]).start().refused(69, "(unavailable, exit 69)");
     let denied = config("", "fail = \"denied\"", "");
     unready(&denied, &directory).start().refused(77, "(denied, exit 77)");
 }
@@ -146,5 +148,37 @@ fn a_set_that_another_start_has_replaced_is_not_the_earlier_keepers() {
         let failing = config("fail = \"unavailable\"", "db");
         let outcome = unready(&failing, &directory).args(["--deadline", "300ms"]).start();
         outcome.refused(69, "(unavailable, exit 69)");
+    }
+}
+
+/// What is not a field's file now would stay for ever, and the app would not find those that it looks for.
+#[test]
+fn files_of_fields_are_kept_only_if_they_have_the_names_that_they_would_get_now() {
+    for (object, has_b) in [(r#"{"a":"1","b":"2"}"#, true), ("{}", false)] {
+        let (source, directory) = (Directory::in_memory(), Directory::in_memory());
+        let file = source.write("db", r#"{"a":"1"}"#);
+        let config = |provider: &str, files: &str| {
+            format!(
+                "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[providers.kv]\n{provider}\n\
+                 [secrets.db]\nfrom = \"kv:{}#*\"\nfile = \"{files}\"\n",
+                file.display()
+            )
+        };
+        let keeper = watch(&config("type = \"file\"", "db-*"), &directory);
+        source.write("db", object);
+        let is_told = |name: &str| content(&directory, "..handfast/status.json").contains(name);
+        until("it has these fields", || is_told("\"db-b\"") == has_b && is_told("\"db-a\"") == has_b);
+        keeper.signal(Signal::SIGKILL);
+        keeper.finish();
+        let failing = "type = \"mock\"\nfail = \"unavailable\"";
+        if has_b {
+            let other = unready(&config(failing, "other-*"), &directory).args(["--deadline", "300ms"]);
+            other.start().refused(69, "(unavailable, exit 69)");
+        }
+        let keeper = unready(&config(failing, "db-*"), &directory).args(["--deadline", "10s"]).spawn();
+        ready(&directory, PATIENCE);
+        assert_eq!(directory.path().join("db-b").exists(), has_b);
+        keeper.signal(Signal::SIGTERM);
+        keeper.finish().says(": the files of the keeper before stay, and are read again");
     }
 }
