@@ -202,6 +202,11 @@ impl<'p> Keeper<'p> {
         self.presence = None;
     }
 
+    /// Whether another start now would keep the set of an earlier keeper, as this one has done.
+    pub fn has_unread(&self) -> bool {
+        self.status.has_unread()
+    }
+
     /// When a secret ends.
     pub fn end(&self, secret: usize) -> Option<Duration> {
         self.status.end(secret)

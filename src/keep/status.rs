@@ -38,6 +38,8 @@ struct Times {
     owed: Option<Duration>,
     files: Vec<String>,
     is_stale: bool,
+    /// Whether its value is of the earlier keeper, and could not be read since.
+    is_unread: bool,
 }
 
 impl Status {
@@ -58,6 +60,7 @@ impl Status {
                 owed: entry.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
                 files: files(secret),
                 is_stale: false,
+                is_unread: entry.is_some(),
             }
         };
         Self { generation: 1, secrets: (0..plan.secrets.len()).map(times).collect(), max_stale, is_lost: false }
@@ -73,7 +76,7 @@ impl Status {
             times.end = at(report.end);
         }
         if report.is_success {
-            (times.read, times.owed) = (now, times.next);
+            (times.read, times.owed, times.is_unread) = (now, times.next, false);
         }
         times.stale_at(self.max_stale)
     }
@@ -106,6 +109,11 @@ impl Status {
     /// Notes that the worker is lost: all secrets are stale from now on.
     pub fn lose(&mut self) {
         self.is_lost = true;
+    }
+
+    /// Whether a value of the earlier keeper could not be read since: another start would not get it either.
+    pub fn has_unread(&self) -> bool {
+        self.secrets.iter().any(|times| times.is_unread)
     }
 
     /// When a secret ends.

@@ -98,13 +98,13 @@ impl Sidecar<'_> {
                         self.keeper.post(&secrets).map_err(lost)?;
                     }
                 }
-                WorkerEvent::NeedsRestart(secret) => self.restart(secret, "is due anew"),
+                WorkerEvent::NeedsRestart(secret) => self.plan_exit(secret, "is due anew"),
                 WorkerEvent::Report => {}
                 WorkerEvent::None => {
                     self.exit_if_stale()?;
                     self.exit_if_restart_is_due()?;
                     self.keeper.write_status_if_due();
-                    self.keeper.wait(interrupts, self.restart.map(|(at, ..)| at)).map_err(lost)?;
+                    self.keeper.wait(interrupts, self.restart().map(|(at, ..)| at)).map_err(lost)?;
                 }
             }
         }
@@ -113,16 +113,30 @@ impl Sidecar<'_> {
     fn plan_restart(&mut self, secrets: &[usize]) {
         let restarts = |secret: &&usize| self.plan.secrets[**secret].on_change == OnChange::Restart;
         if let Some(secret) = secrets.iter().find(restarts) {
-            self.restart(*secret, "has changed");
+            self.plan_exit(*secret, "has changed");
         }
     }
 
     /// Plans the exit after a random part of `splay`, and well before the secret ends.
-    fn restart(&mut self, secret: usize, why: &'static str) {
+    fn plan_exit(&mut self, secret: usize, why: &'static str) {
         let now = boot_time();
         let left = self.keeper.end(secret).map_or(Duration::MAX, |end| end.saturating_sub(now) / 2);
         let splay = self.plan.watching.splay.min(left).mul_f64(fastrand::f64());
-        self.restart.get_or_insert((now + splay, secret, why));
+        if self.restart().is_none() {
+            self.restart = Some((now + splay, secret, why));
+        }
+    }
+
+    /// The planned exit, unless it is held back.
+    fn restart(&self) -> Option<(Duration, usize, &'static str)> {
+        self.restart.filter(|(_, secret, _)| !self.is_held_back(*secret))
+    }
+
+    /// Whether no exit helps a secret now. In an outage in which the set of an earlier keeper has stayed, the next start would keep the set
+    /// too. What it is issued would be a change again, and so restart the app as long as the outage lasts.
+    fn is_held_back(&self, secret: usize) -> bool {
+        let is_issued = self.plan.secrets[secret].may_issue && self.keeper.end(secret).is_some();
+        is_issued && self.keeper.has_unread()
     }
 
     fn exit_if_stale(&mut self) -> Result<()> {
@@ -139,7 +153,7 @@ impl Sidecar<'_> {
 
     /// Fails with exit code 79 once the planned exit is due.
     fn exit_if_restart_is_due(&mut self) -> Result<()> {
-        match self.restart {
+        match self.restart() {
             Some((at, secret, why)) if at <= boot_time() => {
                 self.keeper.write_status();
                 let message = format!("`{}` {why}, and asks for a restart", self.keeper.name(secret));

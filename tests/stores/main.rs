@@ -19,6 +19,7 @@ mod keeping;
 mod policy;
 mod vault_changes;
 mod vault_descriptors;
+mod vault_earlier;
 mod vault_keeping;
 mod vault_leases;
 mod vault_logins;
