@@ -194,6 +194,23 @@ fn a_change_that_asks_for_a_restart_ends_with_79_after_the_swap() {
     assert_ne!(content(&directory, "db"), "mock-db-0", "the new value is there for the app's next start");
 }
 
+/// The replicas of an app do not restart together.
+#[test]
+fn such_an_end_waits_a_part_of_splay() {
+    let config = CHANGING.replace("[watch]\n", "[watch]\nsplay = \"300d\"\n");
+    let config = config.replace("from = \"fast:db\"\n", "from = \"fast:db\"\non_change = \"restart\"\n");
+    let directory = Directory::in_memory();
+    let keeper = watch(&config, &directory);
+    for _ in 0..2 {
+        let before = content(&directory, "db");
+        changed(&directory, "db", &before, Duration::from_secs(10));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    ready(&directory, Duration::ZERO);
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
 #[test]
 fn the_end_of_the_worker_is_the_end_of_the_keeper() {
     let directory = Directory::in_memory();

@@ -119,6 +119,28 @@ fn a_value_that_has_changed_in_the_outage_is_a_change() {
     assert_eq!(identity(&directory, "extra"), before);
 }
 
+/// Its value is the same for the next start, which keeps the set again.
+#[test]
+fn a_changed_value_of_a_store_that_answers_restarts_the_app_in_the_outage_of_another() {
+    let source = Directory::in_memory();
+    let file = source.write("db", "old");
+    let config = |mock: &str| {
+        let config = config("splay = \"0s\"", mock, "on_change = \"restart\"");
+        config.replace("mock:db", &format!("file:{}", file.display()))
+    };
+    let directory = killed(&config(""));
+    source.write("db", "new");
+    let failing = || unready(&config("fail = \"unavailable\""), &directory);
+    failing().start().refused(79, "`db` has changed, and asks for a restart");
+    assert_eq!(content(&directory, "db"), "new");
+    let keeper = failing().spawn();
+    ready(&directory, PATIENCE);
+    std::thread::sleep(Duration::from_millis(1500));
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
 #[test]
 fn an_optional_secret_that_has_vanished_in_the_outage_goes() {
     let directory = killed(&config("", "", ""));
@@ -148,6 +170,16 @@ fn a_set_that_another_start_has_replaced_is_not_the_earlier_keepers() {
         let failing = config("fail = \"unavailable\"", "db");
         let outcome = unready(&failing, &directory).args(["--deadline", "300ms"]).start();
         outcome.refused(69, "(unavailable, exit 69)");
+    }
+}
+
+#[test]
+fn a_set_that_lacks_a_file_is_not_kept() {
+    for missing in ["db", "extra"] {
+        let directory = killed(&config("", "", ""));
+        fs::remove_file(directory.path().join(missing)).expect("it is ours");
+        let failing = unready(&config("", "fail = \"unavailable\"", ""), &directory);
+        failing.args(["--deadline", "300ms"]).start().refused(69, "(unavailable, exit 69)");
     }
 }
 
@@ -181,4 +213,27 @@ fn files_of_fields_are_kept_only_if_they_have_the_names_that_they_would_get_now(
         keeper.signal(Signal::SIGTERM);
         keeper.finish().says(": the files of the keeper before stay, and are read again");
     }
+}
+
+#[test]
+fn a_second_keeper_waits_for_the_first_in_an_outage_too() {
+    let directory = Directory::in_memory();
+    let first = watch(&config("", "", ""), &directory);
+    let second =
+        |deadline: &str| unready(&config("", "fail = \"unavailable\"", ""), &directory).args(["--deadline", deadline]);
+    second("1s").start().refused(73, "another start writes there, and did not end in time");
+    let third = second("1h").spawn();
+    std::thread::sleep(Duration::from_millis(500));
+    third.signal(Signal::SIGTERM);
+    third.finish().refused(143, "ended by SIGTERM before the start was complete");
+    ready(&directory, Duration::ZERO);
+    let fourth = second("1h").spawn();
+    std::thread::sleep(Duration::from_millis(500));
+    first.signal(Signal::SIGKILL);
+    first.finish();
+    ready(&directory, PATIENCE);
+    fourth.signal(Signal::SIGTERM);
+    let outcome = fourth.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.says(": the files of the keeper before stay, and are read again");
 }

@@ -88,6 +88,24 @@ fn begun(plan: &Plan) -> Schedule<'_> {
     Schedule::new(plan, secrets.chunks(1).map(|secrets| (0, secrets)), [true].into_iter(), &outcomes, START)
 }
 
+/// A store that never comes to rest holds up no change for ever.
+#[test]
+fn a_change_waits_for_others_as_long_as_they_come_within_quiet_and_five_times_that_at_most() {
+    let plan = plan(1);
+    let quiet = plan.watching.quiet;
+    let mut schedule = begun(&plan);
+    for step in 1..=10 {
+        let now = START + quiet * step / 2;
+        let value = SecretValue::from(step.to_string().into_bytes());
+        let read = Outcome { result: Ok(vec![Part { name: None, value }]), ..outcome(0) };
+        schedule.read_done(0, vec![read], now);
+        assert_eq!(schedule.delivery(), Some((now + quiet).min(START + quiet / 2 + quiet * 5)), "{step}");
+        assert!(schedule.take_changes(now).is_empty(), "{step}");
+    }
+    let last = START + quiet / 2 + quiet * 5;
+    assert_eq!((schedule.take_changes(last).len(), schedule.delivery()), (1, None));
+}
+
 /// Its files are full, for example: the app still has the credential before, which ends earlier.
 #[test]
 fn a_credential_that_could_not_be_delivered_ends_when_the_one_before_does() {
