@@ -1,12 +1,14 @@
 //! The set of an earlier keeper for the same secrets, with its status. It stays if a store does not answer at the start.
 #![forbid(unsafe_code)]
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::Deserialize;
 
 use crate::deliver::{Destination, EarlierSet};
 use crate::plan::{Plan, valid_name};
 use crate::sys::clock::boot_time;
-use crate::worker::{Digests, EarlierValues};
+use crate::worker::EarlierValues;
 
 /// The set of an earlier keeper for exactly this plan's secrets.
 pub struct Earlier {
@@ -17,7 +19,7 @@ pub struct Earlier {
 impl Earlier {
     /// Finds the set, and the digests of its values. `None` if there is none, it is for other secrets, or one of them is stale by now.
     pub fn find(plan: &Plan) -> Option<(Self, EarlierValues)> {
-        let mut earlier = EarlierValues { digests: Digests::default(), values: Vec::new() };
+        let mut earlier = EarlierValues::default();
         let mut secrets = Vec::new();
         let choose = |status: &[u8]| {
             secrets = read(plan, status)?;
@@ -30,6 +32,7 @@ impl Earlier {
             // No value has the digest of a file that could not be read: it counts as changed.
             earlier.values[*secret].insert(field, digest.unwrap_or_default());
         }
+        earlier.times = secrets.iter().map(|entry| (entry.last_success(), entry.end())).collect();
         Some((Self { secrets, set }, earlier))
     }
 
@@ -62,18 +65,40 @@ pub struct SecretStatus {
     name: String,
     from: String,
     files: Vec<String>,
-    pub last_change: u64,
-    pub last_success: u64,
+    last_change: u64,
+    last_success: u64,
     stale: bool,
     pub stale_at_boot: Option<u64>,
-    pub end: Option<u64>,
+    end: Option<u64>,
 }
 
+/// As for the rest of the keeper, these times are since the machine's start.
 impl SecretStatus {
+    /// When it changed last.
+    pub fn last_change(&self) -> Duration {
+        since_boot(self.last_change)
+    }
+
+    /// When it was read last.
+    pub fn last_success(&self) -> Duration {
+        since_boot(self.last_success)
+    }
+
+    /// When it ends.
+    pub fn end(&self) -> Option<Duration> {
+        self.end.map(since_boot)
+    }
+
     /// These times are comparable: a tmpfs does not outlive the machine's run, and this clock is never set.
     fn is_stale(&self) -> bool {
         self.stale || self.stale_at_boot.is_some_and(|end| end <= boot_time().as_secs())
     }
+}
+
+/// A time in seconds since 1970 as one since the machine's start.
+fn since_boot(time: u64) -> Duration {
+    let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (boot_time() + Duration::from_secs(time)).saturating_sub(day)
 }
 
 /// Reads the status file; `None` if it is for other secrets, or one of them is stale by now.

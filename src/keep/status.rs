@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::earlier::Earlier;
+use super::earlier::{Earlier, SecretStatus};
 use crate::plan::Plan;
 use crate::sys::clock::boot_time;
 use crate::worker::Report;
@@ -45,17 +45,15 @@ struct Times {
 impl Status {
     /// The status after the first generation, or of the earlier keeper's. `files` returns the names of a secret's files.
     pub fn new(plan: &Plan, earlier: Option<&Earlier>, files: impl Fn(usize) -> Vec<String>) -> Self {
-        let (now, day) = (boot_time(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        let max_stale = plan.watching.max_stale;
-        let since_boot = |time: u64| (now + Duration::from_secs(time)).saturating_sub(day);
+        let (now, max_stale) = (boot_time(), plan.watching.max_stale);
         let times = |secret: usize| {
             let entry = earlier.map(|earlier| earlier.status_of(secret));
             let end = entry.and_then(|entry| entry.stale_at_boot).map(Duration::from_secs);
             Times {
-                changed: entry.map_or(now, |entry| since_boot(entry.last_change)),
-                read: entry.map_or(now, |entry| since_boot(entry.last_success)),
+                changed: entry.map_or(now, SecretStatus::last_change),
+                read: entry.map_or(now, SecretStatus::last_success),
                 next: None,
-                end: entry.and_then(|entry| entry.end).map(since_boot),
+                end: entry.and_then(SecretStatus::end),
                 // A secret without a time in the earlier status: the read that has just failed was due now.
                 owed: entry.map(|_| end.map_or(now, |end| end.saturating_sub(max_stale.unwrap_or_default()))),
                 files: files(secret),

@@ -85,6 +85,35 @@ fn what_is_told_is_openmetrics_and_true() {
     assert_eq!(found, expected.map(|(name, kind, unit)| (name.into(), kind.into(), unit.into())));
 }
 
+/// Whoever is alarmed by an old read, or by an end that comes near, is so too where the store is down at the start.
+#[test]
+fn what_the_keeper_before_has_read_is_told_as_long_as_its_files_stay() {
+    let (directory, port) = (Directory::in_memory(), free_port());
+    let config =
+        |provider: &str| format!("{}[providers.mock]\n{provider}\n[secrets.db]\nfrom = \"mock:db\"\n", asked(port));
+    let keeper = watch(&config(""), &directory);
+    keeper.signal(Signal::SIGKILL);
+    keeper.finish();
+    let path = directory.path().join("..handfast/status.json");
+    let mut status: Value = serde_json::from_slice(&fs::read(&path).expect("it is there")).expect("it is JSON");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs();
+    status["secrets"][0]["last_success"] = (now - 600).into();
+    status["secrets"][0]["end"] = (now + 6000).into();
+    fs::write(&path, status.to_string()).expect("it is ours");
+    let keeper = unready(&config("fail = \"unavailable\""), &directory).spawn();
+    ready(&directory, Duration::from_secs(30));
+    let tells = |family: &str, expected: u64| {
+        let name = format!("handfast_secret_{family}_timestamp_seconds{{secret=\"db\"}}");
+        let told = until(&name, || sample(&get(port), &name));
+        assert!((told - expected as f64).abs() < 2.0, "{name}: {told}, expected {expected}");
+    };
+    counted(port, "handfast_refresh_errors_total{provider=\"mock\",class=\"unavailable\"}", 1.0);
+    tells("last_success", now - 600);
+    tells("expiry", now + 6000);
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.finish().code, 0);
+}
+
 #[test]
 fn signals_restarts_and_posts_are_counted_and_the_app_has_no_socket() {
     needs_program!("python3");

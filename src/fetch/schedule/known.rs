@@ -34,6 +34,8 @@ pub struct EarlierValues {
     pub digests: Digests,
     /// By secret.
     pub values: Vec<Values>,
+    /// By secret: when it was read last, and when it ends.
+    pub times: Vec<(Duration, Option<Duration>)>,
 }
 
 /// The known values of a secret.

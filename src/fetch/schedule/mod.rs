@@ -100,7 +100,7 @@ impl<'p> Schedule<'p> {
         plan: &'p Plan,
         jobs: impl Iterator<Item = (usize, &'j [usize])>,
         is_paced: impl Iterator<Item = bool>,
-        EarlierValues { digests, values }: EarlierValues,
+        EarlierValues { digests, values, .. }: EarlierValues,
         now: Duration,
     ) -> Self {
         let mut known: Vec<Known> = values.into_iter().map(Known::delivered_before).collect();

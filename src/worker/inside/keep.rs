@@ -24,12 +24,20 @@ use crate::sys::readable::Readable;
 use crate::worker::frame::FIRST_GENERATION;
 use crate::worker::order::Order;
 
-/// Runs until the privileged process orders the end (`Over`), or has ended (`Delivered`). `undelivered` are the outcomes of the first
-/// round if the set of an earlier keeper stays.
+/// The result of the first round.
+pub struct First<'p> {
+    pub schedule: Schedule<'p>,
+    /// Its outcomes if the set of an earlier keeper stays.
+    pub undelivered: Vec<Outcome>,
+    /// By secret: when that keeper has read it last, and when it ends.
+    pub times: Vec<(Duration, Option<Duration>)>,
+}
+
+/// Runs until the privileged process orders the end (`Over`), or has ended (`Delivered`).
 pub async fn keep(
     plan: &Plan,
     fetch: &Fetch<'_>,
-    (mut schedule, undelivered): (Schedule<'_>, Vec<Outcome>),
+    First { mut schedule, undelivered, times }: First<'_>,
     socket: &UnixStream,
     listener: Option<Listener>,
 ) -> io::Result<Ending> {
@@ -44,6 +52,7 @@ pub async fn keep(
     }
     let tally =
         Rc::new(RefCell::new(Tally::new(plan.secrets.iter().map(|secret| secret.name.clone()), fetch.requests())));
+    tally.borrow_mut().go_on_from(times);
     let mut server = JoinSet::new();
     if let Some(listener) = listener {
         server.spawn_local(metrics::serve(listener, tally.clone())?);

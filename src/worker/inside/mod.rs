@@ -22,6 +22,7 @@ use crate::error::{Class, reason};
 use crate::fetch::{EarlierValues, Fetch, OnFailure, Runtime, Schedule};
 use crate::plan::{Instances, Plan};
 use crate::sys::{self, clock::boot_time};
+use keep::First;
 
 /// The task of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,11 +137,17 @@ fn serve(
                 let (jobs, is_paced, now) = (fetch.jobs(), fetch.is_paced(), boot_time());
                 let has_failed = outcomes.iter().any(|outcome| fetch.is_fatal(outcome));
                 first = Some(match has_failed {
-                    false => (Schedule::new(plan, jobs, is_paced, &outcomes, now), Vec::new()),
+                    false => First {
+                        schedule: Schedule::new(plan, jobs, is_paced, &outcomes, now),
+                        undelivered: Vec::new(),
+                        times: Vec::new(),
+                    },
                     // Nothing of this round is delivered; the set of an earlier keeper may stay.
                     true => {
-                        let earlier = earlier.unwrap_or_default();
-                        (Schedule::with_earlier(plan, jobs, is_paced, earlier, now), outcomes)
+                        let mut earlier = earlier.unwrap_or_default();
+                        let times = std::mem::take(&mut earlier.times);
+                        let schedule = Schedule::with_earlier(plan, jobs, is_paced, earlier, now);
+                        First { schedule, undelivered: outcomes, times }
                     }
                 });
                 sent
@@ -160,7 +167,7 @@ fn serve(
             let ending = match first {
                 _ if !is_delivered => Ending::NotDelivered,
                 None => Ending::Delivered,
-                Some((schedule, _)) if !plan.keeps_fresh() && !schedule.has_lease() => Ending::Delivered,
+                Some(first) if !plan.keeps_fresh() && !first.schedule.has_lease() => Ending::Delivered,
                 Some(first) => keep::keep(plan, &fetch, first, socket, listener).await.map_err(|error| {
                     tracing::error!(target: "handfast", "the worker cannot go on: {}", reason(error));
                     Class::Os

@@ -33,14 +33,24 @@ struct Secret {
     /// When it was read or renewed last.
     success: Option<Duration>,
     end: Option<Duration>,
+    /// When the value of an earlier keeper ends, until another was read.
+    earlier_end: Option<Duration>,
     changes: u64,
 }
 
 impl Tally {
     /// Counts of zero for the secrets of these names.
     pub fn new(secrets: impl Iterator<Item = String>, requests: Vec<(String, Requests)>) -> Self {
-        let secrets = secrets.map(|name| Secret { name, success: None, end: None, changes: 0 }).collect();
+        let secrets =
+            secrets.map(|name| Secret { name, success: None, end: None, earlier_end: None, changes: 0 }).collect();
         Self { secrets, requests, errors: BTreeMap::new(), actions: BTreeMap::new(), restarts: 0 }
+    }
+
+    /// Takes over what an earlier keeper has told of each secret, whose value stays: when it was read last, and when it ends.
+    pub fn go_on_from(&mut self, times: Vec<(Duration, Option<Duration>)>) {
+        for (secret, (read, end)) in self.secrets.iter_mut().zip(times) {
+            (secret.success, secret.earlier_end) = (Some(read), end);
+        }
     }
 
     /// Counts the results of reads.
@@ -49,7 +59,7 @@ impl Tally {
             let secret = &mut self.secrets[*secret];
             secret.end = end.map(|end| now + end);
             if *is_success {
-                secret.success = Some(now);
+                (secret.success, secret.earlier_end) = (Some(now), None);
             }
         }
     }
@@ -93,7 +103,12 @@ impl Tally {
         let name = "handfast_secret_last_success_timestamp_seconds";
         gauge(&mut text, name, "When the secret was last read or renewed.", secrets(|secret| secret.success));
         let name = "handfast_secret_expiry_timestamp_seconds";
-        gauge(&mut text, name, "When the secret ends, if it does.", secrets(|secret| secret.end));
+        gauge(
+            &mut text,
+            name,
+            "When the secret ends, if it does.",
+            secrets(|secret| secret.end.or(secret.earlier_end)),
+        );
         let changes = self.secrets.iter().map(|secret| (labels(&[("secret", &secret.name)]), secret.changes));
         counter(&mut text, "handfast_secret_changes", "Later sets in which the secret was another.", changes);
         let errors = self.errors.iter();
