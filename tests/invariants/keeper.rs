@@ -92,6 +92,33 @@ fn neither_process_holds_a_value_of_an_older_set() {
     assert_eq!(keeper.finish().code, 0);
 }
 
+/// It has read them for their digests, before it forked its worker.
+#[test]
+fn neither_process_holds_a_value_of_the_keeper_before() {
+    needs_root!();
+    let (source, directory, value) = (Directory::in_memory(), Directory::in_memory(), canary());
+    let file = source.write("db", &value);
+    let start = |provider: &str| {
+        let config = format!("[providers.kv]\n{provider}\n[secrets.db]\nfrom = \"kv:{}\"\n", file.display());
+        let keeper = Run::command("watch").config(&config).args(["--dir", directory.text()]).spawn();
+        let ready = Run::command("ready").args(["--dir", directory.text(), "--wait", "30s"]).start();
+        assert_eq!(ready.code, 0, "{ready:?}");
+        keeper
+    };
+    let before = start("type = \"file\"");
+    before.signal(Signal::SIGKILL);
+    before.finish();
+    let mut keeper = start("type = \"mock\"\nfail = \"unavailable\"");
+    for pid in [keeper.pid(), keeper.worker()] {
+        assert_eq!(hits(&scan(pid, &[&value])), Vec::<String>::new(), "process {pid}");
+    }
+    assert_eq!(fs::read_to_string(directory.path().join("db")).expect("root may"), value);
+    keeper.signal(Signal::SIGTERM);
+    let outcome = keeper.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    outcome.says("the files of the keeper before stay");
+}
+
 /// So the searches of these tests look where values are.
 #[test]
 fn the_search_finds_a_value_that_waits_in_the_worker() {
