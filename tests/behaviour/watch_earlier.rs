@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use handfast::sys::clock::boot_time;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::watch::{content, ready, unready, watch};
 use crate::support::Directory;
@@ -139,6 +141,28 @@ fn a_changed_value_of_a_store_that_answers_restarts_the_app_in_the_outage_of_ano
     keeper.signal(Signal::SIGTERM);
     let outcome = keeper.finish();
     assert_eq!(outcome.code, 0, "{outcome:?}");
+}
+
+/// Else a sidecar that is started again and again in an outage would never be stale.
+#[test]
+fn a_start_puts_off_no_time_at_which_a_secret_is_stale() {
+    let config = |mock: &str| config("max_stale = \"1h\"", mock, "");
+    let directory = killed(&config(""));
+    let path = directory.path().join("..handfast/status.json");
+    let status = || -> Value { serde_json::from_slice(&fs::read(&path).expect("it is there")).expect("it is JSON") };
+    let (mut before, stale_at) = (status(), boot_time().as_secs() + 600);
+    (0..2).for_each(|secret| before["secrets"][secret]["stale_at_boot"] = stale_at.into());
+    fs::write(&path, before.to_string()).expect("it is ours");
+    for _ in 0..2 {
+        let keeper = unready(&config("fail = \"unavailable\""), &directory).spawn();
+        ready(&directory, PATIENCE);
+        until("it has failed again", || status()["secrets"][0]["next"].as_u64().is_some());
+        for secret in 0..2 {
+            assert_eq!(status()["secrets"][secret]["stale_at_boot"].as_u64(), Some(stale_at));
+        }
+        keeper.signal(Signal::SIGKILL);
+        keeper.finish();
+    }
 }
 
 #[test]
