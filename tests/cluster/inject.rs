@@ -113,6 +113,12 @@ fn an_annotated_pod_gets_an_init_container() {
         "ls: /run/handfast: No such file or directory"
     );
     assert_eq!(namespace.shell("web", "app", "stat -L -c '%u %a' /run/handfast/db-password"), "10001 400");
+    // For no app can it be written, not even for the owner of the files.
+    let removal = namespace.ask(&["exec", "web", "-c", "app", "--", "rm", "/run/handfast/db-password"]);
+    assert!(String::from_utf8_lossy(&removal.stderr).contains("Read-only file system"), "{removal:?}");
+    let volumes = injected["spec"]["volumes"].as_array().expect("a list");
+    let volume = volumes.iter().find(|volume| volume["name"] == "handfast").expect("it is there");
+    assert_eq!(volume["emptyDir"]["medium"], "Memory");
     let context = &injected["spec"]["initContainers"][0]["securityContext"];
     assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&json!(10001), &json!(10003)));
 }
@@ -128,6 +134,10 @@ fn an_annotated_pod_gets_its_command_wrapped() {
     assert_eq!(namespace.log("web", "app").trim(), password.len().to_string());
     let environment = namespace.shell("web", "app", "tr '\\0' '\\n' </proc/1/environ");
     assert!(environment.lines().any(|line| line == "DB_PASSWORD_FILE=/dev/fd/3"), "{environment}");
+    for mounted in ["/handfast-bin", "/etc/handfast", "/var/run/secrets/handfast"] {
+        let made = namespace.ask(&["exec", "web", "-c", "app", "--", "touch", &format!("{mounted}/x")]);
+        assert!(String::from_utf8_lossy(&made.stderr).contains("Read-only file system"), "{mounted}: {made:?}");
+    }
 }
 
 #[test]
