@@ -15,8 +15,8 @@ use crate::sys::clock::boot_time;
 /// How long a set stays after another has replaced it, for readers that were on their way through the old `..data`.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How many such sets stay at most: each holds a descriptor.
-const MOST_BEFORE: usize = 16;
+/// How many such sets stay at most: each holds a descriptor. With the default of `quiet`, no more are replaced within [`GRACE`].
+const MOST_BEFORE: usize = 32;
 
 /// The turn of this process.
 pub struct Turn {

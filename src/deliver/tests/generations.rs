@@ -79,6 +79,22 @@ fn the_sets_before_one_that_was_taken_over_go_after_a_minute_or_where_their_room
     }
 }
 
+/// With `quiet` as it is where nobody says it.
+#[test]
+fn as_many_sets_stay_as_changes_can_come_in_their_minute() {
+    let memory = Memory::new();
+    let wanted = prepared(&memory);
+    let mut destination = prepare(&wanted).unwrap();
+    let changes = Duration::from_secs(60).div_duration_f64(Watching::default().quiet) as usize;
+    let sets: Vec<PathBuf> = (0..=changes)
+        .map(|number| {
+            publish(&mut destination, &wanted, vec![value(0, number.to_string().as_bytes())]).unwrap();
+            memory.join(link(&memory).to_str().unwrap())
+        })
+        .collect();
+    assert!(sets.len() == 31 && sets.iter().all(|set| set.join("a").exists()), "{:?}", memory.entries());
+}
+
 #[test]
 fn our_turn_lasts_from_the_first_set_to_the_destinations_end() {
     let memory = Memory::new();
