@@ -33,8 +33,7 @@ pub fn publish_first(
         Ok(set) => return destination.publish(plan, set, check_interrupts).map(|_| None),
         Err(error) => error,
     };
-    // Without a working worker, the earlier set would never be read again.
-    if error.class != Class::Unavailable || check_interrupts().is_err() {
+    if error.class != Class::Unavailable || !goes_on(check_interrupts())? {
         return Err(error);
     }
     let Some(set) = earlier.as_ref().and_then(Earlier::set) else { return Err(error) };
@@ -43,6 +42,15 @@ pub fn publish_first(
     }
     tracing::warn!(target: "handfast", "{}: the files of the keeper before stay, and are read again", error.message);
     Ok(earlier)
+}
+
+/// Whether nothing has happened that ends the start. A signal is a failure of its own, because it is reported only once.
+fn goes_on(checked: Result<()>) -> Result<bool> {
+    match checked {
+        Err(error) if matches!(error.class, Class::Signal(_)) => Err(error),
+        // Without a working worker, the earlier set would never be read again.
+        checked => Ok(checked.is_ok()),
+    }
 }
 
 /// Drops every privilege that later sets do not need, and keeps the files fresh until a signal ends this process; TERM and INT are no
@@ -169,5 +177,18 @@ fn lost(error: Error) -> Error {
     match error.class {
         Class::Signal(_) => error,
         _ => Error { class: Class::Internal, phase: Phase::Watch, ..error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_comes_with_the_failure_of_a_store_ends_the_start() {
+        let failed = |class| Err(Error::new(Phase::Watch, class, "x"));
+        let signalled = goes_on(failed(Class::Signal(TERM))).err().map(|error| error.class);
+        assert_eq!(signalled.map(Class::exit_code), Some(143));
+        assert!(matches!(goes_on(failed(Class::Internal)), Ok(false)) && matches!(goes_on(Ok(())), Ok(true)));
     }
 }
