@@ -34,6 +34,7 @@ mod reports;
 mod supervise_canaries;
 mod supervise_floods;
 mod supervise_fresh;
+mod supervise_peers;
 mod supervise_processes;
 mod supervise_programs;
 mod supervise_restart;

@@ -29,6 +29,11 @@ pub struct Supervised {
 impl Supervised {
     /// Waits until a child of handfast's has become the program of this name.
     pub fn start(run: Run, name: &str) -> Self {
+        Self::start_under(run, "handfast", name)
+    }
+
+    /// The same with another program in handfast's place.
+    pub fn start_under(run: Run, supervisor: &str, name: &str) -> Self {
         let running = run.spawn();
         let (supervisor, app) = until("the app runs", || {
             let mut candidates = vec![running.pid()];
@@ -36,7 +41,7 @@ impl Supervised {
             let is = |pid: &i32, name: &str| comm(*pid) == name;
             candidates
                 .into_iter()
-                .filter(|pid| is(pid, "handfast"))
+                .filter(|pid| is(pid, supervisor))
                 .find_map(|supervisor| Some((supervisor, children(supervisor).into_iter().find(|app| is(app, name))?)))
         });
         Self { running, supervisor, app }
@@ -102,7 +107,8 @@ impl Witness {
         Some(self.signals()?.into_iter().map(|(number, _)| number).collect())
     }
 
-    fn file(&self) -> PathBuf {
+    /// The file.
+    pub fn file(&self) -> PathBuf {
         self.directory.path().join("signals")
     }
 }
