@@ -75,6 +75,31 @@ fn a_restarted_app_finds_the_new_value_and_everything_else_as_before() {
 }
 
 #[test]
+fn limits_priority_and_umask_are_as_found_at_each_start() {
+    let (directory, secret, notes) = scene();
+    let found = "umask; nice; ulimit -a; ulimit -Ha; cat /proc/self/timerslack_ns /proc/self/oom_score_adj";
+    let script = format!("{{ {{ {found}; }} | tr '\\n' ' '; echo; }} >> {}; exec $0 100", notes.display());
+    let before = "echo 123456 > /proc/self/timerslack_ns; echo 300 > /proc/self/oom_score_adj; exec \"$@\"";
+    let limits = ["NOFILE=100:200", "CORE=4096", "STACK=4194304:8388608", "FSIZE=1048576"];
+    let start = |run: Run, program: &str| {
+        let run = run.app(["/bin/sh", "-c", &script, program]).through(&["/bin/sh", "-c", before, "sh"]);
+        run.confine(&limits.map(|limit| ["--rlimit", limit]).concat()).confine(&["--umask", "027", "--nice", "3"])
+    };
+    start(Run::direct(), "true").start();
+    let core_dumps = "[app]\ncore_dumps = true\n";
+    // Where nothing can change.
+    start(Run::new().arg("--supervise").config(core_dumps), "true").start();
+    let run = start(supervised(&format!("{core_dumps}{}", config(&secret, ""))), "sleep");
+    let supervised = Supervised::start(run, "sleep");
+    lines(&notes, 3);
+    directory.write("secret", "new");
+    let all = lines(&notes, 4);
+    assert!(all[0].starts_with("0027 3 ") && all[0].ends_with(" 123456 300 "), "{all:?}");
+    assert_eq!(all, vec![all[0].clone(); 4]);
+    end(supervised, 143);
+}
+
+#[test]
 fn a_working_directory_that_lets_only_the_app_in_stays_the_next_apps() {
     needs_root!();
     let (directory, secret, notes) = scene();
