@@ -62,6 +62,28 @@ fn ctrl_c_goes_to_the_app_alone() {
 }
 
 #[test]
+fn a_new_window_size_reaches_the_app_wherever_its_stdin_comes_from() {
+    needs_root!();
+    needs_program!("python3");
+    needs_program!("unshare");
+    let handfast = program("handfast");
+    let script = "trap 'stty -F /dev/tty size; exit 6' WINCH; echo ready; while :; do sleep 0.1; done";
+    // With another stdin, the terminal stays with handfast's group, and handfast passes the signal on.
+    for stdin in ["", "</dev/null"] {
+        for option in ["--supervise", "--supervise=group"] {
+            for through in [&[][..], &AS_PID_1] {
+                let command = format!("exec \"$@\" {stdin}");
+                let words = ["/bin/sh", "-c", &command, "sh"];
+                let run = [handfast.to_str().expect("text"), "run", option, "--", "/bin/sh", "-c", script];
+                let command = [&words, through, &run].concat();
+                let steps = json!([expect("ready"), ["size", 33, 111], expect("33 111\r\n")]);
+                assert_eq!(on_terminal(&command, steps), 6, "{command:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_shell_has_job_control() {
     needs_program!("python3");
     needs_program!("bash");
