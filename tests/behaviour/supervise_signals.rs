@@ -1,5 +1,7 @@
 //! `run --supervise`: which signals reach the app, and when.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use handfast::sys::jobs;
 use handfast::sys::signals::Incoming;
 
 use crate::supervised::{AS_PID_1, Supervised, Witness, status, until};
-use crate::support::{Run, is_root, needs_program, needs_root};
+use crate::support::{Directory, Run, is_root, needs_program, needs_root};
 
 const CHLD: u8 = 17;
 
@@ -123,6 +125,34 @@ fn signals_go_to_the_app_alone_or_to_its_group() {
             expected => until("the child has got them", || child.numbers().filter(|got| got == expected)).clear(),
         }
     }
+}
+
+#[test]
+fn a_signal_for_a_change_goes_to_the_app_alone_also_where_the_group_gets_the_others() {
+    let (files, notes, child) = (Directory::in_memory(), Directory::new(), Witness::new());
+    let app = notes.write("app", "");
+    fs::set_permissions(&app, fs::Permissions::from_mode(0o666)).expect("it is ours");
+    let config = format!(
+        "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\n[providers.fast]\ntype = \"mock\"\nrotate_every = \"1s\"\n\
+         [files]\ndir = \"{}\"\n[secrets.db]\nfrom = \"fast:db\"\non_change = \"signal:HUP\"\n",
+        files.text()
+    );
+    let script = format!(
+        "{} & for name in HUP USR1; do trap \"echo $name >> {}\" $name; done; while :; do sleep 0.1; done",
+        child.script(9),
+        app.display()
+    );
+    let run = Run::new().arg("--supervise=group").config(&config).app(["/bin/sh", "-c", &script]);
+    let supervised = Supervised::start(run, "sh");
+    let got = |name: &str| fs::read_to_string(&app).expect("it is ours").lines().filter(|line| *line == name).count();
+    until("the app was told of two changes", || (got("HUP") >= 2 && child.signals().is_some()).then_some(()));
+    supervised.signal(10);
+    until("both have got what was sent", || {
+        (got("USR1") == 1 && child.numbers().is_some_and(|numbers| numbers.contains(&10))).then_some(())
+    });
+    assert_eq!(child.numbers(), Some(vec![10]));
+    jobs::send(-supervised.app, 9).expect("it is there");
+    assert_eq!(supervised.finish().code, 137);
 }
 
 #[test]
