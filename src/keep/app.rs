@@ -5,7 +5,7 @@ use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, setpgid};
+use nix::unistd::{Pid, getpid, setpgid};
 
 use crate::error::reason;
 use crate::sys::jobs;
@@ -88,7 +88,7 @@ impl App {
     }
 
     /// Whether the app survives this signal: it handles, ignores or awaits the signal, or the default action ends no process. Fails if
-    /// /proc hides the processes of other uids (`hidepid`).
+    /// /proc hides the processes of other uids (`hidepid`) or is not that of this pid namespace.
     pub fn survives(&self, signal: u8) -> io::Result<bool> {
         const HARMLESS: [Signal; 7] = [
             Signal::SIGCHLD,
@@ -101,6 +101,10 @@ impl App {
         ];
         if HARMLESS.iter().any(|harmless| *harmless as u8 == signal) {
             return Ok(true);
+        }
+        // Otherwise the app's number there is that of another process.
+        if fs::read_link("/proc/self")?.as_os_str() != getpid().to_string().as_str() {
+            return Err(io::Error::other("it is the `/proc` of another pid namespace"));
         }
         let status = fs::read(format!("/proc/{}/status", self.pid))?;
         let found = Dispositions::read(&status).ok_or(io::ErrorKind::InvalidData)?;

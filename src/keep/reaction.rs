@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 const HINT: &str = "`on_change = \"restart\"` starts the app anew instead";
-const HIDDEN: &str = "mount `/proc` without `hidepid`, or let `on_change = \"restart\"` start the app anew";
+const HIDDEN: &str =
+    "mount the `/proc` of this pid namespace, without `hidepid`, or let `on_change = \"restart\"` start the app anew";
 
 /// The pending reactions to changes.
 #[derive(Default)]

@@ -174,8 +174,18 @@ fn a_signal_is_given_up_where_nothing_shows_whether_the_app_has_a_handler() {
     // The app has another uid, and the supervisor may not trace it.
     let hide = "mount -t proc -o hidepid=ptraceable proc /proc && exec \"$@\"";
     let why = "`/proc` does not show whether the app has a handler for it: operation not permitted\n\
-               handfast: hint: mount `/proc` without `hidepid`, or let `on_change = \"restart\"` start the app anew";
+               handfast: hint: mount the `/proc` of this pid namespace, without `hidepid`, or let `on_change = \"restart\"` start the app anew";
     is_given_up(&["unshare", "--mount", "sh", "-c", hide, "sh"], why);
+}
+
+#[test]
+fn a_signal_is_given_up_where_proc_shows_other_processes() {
+    needs_root!();
+    needs_program!("unshare");
+    // Without `--mount-proc` it is that of the namespace around: what has the app's number there ignores every signal.
+    let why = "`/proc` does not show whether the app has a handler for it: it is the `/proc` of another pid namespace\n\
+               handfast: hint: mount the `/proc` of this pid namespace, without `hidepid`, or let `on_change = \"restart\"` start the app anew";
+    is_given_up(&["unshare", "--pid", "--fork", "--kill-child"], why);
 }
 
 #[test]
