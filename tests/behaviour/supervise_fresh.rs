@@ -218,6 +218,18 @@ fn an_app_that_reads_a_blocked_signal_gets_it() {
 }
 
 #[test]
+fn an_app_that_waits_for_a_blocked_signal_gets_it_if_it_has_a_handler() {
+    needs_program!("python3");
+    let directory = Directory::in_memory();
+    // While its first thread waits, the kernel shows the signal as neither blocked nor handled.
+    let waiter = "import signal, sys\nsignal.signal(signal.SIGHUP, lambda *_: None)\n\
+                  signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])\n\
+                  sys.exit(signal.sigwait([signal.SIGHUP]) + 6)\n";
+    let outcome = supervised(&changing(&directory, "signal:HUP")).app(["python3", "-c", waiter]).start();
+    assert_eq!(outcome.code, 7, "{outcome:?}");
+}
+
+#[test]
 fn ten_secrets_that_change_at_about_the_same_time_are_one_signal() {
     needs_program!("python3");
     let (directory, _notes, file) = scene();
