@@ -36,9 +36,10 @@ impl Terminal {
         self.change(self.apps, self.ours)
     }
 
-    /// Takes the terminal back, and hands it over to this app's group from now on.
+    /// Hands it from the app's group to that of the next app, which is the app from now on. Not by way of our own group: that may be
+    /// one outside of this pid namespace, which nobody here can put in front.
     pub fn replace_app(&mut self, app: Pid) {
-        self.take_back();
+        self.change(self.apps, app);
         self.apps = app;
     }
 

@@ -253,3 +253,32 @@ fn an_app_that_somebody_stops_on_purpose_stays_so() {
     supervised.signal(15);
     assert_eq!(supervised.finish().code, 143);
 }
+
+#[test]
+fn the_next_app_is_in_front_as_the_one_before() {
+    needs_root!();
+    needs_program!("python3");
+    needs_program!("unshare");
+    // In a namespace, handfast's own group may be one outside.
+    for through in [&[][..], &AS_PID_1] {
+        let directory = Directory::new();
+        let secret = directory.write("secret", "old").display().to_string();
+        let config = format!(
+            "[watch]\nrefresh = \"1s\"\nquiet = \"0s\"\nsplay = \"0s\"\n[secrets.a]\nfrom = \"file:{secret}\"\non_change = \"restart\"\n"
+        );
+        let config = directory.write("handfast.toml", config).display().to_string();
+        let handfast = program("handfast").display().to_string();
+        let run = [&handfast, "run", "--supervise", "--log-level", "info", "--config", &config, "--", "/bin/cat"];
+        let steps = json!([
+            expect("the app is process"),
+            send("one\n"),
+            expect("one\r\none\r\n"),
+            ["write", secret, "new"],
+            expect("the app is process"),
+            send("two\n"),
+            expect("two\r\ntwo\r\n"),
+            send("\u{4}"),
+        ]);
+        assert_eq!(on_terminal(&[through, &run].concat(), steps), 0, "{through:?}");
+    }
+}

@@ -5,7 +5,7 @@
 #   ["state", NAME, LETTER]  of the processes whose program has this name
 #   ["size", ROWS, COLUMNS]  of the terminal
 #   ["file", PATH]           waits until the file is not empty
-#   ["make", PATH]           makes an empty file
+#   ["write", PATH, TEXT]    replaces the file by one with this text
 #   ["note", NAME]           waits until the session's process of this name has nothing to do, and prints how it stands
 #   ["hang up"]
 #   ["end"]                  kills the session
@@ -91,8 +91,10 @@ for step in steps:
             read(0.01)
             if time.monotonic() > limit:
                 fail(f"{step[1]} is empty")
-    elif step[0] == "make":
-        open(step[1], "w").close()
+    elif step[0] == "write":
+        with open(step[1] + ".new", "w") as file:
+            file.write(step[2])
+        os.rename(step[1] + ".new", step[1])
     elif step[0] == "note":
         # Twice the same: the kernel shows that a process is stopped a moment before it tells its parent.
         last, now = None, None

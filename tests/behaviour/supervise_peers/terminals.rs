@@ -78,7 +78,7 @@ fn job(peer: &Peer, how: &str, steps: Value) -> String {
         start,
         json!(["expect", "started"]),
         json!(["note", "bash"]),
-        json!(["make", go]),
+        json!(["write", go, ""]),
     ];
     all.extend(steps.as_array().expect("a list").iter().cloned());
     // Once the app has come to rest, the supervisor may still do something about it.
