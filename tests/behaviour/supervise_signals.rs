@@ -128,6 +128,25 @@ fn signals_go_to_the_app_alone_or_to_its_group() {
 }
 
 #[test]
+fn a_group_gets_each_real_time_signal_without_its_value() {
+    let (app, child) = (Witness::new(), Witness::new());
+    let script = format!("{} & exec {}", child.script(9), app.script(9));
+    let run = Run::new().arg("--supervise=group").app(["/bin/sh", "-c", &script]);
+    let supervised = Supervised::start(run, "witness");
+    until("both are ready", || app.signals().and(child.signals()));
+    for value in 1..=5 {
+        let arrived = Incoming { number: 40, sender: 1, user: 0, value: Some(value) };
+        jobs::queue(supervised.supervisor, arrived).expect("there is room");
+    }
+    for witness in [app, child] {
+        let got = until("it has got them", || witness.signals().filter(|got| got.len() >= 5));
+        assert_eq!(got, [(40, 0); 5]);
+    }
+    jobs::send(-supervised.app, 9).expect("it is there");
+    assert_eq!(supervised.finish().code, 137);
+}
+
+#[test]
 fn a_signal_for_a_change_goes_to_the_app_alone_also_where_the_group_gets_the_others() {
     let (files, notes, child) = (Directory::in_memory(), Directory::new(), Witness::new());
     let app = notes.write("app", "");
