@@ -167,7 +167,17 @@ impl Phase {
     pub fn cannot(self, step: &str, error: impl Into<std::io::Error>) -> Error {
         Error::new(self, Class::Os, format!("cannot {step}: {}", reason(error)))
     }
+
+    /// The same for a fork, with a hint if a limit on processes forbids it.
+    pub fn cannot_fork(self, step: &str, error: std::io::Error) -> Error {
+        let is_limit = error.raw_os_error() == Some(libc::EAGAIN);
+        let failed = self.cannot(step, error);
+        if is_limit { failed.hint(PROCESS_LIMIT) } else { failed }
+    }
 }
+
+const PROCESS_LIMIT: &str = "raise the limit on processes (Docker: `--pids-limit`; Kubernetes: `podPidsLimit` of the kubelet; \
+                             `ulimit -u`): a start needs two, `run --supervise` three, and a few threads";
 
 impl Error {
     /// A failure without a hint.

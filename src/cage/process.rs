@@ -160,15 +160,9 @@ pub fn ended(end: End) -> Error {
 }
 
 fn cannot_fork(error: io::Error) -> Error {
-    let hint = match (error.kind(), error.raw_os_error()) {
-        (ErrorKind::NotFound, _) => Some("mount procfs on /proc: isolation is verified there"),
-        (_, Some(libc::EAGAIN)) => Some(
-            "raise the limit on processes (Docker: `--pids-limit`; Kubernetes: `podPidsLimit` of the kubelet; `ulimit -u`): a start needs \
-             two, and a few threads",
-        ),
-        _ => None,
-    };
-    Error { hint: hint.map(str::to_owned), ..system("fork the worker", error) }
+    let is_proc_missing = error.kind() == ErrorKind::NotFound;
+    let failed = Phase::Fetch.cannot_fork("fork the worker", error);
+    if is_proc_missing { failed.hint("mount procfs on /proc: isolation is verified there") } else { failed }
 }
 
 /// The error for a system call that failed.

@@ -32,7 +32,7 @@ pub struct Child {
 pub fn spawn() -> Result<Spawned> {
     signals::block(signals::Signals::ALL).map_err(|error| Phase::Launch.cannot("hold signals back", error))?;
     let (wait, go) = pipe().map_err(|error| Phase::Launch.cannot("make a pipe for the app's start", error))?;
-    match sys::process::fork().map_err(|error| Phase::Launch.cannot("fork the app", error))? {
+    match sys::process::fork().map_err(|error| Phase::Launch.cannot_fork("fork the app", error))? {
         ForkResult::Parent { child } => Ok(Spawned::Supervisor(Child { pid: child, go })),
         ForkResult::Child => {
             drop(go);
