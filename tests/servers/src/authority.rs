@@ -11,6 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::directory::Directory;
 
+/// A name that nobody resolves, for tests with name servers of their own.
+pub const NAME: &str = "store.example";
+
 /// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -42,9 +45,9 @@ impl Authority {
         self.0.pem()
     }
 
-    /// Issues a certificate for a server on this machine: `127.0.0.1` and `localhost`.
+    /// Issues a certificate for a server on this machine: `127.0.0.1`, `localhost`, and [`NAME`].
     pub fn server(&self) -> Identity {
-        self.server_for(&["127.0.0.1", "localhost"], (2020, 2099))
+        self.server_for(&["127.0.0.1", "localhost", NAME], (2020, 2099))
     }
 
     /// Issues a certificate for a server with these names. It is valid from the beginning of the first year to the beginning of

@@ -37,7 +37,7 @@ mod vault;
 
 use ring::rand::SecureRandom;
 
-pub use authority::{Authority, Identity};
+pub use authority::{Authority, Identity, NAME};
 pub use azure::{AZURES_NAMES, Azure, TENANT, microsofts_clients};
 pub use client::{Answer, Client};
 pub use directory::Directory;

@@ -173,6 +173,9 @@ fn a_connection_takes_many_requests() {
     let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["503", "200", "200"]);
     assert_eq!((line.proxy.requests().len(), line.proxy.connections()), (3, 1));
+    let (answer, mut stream) = line.part(Fault::Close, 3, |bytes| bytes.ends_with(b"}\n"));
+    assert!(answer.contains("connection: close\r\n") && answer.contains("hunter2"), "{answer}");
+    assert_eq!((stream.read(&mut [0]).expect("it ends properly"), line.proxy.requests().len()), (0, 1));
 }
 
 #[test]

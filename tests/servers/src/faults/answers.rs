@@ -60,6 +60,12 @@ pub(super) fn answer(
         Some(Fault::ResetInBody) => half(upstream, request, stream, Then::Reset),
         Some(Fault::Truncated) => half(upstream, request, stream, Then::Close),
         Some(Fault::Cut) => half(upstream, request, stream, Then::Cut),
+        Some(Fault::Close) => {
+            let answer = real()?;
+            let headers: Vec<_> = passed(&answer).into_iter().chain([("connection", "close")]).collect();
+            write_answer(stream, answer.status, &headers, &answer.body)?;
+            Ok(Then::Close)
+        }
         Some(Fault::Huge) => huge(upstream, stream, Some(GIB)),
         Some(Fault::HugeInChunks) => huge(upstream, stream, None),
         Some(Fault::GzipBomb) => {

@@ -38,6 +38,8 @@ pub enum Fault {
     Truncated,
     /// Half of the body comes, then the connection ends without a close of TLS.
     Cut,
+    /// The answer is unchanged, and the connection ends after it, as it says.
+    Close,
     /// 1 GiB of JSON, with a length.
     Huge,
     /// 1 GiB of JSON in chunks, without a length.
