@@ -24,6 +24,7 @@ mod vault_keeping;
 mod vault_leases;
 mod vault_logins;
 mod vault_names;
+mod vault_outages;
 mod vault_secrets;
 mod vault_tokens;
 mod vault_watch;

@@ -158,9 +158,14 @@ impl FaultProxy {
         self
     }
 
+    /// Forgets the faults.
+    pub fn heal(&self) {
+        self.rules.lock().expect("nobody panics with it").clear();
+    }
+
     /// Forgets faults, requests and connections.
     pub fn reset(&self) {
-        self.rules.lock().expect("nobody panics with it").clear();
+        self.heal();
         self.server.forget();
     }
 
