@@ -1,8 +1,10 @@
 //! `watch` with logins to a real Vault that end: they are renewed, and made anew, and what hangs on them follows.
 
-use crate::keeping::{Kv, seconds};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::keeping::{Keeper, Kv, seconds};
 use crate::support::{Directory, Run};
-use handfast_testservers::{Fault, Issuer, Postgres, random};
+use handfast_testservers::{Fault, Issuer, Kubernetes, Postgres, random};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -112,16 +114,52 @@ fn a_new_login_reads_the_token_file_anew() {
     let keeper = kv.store.keep_with(&auth, &kv.secrets(), |run| run);
     keeper.until("it is there", |keeper| keeper.content("db").is_some());
     files.write("token", &second);
-    let place = format!("/v1/auth/{mount}/login");
-    let logins = || -> Vec<String> {
-        let requests = keeper.store().proxy.requests();
-        let own = requests.iter().filter(|request| request.place() == place);
-        own.map(|request| request.json()["jwt"].as_str().expect("a text").to_owned()).collect()
-    };
-    keeper.until("there is another login", |_| logins().len() == 2);
-    assert_eq!(logins(), [first, second]);
+    keeper.until("there is another login", |keeper| shown(keeper, &mount).len() == 2);
+    assert_eq!(shown(&keeper, &mount), [first, second]);
     kv.can_still_read(&keeper);
     keeper.end();
+}
+
+/// Each token of a service account ends; kubelet puts another into the pod's volume before.
+#[test]
+fn a_login_to_kubernetes_shows_the_token_that_kubelet_has_put_there_last() {
+    let Some(kv) = Kv::new() else { return };
+    let (cluster, mount, volume) = (Kubernetes::start(), random("kubernetes-"), Directory::new());
+    kv.store.vault.enable_kubernetes(&mount, &cluster, &[kv.store.policy()]);
+    let life = json!({ "token_ttl": "6s", "token_max_ttl": "6s" });
+    kv.store.vault.must("POST", &format!("auth/{mount}/role/web"), life);
+    let end = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs() + 12;
+    let first = cluster.token_with("shop", "web", Some("vault"), json!({ "exp": end }));
+    let second = cluster.token("shop", "web", Some("vault"));
+    volume.shell(None, "mkdir ..1 && ln -s ..1 ..data && ln -s ..data/token token");
+    volume.write("..1/token", &first);
+    let auth = format!(
+        "auth = {{ method = \"kubernetes\", mount = \"{mount}\", role = \"web\", token_file = \"{}/token\" }}\n{}",
+        volume.text(),
+        kv.provider()
+    );
+    let keeper = kv.store.keep_with(&auth, &kv.secrets(), |run| run);
+    keeper.until("it is there", |keeper| keeper.content("db").is_some());
+    volume.shell(None, "mkdir ..2");
+    volume.write("..2/token", &second);
+    volume.shell(None, "ln -s ..2 ..data_tmp && mv -T ..data_tmp ..data && rm -r ..1");
+    let logins = || shown(&keeper, &mount);
+    let before = logins();
+    assert!(before.iter().all(|shown| *shown == first), "the first token's were all logins so far");
+    // Until the first one has ended.
+    keeper.until("there are other logins", |_| logins().len() >= before.len() + 3);
+    assert!(logins()[before.len() + 1..].iter().all(|shown| *shown == second), "one was shown that had gone");
+    kv.can_still_read(&keeper);
+    let said = keeper.end();
+    assert!(said.contains("info: `vault`: logged in anew\n") && !said.contains("cannot"), "{said}");
+}
+
+/// The tokens that the keeper has logged in with.
+fn shown(keeper: &Keeper<'_>, mount: &str) -> Vec<String> {
+    let place = format!("/v1/auth/{mount}/login");
+    let requests = keeper.store().proxy.requests();
+    let own = requests.iter().filter(|request| request.place() == place);
+    own.map(|request| request.json()["jwt"].as_str().expect("a text").to_owned()).collect()
 }
 
 /// The token before serves meanwhile, and nobody asks in a loop.
