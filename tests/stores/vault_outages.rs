@@ -67,3 +67,20 @@ fn answers_that_do_not_come_are_followed_by_no_burst() {
 fn refusals_until_the_same_moment_are_followed_by_no_burst() {
     is_followed_by_no_burst(Fault::RetryAfter(429, "6".to_owned()));
 }
+
+/// Its token has lived two thirds of its time, and renewals are tried until four fifths: for longer than a minute.
+#[test]
+fn a_renewal_that_is_answered_500_for_a_minute_makes_at_most_twelve_requests() {
+    let Some(kv) = Kv::new() else { return };
+    let Kv { store, .. } = &kv;
+    let token = store.vault.token_with(json!({ "policies": [store.policy()], "ttl": "600s" }));
+    store.vault.must("POST", "auth/token/renew", json!({ "token": token, "increment": "200s" }));
+    store.proxy.add(Fault::Status(500).on("/v1/auth/token/renew-self"));
+    let keeper = store.keep_with(&kv.provider(), &kv.secrets(), |run| run.env("VAULT_TOKEN", token));
+    keeper.until("its renewal has failed", |_| store.proxy.faults() > 0);
+    std::thread::sleep(seconds(60));
+    let renewals = keeper.count("PUT /v1/auth/token/renew-self");
+    assert!((6..=12).contains(&renewals), "{renewals}");
+    kv.can_still_read(&keeper);
+    keeper.end();
+}
