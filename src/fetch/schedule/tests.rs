@@ -173,6 +173,46 @@ fn where_a_store_gets_fewer_requests_than_are_due_each_secret_is_late_and_none_l
     assert!(*least >= 13 && most - least <= 2, "{reads:?}");
 }
 
+/// The machine was asleep, or its clock was set: all are due at once, and what has an end goes first.
+#[test]
+fn a_clock_that_jumps_makes_everything_due_and_the_store_gets_no_burst() {
+    const SECRETS: usize = 40;
+    let plan = Plan { concurrency: 4, ..plan(SECRETS) };
+    let grant = Grant { life: MINUTE * 60, renewable: true };
+    // Every second one has a lease.
+    let term = |secret: usize| if secret.is_multiple_of(2) { Term::Leased { grant, login: 1 } } else { Term::Open };
+    let outcomes: Vec<Outcome> = (0..SECRETS).map(|secret| Outcome { term: term(secret), ..outcome(secret) }).collect();
+    let secrets: Vec<usize> = (0..SECRETS).collect();
+    let jobs = secrets.chunks(1).map(|secrets| (0, secrets));
+    let mut schedule = Schedule::new(&plan, jobs, [true].into_iter(), &outcomes, START);
+    let woken = START + MINUTE * 60 * 24;
+    let (mut now, mut made) = (woken, Vec::new());
+    while made.len() < SECRETS {
+        schedule.count_requests([made.len() as u64].into_iter(), now);
+        for due in schedule.take_due(now).0 {
+            match due {
+                Due::Read(_, jobs) => {
+                    for job in jobs {
+                        made.push((job, now - woken));
+                        schedule.read_done(job, vec![outcome(job)], now);
+                    }
+                }
+                Due::Renew(job) => {
+                    made.push((job, now - woken));
+                    schedule.renewed(job, Ok(grant), now);
+                }
+                Due::Upkeep(instance, _) => drop(schedule.upkeep_done(instance, Ok(None), now)),
+            }
+        }
+        now = schedule.next_due().expect("there is more").max(now);
+    }
+    assert!(made[..SECRETS / 2].iter().all(|(job, _)| job.is_multiple_of(2)), "{made:?}");
+    for (count, (_, after)) in made.iter().enumerate() {
+        assert!((count + 1) as f64 <= 4.0 + 2.0 * after.as_secs_f64() + 1e-6, "{made:?}");
+    }
+    assert!(made[SECRETS - 1].1 <= Duration::from_secs(21), "{made:?}");
+}
+
 /// When one keeper reads its secret after its start.
 fn reads(plan: &Plan) -> Vec<Duration> {
     let mut schedule = begun(plan);
