@@ -294,6 +294,50 @@ fn the_end_of_a_given_token_that_cannot_be_renewed_is_told() {
     assert!(said.contains(", and is not renewed any more\n"), "{said}");
 }
 
+/// An outage until after four fifths of its life: from then on, nobody counts on renewals.
+#[test]
+fn a_token_that_nothing_replaces_is_still_renewed_after_an_outage() {
+    let [Some(variable), Some(file), Some(once)] = [(); 3].map(|()| Kv::new()) else { return };
+    let stores = [&variable, &file, &once];
+    for kv in stores {
+        kv.store.proxy.add(Fault::Status(500).on("/v1/auth/token/renew-self"));
+    }
+    // Two thirds of its life are over.
+    let token = |kv: &Kv| {
+        let token = kv.store.vault.token_with(json!({ "policies": [kv.store.policy()], "ttl": "60s" }));
+        kv.store.vault.must("POST", "auth/token/renew", json!({ "token": token, "increment": "20s" }));
+        token
+    };
+    once.store.tokens(json!({ "token_ttl": "40s", "token_max_ttl": "1h" }));
+    let secret_id = once.store.vault.secret_id(&once.store.approle, json!({ "num_uses": 1 }));
+    let third = once.store.keep_with(&once.store.by_approle(&once.provider()), &once.secrets(), |run| {
+        run.env("VAULT_SECRET_ID", &secret_id)
+    });
+    let files = Directory::new();
+    let path = files.write("token", token(&file));
+    let auth = format!("auth = {{ method = \"token\", token_file = \"{}\" }}\n{}", path.display(), file.provider());
+    let second = file.store.keep_with(&auth, &file.secrets(), |run| run);
+    let first = variable.store.keep_with(&variable.provider(), &variable.secrets(), with_token(&token(&variable)));
+    let keepers = [first, second, third];
+    for keeper in &keepers[..2] {
+        keeper.until("a renewal has failed", |keeper| keeper.count(RENEWAL) > 0);
+    }
+    std::thread::sleep(seconds(9));
+    stores[..2].iter().for_each(|kv| kv.store.proxy.heal());
+    keepers[2].until("another login is refused", |keeper| keeper.count(&login(&once)) == 2);
+    once.store.proxy.heal();
+    for (kv, keeper) in stores.into_iter().zip(&keepers) {
+        let failed = kv.store.proxy.faults();
+        keeper.until("it is renewed", |keeper| keeper.count(RENEWAL) > failed);
+        kv.can_still_read(keeper);
+    }
+    for keeper in keepers {
+        let said = keeper.end();
+        assert!(said.contains("info: `vault`: the login holds again, after "), "{said}");
+        assert!(!said.contains("is not renewed any more") && !said.contains("logged in anew"), "{said}");
+    }
+}
+
 /// A login is nothing that the app could see: what is not issued for it stays as it is.
 #[test]
 fn logins_that_end_restart_no_supervised_app_and_a_change_does() {

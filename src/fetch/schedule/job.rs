@@ -278,13 +278,13 @@ impl Job {
         self.lifetime.is_some()
     }
 
-    /// Lets its lease end with its login, at `end`. Returns whether that is earlier than before.
-    pub fn limit_end(&mut self, end: Duration) -> bool {
-        let before = self.lifetime.as_ref().map(Lifetime::end);
+    /// Lets its lease end with its login, at `end`, or by itself. Returns whether that changes its end.
+    pub fn set_login_end(&mut self, end: Option<Duration>) -> bool {
+        let before = self.end();
         if let Some(lifetime) = &mut self.lifetime {
-            lifetime.limit_end(end);
+            lifetime.set_login_end(end);
         }
-        before > self.lifetime.as_ref().map(Lifetime::end)
+        before != self.end()
     }
 
     /// Lets its lease end with its login, at `end`, and issues it anew at `due` at the latest.

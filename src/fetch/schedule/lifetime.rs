@@ -10,8 +10,11 @@ use super::trouble;
 /// The parts of a lifetime between which a renewal is due: a third of it is left for an outage.
 const RENEWED: (f64, f64) = (0.50, 0.67);
 
-/// The part of a lifetime after which renewals that keep failing are given up, and it is replaced.
+/// The part of a lifetime after which no one counts on renewals that keep failing, and it is replaced.
 const LAST_RENEWAL: f64 = 0.80;
+
+/// The least time between two tries near the end of what nothing replaces.
+const LEAST_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// A renewal that grants less than this part of the time it asked for is the last: the end of all renewals is near.
 const FULL: f64 = 0.90;
@@ -56,7 +59,7 @@ pub struct Lifetime {
     whole: Duration,
     /// When it was granted, or renewed last.
     begun: Duration,
-    /// How long it lasts from then on.
+    /// How long it lasts from then on, whatever its login does.
     life: Duration,
     step: Step,
     /// When that step is due.
@@ -65,7 +68,9 @@ pub struct Lifetime {
     failures: u32,
     /// Whether it can be replaced.
     is_replaceable: bool,
-    /// When the login ends that it was issued for.
+    /// Whether it is replaced only because its renewals have failed: they are still possible.
+    is_renewal_open: bool,
+    /// When the login ends that it was issued for, if that is not renewed any more.
     login_end: Option<Duration>,
     /// When it is to be replaced at the latest.
     latest_due: Option<Duration>,
@@ -86,6 +91,7 @@ impl Lifetime {
             due,
             failures: 0,
             is_replaceable: true,
+            is_renewal_open: false,
             login_end: None,
             latest_due: None,
         }
@@ -99,16 +105,13 @@ impl Lifetime {
     /// Takes the grant of a renewal, which counts from now.
     pub fn renewed(&mut self, Grant { life, renewable }: Grant, now: Duration, random: f64) {
         let is_full = life >= self.whole.mul_f64(FULL);
-        (self.life, self.begun, self.failures) = (life.min(LONGEST), now, 0);
+        (self.life, self.begun, self.failures, self.is_renewal_open) = (life.min(LONGEST), now, 0, false);
         let share = match renewable && is_full {
             true => between(RENEWED, random),
             false => SHORTENED,
         };
         self.step = if renewable && is_full { Step::Renew } else { Step::Replace };
         self.due = now + self.life.mul_f64(share);
-        if let Some(end) = self.login_end {
-            self.limit_end(end);
-        }
         if let Some(latest) = self.latest_due {
             (self.step, self.due) = (Step::Replace, self.due.min(latest));
         }
@@ -116,21 +119,26 @@ impl Lifetime {
 
     /// Notes that the store refuses all further renewals: it is replaced.
     pub fn renewal_refused(&mut self, now: Duration, random: f64) {
-        (self.step, self.failures) = (Step::Replace, 0);
-        self.due = (self.begun + self.life.mul_f64(self.kind.share(random))).max(now);
+        (self.step, self.failures, self.is_renewal_open) = (Step::Replace, 0, false);
+        self.due = (self.begun + self.lasts().mul_f64(self.kind.share(random))).max(now);
     }
 
     /// Notes that a step has failed temporarily. The store asks to wait for `asked`.
     pub fn failed(&mut self, asked: Option<Duration>, now: Duration) {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
-        let last = (self.begun + self.life.mul_f64(LAST_RENEWAL)).saturating_sub(now);
-        if !self.is_replaceable {
+        let last = (self.begun + self.lasts().mul_f64(LAST_RENEWAL)).saturating_sub(now);
+        if !self.is_replaceable || self.is_renewal_open {
             // After its end, renewals are tried only until the store says that it is gone.
             let left = self.end().saturating_sub(now);
-            pause = if left.is_zero() { pause } else { pause.min((left / 2).max(trouble::BASE)) };
+            pause = if left.is_zero() { pause } else { pause.min((left / 2).max(LEAST_BEFORE_END)) };
+            if self.is_renewal_open {
+                self.step = if self.step == Step::Renew { Step::Replace } else { Step::Renew };
+            }
         } else if self.step == Step::Renew && pause >= last {
             (self.step, pause) = (Step::Replace, last.max(trouble::BASE).min(pause));
+            // What was issued by lease is issued anew. A new login can be refused where the old one could be renewed.
+            self.is_renewal_open = self.kind == Kind::Login;
         }
         self.due = now + pause.max(asked.unwrap_or_default());
     }
@@ -144,15 +152,19 @@ impl Lifetime {
 
     /// Lets it end at `end`, and be replaced at `due` at the latest.
     pub fn replace_by(&mut self, end: Duration, due: Duration) {
-        self.limit_end(end);
+        self.set_login_end(Some(end));
         (self.step, self.due) = (Step::Replace, self.due.min(due));
         self.latest_due = Some(due);
     }
 
-    /// Lets it end at `end` at the latest, whatever its renewals grant.
-    pub fn limit_end(&mut self, end: Duration) {
-        self.life = self.life.min(end.saturating_sub(self.begun));
-        self.login_end = Some(end);
+    /// Lets it end at `end` at the latest, whatever its renewals grant; or by itself alone.
+    pub fn set_login_end(&mut self, end: Option<Duration>) {
+        self.login_end = end;
+    }
+
+    /// Whether nobody counts on a renewal any more: there is none, or the last one has failed and nothing could replace it.
+    pub fn is_last(&self) -> bool {
+        self.step == Step::Replace || self.is_renewal_open || !self.is_replaceable && self.failures > 0
     }
 
     /// The kind.
@@ -172,7 +184,13 @@ impl Lifetime {
 
     /// When it ends.
     pub fn end(&self) -> Duration {
-        self.begun + self.life
+        let own = self.begun + self.life;
+        self.login_end.map_or(own, |end| end.min(own))
+    }
+
+    /// How long it lasts from the last grant on.
+    fn lasts(&self) -> Duration {
+        self.end().saturating_sub(self.begun)
     }
 
     /// The least time between two issuances.

@@ -72,10 +72,10 @@ impl Login {
         self.trouble.is_some()
     }
 
-    /// The number and the end of a login that is not renewed any more.
-    pub fn final_end(&self) -> Option<(u64, Duration)> {
-        let lifetime = self.lifetime.as_ref().filter(|lifetime| lifetime.step() == Step::Replace)?;
-        Some((self.number?, lifetime.end()))
+    /// The number of the login, and its end if it is not renewed any more.
+    pub fn last_end(&self) -> Option<(u64, Option<Duration>)> {
+        let lifetime = self.lifetime.as_ref()?;
+        Some((self.number?, lifetime.is_last().then(|| lifetime.end())))
     }
 
     /// Makes an inspection due now, because the store has denied a request.
@@ -158,7 +158,8 @@ impl Login {
         }
         let Grant { life, renewable } = grant;
         let age = whole.saturating_sub(life);
-        self.lifetime = Some(Lifetime::new(Kind::Login, whole, age, renewable, now, fastrand::f64()));
+        let lifetime = Lifetime::new(Kind::Login, whole, age, renewable, now, fastrand::f64());
+        self.lifetime = Some(if is_replaceable { lifetime } else { lifetime.never_replaced() });
         self.has_warned_of_end = false;
         Some(Succession { number, end, is_over: end <= now })
     }

@@ -280,11 +280,11 @@ impl<'p> Schedule<'p> {
         Some(others.min().unwrap_or_else(|| now + refresh.mul_f64(lifetime::between(ALONE, fastrand::f64()))))
     }
 
-    /// Lets a lease end with its login, and returns whether its end has changed.
+    /// Lets a lease end with its login if that is not renewed any more. Returns whether its end has changed.
     fn bind_to_login(&mut self, at: usize) -> bool {
         let job = &mut self.jobs[at];
-        let last = self.logins[job.instance].as_ref().and_then(Login::final_end);
-        last.is_some_and(|(number, end)| job.login() == Some(number) && job.limit_end(end))
+        let login = self.logins[job.instance].as_ref().and_then(Login::last_end);
+        login.is_some_and(|(number, end)| job.login() == Some(number) && job.set_login_end(end))
     }
 
     /// Makes an inspection of the login due if the store has denied a request: the login may have ended, and its leases with it.

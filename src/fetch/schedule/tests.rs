@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_core::{ErrorKind, Grant, ProviderError, SecretRef, SecretValue, Term};
+use handfast_core::{ErrorKind, Grant, ProviderError, SecretRef, SecretValue, Standing, Term, Upkeep};
 
 use super::{Due, Schedule};
 use crate::fetch::outcome::{Outcome, Part};
@@ -211,6 +211,30 @@ fn a_clock_that_jumps_makes_everything_due_and_the_store_gets_no_burst() {
         assert!((count + 1) as f64 <= 4.0 + 2.0 * after.as_secs_f64() + 1e-6, "{made:?}");
     }
     assert!(made[SECRETS - 1].1 <= Duration::from_secs(21), "{made:?}");
+}
+
+/// They end with it only as long as its renewals fail.
+#[test]
+fn a_login_that_is_renewed_after_an_outage_gives_its_leases_their_time_back() {
+    let (plan, hour) = (plan(1), MINUTE * 60);
+    let term = Term::Leased { grant: Grant { life: hour, renewable: true }, login: 1 };
+    let issued = Outcome { term, ..outcome(0) };
+    let mut schedule = Schedule::new(&plan, [(0, &[0][..])].into_iter(), [true].into_iter(), &[issued], START);
+    let grant = Grant { life: MINUTE, renewable: true };
+    let stands = || Ok(Some(Standing { number: 1, whole: MINUTE, grant, is_replaceable: false }));
+    let mut ends_after = |expected: Upkeep, result| {
+        let now = schedule.next_due().unwrap();
+        assert!(matches!(schedule.take_due(now).0[..], [Due::Upkeep(0, upkeep)] if upkeep == expected));
+        let notices = schedule.upkeep_done(0, result, now);
+        (now, notices.into_iter().map(|notice| now + notice.end.unwrap()).collect::<Vec<_>>())
+    };
+    let none: [Duration; 0] = [];
+    let (looked, ends) = ends_after(Upkeep::Inspect, stands());
+    assert_eq!(ends, none);
+    let failed = || Err(ProviderError::new(ErrorKind::Unavailable, "no answer"));
+    assert_eq!(ends_after(Upkeep::Renew, failed()).1, [looked + MINUTE]);
+    assert_eq!(ends_after(Upkeep::Renew, failed()).1, none);
+    assert_eq!(ends_after(Upkeep::Renew, stands()).1, [START + hour]);
 }
 
 /// When one keeper reads its secret after its start.

@@ -125,6 +125,33 @@ fn a_renewal_in_whose_place_there_is_nothing_is_tried_until_the_end_and_after_it
     }
 }
 
+/// A secret id that can be used once, or a token that its file still has: only a renewal keeps such a login.
+#[test]
+fn a_login_that_no_other_replaces_is_still_renewed_where_only_an_outage_was_in_the_way() {
+    for life in [20, 60, 100, 200, 600].map(seconds).repeat(200) {
+        let mut login = Lifetime::new(Kind::Login, life, Duration::ZERO, true, NOW, 0.0);
+        let (mut now, mut steps, end) = (login.due(), Vec::new(), login.end());
+        while now < end + seconds(30) {
+            steps.push((login.step(), now));
+            assert_eq!(login.is_last(), now >= NOW + life.mul_f64(LAST_RENEWAL), "{steps:?}");
+            login.failed(None, now);
+            now = login.due();
+        }
+        for late in [Step::Renew, Step::Replace] {
+            assert!(steps.iter().any(|(step, at)| *step == late && *at + life / 5 >= end && *at < end), "{steps:?}");
+        }
+        for (at, (_, first)) in steps.iter().enumerate() {
+            let in_a_minute = steps[at..].iter().take_while(|(_, time)| *time <= *first + seconds(60)).count();
+            assert!(in_a_minute <= 12, "{steps:?}");
+        }
+        login.renewed(Grant { life, renewable: true }, now, 0.0);
+        assert!(login.step() == Step::Renew && !login.is_last());
+        login.renewal_refused(now, 0.0);
+        login.failed(None, now);
+        assert_eq!(login.step(), Step::Replace, "what was refused is not asked for again");
+    }
+}
+
 #[test]
 fn what_is_gone_is_had_anew_at_once_and_ends_now() {
     let mut lease = new(Kind::Lease, true, 0.0);
@@ -135,10 +162,12 @@ fn what_is_gone_is_had_anew_at_once_and_ends_now() {
 #[test]
 fn what_hangs_on_something_does_not_outlive_it_and_is_renewed_meanwhile() {
     let mut lease = new(Kind::Lease, true, 0.0);
-    lease.limit_end(NOW + seconds(80));
+    lease.set_login_end(Some(NOW + seconds(80)));
     assert_eq!((next(&lease), lease.end()), ((Step::Renew, 50), NOW + seconds(80)));
     lease.renewed(Grant { life: seconds(100), renewable: true }, NOW + seconds(50), 0.0);
     assert_eq!((next(&lease), lease.end()), ((Step::Renew, 100), NOW + seconds(80)));
+    lease.set_login_end(None);
+    assert_eq!((next(&lease), lease.end()), ((Step::Renew, 100), NOW + seconds(150)), "its login is renewed again");
 }
 
 #[test]
