@@ -78,7 +78,8 @@ impl Store {
         self.start(Directory::in_memory(), with(Run::command("watch")), provider, secrets)
     }
 
-    fn start(&self, directory: Directory, run: Run, provider: &str, secrets: &str) -> Keeper<'_> {
+    /// A keeper in this directory.
+    pub fn start(&self, directory: Directory, run: Run, provider: &str, secrets: &str) -> Keeper<'_> {
         let watch = match secrets.contains("[watch]\n") {
             true => secrets.replace("[watch]\n", "[watch]\nquiet = \"0s\"\n"),
             false => format!("{secrets}[watch]\nquiet = \"0s\"\n"),
@@ -175,6 +176,13 @@ impl<'s> Keeper<'s> {
         let outcome = self.running.finish();
         assert!(outcome.code == 0 && start.elapsed() < Duration::from_millis(2500), "{outcome:?}");
         outcome.stderr
+    }
+
+    /// Kills it. The directory, with all that it has left there.
+    pub fn kill(self) -> Directory {
+        self.signal(Signal::SIGKILL);
+        assert_eq!(self.running.finish().code, 137);
+        self.directory
     }
 
     /// Waits for its own end. How it ended, and what was asked for.

@@ -1,6 +1,10 @@
 //! `watch` of many secrets through an outage of their store: it gets them all again, and the store no burst.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::keeping::{Keeper, Kv, seconds};
+use crate::support::{Directory, Run};
+use crate::vault_keeping::Database;
 use handfast_testservers::Fault;
 use serde_json::json;
 
@@ -83,4 +87,39 @@ fn a_renewal_that_is_answered_500_for_a_minute_makes_at_most_twelve_requests() {
     assert!((6..=12).contains(&renewals), "{renewals}");
     kv.can_still_read(&keeper);
     keeper.end();
+}
+
+/// Until then, its files stay; what is past its end serves nobody.
+#[test]
+fn a_start_in_an_outage_keeps_no_lease_of_the_keeper_before_that_has_ended() {
+    let Some(database) = Database::new("20s", "20s") else { return };
+    let Database { store, mount, .. } = &database;
+    let provider = store.by_approle(&format!("mounts = {{ {mount} = \"other\" }}"));
+    let secrets = format!("[secrets.db]\nfrom = \"vault:{mount}/creds/web\"\n");
+    let start = |directory: Directory| {
+        let run = Run::command("watch").env("VAULT_SECRET_ID", &store.role.secret_id).args(["--deadline", "2s"]);
+        store.start(directory, run, &provider, &secrets)
+    };
+    let end_of = |keeper: &Keeper<'_>| keeper.status("db", |secret| secret["end"].as_u64());
+    let keeper = start(Directory::in_memory());
+    keeper.until("its lease is there", |keeper| end_of(keeper).is_some());
+    let (end, credentials) = (end_of(&keeper).expect("it is there"), keeper.content("db"));
+    let directory = keeper.kill();
+    store.proxy.add(Fault::Status(500));
+    let path = directory.path().to_owned();
+    let ready = || Run::command("ready").arg("--dir").arg(&path).start().code;
+    assert_eq!(ready(), 69, "its keeper is gone");
+    let keeper = start(directory);
+    keeper.until("it keeps the files", |_| ready() == 0);
+    // Written in whole seconds each time.
+    assert!(end_of(&keeper).is_some_and(|told| told.abs_diff(end) <= 1), "{:?}, expected {end}", end_of(&keeper));
+    assert_eq!(keeper.content("db"), credentials);
+    let directory = keeper.kill();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs();
+    while now() <= end + 1 {
+        std::thread::sleep(seconds(1));
+    }
+    let (outcome, _) = start(directory).ended();
+    assert!(outcome.code == 69 && outcome.elapsed >= seconds(2), "{outcome:?}");
+    assert!(!outcome.stderr.contains("the files of the keeper before stay"), "{outcome:?}");
 }
