@@ -25,6 +25,7 @@ mod vault_leases;
 mod vault_logins;
 mod vault_names;
 mod vault_outages;
+mod vault_pages;
 mod vault_secrets;
 mod vault_tokens;
 mod vault_watch;

@@ -166,7 +166,7 @@ impl Session {
         let Some(Life { whole, .. }) = held.life.get() else { return Ok(None) };
         let attempted = "cannot renew the token";
         let endpoint = endpoints::RenewSelf { increment: whole.as_secs() };
-        let response = self.api.send(&endpoint, held.token()).await?;
+        let response = self.api.send(&endpoint, held.token()).await.map_err(unasked)?;
         if !response.is_success() {
             let error = self.unrenewed(&response, attempted, held);
             if !held.is_lost.get() {
@@ -193,7 +193,7 @@ impl Session {
         };
         let held = self.login().await?;
         let endpoint = endpoints::RenewLease { lease_id: &lease_id, increment: whole.as_secs() };
-        let response = self.api.send(&endpoint, held.token()).await?;
+        let response = self.api.send(&endpoint, held.token()).await.map_err(unasked)?;
         if !response.is_success() {
             return Err(self.unrenewed(&response, &attempted, &held));
         }
@@ -302,6 +302,12 @@ impl Session {
         });
         of_login.into_iter().chain([of_lease]).min_by_key(|expiry| expiry.after)
     }
+}
+
+/// A renewal that Vault was not asked for: it has not denied anything, whatever answered in its place.
+fn unasked(error: ProviderError) -> ProviderError {
+    let kind = if error.kind == ErrorKind::Denied { ErrorKind::Malformed } else { error.kind };
+    ProviderError { kind, ..error }
 }
 
 fn told(what: &str, response: Result<Response, ProviderError>) {

@@ -243,7 +243,7 @@ impl Job {
                 secrets.iter().for_each(|secret| self.log_recovery(plan, *secret, "renewed", now));
                 self.warn_of_end_once(plan, None, now);
             }
-            Err(Failure { error, .. }) if error.kind != ErrorKind::Unavailable => {
+            Err(Failure { error, .. }) if trouble::is_refusal(&error) => {
                 match error.kind {
                     ErrorKind::NotFound => lifetime.lost(now),
                     _ => lifetime.renewal_refused(now, fastrand::f64()),

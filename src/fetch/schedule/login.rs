@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep, whole_seconds};
+use handfast_core::{Grant, ProviderError, Standing, Upkeep, whole_seconds};
 
 use super::lifetime::{Kind, Lifetime, Step};
 use super::trouble::{self, Trouble, Verdict};
@@ -173,7 +173,7 @@ impl Login {
 
     fn failed(&mut self, error: &ProviderError, upkeep: Upkeep, now: Duration) {
         if let (Upkeep::Renew, Some(lifetime)) = (upkeep, &mut self.lifetime)
-            && error.kind != ErrorKind::Unavailable
+            && trouble::is_refusal(error)
         {
             tracing::info!(target: "handfast", "`{}`: the login is not renewed but made anew: {error}", self.instance);
             return lifetime.renewal_refused(now, fastrand::f64());
@@ -197,6 +197,8 @@ impl Login {
 
 #[cfg(test)]
 mod tests {
+    use handfast_core::ErrorKind;
+
     use super::*;
 
     const fn seconds(seconds: u64) -> Duration {

@@ -52,6 +52,11 @@ pub fn pause(failures: u32) -> Duration {
     longest_pause(failures).mul_f64(0.5 + 0.5 * fastrand::f64())
 }
 
+/// Whether a failed renewal was refused for good. Whatever else answers for a while, such as a page of a proxy, refuses nothing.
+pub fn is_refusal(error: &ProviderError) -> bool {
+    matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound)
+}
+
 /// How long a store asks to wait, within bounds.
 pub fn asked(error: &ProviderError) -> Option<Duration> {
     error.retry_after.map(|asked| asked.min(LONGEST_ASKED))
