@@ -1,6 +1,6 @@
 //! `watch` when something else answers in Vault's place for a while, such as a proxy that finds no server behind it.
 
-use crate::keeping::{Keeper, Kv};
+use crate::keeping::{Keeper, Kv, seconds};
 use crate::vault_keeping::{Database, RENEWAL};
 use handfast_testservers::Fault;
 use serde_json::json;
@@ -54,4 +54,18 @@ fn a_page_in_vaults_place_ends_no_renewals_of_a_lease() {
     let said = keeper.end();
     assert!(said.contains("error: cannot renew the lease of `db` from `vault:"), "{said}");
     assert!(said.contains("info: `db` can be renewed again, after ") && !said.contains("issued anew"), "{said}");
+}
+
+#[test]
+fn a_given_token_that_is_revoked_is_told() {
+    let Some(kv) = Kv::new() else { return };
+    let (keeper, token) = with_given_token(&kv);
+    keeper.until("it is looked at", |keeper| keeper.count("GET /v1/auth/token/lookup-self") == 1);
+    kv.store.vault.must("POST", "auth/token/revoke", json!({ "token": token }));
+    keeper.until("its renewal is refused", |keeper| keeper.count(OF_TOKEN) == 1);
+    std::thread::sleep(seconds(2));
+    assert_eq!(keeper.count(OF_TOKEN), 1, "it is not asked for again");
+    let said = keeper.end();
+    let why = "s, and is not renewed any more: cannot renew the token: Vault does not take the token\n";
+    assert!(said.contains("warn: `vault`: the token that was given ends in ") && said.contains(why), "{said}");
 }

@@ -172,8 +172,12 @@ impl Session {
             if !held.is_lost.get() {
                 return Err(error);
             }
-            let held = self.login().await?;
-            return Ok(self.standing(&held));
+            let anew = self.login().await?;
+            if anew.number == held.number {
+                // It was given to us, and there is no other.
+                return Err(ProviderError { kind: ErrorKind::NotFound, ..error });
+            }
+            return Ok(self.standing(&anew));
         }
         let answer: Answer<'_> = api::of(&response, attempted)?;
         let Some(auth) = answer.auth else {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use handfast_core::{Grant, ProviderError, Standing, Upkeep, whole_seconds};
+use handfast_core::{ErrorKind, Grant, ProviderError, Standing, Upkeep, whole_seconds};
 
 use super::lifetime::{Kind, Lifetime, Step};
 use super::trouble::{self, Trouble, Verdict};
@@ -125,10 +125,7 @@ impl Login {
         let is_over = |lifetime: &Lifetime| lifetime.step() == Step::Replace && !self.is_replaceable;
         match &self.lifetime {
             Some(lifetime) if is_over(lifetime) => {
-                if !std::mem::replace(&mut self.has_warned_of_end, true) {
-                    let (instance, left) = (&self.instance, whole_seconds(lifetime.end().saturating_sub(now)));
-                    tracing::warn!(target: "handfast", "`{instance}`: the token that was given ends in {left}, and is not renewed any more");
-                }
+                self.warn_of_end(None, now);
                 self.due = None;
             }
             Some(lifetime) => self.due = Some(lifetime.due()),
@@ -171,12 +168,30 @@ impl Login {
         }
     }
 
+    /// Warns once that nothing renews the token that was given. `why` is the refused renewal.
+    fn warn_of_end(&mut self, why: Option<&ProviderError>, now: Duration) {
+        let Some(lifetime) = self.lifetime.as_ref().filter(|_| !self.has_warned_of_end) else { return };
+        self.has_warned_of_end = true;
+        let (instance, left) = (&self.instance, whole_seconds(lifetime.end().saturating_sub(now)));
+        let why = why.map(|error| format!(": {error}")).unwrap_or_default();
+        tracing::warn!(target: "handfast", "`{instance}`: the token that was given ends in {left}, and is not renewed any more{why}");
+    }
+
     fn failed(&mut self, error: &ProviderError, upkeep: Upkeep, now: Duration) {
         if let (Upkeep::Renew, Some(lifetime)) = (upkeep, &mut self.lifetime)
             && trouble::is_refusal(error)
         {
-            tracing::info!(target: "handfast", "`{}`: the login is not renewed but made anew: {error}", self.instance);
-            return lifetime.renewal_refused(now, fastrand::f64());
+            match error.kind {
+                ErrorKind::NotFound => lifetime.lost(now),
+                _ => lifetime.renewal_refused(now, fastrand::f64()),
+            }
+            match self.is_replaceable {
+                true => {
+                    tracing::info!(target: "handfast", "`{}`: the login is not renewed but made anew: {error}", self.instance);
+                }
+                false => self.warn_of_end(Some(error), now),
+            }
+            return;
         }
         let trouble = self.trouble.get_or_insert_with(|| Trouble::new(now));
         let Verdict { pause, severity } = trouble.add(error, fastrand::f64());
@@ -197,8 +212,6 @@ impl Login {
 
 #[cfg(test)]
 mod tests {
-    use handfast_core::ErrorKind;
-
     use super::*;
 
     const fn seconds(seconds: u64) -> Duration {
