@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use handfast_testkit::{Instance, Outside, run};
+use handfast_core::Upkeep;
+use handfast_testkit::{Instance, Outside, TestClock, run};
 use handfast_testservers::{AppRole, Directory, ROLE, random};
 use handfast_vault::DEFINITION;
 use serde_json::json;
@@ -177,4 +178,27 @@ fn a_mount_that_is_not_there_and_a_namespace_that_may_be_wrong() {
         fetch(settings(auth), Outside { variables, ..Outside::default() }, &guarded.reference()).await
     });
     said(&error, &["in the namespace `team-b`"]);
+}
+
+/// What the token is good for cannot be known then.
+#[test]
+fn a_clock_that_is_set_makes_the_login_due() {
+    let Some(guarded) = Guarded::new() else { return };
+    let (mount, AppRole { role_id, secret_id }) = enabled(&guarded);
+    let directory = Directory::new();
+    directory.write("secret-id", secret_id);
+    let file = directory.file("secret-id");
+    let auth = [("method", "approle"), ("mount", &*mount), ("role_id", &*role_id), ("secret_id_file", &*file)];
+    let clock = TestClock::default();
+    run(async {
+        let outside = Outside { variables: variables(guarded.vault), clock: clock.clone(), ..Outside::default() };
+        let instance = Instance::from_settings(&DEFINITION, settings(auth), outside);
+        let login = async || {
+            instance.value(&guarded.reference()).await;
+            instance.provider().upkeep(Upkeep::Inspect).await.expect("it answers").expect("it ends").number
+        };
+        assert_eq!(login().await, 1);
+        clock.advance(Duration::from_secs(10 * 365 * 24 * 3600));
+        assert_eq!((login().await, login().await), (2, 2));
+    });
 }
