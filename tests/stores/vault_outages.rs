@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::keeping::{Keeper, Kv, seconds};
 use crate::support::{Directory, Run};
-use crate::vault_keeping::Database;
+use crate::vault_keeping::{Database, RENEWAL};
 use handfast_testservers::Fault;
 use serde_json::json;
 
@@ -122,4 +122,17 @@ fn a_start_in_an_outage_keeps_no_lease_of_the_keeper_before_that_has_ended() {
     let (outcome, _) = start(directory).ended();
     assert!(outcome.code == 69 && outcome.elapsed >= seconds(2), "{outcome:?}");
     assert!(!outcome.stderr.contains("the files of the keeper before stay"), "{outcome:?}");
+}
+
+#[test]
+fn a_store_that_asks_for_a_longer_rest_than_a_lease_lives_does_not_let_it_end() {
+    let Some(database) = Database::new("20s", "24h") else { return };
+    let Database { store, mount, .. } = &database;
+    store.proxy.add(Fault::RetryAfter(429, "300".to_owned()).on("/v1/sys/leases/renew").times(1));
+    let secrets = format!("[secrets.db]\nfrom = \"vault:{mount}/creds/web\"\n");
+    let keeper = store.keep(&format!("mounts = {{ {mount} = \"other\" }}"), &secrets);
+    keeper.until("it is renewed", |keeper| keeper.count(RENEWAL) >= 2);
+    assert_eq!(keeper.count(&database.creds()), 1);
+    let said = keeper.end();
+    assert!(said.contains(": a rate limit is reached\n") && !said.contains("is stale"), "{said}");
 }

@@ -13,7 +13,7 @@ const RENEWED: (f64, f64) = (0.50, 0.67);
 /// The part of a lifetime after which no one counts on renewals that keep failing, and it is replaced.
 const LAST_RENEWAL: f64 = 0.80;
 
-/// The least time between two tries near the end of what nothing replaces.
+/// The longest pause near an end is half of the time that is left, but for this.
 const LEAST_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// A renewal that grants less than this part of the time it asked for is the last: the end of all renewals is near.
@@ -128,10 +128,11 @@ impl Lifetime {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
         let last = (self.begun + self.lasts().mul_f64(LAST_RENEWAL)).saturating_sub(now);
+        // Nothing is left after its end, when renewals are tried only until the store says that it is gone.
+        let left = Some(self.end().saturating_sub(now)).filter(|left| !left.is_zero());
+        let longest = left.map_or(Duration::MAX, |left| (left / 2).max(LEAST_BEFORE_END));
         if !self.is_replaceable || self.is_renewal_open {
-            // After its end, renewals are tried only until the store says that it is gone.
-            let left = self.end().saturating_sub(now);
-            pause = if left.is_zero() { pause } else { pause.min((left / 2).max(LEAST_BEFORE_END)) };
+            pause = pause.min(longest);
             if self.is_renewal_open {
                 self.step = if self.step == Step::Renew { Step::Replace } else { Step::Renew };
             }
@@ -140,7 +141,8 @@ impl Lifetime {
             // What was issued by lease is issued anew. A new login can be refused where the old one could be renewed.
             self.is_renewal_open = self.kind == Kind::Login;
         }
-        self.due = now + pause.max(asked.unwrap_or_default());
+        // A store that asks for a long rest does not want what it has issued to end meanwhile.
+        self.due = now + pause.max(asked.unwrap_or_default().min(longest));
     }
 
     /// Notes that it has ended before its time: it is replaced at once.

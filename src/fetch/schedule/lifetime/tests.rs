@@ -84,6 +84,17 @@ fn after_failures_the_pause_doubles_up_to_a_minute_and_near_the_end_nobody_count
 }
 
 #[test]
+fn a_store_that_asks_for_a_long_rest_is_asked_once_more_before_the_end() {
+    for kind in [Kind::Lease, Kind::Login, Kind::Certificate] {
+        for (at, expected) in [(50, 75), (75, 87), (98, 100), (99, 101), (100, 400)] {
+            let mut lifetime = new(kind, kind != Kind::Certificate, 0.0);
+            lifetime.failed(Some(seconds(300)), NOW + seconds(at));
+            assert_eq!((lifetime.due() - NOW).as_secs(), expected, "{kind:?} at {at}");
+        }
+    }
+}
+
+#[test]
 fn what_no_other_follows_is_renewed_until_its_end_whatever_fails() {
     let mut lease = new(Kind::Lease, true, 0.0).never_replaced();
     let (mut now, mut tries) = (lease.due(), 0);
