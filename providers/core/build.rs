@@ -1,6 +1,6 @@
-//! Stops the build with one sentence where handfast cannot run.
+//! Stops the build with an error message on systems where handfast cannot run.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "it is how a build script talks to cargo")]
+#![allow(clippy::print_stdout, reason = "a build script instructs cargo through its output")]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use handfast_core::{Place, Problems, SecretValue, TOLD, excerpt};
+use handfast_core::{MAX_REPORTED, Place, Problems, SecretValue, excerpt};
 
 use crate::config::bootstrap;
 use crate::sys::environment::{Captured, Entry};
@@ -193,7 +193,7 @@ impl Environment {
             ))
         };
         let mut found = self.variables().filter_map(warning);
-        let mut warnings: Vec<String> = found.by_ref().take(TOLD).collect();
+        let mut warnings: Vec<String> = found.by_ref().take(MAX_REPORTED).collect();
         match found.count() {
             0 => {}
             more => warnings.push(format!("{more} more variables hold another tool's reference")),

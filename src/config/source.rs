@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use handfast_core::files::read_up_to;
-use handfast_core::{Complaint, Item, Place, Problems, TOLD, Table, Value};
+use handfast_core::{Complaint, Item, MAX_REPORTED, Place, Problems, Table, Value};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use toml_parser::ParseError;
@@ -131,7 +131,7 @@ fn read_text(file: File, limits: Limits) -> Result<std::result::Result<Zeroizing
 /// Parses a file. Mistakes are added to `problems`, and the rest is still read.
 fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
     let (text, behind) = worth_reading(text);
-    problems.add_untold(behind);
+    problems.add_unreported(behind);
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut places = Places::new(name, text);
     for error in errors {
@@ -149,8 +149,8 @@ fn parse(text: &str, name: Rc<str>, problems: &mut Problems) -> Table {
     table(document.into_inner(), &places, problems)
 }
 
-/// The text up to the line after which no more errors are reported ([`TOLD`]), and the number of errors behind that line. The
-/// text is cut because the parser lists every error in it, and an error about two bytes takes a hundred times as much memory.
+/// The text up to the line after which no more errors are reported ([`MAX_REPORTED`]), and the number of errors after that line.
+/// The text is cut because the parser lists every error in it, and an error about two bytes takes a hundred times as much memory.
 fn worth_reading(text: &str) -> (&str, usize) {
     // A shorter text cannot have so many errors that their list is too large.
     const SHORT: usize = 16 << 10;
@@ -176,7 +176,7 @@ fn worth_reading(text: &str) -> (&str, usize) {
         }
     }
     at.sort_unstable();
-    let Some(last) = at.get(TOLD) else { return (text, 0) };
+    let Some(last) = at.get(MAX_REPORTED) else { return (text, 0) };
     // The line is cut after SHORT bytes, because it may be as long as the file.
     let last = text.floor_char_boundary(*last);
     let most = text.floor_char_boundary(last + SHORT);

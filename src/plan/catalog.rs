@@ -79,7 +79,7 @@ impl<'a> Catalog<'a> {
         }
         for (key, _) in &reference.locator.parameters {
             if !definition.parameters.contains(&key.as_str()) {
-                let known = definition.parameters.iter().copied().chain(handfast_core::READ_HERE);
+                let known = definition.parameters.iter().copied().chain(handfast_core::OWN_PARAMETERS);
                 let hint = did_you_mean(key, known.clone()).unwrap_or_else(|| {
                     format!("`{}` takes: {}", definition.name, known.collect::<Vec<_>>().join(", "))
                 });

@@ -151,7 +151,7 @@ fn a_file_has_a_bound() {
 }
 
 #[test]
-fn of_many_problems_the_first_hundred_are_told_and_then_a_count() {
+fn of_many_problems_the_first_hundred_are_reported_and_then_a_count() {
     for (config, first, count) in [
         (format!("[app]\n{}", numbered(60_000, |n| format!("k{n} = 1\n"))), ":2:1: unknown key `k0` in [app]", "60000"),
         (numbered(60_000, |n| format!("t{n} = 1\n")), ":1:1: unknown table or key `t0`", "60000"),

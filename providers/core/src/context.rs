@@ -1,4 +1,4 @@
-//! The interface through which a provider sees its surroundings, so that a test can replace them.
+//! The interface through which a provider reads its environment, files and clock, so that a test can replace them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::future::BoxFuture;
 use crate::identity::Identities;
 use crate::secret::SecretValue;
 
-/// A provider's surroundings.
+/// Everything outside a provider that it may use.
 #[derive(Clone)]
 pub struct Context {
     /// The environment variables.
@@ -24,9 +24,9 @@ pub struct Context {
     pub several: bool,
 }
 
-/// Environment variables. An empty one, and one of white space alone, counts as unset.
+/// Environment variables. A variable that is empty or contains only white space counts as unset.
 pub trait Environment {
-    /// A variable that holds no credential, without the white space around its value.
+    /// The value of a variable that contains no credential, without the white space around it.
     fn variable(&self, name: &str) -> Option<&str>;
 
     /// Whether a variable is set and not UTF-8. [`variable`](Self::variable) returns `None` for such a variable, but a caller
@@ -35,11 +35,11 @@ pub trait Environment {
         false
     }
 
-    /// The value of a variable that holds a bootstrap credential.
+    /// The value of a variable that contains a bootstrap credential.
     fn credential(&self, name: &str) -> Option<&SecretValue>;
 }
 
-/// Time. A clock can be shared between threads, because SDKs and the HTTP client require that of the values that they keep.
+/// Time. A clock can be shared between threads, because the HTTP client requires this of every value that it keeps.
 pub trait Clock: Send + Sync {
     /// The time of day, for signatures and expiry dates. A provider does not handle deadlines.
     fn now(&self) -> SystemTime;

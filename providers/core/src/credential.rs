@@ -23,9 +23,9 @@ pub enum Credential {
 
 impl Credential {
     /// Reads the credential without the white space at its end: editors and `echo` add a line break, and no token ends with a
-    /// space. `what` names the credential in an error: "token".
+    /// space. `what` is the credential's name in an error, such as "token".
     pub fn read(&self, what: &str, context: &Context) -> Result<SecretValue, ProviderError> {
-        self.read_up_to(<[u8]>::trim_ascii_end, what, context)
+        self.read_trimmed(<[u8]>::trim_ascii_end, what, context)
     }
 
     /// Reads the credential as [`read`](Self::read) does, as text.
@@ -33,19 +33,19 @@ impl Credential {
         utf8(&self.read(what, context)?, what)
     }
 
-    /// Reads a password without one line break at its end. Spaces at the end may be a part of the password.
+    /// Reads a password without a line break at its end. Spaces at the end are kept, as they may be part of the password.
     pub fn password(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
-        let line = |bytes: &[u8]| {
+        let line_length = |bytes: &[u8]| {
             let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
             line.strip_suffix(b"\r").unwrap_or(line).len()
         };
-        let value = self.read_up_to(|bytes| &bytes[..line(bytes)], "password", context)?;
+        let value = self.read_trimmed(|bytes| &bytes[..line_length(bytes)], "password", context)?;
         utf8(&value, "password")
     }
 
-    fn read_up_to(
+    fn read_trimmed(
         &self,
-        end: impl Fn(&[u8]) -> &[u8],
+        trim: impl Fn(&[u8]) -> &[u8],
         what: &str,
         context: &Context,
     ) -> Result<SecretValue, ProviderError> {
@@ -63,16 +63,16 @@ impl Credential {
                 (value, format!("`{name}`"))
             }
             Credential::File(path) => {
-                let value = context.files.read(path, None, LARGEST).map_err(|error| unread(what, error))?;
+                let value = context.files.read(path, None, LARGEST).map_err(|error| cannot_read(what, error))?;
                 (value.expose().to_vec(), format!("`{}`", path.display()))
             }
         };
         let value = SecretValue::from(value);
-        let text = end(value.expose());
+        let text = trim(value.expose());
         if text.is_empty() {
             let error = missing(format!("cannot read the {what}: {place} is empty"));
             return Err(match self {
-                Credential::File(_) => error.hint(WRITTEN_BEFORE),
+                Credential::File(_) => error.hint(WRITE_IT_BEFORE),
                 _ => error,
             });
         }
@@ -90,11 +90,11 @@ fn utf8(value: &SecretValue, what: &str) -> Result<Zeroizing<String>, ProviderEr
         .map_err(|_| ProviderError::new(ErrorKind::Denied, format!("cannot use the {what}: it is not UTF-8")))
 }
 
-const WRITTEN_BEFORE: &str =
+const WRITE_IT_BEFORE: &str =
     "whatever writes it must have written it before this start: its pod's volumes, or an init container";
 
-fn unread(what: &str, error: ProviderError) -> ProviderError {
+fn cannot_read(what: &str, error: ProviderError) -> ProviderError {
     let error = error.context(format!("cannot read the {what}"));
-    let error = if error.kind == ErrorKind::NotFound { error.hint(WRITTEN_BEFORE) } else { error };
+    let error = if error.kind == ErrorKind::NotFound { error.hint(WRITE_IT_BEFORE) } else { error };
     error.of_needed_file(ErrorKind::Denied)
 }

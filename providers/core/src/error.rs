@@ -1,13 +1,13 @@
-//! Why a provider could not give a secret.
+//! The errors of a provider.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The kind of a failure. The kind alone decides the exit code, and whether the fetch is tried again.
+/// The kind of a failure. It alone decides the exit code, and whether handfast tries the fetch again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store, or the network on the way to it, does not answer for now (exit 69). The only kind that is tried again.
+    /// The store or the network does not respond at the moment (exit 69). Only this kind is tried again.
     Unavailable,
     /// No credential, a refused credential, or a credential without the right to read the secret (exit 77).
     Denied,
@@ -33,7 +33,7 @@ pub struct ProviderError {
     pub message: String,
     /// How to fix the problem.
     pub hint: Option<String>,
-    /// How long the store asks to wait before the next try (`Retry-After`).
+    /// How long the store requires a client to wait before the next try (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
 
@@ -60,7 +60,8 @@ impl ProviderError {
         self
     }
 
-    /// The failure to read a file that a request needs. Not `NotFound`: that would be a missing secret, which may be optional.
+    /// The failure to read a file that a request needs, such as a token file. Its kind is not `NotFound`, which would mean that
+    /// the secret itself is missing. The secret may be optional.
     pub fn of_needed_file(self, kind: ErrorKind) -> Self {
         match self.kind {
             ErrorKind::NotFound | ErrorKind::Malformed => Self { kind, ..self },
@@ -68,17 +69,17 @@ impl ProviderError {
         }
     }
 
-    /// Adds the time to wait that the store asked for.
+    /// Adds the time that the store requires a client to wait.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 }
 
-/// The text of an operating system's error in handfast's form: the first letter in lower case, unless that would spoil a word.
+/// The text of an operating system's error, which starts in lower case, unless its first word is an abbreviation such as `I/O`.
 pub fn reason(error: nix::errno::Errno) -> String {
     let text = match error {
-        // "Try again" would be said to who has no reason to believe that it helps.
+        // The system's text is "try again", which sounds like advice to the user, and need not help.
         nix::errno::Errno::EAGAIN => "resource temporarily unavailable",
         error => error.desc(),
     };

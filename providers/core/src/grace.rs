@@ -1,14 +1,14 @@
-//! Refusals that may pass, and that a cloud's own tools therefore try again.
+//! Refusals that may be temporary: for example, a cloud refuses a new federated credential until all its servers know it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::error::ErrorKind;
 
-/// How long such a refusal counts as passing. The clouds' own tools try three times within some seconds.
+/// How long such a refusal counts as temporary. The clouds' own tools try three times within some seconds.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Since when refusals have come that may pass.
+/// The time of the first of these refusals in a row.
 #[derive(Default)]
 pub struct Grace(Mutex<Option<SystemTime>>);
 
@@ -18,13 +18,13 @@ impl Grace {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *since.get_or_insert(now);
         match now.duration_since(since) {
-            Ok(passed) if passed < GRACE => ErrorKind::Unavailable,
+            Ok(elapsed) if elapsed < GRACE => ErrorKind::Unavailable,
             _ => ErrorKind::Denied,
         }
     }
 
-    /// Notes that the refusal has passed, so that a later one gets a grace of its own.
-    pub fn over(&self) {
+    /// Notes that a request was accepted, so that a later refusal counts as temporary again.
+    pub fn reset(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
@@ -34,14 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_passes_for_ten_seconds_and_each_anew() {
+    fn a_refusal_is_temporary_for_ten_seconds_and_again_after_an_accepted_request() {
         let (grace, start) = (Grace::default(), SystemTime::UNIX_EPOCH + GRACE);
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!((grace.kind(after(0)), grace.kind(after(9))), (ErrorKind::Unavailable, ErrorKind::Unavailable));
         assert_eq!((grace.kind(after(10)), grace.kind(after(11))), (ErrorKind::Denied, ErrorKind::Denied));
-        // A clock that was set back gives no more time.
+        // A clock that was set back does not extend the time.
         assert_eq!(grace.kind(SystemTime::UNIX_EPOCH), ErrorKind::Denied);
-        grace.over();
+        grace.reset();
         assert_eq!(grace.kind(after(99)), ErrorKind::Unavailable);
     }
 }

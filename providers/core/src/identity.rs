@@ -1,4 +1,4 @@
-//! Proof of an identity by one provider, for another provider whose store accepts the proof as a login.
+//! A login to one provider's store with the identity of another provider, such as a login to Vault with an AWS role.
 
 use std::rc::Rc;
 
@@ -8,8 +8,7 @@ use crate::secret::SecretValue;
 
 /// An identity that a provider can prove, such as the identity of keys in the environment, of a pod's role, or of a machine.
 pub trait Identity {
-    /// Signs a request that asks the identity's service for the signer, without sending it. The sender of the request learns the
-    /// identity.
+    /// Signs, but does not send, a request whose response names its signer. A store that sends the request learns the identity.
     ///
     /// `region` is the region of the service, `None` for the global service. `headers` are signed too.
     fn sign_request<'a>(
@@ -19,7 +18,7 @@ pub trait Identity {
     ) -> BoxFuture<'a, Result<SignedRequest, ProviderError>>;
 }
 
-/// A signed `POST` request. Its holder can act as the identity until its signature expires, some minutes later.
+/// A signed `POST` request. Its holder can log in as the identity until the signature expires, some minutes later.
 pub struct SignedRequest {
     /// The URL to send the request to.
     pub url: String,
@@ -29,7 +28,7 @@ pub struct SignedRequest {
     pub body: String,
 }
 
-/// The identities that can be proved, by the names of their providers. Empty by default.
+/// The identities that providers can prove, by provider name.
 #[derive(Clone, Default)]
 pub struct Identities(Rc<Vec<(&'static str, Rc<dyn Identity>)>>);
 

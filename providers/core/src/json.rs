@@ -1,8 +1,8 @@
-//! JSON as text: a delivered value is cut out of an answer's text and not serialized again.
+//! JSON as text. A delivered value is a part of the response's text: it is not parsed and serialized again.
 
 use zeroize::Zeroizing;
 
-/// JSON without white space between its tokens; strings and numbers stay as they were written.
+/// Removes the white space between the tokens of a JSON text. Strings and numbers stay as they were written.
 pub fn compact_json(text: &str) -> Zeroizing<String> {
     let mut compact = Zeroizing::new(String::with_capacity(text.len()));
     let (mut in_string, mut escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! Keys as data: one table of keys gives the checks, the messages, the JSON schema and the documentation.
+//! Keys as data: handfast derives the checks, the messages, the JSON schema and the documentation from one table of keys.
 
 use crate::complaint::Complaint;
 use crate::problem::{Problems, did_you_mean, excerpt};
@@ -15,7 +15,7 @@ pub struct Key {
     pub kind: Kind,
     /// Its effect, in one sentence.
     pub doc: &'static str,
-    /// The default value, as it would be written.
+    /// The default value, as a user would write it.
     pub default: Option<&'static str>,
 }
 
@@ -124,7 +124,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
     match (kind, &item.value) {
         (_, Value::Wrong) => {}
         (Kind::String, Value::String(_)) | (Kind::Boolean, Value::Boolean(_)) => {}
-        // An unset variable in the configuration, such as `"${ROLE_ID:-}"`, gives an empty string.
+        // An unset variable in the configuration, such as `"${ROLE_ID:-}"`, becomes an empty string.
         (Kind::Text, Value::String(text)) if text.is_empty() => {
             problems.add_with_hint(&item.place, format!("`{name}` is empty"), "give it a value, or leave it out");
         }
@@ -173,7 +173,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
             }
         }
         (Kind::StringTable, _) => wrong("a table of strings".into()),
-        // Not quoted: a text that is no name may be the credential itself.
+        // The message does not quote the text: a text that is not a variable's name may be the credential itself.
         (Kind::CredentialVariable, Value::String(text)) if is_variable(text) => {}
         (Kind::CredentialVariable, _) => wrong("the name of a variable, such as \"MY_TOKEN\"".into()),
         (Kind::Json, Value::Table(table)) => {
@@ -182,7 +182,7 @@ fn check_value(name: &str, item: &Item, kind: &Kind, problems: &mut Problems) {
             }
         }
         (Kind::Json, _) => wrong("a table".into()),
-        // `check` checks the inner table by itself.
+        // `check` has already handled the inner table.
         (Kind::Table(_), _) => {}
         (Kind::Descriptor, Value::Integer(_)) => {}
         (Kind::Descriptor, Value::String(text)) if text.as_str() == "auto" => {}

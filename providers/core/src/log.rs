@@ -5,9 +5,9 @@ pub const DEBUG: &str = "handfast::debug";
 
 /// Logs a line of level `debug`.
 ///
-/// `tracing` sees the level info. Below info, libraries log the data that they send and receive. A release build removes those
-/// events (the feature `release_max_level_info`), so that no setting can print them.
+/// For `tracing`, the event has the level info. At lower levels, libraries log the data that they send and receive; a release
+/// build removes those events (the feature `release_max_level_info`), so that no setting can print them.
 #[macro_export]
 macro_rules! debug {
-    ($($said:tt)*) => { $crate::tracing::info!(target: $crate::DEBUG, $($said)*) };
+    ($($line:tt)*) => { $crate::tracing::info!(target: $crate::DEBUG, $($line)*) };
 }

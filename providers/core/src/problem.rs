@@ -45,7 +45,7 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// The list to which every check adds its problems. It keeps the first [`TOLD`] problems in order of place, and the number of
+/// The list to which every check adds its problems. It keeps the first [`MAX_REPORTED`] problems in order of place, and counts
 /// all, so that a hostile file cannot make it grow without bound.
 #[derive(Clone, Debug, Default)]
 pub struct Problems {
@@ -54,7 +54,7 @@ pub struct Problems {
 }
 
 /// The most problems that are reported. Of the others, only the number is reported.
-pub const TOLD: usize = 100;
+pub const MAX_REPORTED: usize = 100;
 
 impl Problems {
     /// Adds a complaint about the input at a place. A plain text is a complaint without a hint.
@@ -67,9 +67,9 @@ impl Problems {
         self.add_lazily(place, || Complaint::new(message).hint(hint));
     }
 
-    /// Adds a complaint that takes effort to make. It is made only if it will be reported.
+    /// Adds a complaint that is expensive to make. It is made only if it will be reported.
     pub fn add_lazily(&mut self, place: &Place, complaint: impl FnOnce() -> Complaint) {
-        if self.first.len() >= TOLD && self.first.last().is_some_and(|last| last.place < *place) {
+        if self.first.len() >= MAX_REPORTED && self.first.last().is_some_and(|last| last.place < *place) {
             self.count += 1;
             return;
         }
@@ -81,14 +81,14 @@ impl Problems {
     pub fn push(&mut self, problem: Problem) {
         if self.first.insert(problem) {
             self.count += 1;
-            if self.first.len() > TOLD {
+            if self.first.len() > MAX_REPORTED {
                 self.first.pop_last();
             }
         }
     }
 
-    /// Adds problems of which only the number is known. They come after so many others that they are not reported.
-    pub fn add_untold(&mut self, count: usize) {
+    /// Counts problems that come after so many others that they are not reported.
+    pub fn add_unreported(&mut self, count: usize) {
         self.count += count;
     }
 
@@ -113,9 +113,9 @@ impl Problems {
     }
 }
 
-/// A text as a message quotes it: only its first line, and only the start of a long line.
+/// Shortens a text for a quotation in a message: to its first line, and to the start of a long line.
 ///
-/// If a quote is not closed, the text after the first line may be the rest of the file, with every value in it.
+/// If a string in a configuration file is not closed, its text is the rest of the file, with every value in it.
 pub fn excerpt(text: &str) -> String {
     const LONGEST: usize = 200;
     let end = text.char_indices().enumerate().find(|(count, (_, c))| c.is_control() || *count == LONGEST);
@@ -125,17 +125,17 @@ pub fn excerpt(text: &str) -> String {
     }
 }
 
-/// The same of a text that may hold control characters: they are escaped.
+/// As [`excerpt`], for a text that may contain control characters: they are escaped.
 pub fn escaped_excerpt(text: &str) -> String {
     excerpt(&text.escape_debug().to_string())
 }
 
-/// The hint for a wrong name, where one among `known` was probably meant.
+/// The hint for a wrong name, if the user probably meant a name among `known`.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(wrong, known).map(|near| format!("did you mean `{near}`?"))
 }
 
-/// The name among `known` that `wrong` was probably meant to be.
+/// The name among `known` that the user probably meant by `wrong`, if any.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Computing the distance takes time in proportion to the product of the lengths, and a user's text has no bound. The distance
     // is at least the difference of the lengths, so most names need no computation.
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_problems_the_first_are_told_and_all_are_counted() {
+    fn of_many_problems_the_first_are_reported_and_all_are_counted() {
         let place = |line| Place::File { path: "a".into(), line, column: 1 };
         let mut problems = Problems::default();
         // In reverse order, so that each new problem comes before all others.
@@ -176,17 +176,17 @@ mod tests {
             problems.add(&place(line), "wrong");
             problems.add(&place(line), "wrong");
         }
-        problems.add_lazily(&place(5000), || panic!("it is not told"));
+        problems.add_lazily(&place(5000), || panic!("it is not reported"));
         problems.add(&Place::Environment, "wrong");
         assert_eq!(problems.len(), 1002);
         assert!(problems.are_at(&place(100)) && !problems.are_at(&place(101)));
-        let told = problems.into_sorted();
-        assert_eq!(told.len(), TOLD);
-        assert!(told.iter().zip(1..).all(|(problem, line)| problem.place == place(line)));
+        let reported = problems.into_sorted();
+        assert_eq!(reported.len(), MAX_REPORTED);
+        assert!(reported.iter().zip(1..).all(|(problem, line)| problem.place == place(line)));
     }
 
     #[test]
-    fn nearest_is_near_and_costs_nothing_where_nothing_can_be() {
+    fn nearest_finds_similar_names_and_skips_long_texts() {
         assert_eq!(nearest("usr", ["user", "groups"]), Some("user"));
         assert_eq!(nearest("zzz", ["user", "groups"]), None);
         assert_eq!(nearest(&"a".repeat(10_000_000), ["user", &"a".repeat(9_999_999)]), None);

@@ -45,7 +45,7 @@ pub trait Configured {
     /// Whether a locator is valid for this instance.
     fn check(&self, locator: &Locator) -> Result<(), Complaint>;
 
-    /// The sockets that the instance needs to talk to its store. The worker's sandbox allows these sockets and no others.
+    /// The sockets that the instance needs to connect to its store. The worker's sandbox allows these sockets and no others.
     fn sockets(&self) -> Sockets {
         Sockets::default()
     }
@@ -55,23 +55,23 @@ pub trait Configured {
         false
     }
 
-    /// Whether the store may issue the secret of this locator, with a lease or an end of its own. The answer's [`Term`] says whether
-    /// it did.
+    /// Whether the store may create the secret of this locator at the request, with a lease or an expiry of its own. The answer's
+    /// [`Term`] says whether it did.
     fn may_issue(&self, _: &Locator) -> bool {
         false
     }
 
-    /// Whether the secret of a locator may have an end, after which it is not to be used.
+    /// Whether the secret of a locator may expire.
     fn may_end(&self, _: &Locator) -> bool {
         false
     }
 
-    /// Whether issued credentials are revoked at the end of a process that lives on.
+    /// Whether credentials that the store issued are revoked when handfast ends, if handfast runs on after the start.
     fn revokes_on_exit(&self) -> bool {
         false
     }
 
-    /// The local file that a locator names, whose changes are noticed at once; `None` for a secret in a store.
+    /// The local file that a locator names, which handfast watches for changes; `None` for a secret in a store.
     fn file(&self, _: &Locator) -> Option<PathBuf> {
         None
     }
@@ -86,13 +86,12 @@ pub trait Configured {
         Duration::from_secs(10)
     }
 
-    /// The other provider with whose identity the instance logs in, if any. The login is impossible if that provider is not
-    /// compiled in.
+    /// The other provider whose identity the instance logs in with, if any. The login fails if that provider is not compiled in.
     fn identity_of(&self) -> Option<&'static str> {
         None
     }
 
-    /// A warning that a user gets at each start, if any.
+    /// A warning that handfast logs at each start, if any.
     fn warning(&self) -> Option<String> {
         None
     }
@@ -129,12 +128,12 @@ impl Sockets {
 /// A connection to a store.
 ///
 /// # Behaviour
-/// The conformance suite (`testkit`) holds every provider to this:
-/// - [`fetch`](Provider::fetch), alone or in a batch, gives the whole value, byte for byte; it does not select fields.
+/// The conformance suite (`testkit`) checks this for every provider:
+/// - A fetch, alone or in a batch, returns the whole value, byte for byte; it does not select fields.
 /// - It does not retry: the scheduler retries, for [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) alone, until the
 ///   deadline.
 /// - It can be dropped at any await point: no task and no request outlives it.
-/// - No error's `Display` or `Debug` holds a value, a credential or a response's body.
+/// - No error's `Display` or `Debug` contains a value, a credential or a response's body.
 pub trait Provider {
     /// Fetches the secret or the list that a locator names.
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>>;
@@ -154,8 +153,8 @@ pub trait Provider {
         Box::pin(async { locators.iter().map(|_| None).collect() })
     }
 
-    /// Asks the store for the facts that [`policy`](Provider::policy) depends on, such as the mount of a locator, and remembers
-    /// them.
+    /// Requests the facts that [`policy`](Provider::policy) depends on, such as the mount of a locator, from the store, and
+    /// stores them in the provider.
     fn survey<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async { Ok(()) })
     }
@@ -165,19 +164,19 @@ pub trait Provider {
         None
     }
 
-    /// Renews the newest lease of this locator, for as long as it was issued for. An error that is not
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) says that this lease is never renewed.
+    /// Renews the newest lease of this locator by its original duration. An error other than
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) means that this lease cannot be renewed any more.
     fn renew<'a>(&'a self, _: &'a Locator) -> BoxFuture<'a, Result<Grant, ProviderError>> {
         Box::pin(async { Err(ProviderError::new(ErrorKind::Malformed, "this store renews nothing")) })
     }
 
-    /// Takes care of the login to the store. `None` for a provider without one that ends.
+    /// Inspects, renews or replaces the login to the store. `None` if the provider has no login, or its login does not expire.
     fn upkeep(&self, _: Upkeep) -> BoxFuture<'_, Result<Option<Standing>, ProviderError>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// Ends the connection to the store, once the caller knows whether the secrets were delivered: revokes credentials that would outlive
-    /// the worker unused, such as a login's token. Best effort, within the caller's time limit.
+    /// Ends the connection to the store, once the caller knows whether the secrets were delivered: revokes credentials that
+    /// nobody will use any more, such as a login's token. It returns no error, and the caller sets a time limit.
     fn finish(&self, _: Ending) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
@@ -195,38 +194,38 @@ pub enum Ending {
     Delivered,
     /// Nothing was delivered.
     NotDelivered,
-    /// Everything was delivered and kept fresh, and the keeper ends.
+    /// Everything was delivered and kept up to date, and the keeper ends.
     Over,
 }
 
-/// The upkeep of a login.
+/// What to do with a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
-    /// Its lifetime is read.
+    /// Read its lifetime.
     Inspect,
-    /// It is renewed, for as long as it was given for.
+    /// Renew it by its original lifetime.
     Renew,
-    /// It is replaced by a new login, for which token files are read again.
+    /// Replace it by a new login, which reads the token files again.
     Replace,
 }
 
-/// The state of a login that ends.
+/// The state of a login that expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Which login of the instance it is: the leases of a login end with it.
+    /// The login's number, which changes with each new login of the instance. The leases of a login end with it.
     pub number: u64,
-    /// How long it was given for.
+    /// Its original lifetime.
     pub whole: Duration,
-    /// How long it lives from now.
+    /// Its remaining lifetime.
     pub grant: Grant,
-    /// Whether it can be replaced. A token that the user gave cannot.
+    /// Whether a new login can replace it. A token in a variable cannot be replaced.
     pub is_replaceable: bool,
 }
 
-/// A store's grant for a time.
+/// The time for which a store grants a lease or a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// How long it lives from now.
+    /// The remaining lifetime.
     pub life: Duration,
     /// Whether it can be renewed.
     pub renewable: bool,
@@ -237,17 +236,17 @@ pub struct Grant {
 pub struct Summary {
     /// How many requests the provider has sent. A provider without requests is not logged.
     pub requests: u64,
-    /// The earliest expiry of the secrets that the provider gave, if any expires.
+    /// The earliest expiry of the secrets that the provider has fetched, if any expires.
     pub expiry: Option<Expiry>,
-    /// How the provider logged in, if it chose among several ways: "machine", "workload-identity of the application `web`". No
-    /// credential stands in it.
+    /// The way in which the provider logged in, if it chose among several: "machine", "workload-identity of the application
+    /// `web`". It contains no credential.
     pub identity: Option<String>,
 }
 
 /// The expiry of something that the app uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
-    /// What expires: "the lease of `database/creds/web`".
+    /// The expiring thing: "the lease of `database/creds/web`".
     pub what: String,
     /// How long from now.
     pub after: Duration,
@@ -258,18 +257,18 @@ pub struct Expiry {
 pub struct Fetched {
     /// The content of the answer.
     pub content: Content,
-    /// How long it holds.
+    /// How long the content is valid.
     pub term: Term,
 }
 
 impl Fetched {
-    /// The same, for a time.
+    /// Sets how long the content is valid.
     pub fn holding(self, term: Term) -> Self {
         Self { term, ..self }
     }
 }
 
-/// How long an answer holds.
+/// How long an answer is valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Term {
     /// Until a user of the store changes the secret.
@@ -277,15 +276,17 @@ pub enum Term {
     Open,
     /// Until the store itself changes the secret, after this time.
     Rotates(Duration),
-    /// This long, as a secret with an expiration date does, unless a user changes it before: another request returns the same secret.
+    /// Until the secret's expiration date, in this time, unless a user changes the secret before. Another request returns the
+    /// same secret.
     Until(Duration),
-    /// This long, as a certificate does. It was issued for this request alone: another request issues another one.
+    /// Until it expires after this time, as a certificate does. It was issued for this request alone: another request returns
+    /// another secret.
     Ends(Duration),
-    /// As long as its lease. It was issued for this request alone: another request issues another one.
+    /// Until its lease ends. It was issued for this request alone: another request returns another secret.
     Leased {
-        /// How long it lives.
+        /// The duration of the lease.
         grant: Grant,
-        /// The login that it was issued for, and ends with: [`Standing::number`].
+        /// The login that received the lease. The lease ends with this login: [`Standing::number`].
         login: u64,
     },
 }
@@ -310,9 +311,9 @@ pub struct Entry {
 pub enum Found {
     /// The whole value.
     Value(SecretValue),
-    /// The locator to fetch it by. Where the store then says that it is not there, it is no member of the list.
+    /// The locator to fetch it by. If the store then does not find it, it is no member of the list.
     At(Locator),
-    /// Nothing, and why: it is no member of the list.
+    /// No value, for this reason. It is no member of the list.
     Nothing(ProviderError),
 }
 

@@ -11,8 +11,8 @@ const MAX_REFERENCE: usize = 16 << 10;
 /// The most keys of a query: a provider takes only a few.
 const MAX_PARAMETERS: usize = 32;
 
-/// The query's keys that handfast itself reads, whatever the provider.
-pub const READ_HERE: [&str; 2] = ["decode", "trim"];
+/// The query's keys that handfast itself reads, for every provider.
+pub const OWN_PARAMETERS: [&str; 2] = ["decode", "trim"];
 
 /// A parsed reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,12 @@ pub struct SecretRef {
     pub trim: bool,
 }
 
-/// The secret that a provider is asked for. Two secrets with the same locator cost one request.
+/// The secret to fetch from a provider. Two secrets with the same locator need only one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator {
     /// The part between the provider's `:` and the first `?` or `#`, with `%3F`, `%23` and `%25` decoded.
     pub path: String,
-    /// The query's keys and values in order of key, without those that handfast itself reads ([`READ_HERE`]).
+    /// The query's keys and values in order of key, without those that handfast itself reads ([`OWN_PARAMETERS`]).
     pub parameters: Vec<(String, String)>,
     /// `params` of `[secrets.NAME]`, which make the request a write: a JSON object, compact, keys in order.
     pub params: Option<String>,
@@ -104,7 +104,7 @@ impl SecretRef {
             }
             Some("*") => Selection::Every,
             Some(pointer) if pointer.starts_with('/') => {
-                // RFC 6901 has no other escape: as an ordinary key, such a pointer would only ever be not found.
+                // RFC 6901 has no other escape: a pointer with another one could never find a field.
                 if pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
                     return Err(Complaint::new(format!("`{text}` has a `~` in its JSON pointer that is no escape"))
                         .hint("in a JSON pointer, `~0` stands for `~`, and `~1` for `/`"));
@@ -175,10 +175,10 @@ fn parse_query(text: &str, query: Option<&str>) -> Result<Query, Complaint> {
         }
         seen.push((key, value));
     }
-    let has = |wanted: &str| seen.iter().any(|(key, _)| *key == wanted);
+    let has = |key: &str| seen.iter().any(|(name, _)| *name == key);
     let decode = if has("decode") { Decode::Base64 } else { Decode::AsIs };
     let trim = has("trim");
-    seen.retain(|(key, _)| !READ_HERE.contains(key));
+    seen.retain(|(key, _)| !OWN_PARAMETERS.contains(key));
     seen.sort_unstable();
     let parameters = seen.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     Ok(Query { parameters, decode, trim })
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_handfast_reads_itself_is_nothing_for_the_provider() {
+    fn the_provider_does_not_get_the_parameters_that_handfast_reads() {
         let reference = parsed("vault:kv/web/db?trim=newline&version=3&decode=base64");
         assert_eq!(reference.locator.parameters, [("version".to_owned(), "3".to_owned())]);
         assert!(reference.trim && !parsed("vault:kv/web/db?version=3").trim);

@@ -1,4 +1,4 @@
-//! The type that holds every secret.
+//! The type of every secret.
 
 use zeroize::Zeroizing;
 

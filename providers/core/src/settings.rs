@@ -1,4 +1,4 @@
-//! Settings as written: values, each with its place.
+//! Settings as a user wrote them: values, each with its place.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Item {
     pub value: Value,
 }
 
-/// A value. Text is wiped when dropped: `mock` keeps its secrets in the configuration.
+/// A value. Text is wiped when dropped, because the configuration of `mock` contains secrets.
 #[allow(missing_docs)]
 pub enum Value {
     String(Zeroizing<String>),
@@ -77,7 +77,7 @@ impl Table {
         self.entries.iter().map(|(name, _, item)| (name.as_str(), item))
     }
 
-    /// Every key with the place where the key itself stands.
+    /// Every key with the place of the key itself.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &Place)> {
         self.entries.iter().map(|(name, place, _)| (name.as_str(), place))
     }
@@ -87,7 +87,7 @@ impl Table {
         self.entries.iter_mut().map(|(_, _, item)| item)
     }
 
-    /// A table of entries whose keys are all different.
+    /// A table from entries. Their keys must all be different.
     pub fn of_single_keys(entries: Vec<(String, Place, Item)>) -> Self {
         Self { entries }
     }
@@ -114,7 +114,7 @@ impl Table {
         Some(self.entries.remove(at).2)
     }
 
-    /// Takes over every key of `later`.
+    /// Adds every key of `later`, and replaces the keys that are already there.
     pub fn merge(&mut self, later: Table) {
         if !self.entries.is_empty() {
             let replaced: BTreeSet<&str> = later.entries.iter().map(|(key, ..)| key.as_str()).collect();
@@ -123,7 +123,7 @@ impl Table {
         self.entries.extend(later.entries);
     }
 
-    /// Takes the table apart.
+    /// The keys and values, moved out of the table.
     pub fn into_entries(self) -> impl Iterator<Item = (String, Place, Item)> {
         self.entries.into_iter()
     }

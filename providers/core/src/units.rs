@@ -1,22 +1,22 @@
-//! Values that are written as text: durations, sizes, modes; and the bounds of values.
+//! Values that a user writes as text (durations, sizes, modes), and the bounds of values.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Reads a duration: numbers with units, such as `1m 30s`; not zero-length text, not a bare number.
+/// Reads a duration: numbers with units, such as `1m 30s`. An empty text and a number without a unit are refused.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= Duration::from_secs(366 * 24 * 3600))
 }
 
-/// A duration for people: whole seconds, such as `1m 30s`.
+/// A duration as a message shows it: in whole seconds, such as `1m 30s`.
 pub fn whole_seconds(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }
 
-/// The most strings in an array: the checks of each string take time.
+/// The most strings in an array, because checking each string takes time.
 pub const MAX_STRINGS: usize = 1024;
 
-/// The sizes that make sense: a larger size is a typing error.
+/// The accepted sizes: a larger size is a typing error.
 pub const SIZES: RangeInclusive<u64> = 1..=1 << 40;
 
 /// Reads a size: a number of bytes, or a number with `KiB`, `MiB` or `GiB`. Other units are refused, because `1MB` can mean two
@@ -34,7 +34,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(scale).filter(|bytes| SIZES.contains(bytes))
 }
 
-/// Reads a file mode: three or four octal digits. A secret's file may not be executable, and not writable for everybody.
+/// Reads a file mode: three or four octal digits. A secret's file must not be executable, nor writable for everybody.
 pub fn parse_mode(text: &str) -> Option<u32> {
     if !(3..=4).contains(&text.len()) || !text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
         return None;

@@ -1,10 +1,10 @@
-//! What holds for every text that is read as a reference, looked for in many made-up ones.
+//! Properties that hold for every text that is parsed as a reference, tested with many generated texts.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "what is not there fails its test")]
 
-use handfast_core::{Complaint, Decode, READ_HERE, SecretRef, Selection};
+use handfast_core::{Complaint, Decode, OWN_PARAMETERS, SecretRef, Selection};
 
-/// A generator of numbers without a pattern (xorshift64*): the same ones in each run, so that a failure can be repeated.
+/// A generator of pseudo-random numbers (xorshift64*). Its numbers are the same in each run, so that a failure can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -19,7 +19,7 @@ impl Random {
         from[self.next(from.len())]
     }
 
-    /// Pieces that mean something to the parser, next to what means nothing and to any character at all.
+    /// A text of pieces with a meaning to the parser, pieces without one, and any characters.
     fn text(&mut self) -> String {
         const PIECES: &[&str] = &[
             "mock",
@@ -74,11 +74,11 @@ impl Random {
 }
 
 #[test]
-fn no_text_makes_the_parser_panic_and_what_it_reads_is_written_the_same() {
+fn no_text_makes_the_parser_panic_and_a_parsed_reference_displays_as_written() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..100_000 {
-        // Half of them begin as references do: else few would get past the first rule.
+        // Half of the texts begin as a reference does, since few others would pass the first check.
         let text = if random.next(2) == 0 { random.text() } else { format!("mock:a{}", random.text()) };
         match SecretRef::parse(&text) {
             Ok(reference) => {
@@ -100,12 +100,12 @@ fn no_text_makes_the_parser_panic_and_what_it_reads_is_written_the_same() {
     assert!(read > 10_000 && refused > 10_000, "{read} were read, {refused} refused: the generator is one-sided");
 }
 
-/// What can be said of any reference without parsing it a second time.
+/// Checks the properties of a parsed reference.
 fn holds(reference: &SecretRef, text: &str) {
     assert!(!text.contains(char::is_control), "{text:?}");
     assert!(text.starts_with(&format!("{}:", reference.provider)), "{text:?}");
     assert!(!reference.locator.path.is_empty(), "{text:?}");
-    assert!(READ_HERE.iter().all(|key| reference.locator.parameter(key).is_none()), "{text:?}");
+    assert!(OWN_PARAMETERS.iter().all(|key| reference.locator.parameter(key).is_none()), "{text:?}");
     assert!(reference.locator.parameters.is_sorted(), "{text:?}");
     assert_eq!(reference.selection == Selection::Whole, !text.contains('#'), "{text:?}");
     if reference.decode == Decode::Base64 {

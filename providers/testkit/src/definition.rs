@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use handfast_core::keys::{Key, Kind};
-use handfast_core::{Complaint, Definition, Problems, READ_HERE, keys};
+use handfast_core::{Complaint, Definition, OWN_PARAMETERS, Problems, keys};
 
 use crate::fixture::{Fixture, configure, parse, possible, table, text};
 
@@ -15,7 +15,7 @@ pub fn the_definition_is_complete<F: Fixture>() {
         is_documented(key);
     }
     for parameter in *parameters {
-        assert!(is_name(parameter, '-') && !READ_HERE.contains(parameter), "`{parameter}` is no key for a query");
+        assert!(is_name(parameter, '-') && !OWN_PARAMETERS.contains(parameter), "`{parameter}` is no key for a query");
     }
     for variable in *bootstrap {
         let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';

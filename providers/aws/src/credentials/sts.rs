@@ -47,7 +47,7 @@ pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -
     let response = outside.send(&outside.client, request).await.map_err(|error| error.context(&attempted))?;
     let keys = assumed(&response, &attempted);
     match &keys {
-        Ok(_) => outside.grace.over(),
+        Ok(_) => outside.grace.reset(),
         Err(_) if lacks_key(&response) => {
             let now = outside.context.clock.now();
             return keys.map_err(|error| ProviderError { kind: outside.grace.kind(now), ..error });

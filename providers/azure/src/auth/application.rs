@@ -47,7 +47,7 @@ impl HttpClient for Entra {
         let response = response.map_err(|error| wire::wrapped(error.context(&self.attempted)))?;
         match response.is_success() {
             true => {
-                self.grace.over();
+                self.grace.reset();
                 Ok(wire::answered(response))
             }
             false => {

@@ -18,23 +18,23 @@ pub fn refused(target: Target<'_>, what: &str) -> ProviderError {
         .hint("only regular files are read: Docker and Kubernetes secret mounts, CSI volumes")
 }
 
-/// The error for a file of more bytes than a secret may have.
+/// The error for a file that is larger than a secret may be.
 pub fn too_large(target: Target<'_>, limit: usize) -> ProviderError {
     ProviderError::new(ErrorKind::Malformed, format!("{}: it is larger than {limit} bytes", target.attempt()))
 }
 
-/// The error for a system call that failed on the way to the file, or on the file itself, if it was `found`.
+/// The error for a failed system call: on a directory on the path to the file, or on the file itself, if it was `found`.
 pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> ProviderError {
     let plain = |kind, why: &str| ProviderError::new(kind, format!("{}: {why}", target.attempt()));
     match error {
         Errno::ENOENT | Errno::ENOTDIR => plain(ErrorKind::NotFound, "no such file"),
         Errno::ENAMETOOLONG | Errno::EINVAL => plain(ErrorKind::NotFound, &reason(error)),
         Errno::EACCES | Errno::EPERM => match found.and_then(|file| fstat(file.as_fd()).ok()) {
-            Some(stat) => match found.and_then(below_devices) {
-                Some(place) => no_place_for_secrets(target, &place),
+            Some(stat) => match found.and_then(path_below_dev) {
+                Some(path) => below_dev(target, &path),
                 None => unreadable(target, &stat),
             },
-            None => barred(target),
+            None => directory_forbidden(target),
         },
         Errno::EXDEV => {
             plain(ErrorKind::Denied, "a link or a `..` leads out of the provider's `root`").hint(LINKS_STAY_BELOW)
@@ -48,13 +48,13 @@ pub fn failure(target: Target<'_>, error: Errno, found: Option<&dyn AsFd>) -> Pr
 }
 
 /// The error for a directory whose files could not be listed.
-pub fn unlisted(directory: &Path, error: Errno) -> ProviderError {
+pub fn cannot_list(directory: &Path, error: Errno) -> ProviderError {
     let target = Target { path: directory, root: None };
     let (kind, why) = match (error, stat(directory)) {
         (Errno::ENOENT, _) => (ErrorKind::NotFound, "no such directory".to_owned()),
         (Errno::ENOTDIR, _) => (ErrorKind::NotFound, "it is not a directory".to_owned()),
         (Errno::EACCES, Ok(stat)) => {
-            (ErrorKind::Denied, format!("permission denied: {}, and we are {}", whose(&stat), ourselves()))
+            (ErrorKind::Denied, format!("permission denied: {}, and we are {}", owner_and_mode(&stat), own_identity()))
         }
         _ => return failure(target, error, None),
     };
@@ -76,49 +76,51 @@ impl Target<'_> {
     }
 }
 
-/// Says who may read the file, and the identity of this process. The worker has no capabilities, so the mode also binds root.
+/// The error with the file's owner and mode, and the identity of this process. The mode applies to root too, because the worker
+/// has no capabilities.
 fn unreadable(target: Target<'_>, stat: &FileStat) -> ProviderError {
-    let message = format!("{}: permission denied: {}, and we are {}", target.attempt(), whose(stat), ourselves());
+    let message =
+        format!("{}: permission denied: {}, and we are {}", target.attempt(), owner_and_mode(stat), own_identity());
     ProviderError::new(ErrorKind::Denied, message)
         .hint(format!("make it readable for uid {} or for one of its groups", geteuid()))
 }
 
-/// The path of the file, also of a link's target, if it is below `/dev`, where the worker's cage forbids reading.
-fn below_devices(file: &dyn AsFd) -> Option<PathBuf> {
-    let place = readlink(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).as_str()).ok().map(PathBuf::from)?;
-    (place.starts_with("/dev") && !place.starts_with("/dev/shm")).then_some(place)
+/// The path of the file, or of a link's target, if it is below `/dev`, where the worker's Landlock rules forbid reading.
+fn path_below_dev(file: &dyn AsFd) -> Option<PathBuf> {
+    let path = readlink(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).as_str()).ok().map(PathBuf::from)?;
+    (path.starts_with("/dev") && !path.starts_with("/dev/shm")).then_some(path)
 }
 
-fn no_place_for_secrets(target: Target<'_>, place: &Path) -> ProviderError {
-    let why = format!("it is `{}`, and below /dev only /dev/shm is read", place.display());
+fn below_dev(target: Target<'_>, path: &Path) -> ProviderError {
+    let why = format!("it is `{}`, and below /dev only /dev/shm is read", path.display());
     ProviderError::new(ErrorKind::Denied, format!("{}: permission denied: {why}", target.attempt()))
         .hint("mount it elsewhere, such as below /run")
 }
 
-/// Says which directory this process may not enter, if that is visible from outside the directory.
-fn barred(target: Target<'_>) -> ProviderError {
+/// The error with the directory that this process may not enter, if the directory can be examined from outside.
+fn directory_forbidden(target: Target<'_>) -> ProviderError {
     let full = target.root.map_or_else(|| target.path.to_owned(), |root| root.join(target.path));
-    let door = full.ancestors().skip(1).find_map(|directory| {
+    let forbidden = full.ancestors().skip(1).find_map(|directory| {
         let stat = stat(directory).ok()?;
-        eaccess(directory, AccessFlags::X_OK).is_err().then(|| (directory.to_owned(), whose(&stat)))
+        eaccess(directory, AccessFlags::X_OK).is_err().then(|| (directory.to_owned(), owner_and_mode(&stat)))
     });
-    let (what, name) = match &door {
-        Some((directory, whose)) => (format!("`{}` is {whose}", directory.display()), named(directory)),
+    let (what, name) = match &forbidden {
+        Some((directory, owner)) => (format!("`{}` is {owner}", directory.display()), quoted(directory)),
         None => ("a directory on its way keeps us out".to_owned(), "each directory on its way".to_owned()),
     };
-    let message = format!("{}: permission denied: {what}, and we are {}", target.attempt(), ourselves());
+    let message = format!("{}: permission denied: {what}, and we are {}", target.attempt(), own_identity());
     ProviderError::new(ErrorKind::Denied, message)
         .hint(format!("let uid {} or one of its groups enter {name} (mode `x`)", geteuid()))
 }
 
-fn named(directory: &Path) -> String {
+fn quoted(directory: &Path) -> String {
     format!("`{}`", directory.display())
 }
 
-fn whose(stat: &FileStat) -> String {
+fn owner_and_mode(stat: &FileStat) -> String {
     format!("owned by {}:{} with mode {:04o}", stat.st_uid, stat.st_gid, stat.st_mode & 0o7777)
 }
 
-fn ourselves() -> String {
+fn own_identity() -> String {
     format!("{}:{} without capabilities", geteuid(), getegid())
 }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::explain;
 use crate::error::{ErrorKind, ProviderError};
 
-/// The most entries, far more than any real directory of certificates has: the system's has about 300.
+/// The most entries. A directory of certificates has far fewer: the system's has about 300.
 const MOST_ENTRIES: usize = 4096;
 
 /// See [`Files::list`](super::Files::list).
@@ -17,7 +17,7 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>, ProviderError> {
     let (mut files, mut pending, mut seen) = (Vec::new(), vec![directory.to_owned()], 0);
     while let Some(here) = pending.pop() {
         let failure =
-            |error: io::Error| explain::unlisted(&here, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
+            |error: io::Error| explain::cannot_list(&here, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
         for entry in fs::read_dir(&here).map_err(failure)? {
             let entry = entry.map_err(failure)?;
             seen += 1;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn files_below_count_and_linked_directories_do_not() {
+    fn files_in_subdirectories_are_listed_and_those_of_linked_directories_are_not() {
         let place = Scratch::new("below");
         fs::create_dir_all(place.0.join("below/more")).unwrap();
         for name in ["z.pem", "below/a.pem", "below/more/b", ".hidden"] {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_listed_says_why() {
+    fn the_error_says_why_a_directory_cannot_be_listed() {
         let place = Scratch::new("failures");
         let file = place.0.join("file");
         fs::write(&file, "").unwrap();
@@ -105,12 +105,15 @@ mod tests {
                 (ErrorKind::NotFound, format!("cannot read `{}`: {part}", path.display()))
             );
         }
-        let barred = explain::unlisted(&place.0, Errno::EACCES);
-        assert_eq!(barred.kind, ErrorKind::Denied);
+        let forbidden = explain::cannot_list(&place.0, Errno::EACCES);
+        assert_eq!(forbidden.kind, ErrorKind::Denied);
         assert!(
-            barred.message.contains("permission denied: owned by")
-                && barred.hint.as_ref().is_some_and(|hint| hint.contains(" or one of its groups list it (mode `r`)")),
-            "{barred:?}"
+            forbidden.message.contains("permission denied: owned by")
+                && forbidden
+                    .hint
+                    .as_ref()
+                    .is_some_and(|hint| hint.contains(" or one of its groups list it (mode `r`)")),
+            "{forbidden:?}"
         );
         for number in 0..=MOST_ENTRIES {
             fs::write(place.0.join(number.to_string()), "").unwrap();

@@ -1,4 +1,4 @@
-//! Reads files that another user may have made.
+//! Reads files that another, perhaps hostile, user may have created.
 
 mod explain;
 mod list;
@@ -18,8 +18,8 @@ use crate::secret::SecretValue;
 
 /// Reads whole files.
 pub trait Files {
-    /// The paths of every file in a directory and below it, in order. Names that begin with `..`, which the kubelet makes for
-    /// itself, are left out, and links to directories are not followed.
+    /// The paths of every file in a directory and below it, in order. Names that begin with `..` are left
+    /// out, because the kubelet keeps its own copies under them. Links to directories are not followed.
     fn list(&self, directory: &Path) -> Result<Vec<PathBuf>, ProviderError>;
 
     /// Reads a regular file of at most `limit` bytes. With a `root`, `path` is relative to the root, and no file outside of it
@@ -52,8 +52,8 @@ impl Files for System {
         // Checked again, because the file may have been replaced.
         refuse_special(&file)?;
         let file = File::from(file);
-        let told = file.metadata().map_or(0, |metadata| metadata.len());
-        match read_up_to(file, told, limit) {
+        let reported_size = file.metadata().map_or(0, |metadata| metadata.len());
+        match read_up_to(file, reported_size, limit) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(explain::too_large(target, limit)),
             Err(error) => {
@@ -64,10 +64,10 @@ impl Files for System {
     }
 }
 
-/// The whole file, or `None` if it has more than `limit` bytes. The size that the file system has `told` is only the first guess.
-/// The buffer is never reallocated, so that no part of it is left in freed memory.
-pub fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Option<SecretValue>> {
-    let guess = usize::try_from(told).unwrap_or(limit).max(512).min(limit) + 1;
+/// The whole file, or `None` if it has more than `limit` bytes. The size that the file system reports is only the first guess.
+/// The buffer is never reallocated, so that no copy of the secret is left in freed memory.
+pub fn read_up_to(mut file: impl Read, reported_size: u64, limit: usize) -> io::Result<Option<SecretValue>> {
+    let guess = usize::try_from(reported_size).unwrap_or(limit).max(512).min(limit) + 1;
     let mut buffer = Zeroizing::new(vec![0; guess]);
     let mut filled = 0;
     loop {
@@ -97,15 +97,15 @@ pub fn read_up_to(mut file: impl Read, told: u64, limit: usize) -> io::Result<Op
 mod tests {
     use super::*;
 
-    /// Reads a file of `length` bytes whose size the file system reports as `told`.
-    fn read(length: usize, told: u64, limit: usize) -> Option<Vec<u8>> {
+    /// Reads a file of `length` bytes whose size the file system reports as `reported`.
+    fn read(length: usize, reported: u64, limit: usize) -> Option<Vec<u8>> {
         let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-        let value = read_up_to(Slow(&bytes), told, limit).unwrap()?;
+        let value = read_up_to(Slow(&bytes), reported, limit).unwrap()?;
         assert_eq!(value.expose(), bytes);
         Some(bytes)
     }
 
-    /// Gives a byte, or up to 1000, at a time.
+    /// Returns one byte, or up to 1000 bytes, at a time.
     struct Slow<'b>(&'b [u8]);
 
     impl Read for Slow<'_> {
@@ -122,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn the_size_that_the_file_system_tells_is_not_trusted() {
+    fn the_size_that_the_file_system_reports_is_not_trusted() {
         for length in [0, 1, 511, 512, 513, 514, 1024, 1025, 9_999] {
-            for told in [0, 1, 512, length as u64, 10_000, 10_001, u64::MAX] {
-                assert!(read(length, told, 10_000).is_some(), "{length} bytes, {told} told");
+            for reported in [0, 1, 512, length as u64, 10_000, 10_001, u64::MAX] {
+                assert!(read(length, reported, 10_000).is_some(), "{length} bytes, {reported} reported");
             }
         }
     }
@@ -133,20 +133,20 @@ mod tests {
     #[test]
     fn the_limit_holds_to_the_byte() {
         for limit in [0, 1, 100, 511, 512, 513, 1 << 20] {
-            for told in [0, limit as u64, limit as u64 + 1, u64::MAX] {
-                assert!(read(limit, told, limit).is_some(), "{limit}, {told} told");
-                assert!(read(limit + 1, told, limit).is_none(), "{limit} + 1, {told} told");
+            for reported in [0, limit as u64, limit as u64 + 1, u64::MAX] {
+                assert!(read(limit, reported, limit).is_some(), "{limit}, {reported} reported");
+                assert!(read(limit + 1, reported, limit).is_none(), "{limit} + 1, {reported} reported");
             }
         }
     }
 
     #[test]
-    fn what_never_ends_is_given_up_at_the_limit() {
+    fn an_endless_file_is_refused_at_the_limit() {
         assert!(read_up_to(io::repeat(7), 0, 1 << 20).unwrap().is_none());
     }
 
     #[test]
-    fn a_failure_in_the_middle_is_a_failure() {
+    fn a_read_that_fails_in_the_middle_returns_the_error() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_read_goes_on() {
+    fn an_interrupted_read_is_continued() {
         struct Interrupted(bool);
         impl Read for Interrupted {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

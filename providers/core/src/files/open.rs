@@ -1,7 +1,7 @@
 //! Finds and opens a file without leaving its root and without following magic links.
 //!
-//! The kernel's `openat2` does this too. But its flags are in memory, which a seccomp filter cannot read, so the worker's filter
-//! refuses the call. [`walk`] does the same, name by name.
+//! The kernel's `openat2` can do this, but the worker's seccomp filter refuses it: its flags are in memory, which a filter cannot
+//! read. [`walk`] does the same, name by name.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 /// The flags to open a directory that is only walked through.
 const PASSAGE: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// A file by its path, below a root or anywhere.
+/// A file's path: below a root, or anywhere.
 #[derive(Clone, Copy)]
 pub struct Target<'p> {
     pub path: &'p Path,
@@ -43,17 +43,17 @@ impl Target<'_> {
     }
 }
 
-/// The places to which a path may lead.
+/// The directories that a path may lead to.
 #[derive(Clone, Copy, PartialEq)]
 enum Reach {
-    /// Any place, but not through a magic link.
+    /// Any directory, but not through a magic link.
     Anywhere,
-    /// Places below the starting directory. Absolute links and `..` beyond it are refused.
+    /// Directories below the starting directory. Absolute links and `..` beyond it are refused.
     Beneath,
 }
 
-/// Does the kernel's `openat2` name by name. Every name is opened without following a link, so that no link is followed
-/// unchecked.
+/// Resolves a path name by name, as the kernel's `openat2` does. It opens every name without following a link, so that it checks
+/// each link before it follows it.
 fn walk(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Result<OwnedFd, Errno> {
     /// The most links that are followed, as in the kernel.
     const MOST_LINKS: usize = 40;
@@ -74,7 +74,7 @@ fn walk(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> Resul
         if name == ".." {
             match reach {
                 Reach::Anywhere => passed.push(step(here, &name)?),
-                // Back to the directory that the walk came from. It is below the root, even if a directory was moved meanwhile.
+                // The parent is the directory that was opened before. It was below the root, even if a directory has moved since.
                 Reach::Beneath if passed.len() > 1 => drop(passed.pop()),
                 Reach::Beneath => return Err(Errno::EXDEV),
             }
@@ -116,8 +116,8 @@ fn enqueue(path: &OsStr, reach: Reach, pending: &mut Vec<OsString>, passed: &mut
     Ok(())
 }
 
-/// Whether the links of this directory are magic: a magic link leads to an open file, a namespace or another process' root,
-/// whatever its text says. All links of procfs are magic, except those in its top directory (`self`, `mounts`).
+/// Whether the links of this directory are magic: a magic link leads to an open file, a namespace or another process's root, and
+/// not to the path that is its text. All links of procfs are magic, except those in its top directory (`self`, `mounts`).
 fn is_magic(directory: BorrowedFd<'_>) -> Result<bool, Errno> {
     const TOP: u64 = 1;
     Ok(fstatfs(directory)?.filesystem_type() == PROC_SUPER_MAGIC && fstat(directory)?.st_ino != TOP)

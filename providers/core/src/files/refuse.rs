@@ -11,8 +11,8 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Why a file must not be read, as the end of "it is …". `None` if it may be read.
 ///
-/// procfs, sysfs and devtmpfs contain no secrets, but files with which a reader can be tricked into giving out its own memory and
-/// environment.
+/// procfs, sysfs and devtmpfs contain no secrets, but files that show the reader's own memory and environment. A hostile
+/// reference could deliver these as a secret.
 pub fn reason(file: impl AsFd) -> Result<Option<&'static str>, Errno> {
     let stat = fstat(&file)?;
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
@@ -62,7 +62,7 @@ mod tests {
         31 27 0:60 /a\\040-\\040devtmpfs\\040b /run/\u{e9} rw - tmpfs tmpfs rw\n";
 
     #[test]
-    fn devtmpfs_is_told_by_its_device_number() {
+    fn devtmpfs_is_recognized_by_its_device_number() {
         assert!(lists_as_devtmpfs(MOUNTS.as_bytes(), "0:6"));
         for other in ["0:19", "0:23", "0:60", "0:60 ", "0", "6", ""] {
             assert!(!lists_as_devtmpfs(MOUNTS.as_bytes(), other), "{other:?}");
@@ -70,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_whose_path_is_not_utf8_hides_nothing() {
+    fn a_mount_whose_path_is_not_utf8_hides_no_other_mount() {
         let mut mounts = b"30 27 0:50 / /mnt/\xff rw - tmpfs tmpfs rw\n".to_vec();
         mounts.extend_from_slice(MOUNTS.as_bytes());
         assert!(lists_as_devtmpfs(&mounts, "0:6"));
     }
 
     #[test]
-    fn half_a_line_is_no_devtmpfs() {
+    fn an_incomplete_line_lists_no_devtmpfs() {
         for mounts in ["", "24 27 0:6", "24 27 0:6 / /dev rw -", "24 27 0:6 / /dev rw devtmpfs", "- - 0:6 -"] {
             assert!(!lists_as_devtmpfs(mounts.as_bytes(), "0:6"), "{mounts:?}");
         }

@@ -1,4 +1,4 @@
-//! One table of cases, through the kernel's call and through the walk: they must give the same file or the same error.
+//! Each case runs through the kernel's `openat2` and through [`walk`]: both must return the same file or the same error.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use nix::fcntl::{OpenHow, ResolveFlag, openat2};
 
 use super::*;
 
-/// A new directory for one test: `root` with a kubelet's layout and some traps, and `outside` next to it.
+/// A new directory for one test: `root` with a kubelet's layout and some hostile links, and `outside` next to it.
 struct Place(PathBuf);
 
 impl Place {
@@ -43,7 +43,7 @@ impl Place {
         }
         symlink(root.join("db"), root.join("absolute")).unwrap();
         symlink("/", root.join("slash")).unwrap();
-        // `chain-N` is N links to follow: `db` is two.
+        // `chain-N` leads to the file through N links: `db` leads to it through two.
         symlink("db", root.join("chain-3")).unwrap();
         for at in 4..=41 {
             symlink(format!("chain-{}", at - 1), root.join(format!("chain-{at}"))).unwrap();
@@ -62,7 +62,7 @@ impl Drop for Place {
     }
 }
 
-/// The file's device and number, or the error, as the kernel and as the walk give it.
+/// The file's device and inode number, or the error: first from the kernel, then from `walk`.
 fn both(start: BorrowedFd<'_>, path: &Path, flags: OFlag, reach: Reach) -> [Result<(u64, u64), Errno>; 2] {
     [by_kernel, walk].map(|way| {
         let stat = fstat(way(start, path, flags, reach)?)?;
@@ -114,7 +114,7 @@ const NAMES: &[&str] = &[
 ];
 
 #[test]
-fn the_walk_answers_as_the_kernel_does() {
+fn walk_returns_the_same_as_the_kernel() {
     let place = Place::new("same");
     let start = open(&place.root(), PASSAGE, Mode::empty()).unwrap();
     let mut found = 0;
@@ -134,7 +134,7 @@ fn the_walk_answers_as_the_kernel_does() {
 }
 
 #[test]
-fn what_leads_out_of_the_root_is_refused_both_ways() {
+fn paths_out_of_the_root_are_refused_by_both() {
     let place = Place::new("out");
     let start = open(&place.root(), PASSAGE, Mode::empty()).unwrap();
     for name in [
@@ -154,7 +154,7 @@ fn what_leads_out_of_the_root_is_refused_both_ways() {
 }
 
 #[test]
-fn as_many_links_are_followed_as_the_kernel_follows() {
+fn walk_follows_as_many_links_as_the_kernel() {
     let place = Place::new("links");
     let start = open(&place.root(), PASSAGE, Mode::empty()).unwrap();
     let chain = |name: &str| both(start.as_fd(), Path::new(name), OFlag::O_RDONLY, Reach::Beneath);
@@ -163,7 +163,7 @@ fn as_many_links_are_followed_as_the_kernel_follows() {
 }
 
 #[test]
-fn magic_links_are_refused_both_ways() {
+fn magic_links_are_refused_by_both() {
     // Each link leads to a regular file or directory on an ordinary file system, so a check of the opened file would not find the
     // link.
     let open_file = fs::File::open("/etc/passwd").unwrap();
