@@ -1,4 +1,4 @@
-//! What a provider says about itself, and what it refuses before anything is opened.
+//! Tests of a provider's definition, and of the references that it refuses before it opens anything.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use handfast_core::{Complaint, Definition, OWN_PARAMETERS, Problems, keys};
 
 use crate::fixture::{Fixture, configure, parse, possible, table, text};
 
-/// The documentation, the schema and the messages are made from it.
+/// handfast derives the documentation, the schema and the messages from the definition.
 pub fn the_definition_is_complete<F: Fixture>() {
     let Definition { name, keys, parameters, bootstrap, .. } = F::DEFINITION;
     assert!(is_name(name, '-'), "`{name}` is no name for a provider");
@@ -26,7 +26,8 @@ pub fn the_definition_is_complete<F: Fixture>() {
     assert_distinct(bootstrap.iter().copied());
 }
 
-/// `handfast check` finds them offline, and nothing is fetched before all references are right: `check` sees no `Context`, so that what a provider can refuse by the text alone is refused here or too late.
+/// `handfast check` must find bad references without a store, and a start must not fetch anything before it has checked all
+/// references.
 pub fn bad_references_are_refused_before_anything_is_opened<F: Fixture>() {
     let mut fixture = F::new();
     let good = fixture.put("good", b"good");
@@ -38,15 +39,15 @@ pub fn bad_references_are_refused_before_anything_is_opened<F: Fixture>() {
         let Err(Complaint { message, hint }) = configured.check(&parse(reference).locator) else {
             panic!("`{reference}` is not refused");
         };
-        let says_what_to_write = hint.is_some_and(|hint| !hint.is_empty());
-        assert!(!message.is_empty() && says_what_to_write, "`{reference}` is refused without a word");
+        let has_hint = hint.is_some_and(|hint| !hint.is_empty());
+        assert!(!message.is_empty() && has_hint, "`{reference}` is refused without a message and a hint");
     }
 }
 
 fn is_documented(key: &Key) {
     let Key { name, kind, doc, default } = key;
     assert!(is_name(name, '_'), "`{name}` is no name for a key");
-    // Those that every provider has are handfast's.
+    // handfast defines the keys that every provider has.
     assert!(!["type", "ca_file", "roots"].contains(name), "`{name}` is a key of every provider");
     if matches!(kind, Kind::NotInThisVersion) {
         return;
@@ -54,7 +55,7 @@ fn is_documented(key: &Key) {
     let sentence = doc.ends_with('.') && !doc.starts_with(char::is_lowercase) && !doc.contains('\n');
     assert!(sentence, "the documentation of `{name}` is no sentence: {doc}");
     if let Kind::Choice(choices) = kind {
-        assert!(choices.len() > 1, "`{name}` leaves no choice");
+        assert!(choices.len() > 1, "`{name}` has only one choice");
         assert_distinct(choices.iter().copied());
     }
     if let (Some(default), Kind::Duration | Kind::Size | Kind::Mode | Kind::Choice(_)) = (default, kind) {
@@ -65,7 +66,7 @@ fn is_documented(key: &Key) {
     }
 }
 
-/// Lower-case letters and digits, joined by a sign.
+/// Whether a name has only lower-case letters and digits, joined by this character.
 fn is_name(name: &str, joint: char) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with(joint)
@@ -75,6 +76,6 @@ fn is_name(name: &str, joint: char) -> bool {
 fn assert_distinct<'a>(names: impl Iterator<Item = &'a str>) {
     let mut seen = BTreeSet::new();
     for name in names {
-        assert!(seen.insert(name), "`{name}` stands there twice");
+        assert!(seen.insert(name), "`{name}` is there twice");
     }
 }

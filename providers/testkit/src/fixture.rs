@@ -1,4 +1,4 @@
-//! What a provider's tests say about its store, and the instances that are made from it.
+//! The interface to a provider's test store, and the provider instances that tests make for it.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use handfast_core::{
 
 use crate::outside::{Outside, TestClock};
 
-/// What a store cannot do, and why: the test for it then says so and passes.
+/// Why a store cannot show a behaviour. The test of that behaviour then prints the reason and passes.
 #[derive(Clone, Copy, Debug)]
 pub struct Cannot(pub &'static str);
 
-/// A reference, `mock:db`, or why there can be none.
+/// A reference, such as `mock:db`, or why there can be none.
 pub type Answer = Result<String, Cannot>;
 
-/// A store for one test, and how a provider is pointed at it.
+/// A store for one test, and the settings for a provider that uses it.
 ///
-/// A test first says what is in the store, then makes an instance from [`settings`](Fixture::settings) and
-/// [`outside`](Fixture::outside): these may depend on what was asked for before.
+/// A test first fills the store, and then makes an instance from [`settings`](Fixture::settings) and
+/// [`outside`](Fixture::outside), which may depend on the store's contents.
 pub trait Fixture {
-    /// The provider's parts.
+    /// The provider's definition.
     const DEFINITION: &'static Definition;
 
-    /// The largest whole value that the provider gives: more than a secret may have where it is an object, of which handfast
-    /// takes a field.
+    /// The largest whole value that the provider returns. It may be larger than a secret if the store's values are objects, of
+    /// which handfast selects a field.
     const LARGEST: usize = MAX_SECRET;
 
-    /// A store of its own, with nothing in it.
+    /// A new, empty store.
     fn new() -> Self;
 
-    /// The table `[providers.NAME]` that leads to this store.
+    /// The table `[providers.NAME]` for this store.
     fn settings(&self) -> Table;
 
-    /// What the provider sees of the outside.
+    /// The environment, files and clock that the provider gets.
     fn outside(&self) -> Outside {
         Outside::default()
     }
@@ -44,9 +44,9 @@ pub trait Fixture {
     /// Puts a value into the store. Names are of lower-case letters, digits and `-`.
     fn put(&mut self, name: &str, value: &[u8]) -> Answer;
 
-    /// What [`put`](Fixture::put) was given, in the whole value that the provider gives for it. A store of objects keeps it in
-    /// a field, which is handfast's to take, and here the fixture's.
-    fn taken(whole: Vec<u8>) -> Vec<u8> {
+    /// Extracts the value given to [`put`](Fixture::put) from the whole value that the provider returns. A store of objects keeps
+    /// it in a field. handfast would select that field; in these tests, the fixture does.
+    fn extract(whole: Vec<u8>) -> Vec<u8> {
         whole
     }
 
@@ -56,27 +56,27 @@ pub trait Fixture {
     /// A secret that exists and may not be read.
     fn denied(&mut self) -> Answer;
 
-    /// A secret whose first `attempts` requests find the store unavailable. All later ones are answered.
+    /// A secret for which the store is unavailable to the first `attempts` requests. Later requests succeed.
     fn unavailable(&mut self, attempts: u32) -> Answer;
 
-    /// A secret whose answer takes this long.
+    /// A secret for which the store responds after this delay.
     fn slow(&mut self, delay: Duration) -> Answer;
 
-    /// References that cannot be asked for at all: `check` refuses them.
+    /// Invalid references, which `check` must refuse.
     fn bad_references(&self) -> Result<Vec<&'static str>, Cannot>;
 
-    /// Further failures that only this provider has, with what each is: answers that make no sense, wrong certificates.
+    /// References of further failures that only this provider has, each with its kind: malformed responses, wrong certificates.
     fn more_failures(&mut self) -> Vec<(String, ErrorKind)> {
         Vec::new()
     }
 
-    /// Canaries (see [`canary`](crate::canary)) in credentials and in what stands next to the secrets: none may be in an
-    /// error. Those in the values that a test puts there are known to it.
+    /// The canaries (see [`canary`](crate::canary)) that the fixture has put into credentials and next to the secrets. No error
+    /// may contain them. The test itself knows the canaries in its values.
     fn canaries(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The requests that the store is still working on.
+    /// The number of requests that the store has not finished.
     fn in_flight(&self) -> usize {
         0
     }
@@ -86,23 +86,23 @@ pub trait Fixture {
 pub struct Instance {
     provider: Rc<dyn Provider>,
     clock: TestClock,
-    taken: fn(Vec<u8>) -> Vec<u8>,
+    extract: fn(Vec<u8>) -> Vec<u8>,
 }
 
 impl Instance {
-    /// The instance that the fixture's settings give.
+    /// The instance with the fixture's settings.
     pub fn connect<F: Fixture>(fixture: &F) -> Self {
-        Self { taken: F::taken, ..Self::from_settings(F::DEFINITION, fixture.settings(), fixture.outside()) }
+        Self { extract: F::extract, ..Self::from_settings(F::DEFINITION, fixture.settings(), fixture.outside()) }
     }
 
-    /// The instance that settings of one's own give, for what a provider tests besides the suite.
+    /// An instance with any settings, for a provider's own tests.
     pub fn from_settings(definition: &Definition, settings: Table, outside: Outside) -> Self {
         let clock = outside.clock.clone();
         let connected = configure(definition, settings, &outside).connect(outside.context());
         Self {
             provider: connected.unwrap_or_else(|error| panic!("cannot connect: {error}")),
             clock,
-            taken: |whole| whole,
+            extract: |whole| whole,
         }
     }
 
@@ -111,15 +111,15 @@ impl Instance {
         self.provider.fetch(&parse(reference).locator).await
     }
 
-    /// The bytes of a secret that is there.
+    /// The bytes of a secret. Panics if the fetch fails.
     pub async fn value(&self, reference: &str) -> Vec<u8> {
         match self.fetch(reference).await {
-            Ok(fetched) => (self.taken)(only(fetched).expose().to_vec()),
+            Ok(fetched) => (self.extract)(only(fetched).expose().to_vec()),
             Err(error) => panic!("`{reference}` is in the store, yet: {:?}: {error}", error.kind),
         }
     }
 
-    /// The error of a secret that cannot be had.
+    /// The error of a fetch. Panics if it succeeds.
     pub async fn error(&self, reference: &str) -> ProviderError {
         match self.fetch(reference).await {
             Ok(fetched) => panic!("`{reference}` cannot be had, yet it gave {} bytes", only(fetched).len()),
@@ -127,22 +127,22 @@ impl Instance {
         }
     }
 
-    /// Lets go of the store, as at the end of a start.
+    /// Ends the connection to the store, as at the end of a start.
     pub async fn finish(&self, ending: Ending) {
         self.provider.finish(ending).await;
     }
 
-    /// What the provider says that it has done.
+    /// The provider's summary.
     pub fn summary(&self) -> Summary {
         self.provider.summary()
     }
 
-    /// Its connection, for what else a provider can do.
+    /// The provider itself, for its other methods.
     pub fn provider(&self) -> &dyn Provider {
         &*self.provider
     }
 
-    /// Waits a moment until nothing is left of a fetch that was dropped: no timer, and no request in the store.
+    /// Waits until a dropped fetch has ended completely: no timer runs, and the store has no request left.
     pub async fn settle<F: Fixture>(&self, fixture: &F) {
         const MOMENT: Duration = Duration::from_millis(10);
         assert_eq!(self.clock.sleeping(), 0, "a dropped fetch still waits on the clock");
@@ -156,11 +156,11 @@ impl Instance {
     }
 }
 
-/// What handfast itself adds to every provider's keys.
+/// The keys that handfast itself adds to every provider.
 const SHARED: &[Key] =
     &[Key::new("ca_file", Kind::String, ""), Key::new("roots", Kind::String, ""), Key::new("proxy", Kind::String, "")];
 
-/// The value of an answer that is one.
+/// The value of an answer that is not a list.
 pub fn only(fetched: Fetched) -> SecretValue {
     match fetched.content {
         Content::Value(value) => value,
@@ -168,7 +168,7 @@ pub fn only(fetched: Fetched) -> SecretValue {
     }
 }
 
-/// Reads settings, which must be right.
+/// Reads settings. Panics if they are invalid.
 pub fn configure(definition: &Definition, table: Table, outside: &Outside) -> Box<dyn Configured> {
     let mut problems = Problems::default();
     let instance = definition.name.to_owned();
@@ -179,12 +179,12 @@ pub fn configure(definition: &Definition, table: Table, outside: &Outside) -> Bo
     configured
 }
 
-/// Reads a reference, which must be one.
+/// Parses a reference. Panics if it is invalid.
 pub fn parse(reference: &str) -> SecretRef {
     SecretRef::parse(reference).unwrap_or_else(|complaint| panic!("{complaint:?}"))
 }
 
-/// What the fixture has made, or nothing where it cannot, with a line that says why.
+/// The fixture's result. `None` if the fixture cannot show the behaviour; then prints why.
 #[allow(clippy::print_stderr, reason = "a test's output")]
 pub fn possible<T>(answer: Result<T, Cannot>) -> Option<T> {
     answer.inspect_err(|Cannot(reason)| eprintln!("not for this provider: {reason}")).ok()

@@ -1,4 +1,4 @@
-//! An outside that a test makes up: variables, files, a clock.
+//! The environment variables, files and clock that a test gives a provider.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context, Environment, Files, Identities, SecretValue, files};
 
-/// What a provider sees of the outside. By default: no variable, the real files, a clock that starts in 2026.
+/// The environment, files and clock for a provider. By default: no variables, the real files, a clock that starts in 2026.
 pub struct Outside {
     /// The environment.
     pub variables: Variables,
@@ -32,7 +32,7 @@ impl Default for Outside {
 }
 
 impl Outside {
-    /// The same as a provider gets it.
+    /// The context for a provider.
     pub fn context(self) -> Context {
         Context {
             environment: Rc::new(self.variables),
@@ -44,8 +44,8 @@ impl Outside {
     }
 }
 
-/// An environment. As in handfast's own, a credential is no variable, an empty one of either kind is unset, and white space around a
-/// variable's value is cut.
+/// Environment variables. As in handfast's own environment, a credential is not readable as a variable, an empty variable or
+/// credential counts as unset, and white space around a variable's value is removed.
 #[derive(Default)]
 pub struct Variables {
     plain: BTreeMap<String, String>,
@@ -53,13 +53,13 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// The same with one more variable that holds no credential.
+    /// Adds a variable that contains no credential.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.plain.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// The same with one more bootstrap credential.
+    /// Adds a bootstrap credential.
     pub fn with_credential(mut self, name: &str, value: &str) -> Self {
         self.credentials.insert(name.to_owned(), SecretValue::from(value.as_bytes().to_vec()));
         self
@@ -76,11 +76,11 @@ impl Environment for Variables {
     }
 }
 
-/// A clock whose time of day is made up and whose waits are real. It knows who waits, and can be set forward.
+/// A clock that starts at a fixed time of day, and can be set forward. Its waits take real time, and are counted.
 #[derive(Clone)]
-pub struct TestClock(Arc<Hands>);
+pub struct TestClock(Arc<ClockState>);
 
-struct Hands {
+struct ClockState {
     started: Instant,
     /// In milliseconds.
     ahead: AtomicU64,
@@ -89,7 +89,7 @@ struct Hands {
 
 impl Default for TestClock {
     fn default() -> Self {
-        Self(Arc::new(Hands { started: Instant::now(), ahead: AtomicU64::new(0), sleeping: AtomicUsize::new(0) }))
+        Self(Arc::new(ClockState { started: Instant::now(), ahead: AtomicU64::new(0), sleeping: AtomicUsize::new(0) }))
     }
 }
 
@@ -100,7 +100,7 @@ impl TestClock {
         self.0.ahead.fetch_add(milliseconds, Ordering::Relaxed);
     }
 
-    /// How many wait on this clock.
+    /// The number of waits on this clock that have not ended.
     pub fn sleeping(&self) -> usize {
         self.0.sleeping.load(Ordering::Relaxed)
     }
@@ -117,7 +117,7 @@ impl Clock for TestClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
-        /// Counts a wait from its start to its end, whether it ends by itself or is dropped.
+        /// Counts a wait until it ends or is dropped.
         struct Counted<'c>(&'c AtomicUsize);
         impl Drop for Counted<'_> {
             fn drop(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new one, below the system's directory for temporary files, by its real path: no link is on the way.
+    /// A new directory below the system's directory for temporary files. Its path contains no links.
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -22,7 +22,7 @@ impl Scratch {
         &self.0
     }
 
-    /// The path of something in it.
+    /// The path of an entry in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -36,7 +36,7 @@ impl Default for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What a failed test leaves behind must not hide why it failed.
+        // An error here must not hide the failure of the test.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,32 +1,31 @@
-//! No error tells a secret: neither in its text, nor in what `{:?}` prints.
+//! No error contains a secret: neither its text nor its `{:?}`.
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::failures::{Told, everything_that_fails};
+use crate::failures::{Failure, all_failures};
 use crate::fixture::Fixture;
 
-/// A text that stands nowhere by chance, to plant where a secret would stand.
+/// A random text to use as a secret, which occurs nowhere else.
 pub fn canary() -> String {
-    // Each `RandomState` has keys of its own, from the operating system's randomness.
+    // Each `RandomState` has its own random keys.
     let [first, second] = [0u8, 1].map(|half| RandomState::new().hash_one(half));
     format!("canary{first:016x}{second:016x}")
 }
 
-/// Every failure that can be provoked, with a canary in each value, and those that the fixture has put into credentials and
-/// into what stands next to the secrets.
-pub fn no_error_tells_a_value_or_a_credential<F: Fixture>() {
+/// Checks every failure that the fixture can cause, with a canary in each value, in the credentials and next to the secrets.
+pub fn no_error_contains_a_value_or_a_credential<F: Fixture>() {
     let value = canary();
-    for Told { message, hint, debug, canaries } in everything_that_fails::<F>(value.as_bytes()) {
+    for Failure { message, hint, debug, canaries } in all_failures::<F>(value.as_bytes()) {
         let text = [message, hint.unwrap_or_default(), debug].join("\n");
         for canary in canaries.iter().chain([&value]) {
-            assert!(!tells(&text, canary), "it tells a secret: {text}");
+            assert!(!contains(&text, canary), "it contains a secret: {text}");
         }
     }
 }
 
-/// Whether a text holds a canary: as it is, in another case, as hex, or as numbers, as `{:?}` prints bytes. Half of it
-/// is enough: a message may be cut.
-pub fn tells(text: &str, canary: &str) -> bool {
+/// Whether a text contains a canary: as it is, in another case, as hex, or as numbers, as `{:?}` prints bytes. Half of the canary
+/// is enough, because a message may be shortened.
+pub fn contains(text: &str, canary: &str) -> bool {
     let text = text.to_lowercase();
     let bytes = canary.as_bytes();
     [&bytes[..bytes.len() / 2], &bytes[bytes.len() / 2..]].into_iter().any(|half| {
@@ -47,9 +46,9 @@ mod tests {
         let bytes = canary.as_bytes();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
         for text in [canary.clone(), canary.to_uppercase(), hex, format!("{bytes:?}"), canary[..20].to_owned()] {
-            assert!(tells(&format!("cannot read it: {text}"), &canary), "{text}");
+            assert!(contains(&format!("cannot read it: {text}"), &canary), "{text}");
         }
-        assert!(!tells("cannot read `canary`: no such file", &canary));
+        assert!(!contains("cannot read `canary`: no such file", &canary));
         assert_ne!(canary, super::canary());
     }
 }

@@ -1,4 +1,4 @@
-//! A fetch can end at any moment: at the deadline, after another secret's failure, by a signal.
+//! handfast can drop a fetch at any time: at the deadline, after another secret's failure, at a signal.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -8,14 +8,14 @@ use tokio::time::timeout;
 
 use crate::fixture::{Fixture, Instance, possible};
 
-/// The deadline is the scheduler's: it drops the fetch, and no timer and no request may outlive that.
+/// The scheduler drops a fetch at the deadline. No timer and no request of the fetch may outlive it.
 pub fn a_fetch_dropped_at_its_deadline_leaves_nothing_running<F: Fixture>() {
     const DEADLINE: Duration = Duration::from_millis(50);
     let mut fixture = F::new();
     let Some(reference) = possible(fixture.slow(Duration::from_secs(3600))) else { return };
     crate::run(async {
         let instance = Instance::connect(&fixture);
-        // Twice, as the first may have left a lock behind.
+        // Twice, because the first fetch may have left a lock held.
         for _ in 0..2 {
             let answer = timeout(DEADLINE, instance.fetch(&reference)).await;
             assert!(answer.is_err(), "the fetch ended before its deadline: it does not wait for the store");
@@ -24,13 +24,13 @@ pub fn a_fetch_dropped_at_its_deadline_leaves_nothing_running<F: Fixture>() {
     });
 }
 
-/// Dropped after each number of polls, from none to all: the instance stays usable, and nothing is left running.
+/// Drops fetches after 0, 1, 2, … polls, until one completes. The instance stays usable, and nothing keeps running.
 pub fn a_fetch_can_be_dropped_at_any_await_point<F: Fixture>() {
-    /// A fetch that goes on and on is not cut off by this test for ever.
+    /// The test ends here even if no fetch completes.
     const MOST: usize = 100;
     let mut fixture = F::new();
     let Some(plain) = possible(fixture.put("plain", b"plain")) else { return };
-    // Where the store can be slow, each fetch has a point at which it waits.
+    // With a slow store, each fetch waits at least once.
     let reference = fixture.slow(Duration::from_millis(2)).unwrap_or_else(|_| plain.clone());
     crate::run(async {
         let instance = Instance::connect(&fixture);
@@ -46,7 +46,7 @@ pub fn a_fetch_can_be_dropped_at_any_await_point<F: Fixture>() {
     });
 }
 
-/// Polls a future that often, and then drops it; its output where that was enough.
+/// Polls a future `polls` times, and then drops it. Returns its output if it completed.
 async fn dropped_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;

@@ -1,4 +1,4 @@
-//! The suite against itself: a provider without a fault passes, and one with a fault fails in the test that is for it.
+//! Tests the suite itself: a provider without a fault passes, and a provider with a fault fails in the test for that fault.
 #![allow(missing_docs)]
 
 use std::cell::{Cell, RefCell};
@@ -22,10 +22,10 @@ const MIXES_UP: Fault = 5;
 const MISSING_IS_EMPTY: Fault = 6;
 const DENIED_IS_MISSING: Fault = 7;
 const RETRIES: Fault = 8;
-const SHOUTS: Fault = 9;
-const TELLS: Fault = 10;
-const TELLS_IN_HEX: Fault = 11;
-const TELLS_THE_CREDENTIAL: Fault = 12;
+const UPPER_CASE: Fault = 9;
+const SHOWS_A_BODY: Fault = 10;
+const SHOWS_A_BODY_IN_HEX: Fault = 11;
+const SHOWS_THE_CREDENTIAL: Fault = 12;
 const LEAVES_A_TIMER: Fault = 13;
 const LOCKS: Fault = 14;
 const CHECKS_NOTHING: Fault = 15;
@@ -33,7 +33,7 @@ const UNDOCUMENTED: Fault = 16;
 const LEAVES_A_REQUEST: Fault = 17;
 
 thread_local! {
-    /// What is in the store of the test that runs on this thread: `configure` is a plain function, and takes settings alone.
+    /// The store of the test that runs on this thread, because `configure` is a plain function that gets only settings.
     static STORE: RefCell<Rc<Contents>> = RefCell::default();
 }
 
@@ -185,17 +185,19 @@ impl<const FAULT: Fault> Connection<FAULT> {
         let values = self.contents.values.borrow();
         let body = values.first().map_or(&[][..], |(_, value)| &value[..value.len().min(40)]);
         let message = match FAULT {
-            SHOUTS => "Cannot fetch.".to_owned(),
-            TELLS => format!("cannot fetch: the store says `{}`", String::from_utf8_lossy(body)),
-            TELLS_IN_HEX => format!("cannot fetch: {}", body.iter().map(|b| format!("{b:02x}")).collect::<String>()),
-            TELLS_THE_CREDENTIAL => format!("cannot fetch with the token {}", self.token),
+            UPPER_CASE => "Cannot fetch.".to_owned(),
+            SHOWS_A_BODY => format!("cannot fetch: the store says `{}`", String::from_utf8_lossy(body)),
+            SHOWS_A_BODY_IN_HEX => {
+                format!("cannot fetch: {}", body.iter().map(|b| format!("{b:02x}")).collect::<String>())
+            }
+            SHOWS_THE_CREDENTIAL => format!("cannot fetch with the token {}", self.token),
             _ => "cannot fetch".to_owned(),
         };
         ProviderError::new(kind, message)
     }
 }
 
-/// A request, as the store counts them: over when it is answered or dropped.
+/// Counts a request from its start until it ends or is dropped.
 struct Request<'c, const FAULT: Fault>(&'c Contents);
 
 impl<const FAULT: Fault> Drop for Request<'_, FAULT> {
@@ -209,12 +211,12 @@ impl<const FAULT: Fault> Drop for Request<'_, FAULT> {
 handfast_testkit::conformance!(Store<NONE>);
 
 macro_rules! caught {
-    ($($name:ident: $fault:ident by $module:ident :: $sentence:ident, $says:literal;)*) => {
+    ($($name:ident: $fault:ident by $module:ident :: $sentence:ident, $message:literal;)*) => {
         mod caught {
             use super::*;
             $(
                 #[test]
-                #[should_panic(expected = $says)]
+                #[should_panic(expected = $message)]
                 fn $name() {
                     $module::$sentence::<Store<$fault>>();
                 }
@@ -228,14 +230,14 @@ caught! {
     a_replacement_character: REPLACES by values::a_value_that_is_not_utf8_arrives_whole, "other bytes arrived";
     a_value_cut_at_a_nul: CUTS by values::a_value_with_nul_bytes_arrives_whole, "0 other bytes arrived";
     a_missing_limit: UNBOUNDED by values::one_byte_more_than_the_largest_is_malformed, "it gave 1048577 bytes";
-    values_mixed_up: MIXES_UP by values::secrets_fetched_at_once_are_not_mixed_up, "got another's value";
-    nothing_for_something: MISSING_IS_EMPTY by failures::a_missing_secret_is_not_found, "it gave 0 bytes";
-    a_refusal_hidden: DENIED_IS_MISSING by failures::a_refused_secret_is_denied, "cannot fetch";
-    a_second_try: RETRIES by failures::an_unavailable_store_is_asked_once_and_answers_the_next_time, "yet it gave";
-    a_full_stop: SHOUTS by failures::every_error_is_one_sentence, "it starts with 'C'";
-    a_body_told: TELLS by secrecy::no_error_tells_a_value_or_a_credential, "it tells a secret";
-    a_body_in_hex: TELLS_IN_HEX by secrecy::no_error_tells_a_value_or_a_credential, "it tells a secret";
-    a_credential_told: TELLS_THE_CREDENTIAL by secrecy::no_error_tells_a_value_or_a_credential, "it tells a secret";
+    values_mixed_up: MIXES_UP by values::secrets_fetched_at_the_same_time_are_not_mixed_up, "got another's value";
+    an_empty_value_for_a_missing_secret: MISSING_IS_EMPTY by failures::a_missing_secret_is_not_found, "it gave 0 bytes";
+    a_refusal_that_looks_like_a_missing_secret: DENIED_IS_MISSING by failures::a_refused_secret_is_denied, "cannot fetch";
+    a_retry: RETRIES by failures::an_unavailable_store_gets_one_request_and_the_next_fetch_succeeds, "yet it gave";
+    a_full_stop: UPPER_CASE by failures::every_error_is_one_sentence, "it starts with 'C'";
+    a_body_in_an_error: SHOWS_A_BODY by secrecy::no_error_contains_a_value_or_a_credential, "it contains a secret";
+    a_body_in_hex_in_an_error: SHOWS_A_BODY_IN_HEX by secrecy::no_error_contains_a_value_or_a_credential, "it contains a secret";
+    a_credential_in_an_error: SHOWS_THE_CREDENTIAL by secrecy::no_error_contains_a_value_or_a_credential, "it contains a secret";
     a_timer_left: LEAVES_A_TIMER by time::a_fetch_dropped_at_its_deadline_leaves_nothing_running, "waits on the clock";
     a_request_left: LEAVES_A_REQUEST by time::a_fetch_dropped_at_its_deadline_leaves_nothing_running, "1 requests";
     a_lock_left: LOCKS by time::a_fetch_can_be_dropped_at_any_await_point, "somebody holds the lock";

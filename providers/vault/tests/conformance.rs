@@ -99,7 +99,7 @@ impl Fixture for Store {
         Ok(line.reference(name))
     }
 
-    fn taken(whole: Vec<u8>) -> Vec<u8> {
+    fn extract(whole: Vec<u8>) -> Vec<u8> {
         let data: Value = serde_json::from_slice(&whole).expect("a secret's data is JSON");
         data["value"].as_str().expect("`put` has made it a string").as_bytes().to_vec()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use handfast_core::{BoxFuture, Clock, Context, Environment, ErrorKind, Files, ProviderError, SecretValue};
 use handfast_http::{CaSource, Client, Options, Request, Response, Roots, Url};
-use handfast_testkit::{Outside, assert_told};
+use handfast_testkit::{Outside, assert_listed};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -318,14 +318,14 @@ pub async fn fetch(authority: &Authority, options: Options, request: Request) ->
     Client::new(options, &World::trusting(authority).context())?.send(request).await
 }
 
-/// The error, after a look for what no error may hold. All that it says is a line of `told.txt`.
+/// The error, after a look for what no error may hold. All that it says is a line of `errors.txt`.
 #[track_caller]
 pub fn failed<T>(result: Result<T, ProviderError>, kind: ErrorKind, part: &str) -> ProviderError {
     let error = result.err().expect("this should have failed");
     assert!(!format!("{error:?} {error}").contains(CANARY), "{error:?}");
     assert_eq!(error.kind, kind, "{error:?}");
     assert!(error.message.contains(part), "{error:?}");
-    assert_told(&error, include_str!("told.txt"));
+    assert_listed(&error, include_str!("errors.txt"));
     error
 }
 

@@ -12,7 +12,7 @@ mod web_tokens;
 use std::net::TcpListener;
 
 use handfast_core::{ErrorKind, ProviderError, Table, Value};
-use handfast_testkit::{Instance, Outside, Variables, assert_told, configure, run, table, text};
+use handfast_testkit::{Instance, Outside, Variables, assert_listed, configure, run, table, text};
 use handfast_testservers::{Server, Vault, random};
 use handfast_vault::DEFINITION;
 use serde_json::json;
@@ -98,10 +98,10 @@ pub async fn fetch(settings: Table, outside: Outside, reference: &str) -> Provid
     }
 }
 
-/// Whether an error says these parts of a text; all of it is a line of `told.txt`.
+/// Whether an error says these parts of a text; all of it is a line of `errors.txt`.
 #[track_caller]
 pub fn said(error: &ProviderError, texts: &[&str]) {
-    assert_told(error, include_str!("told.txt"));
+    assert_listed(error, include_str!("errors.txt"));
     let whole = format!("{}\n{}", error.message, error.hint.as_deref().unwrap_or_default());
     for text in texts {
         assert!(whole.contains(text), "no \"{text}\" in {whole}");
