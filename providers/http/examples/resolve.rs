@@ -1,6 +1,6 @@
-//! Fetches one URL with handfast's client and says what came of it: `ok 200 …` or `Unavailable …`.
+//! Fetches one URL with handfast's client and prints the result: `ok 200 …` or `Unavailable …`.
 //!
-//! `resolve URL [CA_FILE]` is what the DNS test runs as a static musl program, and shows how small a user of this crate is.
+//! The DNS test runs `resolve URL [CA_FILE]` as a static musl program. It is also a short example of the use of this crate.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Where a request may go: what an address is, and which addresses may be spoken to in clear text.
+//! The addresses of stores: their form, and to which of them requests may go unencrypted.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -6,54 +6,54 @@ use std::path::PathBuf;
 use handfast_core::Complaint;
 use reqwest::Url;
 
-/// Where a store is: what a provider's `address` says.
+/// The address of a store, as in a provider's key `address`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The URL that requests are below. For a Unix socket it is `http://localhost/`.
+    /// The base of the URLs of all requests. For a Unix socket it is `http://localhost/`.
     pub url: Url,
     /// The Unix socket to connect to instead of the URL's host.
     pub unix_socket: Option<PathBuf>,
 }
 
-/// Where `http://` is allowed. Loopback and Unix sockets always are: what they carry does not leave the machine.
+/// The hosts for which `http://` is allowed, in addition to loopback and Unix sockets, whose traffic does not leave the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Plaintext {
-    /// Nowhere else.
+    /// No other hosts.
     #[default]
     Local,
-    /// Also to link-local addresses and to AWS' IPv6 ones: the clouds' metadata services speak nothing else.
+    /// Link-local addresses and AWS's IPv6 addresses, since the clouds' metadata services do not offer TLS.
     Metadata,
-    /// Everywhere (`danger_plaintext = true`): whoever is on the way reads every secret.
+    /// All hosts (`danger_plaintext = true`): anybody on the network path can read every secret.
     Anywhere,
 }
 
-/// How far away a host is, as its name or number tells without asking anyone.
+/// How far away a host is, according to its name or IP address alone, without a name look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Distance {
     /// This machine.
     Loopback,
-    /// This machine's link, or its cloud's metadata service.
+    /// A host on this machine's link, or its cloud's metadata service.
     Link,
-    /// Anything else.
+    /// Any other host.
     Far,
 }
 
 impl Address {
-    /// Reads `https://…`, `http://…` or `unix:///path`. The complaint never repeats a user name or a password.
+    /// Reads `https://…`, `http://…` or `unix:///path`. The complaint never quotes a user name or a password.
     pub fn parse(text: &str, plaintext: Plaintext) -> Result<Self, Complaint> {
         const EXPECTED: &str = "an address is `https://host`, `https://host:port` or `unix:///path/of/socket`";
-        // No tables of Unicode here: Cargo.toml.
+        // The tables of Unicode are left out of the build, see Cargo.toml.
         const PUNYCODE: &str = "a host's name beyond ASCII is written in Punycode, as `xn--…`";
         if let Some(path) = text.strip_prefix("unix://") {
             if !path.starts_with('/') || path.contains('\0') {
                 return Err(Complaint::new("a Unix socket's address has no absolute path").hint(EXPECTED));
             }
-            // `sun_path` has 108 bytes, the last of them zero.
+            // `sun_path` has 108 bytes, and the last byte is zero.
             if path.len() > 107 {
                 let message = format!("a Unix socket's path has at most 107 bytes, and this one {}", path.len());
                 return Err(Complaint::new(message).hint("move the socket, or reach it through a shorter link"));
             }
-            // A constant, but parsed here so that no `expect` is needed.
+            // Parsed at run time, so that no `expect` is needed.
             let url =
                 Url::parse("http://localhost/").map_err(|error| Complaint::new(error.to_string()).hint(EXPECTED))?;
             return Ok(Self { url, unix_socket: Some(path.into()) });
@@ -79,7 +79,7 @@ impl Address {
         Ok(Self { url, unix_socket: None })
     }
 
-    /// Whether it leads to this machine alone.
+    /// Whether the host is this machine.
     pub fn is_local(&self) -> bool {
         self.unix_socket.is_some() || distance(self.url.host_str().unwrap_or_default()) == Distance::Loopback
     }
@@ -88,7 +88,7 @@ impl Address {
 const CLEAR: &str =
     "write `https://`; or, where nobody else is on the way, set `danger_plaintext = true` in the provider's table";
 
-/// Whether a request may go to a URL at all, given where clear text is allowed.
+/// Refuses a URL that is unencrypted where `plaintext` does not allow it.
 pub(crate) fn allow(url: &Url, plaintext: Plaintext) -> Result<(), String> {
     match (url.scheme(), distance(url.host_str().unwrap_or_default()), plaintext) {
         ("https", ..)
@@ -100,8 +100,8 @@ pub(crate) fn allow(url: &Url, plaintext: Plaintext) -> Result<(), String> {
     }
 }
 
-/// A URL's scheme, host and port, for a message: nothing else of it is ever shown. Cut, because a redirect's may be any
-/// length.
+/// A URL's scheme, host and port, for a message, which must show no other part of a URL. Shortened, because a redirect's host may
+/// have any length.
 pub(crate) fn origin(url: &Url) -> String {
     const LONGEST: usize = 300;
     url.origin().ascii_serialization().chars().take(LONGEST).collect()
@@ -109,7 +109,7 @@ pub(crate) fn origin(url: &Url) -> String {
 
 /// How far away the host of a URL is.
 ///
-/// `localhost` and the names below it count as loopback (RFC 6761): `resolve` sees to it that they are.
+/// `localhost` and the names below it count as loopback (RFC 6761), because `resolve` maps them to loopback addresses.
 pub(crate) fn distance(host: &str) -> Distance {
     let name = host.strip_suffix('.').unwrap_or(host);
     if name == "localhost" || name.ends_with(".localhost") {
@@ -123,13 +123,13 @@ pub(crate) fn distance(host: &str) -> Distance {
     }
 }
 
-/// A host that is a number. A mapped IPv4 address counts as the IPv4 address that it leads to.
+/// The IP address, if a host is one. An IPv4-mapped IPv6 address counts as the IPv4 address.
 pub(crate) fn ip(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// AWS' own prefix for instance metadata, container credentials and the like.
+/// Whether it has AWS's prefix for instance metadata and container credentials.
 fn is_metadata(ip: Ipv6Addr) -> bool {
     ip.segments()[..2] == [0xfd00, 0x0ec2]
 }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clear_text_is_for_this_machine_only() {
+    fn only_this_machine_may_be_addressed_without_tls() {
         for text in [
             "http://127.0.0.1:8200",
             "http://127.9.9.9",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_services_are_allowed_where_asked_for() {
+    fn metadata_services_are_allowed_by_an_option() {
         for text in
             ["http://169.254.169.254/latest", "http://169.254.170.2", "http://[fe80::1]", "http://[fd00:ec2::254]/"]
         {

@@ -1,4 +1,4 @@
-//! Whom to trust: the certificates of authorities, from wherever a user keeps them.
+//! The certificates of the authorities to trust, from the places where a user keeps them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,29 +8,29 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// Far above any real bundle: all of the web's certificate authorities are about 250 KiB.
+/// Far larger than any real file: the certificates of all public authorities are about 250 KiB.
 const LARGEST_CA_FILE: usize = 8 << 20;
 
-/// Where certificates in PEM form stand.
+/// A place with certificates in PEM form.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CaSource {
-    /// A file of one or more.
+    /// A file with one or more certificates.
     File(PathBuf),
-    /// A directory: each file in it, and in those below it, has one or more.
+    /// A directory: each file in it and in its subdirectories has one or more certificates.
     Directory(PathBuf),
-    /// A setting that has the text itself.
+    /// A setting whose value is the certificates themselves.
     Text {
         /// Its name, for an error.
         setting: &'static str,
-        /// One or more.
+        /// One or more certificates.
         pem: String,
     },
 }
 
-/// Which certificates are trusted besides those of `ca`.
+/// The root certificates that are trusted in addition to the user's (`ca`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Roots {
-    /// Mozilla's, as of the build.
+    /// Mozilla's list at the time of the build.
     #[default]
     Builtin,
     /// None.
@@ -41,7 +41,7 @@ pub(crate) const NOTHING_TRUSTED: &str = "`roots` is \"none\" and there is no `c
 pub(crate) const NOTHING_TRUSTED_HINT: &str = "name the file of your certificate authority in `ca_file`";
 
 impl fmt::Debug for CaSource {
-    /// Not the text: where a certificate should be, a key may be.
+    /// Leaves out the text: a user may have put a private key there by mistake.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) | Self::Directory(path) => path.fmt(f),
@@ -50,16 +50,16 @@ impl fmt::Debug for CaSource {
     }
 }
 
-/// Whom to trust.
+/// The trusted certificates.
 pub(crate) struct Trusted {
-    /// The authorities: the built-in ones or none, and those of `ca`.
+    /// The built-in roots, if they are trusted, and the user's certificates (`ca`).
     pub(crate) roots: RootCertStore,
-    /// The certificates of `ca`, as they are.
+    /// The user's certificates alone, as they were read.
     pub(crate) own: Vec<CertificateDer<'static>>,
 }
 
-/// Reads whom to trust. A source that cannot be used is an error: an authority that silently does not count would be looked for
-/// in vain.
+/// Reads the trusted certificates. A source that cannot be used is an error: otherwise the user would only see later that a
+/// server's certificate is refused, and not why.
 pub(crate) fn trusted(builtin: Roots, ca: &[CaSource], context: &Context) -> Result<Trusted, ProviderError> {
     let mut trusted = Trusted { roots: RootCertStore::empty(), own: Vec::new() };
     match builtin {
@@ -97,7 +97,7 @@ fn add(trusted: &mut Trusted, name: &dyn fmt::Display, pem: &[u8]) -> Result<(),
     let mut count = 0;
     for certificate in CertificateDer::pem_slice_iter(pem) {
         count += 1;
-        // The reader's own error would quote the file, which may hold a key.
+        // The parser's own error would quote the file, which may contain a private key.
         let certificate = certificate.map_err(|_| unusable(name, &format!("number {count} is not in PEM form")))?;
         trusted
             .roots

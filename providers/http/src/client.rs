@@ -1,4 +1,4 @@
-//! The client itself: one connection pool, one exchange at a time through [`Client::send`].
+//! The client: one connection pool, and one request and response with each call of [`Client::send`].
 
 use std::sync::Arc;
 
@@ -17,46 +17,46 @@ use crate::response::Response;
 use crate::server_name::Alias;
 use crate::tls;
 
-/// How many redirects are followed within one origin.
+/// The most redirects that one request follows.
 const MOST_REDIRECTS: usize = 5;
 
-/// The one HTTP and TLS client. An SDK can share it between threads, and send from any of them.
+/// The HTTP and TLS client of all providers. Threads can share it.
 pub struct Client {
     inner: reqwest::Client,
     options: Options,
     route: Route,
-    /// The proxies that the environment has, where `proxy` names none.
-    unused: Route,
+    /// The proxies in the environment's variables, if `proxy` is "none". Only for a hint.
+    unused_proxies: Route,
     alias: Option<Arc<Alias>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Client {
-    /// Makes a client. Reads the files that its options name and, where `proxy` says so, the variables that name a proxy;
-    /// connects to nothing.
+    /// Makes a client. Reads the files that the options name and, if `proxy` is "environment", the variables with a proxy's
+    /// address. Opens no connection.
     pub fn new(options: Options, context: &Context) -> Result<Self, ProviderError> {
         let route = Route::new(&options.proxy, &*context.environment)?;
-        let unused = match options.proxy {
-            // Variables that nobody uses may be as wrong as they like.
+        let unused_proxies = match options.proxy {
+            // These variables are not used, so errors in them do not matter.
             Proxy::None => Route::new(&Proxy::Environment, &*context.environment).unwrap_or_default(),
             _ => Route::default(),
         };
         let alias = options.server_name.as_ref().map(Alias::new).transpose()?.flatten().map(Arc::new);
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::configuration(&options, alias.as_deref(), context)?)
-            // HTTP/2 has streams that a server refuses before it looks at them; trying again is the scheduler's.
+            // The library would retry an HTTP/2 stream that the server refused unprocessed, but only the scheduler retries.
             .retry(reqwest::retry::never())
-            // What a server may make us hold: parts of all answers together, and of one; the rest are the library's own.
+            // Bounds for the memory that a server can make the client use. The library's own bounds are enough for the rest.
             .http2_initial_connection_window_size(1 << 20)
             .http2_initial_stream_window_size(1 << 18)
             .http2_max_frame_size(16 << 10)
             .http2_max_header_list_size(32 << 10)
-            // A connection that died without a word would take the next try as well.
+            // Finds connections that broke without a notice, which would let the next try fail too.
             .http2_keep_alive_interval(options.idle_timeout / 4)
             .http2_keep_alive_timeout(options.idle_timeout / 4)
-            // Enough for musl to give up on a name server that fails (5 s), and not all that a connection has.
-            .dns_resolver(Resolver { patience: options.connect_timeout / 4 * 3, alias: alias.clone() })
-            // Without it reqwest reads the proxy's variables from the process.
+            // Long enough for musl to try the next name server (5 s), and shorter than the time for the connection.
+            .dns_resolver(Resolver { time_limit: options.connect_timeout / 4 * 3, alias: alias.clone() })
+            // Otherwise reqwest reads the proxy variables of the process.
             .no_proxy()
             .proxy(route.clone().into_reqwest(alias.clone()))
             .redirect(redirect::Policy::none())
@@ -72,20 +72,20 @@ impl Client {
             builder = builder.unix_socket(path.as_path());
         }
         let inner = builder.build().map_err(|_| ProviderError::new(ErrorKind::Os, "cannot set up the HTTP client"))?;
-        Ok(Self { inner, options, route, unused, alias, clock: context.clock.clone() })
+        Ok(Self { inner, options, route, unused_proxies, alias, clock: context.clock.clone() })
     }
 
-    /// The client underneath, for an SDK that brings its own requests. It has the same trust, proxy, look-up and time
-    /// limits, and follows no redirect. What [`send`](Client::send) adds is the SDK's adapter's business: the largest
-    /// answer, where clear text may go ([`Address::parse`](crate::Address::parse)), and errors that show no URL.
+    /// The reqwest client, for an SDK that sends its own requests. It uses the same trusted certificates, proxy, name look-up and
+    /// time limits, and follows no redirects. The SDK's adapter must do the rest of [`send`](Client::send) itself: limit the size
+    /// of the response, refuse unencrypted addresses ([`Address::parse`](crate::Address::parse)), and keep URLs out of errors.
     pub fn inner(&self) -> &reqwest::Client {
         &self.inner
     }
 
-    /// Sends a request and reads the whole answer, whatever its status.
+    /// Sends a request and reads the whole response, whatever its status.
     ///
-    /// A `GET` or `LIST` that is redirected within its origin (scheme, host and port) is followed, five times at most. A
-    /// redirect to another origin is [`Untrusted`](ErrorKind::Untrusted): nobody has said that the credential may go there.
+    /// A redirect of a `GET` or `LIST` within the same origin (scheme, host and port) is followed, five times at most. A redirect
+    /// to another origin is [`Untrusted`](ErrorKind::Untrusted): the user has not allowed to send the credential there.
     pub async fn send(&self, request: Request) -> Result<Response, ProviderError> {
         let peer = self.peer(&request.url);
         if self.options.unix_socket.is_none() {
@@ -109,7 +109,8 @@ impl Client {
             let answer = loop {
                 let mut hop = request.to_reqwest(url.clone());
                 self.rename(&mut hop);
-                // The limit of one hop must not come before ours, which holds for all of them and says so.
+                // A single request must not time out before `send`, whose time limit covers all redirects and whose error says
+                // so.
                 *hop.timeout_mut() = Some(self.options.total_timeout.saturating_mul(2));
                 match self.inner.execute(hop).await {
                     Err(error) if find::<Superseded>(&error).is_some() => {}
@@ -124,7 +125,7 @@ impl Client {
         Err(peer.failure(ErrorKind::Malformed, &format!("it redirects more than {MOST_REDIRECTS} times")))
     }
 
-    /// Gives a request's host its other name, if it has one.
+    /// Replaces a request's host by the name that its certificate must be for, if that is another name.
     fn rename(&self, hop: &mut reqwest::Request) {
         let Some(renamed) = self.alias.as_ref().and_then(|alias| alias.rename(hop.url())) else { return };
         if self.options.unix_socket.is_some() || self.route.via(hop.url()).is_some() {
@@ -143,12 +144,12 @@ impl Client {
             Some(path) => (format!("unix://{}", path.display()), None),
             None => (origin(url), self.route.via(url).map(|proxy| format!("{proxy:?}"))),
         };
-        let has_unused_proxy = self.options.unix_socket.is_none() && self.unused.via(url).is_some();
+        let has_unused_proxy = self.options.unix_socket.is_none() && self.unused_proxies.via(url).is_some();
         Peer { name, proxy, has_unused_proxy, options: &self.options }
     }
 }
 
-/// Where an answer redirects to, if it does and may.
+/// The URL that a response redirects to, if it is a redirect; an error if the redirect must not be followed.
 fn redirected(
     answer: &reqwest::Response,
     request: &Request,
@@ -173,11 +174,11 @@ fn redirected(
         let why = format!("it redirects to another origin, {}, which is not followed", origin(&next));
         return Err(peer.failure(ErrorKind::Untrusted, &why).hint("if that is the right address, configure it"));
     }
-    // A store's own method for reading names (Vault).
+    // `LIST` is Vault's own method to read names.
     if request.method != Method::GET && request.method.as_str() != "LIST" {
         return Err(peer.failure(ErrorKind::Malformed, &format!("it redirects a {}", request.method)));
     }
-    // reqwest would make credentials of them.
+    // reqwest would send a user name and a password in the URL as credentials.
     if next.set_username("").and_then(|()| next.set_password(None)).is_err() {
         return Err(peer.failure(ErrorKind::Malformed, "it redirects to nowhere"));
     }

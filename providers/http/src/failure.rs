@@ -1,4 +1,4 @@
-//! Why an exchange failed: reqwest's error in, a kind and a sentence of our own out.
+//! Turns reqwest's errors into a kind and a message of handfast's own.
 
 use std::error::Error;
 use std::io;
@@ -9,47 +9,48 @@ use rustls::AlertDescription;
 use crate::certificate::{self, CLOCK, NAME};
 use crate::options::Options;
 
-/// With whom an exchange was, for its error's text.
+/// The server of a request, as an error's text names it.
 pub(crate) struct Peer<'a> {
     /// The origin or the Unix socket.
     pub(crate) name: String,
-    /// The proxy's origin.
+    /// The origin of the proxy in use.
     pub(crate) proxy: Option<String>,
-    /// A proxy that the environment has for it, and that `proxy` does not let us use.
+    /// Whether the environment names a proxy for this server, but `proxy` is "none".
     pub(crate) has_unused_proxy: bool,
     pub(crate) options: &'a Options,
 }
 
-/// How far an exchange had come.
+/// The part of the exchange in which a failure occurred.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Nothing of the answer was there.
+    /// Before the response's status and headers arrived.
     Head,
-    /// Its status and headers were.
+    /// After its status and headers arrived.
     Body,
 }
 
 impl Peer<'_> {
-    /// A failure in the words of this crate.
+    /// A failure with a reason that this crate has found itself.
     pub(crate) fn failure(&self, kind: ErrorKind, why: &str) -> ProviderError {
         let proxy = self.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
         ProviderError::new(kind, format!("cannot ask {}{proxy}: {why}", self.name))
     }
 
-    /// What a failure of reqwest's means. Trust first, because it is final; then what tells the cause most exactly. What
-    /// is not known is taken for the network's fault, which trying again may mend.
+    /// The failure for an error of reqwest. Unknown errors count as network failures, which a retry may solve.
     pub(crate) fn explain(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
         let failure = self.cause(error, stage);
-        let is_cut_off = error.is_connect() && failure.kind == ErrorKind::Unavailable && failure.hint.is_none();
-        if is_cut_off && self.has_unused_proxy { failure.hint(UNUSED_PROXY) } else { failure }
+        let has_no_connection = error.is_connect() && failure.kind == ErrorKind::Unavailable && failure.hint.is_none();
+        if has_no_connection && self.has_unused_proxy { failure.hint(UNUSED_PROXY) } else { failure }
     }
 
+    /// Looks for a TLS failure first, because it must not be retried, and then for the more exact causes before the less exact
+    /// ones.
     fn cause(&self, error: &reqwest::Error, stage: Stage) -> ProviderError {
         if let Some(tls) = find::<rustls::Error>(error) {
-            let (kind, why) = self.distrust(tls);
+            let (kind, why) = self.tls_failure(tls);
             return ProviderError { hint: why.hint, ..self.failure(kind, &why.message) };
         }
-        if let Some(failure) = system_error(error).and_then(|error| self.exhausted(error)) {
+        if let Some(failure) = system_error(error).and_then(|error| self.resource_failure(error)) {
             return failure;
         }
         if error.is_dns() {
@@ -57,25 +58,25 @@ impl Peer<'_> {
             let why = why.rsplit(": ").next().unwrap_or_default();
             return self.failure(ErrorKind::Unavailable, &format!("the name cannot be resolved: {why}"));
         }
-        // Its own: that of a ping.
+        // The only time-out of hyper itself is that of an HTTP/2 ping.
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_timeout) {
             return self.failure(ErrorKind::Unavailable, "the connection no longer shows a sign of life");
         }
         if error.is_timeout() {
             return self.timeout(error.is_connect(), stage);
         }
-        if let Some(failure) = self.tunnel(error) {
+        if let Some(failure) = self.proxy_failure(error) {
             return failure;
         }
         if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
             let failure = self.failure(ErrorKind::Malformed, "the answer is not HTTP/1.1");
             return if self.name.starts_with("http:") { failure.hint(SCHEME) } else { failure };
         }
-        if let Some(failure) = find::<h2::Error>(error).and_then(|error| self.http2(error)) {
+        if let Some(failure) = find::<h2::Error>(error).and_then(|error| self.http2_failure(error)) {
             return failure;
         }
         if let Some(error) = system_error(error) {
-            return self.broken(error, stage);
+            return self.connection_failure(error, stage);
         }
         if error.is_builder() {
             return self.failure(ErrorKind::Malformed, "the request cannot be written as HTTP/1.1");
@@ -84,7 +85,7 @@ impl Peer<'_> {
         self.failure(ErrorKind::Unavailable, why)
     }
 
-    /// The time for the whole exchange is over.
+    /// The failure of an exchange that took longer than its time limit.
     pub(crate) fn too_slow(&self) -> ProviderError {
         let limit = self.options.total_timeout;
         self.failure(ErrorKind::Unavailable, &format!("no complete answer within {limit:?}"))
@@ -100,8 +101,8 @@ impl Peer<'_> {
         self.failure(ErrorKind::Unavailable, &why)
     }
 
-    /// Descriptors, memory or threads ran out: not the store's fault.
-    fn exhausted(&self, error: &io::Error) -> Option<ProviderError> {
+    /// The failure if descriptors, memory or threads ran out, which is not the store's fault.
+    fn resource_failure(&self, error: &io::Error) -> Option<ProviderError> {
         const EMFILE: i32 = 24;
         const ENFILE: i32 = 23;
         let why = match (error.raw_os_error(), error.kind()) {
@@ -112,8 +113,9 @@ impl Peer<'_> {
         Some(self.failure(ErrorKind::Os, why))
     }
 
-    /// What a proxy answered to CONNECT. hyper-util's type for it is private, so its text has to do; a test keeps it.
-    fn tunnel(&self, error: &reqwest::Error) -> Option<ProviderError> {
+    /// The failure for a proxy's response to CONNECT. hyper-util's error type is private, so this compares its text; a test
+    /// ensures that the text is still the same.
+    fn proxy_failure(&self, error: &reqwest::Error) -> Option<ProviderError> {
         let text = causes(error).map(|cause| cause.to_string()).find(|text| text.starts_with("tunnel error: "))?;
         Some(match text.as_str() {
             "tunnel error: proxy authorization required" => self
@@ -121,14 +123,15 @@ impl Peer<'_> {
                 .hint("write them in the proxy's URL: `http://user:password@host:port`"),
             "tunnel error: unsuccessful" => self.failure(ErrorKind::Unavailable, "the proxy did not connect to it"),
             _ => match system_error(error) {
-                Some(error) => self.broken(error, Stage::Head),
+                Some(error) => self.connection_failure(error, Stage::Head),
                 None => self.failure(ErrorKind::Unavailable, "the proxy closed the connection"),
             },
         })
     }
 
-    /// A request that HTTP/2 ended: the server by its word, or our library because what came is not HTTP/2, or too much.
-    fn http2(&self, error: &h2::Error) -> Option<ProviderError> {
+    /// The failure of a request that the server ended by HTTP/2's means, or that the library ended because the response is not
+    /// valid HTTP/2 or too large.
+    fn http2_failure(&self, error: &h2::Error) -> Option<ProviderError> {
         Some(match error.reason()? {
             _ if error.is_library() => self.failure(ErrorKind::Malformed, "the answer is not HTTP/2"),
             h2::Reason::HTTP_1_1_REQUIRED => self.failure(ErrorKind::Malformed, "it wants HTTP/1.1 for this"),
@@ -136,7 +139,7 @@ impl Peer<'_> {
         })
     }
 
-    fn broken(&self, error: &io::Error, stage: Stage) -> ProviderError {
+    fn connection_failure(&self, error: &io::Error, stage: Stage) -> ProviderError {
         use io::ErrorKind::*;
         let why = match (error.kind(), stage) {
             (ConnectionRefused, _) => "connection refused",
@@ -157,9 +160,8 @@ impl Peer<'_> {
         self.failure(ErrorKind::Unavailable, why)
     }
 
-    /// Why TLS failed. Each of these is final: a peer that could not be trusted, or that does not trust us, is not asked
-    /// again.
-    fn distrust(&self, error: &rustls::Error) -> (ErrorKind, Complaint) {
+    /// The reason for a TLS failure. None is retried: the server is not trusted, or does not trust this client.
+    fn tls_failure(&self, error: &rustls::Error) -> (ErrorKind, Complaint) {
         use rustls::Error as Tls;
         let why = match error {
             Tls::InvalidCertificate(why) => certificate::refused(why, self.options),
@@ -176,19 +178,21 @@ impl Peer<'_> {
         (ErrorKind::Untrusted, why)
     }
 
-    /// What it says when it ends TLS. Of a certificate it says it only of ours.
+    /// The reason for a TLS alert from the server. Alerts about a certificate are about the client certificate.
     fn alert(&self, alert: AlertDescription) -> (ErrorKind, Complaint) {
         use AlertDescription as Alert;
-        let shown = self.options.client_certificate.is_some();
+        let has_certificate = self.options.client_certificate.is_some();
         let (why, hint) = match alert {
             Alert::CertificateRequired => ("it asks for a client certificate", None),
-            // With TLS 1.2 there is no better word for it.
-            Alert::BadCertificate if !shown => ("it asks for a client certificate", None),
-            Alert::UnknownCA if shown => ("it does not know the authority of our client certificate", None),
-            Alert::CertificateExpired if shown => ("our client certificate has expired, by its clock", Some(CLOCK)),
-            Alert::CertificateRevoked if shown => ("our client certificate is revoked", None),
+            // TLS 1.2 has no alert of its own for a missing certificate.
+            Alert::BadCertificate if !has_certificate => ("it asks for a client certificate", None),
+            Alert::UnknownCA if has_certificate => ("it does not know the authority of our client certificate", None),
+            Alert::CertificateExpired if has_certificate => {
+                ("our client certificate has expired, by its clock", Some(CLOCK))
+            }
+            Alert::CertificateRevoked if has_certificate => ("our client certificate is revoked", None),
             Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown | Alert::AccessDenied
-                if shown =>
+                if has_certificate =>
             {
                 ("it refuses our client certificate", None)
             }
@@ -211,7 +215,7 @@ impl Peer<'_> {
 }
 
 const ENDED_EARLY: &str = "the answer ended early";
-/// An ECDSA key on P-521 is the most frequent cause.
+/// The most frequent cause is an ECDSA key on P-521.
 const COMMON: &str = "the server needs TLS 1.2 or 1.3, and a certificate whose key is RSA of at least 2048 bits, ECDSA on P-256 or P-384, or Ed25519";
 const PORT: &str = "look at the port: it does not speak TLS";
 pub(crate) const SCHEME: &str = "if that port speaks TLS, the address starts with `https://`";
@@ -223,12 +227,12 @@ pub(crate) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// The innermost I/O error: hyper-rustls wraps the one that tells the cause in another.
+/// The innermost I/O error, which is the cause: hyper-rustls wraps it in another I/O error.
 fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     causes(error).filter_map(|cause| cause.downcast_ref()).last()
 }
 
-/// An error and what is below it. An `io::Error` hides what it wraps from `source`, which would skip rustls' errors.
+/// An error and all its sources. `source` of an `io::Error` skips the error that it wraps, such as an error of rustls.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),

@@ -1,18 +1,21 @@
-//! The one HTTP and TLS client: every provider that talks to a store does it through a [`Client`].
+//! The HTTP and TLS client: every provider of a store on the network sends its requests through a [`Client`].
 //!
-//! It decides once, for all of them, what handfast trusts, where it connects and how long it waits:
+//! It decides for all providers which servers handfast trusts, which hosts it connects to and how long it waits:
 //!
-//! - TLS 1.2 and 1.3 by rustls and ring. The trusted roots are built in ([`Roots`]), a user adds or replaces them
-//!   ([`CaSource`]); the system's are not read.
-//! - No credential in clear text: `https` only, but for loopback, a Unix socket and what [`Plaintext`] allows.
-//! - No redirect leaves the origin that the credential is meant for.
-//! - No variable is read from the process: a proxy comes from the configuration, or from the [`Context`] where that says so.
-//! - Every wait and every size has a bound ([`Options`]). Nothing that an answer says is trusted before it is counted.
-//! - No error text holds a header, a query, a path, a user name, a password or a body; they are built here, from origins,
-//!   status codes and lengths. Of others' texts two are repeated: the system's on a name look-up, and the names in a certificate of
-//!   a trusted authority.
+//! - TLS 1.2 and 1.3 by rustls and ring. The trusted roots are built in ([`Roots`]); a user can add to them or replace them
+//!   ([`CaSource`]). The system's roots are not read.
+//! - No credential is sent unencrypted: only `https` is allowed, except for loopback, Unix sockets and the hosts that
+//!   [`Plaintext`] allows.
+//! - No redirect to another origin is followed, because the credential is meant for the first origin only.
+//! - The process's environment is not read. The proxy comes from the configuration or, if the configuration says so, from the
+//!   [`Context`].
+//! - Every wait and every size has a bound ([`Options`]). The length that a response announces is not trusted: the bytes are
+//!   counted.
+//! - No error text contains a header, a query, a path, a user name, a password or a body. The texts are built here, from origins,
+//!   status codes and lengths. They quote only two texts from elsewhere: the system's error for a name look-up, and the names in
+//!   a certificate that a trusted authority has signed.
 //!
-//! It must not: retry (the scheduler does), decompress, keep cookies, or panic on any input.
+//! It does not retry (the scheduler does), decompress, store cookies, or panic on any input.
 //!
 //! [`Context`]: handfast_core::Context
 #![forbid(unsafe_code)]
@@ -45,7 +48,7 @@ pub use once::Once;
 pub use options::Options;
 pub use proxy::{Proxy, ProxyUrl};
 pub use request::Request;
-/// The library underneath, for an adapter of an SDK that wants its types.
+/// The HTTP library itself, for the adapter of an SDK that needs its types.
 pub use reqwest;
 pub use reqwest::header::HeaderMap;
 pub use reqwest::{Method, StatusCode, Url};

@@ -1,4 +1,4 @@
-//! Metadata services: what the clouds give a machine, a container or a pod at an address that only it reaches.
+//! Metadata services, where a cloud offers credentials to a machine, a container or a pod at a local address.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use crate::client::Client;
 use crate::options::Options;
 use crate::response::Response;
 
-/// How long to wait for a metadata service. Where there is none, often nobody refuses the connection.
+/// How long to wait for a metadata service. Outside the cloud, a connection to its address often gets no response at all.
 pub struct Patience {
-    /// For a connection.
+    /// The time limit for a connection.
     pub connect: Duration,
-    /// For a whole answer.
+    /// The time limit for a whole response.
     pub total: Duration,
 }
 
 impl Patience {
-    /// As long as for any other server, but for the connection.
+    /// This limit for the connection, and the default limit for the response.
     pub fn connecting(connect: Duration) -> Self {
         Self { connect, total: Options::default().total_timeout }
     }
 
-    /// The same for a connection and for the whole answer.
+    /// The same limit for the connection and for the whole response.
     pub fn of(total: Duration) -> Self {
         Self { connect: total, total }
     }
 }
 
-/// A client of metadata services. It speaks clear text to the addresses that `plaintext` allows, since the services speak
-/// nothing else and the link to them does not leave the machine's host, and it uses no proxy.
+/// A client of metadata services. It uses no proxy. It sends unencrypted requests to the addresses that `plaintext` allows, since
+/// these services do not offer TLS, and their traffic does not leave the machine's host.
 pub fn client(patience: Patience, plaintext: Plaintext, context: &Context) -> Result<Client, ProviderError> {
     let defaults = Options::default();
     let options = Options {
@@ -43,10 +43,10 @@ pub fn client(patience: Patience, plaintext: Plaintext, context: &Context) -> Re
     Client::new(options, context)
 }
 
-/// What an answer that is no success means: that the service is busy for now, or that there is no identity to be had.
+/// The failure for a response without success: the service is busy at the moment, or it has no identity for this machine.
 pub fn refusal(response: &Response, attempted: &str) -> ProviderError {
     let kind = match response.status() {
-        // 410: a machine that is given an identity a moment from now.
+        // 410: the machine will soon have an identity.
         408 | 410 | 429 | 500.. => ErrorKind::Unavailable,
         _ => ErrorKind::Denied,
     };

@@ -1,4 +1,4 @@
-//! Answers that many wait for, and one asks for.
+//! Shares the result of one request between all callers that need it.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,49 +6,50 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use handfast_core::ProviderError;
 use tokio::sync::Mutex;
 
-/// An answer that the first caller asks for, and that every other caller waits for: a login, a token, what a mount is.
+/// The result of a request that the first caller sends, and that every other caller waits for: a login, a token, the kind of a
+/// mount.
 ///
-/// A failure is shared with all who waited for it; who calls later asks again.
+/// All callers that waited get the same failure. A later caller sends the request again.
 pub struct Once<T> {
-    answer: Mutex<Option<Result<T, ProviderError>>>,
-    /// How often it was asked for: a caller sees by it that the failure came while it waited.
-    asked: AtomicU64,
+    result: Mutex<Option<Result<T, ProviderError>>>,
+    /// The number of finished requests. A caller compares it to see whether the failure came while it waited.
+    requests: AtomicU64,
 }
 
 impl<T> Default for Once<T> {
     fn default() -> Self {
-        Self { answer: Mutex::new(None), asked: AtomicU64::new(0) }
+        Self { result: Mutex::new(None), requests: AtomicU64::new(0) }
     }
 }
 
 impl<T: Clone> Once<T> {
-    /// The answer that is there, where it still `serves`; else what comes of `ask`.
+    /// The stored result if it `is_valid`, else the result of `request`.
     pub async fn get(
         &self,
-        serves: impl Fn(&T) -> bool,
-        ask: impl Future<Output = Result<T, ProviderError>>,
+        is_valid: impl Fn(&T) -> bool,
+        request: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let before = self.asked.load(Ordering::Relaxed);
-        let mut answer = self.answer.lock().await;
-        match &*answer {
-            Some(Ok(value)) if serves(value) => return Ok(value.clone()),
-            Some(Err(error)) if self.asked.load(Ordering::Relaxed) != before => return Err(error.once_more()),
+        let before = self.requests.load(Ordering::Relaxed);
+        let mut result = self.result.lock().await;
+        match &*result {
+            Some(Ok(value)) if is_valid(value) => return Ok(value.clone()),
+            Some(Err(error)) if self.requests.load(Ordering::Relaxed) != before => return Err(error.once_more()),
             _ => {}
         }
-        let result = ask.await;
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        *answer = Some(result.as_ref().map(T::clone).map_err(ProviderError::once_more));
-        result
+        let new = request.await;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        *result = Some(new.as_ref().map(T::clone).map_err(ProviderError::once_more));
+        new
     }
 
-    /// The answer that is there, if any.
+    /// The stored result, if there is one.
     pub async fn known(&self) -> Option<T> {
-        self.answer.lock().await.as_ref()?.as_ref().ok().cloned()
+        self.result.lock().await.as_ref()?.as_ref().ok().cloned()
     }
 
-    /// Forgets the answer: the next caller asks again.
+    /// Removes the stored result, so that the next caller sends the request again.
     pub async fn forget(&self) {
-        *self.answer.lock().await = None;
+        *self.result.lock().await = None;
     }
 }
 
@@ -61,31 +62,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_asks_and_all_who_waited_share_the_answer_or_the_failure() {
+    fn one_caller_sends_the_request_and_all_that_waited_share_the_result() {
         handfast_testkit::run(async {
-            let (once, asked) = (Once::default(), &Cell::new(0));
-            let ask = |works: bool| async move {
+            let (once, requests) = (Once::default(), &Cell::new(0));
+            let request = |works: bool| async move {
                 tokio::task::yield_now().await;
                 works.then_some(7).ok_or_else(|| ProviderError::new(ErrorKind::Denied, "no"))
             };
             let get = |works| {
                 once.get(|_| true, async move {
-                    asked.set(asked.get() + 1);
-                    ask(works).await
+                    requests.set(requests.get() + 1);
+                    request(works).await
                 })
             };
             let (first, second) = tokio::join!(get(false), get(true));
             assert_eq!((first.unwrap_err().message, second.unwrap_err().message), ("no".into(), "no".into()));
-            assert_eq!(asked.get(), 1);
+            assert_eq!(requests.get(), 1);
             assert_eq!((get(true).await.unwrap(), get(false).await.unwrap()), (7, 7));
-            assert_eq!((asked.get(), once.known().await), (2, Some(7)));
+            assert_eq!((requests.get(), once.known().await), (2, Some(7)));
             once.forget().await;
-            assert_eq!((once.known().await, get(false).await.is_err(), asked.get()), (None, true, 3));
+            assert_eq!((once.known().await, get(false).await.is_err(), requests.get()), (None, true, 3));
         });
     }
 
     #[test]
-    fn an_answer_that_no_longer_serves_is_asked_for_again() {
+    fn a_result_that_is_no_longer_valid_is_requested_again() {
         handfast_testkit::run(async {
             let once = Once::default();
             assert_eq!(once.get(|_| true, async { Ok(1) }).await.unwrap(), 1);

@@ -1,8 +1,9 @@
-//! One HTTP/2 connection for requests that start at once.
+//! One HTTP/2 connection for requests that start at the same time.
 //!
-//! The HTTP library opens a connection for each request that finds none, and learns only then that one would do for all: 32
-//! requests at once make 32 TLS handshakes, most of all the processor time of a start. So the first goes ahead, and the
-//! others wait for what it finds: with HTTP/2 they share its connection, else each opens its own.
+//! The HTTP library opens a connection for each request that finds none. Only the TLS handshake shows that the server offers
+//! HTTP/2, so that one connection is enough for all. 32 requests at the same time would make 32 handshakes, which would take most
+//! of the processor time of a start. So one request connects first, and the others wait: with HTTP/2 they share its connection,
+//! otherwise each opens its own.
 
 use std::error::Error;
 use std::fmt;
@@ -19,38 +20,38 @@ use tower_service::Service;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What the first one found.
+/// The result of the first connection.
 #[derive(Clone, Copy, PartialEq)]
 enum Found {
-    /// Nothing yet.
-    Nothing,
-    /// A connection for all.
+    /// It is not established yet.
+    Pending,
+    /// All requests can share it.
     Shared,
-    /// A connection for itself, or none.
+    /// Only its own request can use it, or it failed.
     NotShared,
 }
 
-/// Wraps what opens connections.
+/// The layer that wraps the HTTP library's connector.
 #[derive(Clone, Default)]
 pub(crate) struct OneConnection(Arc<Mutex<Round>>);
 
 #[derive(Default)]
 struct Round {
-    /// What the one that went ahead last has found. Closed where it was given up.
-    ahead: Option<watch::Receiver<Found>>,
-    /// The store speaks HTTP/1.1: nobody waits any more.
-    in_vain: bool,
+    /// The result of the newest first connection. Closed as soon as its request has the result, or is dropped.
+    first: Option<watch::Receiver<Found>>,
+    /// The store uses HTTP/1.1, so no request waits any more.
+    is_http1: bool,
 }
 
-/// What opens connections, wrapped.
+/// The HTTP library's connector, wrapped.
 #[derive(Clone)]
 pub(crate) struct Connector<C> {
     inner: C,
     rounds: OneConnection,
 }
 
-/// There is a shared connection by now. The library finds it before it comes to this error, but for the rare case that it is
-/// gone again; nothing has been sent then, and the request is made once more.
+/// The error of a waiting request: a shared connection exists by now. The library normally uses that connection before it handles
+/// this error. If the connection has closed again, the client repeats the request, of which nothing has been sent.
 #[derive(Debug)]
 pub(crate) struct Superseded;
 
@@ -62,29 +63,32 @@ impl fmt::Display for Superseded {
 
 impl Error for Superseded {}
 
-enum Turn {
-    Ahead(watch::Sender<Found>),
-    Behind(watch::Receiver<Found>),
+enum Role {
+    /// Connects first, and sends the result to the others.
+    First(watch::Sender<Found>),
+    /// Waits for the result.
+    Waiting(watch::Receiver<Found>),
+    /// Connects on its own.
     Alone,
 }
 
 impl OneConnection {
-    fn turn(&self) -> Turn {
+    fn role(&self) -> Role {
         let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &round.ahead {
-            _ if round.in_vain => Turn::Alone,
-            // Of a closed one the last word counts no more: that connection may be gone.
-            Some(ahead) if ahead.has_changed().is_ok() => Turn::Behind(ahead.clone()),
+        match &round.first {
+            _ if round.is_http1 => Role::Alone,
+            // A closed channel's result is no longer valid: the connection may have ended.
+            Some(first) if first.has_changed().is_ok() => Role::Waiting(first.clone()),
             _ => {
-                let (found, ahead) = watch::channel(Found::Nothing);
-                round.ahead = Some(ahead);
-                Turn::Ahead(found)
+                let (found, first) = watch::channel(Found::Pending);
+                round.first = Some(first);
+                Role::First(found)
             }
         }
     }
 
     fn end_waiting(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).in_vain = true;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_http1 = true;
     }
 }
 
@@ -112,26 +116,26 @@ where
     }
 
     fn call(&mut self, target: T) -> Self::Future {
-        /// Longer than the library takes from the connection to those who wait for it.
-        const SOON: Duration = Duration::from_millis(200);
-        // The one that is ready is the one to be called (tower).
+        /// Longer than the library needs to pass a new connection to the waiting requests.
+        const HANDOVER: Duration = Duration::from_millis(200);
+        // Tower requires to call the service that `poll_ready` reported as ready, not its clone.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let rounds = self.rounds.clone();
-        let turn = rounds.turn();
+        let role = rounds.role();
         Box::pin(async move {
-            let found = match turn {
-                Turn::Alone => return inner.call(target).await,
-                Turn::Ahead(found) => found,
-                Turn::Behind(mut ahead) => {
-                    let shared = ahead
-                        .wait_for(|found| *found != Found::Nothing)
+            let found = match role {
+                Role::Alone => return inner.call(target).await,
+                Role::First(found) => found,
+                Role::Waiting(mut first) => {
+                    let shared = first
+                        .wait_for(|found| *found != Found::Pending)
                         .await
                         .is_ok_and(|found| *found == Found::Shared);
                     if !shared {
                         return inner.call(target).await;
                     }
-                    tokio::time::sleep(SOON).await;
+                    tokio::time::sleep(HANDOVER).await;
                     return Err(Superseded.into());
                 }
             };

@@ -1,4 +1,4 @@
-//! What a user and a provider can say about the client, with what holds where they say nothing.
+//! The options of the client, from the user and the provider, with their defaults.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,36 +12,37 @@ use crate::identity::ClientCertificate;
 use crate::proxy::{Proxy, ProxyUrl, Route};
 use crate::server_name::{Alias, ServerName};
 
-/// How a [`Client`](crate::Client) behaves. `Default` gives what each field says.
+/// The options of a [`Client`](crate::Client).
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Certificates to trust as roots. Default: none.
+    /// The user's certificates to trust as roots. Default: none.
     pub ca: Vec<CaSource>,
     /// Whether the built-in roots are trusted. Default: they are.
     pub roots: Roots,
-    /// What proves who we are to a server that asks in TLS. Default: nothing.
+    /// The certificate for servers that request a client certificate. Default: none.
     pub client_certificate: Option<ClientCertificate>,
-    /// A host whose certificate is for another name. Default: each has its own.
+    /// A host whose certificate is for another name. Default: none.
     pub server_name: Option<ServerName>,
-    /// Takes any server for the right one, so that whoever is on the way reads every secret. Default: no.
+    /// Does not check the server's certificate, so that anybody on the network path can read every secret. Default: no.
     pub danger_skip_verification: bool,
-    /// Which proxy to use. Default: none.
+    /// The proxy to use. Default: none.
     pub proxy: Proxy,
     /// A Unix socket that every request goes to, whatever its URL's host. Default: none.
     pub unix_socket: Option<PathBuf>,
-    /// Where clear text is allowed. Default: loopback and Unix sockets.
+    /// The hosts that unencrypted requests may go to. Default: loopback and Unix sockets.
     pub plaintext: Plaintext,
-    /// Offers HTTP/2 in TLS: requests that start at once then share one connection, where HTTP/1.1 makes one for each. Not
-    /// with `server_name`, whose two names HTTP/2 has one place for. Default: no.
+    /// Offers HTTP/2 in TLS: requests that start at the same time then share one connection, while HTTP/1.1 needs one for each.
+    /// Has no effect with `server_name`, because HTTP/2 has only one field (`:authority`) for its two names. Default: no.
     pub http2: bool,
-    /// How long a connection may take, with name look-up (at most three quarters of it), proxy and TLS. Default: 8 s.
+    /// How long a connection may take, including the name look-up (at most three quarters of this time), proxy and TLS. Default:
+    /// 8 s.
     pub connect_timeout: Duration,
-    /// How long a request may wait for the head of its answer, connecting included, and then for each next part of the
-    /// body. Default: 10 s.
+    /// How long a request may wait for the response's headers, including the connection, and then for each part of the body.
+    /// Default: 10 s.
     pub idle_timeout: Duration,
-    /// How long a request may take from its start to the last byte of the answer, redirects included. Default: 30 s.
+    /// How long a request may take from its start to the last byte of the response, including redirects. Default: 30 s.
     pub total_timeout: Duration,
-    /// The largest answer, in bytes. Default: 8 MiB, eight of the largest secret.
+    /// The largest response, in bytes. Default: 8 MiB, enough for eight secrets of the largest size.
     pub response_limit: usize,
 }
 
@@ -67,18 +68,18 @@ impl Default for Options {
 
 impl Options {
     /// Reads `ca_file`, `roots` and `proxy` from tables whose keys are already checked: `[fetch]`, then `[providers.NAME]`.
-    /// Each key is taken from the last table that has it.
+    /// For each key, the last table that has it counts.
     pub fn read(tables: &[&Table], problems: &mut Problems) -> Self {
         Self::read_with_ca(tables, None, problems)
     }
 
-    /// The same where a variable of the store's own may name authorities, such as VAULT_CACERT: they are all that is trusted,
-    /// unless the last table says itself whom to trust.
+    /// As [`read`](Self::read), with the authorities that a variable of the store names, such as VAULT_CACERT. Only these are
+    /// trusted, unless the last table has `ca_file` or `roots`.
     pub fn read_with_ca(tables: &[&Table], ca: Option<CaSource>, problems: &mut Problems) -> Self {
         let mut options = Self::default();
         let last = |key: &str| tables.iter().rev().find_map(|table| Some((table.string(key)?, table.place(key)?)));
-        let is_said = |table: &&Table| table.item("ca_file").is_some() || table.item("roots").is_some();
-        match ca.filter(|_| !tables.last().is_some_and(is_said)) {
+        let sets_trust = |table: &&Table| table.item("ca_file").is_some() || table.item("roots").is_some();
+        match ca.filter(|_| !tables.last().is_some_and(sets_trust)) {
             Some(ca) => {
                 options.roots = Roots::None;
                 options.ca = vec![ca];
@@ -116,13 +117,13 @@ impl Options {
         options
     }
 
-    /// Why a URL cannot be asked with these options: its host is an IPv6 address, and a proxy is on the way. The HTTP library takes
-    /// such a host, with its brackets, for the name that the certificate has to be for.
+    /// Why a URL cannot be requested with these options: its host is an IPv6 address, and the request goes through a proxy. The
+    /// HTTP library would compare the host, with its brackets, with the names in the certificate.
     pub fn unreachable(&self, url: &Url, environment: &dyn Environment) -> Option<Complaint> {
         Route::new(&self.proxy, environment).ok()?.unreachable(url)
     }
 
-    /// What is wrong with the variables that these options lead to: what a client could not be made with.
+    /// The problems for which [`Client::new`](crate::Client::new) would fail: in the proxy variables, and in `server_name`.
     pub fn unusable(&self, environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
         let route = Route::new(&self.proxy, environment).err();
         let alias = self.server_name.as_ref().and_then(|names| Alias::new(names).err());
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_table_wins_key_by_key() {
+    fn for_each_key_the_last_table_counts() {
         let fetch = table(&[("ca_file", "/fetch.pem"), ("roots", "none"), ("proxy", "environment")]);
         let provider = table(&[("ca_file", "/provider.pem"), ("proxy", "none")]);
         let mut problems = Problems::default();
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stores_own_variable_replaces_all_roots_but_those_of_its_table() {
+    fn a_variable_of_the_store_replaces_all_roots_but_those_of_the_providers_table() {
         let named = || Some(CaSource::File("/named.pem".into()));
         let (with_file, none) = (table(&[("ca_file", "/fetch.pem")]), table(&[("roots", "none")]));
         for fetch in [&Table::default(), &with_file, &none] {

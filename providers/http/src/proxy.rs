@@ -1,4 +1,4 @@
-//! Which proxy a request goes through, if any.
+//! The proxy that a request goes through, if any.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,20 +10,20 @@ use reqwest::Url;
 use crate::address::{self, Distance, distance, origin};
 use crate::server_name::Alias;
 
-/// What `proxy` says.
+/// The value of the key `proxy`.
 #[derive(Clone, Debug, Default)]
 pub enum Proxy {
     /// No proxy.
     #[default]
     None,
-    /// HTTPS_PROXY and NO_PROXY in either case, and `http_proxy`: HTTP_PROXY is not read, because a CGI's client sets it
-    /// (httpoxy). As with curl, the lower-case one wins.
+    /// The proxy of the variables HTTPS_PROXY and NO_PROXY in upper or lower case, and `http_proxy`. HTTP_PROXY is not read,
+    /// because the client of a CGI program can set it (httpoxy). As in curl, the lower-case variable takes precedence.
     Environment,
-    /// This proxy, for everything but loopback and link-local.
+    /// This proxy, for all hosts but loopback and link-local addresses.
     Url(ProxyUrl),
 }
 
-/// A proxy's URL. It may hold a user name and a password, so its `Debug` shows the origin only.
+/// A proxy's URL. It may contain a user name and a password, so its `Debug` shows only the origin.
 #[derive(Clone)]
 pub struct ProxyUrl(Url);
 
@@ -35,8 +35,8 @@ pub(crate) struct Route {
     except: Vec<Exception>,
 }
 
-/// One entry of NO_PROXY. hyper-util's own matcher reads no port, no `*.` before a name and no dot behind it, which other
-/// tools' lists have.
+/// An entry of NO_PROXY. hyper-util's own parser does not know ports, a `*.` before a name and a dot after it, which other tools
+/// allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exception {
     host: Host,
@@ -46,15 +46,15 @@ struct Exception {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Any,
-    /// An address and how many of its bits count.
+    /// An address, and the number of its leading bits that are compared.
     Network(IpAddr, u8),
     /// A name, and every name below it.
     Domain(String),
 }
 
 impl ProxyUrl {
-    /// Reads `http://[user:password@]host[:port]`, or `https://…`. The error goes after the setting's name; it never
-    /// repeats what was written.
+    /// Reads `http://[user:password@]host[:port]`, or `https://…`. The error is the end of a sentence that begins with the
+    /// setting's name; it never quotes the URL.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -63,7 +63,7 @@ impl ProxyUrl {
         Ok(Self(url))
     }
 
-    /// The URL with its credentials, for the one place that sends them.
+    /// The URL with its credentials, for the only caller that sends them.
     fn expose(&self) -> &Url {
         &self.0
     }
@@ -100,7 +100,7 @@ impl Route {
         proxy.as_ref().filter(|_| !direct)
     }
 
-    /// Why a URL cannot be asked: see [`Options::unreachable`](crate::Options::unreachable).
+    /// See [`Options::unreachable`](crate::Options::unreachable).
     pub(crate) fn unreachable(&self, target: &Url) -> Option<Complaint> {
         let proxy = self.via(target)?;
         let is_ipv6 = target.scheme() == "https" && target.host_str().is_some_and(|host| host.starts_with('['));
@@ -112,9 +112,9 @@ impl Route {
         })
     }
 
-    /// The same as what reqwest asks for each connection.
+    /// As the function that reqwest calls for each connection.
     pub(crate) fn into_reqwest(self, alias: Option<Arc<Alias>>) -> reqwest::Proxy {
-        // A URL is renamed only where no proxy is on the way.
+        // A URL is renamed only if the request goes through no proxy.
         let direct = move |target: &Url| alias.as_ref().is_some_and(|alias| alias.is_renamed(target));
         reqwest::Proxy::custom(
             move |target| {
@@ -124,7 +124,7 @@ impl Route {
     }
 }
 
-/// The first of the variables that is set. As everywhere else, `host:port` stands for `http://host:port`.
+/// The proxy of the first variable that is set. As in other tools, `host:port` means `http://host:port`.
 fn from_environment(environment: &dyn Environment, names: &[&str]) -> Result<Option<ProxyUrl>, ProviderError> {
     let Some((name, text)) = names.iter().find_map(|name| Some((name, environment.variable(name)?))) else {
         return Ok(None);
@@ -137,8 +137,8 @@ fn from_environment(environment: &dyn Environment, names: &[&str]) -> Result<Opt
 }
 
 impl Exception {
-    /// Reads `*`, a name with or without `.` or `*.` before it, an address or a network, each perhaps with `:port`.
-    /// An entry that is none of these covers nothing.
+    /// Reads `*`, a name with or without `.` or `*.` before it, an address or a network, each with or without `:port`. Any other
+    /// entry is ignored.
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.trim().to_ascii_lowercase();
         let (host, port) = match entry.rsplit_once(':') {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn http_proxy_counts_in_lower_case_only() {
+    fn http_proxy_is_read_in_lower_case_only() {
         assert_eq!(via(&[("HTTP_PROXY", "http://evil")], "http://store.example"), None);
         assert_eq!(via(&[("http_proxy", "http://p:1")], "http://store.example").as_deref(), Some("http://p:1"));
         assert_eq!(via(&[("http_proxy", "http://p:1")], "https://store.example"), None);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_cannot_be_asked_through_a_proxy() {
+    fn an_ipv6_address_cannot_be_requested_through_a_proxy() {
         let unreachable = |target: &str| {
             let route =
                 Route::new(&Proxy::Url(ProxyUrl::parse("http://u:pa55@p:1").unwrap()), &Variables(&[])).unwrap();

@@ -1,4 +1,4 @@
-//! A request, made by hand.
+//! A request, which a provider builds part by part.
 
 use bytes::Bytes;
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 
 use crate::wiped::wiped;
 
-/// A request. It has no `Debug`: a header or the body may be a credential.
+/// A request. It has no `Debug`, because a header or the body may be a credential.
 pub struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
@@ -22,8 +22,8 @@ impl Request {
         Self { method, url, headers: HeaderMap::new(), body: None, standby_redirects: false }
     }
 
-    /// A request that another library has made. Any of its headers may hold a credential, so none of them is shown by any
-    /// `Debug`; their bytes are the library's to wipe. A body without bytes is none.
+    /// A request that another library has built. Any of its headers may contain a credential, so `Debug` shows none of them. They
+    /// are not wiped: their memory belongs to that library. An empty body counts as no body.
     pub fn from_parts(method: Method, url: Url, mut headers: HeaderMap, body: SecretValue) -> Self {
         headers.values_mut().for_each(|value| value.set_sensitive(true));
         let body = (!body.is_empty()).then(|| wiped(body));
@@ -40,9 +40,9 @@ impl Request {
         Self::new(Method::POST, url).body(content_type, body)
     }
 
-    /// The same with a body.
+    /// Adds a body.
     pub fn body(mut self, content_type: &'static str, body: SecretValue) -> Self {
-        // `from_static` panics on what is not printable; a content type that is not is left out.
+        // Not `from_static`, which panics if the text is not printable.
         if let Ok(value) = HeaderValue::from_str(content_type) {
             self.headers.insert(CONTENT_TYPE, value);
         }
@@ -50,32 +50,34 @@ impl Request {
         self
     }
 
-    /// The same with a header that is no secret.
+    /// Adds a header that is not a secret.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, ProviderError> {
-        let value = HeaderValue::from_str(value).map_err(|_| unfit(ErrorKind::Malformed, name, "its value"))?;
+        let value =
+            HeaderValue::from_str(value).map_err(|_| invalid_header(ErrorKind::Malformed, name, "its value"))?;
         self.headers.insert(header_name(name)?, value);
         Ok(self)
     }
 
-    /// The same with a header that holds a credential: never shown by any `Debug`, and wiped after its last use.
+    /// Adds a header that contains a credential. `Debug` never shows it, and it is wiped after its last use.
     pub fn secret_header(mut self, name: &str, value: SecretValue) -> Result<Self, ProviderError> {
         let mut value = HeaderValue::from_maybe_shared(wiped(value)).map_err(|_| {
-            unfit(ErrorKind::Denied, name, "the credential").hint("look for a line break at the end of the credential")
+            invalid_header(ErrorKind::Denied, name, "the credential")
+                .hint("look for a line break at the end of the credential")
         })?;
         value.set_sensitive(true);
         self.headers.insert(header_name(name)?, value);
         Ok(self)
     }
 
-    /// The same to a store whose standbys redirect to the server that is active: a 307 to another origin that keeps path and
-    /// query is then [`Unavailable`](ErrorKind::Unavailable), since a standby may become active. It is followed no more than
-    /// any other.
+    /// Marks a request to a store whose standby servers redirect to the active server. A 307 to the same path and query of
+    /// another origin is then [`Unavailable`](ErrorKind::Unavailable), since a standby may become active. It is not followed
+    /// either.
     pub fn with_standbys(mut self) -> Self {
         self.standby_redirects = true;
         self
     }
 
-    /// What is handed to reqwest, once per hop. Headers and body are shared, not copied.
+    /// The request for reqwest, made once for each redirect. Headers and body are shared, not copied.
     pub(crate) fn to_reqwest(&self, url: Url) -> reqwest::Request {
         let mut request = reqwest::Request::new(self.method.clone(), url);
         *request.headers_mut() = self.headers.clone();
@@ -85,10 +87,10 @@ impl Request {
 }
 
 fn header_name(name: &str) -> Result<HeaderName, ProviderError> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit(ErrorKind::Malformed, name, "its name"))
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid_header(ErrorKind::Malformed, name, "its name"))
 }
 
-fn unfit(kind: ErrorKind, name: &str, what: &str) -> ProviderError {
+fn invalid_header(kind: ErrorKind, name: &str, what: &str) -> ProviderError {
     let message = format!("cannot set the header `{}`: {what} has a byte that no header can hold", name.escape_debug());
     ProviderError::new(kind, message)
 }
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_library_has_made_is_never_shown_either() {
+    fn headers_of_another_librarys_request_are_never_shown() {
         let headers =
             HeaderMap::from_iter([(HeaderName::from_static("x-vault-token"), HeaderValue::from_static("pa55"))]);
         let list = Method::from_bytes(b"LIST").unwrap();

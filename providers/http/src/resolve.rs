@@ -1,4 +1,4 @@
-//! Names to addresses.
+//! Resolves host names to addresses.
 
 use std::io;
 use std::iter;
@@ -13,34 +13,33 @@ use tokio::sync::oneshot;
 use crate::address::{Distance, distance};
 use crate::server_name::Alias;
 
-/// The system's resolver, with two rules of our own.
+/// The system's resolver, with two additions.
 ///
-/// - `localhost` is this machine, whatever a name server says: clear text is allowed there.
-/// - A name that the search list does not give is looked up once more as it stands. glibc does that by itself; musl gives
-///   up at the first suffix whose server fails or knows the name without an address, and pods have such a list
-///   (`options ndots:5`), so that every outside name goes through it. The list still comes first, as the system has it: a
-///   service `vault.dev` in the cluster must not become a host on the internet.
+/// - `localhost` is always this machine, whatever a name server returns, because unencrypted requests are allowed to it.
+/// - A name that is not found with the search list is looked up again without it. glibc does this itself. musl stops at the first
+///   suffix whose server fails, or returns no address for the name; and in pods every name goes through a search list (`options
+///   ndots:5`). The search list still comes first, as in the system's resolver: a service `vault.dev` in the cluster must not
+///   become a host on the internet.
 ///
-/// A look-up runs on a thread of its own, which cannot be stopped. It is given up after some time, so that the error names
-/// the name servers; the thread ends when the system's resolver does (within ten seconds, as its defaults are), and nobody
-/// waits for it.
+/// A look-up runs on its own thread, which cannot be stopped. It is abandoned after a time limit, so that the error is about the
+/// name servers. The thread ends with the system's look-up (within ten seconds by default); nothing waits for it.
 pub(crate) struct Resolver {
-    pub(crate) patience: Duration,
-    /// A name that stands for another host.
+    pub(crate) time_limit: Duration,
+    /// A name to connect to another host for.
     pub(crate) alias: Option<Arc<Alias>>,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (patience, alias) = (self.patience, self.alias.clone());
+        let (time_limit, alias) = (self.time_limit, self.alias.clone());
         Box::pin(async move {
             let host = match alias.as_ref().and_then(|alias| alias.host_of(name.as_str())) {
                 Some(Ok(ip)) => return Ok(Box::new(iter::once(SocketAddr::new(ip, 0))) as Addrs),
                 Some(Err(host)) => host,
                 None => name.as_str(),
             };
-            let addresses = tokio::time::timeout(patience, addresses(host)).await.unwrap_or_else(|_| {
-                Err(io::Error::other(format!("no name server gave an answer within {patience:?}")))
+            let addresses = tokio::time::timeout(time_limit, addresses(host)).await.unwrap_or_else(|_| {
+                Err(io::Error::other(format!("no name server gave an answer within {time_limit:?}")))
             })?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -57,7 +56,8 @@ async fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// Not by tokio's own threads: where the system has none left they panic, and they hold up the runtime's end.
+/// Looks up a name on its own thread. tokio's threads panic if the system allows no more threads, and they delay the runtime's
+/// end.
 async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     let (answer, answered) = oneshot::channel();
     let name = name.to_owned();

@@ -1,4 +1,4 @@
-//! An answer, whole and counted.
+//! A response, read as a whole and within a size limit.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,11 +9,11 @@ use zeroize::Zeroizing;
 
 use crate::failure::{Peer, SCHEME, Stage};
 
-/// The longest wait that a store is believed to ask for.
+/// The longest wait that is accepted from a store. A longer one counts as this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// An answer whose body has come whole. It has no `Debug`: a header or the body may be a secret. Dropped, it wipes the body;
-/// what TLS and HTTP had in their buffers on the way is wiped by nobody, until the worker's memory goes with the worker.
+/// A response with its whole body. It has no `Debug`, because a header or the body may be a secret. The body is wiped when
+/// dropped. The buffers of the TLS and HTTP libraries are not wiped: copies stay in the worker's memory until the worker ends.
 pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
@@ -28,17 +28,17 @@ impl Response {
         self.status.as_u16()
     }
 
-    /// Whether the status is one of success.
+    /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         self.status.is_success()
     }
 
-    /// Who answered: its origin or its Unix socket.
+    /// The server that responded: its origin or its Unix socket.
     pub fn peer(&self) -> &str {
         &self.peer
     }
 
-    /// A header, where it is text.
+    /// A header, if its value is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -48,29 +48,29 @@ impl Response {
         &self.body
     }
 
-    /// The body, taken out.
+    /// The body, moved out of the response.
     pub fn into_body(self) -> SecretValue {
         self.body
     }
 
-    /// The answer as another library takes it: status, headers and body.
+    /// The status, headers and body, for another library.
     pub fn into_parts(self) -> (StatusCode, HeaderMap, SecretValue) {
         (self.status, self.headers, self.body)
     }
 
-    /// How long the store asks to wait: `Retry-After` in seconds or as a date, at most five minutes. What is neither, or
-    /// asks for no wait, counts as absent.
+    /// How long the store requires a client to wait: `Retry-After` in seconds or as a date, at most five minutes. `None` for any
+    /// other value, and for no wait.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The failure that a status stands for where a store gives it no other meaning. `what` is what was attempted:
-    /// ``cannot read `kv/web` ``.
+    /// The failure for a status that has no special meaning in the store. `what` names the failed attempt: ``cannot read `kv/web`
+    /// ``.
     pub fn failure(&self, what: &str) -> ProviderError {
         let kind = match self.status() {
             401 | 403 | 407 => ErrorKind::Denied,
             404 => ErrorKind::NotFound,
-            // It does not know the method, or HTTP's version, and will not learn it.
+            // The server does not support the method, or the version of HTTP. A retry would not help.
             501 | 505 => ErrorKind::Malformed,
             408 | 429 | 500.. => ErrorKind::Unavailable,
             _ => ErrorKind::Malformed,
@@ -80,7 +80,7 @@ impl Response {
         ProviderError { retry_after: self.retry_after, ..ProviderError::new(kind, message) }
     }
 
-    /// Reads the rest of an answer.
+    /// Reads the body of a response.
     pub(crate) async fn read(
         mut answer: reqwest::Response,
         method: &Method,
@@ -90,7 +90,7 @@ impl Response {
         let limit = peer.options.response_limit;
         let too_large = || peer.failure(ErrorKind::Malformed, &format!("the answer is larger than {limit} bytes"));
         if ends_with_connection(&answer, method) {
-            // Go's servers say so in clear text to who speaks no TLS.
+            // Servers in Go send this unencrypted response to a client that does not use TLS.
             if answer.status() == StatusCode::BAD_REQUEST {
                 let why = "it answered 400 to plain HTTP, as a port for TLS does";
                 return Err(peer.failure(ErrorKind::Untrusted, why).hint(SCHEME));
@@ -102,9 +102,10 @@ impl Response {
         if announced > limit as u64 && method != Method::HEAD {
             return Err(too_large());
         }
-        // The announced length is only a hint, and never a reason to take much memory.
-        const AT_ONCE: usize = 64 << 10;
-        let mut body = Zeroizing::new(Vec::with_capacity(usize::try_from(announced).unwrap_or(AT_ONCE).min(AT_ONCE)));
+        // The announced length may be wrong, so it must not make the client allocate much memory.
+        const LARGEST_FIRST: usize = 64 << 10;
+        let mut body =
+            Zeroizing::new(Vec::with_capacity(usize::try_from(announced).unwrap_or(LARGEST_FIRST).min(LARGEST_FIRST)));
         while let Some(chunk) = answer.chunk().await.map_err(|error| peer.explain(&error, Stage::Body))? {
             if chunk.len() > limit - body.len() {
                 return Err(too_large());
@@ -113,7 +114,10 @@ impl Response {
         }
         Ok(Self {
             status: answer.status(),
-            retry_after: answer.headers().get(RETRY_AFTER).and_then(|value| wait(value.to_str().ok()?, now)),
+            retry_after: answer
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| parse_retry_after(value.to_str().ok()?, now)),
             headers: std::mem::take(answer.headers_mut()),
             body: SecretValue::from(body),
             peer: peer.name.clone(),
@@ -121,8 +125,8 @@ impl Response {
     }
 }
 
-/// Whether nothing but the connection's end says where the body ends. TLS authenticates that end; without TLS anyone's
-/// reset would look like it.
+/// Whether only the end of an unencrypted connection marks the end of the body. Anybody on the network path could end such a
+/// connection early; TLS authenticates its end.
 fn ends_with_connection(answer: &reqwest::Response, method: &Method) -> bool {
     let headers = answer.headers();
     answer.url().scheme() == "http"
@@ -132,7 +136,7 @@ fn ends_with_connection(answer: &reqwest::Response, method: &Method) -> bool {
         && !matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Appends without leaving a copy behind in freed memory, as a growing vector would.
+/// Appends without leaving a copy in freed memory, as a vector does when it grows.
 fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     let needed = body.len() + chunk.len();
     if needed > body.capacity() {
@@ -143,10 +147,10 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     body.extend_from_slice(chunk);
 }
 
-fn wait(text: &str, now: SystemTime) -> Option<Duration> {
+fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
-        // More digits than fit are still a number: a long wait.
+        // A number that is too large for the type means a long wait.
         text.parse().map_or(LONGEST_WAIT, Duration::from_secs)
     } else {
         httpdate::parse_http_date(text).ok()?.duration_since(now).ok()?
@@ -182,7 +186,7 @@ mod tests {
             ("", None),
             ("Sun, 99 Nov 1994 08:49:37 GMT", None),
         ] {
-            assert_eq!(wait(text, now), seconds.map(Duration::from_secs), "{text:?}");
+            assert_eq!(parse_retry_after(text, now), seconds.map(Duration::from_secs), "{text:?}");
         }
     }
 

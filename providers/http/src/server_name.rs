@@ -1,4 +1,4 @@
-//! Another name for a server than the one in its address.
+//! A server whose certificate is for another name than the host in its address.
 
 use std::net::IpAddr;
 
@@ -8,42 +8,43 @@ use rustls::pki_types;
 
 use crate::address;
 
-/// The name that a host's certificate must be for, where it is not the host's own: a port forwarded to this machine, a load
-/// balancer's address, a name that only this network knows.
+/// The name that a host's certificate must be for, if it is not the host itself: for a port that is forwarded to this machine,
+/// for a load balancer's address, for a name that exists only in this network.
 ///
-/// The connection goes to the host, and so does the `Host` header; TLS asks for the name (SNI) and checks it. Two cases ask
-/// for the host instead, and still check the name: the name is an IP address, which SNI cannot say, or the way leads
-/// through a proxy, which finds the host by that name.
+/// The client connects to the host, and sends the host in the `Host` header. In TLS, it sends the name (SNI) and checks it. In
+/// two cases it sends the host in SNI, and still checks the name: if the name is an IP address, which SNI does not allow, and
+/// through a proxy, which resolves the host itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerName {
-    /// The host, as [`Url::host_str`] has it.
+    /// The host, in the form of [`Url::host_str`].
     pub host: String,
-    /// The name, a host name or an IP address. No other host of this name can be asked by the same client.
+    /// The name: a host name or an IP address. The same client cannot connect to another host with this name.
     pub name: String,
 }
 
-/// The same, read.
+/// A parsed [`ServerName`].
 #[derive(Debug)]
 pub(crate) struct Alias {
     pub(crate) host: pki_types::ServerName<'static>,
     pub(crate) name: pki_types::ServerName<'static>,
-    /// As URLs have them.
+    /// In the form that a URL has.
     host_text: String,
     name_text: String,
 }
 
 impl Alias {
-    /// Reads what a user wrote. Nothing where the two are the same.
+    /// Parses host and name. `None` if they are the same.
     pub(crate) fn new(names: &ServerName) -> Result<Option<Self>, ProviderError> {
         let [host_text, name_text] = [&names.host, &names.name].map(|text| text.to_ascii_lowercase());
-        let [host, name] = [read(&host_text)?, read(&name_text)?];
+        let [host, name] = [parse(&host_text)?, parse(&name_text)?];
         Ok((host != name).then_some(Self { host, name, host_text, name_text }))
     }
 
-    /// The URL that makes the HTTP library ask for the name; nothing where it is not to.
+    /// The URL with the name as host, so that the HTTP library sends the name in SNI. `None` if the URL is for another host, or
+    /// the name cannot be sent.
     pub(crate) fn rename(&self, url: &Url) -> Option<Url> {
-        let theirs = url.scheme() == "https" && url.host_str() == Some(&self.host_text);
-        if !theirs || matches!(self.name, pki_types::ServerName::IpAddress(_)) {
+        let is_this_host = url.scheme() == "https" && url.host_str() == Some(&self.host_text);
+        if !is_this_host || matches!(self.name, pki_types::ServerName::IpAddress(_)) {
             return None;
         }
         let mut renamed = url.clone();
@@ -51,18 +52,18 @@ impl Alias {
         Some(renamed)
     }
 
-    /// Whether a URL comes from `rename`.
+    /// Whether `rename` has made this URL.
     pub(crate) fn is_renamed(&self, url: &Url) -> bool {
         url.scheme() == "https" && url.host_str() == Some(&self.name_text)
     }
 
-    /// The host to connect to, instead of the one that the HTTP library asks for.
+    /// The host to connect to, if the HTTP library resolves the name.
     pub(crate) fn host_of(&self, name: &str) -> Option<Result<IpAddr, &str>> {
         (name == self.name_text).then(|| address::ip(&self.host_text).ok_or(self.host_text.as_str()))
     }
 }
 
-fn read(text: &str) -> Result<pki_types::ServerName<'static>, ProviderError> {
+fn parse(text: &str) -> Result<pki_types::ServerName<'static>, ProviderError> {
     let wrong = || {
         let message =
             format!("cannot check a certificate for `{}`: it is no host name and no IP address", text.escape_debug());
@@ -70,7 +71,7 @@ fn read(text: &str) -> Result<pki_types::ServerName<'static>, ProviderError> {
     };
     match address::ip(text) {
         Some(ip) => Ok(ip.into()),
-        // What a URL would write in another way, it would not lead back.
+        // A name that a URL changes would not be recognized when the HTTP library resolves it.
         None if Url::parse(&format!("https://{text}")).ok().and_then(|url| Some(url.host_str()? == text))
             != Some(true) =>
         {
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_host_in_question_gets_another_name() {
+    fn only_the_configured_host_is_renamed() {
         let to = |url| renamed("10.0.0.1", "Vault.internal", url);
         assert_eq!(to("https://10.0.0.1:8200/v1/a?b").as_deref(), Some("https://vault.internal:8200/v1/a?b"));
         assert_eq!(to("https://10.0.0.2:8200/"), None);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back() {
+    fn the_name_leads_to_the_host() {
         let by_number = alias("10.0.0.1", "vault.internal").unwrap().unwrap();
         assert_eq!(by_number.host_of("vault.internal"), Some(Ok([10, 0, 0, 1].into())));
         assert_eq!(by_number.host_of("other.internal"), None);
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_names_are_refused() {
         for wrong in
             ["", "a b", "https://vault", "vault:8200", "vault/x", "user@vault", "vault#", "1.2", "0x7f.1", "\u{e9}"]
         {

@@ -1,4 +1,4 @@
-//! One explicit TLS configuration, never the process' default one: TLS 1.2 and 1.3 by ring.
+//! The TLS configuration: TLS 1.2 and 1.3 with ring. It never uses the process's default configuration.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::server_name::Alias;
 use crate::verify::{Unverified, Verified};
 
-/// The configuration that options ask for.
+/// The configuration for these options.
 pub(crate) fn configuration(
     options: &Options,
     alias: Option<&Alias>,
@@ -26,11 +26,11 @@ pub(crate) fn configuration(
         true => Arc::new(Unverified(ring.signature_verification_algorithms)),
         false => {
             let Trusted { roots, own } = trusted(options.roots, &options.ca, context)?;
-            let usual = WebPkiServerVerifier::builder_with_provider(roots.into(), ring)
+            let standard = WebPkiServerVerifier::builder_with_provider(roots.into(), ring)
                 .build()
                 .map_err(|_| ProviderError::new(ErrorKind::Untrusted, "cannot set up TLS: nothing is trusted"))?;
             let renamed = alias.map(|alias| (alias.host.clone(), alias.name.clone()));
-            Arc::new(Verified { usual, own, renamed })
+            Arc::new(Verified { standard, own, renamed })
         }
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);

@@ -1,5 +1,5 @@
-//! Checks of a server's certificate that differ from rustls' own: for another name than the address has, of a certificate that is
-//! itself a trusted one, or none.
+//! Checks of a server's certificate that rustls does not have: a certificate for another name than the host of the address, a
+//! certificate that is trusted itself, and no check at all.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Checks as rustls does, but takes one name for another, and a trusted certificate for its own server's.
+/// Checks as rustls does, but accepts a certificate for another name, and a server certificate that the user trusts directly.
 #[derive(Debug)]
 pub(crate) struct Verified {
-    pub(crate) usual: Arc<WebPkiServerVerifier>,
-    /// The certificates that are trusted by name of a file, as they are.
+    pub(crate) standard: Arc<WebPkiServerVerifier>,
+    /// The certificates in the user's files.
     pub(crate) own: Vec<CertificateDer<'static>>,
-    /// The name that the address has, and the name that the certificate must be for.
+    /// The host of the address, and the name that the certificate must be for.
     pub(crate) renamed: Option<(ServerName<'static>, ServerName<'static>)>,
 }
 
@@ -30,9 +30,9 @@ impl ServerCertVerifier for Verified {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let name = self.renamed.as_ref().filter(|(host, _)| host == name).map_or(name, |(_, renamed)| renamed);
-        match self.usual.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // A self-signed certificate that says of itself that it is an authority's, as `openssl req -x509` makes them. It is
-            // within its time: that has been checked before. The name has not.
+        match self.standard.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            // A self-signed certificate that is marked as an authority's, as `openssl req -x509` makes it. rustls has checked its
+            // dates before this error, but not its name.
             Err(Error::InvalidCertificate(why)) if is_authority(&why) && self.own.contains(certificate) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -47,7 +47,7 @@ impl ServerCertVerifier for Verified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls12_signature(message, certificate, signature)
+        self.standard.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -56,20 +56,20 @@ impl ServerCertVerifier for Verified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls13_signature(message, certificate, signature)
+        self.standard.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
+        self.standard.supported_verify_schemes()
     }
 }
 
-/// Whether a certificate was refused for being an authority's.
+/// Whether a certificate was refused because it is an authority's.
 pub(crate) fn is_authority(why: &CertificateError) -> bool {
     webpki_error(why).is_some_and(|error| matches!(error, webpki::Error::CaUsedAsEndEntity))
 }
 
-/// What rustls has no word for.
+/// The error of the library `webpki`, if rustls has no error of its own for it.
 pub(crate) fn webpki_error(why: &CertificateError) -> Option<&webpki::Error> {
     match why {
         CertificateError::Other(other) => other.0.downcast_ref(),
@@ -77,7 +77,7 @@ pub(crate) fn webpki_error(why: &CertificateError) -> Option<&webpki::Error> {
     }
 }
 
-/// Takes any certificate. That the server holds its key is still checked: what answers is one party, not a mix of two.
+/// Accepts any certificate. It still checks that the server has the certificate's key.
 #[derive(Debug)]
 pub(crate) struct Unverified(pub(crate) WebPkiSupportedAlgorithms);
 

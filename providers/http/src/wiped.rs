@@ -1,9 +1,9 @@
-//! Secrets as other libraries take bytes.
+//! Secrets in the type that the HTTP library needs.
 
 use bytes::Bytes;
 use handfast_core::SecretValue;
 
-/// A secret as shared bytes: wiped when the last of those who hold them lets go.
+/// A secret as shared bytes, which are wiped when the last reference is dropped.
 pub fn wiped(value: SecretValue) -> Bytes {
     struct Wiped(SecretValue);
     impl AsRef<[u8]> for Wiped {

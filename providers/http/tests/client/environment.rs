@@ -1,4 +1,4 @@
-//! The process' own environment, which the client must not read.
+//! The process's own environment, which the client must not read.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs other tests of this program again with every variable set that an HTTP or TLS library is known to read.
+/// Runs other tests of this program again, with all variables set that HTTP and TLS libraries read.
 #[test]
 fn no_variable_of_the_process_is_read() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -30,8 +30,8 @@ fn no_variable_of_the_process_is_read() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("test proxies::without_a_proxy_a_far_host_is_asked_directly ... ok"), "{text}");
+    assert!(text.contains("test proxies::without_a_proxy_a_remote_host_is_requested_directly ... ok"), "{text}");
     assert!(text.contains("test trust::certificates ... ok"), "{text}");
-    assert_eq!(ASKED.load(Ordering::SeqCst), 0, "the process' proxy was asked");
+    assert_eq!(ASKED.load(Ordering::SeqCst), 0, "the process's proxy was used");
     assert!(!keys.exists(), "TLS keys were written");
 }

@@ -1,4 +1,4 @@
-//! Answers that are late, cut, endless or not HTTP. All over TLS, where not said otherwise.
+//! Responses that are late, incomplete, endless or not HTTP. All use TLS, unless a test says otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use crate::support::*;
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// What comes of a script, and that the server was asked exactly once: the client does not retry.
+/// The result of a request to a server with this script. The server must have received exactly one request: the client does not
+/// retry.
 async fn result_of(script: impl Script) -> Result<Response, ProviderError> {
     result_with(options(), script).await
 }
@@ -25,7 +26,7 @@ async fn result_with(options: Options, script: impl Script) -> Result<Response, 
 }
 
 #[tokio::test]
-async fn a_whole_answer_comes_byte_for_byte() {
+async fn a_response_arrives_byte_for_byte() {
     let mut answer = b"HTTP/1.1 200 OK\r\nx-vault-index: 7\r\ncontent-length: 6\r\n\r\n".to_vec();
     answer.extend_from_slice(b"\0\xff\r\n\n ");
     let response = result_of(move |_| vec![send(&answer)]).await.unwrap();
@@ -35,7 +36,7 @@ async fn a_whole_answer_comes_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_chunked_answer_comes_whole() {
+async fn a_chunked_response_arrives_whole() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let script = move |_: &str| vec![send(head), send("3\r\nabc\r\n"), send("2\r\nde\r\n0\r\n\r\n")];
     assert_eq!(text(&result_of(script).await.unwrap()), "abcde");
@@ -53,7 +54,7 @@ async fn a_body_and_its_headers_arrive() {
         assert!(seen.contains(part), "{part}: {seen}");
     }
     assert!(seen.ends_with(&format!("\r\n\r\n{CANARY}")), "{seen}");
-    // Nothing is decompressed, so nothing may be compressed.
+    // The client does not decompress, so it must not accept compression.
     assert!(!seen.contains("accept-encoding") && !seen.contains("cookie"), "{seen}");
 }
 
@@ -64,7 +65,7 @@ async fn a_compressed_body_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn every_status_is_an_answer_with_a_meaning_of_its_own() {
+async fn every_status_is_returned_and_has_its_kind_of_failure() {
     for (status, kind) in [
         (400, Malformed),
         (401, Denied),
@@ -94,7 +95,7 @@ async fn every_status_is_an_answer_with_a_meaning_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_hits_the_idle_limit() {
+async fn a_server_that_stops_sending_exceeds_the_idle_limit() {
     for (before, part) in [
         ("", "no answer within 700ms"),
         ("HTTP/1.1 200 OK\r\ncontent-le", "no answer within 700ms"),
@@ -109,7 +110,7 @@ async fn a_server_that_stops_hits_the_idle_limit() {
 }
 
 #[tokio::test]
-async fn a_server_that_drips_hits_the_limit_of_the_whole() {
+async fn a_slow_server_exceeds_the_total_limit() {
     let drips = || (0..100).flat_map(|_| [send("x"), Step::Wait(Duration::from_millis(100))]);
     let start = Instant::now();
     let in_the_body = move |_: &str| {
@@ -117,7 +118,7 @@ async fn a_server_that_drips_hits_the_limit_of_the_whole() {
     };
     failed(result_with(impatient(), in_the_body).await, Unavailable, "no complete answer within 2s");
     assert!(start.elapsed() < Duration::from_secs(5));
-    // In the head every byte counts as waiting for the answer.
+    // Until the headers are complete, the time counts as waiting for the response.
     let in_the_head = move |_: &str| std::iter::once(send("HTTP/1.1 200 OK\r\n")).chain(drips()).collect::<Vec<_>>();
     failed(result_with(impatient(), in_the_head).await, Unavailable, "no answer within 700ms");
 }
@@ -147,7 +148,7 @@ async fn without_a_length_only_the_end_of_tls_ends_a_body() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_malformed() {
+async fn a_response_that_is_not_http_is_malformed() {
     for answer in [
         "SSH-2.0-OpenSSH\r\n\r\n".to_owned(),
         "HTTP/1.1 abc OK\r\n\r\n".to_owned(),
@@ -174,7 +175,7 @@ async fn what_is_not_http_is_malformed() {
 }
 
 #[tokio::test]
-async fn an_answer_is_taken_up_to_the_limit_and_no_further() {
+async fn a_response_is_read_up_to_the_size_limit() {
     let limit = |response_limit| Options { response_limit, ..options() };
     assert_eq!(text(&result_with(limit(4), |_| ok("four")).await.unwrap()), "four");
     failed(result_with(limit(3), |_| ok("four")).await, Malformed, "larger than 3 bytes");
@@ -186,8 +187,8 @@ async fn an_answer_is_taken_up_to_the_limit_and_no_further() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_left_at_the_limit() {
-    // 64 KiB a chunk, so that the server can count what was taken from it.
+async fn an_endless_body_is_refused_at_the_limit() {
+    // Chunks of 64 KiB, so that the server can count how much the client has read.
     let chunk: &'static [u8] = Vec::leak([b"10000\r\n", &[b'x'; 0x10000][..], b"\r\n"].concat());
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let authority = Authority::new();
@@ -196,20 +197,20 @@ async fn an_endless_body_is_left_at_the_limit() {
     let options = Options { total_timeout: LONG, response_limit: 1 << 20, ..options() };
     let result = fetch(&authority, options, get(server.url("https", "/"))).await;
     failed(result, Malformed, "larger than 1048576 bytes");
-    // The rest lies in the sockets' buffers.
+    // The other bytes are in the sockets' buffers.
     let sent = *server.sent.lock().unwrap();
     assert!(sent < 16 << 20, "{sent} bytes were taken");
 }
 
 #[tokio::test]
-async fn nobody_there_is_unavailable() {
+async fn a_closed_port_is_unavailable() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = Url::parse(&format!("https://{closed}/")).unwrap();
     failed(fetch(&Authority::new(), options(), get(url)).await, Unavailable, "connection refused");
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_spoken_to_in_clear_text() {
+async fn a_unix_socket_is_used_without_tls() {
     let path = std::env::temp_dir().join(format!("handfast-http-{}.sock", std::process::id()));
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     tokio::spawn(async move {
@@ -227,7 +228,7 @@ async fn a_unix_socket_is_spoken_to_in_clear_text() {
 }
 
 #[tokio::test]
-async fn clear_text_is_refused_before_anything_is_sent() {
+async fn an_unencrypted_address_is_refused_before_anything_is_sent() {
     for (url, kind) in
         [("http://192.0.2.1/", Untrusted), ("ftp://127.0.0.1/", Untrusted), ("http://a@127.0.0.1/", Malformed)]
     {

@@ -1,4 +1,4 @@
-//! HTTP/2, where it is asked for: one connection for all that starts at once.
+//! HTTP/2, if the option is set: one connection for all requests that start at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,20 +23,20 @@ pub fn speaking(mut tls: ServerConfig, protocols: &[&str]) -> ServerConfig {
     tls
 }
 
-/// What to do with a request.
+/// How the server responds to a request.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Answer,
-    /// Never answers, and never reads on: the connection is as if it were cut.
+    /// Neither responds nor reads any more, as if the connection were broken.
     Freeze,
     Reset(h2::Reason),
-    /// Lets go of the connection, without having looked at the request.
+    /// Closes the connection without processing the request.
     GoAway,
-    /// Says that more comes than does.
+    /// Announces a longer body than it sends.
     Short,
 }
 
-/// A server that speaks HTTP/2 well, and does with its connections' requests what it is told.
+/// A server that supports HTTP/2. A test chooses how it responds to the requests of each connection.
 struct Multiplexing {
     url: Url,
     connections: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ struct Multiplexing {
 }
 
 impl Multiplexing {
-    /// `way` is given the connection's number, from 0.
+    /// `way` gets the connection's number, from 0.
     async fn start(authority: &Authority, way: impl Fn(usize) -> Way + Copy + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("https://{}/v1/x", listener.local_addr().unwrap())).unwrap();
@@ -85,7 +85,7 @@ async fn answer(way: Way, mut respond: h2::server::SendResponse<Bytes>) {
     match way {
         Way::Reset(reason) => respond.send_reset(reason),
         Way::Answer | Way::Freeze | Way::GoAway => {
-            // So that requests are in flight together.
+            // Requests overlap only if a response takes some time.
             tokio::time::sleep(Duration::from_millis(5)).await;
             if let Ok(mut sending) = respond.send_response(http::Response::new(()), false) {
                 let _ = sending.send_data(body, true);
@@ -98,7 +98,7 @@ async fn answer(way: Way, mut respond: h2::server::SendResponse<Bytes>) {
     }
 }
 
-/// What comes of so many requests at once.
+/// The results of `count` requests that start at the same time.
 async fn at_once(client: &Client, url: &Url, count: usize) -> Vec<Result<Response, ProviderError>> {
     let mut waiting: Vec<_> = (0..count).map(|_| Box::pin(client.send(get(url.clone())))).collect();
     let mut results = Vec::new();
@@ -121,7 +121,7 @@ fn client(authority: &Authority, options: Options) -> Client {
 }
 
 #[tokio::test]
-async fn requests_at_once_share_one_connection() {
+async fn requests_at_the_same_time_share_one_connection() {
     let authority = Authority::new();
     let server = Multiplexing::start(&authority, |_| Way::Answer).await;
     let client = client(&authority, shared());
@@ -137,7 +137,7 @@ async fn requests_at_once_share_one_connection() {
 }
 
 #[tokio::test]
-async fn a_server_without_it_is_spoken_to_in_http_1_1() {
+async fn a_server_without_http2_gets_http_1_1() {
     const WAIT: Duration = Duration::from_millis(500);
     let authority = Authority::new();
     for tls in [authority.server(&["127.0.0.1"]), speaking(authority.server(&["127.0.0.1"]), &["http/1.1"])] {
@@ -153,7 +153,7 @@ async fn a_server_without_it_is_spoken_to_in_http_1_1() {
 }
 
 #[tokio::test]
-async fn it_is_not_offered_where_nobody_asks_for_it_or_two_names_are_in_use() {
+async fn http2_is_not_offered_without_the_option_or_with_a_server_name() {
     let authority = Authority::new();
     let named = ServerName { host: "127.0.0.1".into(), name: "vault.internal".into() };
     for options in [options(), Options { server_name: Some(named), ..shared() }] {
@@ -165,7 +165,7 @@ async fn it_is_not_offered_where_nobody_asks_for_it_or_two_names_are_in_use() {
 }
 
 #[tokio::test]
-async fn a_first_connection_that_fails_holds_nobody_up() {
+async fn a_failed_first_connection_does_not_delay_the_other_requests() {
     let authority = Authority::new();
     let stranger = Multiplexing::start(&Authority::new(), |_| Way::Answer).await;
     let client = client(&authority, shared());
@@ -174,7 +174,7 @@ async fn a_first_connection_that_fails_holds_nobody_up() {
         failed(result, Untrusted, "an unknown authority");
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    // One that is dropped while it goes ahead.
+    // The first connection is dropped while it is established.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("https://{}/", silent.local_addr().unwrap())).unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), client.send(get(url))).await.is_err());
@@ -184,14 +184,14 @@ async fn a_first_connection_that_fails_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn what_a_server_does_not_answer_is_not_tried_again_here() {
+async fn a_request_without_a_response_is_not_retried() {
     let authority = Authority::new();
     for (way, kind, part) in [
         (Way::Reset(h2::Reason::REFUSED_STREAM), Unavailable, "it ended the request with REFUSED_STREAM"),
         (Way::Reset(h2::Reason::INTERNAL_ERROR), Unavailable, "it ended the request with INTERNAL_ERROR"),
         (Way::Reset(h2::Reason::PROTOCOL_ERROR), Unavailable, "it ended the request with PROTOCOL_ERROR"),
         (Way::Reset(h2::Reason::HTTP_1_1_REQUIRED), Malformed, "it wants HTTP/1.1"),
-        // The connection's end may overtake the word for it.
+        // The connection's end may arrive before the frame that announces it.
         (Way::GoAway, Unavailable, ""),
         (Way::Short, Malformed, "the answer is not HTTP/2"),
     ] {
@@ -202,7 +202,7 @@ async fn what_a_server_does_not_answer_is_not_tried_again_here() {
 }
 
 #[tokio::test]
-async fn the_next_try_does_not_go_to_a_connection_that_died_without_a_word() {
+async fn the_next_request_does_not_use_a_dead_connection() {
     let authority = Authority::new();
     let server = Multiplexing::start(&authority, |number| if number == 0 { Way::Freeze } else { Way::Answer }).await;
     let client = client(&authority, Options { http2: true, ..impatient() });

@@ -1,4 +1,4 @@
-//! Servers that misuse HTTP/2. No real one does this, so the frames are made by hand.
+//! Servers that misuse HTTP/2. No real server does this, so the test builds the frames itself.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,8 +43,8 @@ async fn next_kind(stream: &mut (impl AsyncRead + Unpin)) -> Option<u8> {
     Some(head[3])
 }
 
-/// What comes of a server that answers the first request with these frames, then with those without end, and reads nothing
-/// more. It has also how many bytes were taken from it.
+/// The result of a request to a server that responds with the frames `first`, then repeats the frames `endless`, and reads
+/// nothing more. Also the number of bytes that the client has read.
 async fn result_of(first: Vec<u8>, endless: Vec<u8>) -> (Result<Response, ProviderError>, usize) {
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,15 +74,15 @@ async fn result_of(first: Vec<u8>, endless: Vec<u8>) -> (Result<Response, Provid
 }
 
 #[tokio::test]
-async fn a_proper_answer_of_the_same_server_is_taken() {
+async fn a_valid_response_of_the_same_server_is_accepted() {
     let answer = [frame(HEADERS, END_HEADERS, 1, OK), frame(DATA, END_STREAM, 1, b"found")].concat();
     assert_eq!(text(&result_of(answer, Vec::new()).await.0.unwrap()), "found");
 }
 
 #[tokio::test]
-async fn what_is_not_http_2_is_malformed() {
+async fn a_response_that_is_not_http_2_is_malformed() {
     let head = frame(HEADERS, END_HEADERS, 1, OK);
-    // `x: y` without indexing, and a reference to nothing.
+    // `x: y` without indexing, and a reference to a missing entry.
     let field = [0x00, 1, b'x', 1, b'y'];
     let promise = [&[0, 0, 0, 2][..], OK].concat();
     for (what, frames) in [
@@ -106,11 +106,11 @@ async fn what_is_not_http_2_is_malformed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_left() {
+async fn an_endless_response_is_refused() {
     let head = frame(HEADERS, END_HEADERS, 1, OK);
-    // 16 KiB of header fields, each of which counts 32 bytes more (RFC 9113, 6.5.2).
+    // 16 KiB of header fields; each field counts as 32 bytes more (RFC 9113, 6.5.2).
     let fields: Vec<u8> = [0x00, 1, b'x', 1, b'y'].repeat(3000);
-    // A field of 4000 bytes into the table, then many references to it.
+    // A field of 4000 bytes in the table, and then many references to it.
     let mut bomb = vec![0x88, 0x40, 1, b'x', 0x7f, 0xa1, 0x1e];
     bomb.extend([b'y'; 4000]);
     bomb.extend([0xbe; 12_000]);
@@ -156,7 +156,7 @@ async fn an_answer_without_end_is_left() {
 
 #[tokio::test]
 async fn a_server_that_allows_no_request_is_unavailable() {
-    // No stream at all, and no byte of a body.
+    // The settings allow no stream, or no byte of a body.
     for setting in [[0, 3, 0, 0, 0, 0], [0, 4, 0, 0, 0, 0]] {
         let (result, _) = result_of(frame(SETTINGS, 0, 0, &setting), Vec::new()).await;
         failed(result, Unavailable, "");
@@ -170,7 +170,7 @@ fn failed_any(result: Result<Response, ProviderError>, what: &str) -> ProviderEr
     error
 }
 
-/// This process' memory, in bytes.
+/// The memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096

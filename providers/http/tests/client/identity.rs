@@ -1,4 +1,4 @@
-//! Servers that ask for a client certificate.
+//! Servers that request a client certificate.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn shown() -> Options {
     Options { client_certificate: Some(files), ..options() }
 }
 
-/// A server of an authority that asks for a certificate of the same, and names another in its request.
+/// A server that requires a client certificate of the authority, but names another authority in its request.
 fn asking(authority: &Authority, version: &'static SupportedProtocolVersion) -> ServerConfig {
     let ring = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -46,9 +46,9 @@ fn world(authority: &Authority, certificate: impl Into<Vec<u8>>, key: impl Into<
     world
 }
 
-/// What stands in PKCS#8's envelope: the key in its own form.
+/// The key in its own form, without the PKCS#8 envelope.
 fn bare(key: &KeyPair) -> Vec<u8> {
-    /// An element's body, and what comes after it.
+    /// An element's body, and the rest after it.
     fn element(der: &[u8]) -> (&[u8], &[u8]) {
         let (length, start) = match der[1] {
             short @ 0..0x80 => (usize::from(short), 2),
@@ -67,12 +67,12 @@ fn bare(key: &KeyPair) -> Vec<u8> {
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    // Lines of any length are read.
+    // The parser accepts lines of any length.
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
 }
 
 #[tokio::test]
-async fn every_form_of_a_key_is_shown_with_both_versions_of_tls() {
+async fn every_form_of_a_key_works_with_both_versions_of_tls() {
     let authority = Authority::new();
     let rsa = KeyPair::from_pem(include_str!("data/rsa.pem")).unwrap();
     let p256 = KeyPair::generate().unwrap();
@@ -86,7 +86,7 @@ async fn every_form_of_a_key_is_shown_with_both_versions_of_tls() {
         ("P-384, SEC1", &p384, pem("EC PRIVATE KEY", &bare(&p384))),
         ("Ed25519, PKCS#8", &ed25519, ed25519.serialize_pem()),
     ] {
-        // In one file with other things, as some keep it.
+        // Some users keep key and certificates in one file.
         let certificate = authority.issue(&["web"], YEARS, key).pem() + &authority.pem();
         let text = format!("{certificate}{text}");
         for version in [&version::TLS12, &version::TLS13] {
@@ -99,7 +99,7 @@ async fn every_form_of_a_key_is_shown_with_both_versions_of_tls() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_us_is_told_from_one_that_we_refuse() {
+async fn a_server_that_refuses_the_client_differs_from_an_untrusted_server() {
     let authority = Authority::new();
     let key = KeyPair::generate().unwrap();
     let strangers = Authority::named("another authority").issue(&["web"], YEARS, &key).pem();
@@ -120,7 +120,7 @@ async fn a_server_that_refuses_us_is_told_from_one_that_we_refuse() {
 }
 
 #[test]
-fn files_that_are_no_use_are_errors_with_their_names() {
+fn unusable_files_are_errors_with_their_names() {
     let authority = Authority::new();
     let [key, other] = [(); 2].map(|()| KeyPair::generate().unwrap());
     let certificate = authority.issue(&["web"], YEARS, &key).pem();
@@ -146,6 +146,6 @@ fn files_that_are_no_use_are_errors_with_their_names() {
         let error = failed(Client::new(shown(), &world(&authority, certificate, key.clone()).context()), Denied, part);
         assert!(!error.message.contains(&key) || key.is_empty(), "{error:?}");
     }
-    // Not as a missing secret, which could be optional.
+    // The kind is not that of a missing secret, which could be optional.
     failed(Client::new(shown(), &World::trusting(&authority).context()), Denied, "`/etc/ssl/client.pem`: no such file");
 }

@@ -1,5 +1,5 @@
-//! The client against servers of our own on loopback, each of which fails in one way.
-// Clippy knows tests by their attribute, and so not what they share.
+//! The client with test servers on loopback, each of which fails in one way.
+// Clippy recognizes tests by their attribute, and so not their shared functions.
 #![allow(clippy::unwrap_used)]
 
 mod environment;

@@ -10,21 +10,21 @@ use rustls::sign::CertifiedKey;
 
 use crate::support::*;
 
-/// Notes the names that it is asked for (SNI).
+/// Records the names in the clients' requests (SNI).
 #[derive(Debug)]
-struct Asked(Arc<dyn ResolvesServerCert>, Arc<Mutex<Vec<Option<String>>>>);
+struct Recorder(Arc<dyn ResolvesServerCert>, Arc<Mutex<Vec<Option<String>>>>);
 
-impl ResolvesServerCert for Asked {
+impl ResolvesServerCert for Recorder {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.1.lock().unwrap().push(hello.server_name().map(str::to_owned));
         self.0.resolve(hello)
     }
 }
 
-fn noting(mut tls: ServerConfig) -> (ServerConfig, Arc<Mutex<Vec<Option<String>>>>) {
-    let asked: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
-    tls.cert_resolver = Arc::new(Asked(tls.cert_resolver.clone(), asked.clone()));
-    (tls, asked)
+fn recording(mut tls: ServerConfig) -> (ServerConfig, Arc<Mutex<Vec<Option<String>>>>) {
+    let names: Arc<Mutex<Vec<Option<String>>>> = Arc::default();
+    tls.cert_resolver = Arc::new(Recorder(tls.cert_resolver.clone(), names.clone()));
+    (tls, names)
 }
 
 fn named(host: &str, name: &str) -> Options {
@@ -32,21 +32,21 @@ fn named(host: &str, name: &str) -> Options {
 }
 
 #[tokio::test]
-async fn the_name_is_asked_for_and_checked_and_the_host_is_connected_to() {
+async fn the_name_is_sent_and_checked_and_the_client_connects_to_the_host() {
     let authority = Authority::new();
     for (host, name, sni) in [
         ("127.0.0.1", "vault.internal", Some("vault.internal")),
         ("localhost", "Vault.Internal", Some("vault.internal")),
-        // SNI has no numbers.
+        // SNI cannot contain an IP address.
         ("localhost", "10.0.0.7", Some("localhost")),
         ("127.0.0.1", "10.0.0.7", None),
     ] {
-        let (tls, asked) = noting(authority.server(&[name]));
+        let (tls, names) = recording(authority.server(&[name]));
         let server = Server::start(Some(tls), |_| ok("found")).await;
         let port = server.address.port();
         let url = || Url::parse(&format!("https://{host}:{port}/v1/x")).unwrap();
         assert_eq!(text(&fetch(&authority, named(host, name), get(url())).await.unwrap()), "found");
-        assert_eq!(*asked.lock().unwrap(), [sni.map(str::to_owned)], "{host} {name}");
+        assert_eq!(*names.lock().unwrap(), [sni.map(str::to_owned)], "{host} {name}");
         let seen = &server.requests()[0];
         assert!(seen.contains(&format!("host: {host}:{port}\r\n")) && seen.starts_with("GET /v1/x?"), "{seen}");
         failed(fetch(&authority, options(), get(url())).await, Untrusted, "for another name");
@@ -54,7 +54,7 @@ async fn the_name_is_asked_for_and_checked_and_the_host_is_connected_to() {
 }
 
 #[tokio::test]
-async fn the_hosts_own_name_no_longer_does() {
+async fn a_certificate_for_the_host_itself_is_refused() {
     let authority = Authority::new();
     for name in ["vault.internal", "10.0.0.7"] {
         let server = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
@@ -74,7 +74,7 @@ async fn another_host_keeps_its_name() {
 }
 
 #[tokio::test]
-async fn redirects_go_by_the_address() {
+async fn redirects_compare_the_address_and_not_the_name() {
     let authority = Authority::new();
     for (target, followed) in [("127.0.0.1", true), ("vault.internal", false)] {
         let script = move |request: &str| {
@@ -95,7 +95,7 @@ async fn redirects_go_by_the_address() {
 }
 
 #[test]
-fn what_is_no_name_is_an_error() {
+fn an_invalid_name_is_an_error() {
     let context = World::trusting(&Authority::new()).context();
     failed(Client::new(named("127.0.0.1", "vault:8200"), &context), Untrusted, "`vault:8200`: it is no host name");
 }

@@ -1,4 +1,4 @@
-//! Proxies: used for what is far away, never for what is near, and never told the request.
+//! Proxies: used for remote hosts, never for this machine. A proxy cannot read the requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use crate::support::*;
 
 const ESTABLISHED: &str = "HTTP/1.1 200 OK\r\n\r\n";
 
-/// A proxy that answers CONNECT as it is told, and where that is success leads to one server, whatever was asked for.
+/// A proxy with a fixed response to CONNECT. After a success it connects to one server, whatever host the client has named.
 struct Tunnel {
     port: u16,
     seen: Arc<Mutex<Vec<String>>>,
@@ -53,7 +53,7 @@ async fn ask(options: Options, context: &Context, url: &str) -> Result<Response,
 }
 
 #[tokio::test]
-async fn a_far_host_is_asked_through_a_tunnel() {
+async fn a_remote_host_is_requested_through_a_tunnel() {
     let authority = Authority::new();
     let server = Server::start(Some(authority.server(&["store.example"])), |_| ok("far")).await;
     let tunnel = Tunnel::start(ESTABLISHED, server.address.port()).await;
@@ -70,7 +70,7 @@ async fn a_far_host_is_asked_through_a_tunnel() {
 }
 
 #[tokio::test]
-async fn this_machine_is_asked_directly() {
+async fn this_machine_is_requested_directly() {
     let authority = Authority::new();
     let server = Server::start(Some(authority.server(&["127.0.0.1", "localhost"])), |_| ok("near")).await;
     let tunnel = Tunnel::start(ESTABLISHED, server.address.port()).await;
@@ -83,7 +83,7 @@ async fn this_machine_is_asked_directly() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_told_the_host_where_the_certificate_is_for_another_name() {
+async fn a_proxy_gets_the_host_if_the_certificate_is_for_another_name() {
     let authority = Authority::new();
     let context = World::trusting(&authority).context();
     let named = |host: &str, tunnel: &Tunnel| {
@@ -95,7 +95,7 @@ async fn a_proxy_is_told_the_host_where_the_certificate_is_for_another_name() {
     let url = "https://store.example:8200/";
     assert_eq!(text(&ask(named("store.example", &tunnel), &context, url).await.unwrap()), "far");
     assert!(tunnel.seen()[0].starts_with("CONNECT store.example:8200 "), "{:?}", tunnel.seen());
-    // This machine is asked directly, and by the name.
+    // This machine is requested directly, with the name.
     let near = format!("https://127.0.0.1:{}/", right.address.port());
     assert_eq!(text(&ask(named("127.0.0.1", &tunnel), &context, &near).await.unwrap()), "far");
     assert_eq!(tunnel.seen().len(), 1);
@@ -106,7 +106,7 @@ async fn a_proxy_is_told_the_host_where_the_certificate_is_for_another_name() {
 }
 
 #[tokio::test]
-async fn the_environment_is_the_contexts() {
+async fn the_environment_comes_from_the_context() {
     let authority = Authority::new();
     let server = Server::start(Some(authority.server(&["store.example", "near.example"])), |_| ok("far")).await;
     let tunnel = Tunnel::start(ESTABLISHED, server.address.port()).await;
@@ -123,7 +123,7 @@ async fn the_environment_is_the_contexts() {
         "cannot ask https://near.example:1: ",
     );
     assert_eq!(tunnel.seen().len(), 1);
-    // Without the setting the variables count for nothing.
+    // Without the setting, the variables have no effect.
     let without = Options { proxy: Proxy::None, ..impatient() };
     failed(ask(without, &context, "https://192.0.2.1/").await, Unavailable, "cannot ask https://192.0.2.1: ");
     assert_eq!(tunnel.seen().len(), 1);
@@ -161,16 +161,16 @@ async fn a_server_behind_a_proxy_is_not_trusted_more() {
     assert_eq!(server.requests(), Vec::<String>::new());
 }
 
-/// Run once more by `environment`, with a process environment that would lead astray.
+/// `environment` runs this again, with variables of the process that must have no effect.
 #[tokio::test]
-async fn without_a_proxy_a_far_host_is_asked_directly() {
-    // Nobody's address (RFC 5737).
+async fn without_a_proxy_a_remote_host_is_requested_directly() {
+    // An address that no host has (RFC 5737).
     let context = World::trusting(&Authority::new()).context();
     failed(ask(impatient(), &context, "https://192.0.2.1/").await, Unavailable, "cannot ask https://192.0.2.1: ");
 }
 
 #[tokio::test]
-async fn where_there_is_no_way_a_proxy_that_is_set_and_not_used_is_named() {
+async fn a_failed_connection_names_a_proxy_that_is_set_and_not_used() {
     let hint = async |options: Options, variables: &[(&'static str, &str)], url: &str| {
         let mut world = World::trusting(&Authority::new());
         world.variables = variables.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
@@ -181,11 +181,11 @@ async fn where_there_is_no_way_a_proxy_that_is_set_and_not_used_is_named() {
     let (far, named) = ("https://192.0.2.1/", "https://nowhere.invalid/");
     for set in ["HTTPS_PROXY", "https_proxy"] {
         for url in [far, named] {
-            let told = hint(impatient(), &[(set, "http://127.0.0.1:1")], url).await;
-            assert!(told.contains("`proxy = \"environment\"`"), "{set} {url}: {told}");
+            let hint = hint(impatient(), &[(set, "http://127.0.0.1:1")], url).await;
+            assert!(hint.contains("`proxy = \"environment\"`"), "{set} {url}: {hint}");
         }
     }
-    // Where it would not be used, or is.
+    // No hint if the proxy would not be used, or is in use.
     let set = ("HTTPS_PROXY", "http://127.0.0.1:1");
     assert_eq!(hint(impatient(), &[], far).await, "");
     assert_eq!(hint(impatient(), &[set, ("NO_PROXY", "192.0.2.0/24")], far).await, "");

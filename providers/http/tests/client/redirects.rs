@@ -1,4 +1,4 @@
-//! Redirects: within one origin, and never out of it.
+//! Redirects: followed within one origin, never to another origin.
 
 use handfast_core::ErrorKind::{Malformed, Unavailable, Untrusted};
 use handfast_core::SecretValue;
@@ -11,7 +11,7 @@ fn to(status: u16, location: &str) -> Vec<Step> {
 }
 
 #[tokio::test]
-async fn another_origin_gets_nothing() {
+async fn another_origin_gets_no_request() {
     let authority = Authority::new();
     let other = Server::start(Some(authority.server(&["127.0.0.1", "localhost"])), |_| ok("")).await;
     let plain = Server::start(None, |_| ok("")).await;
@@ -35,7 +35,7 @@ async fn another_origin_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_standbys_redirect_may_pass_and_its_target_gets_nothing_either() {
+async fn a_standbys_redirect_is_temporary_and_its_target_gets_no_request() {
     let authority = Authority::new();
     let active = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
     let port = active.address.port();
@@ -117,7 +117,7 @@ async fn credentials_in_a_location_are_dropped() {
 }
 
 #[tokio::test]
-async fn five_hops_are_followed_and_no_sixth() {
+async fn five_redirects_are_followed_and_not_six() {
     let authority = Authority::new();
     for (hops, arrives) in [(5, true), (6, false)] {
         let script = move |request: &str| {
@@ -136,7 +136,7 @@ async fn five_hops_are_followed_and_no_sixth() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_is_malformed() {
+async fn an_invalid_redirect_is_malformed() {
     let authority = Authority::new();
     for answer in [
         "HTTP/1.1 302 x\r\ncontent-length: 0\r\n\r\n".to_owned(),

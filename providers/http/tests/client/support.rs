@@ -1,4 +1,4 @@
-//! Servers that do as a script says, certificates of any kind, and a context made of values.
+//! Servers that follow a script, certificates of any kind, and a context made of values.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// In every credential, query and body of these tests; no error may hold it.
+/// A part of every credential, query and body of these tests. No error may contain it.
 pub const CANARY: &str = "pa55w0rd";
 pub const CA_FILE: &str = "/etc/ssl/corp.pem";
 
-/// What a server does with a request.
+/// A step of a server's response.
 pub enum Step {
     Send(Vec<u8>),
     Wait(Duration),
-    /// Sends without end.
+    /// Sends the same bytes again and again.
     Flood(&'static [u8]),
-    /// Ends the connection as TLS and TCP want it.
+    /// Ends the connection as TLS and TCP require.
     Close,
-    /// Ends it in the middle of TLS, but properly for TCP.
+    /// Ends it without the end of TLS, but as TCP requires.
     Cut,
     /// Ends it with a reset.
     Reset,
@@ -44,10 +44,10 @@ pub fn ok(body: &str) -> Vec<Step> {
 
 pub struct Server {
     pub address: SocketAddr,
-    /// The head and body of each request, as they came.
+    /// The head and body of each request, in order of arrival.
     pub requests: Arc<Mutex<Vec<String>>>,
     pub connections: Arc<Mutex<usize>>,
-    /// How many bytes were taken from it.
+    /// How many bytes the server could send.
     pub sent: Arc<Mutex<usize>>,
 }
 
@@ -55,7 +55,7 @@ pub trait Script: Fn(&str) -> Vec<Step> + Send + Sync + 'static {}
 impl<F: Fn(&str) -> Vec<Step> + Send + Sync + 'static> Script for F {}
 
 impl Server {
-    /// A server that answers each request as the script says. Without a configuration it speaks plain HTTP.
+    /// A server that responds to each request as the script says. Without a TLS configuration it uses plain HTTP.
     pub async fn start(tls: Option<ServerConfig>, script: impl Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -102,7 +102,7 @@ impl Server {
     }
 }
 
-/// Answers requests until the script ends the connection; `true` asks for a reset.
+/// Responds to requests until the script ends the connection; `true` means with a reset.
 async fn converse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     requests: &Mutex<Vec<String>>,
@@ -139,7 +139,7 @@ async fn converse(
     false
 }
 
-/// A request's head, and its body where it has a length.
+/// A request's head, and its body if it has a length.
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut bytes = Vec::new();
     let (mut end, mut length) = (usize::MAX, 0);
@@ -157,7 +157,7 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A server that never speaks TLS or HTTP: it sends some bytes to whoever connects, and then waits or goes.
+/// A server of neither TLS nor HTTP: it sends some bytes on each connection, and then waits or closes it.
 pub async fn raw_server(bytes: &'static [u8], stay: bool) -> (SocketAddr, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -167,7 +167,7 @@ pub async fn raw_server(bytes: &'static [u8], stay: bool) -> (SocketAddr, Arc<Mu
         while let Ok((mut stream, _)) = listener.accept().await {
             *count.lock().unwrap() += 1;
             tokio::spawn(async move {
-                // What the client says first is read, so that going is an end and not a reset.
+                // Reads the client's first bytes, so that the connection closes normally and not with a reset.
                 let _ = stream.read(&mut [0; 4096]).await;
                 let _ = stream.write_all(bytes).await;
                 if stay {
@@ -180,7 +180,7 @@ pub async fn raw_server(bytes: &'static [u8], stay: bool) -> (SocketAddr, Arc<Mu
     (address, connections)
 }
 
-/// A certificate authority of the test's own.
+/// A certificate authority of the test.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -292,7 +292,7 @@ pub fn options() -> Options {
     Options { ca: vec![CaSource::File(CA_FILE.into())], roots: Roots::None, ..Options::default() }
 }
 
-/// The same with little patience, for servers that let one wait.
+/// As [`options`], with short time limits, for servers that do not respond.
 pub fn impatient() -> Options {
     Options {
         connect_timeout: Duration::from_millis(1500),
@@ -313,12 +313,12 @@ pub fn post(mut url: Url) -> Request {
     Request::post(url, "text/plain", SecretValue::from(CANARY.as_bytes().to_vec()))
 }
 
-/// What came of a request with these options.
+/// The result of a request with these options.
 pub async fn fetch(authority: &Authority, options: Options, request: Request) -> Result<Response, ProviderError> {
     Client::new(options, &World::trusting(authority).context())?.send(request).await
 }
 
-/// The error, after a look for what no error may hold. All that it says is a line of `errors.txt`.
+/// The error of a result, which must contain no canary and be a line of `errors.txt`.
 #[track_caller]
 pub fn failed<T>(result: Result<T, ProviderError>, kind: ErrorKind, part: &str) -> ProviderError {
     let error = result.err().expect("this should have failed");

@@ -1,4 +1,4 @@
-//! Servers that cannot be trusted: final, told apart, and told nothing.
+//! Servers that cannot be trusted: they get no request, are not tried again, and each cause has its own error.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use rustls::ServerConfig;
 
 use crate::support::*;
 
-/// What comes of asking a server, which must have seen one connection and no request.
+/// The error of a request to a server, which must have seen one connection and no request.
 async fn refused(authority: &Authority, options: Options, tls: ServerConfig, part: &str) -> ProviderError {
     let server = Server::start(Some(tls), |_| ok("")).await;
     let error = failed(fetch(authority, options, get(server.url("https", "/"))).await, Untrusted, part);
-    assert_eq!(server.connections(), 1, "an untrusted server is not asked again");
+    assert_eq!(server.connections(), 1, "an untrusted server is not tried again");
     assert_eq!(server.requests(), Vec::<String>::new());
     error
 }
@@ -50,7 +50,7 @@ async fn a_file_of_two_authorities_beside_the_builtin_ones() {
 }
 
 #[tokio::test]
-async fn the_process_default_of_rustls_is_neither_used_nor_set() {
+async fn the_default_of_rustls_in_the_process_is_neither_used_nor_set() {
     let authority = Authority::new();
     let server = Server::start(Some(authority.server(&["127.0.0.1"])), |_| ok("")).await;
     fetch(&authority, options(), get(server.url("https", "/"))).await.unwrap();
@@ -58,7 +58,7 @@ async fn the_process_default_of_rustls_is_neither_used_nor_set() {
 }
 
 #[tokio::test]
-async fn what_answers_a_handshake_with_something_else() {
+async fn servers_that_do_not_respond_with_tls() {
     for (bytes, stay, kind, part) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], true, Untrusted, "something else than TLS"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", true, Untrusted, "something else than TLS"),
@@ -100,14 +100,14 @@ async fn a_directory_of_authorities_and_a_text() {
 }
 
 #[test]
-fn a_directory_or_a_text_that_is_no_use_is_an_error_with_its_name() {
+fn an_unusable_directory_or_text_is_an_error_with_its_name() {
     let good = Authority::new().pem();
     let directory = |files| {
         let options = Options { ca: vec![CaSource::Directory("/etc/ca".into())], ..options() };
         Client::new(options, &World { files, ..World::default() }.context())
     };
     failed(directory(vec![]), Untrusted, "the certificates of `/etc/ca`: there are none in it");
-    // As Vault's own client has it: each file counts.
+    // Each file in the directory must be usable, as for Vault's own client.
     let beside = vec![("/etc/ca/a.pem", good.into_bytes()), ("/etc/ca/README", CANARY.into())];
     failed(directory(beside), Untrusted, "the certificates of `/etc/ca/README`: there are none in it");
     let text = CaSource::Text { setting: "VAULT_CACERT_BYTES", pem: CANARY.into() };
@@ -116,7 +116,7 @@ fn a_directory_or_a_text_that_is_no_use_is_an_error_with_its_name() {
     failed(Client::new(options, &World::default().context()), Untrusted, "`VAULT_CACERT_BYTES`: there are none in it");
 }
 
-/// What the system's own directory holds is trusted as it is, where there is one.
+/// The authorities in the system's own directory are trusted, if the system has one.
 #[test]
 fn the_systems_own_authorities_can_be_named() {
     let context =
@@ -131,7 +131,7 @@ fn the_systems_own_authorities_can_be_named() {
 }
 
 #[tokio::test]
-async fn without_verification_any_certificate_does_but_not_without_its_key() {
+async fn without_verification_any_certificate_is_accepted_if_the_server_has_its_key() {
     let unverified = || Options { ca: Vec::new(), danger_skip_verification: true, ..options() };
     let (authority, here) = (Authority::new(), &["127.0.0.1"]);
     for tls in [authority.server(&["vault.internal"]), authority.server_valid(here, (2020, 2021))] {
@@ -156,7 +156,7 @@ async fn without_verification_any_certificate_does_but_not_without_its_key() {
 }
 
 #[test]
-fn a_ca_file_that_is_no_use_is_an_error_with_its_name() {
+fn an_unusable_ca_file_is_an_error_with_its_name() {
     let good = Authority::new().pem();
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let unusable: &[(&str, String)] = &[
@@ -181,7 +181,7 @@ fn a_ca_file_that_is_no_use_is_an_error_with_its_name() {
     }
     let binary = World { files: vec![(CA_FILE, (0..=255).cycle().take(5000).collect())], ..World::default() };
     failed(Client::new(options(), &binary.context()), Untrusted, CA_FILE);
-    // Not as a missing secret, which could be optional.
+    // The kind is not that of a missing secret, which could be optional.
     failed(Client::new(options(), &World::default().context()), Untrusted, "no such file");
     let nothing = Options { ca: Vec::new(), roots: Roots::None, ..options() };
     failed(Client::new(nothing, &World::default().context()), Untrusted, "there is no `ca_file`");

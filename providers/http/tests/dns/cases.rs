@@ -1,4 +1,4 @@
-//! What a name server may say, and what the program must make of it.
+//! The cases: the name server's responses, and the output that the program must have.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ pub struct Case {
     pub name: &'static str,
     pub host: &'static str,
     pub zone: Zone,
-    /// How the program's answer starts.
+    /// The start of the program's output.
     pub expected: &'static str,
     /// The longest it may take.
     pub within: Duration,
-    /// A name that must not have been asked for.
-    pub never_asked: Option<&'static str>,
+    /// A name that the name server must not have received.
+    pub never_queried: Option<&'static str>,
 }
 
 const QUICK: Duration = Duration::from_secs(1);
@@ -29,10 +29,10 @@ pub const CASES: &[Case] = &[
         },
         expected: "ok 200 127.0.0.2",
         within: QUICK,
-        never_asked: None,
+        never_queried: None,
     },
     Case {
-        name: "a_name_in_the_cluster_is_found_by_the_search_list_and_never_asked_for_outside",
+        name: "a_name_in_the_cluster_is_found_by_the_search_list_and_never_queried_outside",
         host: "vault.dev",
         zone: |name, kind| match (name, kind) {
             ("vault.dev.svc.cluster.local", Type::A) => Reply::Addresses(&["127.0.0.3"]),
@@ -42,7 +42,7 @@ pub const CASES: &[Case] = &[
         },
         expected: "ok 200 127.0.0.3",
         within: QUICK,
-        never_asked: Some("vault.dev"),
+        never_queried: Some("vault.dev"),
     },
     Case {
         name: "a_trailing_dot_leaves_the_search_list_out",
@@ -53,7 +53,7 @@ pub const CASES: &[Case] = &[
         },
         expected: "ok 200 127.0.0.2",
         within: QUICK,
-        never_asked: Some("store.example.a.b"),
+        never_queried: Some("store.example.a.b"),
     },
     Case {
         name: "a_name_with_ipv6_addresses_only",
@@ -65,20 +65,20 @@ pub const CASES: &[Case] = &[
         },
         expected: "ok 200 ::1",
         within: QUICK,
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "a_name_with_an_ipv6_address_that_refuses_falls_back_to_ipv4",
         host: "both.example",
         zone: |name, kind| match (name, kind) {
-            // Nobody's: there is no route to it.
+            // An address that no host has: there is no route to it.
             ("both.example", Type::Aaaa) => Reply::Addresses(&["2001:db8::1"]),
             ("both.example", _) => Reply::Addresses(&["127.0.0.4"]),
             _ => Reply::NoSuchName,
         },
         expected: "ok 200 127.0.0.4",
         within: QUICK,
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "a_suffix_that_knows_the_name_without_an_address_does_not_hide_it",
@@ -90,7 +90,7 @@ pub const CASES: &[Case] = &[
         },
         expected: "ok 200 127.0.0.2",
         within: QUICK,
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "a_suffix_whose_server_fails_does_not_hide_an_outside_name",
@@ -102,9 +102,9 @@ pub const CASES: &[Case] = &[
             _ => Reply::NoSuchName,
         },
         expected: "ok 200 127.0.0.2",
-        // musl waits for an answer that is not a failure.
+        // musl waits for a response that is not a failure.
         within: Duration::from_secs(6),
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "more_addresses_than_a_datagram_holds_come_by_tcp",
@@ -116,7 +116,7 @@ pub const CASES: &[Case] = &[
         },
         expected: "ok 200 127.0.1.",
         within: QUICK,
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "no_such_name_is_unavailable_at_once",
@@ -124,7 +124,7 @@ pub const CASES: &[Case] = &[
         zone: |_, _| Reply::NoSuchName,
         expected: "Unavailable cannot ask http://store.example:8080: the name cannot be resolved: name does not resolve",
         within: QUICK,
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "a_server_that_fails_is_unavailable_within_bounds",
@@ -132,7 +132,7 @@ pub const CASES: &[Case] = &[
         zone: |_, _| Reply::Failure,
         expected: "Unavailable cannot ask http://store.example:8080: the name cannot be resolved: no name server gave",
         within: Duration::from_secs(7),
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "a_server_that_says_nothing_is_unavailable_within_bounds",
@@ -140,7 +140,7 @@ pub const CASES: &[Case] = &[
         zone: |_, _| Reply::Silence,
         expected: "Unavailable cannot ask http://store.example:8080: the name cannot be resolved: no name server gave",
         within: Duration::from_secs(7),
-        never_asked: None,
+        never_queried: None,
     },
     Case {
         name: "localhost_is_this_machine_whatever_the_server_says",
@@ -148,6 +148,6 @@ pub const CASES: &[Case] = &[
         zone: |_, _| Reply::Addresses(&["127.6.6.6"]),
         expected: "ok 200 127.0.0.1",
         within: QUICK,
-        never_asked: Some("localhost"),
+        never_queried: Some("localhost"),
     },
 ];

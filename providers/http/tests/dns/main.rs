@@ -1,10 +1,10 @@
-//! Names in the static musl program, as a pod's resolv.conf makes them hard: `ndots:5`, a search list, and name servers
-//! that fail in part.
+//! Name look-up in the static musl program with a pod's resolv.conf: `ndots:5`, a search list, and name servers that sometimes
+//! fail.
 //!
-//! The test starts itself again in a network and a mount namespace, is the name server and the web server there, and runs
-//! the example `resolve`, built for musl, against both. That needs root and the musl target; without them it prints one line
-//! `skipped: …`, which `CI=true` makes a failure.
-// Without a harness clippy does not see that this is a test.
+//! The test starts itself again in a new network and mount namespace, serves DNS and HTTP there, and runs the example `resolve`,
+//! built for musl. It needs root and the musl target; without them it prints a line `skipped: …`, which is a failure with
+//! `CI=true`.
+// Without the test harness, clippy does not see that this is a test.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 mod cases;
@@ -22,7 +22,7 @@ use cases::{CASES, Case};
 use name_server::{NameServer, Reply};
 
 const INSIDE: &str = "--inside";
-/// What kubelet writes.
+/// The resolv.conf that kubelet writes.
 const POD: &str = "nameserver 127.0.0.1\nsearch a.b svc.cluster.local\noptions ndots:5\n";
 
 fn main() -> ExitCode {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Builds the example for musl, where that can be run at all.
+/// Builds the example for musl, if this machine can run the test.
 fn prepare() -> Result<PathBuf, String> {
     let able = Command::new("unshare")
         .args(["--net", "--mount", "ip", "link", "set", "lo", "up"])
@@ -66,7 +66,7 @@ fn prepare() -> Result<PathBuf, String> {
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.status.success() {
-        // The one thing that is missing on a machine where all else builds; anything else is a failure of the crate.
+        // Only the musl target may be missing on a machine that builds the rest. Any other error is a failure of the crate.
         let errors = String::from_utf8_lossy(&built.stderr);
         assert!(errors.contains("target may not be installed") || errors.contains("musl-gcc"), "{errors}");
         return Err(format!("the target {target} or musl-gcc is not installed"));
@@ -102,17 +102,17 @@ fn inside(program: &Path) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs a case; the time that it took, or why it failed.
+/// Runs a case. Returns the time that it took, or the reason for its failure.
 fn check(case: &Case, names: &NameServer, program: &Path) -> Result<String, String> {
     names.serve(case.zone);
     let start = Instant::now();
     let output = Command::new(program).arg(format!("http://{}:8080/", case.host)).output().unwrap();
     let took = start.elapsed();
     let text = String::from_utf8_lossy(&output.stdout);
-    let asked = names.asked();
+    let queried = names.queried();
     if !text.starts_with(case.expected) {
         return Err(format!(
-            "FAILED: expected `{}`, got `{}` after {took:?}; asked {asked:?}",
+            "FAILED: expected `{}`, got `{}` after {took:?}; queried {queried:?}",
             case.expected,
             text.trim()
         ));
@@ -120,16 +120,16 @@ fn check(case: &Case, names: &NameServer, program: &Path) -> Result<String, Stri
     if took > case.within {
         return Err(format!("FAILED: took {took:?}, at most {:?} are allowed", case.within));
     }
-    if let Some(name) = case.never_asked.filter(|name| asked.contains(*name)) {
-        return Err(format!("FAILED: {name} was asked for"));
+    if let Some(name) = case.never_queried.filter(|name| queried.contains(*name)) {
+        return Err(format!("FAILED: {name} was queried"));
     }
     Ok(format!("ok ({took:.1?}: {})", text.trim()))
 }
 
-/// A user that may have one thread has none for a look-up.
+/// If the user may have only one thread, the look-up cannot start another one.
 fn check_without_threads(names: &NameServer, program: &Path) -> Result<(), String> {
     names.serve(|_, _| Reply::Addresses(&["127.0.0.2"]));
-    // The mount namespace is ours: a copy that any user can reach.
+    // A copy that any user can reach, in the test's own mount namespace.
     fs::copy(program, "/mnt/resolve").unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid=54321", "--clear-groups", "prlimit", "--nproc=1", "/mnt/resolve", "http://store.example:8080/"])
@@ -142,7 +142,7 @@ fn check_without_threads(names: &NameServer, program: &Path) -> Result<(), Strin
     }
 }
 
-/// Answers every request with the address that it came to.
+/// Responds to every request with the address that the client has connected to.
 fn serve_http() {
     for address in ["0.0.0.0:8080", "[::1]:8080"] {
         let listener = TcpListener::bind(address).unwrap();

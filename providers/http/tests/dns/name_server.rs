@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What the name server says to a name and a type.
+/// The name server's response to a query.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Reply {
     Addresses(&'static [&'static str]),
@@ -15,7 +15,7 @@ pub enum Reply {
     NoSuchName,
     Failure,
     Silence,
-    /// More addresses than a datagram holds: cut, with the flag that sends the client to TCP.
+    /// More addresses than a datagram can hold: a truncated response, with the flag that makes the client use TCP.
     Many,
 }
 
@@ -30,23 +30,23 @@ pub type Zone = fn(&str, Type) -> Reply;
 #[derive(Clone)]
 pub struct NameServer {
     zone: Arc<Mutex<Zone>>,
-    asked: Arc<Mutex<BTreeSet<String>>>,
+    queried: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl NameServer {
-    /// Answers by a zone from now on, and forgets what was asked.
+    /// Serves this zone from now on, and clears the list of queried names.
     pub fn serve(&self, zone: Zone) {
         *self.zone.lock().unwrap() = zone;
-        self.asked.lock().unwrap().clear();
+        self.queried.lock().unwrap().clear();
     }
 
-    /// The names that were asked for.
-    pub fn asked(&self) -> BTreeSet<String> {
-        self.asked.lock().unwrap().clone()
+    /// The names that clients have queried.
+    pub fn queried(&self) -> BTreeSet<String> {
+        self.queried.lock().unwrap().clone()
     }
 
     pub fn start() -> Self {
-        let server = Self { zone: Arc::new(Mutex::new(|_, _| Reply::NoSuchName)), asked: Arc::default() };
+        let server = Self { zone: Arc::new(Mutex::new(|_, _| Reply::NoSuchName)), queried: Arc::default() };
         let udp = UdpSocket::bind("127.0.0.1:53").unwrap();
         let answerer = server.clone();
         thread::spawn(move || {
@@ -76,7 +76,8 @@ impl NameServer {
         stream.write_all(&[&u16::try_from(answer.len()).unwrap().to_be_bytes()[..], &answer].concat())
     }
 
-    /// The answer to a query (RFC 1035, section 4): its header with our flags and counts, its question, our records.
+    /// The response to a query (RFC 1035, section 4): the query's header with new flags and counts, its question, and the
+    /// records.
     fn answer(&self, query: &[u8], by_tcp: bool) -> Option<Vec<u8>> {
         let (name, end) = question_name(query)?;
         let kind = match query.get(end..end + 2)? {
@@ -84,7 +85,7 @@ impl NameServer {
             [0, 28] => Type::Aaaa,
             _ => return None,
         };
-        self.asked.lock().unwrap().insert(name.clone());
+        self.queried.lock().unwrap().insert(name.clone());
         let reply = (self.zone.lock().unwrap())(&name, kind);
         let many: Vec<String> = (1..=60).map(|last| format!("127.0.1.{last}")).collect();
         let (code, addresses): (u8, Vec<&str>) = match reply {
@@ -95,7 +96,7 @@ impl NameServer {
             Reply::NoSuchName => (3, Vec::new()),
             Reply::Silence => return None,
         };
-        // Cut, a client has to ask again: nothing of the answer may do as it is.
+        // A truncated response contains no record, so that the client must query again by TCP.
         let cut = reply == Reply::Many && !by_tcp;
         let records: Vec<Vec<u8>> = addresses.iter().filter(|_| !cut).filter_map(|text| record(text, kind)).collect();
         let flags = [0x81 | if cut { 0x02 } else { 0 }, 0x80 | code];
@@ -105,7 +106,7 @@ impl NameServer {
     }
 }
 
-/// The name of a query's question, and where it ends.
+/// The name in a query's question, and its end.
 fn question_name(query: &[u8]) -> Option<(String, usize)> {
     let mut labels = Vec::new();
     let mut at = 12;
@@ -120,7 +121,7 @@ fn question_name(query: &[u8]) -> Option<(String, usize)> {
     }
 }
 
-/// An address record for the question's name, or none where it is of the other family.
+/// An address record for the question's name; `None` if the address is of the other family.
 fn record(address: &str, kind: Type) -> Option<Vec<u8>> {
     let (code, data) = match (address.parse().unwrap(), kind) {
         (IpAddr::V4(ip), Type::A) => (1, ip.octets().to_vec()),
