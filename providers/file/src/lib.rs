@@ -46,8 +46,8 @@ fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configu
         let written = excerpt(&written);
         if !root.is_absolute() {
             problems.add(place, format!("`root` is \"{written}\", expected an absolute path"));
-        } else if climbs(root) {
-            // References are compared with `root` name by name, so that no file would be below a `root` with `..`.
+        } else if has_parent_component(root) {
+            // References are compared with `root` name by name, so no file would be below a `root` that contains `..`.
             problems.add(place, format!("`root` is \"{written}\", expected a path without `..`"));
         }
     }
@@ -64,7 +64,7 @@ impl Configured for FileProvider {
                 locator.path.trim_start_matches("./")
             )));
         }
-        if climbs(path) {
+        if has_parent_component(path) {
             return Err(
                 Complaint::new(format!("`{}` has `..` in it", locator.path)).hint("write the path without `..`")
             );
@@ -110,11 +110,11 @@ impl Provider for Reader {
     }
 }
 
-fn climbs(path: &Path) -> bool {
+fn has_parent_component(path: &Path) -> bool {
     path.components().any(|component| component == Component::ParentDir)
 }
 
-/// The rest of a path below a directory. Both are compared as written: links are followed when the file is opened.
+/// The rest of a path below a directory. Compares the paths as written, without following links.
 fn below<'a>(path: &'a Path, root: &Path) -> Option<&'a Path> {
     path.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty())
 }

@@ -1,4 +1,5 @@
-//! The conformance suite for `file`: a directory with secrets in it, given as `root`, and its surroundings.
+//! The conformance suite for `file`. The store is a directory with secrets, the provider's `root`, in a directory with other
+//! files.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
@@ -86,7 +87,7 @@ impl Fixture for Directory {
     }
 }
 
-/// The real files, on a disk that fails for a while.
+/// The real files, whose first reads fail.
 struct Flaky {
     failing: Cell<u32>,
 }

@@ -126,7 +126,7 @@ impl Provider for Store {
     }
 }
 
-/// A copy of the value of this name. Names are no secrets, so the error for a wrong name suggests a similar one.
+/// A copy of the value with this name. Names are not secret, so the error for a wrong name suggests a similar one.
 fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, ProviderError> {
     if let Some((_, value)) = values.iter().find(|(name, _)| name == path) {
         return Ok(SecretValue::from(value.expose().to_vec()));
@@ -136,7 +136,7 @@ fn find(values: &[(String, SecretValue)], path: &str) -> Result<SecretValue, Pro
 }
 
 impl Store {
-    /// The value with the number of rotations since the start.
+    /// The value, followed by the number of rotations since the start if `rotate_every` is set.
     fn rotated(&self, value: SecretValue) -> SecretValue {
         let Some(every) = self.mock.rotate_every.filter(|every| !every.is_zero()) else { return value };
         let age = self.context.clock.now().duration_since(self.started).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Files that are not as long as they say.
+//! Files whose length differs from the length that the file system reports.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Links, as a kubelet lays them out and as others would like to.
+//! Links: those of a kubelet's volumes, and hostile ones.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use super::{assert_fails, assert_refused, read, read_below};
 
 const LEADS_OUT: &str = "a link or a `..` leads out of the provider's `root`";
 
-/// A volume as a kubelet makes it: the visible name leads through `..data` to a directory with a time in its name.
+/// A volume as a kubelet makes it: the visible names are links through `..data` to a directory with a time in its name.
 fn volume() -> Scratch {
     let scratch = Scratch::new();
     publish(&scratch, "2026_01_01", "old");
@@ -72,7 +72,7 @@ fn a_link_out_of_the_root_is_refused_and_without_a_root_it_is_followed() {
         assert_refused(read_below(&root, root.join(name)), LEADS_OUT);
         assert_eq!(read(root.join(name)).unwrap(), b"outside", "{name}");
     }
-    // An absolute link is refused even where it leads back in: what its names mean is not the root's to say.
+    // An absolute link is refused even if it leads back into the root, because it passes through directories outside the root.
     symlink(root.join("inside"), root.join("back")).unwrap();
     assert_refused(read_below(&root, root.join("back")), LEADS_OUT);
     assert_eq!(read(root.join("back")).unwrap(), b"inside");

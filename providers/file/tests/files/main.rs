@@ -1,4 +1,4 @@
-//! `file` on the real files: what it reads, what it refuses, and what it says then.
+//! `file` with real files: the files that it reads, those that it refuses, and its error messages.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "a file that cannot be made fails its test")]
 
@@ -29,7 +29,7 @@ fn fetch(settings: Table, path: &Path) -> Result<Vec<u8>, ProviderError> {
     Ok(handfast_testkit::only(handfast_testkit::run(instance.fetch(&reference))?).expose().to_vec())
 }
 
-/// What was refused, with the end of its message.
+/// Asserts that the file was refused, and the end of the message.
 #[track_caller]
 fn assert_refused(result: Result<Vec<u8>, ProviderError>, why: &str) {
     assert_fails(result, ErrorKind::Denied, why);

@@ -1,4 +1,4 @@
-//! What may not be read is told with its owner, its mode and a remedy.
+//! The error for a file that may not be read shows its owner, its mode and how to fix it.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,9 +11,10 @@ use nix::unistd::{getegid, geteuid};
 
 use super::{read, read_below};
 
-/// Runs the rest of the named test as an ordinary user: here, or in a process of its own where this is root's.
+/// Returns `true` if this process's user is not root. If the user is root, runs the named test in a process of an ordinary user,
+/// and returns `false`.
 ///
-/// Returns whether there is anything left to do. The program is given as a descriptor: it may lie where only root can go.
+/// That process gets the program as a descriptor, because the program's file may be in a directory that only root can enter.
 fn is_ordinary_user(test: &str) -> bool {
     if !geteuid().is_root() {
         return true;
@@ -25,7 +26,7 @@ fn is_ordinary_user(test: &str) -> bool {
         .env_remove("TMPDIR")
         .current_dir("/")
         .output()
-        .expect("setpriv is there");
+        .expect("setpriv is installed");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "as uid 65534: {text}{:?}", output.stderr);
     false
@@ -36,8 +37,8 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_file_that_may_not_be_read() {
-    if !is_ordinary_user("permissions::a_file_that_may_not_be_read") {
+fn an_unreadable_file() {
+    if !is_ordinary_user("permissions::an_unreadable_file") {
         return;
     }
     let scratch = Scratch::new();
@@ -61,8 +62,8 @@ fn a_file_that_may_not_be_read() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_entered() {
-    if !is_ordinary_user("permissions::a_directory_that_may_not_be_entered") {
+fn a_directory_without_search_permission() {
+    if !is_ordinary_user("permissions::a_directory_without_search_permission") {
         return;
     }
     let scratch = Scratch::new();

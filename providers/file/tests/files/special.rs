@@ -1,4 +1,4 @@
-//! What is no regular file, or is one of the kernel's.
+//! Files that are not regular, and files of the kernel's own file systems.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -60,7 +60,7 @@ fn a_socket_is_refused() {
 }
 
 #[test]
-fn what_is_refused_is_not_even_opened() {
+fn a_refused_file_is_not_opened() {
     let scratch = Scratch::new();
     let (pipe, file) = (scratch.join("pipe"), scratch.join("file"));
     mkfifo(&pipe, Mode::S_IRWXU).unwrap();
@@ -113,7 +113,7 @@ fn magic_links_are_refused_though_they_lead_to_a_regular_file() {
     assert_refused(read_below(Path::new("/proc/self/root"), "/proc/self/root/etc/passwd"), MAGIC);
 }
 
-/// The test needs to write below /dev; elsewhere only the list of mounts is looked at, in core's own tests.
+/// The test must be able to write below /dev. Otherwise only core's own tests cover devtmpfs, with lists of mounts.
 #[test]
 #[allow(clippy::print_stderr, reason = "a test's output")]
 fn devtmpfs_is_refused_and_the_tmpfs_on_it_is_not() {

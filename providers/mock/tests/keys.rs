@@ -1,6 +1,6 @@
-//! Every key of `mock`, alone and with those that change its meaning.
+//! Every key of `mock`, alone and together with the keys that change its meaning.
 #![allow(missing_docs)]
-#![allow(clippy::unwrap_used, reason = "what is not there fails its test")]
+#![allow(clippy::unwrap_used, reason = "a missing value fails its test")]
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn without_values_every_name_has_its_own_secret() {
 }
 
 #[test]
-fn with_values_only_these_exist() {
+fn with_values_no_other_secret_exists() {
     run(async {
         let mock = instance(table([("values", values())]));
         assert_eq!(mock.value("mock:db-password").await, b"hunter2");
@@ -53,7 +53,7 @@ fn with_values_only_these_exist() {
 }
 
 #[test]
-fn fail_alone_fails_always_with_its_kind() {
+fn fail_alone_makes_every_request_fail() {
     run(async {
         for (name, kind) in KINDS {
             let mock = instance(table([("fail", text(name)), ("values", values())]));
@@ -67,7 +67,7 @@ fn fail_alone_fails_always_with_its_kind() {
 }
 
 #[test]
-fn fail_first_alone_finds_the_store_unavailable_so_often_for_each_secret() {
+fn fail_first_alone_makes_the_first_requests_for_each_secret_unavailable() {
     run(async {
         let mock = instance(table([("fail_first", Value::Integer(2))]));
         for reference in ["mock:a", "mock:b"] {
@@ -81,7 +81,7 @@ fn fail_first_alone_finds_the_store_unavailable_so_often_for_each_secret() {
 }
 
 #[test]
-fn fail_first_with_fail_fails_so_often_with_that_kind() {
+fn fail_first_with_fail_makes_the_first_requests_fail_with_that_kind() {
     run(async {
         for (name, kind) in KINDS {
             let mock = instance(table([("fail", text(name)), ("fail_first", Value::Integer(1))]));
@@ -94,7 +94,7 @@ fn fail_first_with_fail_fails_so_often_with_that_kind() {
 }
 
 #[test]
-fn latency_delays_answers_and_failures_and_not_one_after_the_other() {
+fn latency_delays_values_and_failures_but_not_one_after_the_other() {
     const LATENCY: Duration = Duration::from_millis(40);
     run(async {
         for settings in
@@ -121,7 +121,7 @@ fn latency_delays_answers_and_failures_and_not_one_after_the_other() {
 }
 
 #[test]
-fn a_fetch_that_is_dropped_while_it_waits_is_no_attempt() {
+fn a_fetch_that_is_dropped_during_the_latency_does_not_count() {
     run(async {
         let mock = instance(table([("latency", text("20ms")), ("fail_first", Value::Integer(1))]));
         let dropped = tokio::time::timeout(Duration::from_millis(1), mock.fetch("mock:db")).await;
@@ -132,7 +132,7 @@ fn a_fetch_that_is_dropped_while_it_waits_is_no_attempt() {
 }
 
 #[test]
-fn each_start_is_told_that_the_secrets_are_made_up() {
+fn each_start_warns_that_the_secrets_are_made_up() {
     let warning = configure(&DEFINITION, Table::default(), &Outside::default()).warning().unwrap();
     assert_eq!(warning, "the provider `mock` is in use: its secrets are made up");
 }
