@@ -1,64 +1,64 @@
-//! What Vault's refusals mean, in our words.
+//! The errors for Vault's refusals, in handfast's own words.
 //!
-//! Of an answer's body only the `errors` strings of a refusal are looked at, and never printed: they select
-//! one of the texts here. They may quote a request, and with it a credential.
+//! The `errors` strings in a refusal's body only select one of the texts here. They are never printed, because they may quote a
+//! request, and with it a credential.
 
 use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 
-/// What was attempted, for a text: ``cannot read `kv/web/db` ``.
+/// A request, for the text of its error: ``cannot read `kv/web/db` ``.
 pub struct Attempt<'a> {
     /// The verb: "read", "list", "write".
     pub verb: &'static str,
     /// The path as the user wrote it.
     pub path: &'a str,
-    /// The path as a policy has it.
+    /// The path in a policy.
     pub policy_path: &'a str,
-    /// What a policy must grant.
+    /// The capability that a policy must grant.
     pub capability: &'static str,
     /// The namespace of the request.
     pub namespace: Option<&'a str>,
-    /// What to write instead, where the path has what is put in for KV 2: see [`inside`].
-    pub inside: Option<&'a str>,
-    /// The token is an agent's.
-    pub is_lent: bool,
+    /// The hint for a path that has the prefix of KV 2: see [`prefix_hint`].
+    pub prefix_hint: Option<&'a str>,
+    /// Whether an agent adds the token.
+    pub uses_agent: bool,
 }
 
-/// What to write instead of a path below a KV 2 mount that already has what is put in there, as Vault's API and its policies
-/// show it: `secret/data/web/db`.
-pub fn inside(mount: &str, rest: &str) -> Option<String> {
-    let (own, rest) = rest.split_once('/').filter(|(own, _)| ["data", "metadata"].contains(own))?;
+/// The hint for a path below a KV 2 mount that already has the prefix that handfast adds, as Vault's API and policies show it:
+/// `secret/data/web/db`.
+pub fn prefix_hint(mount: &str, rest: &str) -> Option<String> {
+    let (prefix, rest) = rest.split_once('/').filter(|(prefix, _)| ["data", "metadata"].contains(prefix))?;
     let star = if rest.is_empty() || rest.ends_with('/') { "*" } else { "" };
-    Some(format!("write `{mount}/{rest}{star}`: `{own}/` is Vault's own, and is put in for a KV 2 mount"))
+    Some(format!("write `{mount}/{rest}{star}`: `{prefix}/` is Vault's own, and is put in for a KV 2 mount"))
 }
 
 impl Attempt<'_> {
-    /// What was attempted.
-    pub fn says(&self) -> String {
+    /// The start of an error's text.
+    pub fn text(&self) -> String {
         format!("cannot {} `{}`", self.verb, self.path)
     }
 
     /// A failure of this attempt.
     pub fn failure(&self, kind: ErrorKind, why: &str) -> ProviderError {
-        ProviderError::new(kind, format!("{}: {why}", self.says()))
+        ProviderError::new(kind, format!("{}: {why}", self.text()))
     }
 
-    /// What an answer that is no success means.
+    /// The failure for a response without success.
     pub fn refused(&self, response: &Response) -> ProviderError {
-        if let Some(error) = unavailable(response, &self.says()) {
+        if let Some(error) = unavailable(response, &self.text()) {
             return error;
         }
         let errors = errors(response);
         let says = |text: &str| errors.iter().any(|error| error.contains(text));
         match response.status() {
-            400 if says("missing client token") && self.is_lent => no_token(&self.says()),
+            400 if says("missing client token") && self.uses_agent => no_token(&self.text()),
             400 if says("missing client token") => self
                 .failure(ErrorKind::Denied, "no token has reached Vault")
                 .hint("something on the way to Vault, such as a proxy, may take the header `X-Vault-Token` away"),
-            400 => self.unfit(&errors),
-            403 if is_no_token(&errors) && self.is_lent => no_token(&self.says()),
-            403 if is_no_token(&errors) => invalid_token(&self.says()),
+            400 => self.bad_request(&errors),
+            403 if is_no_token(&errors) && self.uses_agent => no_token(&self.text()),
+            403 if is_no_token(&errors) => invalid_token(&self.text()),
             403 => self.denied(),
             404 if says("unsupported path") => self.failure(ErrorKind::NotFound, "that mount has no such path"),
             404 if says("no handler for route") || says("route entry not found") => {
@@ -74,12 +74,12 @@ impl Attempt<'_> {
                 "list" => "this path has no list: name each secret by itself",
                 _ => "a path that is read takes no `params`",
             }),
-            _ => response.failure(&self.says()),
+            _ => response.failure(&self.text()),
         }
     }
 
-    /// A request that the mount does not take. What its engine says of it selects one of these.
-    fn unfit(&self, errors: &[String]) -> ProviderError {
+    /// A request that the mount refuses as invalid. Its engine's error strings select one of these texts.
+    fn bad_request(&self, errors: &[String]) -> ProviderError {
         let says = |texts: &[&str]| {
             errors.iter().map(|error| error.to_lowercase()).any(|error| texts.iter().any(|text| error.contains(text)))
         };
@@ -108,43 +108,43 @@ impl Attempt<'_> {
             "the token's policies must have{namespace}: path \"{}\" {{ capabilities = [\"{}\"] }}",
             self.policy_path, self.capability
         );
-        self.failure(ErrorKind::Denied, "permission denied").hint(match self.inside {
-            Some(inside) => format!("{inside}; if the secret's name does start so, {right}"),
+        self.failure(ErrorKind::Denied, "permission denied").hint(match self.prefix_hint {
+            Some(hint) => format!("{hint}; if the secret's name does start so, {right}"),
             None => right,
         })
     }
 }
 
-/// No token of ours, and none of the agent's that Vault takes.
+/// The failure if the agent adds no token that Vault accepts.
 pub fn no_token(attempted: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, format!("{attempted}: the agent lends no token that Vault takes")).hint(
         "the agent needs `auto_auth`, and `use_auto_auth_token = true` in `cache` or `api_proxy`; its log says whether its own login works",
     )
 }
 
-/// Whether a 403 is about the token itself. Where it is about what the token may do, Vault says "1 error occurred: permission
-/// denied"; newer ones say "invalid token" besides.
+/// Whether a 403 is about the token itself. For a missing permission, Vault's text is "1 error occurred: permission denied". For
+/// an invalid token, newer versions add "invalid token".
 pub fn is_no_token(errors: &[String]) -> bool {
     errors == ["permission denied"]
         || errors.iter().any(|error| error.contains("invalid token") || error.contains("bad token"))
 }
 
-/// A token that Vault does not take.
+/// The failure if Vault does not accept the token.
 pub fn invalid_token(attempted: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, format!("{attempted}: Vault does not take the token")).hint(INVALID_TOKEN)
 }
 
-/// Why Vault may not take a token: it does not say.
+/// The possible reasons for which Vault does not accept a token. Its response does not name the reason.
 pub const INVALID_TOKEN: &str = "the token has expired, was revoked, has no uses left (each request is one), is bound to other \
                                  addresses, or is another Vault's";
 
-/// What any request can run into, whatever it asks for: a Vault that does not serve for now.
+/// The failure if Vault is temporarily unavailable, which is possible for every request.
 pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError> {
     let why = match response.status() {
-        // developer.hashicorp.com/vault/api-docs/system/health has these for the health check; other requests get 503 with a
-        // text, and 429 from a rate limit quota.
+        // The health check has these status codes (developer.hashicorp.com/vault/api-docs/system/health). Other requests get 503
+        // with a text, and 429 from a rate limit quota.
         429 => "a rate limit is reached",
-        // developer.hashicorp.com/vault/docs/enterprise/consistency: a standby that has not yet what the token was made with.
+        // A standby that has not yet received the data of the token (developer.hashicorp.com/vault/docs/enterprise/consistency).
         412 => "this Vault is a standby that lags behind the active one",
         400 if errors(response).iter().any(|error| error.contains("from non-versioned to versioned")) => {
             "the mount is being upgraded to KV 2"
@@ -160,7 +160,7 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
             } else if response.status() == 503 {
                 return Some(response.failure(attempted));
             } else {
-                // Some login methods say so that they refuse.
+                // Some login methods use 500 for a refusal.
                 return None;
             }
         }
@@ -176,7 +176,7 @@ pub fn unavailable(response: &Response, attempted: &str) -> Option<ProviderError
 
 const SEALED: &str = "Vault is sealed";
 
-/// The strings under `errors`, to be matched and never shown.
+/// The strings in `errors`. They must not be shown.
 pub fn errors(response: &Response) -> Vec<String> {
     #[derive(Deserialize)]
     struct Refusal {
@@ -186,7 +186,7 @@ pub fn errors(response: &Response) -> Vec<String> {
     serde_json::from_slice::<Refusal>(response.body().expose()).map(|refusal| refusal.errors).unwrap_or_default()
 }
 
-/// Whether it is a KV 2 mount that answers, and has no such path: what it says of that is no error.
+/// Whether the response is a KV 2 mount's, for a path without the prefix of KV 2. Such a response has a warning and no error.
 pub fn is_versioned(response: &Response) -> bool {
     #[derive(Deserialize)]
     struct Missing {
@@ -202,20 +202,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_engine_says_selects_a_text() {
+    fn an_engines_error_selects_a_text() {
         let attempt = Attempt {
             verb: "write",
             path: "m/x",
             policy_path: "m/x",
             capability: "update",
             namespace: None,
-            inside: None,
-            is_lent: false,
+            prefix_hint: None,
+            uses_agent: false,
         };
         let selected = |error: &str| {
-            let error = attempt.unfit(&[error.to_owned(), "hunter2".to_owned()]);
+            let error = attempt.bad_request(&[error.to_owned(), "hunter2".to_owned()]);
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
-            (error.kind, error.message.strip_prefix("cannot write `m/x`: ").expect("it says what").to_owned())
+            (error.kind, error.message.strip_prefix("cannot write `m/x`: ").expect("it names the attempt").to_owned())
         };
         for (error, kind, text) in [
             ("unknown role: web", ErrorKind::NotFound, "there is no such role"),
@@ -237,7 +237,7 @@ mod tests {
     const REFUSED: &str = "the role or key does not allow what `params` asks for";
 
     #[test]
-    fn a_403_is_about_the_token_or_about_what_it_may() {
+    fn a_403_is_about_the_token_or_about_a_permission() {
         for (errors, about_the_token) in [
             (&["permission denied"][..], true),
             (&["bad token"], true),

@@ -1,62 +1,68 @@
-//! The leases that were given to us: which are alive, and which logins they end with.
+//! The leases that Vault has issued to handfast, each with its login: the lease ends with the login.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use handfast_core::Locator;
 
+use crate::active_login::ActiveLogin;
 use crate::api::Lease;
-use crate::held::Held;
 
 /// Leases, the oldest first.
 #[derive(Default)]
-pub struct Leases(Vec<Given>);
+pub struct Leases(Vec<Issued>);
 
-struct Given {
+struct Issued {
     locator: Locator,
     id: String,
-    /// For how long it was given, which a renewal asks for again.
+    /// The original lifetime, which a renewal requests again.
     whole: Duration,
     left: Duration,
     since: SystemTime,
-    held: Rc<Held>,
+    active: Rc<ActiveLogin>,
 }
 
 impl Leases {
-    /// One more, given to a login. Those that have ended are forgotten.
-    pub fn add(&mut self, locator: &Locator, Lease { id, duration, .. }: Lease, held: Rc<Held>, now: SystemTime) {
-        self.0.retain(|given| !given.left(now).is_zero());
+    /// Adds a lease that was issued to a login. Removes leases that have ended.
+    pub fn add(
+        &mut self,
+        locator: &Locator,
+        Lease { id, duration, .. }: Lease,
+        active: Rc<ActiveLogin>,
+        now: SystemTime,
+    ) {
+        self.0.retain(|issued| !issued.left(now).is_zero());
         let locator = locator.clone();
-        self.0.push(Given { locator, id, whole: duration, left: duration, since: now, held });
+        self.0.push(Issued { locator, id, whole: duration, left: duration, since: now, active });
     }
 
-    /// The id of a locator's newest, and for how long it was given.
+    /// The id and the original lifetime of a locator's newest lease.
     pub fn newest(&self, locator: &Locator) -> Option<(String, Duration)> {
-        let given = self.0.iter().rev().find(|given| given.locator == *locator)?;
-        Some((given.id.clone(), given.whole))
+        let issued = self.0.iter().rev().find(|issued| issued.locator == *locator)?;
+        Some((issued.id.clone(), issued.whole))
     }
 
-    /// One lives this long from now.
+    /// Sets the remaining lifetime of a lease after its renewal.
     pub fn renewed(&mut self, id: &str, left: Duration, now: SystemTime) {
-        if let Some(given) = self.0.iter_mut().find(|given| given.id == id) {
-            (given.left, given.since) = (left, now);
+        if let Some(issued) = self.0.iter_mut().find(|issued| issued.id == id) {
+            (issued.left, issued.since) = (left, now);
         }
     }
 
-    /// The ids of those that are alive, each with its login.
-    pub fn alive(&self, now: SystemTime) -> Vec<(String, Rc<Held>)> {
-        let alive = self.0.iter().filter(|given| !given.left(now).is_zero());
-        alive.map(|given| (given.id.clone(), given.held.clone())).collect()
+    /// The ids of the leases that have not ended, each with its login.
+    pub fn alive(&self, now: SystemTime) -> Vec<(String, Rc<ActiveLogin>)> {
+        let alive = self.0.iter().filter(|issued| !issued.left(now).is_zero());
+        alive.map(|issued| (issued.id.clone(), issued.active.clone())).collect()
     }
 
-    /// The path of the one that ends first, and in how long.
+    /// The path of the lease that ends first, and its remaining lifetime.
     pub fn first_end(&self, now: SystemTime) -> Option<(&str, Duration)> {
-        let ends = self.0.iter().map(|given| (&*given.locator.path, given.left(now)));
+        let ends = self.0.iter().map(|issued| (&*issued.locator.path, issued.left(now)));
         ends.min_by_key(|(_, left)| *left)
     }
 }
 
-impl Given {
+impl Issued {
     fn left(&self, now: SystemTime) -> Duration {
         self.left.saturating_sub(now.duration_since(self.since).unwrap_or_default())
     }

@@ -1,16 +1,16 @@
-//! `vault:` secrets of HashiCorp Vault and of OpenBao, whose interface is the same for all that is used here.
+//! `vault:` secrets of HashiCorp Vault and of OpenBao, which has the same interface.
 //!
-//! The files are the way of a fetch: [`settings`] (where Vault is, who we are), [`session`] (the login, its renewal, what is
-//! given back) with [`held`] (one login) and [`leases`] (what hangs on it), [`mounts`] (what stands where in Vault), [`store`]
-//! (from a locator to requests, from answers to values), [`api`] (one exchange), [`explain`] (what a refusal means).
-//! [`policy`] says what all of it must be allowed.
+//! The files follow the steps of a fetch: [`settings`] (the address and the login), [`session`] (the login, its renewal and
+//! revocation) with [`active_login`] (one login) and [`leases`] (the leases of the logins), [`mounts`] (the kind of each mount),
+//! [`store`] (from a locator to requests, from responses to values), [`api`] (sending a request), [`explain`] (the error for a
+//! refusal). [`policy`] writes the Vault policy that all of this needs.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod active_login;
 mod api;
 mod auth;
 mod explain;
-mod held;
 mod leases;
 mod locator;
 mod mounts;
@@ -23,7 +23,7 @@ mod tls;
 use handfast_core::Definition;
 use handfast_core::keys::{Key, Kind};
 
-/// The parts of this provider.
+/// The definition of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "vault",
     keys: &[

@@ -1,21 +1,22 @@
-//! What a reference asks Vault for.
+//! The paths in references.
 
 use handfast_core::{Complaint, Locator};
 
-/// The path whose answer is what the session's own token wraps.
+/// The path for the data that the session's own token wraps.
 pub const UNWRAP: &str = "sys/wrapping/unwrap";
 
-/// Whether a locator is every secret directly below a path: `kv/web/*`.
+/// Whether a locator names every secret directly below a path: `kv/web/*`.
 pub fn is_list(locator: &Locator) -> bool {
     locator.path.ends_with("/*")
 }
 
-/// The path that is asked for. A list's keeps its slash: Vault's own client sends it, and policies are matched with it.
-pub fn asked(locator: &Locator) -> &str {
+/// The path of the request. A list's path keeps its slash at the end, because Vault's own client sends it, and policies include
+/// it.
+pub fn request_path(locator: &Locator) -> &str {
     locator.path.strip_suffix('*').filter(|_| is_list(locator)).unwrap_or(&locator.path)
 }
 
-/// Whether a locator can be asked for.
+/// Whether a locator is valid.
 pub fn check(locator: &Locator) -> Result<(), Complaint> {
     let fail = |message: &str, hint: &str| Err(Complaint::new(message).hint(hint));
     let list = locator.path.strip_suffix("/*");
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_as_vaults_commands_take_them() {
+    fn paths_have_the_form_of_vaults_commands() {
         for good in
             ["vault:kv/web/db", "vault:kv/web/db?version=3#a", "vault:kv/*", "vault:a/b.c/d e/..f", "vault:a/%3F"]
         {

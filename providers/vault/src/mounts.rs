@@ -1,4 +1,4 @@
-//! What stands where in Vault: asked once per mount, or said by `mounts`.
+//! The mounts in Vault and their kinds: from the setting `mounts`, or requested from Vault once for each mount.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,18 +11,18 @@ use serde::Deserialize;
 use crate::api::{self, Answer, Api, endpoints};
 use crate::explain;
 
-/// What a mount is.
+/// The kind of a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Key/value, version 1.
     Kv1,
     /// Key/value, version 2: its paths have `data/` and `metadata/` after the mount.
     Kv2,
-    /// Anything else: its paths are used as they stand.
+    /// Any other kind: its paths are used unchanged.
     Other,
 }
 
-/// The words of `mounts`.
+/// The values in `mounts`.
 pub const KINDS: [(&str, Kind); 3] = [("kv-v1", Kind::Kv1), ("kv-v2", Kind::Kv2), ("other", Kind::Other)];
 
 /// A mount that a path is in.
@@ -30,81 +30,83 @@ pub const KINDS: [(&str, Kind); 3] = [("kv-v1", Kind::Kv1), ("kv-v2", Kind::Kv2)
 pub struct Mount {
     /// Its path, without a slash at its end.
     pub path: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
 }
 
-/// Mounts that every Vault has, and none can move.
+/// Mounts that every Vault has, and that cannot be moved.
 const FIXED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 
-/// The mounts that are known.
+/// The known mounts.
 pub struct Mounts {
-    said: Vec<Mount>,
-    learned: RefCell<Vec<Mount>>,
-    /// By the first name of a path: one asks, and the others wait until the mount is known.
-    asking: RefCell<BTreeMap<String, Rc<Once<()>>>>,
+    configured: Vec<Mount>,
+    fetched: RefCell<Vec<Mount>>,
+    /// Running requests by the first name of the path. Other fetches with this name wait for the request.
+    requests: RefCell<BTreeMap<String, Rc<Once<()>>>>,
 }
 
 impl Mounts {
-    /// Those that `mounts` says.
-    pub fn new(said: Vec<Mount>) -> Self {
+    /// The mounts of the setting `mounts`.
+    pub fn new(configured: Vec<Mount>) -> Self {
         let fixed = FIXED.map(|path| Mount { path: path.to_owned(), kind: Kind::Other });
-        let said = said.into_iter().chain(fixed).collect();
-        Self { said, learned: RefCell::default(), asking: RefCell::default() }
+        let configured = configured.into_iter().chain(fixed).collect();
+        Self { configured, fetched: RefCell::default(), requests: RefCell::default() }
     }
 
-    /// The mount of a path: the longest that is known, or what Vault says.
+    /// The mount of a path: the longest known mount, otherwise requested from Vault.
     pub async fn of(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
         if let Some(mount) = self.find(path) {
             return Ok(mount);
         }
-        let turn = self.asking.borrow_mut().entry(first(path).to_owned()).or_default().clone();
-        let asks = Cell::new(false);
-        let learn = async {
-            asks.set(true);
-            self.learn(path, api, token).await
+        let shared = self.requests.borrow_mut().entry(first(path).to_owned()).or_default().clone();
+        let is_own = Cell::new(false);
+        let fetch = async {
+            is_own.set(true);
+            self.fetch(path, api, token).await
         };
-        match turn.get(|()| self.find(path).is_some(), learn).await {
-            // Vault may tell of one path and not of another: each of the others asks for its own, all at once.
-            Err(error) if error.kind == ErrorKind::Denied && !asks.get() => self.learn(path, api, token).await?,
-            asked => asked?,
+        match shared.get(|()| self.find(path).is_some(), fetch).await {
+            // Vault may refuse to disclose the mount for one path, and disclose it for another, so a waiting fetch sends its own
+            // request.
+            Err(error) if error.kind == ErrorKind::Denied && !is_own.get() => self.fetch(path, api, token).await?,
+            result => result?,
         }
         self.find(path).ok_or_else(|| ProviderError::new(ErrorKind::Malformed, format!("`{path}` is in no mount")))
     }
 
-    async fn learn(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<(), ProviderError> {
-        let mount = ask(path, api, token).await?;
-        self.learned.borrow_mut().push(mount);
+    async fn fetch(&self, path: &str, api: &Api, token: Option<&SecretValue>) -> Result<(), ProviderError> {
+        let mount = request_mount(path, api, token).await?;
+        self.fetched.borrow_mut().push(mount);
         Ok(())
     }
 
-    /// Forgets a mount that Vault has told of, and is asked about again. `false` for one that was said.
+    /// Removes a mount that was requested from Vault, so that it is requested again. Returns `false` for a mount of the setting
+    /// `mounts`.
     pub fn forget(&self, mount: &Mount) -> bool {
-        self.learned.borrow_mut().retain(|learned| learned != mount);
-        !self.says(mount)
+        self.fetched.borrow_mut().retain(|fetched| fetched != mount);
+        !self.is_configured(mount)
     }
 
-    /// Whether `mounts` says what a mount is.
-    pub fn says(&self, mount: &Mount) -> bool {
-        self.said.contains(mount)
+    /// Whether a mount is in the setting `mounts`.
+    pub fn is_configured(&self, mount: &Mount) -> bool {
+        self.configured.contains(mount)
     }
 
-    /// The mount of a path: the longest that is known.
+    /// The longest known mount of a path.
     pub fn find(&self, path: &str) -> Option<Mount> {
-        let learned = self.learned.borrow();
-        let known = self.said.iter().chain(&*learned);
+        let fetched = self.fetched.borrow();
+        let known = self.configured.iter().chain(&*fetched);
         known.filter(|mount| below(path, &mount.path).is_some()).max_by_key(|mount| mount.path.len()).cloned()
     }
 }
 
 impl Mount {
-    /// The rest of a path that is in this mount.
+    /// The rest of a path below this mount.
     pub fn rest<'p>(&self, path: &'p str) -> &'p str {
         below(path, &self.path).unwrap_or(path)
     }
 }
 
-/// What of a path stands below a mount; `None` where it is elsewhere.
+/// The rest of a path below a mount; `None` if the path is elsewhere.
 pub fn below<'p>(path: &'p str, mount: &str) -> Option<&'p str> {
     path.strip_prefix(mount)?.strip_prefix('/')
 }
@@ -114,10 +116,10 @@ pub fn first(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
 
-/// Asks what a path's mount is. Vault tells that to any token with a right below the mount.
-async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
+/// Requests a path's mount. Vault discloses it to any token with a right below the mount.
+async fn request_mount(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount, ProviderError> {
     #[derive(Deserialize)]
-    struct Told {
+    struct Found {
         path: String,
         #[serde(rename = "type")]
         kind: String,
@@ -150,7 +152,7 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
                 toml_key(first(path))
             )));
         }
-        // Vault has this question, so that it is not Vault that is asked: a missing secret would be another matter.
+        // Every Vault has this endpoint, so the server is not Vault. The secret must not count as missing.
         404 => {
             let message = format!("{attempted}: there is no Vault at this address");
             return Err(ProviderError::new(ErrorKind::Malformed, message).hint(api::ELSEWHERE));
@@ -158,17 +160,17 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
         _ => return Err(response.failure(&attempted)),
     }
     let answer: Answer<'_> = api::of(&response, &attempted)?;
-    let told: Option<Told> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
-    let Some(told) = told else {
+    let found: Option<Found> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
+    let Some(found) = found else {
         return Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: Vault's answer names no mount")));
     };
-    let version = told.options.and_then(|options| options.version);
-    let kind = match (told.kind.as_str(), version.as_deref()) {
+    let version = found.options.and_then(|options| options.version);
+    let kind = match (found.kind.as_str(), version.as_deref()) {
         ("kv", Some("2")) => Kind::Kv2,
         ("kv" | "generic", _) => Kind::Kv1,
         _ => Kind::Other,
     };
-    let mount = Mount { path: told.path.trim_end_matches('/').to_owned(), kind };
+    let mount = Mount { path: found.path.trim_end_matches('/').to_owned(), kind };
     match below(path, &mount.path) {
         Some(_) => Ok(mount),
         None => {
@@ -177,7 +179,7 @@ async fn ask(path: &str, api: &Api, token: Option<&SecretValue>) -> Result<Mount
     }
 }
 
-/// A key as TOML has it: quoted where it must be.
+/// A key in TOML, quoted if necessary.
 pub fn toml_key(name: &str) -> String {
     match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         true => name.to_owned(),

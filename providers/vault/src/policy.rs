@@ -1,30 +1,30 @@
-//! The least that references need, as a policy in Vault's language
-//! (developer.hashicorp.com/vault/docs/concepts/policies): exactly their paths, with exactly what is done there.
+//! The policy with the least rights that references need, in Vault's language
+//! (developer.hashicorp.com/vault/docs/concepts/policies): their paths, each with the capabilities that are used there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::Locator;
 
-use crate::explain::inside;
-use crate::locator::{UNWRAP, asked, is_list};
+use crate::explain::prefix_hint;
+use crate::locator::{UNWRAP, is_list, request_path};
 use crate::mounts::{Kind, Mount, Mounts, below, first};
 
-/// What a policy grants, path by path.
+/// The rules of a policy, by path.
 #[derive(Default)]
 struct Rules(BTreeMap<String, Rule>);
 
 #[derive(Default)]
 struct Rule {
     capabilities: BTreeSet<&'static str>,
-    /// The guess that it stands for; empty where it is needed for certain.
+    /// The condition under which the rule is needed; `None` if it is always needed.
     guess: Option<&'static str>,
 }
 
-/// The policy that these locators need, as far as their mounts are known.
+/// The policy that these locators need. For a mount of unknown kind, it has the rules of both kinds.
 pub fn hcl(mounts: &Mounts, namespace: Option<&str>, locators: &[&Locator]) -> String {
     let mut rules = Rules::default();
     for locator in locators {
-        rules.add(locator, mounts.find(asked(locator)));
+        rules.add(locator, mounts.find(request_path(locator)));
     }
     let mut text = String::from("# What handfast's references need, and nothing else.\n");
     if let Some(namespace) = namespace {
@@ -34,18 +34,18 @@ pub fn hcl(mounts: &Mounts, namespace: Option<&str>, locators: &[&Locator]) -> S
     if rules.0.values().any(|rule| rule.guess.is_some()) {
         text += "# A mount whose kind is not known has two paths: `mounts` in the configuration tells it, or `handfast policy --online`.\n";
     }
-    // The paths that a policy has are easily taken for those of references.
-    let inside = |locator: &&Locator| {
-        let path = asked(locator);
+    // Users easily write the paths of a policy in references.
+    let prefix_note = |locator: &&Locator| {
+        let path = request_path(locator);
         let mount = match mounts.find(path) {
             Some(mount) => Some(mount.path).filter(|_| mount.kind == Kind::Kv2),
             None => Some(first(path).to_owned()).filter(|_| locator.params.is_none()),
         }?;
-        let line = format!("`{}`: {}.", locator.path, inside(&mount, below(path, &mount)?)?);
-        // A comment ends with its line.
+        let line = format!("`{}`: {}.", locator.path, prefix_hint(&mount, below(path, &mount)?)?);
+        // A line break would end the comment.
         Some(format!("# {}\n", line.replace(char::is_control, "?")))
     };
-    text.extend(locators.iter().filter_map(inside).collect::<BTreeSet<_>>());
+    text.extend(locators.iter().filter_map(prefix_note).collect::<BTreeSet<_>>());
     for (path, Rule { capabilities, guess }) in &rules.0 {
         text.push('\n');
         if let Some(guess) = guess {
@@ -63,13 +63,14 @@ pub fn hcl(mounts: &Mounts, namespace: Option<&str>, locators: &[&Locator]) -> S
 
 impl Rules {
     fn add(&mut self, locator: &Locator, mount: Option<Mount>) {
-        let path = asked(locator);
-        // A wrapping token may open what it wraps, and nothing else.
+        let path = request_path(locator);
+        // A wrapping token needs no policy to unwrap its data.
         if path == UNWRAP {
             return;
         }
         if locator.params.is_some() {
-            // A cubbyhole tells a new path from one that is there; what else answers a write knows updates only.
+            // Only a cubbyhole distinguishes new paths (`create`) from existing paths; other engines that respond to a write need
+            // only `update`.
             let creates = below(path, "cubbyhole").is_some();
             self.grant(path.to_owned(), creates.then_some("create").into_iter().chain(["update"]), None);
             return;
@@ -85,7 +86,7 @@ impl Rules {
     }
 
     fn plain(&mut self, locator: &Locator, guess: Option<&'static str>) {
-        let path = asked(locator);
+        let path = request_path(locator);
         if is_list(locator) {
             self.grant(path.to_owned(), ["list"], guess);
             self.grant(format!("{path}+"), ["read"], guess);
@@ -95,7 +96,7 @@ impl Rules {
     }
 
     fn kv2(&mut self, locator: &Locator, mount: &str, guess: Option<&'static str>) {
-        let rest = below(asked(locator), mount).unwrap_or_default();
+        let rest = below(request_path(locator), mount).unwrap_or_default();
         if is_list(locator) {
             self.grant(format!("{mount}/metadata/{rest}"), ["list"], guess);
             self.grant(format!("{mount}/data/{rest}+"), ["read"], guess);
@@ -116,13 +117,13 @@ impl Rules {
     }
 }
 
-/// Whether a path that was written for one secret stands for several in a policy. A list's own `+` is meant so.
+/// Whether the path of one secret matches several in a policy. The `+` that a list adds is intended.
 fn has_wildcard(path: &str) -> bool {
     let parts = path.strip_suffix("/+").unwrap_or(path);
     path.ends_with('*') || parts.split('/').any(|part| part == "+")
 }
 
-/// A path as HCL has it.
+/// A path as an HCL string.
 fn quoted(path: &str) -> String {
     format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
 }

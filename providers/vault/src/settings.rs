@@ -1,4 +1,4 @@
-//! Where Vault is and who we are to it: `[providers.vault]`, else what Vault's own tools read from the environment
+//! The settings: `[providers.vault]`, otherwise the environment variables of Vault's own tools
 //! (developer.hashicorp.com/vault/docs/commands#environment-variables).
 
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use handfast_core::{
 use handfast_http::{Address, Options, Plaintext};
 
 use crate::api::Api;
-use crate::auth::{self, Behind, Chosen};
+use crate::auth::{self, Chosen, Target};
 use crate::locator;
 use crate::mounts::{KINDS, Kind, Mount, Mounts};
 use crate::policy;
@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::store::Store;
 use crate::tls;
 
-/// An instance that knows its settings.
+/// An instance with its settings.
 struct Vault {
     address: Option<Address>,
     namespace: Option<String>,
@@ -28,17 +28,17 @@ struct Vault {
     options: Options,
     max_retries: Option<u32>,
     skips_verification: bool,
-    /// Whether a keeper that ends gives back what was issued.
+    /// Whether a keeper that ends revokes the credentials that were issued.
     revoke_on_exit: bool,
-    /// Requests leave this machine unencrypted.
-    is_clear: bool,
+    /// Whether requests leave this machine unencrypted.
+    is_unencrypted: bool,
     missing: Vec<Complaint>,
 }
 
 /// Reads the settings.
 pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Configured> {
     let Settings { table, fetch, environment, .. } = settings;
-    let mut missing: Vec<_> = unreadable(environment).chain(broken(environment)).collect();
+    let mut missing: Vec<_> = unreadable(environment).chain(with_control_character(environment)).collect();
     let mut options = Options::read_with_ca(&[fetch, &table], tls::authorities(environment), problems);
     let plaintext = match table.boolean("danger_plaintext") {
         Some(true) => Plaintext::Anywhere,
@@ -57,19 +57,19 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
         options.total_timeout = timeout;
         options.idle_timeout = options.idle_timeout.min(timeout);
     }
-    let behind = Behind {
-        // Of an address that is wrong, that has been told.
+    let target = Target {
+        // A wrong address has been reported.
         is_local: address.as_ref().is_none_or(Address::is_local),
         is_agent: is_agent || options.unix_socket.is_some(),
     };
-    let login = auth::read(table.table("auth"), environment, behind, problems, &mut missing);
+    let login = auth::read(table.table("auth"), environment, target, problems, &mut missing);
     if let Some(certificate) = login.method.client_certificate() {
         options.client_certificate = Some(certificate);
     }
     if let (Some(name), Some(place)) = (table.string("namespace"), table.place("namespace"))
         && name.contains(char::is_control)
     {
-        problems.add_with_hint(place, format!("`namespace` {BROKEN}"), ONE_LINE);
+        problems.add_with_hint(place, format!("`namespace` {CONTROL_CHARACTER}"), ONE_LINE);
     }
     Box::new(Vault {
         namespace: text(&table, "namespace", environment, "VAULT_NAMESPACE")
@@ -77,7 +77,7 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
             .filter(|name| !name.is_empty()),
         login,
         mounts: mounts(&table, problems),
-        is_clear: address.as_ref().is_some_and(|address| address.url.scheme() == "http" && !address.is_local()),
+        is_unencrypted: address.as_ref().is_some_and(|address| address.url.scheme() == "http" && !address.is_local()),
         address,
         revoke_on_exit: table.boolean("revoke_on_exit").unwrap_or(false),
         skips_verification: options.danger_skip_verification,
@@ -88,9 +88,9 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
 }
 
 impl Vault {
-    /// Whether the locator's mount may be of this kind: what `mounts` does not name may be of any.
+    /// Whether the locator's mount may be of this kind. A mount that is not in `mounts` may be of any kind.
     fn may_be(&self, kind: Kind, locator: &Locator) -> bool {
-        Mounts::new(self.mounts.clone()).find(locator::asked(locator)).is_none_or(|mount| mount.kind == kind)
+        Mounts::new(self.mounts.clone()).find(locator::request_path(locator)).is_none_or(|mount| mount.kind == kind)
     }
 }
 
@@ -105,7 +105,7 @@ impl Configured for Vault {
 
     fn sockets(&self) -> Sockets {
         let unix = self.options.unix_socket.is_some();
-        Sockets { unix, internet: !unix || self.login.method.asks_others() }
+        Sockets { unix, internet: !unix || self.login.method.uses_other_servers() }
     }
 
     fn identity_of(&self) -> Option<&'static str> {
@@ -135,7 +135,7 @@ impl Configured for Vault {
     fn warning(&self) -> Option<String> {
         let why = match () {
             () if self.skips_verification => "`danger_skip_tls_verify`: any server is taken for Vault",
-            () if self.is_clear => "`danger_plaintext`: Vault is asked in clear text",
+            () if self.is_unencrypted => "`danger_plaintext`: Vault is asked in clear text",
             () => return None,
         };
         Some(format!("{why}, and whoever is on the way reads every secret"))
@@ -147,18 +147,18 @@ impl Configured for Vault {
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
         let Some(address) = self.address else {
-            // `missing` has said so before.
+            // `missing` has reported it before.
             return Err(ProviderError::new(handfast_core::ErrorKind::Unavailable, NO_ADDRESS));
         };
-        // A hundred secrets cost one handshake instead of as many as there are requests in flight; for one alone HTTP/1.1 is quicker
-        // (benches/README.md).
+        // With HTTP/2, many secrets need one handshake, and not one for each request at the same time. For a single secret,
+        // HTTP/1.1 is faster (benches/README.md).
         let options = Options { http2: context.several, ..self.options };
         let api = Api::new(options, context.clone(), address.url, self.namespace)?;
         Ok(Rc::new(Store::new(Session::new(api, self.login, context, self.revoke_on_exit), Mounts::new(self.mounts))))
     }
 }
 
-/// The variables that are read here and in `auth`, credentials aside.
+/// The variables that are read here and in `auth`, without the credentials.
 const VARIABLES: &[&str] = &[
     "VAULT_ADDR",
     "VAULT_AGENT_ADDR",
@@ -178,27 +178,30 @@ const VARIABLES: &[&str] = &[
     "VAULT_ROLE_ID",
 ];
 
-/// Those that are not text. vaultrs panics on one and takes others for unset; without VAULT_CAPATH, say, other authorities
-/// would be trusted than the user has named.
+/// The variables that are not UTF-8. They must not count as unset: without VAULT_CAPATH, for example, handfast would trust other
+/// authorities than the user has named.
 fn unreadable(environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
     let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
     unreadable.map(|name| Complaint::new(format!("`{name}` is not UTF-8")).hint("set it to text, or unset it"))
 }
 
-/// Those that are more than one line, where nothing that they stand for is. White space around a value has been cut.
-fn broken(environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
+/// The variables that contain a control character, which none of them may. White space around a value has been removed before.
+fn with_control_character(environment: &dyn Environment) -> impl Iterator<Item = Complaint> {
     let is_broken = |name: &&&str| {
         **name != "VAULT_CACERT_BYTES" && environment.variable(name).is_some_and(|text| text.contains(char::is_control))
     };
-    VARIABLES.iter().filter(is_broken).map(|name| Complaint::new(format!("`{name}` {BROKEN}")).hint(ONE_LINE))
+    VARIABLES
+        .iter()
+        .filter(is_broken)
+        .map(|name| Complaint::new(format!("`{name}` {CONTROL_CHARACTER}")).hint(ONE_LINE))
 }
 
-const BROKEN: &str = "has a line break or another control character in it";
+const CONTROL_CHARACTER: &str = "has a line break or another control character in it";
 const ONE_LINE: &str = "write it as one line of text";
 
 const NO_ADDRESS: &str = "no Vault address: set `address` or VAULT_ADDR";
 
-/// Where Vault is, and whether it is an agent that is there: VAULT_AGENT_ADDR goes before VAULT_ADDR, as Vault's own client has it.
+/// The address, and whether it is an agent's. VAULT_AGENT_ADDR takes precedence over VAULT_ADDR, as in Vault's own client.
 fn address(
     table: &Table,
     environment: &dyn Environment,
@@ -226,12 +229,12 @@ fn address(
 
 fn mounts(table: &Table, problems: &mut Problems) -> Vec<Mount> {
     let Some(mounts) = table.table("mounts") else { return Vec::new() };
-    let mut said = Vec::new();
+    let mut configured = Vec::new();
     for (path, Item { place, value }) in mounts.iter() {
         let Value::String(kind) = value else { continue };
         let kind = kind.as_str();
         match KINDS.iter().find(|(name, _)| *name == kind) {
-            Some((_, kind)) => said.push(Mount { path: path.trim_matches('/').to_owned(), kind: *kind }),
+            Some((_, kind)) => configured.push(Mount { path: path.trim_matches('/').to_owned(), kind: *kind }),
             None => {
                 let message = format!("`mounts.{}` is \"{}\"", excerpt(path), excerpt(kind));
                 let kinds = KINDS.map(|(name, _)| format!("\"{name}\"")).join(" or ");
@@ -239,14 +242,14 @@ fn mounts(table: &Table, problems: &mut Problems) -> Vec<Mount> {
             }
         }
     }
-    said
+    configured
 }
 
 fn text(table: &Table, key: &str, environment: &dyn Environment, variable: &str) -> Option<String> {
     table.string(key).or_else(|| environment.variable(variable)).map(str::to_owned)
 }
 
-/// VAULT_CLIENT_TIMEOUT: seconds, or a duration as Go writes it.
+/// VAULT_CLIENT_TIMEOUT: seconds, or a duration in Go's form.
 fn client_timeout(environment: &dyn Environment, missing: &mut Vec<Complaint>) -> Option<Duration> {
     let text = environment.variable("VAULT_CLIENT_TIMEOUT")?;
     let seconds = text.parse().map(Duration::from_secs).ok();

@@ -1,4 +1,4 @@
-//! From a locator to requests, and from their answers to values.
+//! Turns locators into requests, and their responses into values.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,24 +14,22 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use vaultrs::api::kv2::requests::ReadSecretRequest;
 
+use crate::active_login::ActiveLogin;
 use crate::api::{self, Answer, endpoints};
-use crate::explain::{Attempt, errors, inside, is_versioned};
-use crate::held::Held;
-use crate::locator::{UNWRAP, asked, is_list};
+use crate::explain::{Attempt, errors, is_versioned, prefix_hint};
+use crate::locator::{UNWRAP, is_list, request_path};
 use crate::mounts::{Kind, Mount, Mounts, toml_key};
 use crate::policy;
 use crate::session::Session;
 
-/// As many as a start takes; each costs a request.
+/// The most secrets in a list: a start cannot fetch more, and each needs a request.
 const LONGEST_LIST: usize = 4096;
 
 /// A connection to Vault.
 pub struct Store {
-    /// The session.
     session: Session,
-    /// What stands where.
     mounts: Mounts,
-    /// Whether what the session's token wraps has been asked for: it is given once.
+    /// Whether the data that the session's token wraps have been requested, which is possible only once.
     unwrapped: Cell<bool>,
 }
 
@@ -42,7 +40,7 @@ impl Provider for Store {
             if locator.path == UNWRAP {
                 return self.unwrap(locator, &login).await;
             }
-            let path = asked(locator);
+            let path = request_path(locator);
             let mount = self.mounts.of(path, &self.session.api, login.token()).await?;
             match &locator.params {
                 _ if is_list(locator) => self.list(path, &mount, &login).await,
@@ -58,8 +56,8 @@ impl Provider for Store {
                 return Ok(());
             }
             let login = self.session.login().await?;
-            match self.mounts.of(asked(locator), &self.session.api, login.token()).await {
-                // The policy is for a token that may know the mount: this one need not.
+            match self.mounts.of(request_path(locator), &self.session.api, login.token()).await {
+                // The token may have no right below the mount. The policy then has the rules for an unknown kind.
                 Err(error) if error.kind != ErrorKind::Denied => Err(error),
                 _ => Ok(()),
             }
@@ -97,7 +95,7 @@ impl Store {
         Self { session, mounts, unwrapped: Cell::new(false) }
     }
 
-    async fn read(&self, locator: &Locator, mount: &Mount, login: &Rc<Held>) -> Result<Fetched, ProviderError> {
+    async fn read(&self, locator: &Locator, mount: &Mount, login: &Rc<ActiveLogin>) -> Result<Fetched, ProviderError> {
         let path = &locator.path;
         let version = locator.parameter("version").and_then(|version| version.parse().ok());
         if mount.kind == Kind::Kv2 {
@@ -110,12 +108,12 @@ impl Store {
         }
         let response = self.session.api.send(&endpoints::Read(path), login.token()).await?;
         if is_versioned(&response) {
-            return Err(self.taken_for_another(mount, &attempt));
+            return Err(self.is_kv2(mount, &attempt));
         }
         if !response.is_success() {
             return Err(self.refused(&attempt, &response, login));
         }
-        // What somebody keeps in KV is theirs, whatever they call it.
+        // In a KV mount, a user can choose the field names, so they say nothing about rotation.
         let term = |data: &RawValue| if mount.kind == Kind::Other { rotation(data) } else { Term::Open };
         self.leased_data(locator, &response, &attempt, login, term)
     }
@@ -125,12 +123,13 @@ impl Store {
         path: &str,
         version: Option<u64>,
         mount: &Mount,
-        login: &Rc<Held>,
+        login: &Rc<ActiveLogin>,
     ) -> Result<Fetched, ProviderError> {
         let rest = mount.rest(path);
         let policy_path = format!("{}/data/{rest}", mount.path);
-        let inside = inside(&mount.path, rest);
-        let attempt = Attempt { inside: inside.as_deref(), ..self.attempt("read", path, &policy_path, "read") };
+        let prefix_hint = prefix_hint(&mount.path, rest);
+        let attempt =
+            Attempt { prefix_hint: prefix_hint.as_deref(), ..self.attempt("read", path, &policy_path, "read") };
         let endpoint = ReadSecretRequest { mount: mount.path.clone(), path: rest.to_owned(), version };
         let response = self.session.api.send(&endpoint, login.token()).await?;
         match response.status() {
@@ -138,13 +137,13 @@ impl Store {
             404 => return Err(self.no_version(&response, version, mount, &attempt)),
             _ => return Err(self.refused(&attempt, &response, login)),
         }
-        let answer: Answer<'_> = api::of(&response, &attempt.says())?;
+        let answer: Answer<'_> = api::of(&response, &attempt.text())?;
         let entry: Option<Version<'_>> = answer.data.and_then(|data| serde_json::from_str(data.get()).ok());
         let term =
             entry.as_ref().and_then(|entry| entry.metadata.as_ref()).map_or(Term::Open, |known| self.deletion(known));
         match entry {
             Some(Version { data: Some(data), .. }) => Ok(Fetched::from(compact(data)).holding(term)),
-            // Vault's API stores `null` too, which its own client shows as a secret without data.
+            // Vault's API accepts `null` as data; Vault's own client shows such a secret as one without data.
             Some(Version { metadata: Some(Metadata { version, .. }), .. }) => {
                 Err(attempt.failure(ErrorKind::NotFound, &format!("its version {version} has no data")))
             }
@@ -157,7 +156,7 @@ impl Store {
         locator: &Locator,
         params: &str,
         mount: &Mount,
-        login: &Rc<Held>,
+        login: &Rc<ActiveLogin>,
     ) -> Result<Fetched, ProviderError> {
         let path = &locator.path;
         let attempt = self.attempt("write", path, path, "update");
@@ -167,7 +166,7 @@ impl Store {
         }
         let response = self.session.api.send(&endpoints::Write { path, params }, login.token()).await?;
         if is_versioned(&response) {
-            return Err(self.taken_for_another(mount, &attempt));
+            return Err(self.is_kv2(mount, &attempt));
         }
         if !response.is_success() {
             return Err(self.refused(&attempt, &response, login));
@@ -175,32 +174,32 @@ impl Store {
         self.leased_data(locator, &response, &attempt, login, |data| self.end(data))
     }
 
-    async fn list(&self, path: &str, mount: &Mount, login: &Rc<Held>) -> Result<Fetched, ProviderError> {
+    async fn list(&self, path: &str, mount: &Mount, login: &Rc<ActiveLogin>) -> Result<Fetched, ProviderError> {
         #[derive(Deserialize)]
         struct Keys {
             keys: Vec<String>,
         }
-        let asked = match mount.kind {
+        let list_path = match mount.kind {
             Kind::Kv2 => format!("{}/metadata/{}", mount.path, mount.rest(path)),
             Kind::Kv1 | Kind::Other => path.to_owned(),
         };
-        let inside = inside(&mount.path, mount.rest(path)).filter(|_| mount.kind == Kind::Kv2);
-        let attempt = Attempt { inside: inside.as_deref(), ..self.attempt("list", path, &asked, "list") };
-        let response = self.session.api.list(&asked, login.token()).await?;
+        let prefix_hint = prefix_hint(&mount.path, mount.rest(path)).filter(|_| mount.kind == Kind::Kv2);
+        let attempt = Attempt { prefix_hint: prefix_hint.as_deref(), ..self.attempt("list", path, &list_path, "list") };
+        let response = self.session.api.list(&list_path, login.token()).await?;
         match response.status() {
             200 => {}
-            _ if is_versioned(&response) => return Err(self.taken_for_another(mount, &attempt)),
+            _ if is_versioned(&response) => return Err(self.is_kv2(mount, &attempt)),
             404 if errors(&response).is_empty() => {
                 let error = attempt.failure(ErrorKind::NotFound, "there is nothing below it");
-                return Err(self.absent(error, mount, &attempt));
+                return Err(self.with_hint(error, mount, &attempt));
             }
             _ => return Err(self.refused(&attempt, &response, login)),
         }
-        let answer: Answer<'_> = api::of(&response, &attempt.says())?;
+        let answer: Answer<'_> = api::of(&response, &attempt.text())?;
         let Some(Keys { keys }) = answer.data.and_then(|data| serde_json::from_str(data.get()).ok()) else {
             return Err(attempt.failure(ErrorKind::Malformed, "Vault's answer has no list of names"));
         };
-        // A name that ends with a slash stands for what is further below.
+        // A name that ends with a slash is a directory.
         let names: Vec<String> = keys.into_iter().filter(|key| !key.ends_with('/')).collect();
         if names.is_empty() {
             return Err(attempt.failure(ErrorKind::NotFound, "there is no secret directly below it"));
@@ -209,7 +208,7 @@ impl Store {
             let why = format!("there are {} secrets directly below it, more than {LONGEST_LIST}", names.len());
             return Err(attempt.failure(ErrorKind::Malformed, &why));
         }
-        // Such a name would lead to another path than the one below this.
+        // The path of such a name would be another path than the secret's.
         if let Some(name) =
             names.iter().find(|name| name.contains('/') || ["", ".", "..", "*"].contains(&name.as_str()))
         {
@@ -223,22 +222,22 @@ impl Store {
         Ok(Fetched::from(entries.collect::<Vec<_>>()))
     }
 
-    /// What was not found in a mount, with what may be meant instead.
-    fn absent(&self, error: ProviderError, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
-        match attempt.inside {
-            Some(inside) => error.hint(inside),
-            // KV 1 answers a request for KV 2 as one for a secret that is not there.
-            None if error.hint.is_none() && mount.kind == Kind::Kv2 && self.mounts.says(mount) => error
+    /// Adds a hint to the error for a path that was not found in a mount.
+    fn with_hint(&self, error: ProviderError, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
+        match attempt.prefix_hint {
+            Some(hint) => error.hint(hint),
+            // A KV 1 mount responds to a request for KV 2 as if the secret were missing.
+            None if error.hint.is_none() && mount.kind == Kind::Kv2 && self.mounts.is_configured(mount) => error
                 .hint(format!("`mounts` says that `{}` is KV 2: if it is KV 1, nothing is found there", mount.path)),
             None => error,
         }
     }
 
-    /// Why a KV 2 secret, or a version of it, is not there.
+    /// The error for a KV 2 secret, or a version of it, that was not found.
     fn no_version(
         &self,
         response: &Response,
-        asked: Option<u64>,
+        version: Option<u64>,
         mount: &Mount,
         attempt: &Attempt<'_>,
     ) -> ProviderError {
@@ -258,17 +257,17 @@ impl Store {
             }
             None => {
                 let mut error = attempt.refused(response);
-                if asked.is_some() && error.kind == ErrorKind::NotFound {
-                    // Vault does not tell which.
+                if version.is_some() && error.kind == ErrorKind::NotFound {
+                    // Vault's response is the same in both cases.
                     error.message.push_str(", or it has no such version");
                 }
-                self.absent(error, mount, attempt)
+                self.with_hint(error, mount, attempt)
             }
         }
     }
 
-    /// A KV 2 mount that was asked as another: such a secret is not missing.
-    fn taken_for_another(&self, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
+    /// The error if a request for another kind of mount went to a KV 2 mount. The secret must not count as missing.
+    fn is_kv2(&self, mount: &Mount, attempt: &Attempt<'_>) -> ProviderError {
         if self.mounts.forget(mount) {
             return attempt.failure(ErrorKind::Unavailable, "the mount has become KV 2 since the start asked about it");
         }
@@ -278,32 +277,32 @@ impl Store {
             .hint(format!("write `mounts = {{ {} = \"kv-v2\" }}`", toml_key(&mount.path)))
     }
 
-    /// What the session's own token wraps.
-    async fn unwrap(&self, locator: &Locator, login: &Rc<Held>) -> Result<Fetched, ProviderError> {
+    /// Fetches the data that the session's own token wraps.
+    async fn unwrap(&self, locator: &Locator, login: &Rc<ActiveLogin>) -> Result<Fetched, ProviderError> {
         let attempt = self.attempt("unwrap", UNWRAP, UNWRAP, "update");
         let again = self.unwrapped.replace(true);
         let response = self.session.api.send(&endpoints::Unwrap, login.token()).await?;
         if !response.is_success() {
-            return Err(crate::auth::unwrap_refused(&response, &attempt.says(), again));
+            return Err(crate::auth::unwrap_refused(&response, &attempt.text(), again));
         }
         self.leased_data(locator, &response, &attempt, login, |_| Term::Open)
     }
 
-    /// The data of an answer, and its lease.
+    /// The data of a response, with its lease or its term.
     fn leased_data(
         &self,
         locator: &Locator,
         response: &Response,
         attempt: &Attempt<'_>,
-        login: &Rc<Held>,
+        login: &Rc<ActiveLogin>,
         term: impl Fn(&RawValue) -> Term,
     ) -> Result<Fetched, ProviderError> {
         let no_data = || attempt.failure(ErrorKind::Malformed, "Vault's answer has no data");
-        // The answer to a write that gives nothing back: it has no body.
+        // The response to a write without a result has no body.
         if response.status() == 204 {
             return Err(no_data());
         }
-        let answer: Answer<'_> = api::of(response, &attempt.says())?;
+        let answer: Answer<'_> = api::of(response, &attempt.text())?;
         let Some(data) = answer.data else {
             let error = no_data();
             return Err(match answer.auth {
@@ -312,30 +311,31 @@ impl Store {
                 None => error,
             });
         };
-        // No lease id, no lease, whatever a duration says.
+        // Only a lease id makes it a lease, even if there is a duration.
         let leased = answer.lease().map(|lease| self.session.leased(locator, lease, login));
         Ok(Fetched::from(compact(data)).holding(leased.unwrap_or_else(|| term(data))))
     }
 
-    /// When Vault deletes a version by itself: where `delete_version_after` is set (developer.hashicorp.com/vault/api-docs/secret/kv).
+    /// The time at which Vault deletes a version, if `delete_version_after` is set
+    /// (developer.hashicorp.com/vault/api-docs/secret/kv).
     fn deletion(&self, Metadata { deletion_time, .. }: &Metadata) -> Term {
         let time = humantime::parse_rfc3339(deletion_time).ok();
         let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         time.map_or(Term::Open, |time| Term::Until(self.session.until(time.as_secs())))
     }
 
-    /// When what a write has made ends, such as a certificate (developer.hashicorp.com/vault/api-docs/secret/pki).
+    /// The end of a secret that a write has created, such as a certificate (developer.hashicorp.com/vault/api-docs/secret/pki).
     fn end(&self, data: &RawValue) -> Term {
         #[derive(Deserialize)]
-        struct Made {
+        struct Created {
             expiration: u64,
         }
-        let made = serde_json::from_str(data.get()).ok();
-        made.map_or(Term::Open, |Made { expiration }| Term::Ends(self.session.until(expiration)))
+        let created = serde_json::from_str(data.get()).ok();
+        created.map_or(Term::Open, |Created { expiration }| Term::Ends(self.session.until(expiration)))
     }
 
-    /// What an answer that is no success means, for the session too.
-    fn refused(&self, attempt: &Attempt<'_>, response: &Response, login: &Held) -> ProviderError {
+    /// The failure for a response without success. Informs the session too.
+    fn refused(&self, attempt: &Attempt<'_>, response: &Response, login: &ActiveLogin) -> ProviderError {
         self.session.refused(login, response);
         attempt.refused(response)
     }
@@ -347,12 +347,12 @@ impl Store {
         policy_path: &'a str,
         capability: &'static str,
     ) -> Attempt<'a> {
-        let (namespace, is_lent) = (self.session.api.namespace(), self.session.is_lent());
-        Attempt { verb, path, policy_path, capability, namespace, inside: None, is_lent }
+        let (namespace, uses_agent) = (self.session.api.namespace(), self.session.uses_agent());
+        Attempt { verb, path, policy_path, capability, namespace, prefix_hint: None, uses_agent }
     }
 }
 
-/// When the credentials of a static role change (developer.hashicorp.com/vault/api-docs/secret/databases).
+/// The next change of a static role's credentials (developer.hashicorp.com/vault/api-docs/secret/databases).
 fn rotation(data: &RawValue) -> Term {
     #[derive(Deserialize)]
     struct Static {
@@ -379,12 +379,12 @@ struct Metadata {
     destroyed: bool,
     #[serde(default)]
     version: u64,
-    /// Empty where it is not deleted, now or later.
+    /// Empty if the version is not deleted, now or later.
     #[serde(default)]
     deletion_time: String,
 }
 
-/// The text of a JSON value. Vault writes no white space between its tokens; a proxy might.
+/// The text of a JSON value. Vault writes no white space between its tokens, but a proxy might.
 fn compact(data: &RawValue) -> SecretValue {
     SecretValue::from(std::mem::take(&mut *compact_json(data.get())).into_bytes())
 }

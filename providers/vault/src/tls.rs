@@ -1,10 +1,10 @@
-//! What Vault's own variables say of TLS (developer.hashicorp.com/vault/docs/commands#environment-variables). The keys of
-//! `[providers.vault]` win over them.
+//! Vault's own variables for TLS (developer.hashicorp.com/vault/docs/commands#environment-variables). The keys of
+//! `[providers.vault]` take precedence.
 
 use handfast_core::{Complaint, Environment, Table, excerpt};
 use handfast_http::{Address, CaSource, ClientCertificate, Options, ServerName};
 
-/// Sets in `options` what the variables say; what is wrong with them goes to `missing`.
+/// Reads the variables into `options`. Adds problems with them to `missing`.
 pub fn read(
     table: &Table,
     environment: &dyn Environment,
@@ -19,11 +19,11 @@ pub fn read(
             }
             (None, None) => None,
             (certificate, _) => {
-                let (is, lacks) = match certificate {
+                let (present, missing_one) = match certificate {
                     Some(_) => ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY"),
                     None => ("VAULT_CLIENT_KEY", "VAULT_CLIENT_CERT"),
                 };
-                let message = format!("`{is}` is set and `{lacks}` is not");
+                let message = format!("`{present}` is set and `{missing_one}` is not");
                 missing.push(Complaint::new(message).hint("a client certificate needs both files"));
                 None
             }
@@ -43,7 +43,7 @@ pub fn read(
     }
 }
 
-/// The authorities that the variables name: Vault takes the first of these that is set.
+/// The authorities that the variables name. As in Vault's own client, the first variable that is set counts.
 pub fn authorities(environment: &dyn Environment) -> Option<CaSource> {
     if let Some(path) = environment.variable("VAULT_CACERT") {
         Some(CaSource::File(path.into()))
@@ -54,7 +54,7 @@ pub fn authorities(environment: &dyn Environment) -> Option<CaSource> {
     }
 }
 
-/// A boolean as Go's `strconv.ParseBool` reads it; vaultrs takes everything but `0` and `false` for true, also nothing.
+/// Reads a boolean as Go's `strconv.ParseBool` does.
 fn skips(environment: &dyn Environment, missing: &mut Vec<Complaint>) -> bool {
     match environment.variable("VAULT_SKIP_VERIFY") {
         None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,

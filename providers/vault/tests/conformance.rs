@@ -1,4 +1,4 @@
-//! The conformance suite for `vault`, against a real one behind the proxy of the tests that makes it fail.
+//! The conformance suite for `vault`, with a real Vault behind the tests' proxy, which makes requests fail.
 #![allow(missing_docs)]
 
 use std::time::Duration;
@@ -8,9 +8,9 @@ use handfast_testkit::{Answer, Cannot, Fixture, Outside, Variables, table, text}
 use handfast_testservers::{Authority, Directory, Fault, FaultProxy, Server, Vault, random, stranger};
 use serde_json::{Value, json};
 
-/// A KV 2 mount of the test's own, and a token that may read it but for one secret.
+/// A KV 2 mount of the test, and a token that may read all its secrets but one.
 struct Store {
-    /// None where no Vault can be had: the line that is counted has said so.
+    /// `None` if no Vault is available, which has been printed.
     line: Option<Line>,
 }
 
@@ -43,7 +43,7 @@ impl Line {
         Self { vault, proxy, other, files, mount, token }
     }
 
-    /// Where a reference leads to.
+    /// The path of a secret in Vault.
     fn path(&self, name: &str) -> String {
         format!("/v1/{}/data/{name}", self.mount)
     }
@@ -58,7 +58,7 @@ impl Store {
         self.line.as_ref().ok_or(NO_VAULT)
     }
 
-    /// A secret whose answers have this fault.
+    /// A secret whose responses have this fault.
     fn with(&mut self, name: &str, times: usize, fault: Fault) -> Answer {
         let reference = self.put(name, b"there at last")?;
         let line = self.line()?;
@@ -70,7 +70,7 @@ impl Store {
 impl Fixture for Store {
     const DEFINITION: &'static Definition = &handfast_vault::DEFINITION;
 
-    // An answer has as much, and what is around the secret.
+    // A response may have this size, including the JSON around the secret.
     const LARGEST: usize = 8 << 20;
 
     fn new() -> Self {

@@ -1,4 +1,4 @@
-//! The shape that all of Vault's answers have (developer.hashicorp.com/vault/api-docs, "API operations").
+//! The form of all of Vault's responses (developer.hashicorp.com/vault/api-docs, "API operations").
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-/// An answer with what is used of it; its data still as text. vaultrs' own type drops the lease.
+/// A response, with the fields that handfast uses. Its data stay text. vaultrs' own type has no lease.
 #[derive(Deserialize)]
 pub struct Answer<'a> {
-    /// What was asked for.
+    /// The requested data.
     #[serde(borrow, default)]
     pub data: Option<&'a RawValue>,
-    /// The lease of a dynamic secret.
+    /// The lease of a dynamic secret: its id, empty if there is none.
     #[serde(default)]
     lease_id: String,
     #[serde(default)]
@@ -26,24 +26,24 @@ pub struct Answer<'a> {
     pub auth: Option<Auth>,
 }
 
-/// How long a dynamic secret lives.
+/// The lease of a dynamic secret.
 pub struct Lease {
-    /// What revokes it.
+    /// The id, to renew or revoke it.
     pub id: String,
-    /// How long it lives from now.
+    /// The remaining lifetime.
     pub duration: Duration,
     /// Whether it can be renewed.
     pub renewable: bool,
 }
 
-/// What a login gives.
+/// The result of a login.
 #[derive(Deserialize)]
 pub struct Auth {
     client_token: Zeroizing<String>,
-    /// Seconds; 0 for a token that does not end.
+    /// In seconds; 0 for a token that does not expire.
     #[serde(default)]
     lease_duration: u64,
-    /// "service", or "batch": such a token is stored nowhere, so that nothing can end it before its time.
+    /// "service" or "batch". Vault does not store a batch token, so it cannot be revoked.
     #[serde(default)]
     token_type: String,
     #[serde(default)]
@@ -51,7 +51,7 @@ pub struct Auth {
 }
 
 impl Answer<'_> {
-    /// The lease, where there is one.
+    /// The lease, if there is one.
     pub fn lease(&self) -> Option<Lease> {
         let (duration, renewable) = (Duration::from_secs(self.lease_duration), self.renewable);
         (!self.lease_id.is_empty()).then(|| Lease { id: self.lease_id.clone(), duration, renewable })
@@ -64,7 +64,7 @@ impl Auth {
         SecretValue::from(self.client_token.as_bytes().to_vec())
     }
 
-    /// Whether Vault can end the token before its time.
+    /// Whether Vault can revoke the token.
     pub fn can_be_revoked(&self) -> bool {
         self.token_type != "batch"
     }
@@ -74,21 +74,21 @@ impl Auth {
         self.renewable
     }
 
-    /// How long the token lives from now, where it ends at all.
+    /// The remaining lifetime of the token, if it expires.
     pub fn duration(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.lease_duration)).filter(|duration| !duration.is_zero())
     }
 }
 
-/// Reads an answer of Vault's as `T`.
+/// Parses a response of Vault.
 pub fn of<'a, T: Deserialize<'a>>(response: &'a Response, what: &str) -> Result<T, ProviderError> {
     read("Vault's answer", response, what).map_err(|error| {
         error.hint("something that is not Vault may answer at this address, such as a proxy or a login page")
     })
 }
 
-/// Reads an answer, whose name is `whose`, as `T`. The error has the place and nothing of what stands there: the library's
-/// own text may quote it.
+/// Parses a response; `whose` names it in the error. The error has only the position of the fault in the text, because the
+/// library's own error may quote the text.
 pub fn read<'a, T: Deserialize<'a>>(whose: &str, response: &'a Response, what: &str) -> Result<T, ProviderError> {
     serde_json::from_slice(response.body().expose()).map_err(|error| {
         let why = match error.classify() {

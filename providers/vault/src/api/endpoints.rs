@@ -1,14 +1,14 @@
-//! The endpoints that vaultrs does not have, or has without what is needed of them.
+//! The endpoints that vaultrs does not have, or for which it lacks something.
 
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError;
 use serde::Serialize;
 
-/// Any path as it stands: `GET` (developer.hashicorp.com/vault/docs/commands/read).
+/// Any path: `GET` (developer.hashicorp.com/vault/docs/commands/read).
 pub struct Read<'p>(pub &'p str);
 
-/// The names below any path, which ends with a slash (developer.hashicorp.com/vault/docs/commands/list).
+/// The names below a path that ends with a slash (developer.hashicorp.com/vault/docs/commands/list).
 pub struct List<'p>(pub &'p str);
 
 /// Any path with parameters, as JSON (developer.hashicorp.com/vault/docs/commands/write).
@@ -19,22 +19,22 @@ pub struct Write<'p> {
     pub params: &'p str,
 }
 
-/// What stands at a path: needs no more than any right below the mount
+/// The mount of a path. Any right below the mount is enough for this request
 /// (developer.hashicorp.com/vault/api-docs/system/internal-ui-mounts).
 pub struct Mount<'p>(pub &'p str);
 
 /// Whether Vault is initialized, and sealed (developer.hashicorp.com/vault/api-docs/system/seal-status).
 pub struct SealStatus;
 
-/// What the token of the request wraps (developer.hashicorp.com/vault/api-docs/system/wrapping-unwrap). vaultrs sends the
-/// token twice.
+/// The data that the request's token wraps (developer.hashicorp.com/vault/api-docs/system/wrapping-unwrap). vaultrs would send
+/// the token twice.
 pub struct Unwrap;
 
-/// Ends the token of the request, and all its leases (developer.hashicorp.com/vault/api-docs/auth/token). In vaultrs its path
-/// starts with a tab.
+/// Revokes the request's token and all its leases (developer.hashicorp.com/vault/api-docs/auth/token). vaultrs' path starts with
+/// a tab.
 pub struct RevokeSelf;
 
-/// Ends a lease (developer.hashicorp.com/vault/api-docs/system/leases).
+/// Revokes a lease (developer.hashicorp.com/vault/api-docs/system/leases).
 #[derive(Serialize)]
 pub struct RevokeLease<'l> {
     /// The lease's id.
@@ -46,25 +46,25 @@ pub struct RevokeLease<'l> {
 pub struct RenewLease<'l> {
     /// The lease's id.
     pub lease_id: &'l str,
-    /// For how many seconds.
+    /// The new lifetime in seconds.
     pub increment: u64,
 }
 
-/// Renews the token of the request (developer.hashicorp.com/vault/api-docs/auth/token).
+/// Renews the request's token (developer.hashicorp.com/vault/api-docs/auth/token).
 #[derive(Serialize)]
 pub struct RenewSelf {
-    /// For how many seconds.
+    /// The new lifetime in seconds.
     pub increment: u64,
 }
 
-/// What the token of the request is (developer.hashicorp.com/vault/api-docs/auth/token).
+/// The properties of the request's token (developer.hashicorp.com/vault/api-docs/auth/token).
 pub struct LookupSelf;
 
-/// A login with the certificate that TLS has shown (developer.hashicorp.com/vault/api-docs/auth/cert). vaultrs sends the
-/// role's name under a name that Vault does not know, so that any role would do.
+/// A login with the client certificate of the TLS connection (developer.hashicorp.com/vault/api-docs/auth/cert). vaultrs sends
+/// the role under a wrong name, so that Vault would accept any role.
 #[derive(Serialize)]
 pub struct CertLogin<'l> {
-    /// Where the method is mounted.
+    /// The mount of the method.
     #[serde(skip)]
     pub mount: &'l str,
     /// The role.
@@ -75,19 +75,19 @@ pub struct CertLogin<'l> {
 /// A login with the identity token of a cloud (developer.hashicorp.com/vault/api-docs/auth/gcp, …/auth/azure).
 #[derive(Serialize)]
 pub struct CloudLogin<'l> {
-    /// Where the method is mounted.
+    /// The mount of the method.
     #[serde(skip)]
     pub mount: &'l str,
     /// The role.
     pub role: &'l str,
     /// The token.
     pub jwt: &'l str,
-    /// Azure: which machine the token is of.
+    /// For Azure: the machine that the token belongs to.
     #[serde(flatten)]
     pub machine: Option<Machine>,
 }
 
-/// A virtual machine of Azure, for roles that are bound to where it is.
+/// A virtual machine of Azure, for roles that are bound to machines.
 #[derive(Serialize)]
 pub struct Machine {
     /// Its subscription.
@@ -96,7 +96,7 @@ pub struct Machine {
     pub resource_group_name: String,
     /// Its name.
     pub vm_name: String,
-    /// The scale set that it belongs to; empty for none.
+    /// The scale set that it belongs to, or an empty text.
     pub vmss_name: String,
 }
 

@@ -1,12 +1,12 @@
-//! One exchange with Vault: an endpoint in, an answer out.
+//! Sends requests to Vault, and reads the responses.
 //!
-//! The endpoints are vaultrs' where it has them and ours where it has not; the exchange is handfast-http's. vaultrs' own way
-//! to send them keeps the whole answer whatever its size, follows redirects with the token, drops the lease, puts answers
-//! into its errors and panics on a token with a line break: none of it is used.
+//! Some endpoints are vaultrs', the others are in `endpoints`. handfast-http sends the requests. vaultrs' own client is not used:
+//! it has no limit for the size of a response, follows redirects with the token, drops the lease, puts responses into its errors
+//! and panics on a token with a line break.
 
 mod answer;
 pub mod endpoints;
-mod stranger;
+mod foreign;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,23 +20,23 @@ use serde::Deserialize;
 use crate::explain;
 
 pub use answer::{Answer, Lease, of, read};
-pub use stranger::ELSEWHERE;
+pub use foreign::ELSEWHERE;
 
-/// A Vault that answers.
+/// The client of one Vault server.
 pub struct Api {
     client: RefCell<Rc<Client>>,
-    /// The client's options, to make it again when their files have changed.
+    /// The client's options, to make a new client when the files in them have changed.
     options: Options,
     context: Context,
-    /// Whether the last connection failed because one side did not trust the other.
-    is_doubted: Cell<bool>,
+    /// Whether the last request failed because one side did not trust the other.
+    must_reload: Cell<bool>,
     address: Url,
     namespace: Option<String>,
     requests: Cell<u64>,
 }
 
 impl Api {
-    /// Talks to `address`.
+    /// A client of the server at `address`.
     pub fn new(
         options: Options,
         context: Context,
@@ -44,23 +44,23 @@ impl Api {
         namespace: Option<String>,
     ) -> Result<Self, ProviderError> {
         let client = RefCell::new(Rc::new(Client::new(options.clone(), &context)?));
-        let (is_doubted, requests) = (Cell::new(false), Cell::new(0));
-        Ok(Self { client, options, context, is_doubted, address, namespace, requests })
+        let (must_reload, requests) = (Cell::new(false), Cell::new(0));
+        Ok(Self { client, options, context, must_reload, address, namespace, requests })
     }
 
-    /// Reads the client certificate again for a new login: it ends earlier than a keeper.
-    pub fn show_anew(&self) -> Result<(), ProviderError> {
-        if self.options.client_certificate.is_some() { self.renew() } else { Ok(()) }
+    /// Reads the client certificate again for a new login, because it may have expired since the start.
+    pub fn reload_certificate(&self) -> Result<(), ProviderError> {
+        if self.options.client_certificate.is_some() { self.reload() } else { Ok(()) }
     }
 
-    fn renew(&self) -> Result<(), ProviderError> {
+    fn reload(&self) -> Result<(), ProviderError> {
         let client = Client::new(self.options.clone(), &self.context)?;
         self.client.replace(Rc::new(client));
-        self.is_doubted.set(false);
+        self.must_reload.set(false);
         Ok(())
     }
 
-    /// How many requests there were.
+    /// The number of requests so far.
     pub fn requests(&self) -> u64 {
         self.requests.get()
     }
@@ -70,7 +70,7 @@ impl Api {
         self.namespace.as_deref()
     }
 
-    /// Sends one request, whatever its answer's status.
+    /// Sends one request. A response with any status of Vault is a success.
     pub async fn send<E: Endpoint>(
         &self,
         endpoint: &E,
@@ -82,38 +82,38 @@ impl Api {
             request = request.body("application/json", body);
         }
         let response = self.exchange(request, token).await?;
-        stranger::refuse(&response, self.address.scheme())?;
+        foreign::refuse(&response, self.address.scheme())?;
         match response.status() {
-            501 | 503 => self.initialized(response).await,
+            501 | 503 => self.check_initialized(response).await,
             _ => Ok(response),
         }
     }
 
-    /// The names below a path. Some of what stands on the way to Vault knows no method LIST: then the question is put once more
-    /// as a GET, which Vault takes as the same.
+    /// The names below a path. Some proxies refuse the method LIST. The request is then repeated with GET, which Vault accepts
+    /// too.
     pub async fn list(&self, path: &str, token: Option<&SecretValue>) -> Result<Response, ProviderError> {
         let endpoint = endpoints::List(path);
         let url = self.url(&endpoint)?;
         let response = self.exchange(Request::new(method(&endpoint.method()), url.clone()), token).await?;
-        let refusal = match stranger::refuse(&response, self.address.scheme()) {
+        let refusal = match foreign::refuse(&response, self.address.scheme()) {
             Err(error) => error,
             Ok(()) if response.status() == 501 => response.failure(&format!("cannot list `{path}`")),
-            Ok(()) if stranger::blocks(&response) => response.failure(&format!("cannot list `{path}`")),
-            Ok(()) if response.status() == 503 => return self.initialized(response).await,
+            Ok(()) if foreign::blocks(&response) => response.failure(&format!("cannot list `{path}`")),
+            Ok(()) if response.status() == 503 => return self.check_initialized(response).await,
             Ok(()) => return Ok(response),
         };
         let mut by_get = url;
         by_get.set_query(Some("list=true"));
         let response = self.exchange(Request::get(by_get), token).await?;
-        match stranger::refuse(&response, self.address.scheme()) {
-            Ok(()) if response.status() == 503 => self.initialized(response).await,
-            Ok(()) if response.status() != 501 && !stranger::blocks(&response) => Ok(response),
+        match foreign::refuse(&response, self.address.scheme()) {
+            Ok(()) if response.status() == 503 => self.check_initialized(response).await,
+            Ok(()) if response.status() != 501 && !foreign::blocks(&response) => Ok(response),
             _ => Err(refusal.hint("let the method LIST, or GET with `?list=true`, through to Vault")),
         }
     }
 
     async fn exchange(&self, mut request: Request, token: Option<&SecretValue>) -> Result<Response, ProviderError> {
-        // What an agent or proxy asks for before it lends its own token: no page of a browser can send it.
+        // Vault Agent and Vault Proxy can require this header, which a web page in a browser cannot send.
         request = request.header("x-vault-request", "true")?;
         if let Some(namespace) = &self.namespace {
             request = request.header("x-vault-namespace", namespace)?;
@@ -121,26 +121,27 @@ impl Api {
         if let Some(token) = token {
             request = request.secret_header("x-vault-token", SecretValue::from(token.expose().to_vec()))?;
         }
-        self.ask(request.with_standbys()).await
+        self.send_counted(request.with_standbys()).await
     }
 
-    /// Sends a request. If trust was lacking the last time, reads the certificate and the roots again first.
-    async fn ask(&self, request: Request) -> Result<Response, ProviderError> {
-        if self.is_doubted.get() {
-            self.renew()?;
+    /// Sends a request. If one side did not trust the other the last time, reads the client certificate and the roots again
+    /// first.
+    async fn send_counted(&self, request: Request) -> Result<Response, ProviderError> {
+        if self.must_reload.get() {
+            self.reload()?;
         }
         self.requests.set(self.requests.get() + 1);
         let client = self.client.borrow().clone();
-        let answer = client.send(request).await;
-        if answer.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Untrusted | ErrorKind::Denied)) {
-            self.is_doubted.set(true);
+        let response = client.send(request).await;
+        if response.as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Untrusted | ErrorKind::Denied)) {
+            self.must_reload.set(true);
         }
-        answer
+        response
     }
 
-    /// A Vault that is not initialized says of itself only that it is sealed, or 501, which may also be a proxy's: a question of
-    /// its own tells.
-    async fn initialized(&self, response: Response) -> Result<Response, ProviderError> {
+    /// The error for a Vault that is not initialized. Such a Vault responds that it is sealed, or with 501, which a proxy may
+    /// send too, so this sends a request for its status.
+    async fn check_initialized(&self, response: Response) -> Result<Response, ProviderError> {
         let is_sealed = || explain::errors(&response).iter().any(|error| error.contains("Vault is sealed"));
         if response.status() != 501 && !is_sealed() {
             return Ok(response);
@@ -149,7 +150,7 @@ impl Api {
         struct Status {
             initialized: bool,
         }
-        let status = self.ask(Request::get(self.url(&endpoints::SealStatus)?)).await?;
+        let status = self.send_counted(Request::get(self.url(&endpoints::SealStatus)?)).await?;
         match serde_json::from_slice(status.body().expose()) {
             Ok(Status { initialized: false }) => {
                 let message = format!("cannot ask {}: Vault is not initialized", status.peer());
@@ -161,7 +162,7 @@ impl Api {
 
     fn url<E: Endpoint>(&self, endpoint: &E) -> Result<Url, ProviderError> {
         let mut url = self.address.clone();
-        // Some of vaultrs' paths start with a slash, or with a tab. A space at the end is part of a secret's name.
+        // Some of vaultrs' paths start with a slash or a tab. A space at the end is part of a secret's name.
         let path = endpoint.path();
         let path = path.trim_start_matches(['/', '\t']);
         match url.path_segments_mut() {
@@ -173,7 +174,7 @@ impl Api {
     }
 }
 
-/// The library's own text could quote what was to be written.
+/// The library's own error could quote the request.
 fn unwritable(_: rustify::errors::ClientError) -> ProviderError {
     ProviderError::new(ErrorKind::Malformed, "the request cannot be written")
 }
@@ -182,7 +183,7 @@ fn method(method: &RequestMethod) -> Method {
     match method {
         RequestMethod::DELETE => Method::DELETE,
         RequestMethod::HEAD => Method::HEAD,
-        // What Vault's own client sends.
+        // Vault's own client sends this method.
         RequestMethod::LIST => Method::from_bytes(b"LIST").unwrap_or(Method::GET),
         RequestMethod::PATCH => Method::PATCH,
         RequestMethod::POST => Method::POST,

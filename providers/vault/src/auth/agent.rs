@@ -1,10 +1,10 @@
-//! `agent`: no login at all. Vault Agent or Vault Proxy, on this machine, puts its own token into each request that has none
+//! `agent`: no login. Vault Agent or Vault Proxy on this machine adds its own token to each request without a token
 //! (developer.hashicorp.com/vault/docs/agent-and-proxy/proxy/apiproxy).
 
 use handfast_core::{BoxFuture, Context, ProviderError};
 
-use super::given::Given;
 use super::method::{Definition, Login, Method, Origin};
+use super::settings::AuthSettings;
 use crate::api::Api;
 
 /// Its name.
@@ -12,7 +12,7 @@ pub const NAME: &str = "agent";
 
 pub const DEFINITION: Definition = Definition { name: NAME, keys: &[], needs: &[], read };
 
-/// Another machine's token is nobody's to lend: whoever is on the way would have it.
+/// An agent on another machine is refused, because anybody on the network path could use its token.
 pub const ELSEWHERE: &str =
     "the login method `agent` takes the token of an agent on this machine, and the address is another's";
 pub const EXPECTED: &str =
@@ -20,12 +20,12 @@ pub const EXPECTED: &str =
 
 struct Agent;
 
-fn read(_: &Given<'_>) -> Box<dyn Method> {
+fn read(_: &AuthSettings<'_>) -> Box<dyn Method> {
     Box::new(Agent)
 }
 
 impl Method for Agent {
     fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
-        Box::pin(async { Ok(Login { token: None, origin: Origin::Lent, duration: None, renewable: false }) })
+        Box::pin(async { Ok(Login { token: None, origin: Origin::Agent, duration: None, renewable: false }) })
     }
 }

@@ -1,4 +1,4 @@
-//! `approle`: a role id, and a secret id from a file, a variable, or wrapped.
+//! `approle`: a role id, and a secret id from a file, from a variable, or from a wrapping token.
 
 use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError, SecretValue};
 use serde::Deserialize;
@@ -6,9 +6,9 @@ use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
 use zeroize::Zeroizing;
 
 use super::exchange::exchange;
-use super::given::Given;
 use super::method::{Definition, Login, Method};
 use super::refusals::Refusals;
+use super::settings::AuthSettings;
 use super::wrapping::{Kept, Wrapped};
 use crate::api::{self, Answer, Api};
 
@@ -27,22 +27,22 @@ struct AppRole {
 }
 
 enum SecretId {
-    /// A role can do without (`bind_secret_id = false`).
+    /// A role may not need a secret id (`bind_secret_id = false`).
     None,
     Plain(Credential),
     Wrapped(Wrapped, Kept),
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
-    let secret_id = given.credential("secret_id", "VAULT_SECRET_ID");
-    let is_named = ["secret_id_file", "secret_id_env"].iter().any(|key| given.written(key).is_some());
-    let is_there = is_named || given.environment().credential("VAULT_SECRET_ID").is_some();
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
+    let secret_id = settings.credential("secret_id", "VAULT_SECRET_ID");
+    let is_named = ["secret_id_file", "secret_id_env"].iter().any(|key| settings.string(key).is_some());
+    let has_secret_id = is_named || settings.environment().credential("VAULT_SECRET_ID").is_some();
     Box::new(AppRole {
-        mount: given.mount(),
-        role_id: given.credential("role_id", "VAULT_ROLE_ID"),
-        secret_id: match given.is_on("wrapped") {
+        mount: settings.mount(),
+        role_id: settings.credential("role_id", "VAULT_ROLE_ID"),
+        secret_id: match settings.is_on("wrapped") {
             true => SecretId::Wrapped(Wrapped::new(secret_id), Kept::default()),
-            false if is_there => SecretId::Plain(secret_id),
+            false if has_secret_id => SecretId::Plain(secret_id),
             false => SecretId::None,
         },
         refusals: Refusals::default(),
@@ -55,12 +55,12 @@ impl Method for AppRole {
             let role_id = self.role_id.text("role id", context)?;
             let secret_id = self.secret_id.text(api, context).await?;
             let mount = self.mount.clone();
-            // vaultrs' fields are plain strings; what is freed is wiped by handfast's allocator.
+            // vaultrs' fields are plain strings, which handfast's allocator wipes when they are freed.
             let login =
                 LoginWithApproleRequest { mount, role_id: role_id.to_string(), secret_id: secret_id.to_string() };
-            let shown = [role_id.as_str(), secret_id.as_str()];
+            let credentials = [role_id.as_str(), secret_id.as_str()];
             let exchange = exchange(api, &login, "approle", &self.mount);
-            self.refusals.unless_refused(&shown, &*context.clock, exchange).await
+            self.refusals.unless_refused(&credentials, &*context.clock, exchange).await
         })
     }
 }
@@ -76,12 +76,12 @@ impl SecretId {
             return Ok(Zeroizing::new(String::from_utf8_lossy(kept.expose()).into_owned()));
         }
         #[derive(Deserialize)]
-        struct Held {
+        struct Data {
             secret_id: Zeroizing<String>,
         }
-        let response = wrapped.open("secret id", api, context).await?;
+        let response = wrapped.unwrap("secret id", api, context).await?;
         let answer: Answer<'_> = api::of(&response, "cannot unwrap the secret id")?;
-        let Some(Held { secret_id }) = answer.data.and_then(|data| serde_json::from_str(data.get()).ok()) else {
+        let Some(Data { secret_id }) = answer.data.and_then(|data| serde_json::from_str(data.get()).ok()) else {
             let message = "cannot unwrap the secret id: the wrapping token holds no secret id";
             let hint = "`vault write -wrap-ttl=60s -f auth/approle/role/<role>/secret-id` makes one that does";
             return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));

@@ -1,5 +1,5 @@
-//! `aws`: proof of an AWS identity, by a request for its name that is signed here and sent by Vault (the method's "iam"
-//! login).
+//! `aws`: an AWS identity (the method's "iam" login). The AWS provider signs a request for the identity's name, and Vault sends
+//! it to AWS.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +8,11 @@ use vaultrs::api::auth::aws::requests::IamLoginRequest;
 use zeroize::Zeroizing;
 
 use super::exchange::{attempt, exchange};
-use super::given::Given;
 use super::method::{Definition, Login, Method};
+use super::settings::AuthSettings;
 use crate::api::Api;
 
-// Without a role, Vault takes the one with the identity's own name.
+// Without a role, Vault uses the role with the identity's own name.
 pub const DEFINITION: Definition =
     Definition { name: "aws", keys: &["mount", "role", "header_value"], needs: &[], read };
 
@@ -20,35 +20,36 @@ struct Aws {
     mount: String,
     role: Option<String>,
     region: Option<String>,
-    /// Proves that the request was signed for this Vault: it is signed along with it.
+    /// A header that is signed too, so that the request cannot be used to log in to another Vault.
     header_value: Option<String>,
 }
 
 const HEADER: &str = "X-Vault-AWS-IAM-Server-ID";
 
-/// The provider whose identity is shown.
+/// The provider that signs the request.
 const IDENTITY: &str = "aws";
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
     Box::new(Aws {
-        mount: given.mount(),
-        role: given.text("role", "VAULT_ROLE"),
-        region: region(given.environment()).map(str::to_owned),
-        header_value: given.written("header_value").map(str::to_owned),
+        mount: settings.mount(),
+        role: settings.text("role", "VAULT_ROLE"),
+        region: region(settings.environment()).map(str::to_owned),
+        header_value: settings.string("header_value").map(str::to_owned),
     })
 }
 
-/// The region whose STS is to be asked. It must be the one that Vault asks, which is the global one unless Vault is configured
-/// otherwise; so it is for us, unless there is none in this part of AWS, or AWS' own variable asks for the region's.
+/// The region of the STS endpoint. It must be the endpoint that Vault uses, which is the global one unless Vault is configured
+/// otherwise. So this is the global endpoint too, unless this part of AWS has none, or AWS's own variable selects the regional
+/// one.
 fn region(environment: &dyn Environment) -> Option<&str> {
     let region = environment.variable("AWS_REGION").or_else(|| environment.variable("AWS_DEFAULT_REGION"))?;
-    let apart = ["cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-"].iter().any(|part| region.starts_with(part));
-    let asked = environment.variable("AWS_STS_REGIONAL_ENDPOINTS") == Some("regional");
-    (apart || asked).then_some(region)
+    let has_no_global = ["cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-"].iter().any(|part| region.starts_with(part));
+    let is_selected = environment.variable("AWS_STS_REGIONAL_ENDPOINTS") == Some("regional");
+    (has_no_global || is_selected).then_some(region)
 }
 
 impl Method for Aws {
-    fn asks_others(&self) -> bool {
+    fn uses_other_servers(&self) -> bool {
         true
     }
 
@@ -77,16 +78,16 @@ impl Method for Aws {
 
 /// The headers as a JSON object.
 fn headers(signed: &SignedRequest, attempted: &str) -> Result<Zeroizing<String>, ProviderError> {
-    let unfit =
+    let invalid =
         || ProviderError::new(ErrorKind::Denied, format!("{attempted}: the signed request has an unfit header"));
     let mut json = Zeroizing::new("{".to_owned());
     for (name, value) in &signed.headers {
-        let value = std::str::from_utf8(value.expose()).map_err(|_| unfit())?;
+        let value = std::str::from_utf8(value.expose()).map_err(|_| invalid())?;
         if json.len() > 1 {
             json.push(',');
         }
         for (text, end) in [(name.as_str(), ":"), (value, "")] {
-            json.push_str(&Zeroizing::new(serde_json::to_string(text).map_err(|_| unfit())?));
+            json.push_str(&Zeroizing::new(serde_json::to_string(text).map_err(|_| invalid())?));
             json.push_str(end);
         }
     }
@@ -99,7 +100,7 @@ mod tests {
     use handfast_testkit::Variables;
 
     #[test]
-    fn the_global_sts_is_asked_unless_there_is_none() {
+    fn the_global_sts_is_used_unless_there_is_none() {
         let of = |region: &str, kind: &str| {
             let variables = Variables::default().with("AWS_REGION", region).with("AWS_STS_REGIONAL_ENDPOINTS", kind);
             super::region(&variables).map(str::to_owned)

@@ -1,4 +1,4 @@
-//! `azure`: the identity token of a virtual machine of Azure's, or one in a file.
+//! `azure`: the identity token of an Azure virtual machine, or an identity token in a file.
 
 use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use handfast_http::Response;
@@ -6,40 +6,40 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::exchange::exchange;
-use super::given::Given;
 use super::metadata::Service;
 use super::method::{Definition, Login, Method, ROLE};
+use super::settings::AuthSettings;
 use crate::api::endpoints::{CloudLogin, Machine};
 use crate::api::{self, Api};
 
 pub const DEFINITION: Definition =
     Definition { name: "azure", keys: &["mount", "role", "jwt_file"], needs: &[ROLE], read };
 
-/// The same on every machine (learn.microsoft.com/azure/virtual-machines/instance-metadata-service).
+/// The address of the metadata service on every machine (learn.microsoft.com/azure/virtual-machines/instance-metadata-service).
 const HOST: &str = "169.254.169.254";
 
-/// What the token is for: the `resource` of Vault's own examples, which its `config` must have too.
+/// The token's audience: the `resource` in the examples of Vault's documentation. The mount's `config` must have the same.
 const RESOURCE: &str = "https://management.azure.com/";
 
 struct Azure {
     mount: String,
     role: String,
     token: Option<Credential>,
-    /// Which identity, where the machine has several.
+    /// The identity to use, if the machine has several.
     client_id: Option<String>,
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
     Box::new(Azure {
-        mount: given.mount(),
-        role: given.text("role", "VAULT_ROLE").unwrap_or_default(),
-        token: given.written("jwt_file").map(|file| Credential::File(file.into())),
-        client_id: given.environment().variable("AZURE_CLIENT_ID").map(str::to_owned),
+        mount: settings.mount(),
+        role: settings.text("role", "VAULT_ROLE").unwrap_or_default(),
+        token: settings.string("jwt_file").map(|file| Credential::File(file.into())),
+        client_id: settings.environment().variable("AZURE_CLIENT_ID").map(str::to_owned),
     })
 }
 
 impl Method for Azure {
-    fn asks_others(&self) -> bool {
+    fn uses_other_servers(&self) -> bool {
         true
     }
 
@@ -49,7 +49,7 @@ impl Method for Azure {
                 Some(token) => (token.text("identity token", context)?, None),
                 None => {
                     let metadata = Service::new(HOST, ("metadata", "true"), context)?;
-                    (self.token_of_the_machine(&metadata).await?, Some(machine(&metadata).await?))
+                    (self.machine_token(&metadata).await?, Some(machine(&metadata).await?))
                 }
             };
             let login = CloudLogin { mount: &self.mount, role: &self.role, jwt: &jwt, machine };
@@ -60,7 +60,7 @@ impl Method for Azure {
 
 impl Azure {
     /// learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
-    async fn token_of_the_machine(&self, metadata: &Service) -> Result<Zeroizing<String>, ProviderError> {
+    async fn machine_token(&self, metadata: &Service) -> Result<Zeroizing<String>, ProviderError> {
         #[derive(Deserialize)]
         struct Token {
             access_token: Zeroizing<String>,
@@ -68,13 +68,13 @@ impl Azure {
         let attempted = "cannot get an identity token of this machine";
         let mut query = vec![("api-version", "2018-02-01"), ("resource", RESOURCE)];
         query.extend(self.client_id.as_deref().map(|id| ("client_id", id)));
-        let response = metadata.ask("/metadata/identity/oauth2/token", &query, attempted).await?;
+        let response = metadata.get("/metadata/identity/oauth2/token", &query, attempted).await?;
         let Token { access_token } = answer(&response, attempted)?;
         Ok(access_token)
     }
 }
 
-/// Where the machine is, for roles that are bound to that.
+/// The machine's name and groups, for roles that are bound to machines.
 async fn machine(metadata: &Service) -> Result<Machine, ProviderError> {
     #[derive(Deserialize)]
     struct Instance {
@@ -90,7 +90,7 @@ async fn machine(metadata: &Service) -> Result<Machine, ProviderError> {
         vm_scale_set_name: String,
     }
     let attempted = "cannot ask which machine this is";
-    let response = metadata.ask("/metadata/instance", &[("api-version", "2021-02-01")], attempted).await?;
+    let response = metadata.get("/metadata/instance", &[("api-version", "2021-02-01")], attempted).await?;
     let Instance { compute } = answer(&response, attempted)?;
     Ok(Machine {
         subscription_id: compute.subscription_id,

@@ -1,14 +1,14 @@
-//! `cert`: a client certificate, shown in TLS.
+//! `cert`: the client certificate of the TLS connection.
 
 use handfast_core::{BoxFuture, Context, ErrorKind, ProviderError};
 use handfast_http::ClientCertificate;
 
 use super::exchange::{attempt, exchange};
-use super::given::Given;
 use super::method::{Definition, Login, Method};
+use super::settings::AuthSettings;
 use crate::api::{Api, endpoints};
 
-// Without a role, Vault takes the first that the certificate fits.
+// Without a role, Vault uses the first role that accepts the certificate.
 pub const DEFINITION: Definition =
     Definition { name: "cert", keys: &["mount", "role", "cert_file", "key_file"], needs: &[], read };
 
@@ -16,17 +16,17 @@ struct Cert {
     mount: String,
     role: Option<String>,
     certificate: Option<ClientCertificate>,
-    is_shown: bool,
+    has_certificate: bool,
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
-    let files = given.written("cert_file").zip(given.written("key_file"));
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
+    let files = settings.string("cert_file").zip(settings.string("key_file"));
     let certificate =
         files.map(|(certificate, key)| ClientCertificate { certificate: certificate.into(), key: key.into() });
     Box::new(Cert {
-        mount: given.mount(),
-        role: given.text("role", "VAULT_ROLE"),
-        is_shown: certificate.is_some() || given.environment().variable("VAULT_CLIENT_CERT").is_some(),
+        mount: settings.mount(),
+        role: settings.text("role", "VAULT_ROLE"),
+        has_certificate: certificate.is_some() || settings.environment().variable("VAULT_CLIENT_CERT").is_some(),
         certificate,
     })
 }
@@ -38,7 +38,7 @@ impl Method for Cert {
 
     fn login<'a>(&'a self, api: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
-            if !self.is_shown {
+            if !self.has_certificate {
                 let attempted = attempt(DEFINITION.name, &self.mount);
                 return Err(ProviderError::new(
                     ErrorKind::Denied,

@@ -1,12 +1,12 @@
-//! Which way to log in is meant: by `auth` in the configuration, else by the environment.
+//! Selects the login method: by `auth` in the configuration, otherwise by the environment.
 
 use handfast_core::{
     BoxFuture, Complaint, Context, Environment, ErrorKind, Problems, ProviderError, Table, did_you_mean, excerpt,
 };
 
-use super::given::Given;
 use super::keys::KEYS;
 use super::method::{Definition, Login, Method, Need};
+use super::settings::AuthSettings;
 use super::{agent, approle, aws, azure, cert, gcp, jwt, kubernetes, password, token};
 use crate::api::Api;
 
@@ -25,15 +25,15 @@ const METHODS: &[&Definition] = &[
     &agent::DEFINITION,
 ];
 
-/// What is at Vault's address.
-pub struct Behind {
-    /// It is on this machine.
+/// The kind of server at Vault's address.
+pub struct Target {
+    /// Whether it is on this machine.
     pub is_local: bool,
-    /// It is an agent or a proxy: its address is a Unix socket, or that of VAULT_AGENT_ADDR.
+    /// Whether it is Vault Agent or Vault Proxy: its address is a Unix socket, or comes from VAULT_AGENT_ADDR.
     pub is_agent: bool,
 }
 
-/// A way to log in, by its name.
+/// The selected login method.
 pub struct Chosen {
     /// The name of the method.
     pub name: &'static str,
@@ -41,52 +41,52 @@ pub struct Chosen {
     pub method: Box<dyn Method>,
 }
 
-/// The method that is asked for: by `auth`, else by a token in the environment, else by VAULT_AUTH_METHOD; else an agent lends its
-/// token. What is wrong in the environment comes in `missing`.
+/// Selects the method: by `auth`, otherwise by a token in the environment, otherwise by VAULT_AUTH_METHOD, otherwise the token of
+/// an agent. Adds problems with the environment to `missing`.
 pub fn read(
     auth: Option<&Table>,
     environment: &dyn Environment,
-    behind: Behind,
+    target: Target,
     problems: &mut Problems,
     missing: &mut Vec<Complaint>,
 ) -> Chosen {
-    let nothing = || Chosen { name: "nothing", method: Box::new(Nothing { is_local: behind.is_local }) };
+    let nothing = || Chosen { name: "nothing", method: Box::new(NoMethod { is_local: target.is_local }) };
     let chosen = |definition: &Definition, auth| {
-        let method = (definition.read)(&Given::new(definition.name, auth, environment));
+        let method = (definition.read)(&AuthSettings::new(definition.name, auth, environment));
         Chosen { name: definition.name, method }
     };
     if let Some(auth) = auth {
-        let Some(definition) = written(auth, problems) else { return nothing() };
-        if let Some(place) = auth.place("method").filter(|_| definition.name == agent::NAME && !behind.is_local) {
+        let Some(definition) = from_table(auth, problems) else { return nothing() };
+        if let Some(place) = auth.place("method").filter(|_| definition.name == agent::NAME && !target.is_local) {
             problems.add_with_hint(place, agent::ELSEWHERE, agent::EXPECTED);
         }
         return chosen(definition, Some(auth));
     }
-    let wanted = match environment.variable("VAULT_AUTH_METHOD") {
+    let name = match environment.variable("VAULT_AUTH_METHOD") {
         _ if environment.credential("VAULT_TOKEN").is_some() => "token",
         Some(method) => method,
-        None if behind.is_agent => agent::NAME,
+        None if target.is_agent => agent::NAME,
         None => return nothing(),
     };
-    match METHODS.iter().find(|definition| definition.name == wanted) {
+    match METHODS.iter().find(|definition| definition.name == name) {
         Some(definition) => {
-            missing.extend(unsaid(definition, environment));
-            if definition.name == agent::NAME && !behind.is_local {
+            missing.extend(missing_variables(definition, environment));
+            if definition.name == agent::NAME && !target.is_local {
                 missing.push(Complaint::new(agent::ELSEWHERE).hint(agent::EXPECTED));
             }
             chosen(definition, None)
         }
         None => {
-            missing.push(unknown("`VAULT_AUTH_METHOD`", wanted));
+            missing.push(unknown("`VAULT_AUTH_METHOD`", name));
             nothing()
         }
     }
 }
 
-/// The method that `auth` names, and whether its other keys are that method's.
-fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition> {
+/// The method that `auth` names. Checks that the other keys belong to that method.
+fn from_table(auth: &Table, problems: &mut Problems) -> Option<&'static Definition> {
     let Some(item) = auth.item("method") else {
-        // Where it is none of a string, that has been reported.
+        // If `method` is there and not a string, that has been reported.
         if let Some((_, place)) = auth.keys().next() {
             problems.add_with_hint(place, "`auth` has no `method`", format!("`method` is one of: {}", names()));
         }
@@ -109,10 +109,10 @@ fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition>
         }
     }
     let taken = |key: &&str| definition.keys.contains(key) && auth.item(key).is_some();
-    for same in SAME {
-        let mut said = same.iter().copied().filter(taken);
-        if let Some(first) = said.next() {
-            for second in said {
+    for keys in EXCLUSIVE {
+        let mut present = keys.iter().copied().filter(taken);
+        if let Some(first) = present.next() {
+            for second in present {
                 let place = auth.place(second).unwrap_or(&item.place);
                 problems.add(place, format!("`auth` has both `{first}` and `{second}`"));
             }
@@ -125,12 +125,12 @@ fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition>
     }
     for key in ["mount", "username"] {
         let (Some(text), Some(place)) = (auth.string(key), auth.place(key)) else { continue };
-        // Of a URL's path these would change the meaning.
+        // These would change the path of a URL.
         if text.trim_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
             problems.add(place, format!("`{key}` is \"{}\", which has an empty part, `.` or `..`", excerpt(text)));
         }
     }
-    // It is signed, and signatures see spaces at the ends, or several in a row, as one or none.
+    // Spaces are refused, because the signature would not cover spaces at the ends, and several spaces would count as one.
     if let Some((text, place)) = auth.string("header_value").zip(auth.place("header_value"))
         && (text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()))
     {
@@ -140,18 +140,18 @@ fn written(auth: &Table, problems: &mut Problems) -> Option<&'static Definition>
     Some(definition)
 }
 
-/// Keys that say the same: `auth` has one of them.
-const SAME: &[&[&str]] = &[
+/// Keys with the same meaning: `auth` may have only one key of each group.
+const EXCLUSIVE: &[&[&str]] = &[
     &["token_file", "token_env", "jwt_file", "jwt_env"],
     &["role_id", "role_id_file", "role_id_env"],
     &["secret_id_file", "secret_id_env"],
     &["password_file", "password_env"],
 ];
 
-/// What a method needs that no variable says, where VAULT_AUTH_METHOD has named it.
-fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<Complaint> {
+/// The problems if VAULT_AUTH_METHOD names a method, and a variable that the method needs is not set.
+fn missing_variables(definition: &Definition, environment: &dyn Environment) -> Vec<Complaint> {
     let name = definition.name;
-    let unsaid = definition.needs.iter().filter_map(|Need { keys, variable }| match variable {
+    let complaints = definition.needs.iter().filter_map(|Need { keys, variable }| match variable {
         Some(variable) if environment.variable(variable).is_some() => None,
         Some(variable) => Some(
             Complaint::new(format!("`VAULT_AUTH_METHOD` is \"{name}\", and `{variable}` is not set"))
@@ -164,7 +164,7 @@ fn unsaid(definition: &Definition, environment: &dyn Environment) -> Vec<Complai
             Some(Complaint::new(message).hint(hint))
         }
     });
-    unsaid.collect()
+    complaints.collect()
 }
 
 fn unknown(place: &str, name: &str) -> Complaint {
@@ -177,13 +177,13 @@ fn names() -> String {
     METHODS.iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Nothing to log in with.
-struct Nothing {
-    /// What is at Vault's address may be an agent.
+/// No login method: each login fails.
+struct NoMethod {
+    /// Whether the server is on this machine, and so may be an agent.
     is_local: bool,
 }
 
-impl Method for Nothing {
+impl Method for NoMethod {
     fn login<'a>(&'a self, _: &'a Api, _: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         let error = ProviderError::new(
             ErrorKind::Denied,

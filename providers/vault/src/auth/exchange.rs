@@ -1,18 +1,18 @@
-//! One login: what is sent to Vault, and the token that comes back.
+//! Sends a login to Vault, and reads the token from the response.
 
 use handfast_core::{ErrorKind, ProviderError};
 use rustify::endpoint::Endpoint;
 
 use super::method::{Login, Origin};
-use super::refused;
+use super::reasons;
 use crate::api::{self, Answer, Api};
 
-/// Sends a login and reads its token. `method` is as in `auth`, `mount` where it is in Vault.
+/// Sends a login and reads its token. `method` is the name in `auth`, `mount` the method's mount in Vault.
 pub async fn exchange<E: Endpoint>(api: &Api, endpoint: &E, method: &str, mount: &str) -> Result<Login, ProviderError> {
     let attempted = attempt(method, mount);
     let response = api.send(endpoint, None).await?;
     if !response.is_success() || response.status() == 204 {
-        return Err(refused::explain(&response, &attempted, method, api.namespace()));
+        return Err(reasons::explain(&response, &attempted, method, api.namespace()));
     }
     let answer: Answer<'_> = api::of(&response, &attempted)?;
     match answer.auth {

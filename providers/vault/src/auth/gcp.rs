@@ -1,12 +1,12 @@
-//! `gcp`: the identity token of a machine of Google's, or one in a file.
+//! `gcp`: the identity token of a Google virtual machine, or an identity token in a file.
 
 use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 use zeroize::Zeroizing;
 
 use super::exchange::exchange;
-use super::given::Given;
 use super::metadata::Service;
 use super::method::{Definition, Login, Method, ROLE};
+use super::settings::AuthSettings;
 use crate::api::{Api, endpoints};
 
 pub const DEFINITION: Definition =
@@ -22,18 +22,18 @@ struct Gcp {
     metadata_host: String,
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
     Box::new(Gcp {
-        mount: given.mount(),
-        role: given.text("role", "VAULT_ROLE").unwrap_or_default(),
-        token: given.written("jwt_file").map(|file| Credential::File(file.into())),
-        // As Google's own libraries take it, which spare the machine a look-up of `metadata.google.internal` too.
-        metadata_host: given.environment().variable("GCE_METADATA_HOST").unwrap_or("169.254.169.254").to_owned(),
+        mount: settings.mount(),
+        role: settings.text("role", "VAULT_ROLE").unwrap_or_default(),
+        token: settings.string("jwt_file").map(|file| Credential::File(file.into())),
+        // Google's own libraries read this variable, and use this address to avoid a name look-up of `metadata.google.internal`.
+        metadata_host: settings.environment().variable("GCE_METADATA_HOST").unwrap_or("169.254.169.254").to_owned(),
     })
 }
 
 impl Method for Gcp {
-    fn asks_others(&self) -> bool {
+    fn uses_other_servers(&self) -> bool {
         true
     }
 
@@ -41,7 +41,7 @@ impl Method for Gcp {
         Box::pin(async move {
             let jwt = match &self.token {
                 Some(token) => token.text("identity token", context)?,
-                None => self.of_the_machine(context).await?,
+                None => self.machine_token(context).await?,
             };
             let login = endpoints::CloudLogin { mount: &self.mount, role: &self.role, jwt: &jwt, machine: None };
             exchange(api, &login, DEFINITION.name, &self.mount).await
@@ -50,12 +50,12 @@ impl Method for Gcp {
 }
 
 impl Gcp {
-    async fn of_the_machine(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
+    async fn machine_token(&self, context: &Context) -> Result<Zeroizing<String>, ProviderError> {
         let attempted = "cannot get an identity token of this machine";
         let metadata = Service::new(&self.metadata_host, ("metadata-flavor", "Google"), context)?;
-        // Vault takes no token for another role, nor one without the machine in it, which is what `full` adds.
+        // Vault requires that the audience names the role. `full` adds the machine to the token, which Vault requires too.
         let audience = format!("http://vault/{}", self.role);
-        let response = metadata.ask(PATH, &[("audience", &audience), ("format", "full")], attempted).await?;
+        let response = metadata.get(PATH, &[("audience", &audience), ("format", "full")], attempted).await?;
         match std::str::from_utf8(response.body().expose().trim_ascii()) {
             Ok(token) if !token.is_empty() => Ok(Zeroizing::new(token.to_owned())),
             _ => Err(ProviderError::new(ErrorKind::Malformed, format!("{attempted}: the answer is none"))),

@@ -1,14 +1,14 @@
-//! `jwt`: a JSON web token of an issuer that Vault trusts.
+//! `jwt`: a JSON web token from an issuer that Vault trusts.
 
 use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::oidc::requests::JWTLoginRequest;
 
 use super::exchange::exchange;
-use super::given::Given;
 use super::method::{Definition, Login, Method};
+use super::settings::AuthSettings;
 use crate::api::Api;
 
-// A mount can have a role of its own for logins that name none.
+// A mount can have a default role for logins without a role.
 pub const DEFINITION: Definition =
     Definition { name: "jwt", keys: &["mount", "role", "jwt_file", "jwt_env"], needs: &[], read };
 
@@ -18,11 +18,11 @@ struct Jwt {
     token: Credential,
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
     Box::new(Jwt {
-        mount: given.mount(),
-        role: given.text("role", "VAULT_ROLE"),
-        token: given.credential("jwt", "VAULT_JWT"),
+        mount: settings.mount(),
+        role: settings.text("role", "VAULT_ROLE"),
+        token: settings.credential("jwt", "VAULT_JWT"),
     })
 }
 

@@ -1,8 +1,8 @@
-//! The keys of `auth`. No value of a credential stands in a file: only where it is.
+//! The keys of `auth`. The configuration never contains a credential, only its file or variable.
 
 use handfast_core::keys::{Key, Kind};
 
-/// The keys, each for the methods that take it.
+/// The keys of all methods. A method's definition names the keys that it accepts.
 pub const KEYS: &[Key] = &[
     Key::new(
         "method",

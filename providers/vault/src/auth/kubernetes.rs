@@ -4,14 +4,14 @@ use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
 
 use super::exchange::exchange;
-use super::given::Given;
 use super::method::{Definition, Login, Method, ROLE};
+use super::settings::AuthSettings;
 use crate::api::Api;
 
 pub const DEFINITION: Definition =
     Definition { name: "kubernetes", keys: &["mount", "role", "token_file", "jwt_file"], needs: &[ROLE], read };
 
-/// Where kubelet puts it, and a new one before it expires.
+/// The file of the token. kubelet replaces the token before it expires.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 struct Kubernetes {
@@ -20,11 +20,11 @@ struct Kubernetes {
     token: Credential,
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
-    let file = given.written("token_file").or_else(|| given.written("jwt_file"));
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
+    let file = settings.string("token_file").or_else(|| settings.string("jwt_file"));
     Box::new(Kubernetes {
-        mount: given.mount(),
-        role: given.text("role", "VAULT_ROLE").unwrap_or_default(),
+        mount: settings.mount(),
+        role: settings.text("role", "VAULT_ROLE").unwrap_or_default(),
         token: Credential::File(file.unwrap_or(SERVICE_ACCOUNT).into()),
     })
 }

@@ -1,4 +1,4 @@
-//! The metadata service of a cloud's machines: who a machine is, asked of an address that only the machine itself reaches.
+//! The metadata service of a cloud's machines, which has a machine's identity. Only the machine itself can reach it.
 
 use std::time::Duration;
 
@@ -9,22 +9,21 @@ use handfast_http::{Client, Plaintext, Request, Response, Url};
 /// A metadata service at one address.
 pub struct Service {
     client: Client,
-    /// Where it is: `http://169.254.169.254`.
+    /// Its origin, such as `http://169.254.169.254`.
     origin: String,
     header: (&'static str, &'static str),
 }
 
 impl Service {
-    /// The service at `host`, which answers whoever sends this header: a page of a browser, or a server that was talked
-    /// into a request, does not.
+    /// The service at `host`. It requires this header, which a web page or a server with a request forgery flaw cannot send.
     pub fn new(host: &str, header: (&'static str, &'static str), context: &Context) -> Result<Self, ProviderError> {
-        // A user may name any host for it.
+        // A variable can name any host.
         let client = metadata::client(Patience::connecting(Duration::from_secs(2)), Plaintext::Anywhere, context)?;
         Ok(Self { client, origin: format!("http://{host}"), header })
     }
 
-    /// What it answers at a path. `attempted` is what it is asked for: "cannot get an identity token".
-    pub async fn ask(&self, path: &str, query: &[(&str, &str)], attempted: &str) -> Result<Response, ProviderError> {
+    /// Requests a path. `attempted` is the start of an error: "cannot get an identity token".
+    pub async fn get(&self, path: &str, query: &[(&str, &str)], attempted: &str) -> Result<Response, ProviderError> {
         let place = format!("{}{path}", self.origin);
         let url = Url::parse_with_params(&place, query).map_err(|_| {
             ProviderError::new(ErrorKind::Denied, format!("{attempted}: `{}` is no host", self.origin.escape_debug()))

@@ -1,99 +1,99 @@
-//! What a way to log in is.
+//! The interface of a login method.
 
 use std::time::Duration;
 
 use handfast_core::{BoxFuture, Context, ProviderError, SecretValue};
 use handfast_http::ClientCertificate;
 
-use super::given::Given;
+use super::settings::AuthSettings;
 use crate::api::Api;
 
-/// A login.
+/// The result of a login.
 pub struct Login {
-    /// The token of every request; none where an agent on the way puts its own in.
+    /// The token for every request; `None` if an agent adds its own token.
     pub token: Option<SecretValue>,
-    /// Where the token comes from.
+    /// The source of the token.
     pub origin: Origin,
-    /// How long it lives, where that is known.
+    /// Its lifetime, if known.
     pub duration: Option<Duration>,
-    /// Whether it can be renewed, where that is known.
+    /// Whether it is known to be renewable.
     pub renewable: bool,
 }
 
-/// Where a token comes from.
+/// The source of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A login of ours: nobody else uses it, and Vault can end it.
+    /// A login of handfast. Nobody else uses the token, and Vault can revoke it.
     Own,
-    /// A login of ours, whose token nothing can end before its time.
+    /// A login of handfast with a batch token, which cannot be revoked.
     OwnBatch,
-    /// It was given to us by a variable: others may use it.
-    Given,
-    /// It was given to us in a file, where another may come.
-    GivenInFile,
-    /// An agent has it.
-    Lent,
+    /// A variable, or a wrapping token. Others may use the token too.
+    Provided,
+    /// A file, whose content may be replaced. Others may use the token too.
+    File,
+    /// An agent, which adds the token.
+    Agent,
 }
 
 impl Origin {
-    /// Whether Vault can end it, and nobody else uses it.
+    /// Whether Vault can revoke the token, and nobody else uses it.
     pub fn can_be_revoked(self) -> bool {
         self == Self::Own
     }
 
-    /// Whether it came of a login of ours.
+    /// Whether the token comes from a login of handfast.
     pub fn is_own(self) -> bool {
         matches!(self, Self::Own | Self::OwnBatch)
     }
 }
 
-/// A way to log in, with its settings.
+/// A login method, with its settings.
 pub trait Method {
-    /// What it shows in TLS, which has to be known before anything is sent.
+    /// The client certificate for TLS, if the method uses one. It must be known before the first request.
     fn client_certificate(&self) -> Option<ClientCertificate> {
         None
     }
 
-    /// The provider whose identity it shows.
+    /// The other provider whose identity it logs in with, if any.
     fn identity_of(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether it asks somebody besides Vault, such as a cloud's metadata service.
-    fn asks_others(&self) -> bool {
+    /// Whether it connects to other servers than Vault, such as a cloud's metadata service.
+    fn uses_other_servers(&self) -> bool {
         false
     }
 
-    /// Logs in. Called again where it failed, and before its token ends: what can be had once, such as what a wrapping token holds,
-    /// is kept.
+    /// Logs in. Called again after a failure, and before the token expires. So the method must store anything that it can get
+    /// only once, such as the content of a wrapping token.
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>>;
 }
 
-/// A method's parts.
+/// The definition of a method.
 pub struct Definition {
     /// Its name: `method`.
     pub name: &'static str,
-    /// The keys of `auth` that it takes, besides `method`.
+    /// The keys of `auth` that it accepts, in addition to `method`.
     pub keys: &'static [&'static str],
-    /// What it cannot do without.
+    /// Its required settings.
     pub needs: &'static [Need],
     /// Reads its settings.
-    pub read: fn(&Given<'_>) -> Box<dyn Method>,
+    pub read: fn(&AuthSettings<'_>) -> Box<dyn Method>,
 }
 
-/// What a method cannot do without. A credential is no need: whether it is there, the login tells.
+/// A required setting. Credentials are not among them, because only the login reads them.
 pub struct Need {
-    /// The keys of `auth` of which one says it.
+    /// The keys of `auth`; one of them is required.
     pub keys: &'static [&'static str],
-    /// The variable that says it where there is no `auth`.
+    /// The variable for it if there is no `auth`.
     pub variable: Option<&'static str>,
 }
 
 /// A role that has no default.
 pub const ROLE: Need = Need { keys: &["role"], variable: Some("VAULT_ROLE") };
 
-/// The name of a user, which no variable of Vault's says.
+/// The name of a user. Vault has no variable for it.
 pub const USERNAME: Need = Need { keys: &["username"], variable: None };
 
-/// Where a user's password is.
+/// The file or variable with a user's password.
 pub const PASSWORD: Need = Need { keys: &["password_file", "password_env"], variable: None };

@@ -1,5 +1,4 @@
-//! How to log in. Each method has its [`Definition`](method::Definition) in a file of its name or kind: which keys it takes, and
-//! how it logs in.
+//! The login methods. Each has its [`Definition`](method::Definition) in a file with its name: its keys and its login.
 
 mod agent;
 mod approle;
@@ -9,19 +8,19 @@ mod cert;
 mod choice;
 mod exchange;
 mod gcp;
-mod given;
 mod jwt;
 mod keys;
 mod kubernetes;
 mod metadata;
 mod method;
 mod password;
+mod reasons;
 mod refusals;
-mod refused;
+mod settings;
 mod token;
 mod wrapping;
 
-pub use choice::{Behind, Chosen, read};
+pub use choice::{Chosen, Target, read};
 pub use keys::KEYS;
 pub use method::{Login, Origin};
-pub use wrapping::refused as unwrap_refused;
+pub use wrapping::unwrap_refused;

@@ -1,12 +1,12 @@
-//! `userpass` and `ldap`: a name and a password, of Vault's own users or of a directory's. Vault takes both in one form.
+//! `userpass` and `ldap`: the name and password of a user in Vault or in a directory. Both methods have the same request.
 
 use handfast_core::{BoxFuture, Context, Credential, ProviderError};
 use vaultrs::api::auth::userpass::requests::LoginRequest;
 
 use super::exchange::exchange;
-use super::given::Given;
 use super::method::{Definition, Login, Method, PASSWORD, USERNAME};
 use super::refusals::Refusals;
+use super::settings::AuthSettings;
 use crate::api::Api;
 
 pub const USERPASS: Definition = Definition { name: "userpass", keys: KEYS, needs: &[USERNAME, PASSWORD], read };
@@ -22,12 +22,12 @@ struct Password {
     refusals: Refusals,
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
     Box::new(Password {
-        method: given.method(),
-        mount: given.mount(),
-        username: given.written("username").unwrap_or_default().to_owned(),
-        password: given.credential("password", ""),
+        method: settings.method(),
+        mount: settings.mount(),
+        username: settings.string("username").unwrap_or_default().to_owned(),
+        password: settings.credential("password", ""),
         refusals: Refusals::default(),
     })
 }

@@ -1,5 +1,6 @@
-//! Credentials that Vault has refused, which are not shown again soon. After five refusals it locks a role or a user out for everybody,
-//! and forgets them after a quarter of an hour without another (developer.hashicorp.com/vault/docs/concepts/user-lockout).
+//! Waits before it sends credentials again that Vault has refused. After five refusals, Vault locks a role or user out for
+//! everybody. It resets its count after a quarter of an hour without a refusal
+//! (developer.hashicorp.com/vault/docs/concepts/user-lockout).
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -9,10 +10,10 @@ use handfast_core::{Clock, ErrorKind, ProviderError};
 
 use super::method::Login;
 
-/// The pause after the first refusal; the next is twice as long.
+/// The pause after the first refusal. Each further pause is twice as long.
 const FIRST: Duration = Duration::from_secs(5 * 60);
 
-/// After which Vault has forgotten.
+/// The longest pause, after which Vault has reset its count.
 const LONGEST: Duration = Duration::from_secs(16 * 60);
 
 /// The last refusal.
@@ -23,26 +24,26 @@ pub struct Refusals {
 }
 
 struct Refusal {
-    /// A digest of what was shown, with a key of this process.
-    shown: u64,
+    /// A digest of the credentials, with a key that only this process has.
+    digest: u64,
     at: SystemTime,
-    /// How often in a row.
+    /// The number of refusals in a row.
     count: u32,
     error: ProviderError,
 }
 
 impl Refusals {
-    /// Logs in with these credentials, unless they were refused not long ago: then it fails as before.
+    /// Logs in with these credentials, unless they were refused a short time ago: then returns the same error.
     pub async fn unless_refused(
         &self,
-        shown: &[&str],
+        credentials: &[&str],
         clock: &dyn Clock,
         login: impl Future<Output = Result<Login, ProviderError>>,
     ) -> Result<Login, ProviderError> {
-        let shown = self.key.hash_one(shown);
+        let digest = self.key.hash_one(credentials);
         let mut count = 1;
-        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.shown == shown) {
-            // A clock that was set back stops nobody.
+        if let Some(last) = self.last.borrow().as_ref().filter(|last| last.digest == digest) {
+            // A clock that was set back does not prolong the pause.
             if clock.now().duration_since(last.at).is_ok_and(|since| since < last.pause()) {
                 return Err(last.error.once_more());
             }
@@ -52,7 +53,7 @@ impl Refusals {
         match &login {
             Ok(_) => *self.last.borrow_mut() = None,
             Err(error) if error.kind == ErrorKind::Denied => {
-                *self.last.borrow_mut() = Some(Refusal { shown, at: clock.now(), count, error: error.once_more() });
+                *self.last.borrow_mut() = Some(Refusal { digest, at: clock.now(), count, error: error.once_more() });
             }
             Err(_) => {}
         }

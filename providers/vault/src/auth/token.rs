@@ -1,9 +1,9 @@
-//! `token`: a token that is there already, from a variable, a file, an agent's sink, or wrapped.
+//! `token`: an existing token, from a variable, a file, an agent's sink, or a wrapping token.
 
 use handfast_core::{BoxFuture, Context, Credential, ErrorKind, ProviderError};
 
-use super::given::Given;
 use super::method::{Definition, Login, Method, Origin};
+use super::settings::AuthSettings;
 use super::wrapping::{Kept, Wrapped};
 use crate::api::{self, Answer, Api};
 
@@ -15,9 +15,9 @@ enum Token {
     Wrapped(Wrapped, Kept),
 }
 
-fn read(given: &Given<'_>) -> Box<dyn Method> {
-    let credential = given.credential("token", "VAULT_TOKEN");
-    Box::new(match given.is_on("wrapped") {
+fn read(settings: &AuthSettings<'_>) -> Box<dyn Method> {
+    let credential = settings.credential("token", "VAULT_TOKEN");
+    Box::new(match settings.is_on("wrapped") {
         true => Token::Wrapped(Wrapped::new(credential), Kept::default()),
         false => Token::Plain(credential),
     })
@@ -26,20 +26,20 @@ fn read(given: &Given<'_>) -> Box<dyn Method> {
 impl Method for Token {
     fn login<'a>(&'a self, api: &'a Api, context: &'a Context) -> BoxFuture<'a, Result<Login, ProviderError>> {
         Box::pin(async move {
-            // Given, not logged in for: others may use it, so it is not revoked.
+            // Others may use this token too, so handfast does not revoke it.
             let origin = match self {
-                Token::Plain(Credential::File(_)) => Origin::GivenInFile,
-                _ => Origin::Given,
+                Token::Plain(Credential::File(_)) => Origin::File,
+                _ => Origin::Provided,
             };
-            let given = |token| Login { token: Some(token), origin, duration: None, renewable: false };
+            let login = |token| Login { token: Some(token), origin, duration: None, renewable: false };
             let (wrapped, kept) = match self {
-                Token::Plain(credential) => return Ok(given(credential.read("token", context)?)),
+                Token::Plain(credential) => return Ok(login(credential.read("token", context)?)),
                 Token::Wrapped(wrapped, kept) => (wrapped, kept),
             };
             if let Some(token) = kept.copy() {
-                return Ok(given(token));
+                return Ok(login(token));
             }
-            let response = wrapped.open("token", api, context).await?;
+            let response = wrapped.unwrap("token", api, context).await?;
             let answer: Answer<'_> = api::of(&response, "cannot unwrap the token")?;
             let Some(auth) = answer.auth else {
                 let message = "cannot unwrap the token: the wrapping token holds no token";
@@ -47,7 +47,7 @@ impl Method for Token {
                 return Err(ProviderError::new(ErrorKind::Denied, message).hint(hint));
             };
             kept.keep(&auth.token());
-            Ok(Login { duration: auth.duration(), renewable: auth.renewable(), ..given(auth.token()) })
+            Ok(Login { duration: auth.duration(), renewable: auth.renewable(), ..login(auth.token()) })
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Wrapping tokens: each opens what it holds once (developer.hashicorp.com/vault/docs/concepts/response-wrapping).
+//! Wrapping tokens: each can be unwrapped only once (developer.hashicorp.com/vault/docs/concepts/response-wrapping).
 
 use std::cell::Cell;
 
@@ -8,37 +8,37 @@ use handfast_http::Response;
 use crate::api::{Api, endpoints};
 use crate::explain;
 
-/// What a wrapping token holds, opened once: a login that is tried again must not open it again.
+/// A wrapping token. A retry of the login must not unwrap it again.
 pub struct Wrapped {
     credential: Credential,
-    opened: Cell<bool>,
+    was_tried: Cell<bool>,
 }
 
 impl Wrapped {
-    /// What the token in `credential` holds.
+    /// The wrapping token in `credential`.
     pub fn new(credential: Credential) -> Self {
-        Self { credential, opened: Cell::new(false) }
+        Self { credential, was_tried: Cell::new(false) }
     }
 
-    /// Opens it. `what` is what it holds: "token".
-    pub async fn open(&self, what: &str, api: &Api, context: &Context) -> Result<Response, ProviderError> {
+    /// Unwraps it. `what` names its content: "token".
+    pub async fn unwrap(&self, what: &str, api: &Api, context: &Context) -> Result<Response, ProviderError> {
         let wrapping = self.credential.read("wrapping token", context)?;
         let attempted = format!("cannot unwrap the {what}");
-        let again = self.opened.replace(true);
+        let again = self.was_tried.replace(true);
         let response = api.send(&endpoints::Unwrap, Some(&wrapping)).await?;
         if response.is_success() {
             return Ok(response);
         }
-        Err(refused(&response, &attempted, again))
+        Err(unwrap_refused(&response, &attempted, again))
     }
 }
 
-/// Why a wrapping token does not open, which may have been tried before by this start.
-pub fn refused(response: &Response, attempted: &str, again: bool) -> ProviderError {
+/// The error for a wrapping token that Vault does not unwrap. `again` says whether this start has tried it before.
+pub fn unwrap_refused(response: &Response, attempted: &str, again: bool) -> ProviderError {
     if let Some(error) = explain::unavailable(response, attempted) {
         return error;
     }
-    // The first attempt may have opened it, and its answer been lost.
+    // The first attempt may have succeeded in Vault, and its response may have been lost.
     let by_whom = if again { ", perhaps by this start's own first attempt, whose answer was lost" } else { "" };
     match response.status() {
         400 | 403 => ProviderError::new(
@@ -50,12 +50,12 @@ pub fn refused(response: &Response, attempted: &str, again: bool) -> ProviderErr
     }
 }
 
-/// Keeps what was opened, for a login that is tried again.
+/// The content of a wrapping token, for a retry of the login.
 #[derive(Default)]
 pub struct Kept(Cell<Option<SecretValue>>);
 
 impl Kept {
-    /// A copy of what is kept.
+    /// A copy of the content, if there is any.
     pub fn copy(&self) -> Option<SecretValue> {
         let kept = self.0.take()?;
         let copy = SecretValue::from(kept.expose().to_vec());
@@ -63,7 +63,7 @@ impl Kept {
         Some(copy)
     }
 
-    /// Keeps a copy of it.
+    /// Stores a copy of the content.
     pub fn keep(&self, value: &SecretValue) {
         self.0.set(Some(SecretValue::from(value.expose().to_vec())));
     }

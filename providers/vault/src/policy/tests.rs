@@ -1,4 +1,4 @@
-//! The text, for what is said and what is not.
+//! The text of policies, for known and unknown mounts.
 
 use handfast_core::SecretRef;
 
@@ -15,8 +15,9 @@ fn policy(known: &[(&str, Kind)], references: &[&str]) -> String {
         })
         .collect();
     let text = hcl(&Mounts::new(known), None, &locators.iter().collect::<Vec<_>>());
-    let body = text.strip_prefix("# What handfast's references need, and nothing else.\n").expect("it says what it is");
-    // One line a rule, for the tables below.
+    let body =
+        text.strip_prefix("# What handfast's references need, and nothing else.\n").expect("it starts with a comment");
+    // One line for each rule, for the tables below.
     body.replace(" {\n  capabilities = ", " ").replace("\n}\n", "\n").replace("\n\n", "\n").trim_start().to_owned()
 }
 
@@ -59,20 +60,20 @@ path "v1/web/db" ["read"]
 }
 
 #[test]
-fn what_is_put_in_for_kv_2_is_said_where_a_reference_has_it() {
+fn a_reference_with_the_prefix_of_kv_2_gets_a_note() {
     let text = policy(&[("kv", Kind::Kv2)], &["kv/data/web/db", "kv/data/web/db#a", "kv/metadata/*", "kv/web"]);
     let expected = "# `kv/data/web/db`: write `kv/web/db`: `data/` is Vault's own, and is put in for a KV 2 mount.\n\
                     # `kv/metadata/*`: write `kv/*`: `metadata/` is Vault's own, and is put in for a KV 2 mount.\n";
     assert!(text.starts_with(expected), "{text}");
     assert_eq!(text.matches("# `").count(), 2, "{text}");
     assert!(!policy(&[("kv", Kind::Kv1)], &["kv/data/web/db"]).contains("# `"));
-    // Of a mount that nobody has told it may be so too.
+    // The same for a mount of unknown kind.
     let text = policy(&[], &["kv/data/web/db"]);
     assert_eq!(text.matches("# `kv/data/web/db`: write `kv/web/db`: `data/` is Vault's own").count(), 1, "{text}");
 }
 
 #[test]
-fn a_mount_that_nobody_has_told_gets_both_paths() {
+fn an_unknown_mount_gets_both_paths() {
     let text = policy(&[], &["kv/web/db", "kv/web/*", "pki/issue/web {}"]);
     let header = "# A mount whose kind is not known has two paths: `mounts` in the configuration tells it, or `handfast policy --online`.";
     assert_eq!(text.lines().next(), Some(header));
@@ -86,15 +87,15 @@ fn a_mount_that_nobody_has_told_gets_both_paths() {
     ] {
         assert!(text.contains(&format!("{comment}\n{path}\n")), "{path}: {text}");
     }
-    // A write is refused on key/value mounts, whichever it is.
+    // A write is refused on all key/value mounts, so it needs no rule for both kinds.
     assert!(text.ends_with("]\npath \"pki/issue/web\" [\"update\"]\n"), "{text}");
-    // What is needed for certain is no guess.
+    // A rule that is always needed has no condition.
     let text = policy(&[("kv/data", Kind::Kv1)], &["kv/data/db", "kv/db"]);
     assert!(text.contains("`handfast policy --online`.\npath \"kv/data/db\" [\"read\"]\n# where"), "{text}");
 }
 
 #[test]
-fn a_path_cannot_leave_its_quotes_and_says_where_it_grants_more() {
+fn a_path_stays_in_its_quotes_and_a_wildcard_gets_a_note() {
     let other = [("kv", Kind::Kv1)];
     assert_eq!(policy(&other, &[r#"kv/a"b\c"#]), "path \"kv/a\\\"b\\\\c\" [\"read\"]\n");
     for path in ["kv/db*", "kv/+/db"] {
@@ -106,7 +107,7 @@ fn a_path_cannot_leave_its_quotes_and_says_where_it_grants_more() {
 }
 
 #[test]
-fn a_namespace_is_where_to_write_it() {
+fn the_policy_names_its_namespace() {
     let text = hcl(&Mounts::new(Vec::new()), Some("team-a"), &[]);
     assert!(text.contains("\n# Write it in the namespace team-a: its paths are that namespace's.\n"), "{text}");
 }

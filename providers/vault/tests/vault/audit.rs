@@ -1,4 +1,4 @@
-//! Vault's own account of the requests that it got: a file audit device.
+//! Vault's own log of the requests that it received: a file audit device.
 
 use std::fs;
 
@@ -13,10 +13,10 @@ pub struct Audit<'v> {
 }
 
 impl<'v> Audit<'v> {
-    /// Starts to write down every request.
+    /// Starts to log every request.
     pub fn start(vault: &'v Vault) -> Self {
-        // Vault refuses what no device has written down, also in the moment in which the only one goes: one stays. It is there
-        // already where another test has been here before.
+        // Vault refuses requests that no audit device can log, also while the only device is removed. So one device stays;
+        // another test may have created it.
         let discard = json!({ "type": "file", "options": { "file_path": "discard" } });
         vault.api("PUT", "sys/audit/discard", discard);
         let (directory, name) = (Directory::new(), random("audit-"));
@@ -25,10 +25,10 @@ impl<'v> Audit<'v> {
         Self { vault, name, directory }
     }
 
-    /// The requests so far that this is true of, in order: `read kv/data/web/db`. Other tests ask the same server.
+    /// The requests so far that `ours` selects, in order: `read kv/data/web/db`. Other tests use the same server.
     pub fn requests(&self, ours: impl Fn(&Value) -> bool) -> Vec<String> {
         let text = fs::read_to_string(self.directory.file("audit.log")).unwrap_or_default();
-        // The last line may be on its way.
+        // The last line may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let entries = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("a JSON object a line"));
         let word = |entry: &Value, key: &str| entry["request"][key].as_str().unwrap_or_default().to_owned();
@@ -38,7 +38,7 @@ impl<'v> Audit<'v> {
             .collect()
     }
 
-    /// Those with this in their path.
+    /// The requests with `name` in their path.
     pub fn about(&self, name: &str) -> Vec<String> {
         self.requests(|entry| entry["request"]["path"].as_str().is_some_and(|path| path.contains(name)))
     }
@@ -46,7 +46,7 @@ impl<'v> Audit<'v> {
 
 impl Drop for Audit<'_> {
     fn drop(&mut self) {
-        // Not `must`: a panic here would hide another.
+        // Not `must`, because a panic here would hide another panic.
         self.vault.api("DELETE", &format!("sys/audit/{}", self.name), Value::Null);
     }
 }

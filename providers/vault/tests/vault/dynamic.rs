@@ -1,4 +1,4 @@
-//! Secrets that Vault makes when they are asked for, by a read or by a write.
+//! Secrets that Vault creates at the request, by a read or by a write.
 
 use handfast_core::ErrorKind;
 use handfast_testkit::{only, run};
@@ -40,7 +40,7 @@ fn a_certificate_is_issued() {
         let data: Value = serde_json::from_slice(only(fetched).expose()).unwrap();
         assert!(data["private_key"].as_str().unwrap().contains("PRIVATE KEY"));
         assert!(data["certificate"].as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
-        // A read is no write: this path has none.
+        // This path cannot be read, only written.
         assert_eq!(instance.error(&reference).await.kind, ErrorKind::Malformed);
     });
 }
@@ -68,7 +68,7 @@ fn an_ssh_key_is_signed() {
     let ca = vault.must("POST", &format!("{mount}/config/ca"), json!({ "generate_signing_key": true }));
     let role = json!({ "key_type": "ca", "allow_user_certificates": true, "allowed_users": "*", "ttl": "5m" });
     vault.must("POST", &format!("{mount}/roles/web"), role);
-    // Any public key will do, so also the authority's own.
+    // Any public key can be signed, such as the authority's own.
     let params = json!({ "public_key": ca["data"]["public_key"], "valid_principals": "web" });
     let locator = with_params(&format!("vault:{mount}/sign/web"), &params);
     run(async {

@@ -1,4 +1,4 @@
-//! How many requests a fetch costs, as Vault itself counts them.
+//! The number of requests for a fetch, according to Vault's own log.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::audit::Audit;
 use crate::support::{connect, mounts, variables};
 
-/// KV 2 at a mount of its own, with `web/0` to `web/9`.
+/// A new KV 2 mount with `web/0` to `web/9`.
 fn kv(vault: &Vault) -> String {
     let mount = random("kv-");
     vault.enable_kv(&mount, 2);
@@ -20,7 +20,7 @@ fn kv(vault: &Vault) -> String {
     mount
 }
 
-/// Fetches all ten at once.
+/// Fetches all ten secrets at the same time.
 async fn fetch_all(instance: Instance, mount: &str) -> Rc<Instance> {
     let instance = Rc::new(instance);
     let mut running = tokio::task::JoinSet::new();
@@ -46,8 +46,8 @@ fn one_login_one_request_a_path_and_nothing_else() {
         ("role_id", text(&role.role_id)),
         ("secret_id_env", text("SECRET_ID")),
     ];
-    let said = Setting::Table(table([(&*mount, text("kv-v2"))]));
-    let settings = table([("auth", Setting::Table(table(auth))), ("mounts", said)]);
+    let mounts = Setting::Table(table([(&*mount, text("kv-v2"))]));
+    let settings = table([("auth", Setting::Table(table(auth))), ("mounts", mounts)]);
     let audit = Audit::start(vault);
     run(async {
         let variables = variables(vault).with_credential("SECRET_ID", &role.secret_id);
@@ -59,13 +59,13 @@ fn one_login_one_request_a_path_and_nothing_else() {
     let mut reads = audit.about(&mount);
     reads.sort();
     assert_eq!(reads, Vec::from_iter((0..10).map(|number| format!("read {mount}/data/web/{number}"))));
-    // Of the login's own token: the ten reads, and its end.
+    // With the login's token: the ten reads, and its revocation.
     let own = |entry: &serde_json::Value| entry["auth"]["policies"].to_string().contains(&policy);
     let requests = audit.requests(own);
     assert_eq!((requests.len(), requests.last().map(String::as_str)), (11, Some("update auth/token/revoke-self")));
 }
 
-/// A fake of ours in front of the real server, since that does not tell when it began to answer.
+/// With a test server in front of the real server, whose log does not show when a response started.
 #[test]
 fn all_reads_are_under_way_at_once_over_connections_that_are_used_again() {
     let Some(vault) = Vault::shared() else { return };

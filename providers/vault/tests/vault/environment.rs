@@ -1,4 +1,4 @@
-//! The environment as Vault's own tools read it.
+//! The environment variables of Vault's own tools.
 
 use handfast_core::{Complaint, ErrorKind, Problems, Settings, Table, Value as Setting};
 use handfast_testkit::{Outside, Variables, configure, run, table, text};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{as_root, connect, variables};
 
-/// The value of the KV 2 secret `web/db` at this mount.
+/// The value of the KV 2 secret `web/db`.
 const PASSWORD: &[u8] = br#"{"password":"hunter2"}"#;
 
 fn kv(vault: &Vault) -> String {
@@ -18,12 +18,12 @@ fn kv(vault: &Vault) -> String {
     format!("vault:{mount}/web/db")
 }
 
-/// Address and token alone: this server is certified by nobody that is known.
+/// The address and the token alone, so that the server's authority is unknown.
 fn untrusting(vault: &Vault) -> Variables {
     Variables::default().with("VAULT_ADDR", vault.address()).with_credential("VAULT_TOKEN", vault.root_token())
 }
 
-/// What is wrong with variables.
+/// The problems with variables.
 fn missing(settings: Table, variables: Variables) -> Vec<Complaint> {
     configure(&DEFINITION, settings, &Outside { variables, ..Outside::default() }).missing()
 }
@@ -50,22 +50,22 @@ fn authorities_in_variables_replace_the_built_in_ones() {
             let variables = untrusting(vault).with(name, value);
             assert_eq!(connect(Table::default(), variables).value(&db).await, PASSWORD, "{name}");
         }
-        // The first of these in Vault's order counts, and an empty one is none.
+        // The first variable in Vault's order counts, and an empty variable counts as unset.
         let both = || untrusting(vault).with("VAULT_CACERT_BYTES", &ca).with("VAULT_CAPATH", "/nonexistent");
         assert_eq!(connect(Table::default(), both()).value(&db).await, PASSWORD);
         assert_eq!(connect(Table::default(), both().with("VAULT_CACERT", "")).value(&db).await, PASSWORD);
         let error = connect(Table::default(), both().with("VAULT_CACERT", &other)).error(&db).await;
         assert_eq!(error.kind, ErrorKind::Untrusted);
-        // The configuration's own win over all of them.
+        // The configuration takes precedence over all variables.
         let settings = || table([("ca_file", text(&good)), ("roots", text("none"))]);
         let variables = || untrusting(vault).with("VAULT_CACERT", &other);
         assert_eq!(connect(settings(), variables()).value(&db).await, PASSWORD);
     });
 }
 
-/// `[fetch]` is for every provider: what Vault's own variables say is closer.
+/// `[fetch]` is for all providers, so Vault's own variables take precedence over it.
 #[test]
-fn what_fetch_says_reaches_the_client() {
+fn the_settings_of_fetch_reach_the_client() {
     let Some(vault) = Vault::shared() else { return };
     let db = kv(vault);
     let fetch = table([("ca_file", text(&vault.ca_file().display().to_string()))]);
@@ -93,10 +93,10 @@ fn what_fetch_says_reaches_the_client() {
 }
 
 #[test]
-fn the_namespace_goes_with_every_request() {
+fn every_request_has_the_namespace() {
     let Some(vault) = Vault::shared() else { return };
     let (authority, directory, db) = (Authority::new(), Directory::new(), kv(vault));
-    // This Vault has no namespaces, and takes no notice: what is sent is seen by a fake of ours on the way.
+    // This Vault has no namespaces and ignores the header, so a test server in front of it records the requests.
     let proxy = FaultProxy::start(vault, &authority);
     let ca = directory.write("ca.pem", authority.pem()).display().to_string();
     let variables = || {
@@ -125,7 +125,7 @@ fn the_namespace_goes_with_every_request() {
 }
 
 #[test]
-fn keys_of_the_file_win_over_variables() {
+fn keys_of_the_file_take_precedence_over_variables() {
     let Some(vault) = Vault::shared() else { return };
     let db = kv(vault);
     let elsewhere = || variables(vault).with("VAULT_ADDR", "https://127.0.0.1:1");
@@ -133,7 +133,7 @@ fn keys_of_the_file_win_over_variables() {
         let settings = table([("address", text(vault.address()))]);
         let with_token = elsewhere().with_credential("VAULT_TOKEN", vault.root_token());
         assert_eq!(connect(settings, with_token).value(&db).await, PASSWORD);
-        // `auth` wins over VAULT_TOKEN.
+        // `auth` takes precedence over VAULT_TOKEN.
         let auth = [("method", text("token")), ("token_env", text("OTHER"))];
         let settings = table([("auth", Setting::Table(table(auth)))]);
         let both = variables(vault)
@@ -149,7 +149,7 @@ fn a_server_with_another_name_and_a_client_with_a_certificate() {
     let (authority, directory, db) = (Authority::new(), Directory::new(), kv(vault));
     let certified = authority.server_for(&["vault.example.org"], (2020, 2099));
     let front = directory.write("ca.pem", authority.pem()).display().to_string();
-    // The real server behind a fake of ours that shows a certificate for another name.
+    // The real server behind a test server with a certificate for another name.
     let upstream = vault.address().to_owned();
     let client = handfast_testservers::Client::trusting(&std::fs::read_to_string(vault.ca_file()).unwrap());
     let server = handfast_testservers::Server::start(Some(&certified), move |request, stream| {
@@ -173,20 +173,20 @@ fn a_server_with_another_name_and_a_client_with_a_certificate() {
 }
 
 #[test]
-fn a_client_certificate_is_shown_to_vault() {
+fn vault_gets_the_client_certificate() {
     let Some(vault) = Vault::shared() else { return };
     let (authority, directory, db, policy) = (Authority::new(), Directory::new(), kv(vault), random("policy-"));
     let mount = random("cert-");
     let identity = vault.enable_cert(&mount, &authority, &[&policy]);
     let (certificate, key) = identity.write(&directory, "client");
-    // Vault takes the certificate of the connection for its login, which is then a write like any other.
+    // A login with the connection's certificate is a write like any other.
     let login = crate::support::with_params(&format!("vault:auth/{mount}/login"), &json!({}));
     run(async {
         let with = untrusting(vault).with("VAULT_CACERT", &vault.ca_file().display().to_string());
         let with = with.with("VAULT_CLIENT_CERT", &certificate).with("VAULT_CLIENT_KEY", &key);
         let instance = connect(Table::default(), with);
         assert_eq!(instance.value(&db).await, PASSWORD);
-        // An answer with a token in place of data: Vault knew the certificate.
+        // The response has a token and no data: Vault accepted the certificate.
         let error = instance.provider().fetch(&login).await.map(drop).unwrap_err();
         assert!(error.hint.as_deref().unwrap_or_default().starts_with("it is a token"), "{error}");
         let error = as_root(vault).provider().fetch(&login).await.map(drop).unwrap_err();
@@ -244,11 +244,11 @@ fn a_server_that_cannot_prove_itself_needs_permission_in_the_file() {
     assert_eq!(missing(danger(), skipping("yes")).len(), 1, "Vault takes it for none either");
     run(async { assert_eq!(connect(danger(), skipping("true")).value(&db).await, PASSWORD) });
     let configured = configure(&DEFINITION, danger(), &Outside { variables: skipping("true"), ..Outside::default() });
-    assert!(configured.warning().expect("each start says it").contains("danger_skip_tls_verify"));
+    assert!(configured.warning().expect("there is a warning at each start").contains("danger_skip_tls_verify"));
 }
 
 #[test]
-fn what_is_wrong_with_variables_is_told_with_what_is_right() {
+fn problems_with_variables_are_reported_with_hints() {
     let with = |name: &str, value: &str| {
         let base = Variables::default().with("VAULT_ADDR", "https://vault.example.org:8200");
         let problems = missing(Table::default(), base.with(name, value));

@@ -1,4 +1,4 @@
-//! What Vault gives for a time: what the log says of its end, and what is given back.
+//! Leases: their end in the log, and their revocation.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{as_root, as_token, connect, eventually, postgres, variables};
 
-/// A database and a KV secret, a policy for both, and an AppRole that has it.
+/// A database role and a KV secret, a policy for both, and an AppRole with this policy.
 struct World {
     vault: &'static Vault,
     postgres: &'static Postgres,
@@ -29,7 +29,7 @@ impl World {
         vault.must("POST", &format!("{kv}/web/db"), json!({ "password": "hunter2" }));
         let read = |path: &str| format!("path \"{path}\" {{ capabilities = [\"read\"] }}\n");
         let rules = read(&format!("{database}/creds/web")) + &read(&format!("{kv}/web/*"));
-        // What a given token needs to give a lease back; with a login's own token goes all of it.
+        // A token from a variable needs this to revoke a lease. The token of a login is revoked together with its leases.
         vault.policy(&policy, &(rules + "path \"sys/leases/revoke\" { capabilities = [\"update\"] }"));
         let role = vault.enable_approle(&approle, &[&policy]);
         Some(Self { vault, postgres, database, kv, policy, approle, role })
@@ -46,7 +46,7 @@ impl World {
         connect(settings, variables(self.vault).with_credential("SECRET_ID", &self.role.secret_id))
     }
 
-    /// A user of the database, as Vault gives it.
+    /// A new user of the database.
     async fn user(&self, instance: &Instance) -> (String, String) {
         let fetched = instance.fetch(&format!("vault:{}/creds/web", self.database)).await;
         let fetched = fetched.unwrap_or_else(|error| panic!("{:?}: {error}", error.kind));
@@ -66,7 +66,7 @@ impl World {
         self.vault.api("LIST", &format!("sys/leases/lookup/{}/creds/web/", self.database), Value::Null).0 == 200
     }
 
-    /// The tokens of the AppRole that are alive, by the accessors that Vault has.
+    /// The number of valid tokens of the AppRole, counted by their accessors.
     fn logins(&self) -> usize {
         let accessors = self.vault.must("LIST", "auth/token/accessors", Value::Null);
         let accessors = accessors["data"]["keys"].as_array().expect("a list").clone();
@@ -74,7 +74,7 @@ impl World {
         let of = |accessor: &Value| {
             let (status, answer) =
                 self.vault.api("POST", "auth/token/lookup-accessor", json!({ "accessor": accessor }));
-            // It may be gone by now: others use this server too.
+            // The token may have ended: other tests use this server too.
             status == 200 && answer["data"]["path"] == path
         };
         accessors.iter().filter(|accessor| of(accessor)).count()
@@ -82,7 +82,7 @@ impl World {
 }
 
 #[test]
-fn the_token_of_a_login_is_given_back_after_the_fetch() {
+fn the_token_of_a_login_is_revoked_after_the_fetch() {
     let Some(world) = World::new("1h") else { return };
     run(async {
         let instance = world.logged_in();
@@ -91,13 +91,13 @@ fn the_token_of_a_login_is_given_back_after_the_fetch() {
         assert_eq!(instance.summary().expiry, None, "nothing that the app has hangs on it");
         instance.finish(Ending::Delivered).await;
         assert_eq!(world.logins(), 0);
-        // Which mount, one login, the secret, and the revocation.
+        // The requests: the mount, the login, the secret, and the revocation.
         assert_eq!(instance.summary().requests, 4);
     });
 }
 
 #[test]
-fn the_token_of_a_login_stays_where_leases_hang_on_it() {
+fn the_token_of_a_login_with_leases_is_not_revoked() {
     let Some(world) = World::new("1h") else { return };
     run(async {
         let instance = world.logged_in();
@@ -109,7 +109,7 @@ fn the_token_of_a_login_stays_where_leases_hang_on_it() {
 }
 
 #[test]
-fn a_token_that_was_given_is_never_given_back() {
+fn a_token_from_a_variable_is_never_revoked() {
     let Some(world) = World::new("1h") else { return };
     let token = world.vault.token(&[&world.policy]);
     for ending in [Ending::Delivered, Ending::NotDelivered] {
@@ -123,7 +123,7 @@ fn a_token_that_was_given_is_never_given_back() {
 }
 
 #[test]
-fn after_a_failure_what_was_leased_is_given_back() {
+fn after_a_failure_the_leases_are_revoked() {
     let Some(world) = World::new("1h") else { return };
     let token = world.vault.token(&[&world.policy]);
     run(async {
@@ -139,9 +139,9 @@ fn after_a_failure_what_was_leased_is_given_back() {
     assert_eq!(world.vault.api_as(&token, "GET", "auth/token/lookup-self", Value::Null).0, 200);
 }
 
-/// Nothing can end it before its time, and nothing is asked for in vain.
+/// A batch token cannot be revoked, so no request is sent for it.
 #[test]
-fn a_batch_token_is_left_alone() {
+fn a_batch_token_is_not_revoked() {
     let Some(world) = World::new("1h") else { return };
     let batch = json!({ "token_policies": [world.policy], "token_type": "batch" });
     world.vault.must("POST", &format!("auth/{}/role/web", world.approle), batch);
@@ -158,18 +158,18 @@ fn a_batch_token_is_left_alone() {
 }
 
 #[test]
-fn the_earlier_end_of_lease_and_token_is_told() {
+fn the_earlier_end_of_lease_and_token_is_reported() {
     let about = |after: Duration, seconds: u64| after.as_secs().abs_diff(seconds) < 30;
     let Some(world) = World::new("1h") else { return };
     let expiry = |instance: &Instance| instance.summary().expiry.expect("something ends");
     let lease = format!("the lease of `{}/creds/web`", world.database);
     run(async {
-        // The lease is of an hour, the token of 768.
+        // The lease ends in an hour, the token in 768 hours.
         let instance = world.logged_in();
         world.user(&instance).await;
         let end = expiry(&instance);
         assert_eq!((&end.what, about(end.after, 3600)), (&lease, true), "{end:?}");
-        // The token is of half an hour.
+        // The token ends in half an hour.
         let role = json!({ "token_policies": [world.policy], "token_ttl": "30m" });
         world.vault.must("POST", &format!("auth/{}/role/web", world.approle), role);
         let instance = world.logged_in();
@@ -177,7 +177,7 @@ fn the_earlier_end_of_lease_and_token_is_told() {
         let end = expiry(&instance);
         let token = "the token of the login, and with it every lease,";
         assert_eq!((&*end.what, about(end.after, 1800)), (token, true), "{end:?}");
-        // Whose end is not known: to ask for it would be a request more.
+        // The end of this token is not known, because it would need another request.
         let instance = as_root(world.vault);
         world.user(&instance).await;
         let end = expiry(&instance);
@@ -197,7 +197,7 @@ fn the_end_of_a_wrapped_token_is_known() {
         let user = world.user(&instance).await;
         let end = instance.summary().expiry.expect("something ends");
         assert!(end.what.starts_with("the token of the login") && end.after <= Duration::from_secs(600), "{end:?}");
-        // It was given to us, though in a wrapping.
+        // It comes from a variable, though in a wrapping token, so it is not revoked.
         instance.finish(Ending::Delivered).await;
         assert!(world.can_log_in(&user));
     });

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{as_root, as_token, entries};
 
-/// A KV of this version with a few secrets, some further below.
+/// A KV mount of this version with a few secrets, some of them in subdirectories.
 fn kv(vault: &Vault, version: u8) -> String {
     let mount = random("kv-");
     vault.enable_kv(&mount, version);
@@ -57,7 +57,7 @@ fn a_list_with_no_secret_in_it_is_not_found() {
 }
 
 #[test]
-fn a_list_needs_a_right_of_its_own() {
+fn a_list_needs_its_own_capability() {
     let Some(vault) = Vault::shared() else { return };
     let (mount, policy) = (kv(vault, 2), random("policy-"));
     vault.policy(&policy, &format!("path \"{mount}/data/*\" {{ capabilities = [\"read\"] }}"));
@@ -74,7 +74,7 @@ fn a_list_needs_a_right_of_its_own() {
     });
 }
 
-/// Other mounts than KV have lists too.
+/// Other kinds of mounts have lists too.
 #[test]
 fn the_names_in_a_cubbyhole() {
     let Some(vault) = Vault::shared() else { return };
@@ -88,9 +88,9 @@ fn the_names_in_a_cubbyhole() {
     });
 }
 
-/// `*` would be a list again, and no file can be called so.
+/// `*` would be a list again, and is not accepted as the name of a file.
 #[test]
-fn a_secret_that_is_called_as_no_file_can_be() {
+fn a_secret_whose_name_cannot_be_a_file_name() {
     let Some(vault) = Vault::shared() else { return };
     let mount = kv(vault, 2);
     vault.must("POST", &format!("{mount}/data/web/%2A"), json!({ "data": { "password": "star" } }));

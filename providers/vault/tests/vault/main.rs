@@ -1,13 +1,14 @@
-//! Against a real Vault, over TLS.
+//! Tests with a real Vault, over TLS.
 
+mod errors;
 mod support;
-mod telling;
 
 mod audit;
 mod auth;
 mod dynamic;
 mod economy;
 mod environment;
+mod foreign;
 mod leases;
 mod lists;
 mod mounts;
@@ -15,5 +16,4 @@ mod refusals;
 mod secrets;
 mod servers;
 mod sockets;
-mod strangers;
 mod wrapped;

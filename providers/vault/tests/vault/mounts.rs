@@ -1,4 +1,4 @@
-//! What stands where: asked once for each mount, or said by `mounts`.
+//! The kinds of mounts: requested once for each mount, or from the setting `mounts`.
 
 use handfast_core::ErrorKind;
 use handfast_testkit::run;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::audit::Audit;
 use crate::support::{as_root, as_token, connect, eventually, mounts, variables, with_params};
 
-/// KV at this mount, with `web/0` to `web/9`.
+/// A KV mount of this version with `web/0` to `web/9`.
 fn kv(vault: &Vault, mount: &str, version: u8) {
     vault.enable_kv(mount, version);
     for number in 0..10 {
@@ -20,7 +20,7 @@ fn kv(vault: &Vault, mount: &str, version: u8) {
 }
 
 #[test]
-fn a_mount_is_asked_for_once_however_many_want_to_know() {
+fn a_mount_is_requested_once_for_all_fetches() {
     let Some(vault) = Vault::shared() else { return };
     let mount = random("kv-");
     kv(vault, &mount, 2);
@@ -45,7 +45,7 @@ fn a_mount_is_asked_for_once_however_many_want_to_know() {
 }
 
 #[test]
-fn a_mount_that_is_said_costs_nothing() {
+fn a_configured_mount_needs_no_request() {
     let Some(vault) = Vault::shared() else { return };
     for (version, kind) in [(1, "kv-v1"), (2, "kv-v2")] {
         let mount = random("kv-");
@@ -62,7 +62,7 @@ fn a_mount_that_is_said_costs_nothing() {
     }
 }
 
-/// The longest that is known counts, as it does for Vault.
+/// The longest known mount counts, as in Vault.
 #[test]
 fn mounts_with_several_parts() {
     let Some(vault) = Vault::shared() else { return };
@@ -76,8 +76,8 @@ fn mounts_with_several_parts() {
         for mount in [&one, &two, &three] {
             assert_eq!(instance.value(&format!("vault:{mount}/web/1")).await, br#"{"n":1}"#, "{mount}");
         }
-        let said = mounts([(&one, "kv-v2"), (&format!("/{two}/"), "kv-v2"), (&three, "kv-v1")]);
-        let instance = connect(said, variables(vault).with_credential("VAULT_TOKEN", vault.root_token()));
+        let settings = mounts([(&one, "kv-v2"), (&format!("/{two}/"), "kv-v2"), (&three, "kv-v1")]);
+        let instance = connect(settings, variables(vault).with_credential("VAULT_TOKEN", vault.root_token()));
         for mount in [&one, &two, &three] {
             assert_eq!(instance.value(&format!("vault:{mount}/web/1")).await, br#"{"n":1}"#, "{mount}");
         }
@@ -85,7 +85,7 @@ fn mounts_with_several_parts() {
     });
 }
 
-/// Vault tells what a mount is to whoever has any right below it.
+/// Vault discloses a mount to any token with a right below it.
 #[test]
 fn a_right_to_one_secret_is_enough() {
     let Some(vault) = Vault::shared() else { return };
@@ -103,9 +103,9 @@ fn a_right_to_one_secret_is_enough() {
     });
 }
 
-/// A wrapping token is such a one, and so is one whose rights are elsewhere.
+/// A wrapping token has no right below the mount, and neither has a token for other paths.
 #[test]
-fn a_token_that_is_told_nothing_needs_mounts() {
+fn a_token_without_a_right_below_the_mount_needs_the_setting() {
     let Some(vault) = Vault::shared() else { return };
     let (mount, elsewhere) = (random("kv-"), vault.token(&["default"]));
     kv(vault, &mount, 2);
@@ -117,16 +117,16 @@ fn a_token_that_is_told_nothing_needs_mounts() {
             let error = as_token(vault, token).error(&format!("vault:{mount}/web/1")).await;
             assert_eq!(error.kind, ErrorKind::Denied);
             assert_eq!(error.message, format!("cannot ask what stands at `{mount}/web/1`: {message}"));
-            let hint = error.hint.expect("it says what to do");
+            let hint = error.hint.expect("there is a hint");
             assert!(hint.contains(cause), "{hint}");
             assert!(hint.contains(&format!("`mounts = {{ {mount} = \"kv-v2\" }}`")), "{hint}");
         }
     });
 }
 
-/// Nothing is asked then, and what is refused is the secret itself.
+/// No request for the mount is sent then, so the refusal is the secret's.
 #[test]
-fn where_mounts_says_it_a_token_needs_no_more_than_the_secrets_right() {
+fn with_the_setting_a_token_needs_only_the_right_to_the_secret() {
     let Some(vault) = Vault::shared() else { return };
     let (mount, elsewhere) = (random("kv-"), vault.token(&["default"]));
     kv(vault, &mount, 2);
@@ -139,7 +139,7 @@ fn where_mounts_says_it_a_token_needs_no_more_than_the_secrets_right() {
 }
 
 #[test]
-fn a_refusal_is_each_paths_own() {
+fn a_refusal_is_for_one_path_only() {
     let Some(vault) = Vault::shared() else { return };
     let (team, policy) = (random("team-"), random("policy-"));
     let (mine, theirs) = (format!("{team}/mine"), format!("{team}/theirs"));
@@ -153,9 +153,9 @@ fn a_refusal_is_each_paths_own() {
             let instance = instance.clone();
             tokio::task::spawn_local(async move { instance.fetch(&reference).await.map(drop).map_err(|e| e.kind) })
         };
-        let asked = ["theirs", "mine", "theirs", "mine"].map(|name| ask(format!("vault:{team}/{name}/web/1")));
+        let fetches = ["theirs", "mine", "theirs", "mine"].map(|name| ask(format!("vault:{team}/{name}/web/1")));
         let mut answers = Vec::new();
-        for answer in asked {
+        for answer in fetches {
             answers.push(answer.await.expect("it ends"));
         }
         let denied = Err(ErrorKind::Denied);
@@ -163,9 +163,9 @@ fn a_refusal_is_each_paths_own() {
     });
 }
 
-/// A secret of such a mount is not missing: it could be optional.
+/// A secret of such a mount must not count as missing, because it may be optional.
 #[test]
-fn a_mount_that_is_said_wrongly_is_no_mount_without_secrets() {
+fn a_wrong_setting_does_not_make_secrets_missing() {
     let Some(vault) = Vault::shared() else { return };
     let mount = random("kv-");
     kv(vault, &mount, 2);
@@ -191,9 +191,9 @@ fn a_mount_that_is_said_wrongly_is_no_mount_without_secrets() {
     });
 }
 
-/// KV 1 answers what is asked of KV 2 as it does for a secret that is not there.
+/// A KV 1 mount responds to a request for KV 2 as if the secret were missing.
 #[test]
-fn a_mount_of_kv_1_that_is_said_to_be_kv_2_is_named_where_nothing_is_found() {
+fn a_kv_1_mount_configured_as_kv_2_is_named_if_a_secret_is_not_found() {
     let Some(vault) = Vault::shared() else { return };
     let mount = random("kv-");
     kv(vault, &mount, 1);
@@ -209,7 +209,7 @@ fn a_mount_of_kv_1_that_is_said_to_be_kv_2_is_named_where_nothing_is_found() {
 }
 
 #[test]
-fn a_mount_that_becomes_kv_2_is_asked_about_again() {
+fn a_mount_that_becomes_kv_2_is_requested_again() {
     let Some(vault) = Vault::shared() else { return };
     let mount = random("kv-");
     kv(vault, &mount, 1);
@@ -220,8 +220,8 @@ fn a_mount_that_becomes_kv_2_is_asked_about_again() {
         eventually("it is KV 2", || vault.api("GET", &format!("{mount}/config"), json!(null)).0 == 200);
         let error = instance.error(&format!("vault:{mount}/web/1")).await;
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-        let told = format!("cannot read `{mount}/web/1`: the mount has become KV 2 since the start asked about it");
-        assert_eq!(error.message, told);
+        let reported = format!("cannot read `{mount}/web/1`: the mount has become KV 2 since the start asked about it");
+        assert_eq!(error.message, reported);
         assert_eq!(instance.value(&format!("vault:{mount}/web/1")).await, br#"{"n":1}"#);
     });
 }

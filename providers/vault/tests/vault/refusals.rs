@@ -1,14 +1,14 @@
-//! What Vault refuses, each from the real server, and what is said of it, word for word.
+//! Vault's refusals, from the real server, with the exact text of the error.
 
 use handfast_core::{Table, Value};
 use handfast_testkit::{run, table, text};
 use handfast_testservers::{Vault, random};
 use serde_json::json;
 
+use crate::errors::{error_text, refusal};
 use crate::support::{connect, variables};
-use crate::telling::{refusal, said};
 
-/// A mount of KV 2 of the test's own, with `web/db` in it.
+/// A new KV 2 mount with `web/db`.
 fn mount(vault: &Vault) -> String {
     let mount = random("kv-");
     vault.must("POST", &format!("sys/mounts/{mount}"), json!({ "type": "kv", "options": { "version": "2" } }));
@@ -16,28 +16,28 @@ fn mount(vault: &Vault) -> String {
     mount
 }
 
-/// A token with these rights, as HCL, and that many uses; 0 is no limit.
+/// A token with this policy in HCL, and this number of uses; 0 means no limit.
 fn token(vault: &Vault, policy: &str, uses: u32) -> String {
     let name = random("policy-");
     vault.must("POST", &format!("sys/policies/acl/{name}"), json!({ "policy": policy }));
     let made = vault.must("POST", "auth/token/create", json!({ "policies": [name], "num_uses": uses }));
-    made["auth"]["client_token"].as_str().expect("it is documented so").to_owned()
+    made["auth"]["client_token"].as_str().expect("Vault's documentation says so").to_owned()
 }
 
-/// What is said where a token asks for a reference, with the mount's name as `KV`.
+/// The error's text for a fetch with this token, with the mount's name as `KV`.
 fn refused(vault: &Vault, mount: &str, token: &str, settings: Table, reference: &str) -> String {
     let variables = variables(vault).with_credential("VAULT_TOKEN", token);
-    let told = refusal(settings, variables, &reference.replace("KV", mount), None).replace(mount, "KV");
-    assert!(!told.contains(token) && !told.contains("hunter2"), "{told}");
-    told
+    let reported = refusal(settings, variables, &reference.replace("KV", mount), None).replace(mount, "KV");
+    assert!(!reported.contains(token) && !reported.contains("hunter2"), "{reported}");
+    reported
 }
 
-fn says_its_kind(mount: &str, kind: &str) -> Table {
+fn with_kind(mount: &str, kind: &str) -> Table {
     table([("mounts", Value::Table(table([(mount, text(kind))])))])
 }
 
 #[test]
-fn a_missing_right_is_named_as_a_policy_has_it() {
+fn a_missing_right_is_shown_as_a_policy() {
     let Some(vault) = Vault::shared() else { return };
     let kv = mount(vault);
     let token = token(vault, &format!("path \"{kv}/data/other\" {{ capabilities = [\"read\"] }}"), 0);
@@ -52,7 +52,7 @@ fn a_missing_right_is_named_as_a_policy_has_it() {
         "Denied: cannot list `KV/web/`: permission denied\n\
          the token's policies must have: path \"KV/metadata/web/\" { capabilities = [\"list\"] }"
     );
-    // What Vault's API and its policies show is not what is written here, and no right is missing then.
+    // The path in Vault's API and policies is not the path in a reference. In that case no right is missing.
     for (reference, expected) in [
         (
             "vault:KV/data/web/db",
@@ -69,37 +69,37 @@ fn a_missing_right_is_named_as_a_policy_has_it() {
     ] {
         assert_eq!(refused(reference), expected);
     }
-    // Vault tells nobody whether a mount is there, or only closed to the token.
+    // Vault does not disclose whether a mount does not exist, or is only forbidden for the token.
     let neither = "either the token has no right below this mount, or there is ";
     for reference in ["vault:secret/x", "vault:nothing/x"] {
-        let told = refused(reference);
+        let reported = refused(reference);
         let path = &reference[6..];
         let message = format!("Denied: cannot ask what stands at `{path}`: permission denied\n");
-        assert!(told.starts_with(&(message + neither)), "{told}");
-        assert!(told.contains("`mounts = { "), "{told}");
+        assert!(reported.starts_with(&(message + neither)), "{reported}");
+        assert!(reported.contains("`mounts = { "), "{reported}");
     }
 }
 
 #[test]
-fn a_namespace_is_named_where_something_is_not_found_or_not_allowed_in_it() {
+fn the_error_names_the_namespace() {
     let Some(vault) = Vault::shared() else { return };
     let kv = mount(vault);
-    // This Vault has no namespaces, and takes the header for nothing.
+    // This Vault has no namespaces, and ignores the header.
     let refused_in =
         |name, reference| refused(vault, &kv, vault.root_token(), table([("namespace", text(name))]), reference);
     let refused = |kind: &str, reference| {
         let mut settings = table([("namespace", text("team-a/"))]);
         if !kind.is_empty() {
-            settings.merge(says_its_kind("nothing", kind));
+            settings.merge(with_kind("nothing", kind));
         }
         refused(vault, &kv, vault.root_token(), settings, reference)
     };
-    let told = refused("", "vault:nothing/x");
+    let reported = refused("", "vault:nothing/x");
     assert!(
-        told.starts_with(
+        reported.starts_with(
             "Denied: cannot ask what stands at `nothing/x` in the namespace `team-a`: permission denied\n"
         ),
-        "{told}"
+        "{reported}"
     );
     assert_eq!(
         refused("kv-v2", "vault:nothing/x"),
@@ -107,17 +107,20 @@ fn a_namespace_is_named_where_something_is_not_found_or_not_allowed_in_it() {
     );
     let token = token(vault, &format!("path \"{kv}/*\" {{ capabilities = [\"list\"] }}"), 0);
     let variables = variables(vault).with_credential("VAULT_TOKEN", &token);
-    let told = refusal(table([("namespace", text("team-a"))]), variables, &format!("vault:{kv}/web/db"), None);
-    assert!(told.contains("the token's policies must have in the namespace `team-a`: path "), "{told}");
-    // Which is none.
+    let reported = refusal(table([("namespace", text("team-a"))]), variables, &format!("vault:{kv}/web/db"), None);
+    assert!(reported.contains("the token's policies must have in the namespace `team-a`: path "), "{reported}");
+    // These count as no namespace.
     for none in ["", "/"] {
-        let told = refused_in(none, "vault:nothing/x");
-        assert!(told.starts_with("Denied: cannot ask what stands at `nothing/x`: permission denied\n"), "{told}");
+        let reported = refused_in(none, "vault:nothing/x");
+        assert!(
+            reported.starts_with("Denied: cannot ask what stands at `nothing/x`: permission denied\n"),
+            "{reported}"
+        );
     }
 }
 
 #[test]
-fn a_token_that_is_no_longer_good_is_told_from_one_that_may_not() {
+fn an_invalid_token_differs_from_a_missing_right() {
     let Some(vault) = Vault::shared() else { return };
     let kv = mount(vault);
     let policy = format!("path \"{kv}/*\" {{ capabilities = [\"read\"] }}");
@@ -132,20 +135,20 @@ fn a_token_that_is_no_longer_good_is_told_from_one_that_may_not() {
              `mounts = {{ KV = \"kv-v2\" }}` in [providers.vault] says it"
         )
     );
-    // What stands at a path is told without a use.
+    // The request for a mount does not count as a use of the token.
     let once = token(vault, &policy, 1);
-    let mounts = says_its_kind(&kv, "kv-v2");
+    let mounts = with_kind(&kv, "kv-v2");
     let instance = connect(mounts, variables(vault).with_credential("VAULT_TOKEN", &once));
     run(async {
         let reference = format!("vault:{kv}/web/db");
         assert_eq!(instance.value(&reference).await, br#"{"password":"hunter2"}"#);
-        let told = said(&instance.error(&reference).await);
-        assert!(told.ends_with(invalid), "{told}");
+        let reported = error_text(&instance.error(&reference).await);
+        assert!(reported.ends_with(invalid), "{reported}");
     });
 }
 
 #[test]
-fn what_is_not_there_is_told_apart() {
+fn missing_secrets_versions_and_mounts_have_their_own_errors() {
     let Some(vault) = Vault::shared() else { return };
     let kv = mount(vault);
     let refused = |settings, reference| refused(vault, &kv, vault.root_token(), settings, reference);
@@ -165,11 +168,11 @@ fn what_is_not_there_is_told_apart() {
         "NotFound: cannot list `KV/nothing/`: there is nothing below it"
     );
     assert_eq!(
-        refused(says_its_kind("nothing", "kv-v1"), "vault:nothing/x"),
+        refused(with_kind("nothing", "kv-v1"), "vault:nothing/x"),
         "NotFound: cannot read `nothing/x`: there is no such mount\n\
          `namespace` or VAULT_NAMESPACE says in which namespace a mount is"
     );
-    // Vault's API stores such a one.
+    // Vault's API accepts such a secret.
     vault.must("POST", &format!("{kv}/data/null"), json!({ "data": null }));
     assert_eq!(refused(table([]), "vault:KV/null"), "NotFound: cannot read `KV/null`: its version 1 has no data");
     assert_eq!(
@@ -179,7 +182,7 @@ fn what_is_not_there_is_told_apart() {
 }
 
 #[test]
-fn what_an_engine_says_selects_our_words() {
+fn an_engines_error_selects_a_text_of_handfast() {
     let Some(vault) = Vault::shared() else { return };
     let [pki, transit, database, aws, totp] = ["pki", "transit", "database", "aws", "totp"].map(|kind| {
         let mount = random(&format!("{kind}-"));
@@ -189,58 +192,58 @@ fn what_an_engine_says_selects_our_words() {
     vault.must("POST", &format!("{pki}/root/generate/internal"), json!({ "common_name": "hunter2" }));
     vault.must("POST", &format!("{pki}/roles/web"), json!({ "allowed_domains": "web.internal" }));
     vault.must("POST", &format!("{transit}/keys/key"), json!({}));
-    let told = |mount: &str, path: &str, params: Option<&str>| {
+    let reported = |mount: &str, path: &str, params: Option<&str>| {
         let variables = variables(vault).with_credential("VAULT_TOKEN", vault.root_token());
-        let told = refusal(table([]), variables, &format!("vault:{mount}/{path}"), params);
-        assert!(!told.contains("hunter2"), "{told}");
-        told.replace(mount, "MOUNT")
+        let reported = refusal(table([]), variables, &format!("vault:{mount}/{path}"), params);
+        assert!(!reported.contains("hunter2"), "{reported}");
+        reported.replace(mount, "MOUNT")
     };
     let issue = Some(r#"{"common_name":"hunter2"}"#);
-    for (told, expected) in [
-        (told(&database, "creds/web", None), "NotFound: cannot read `MOUNT/creds/web`: there is no such role"),
-        (told(&aws, "creds/web", None), "NotFound: cannot read `MOUNT/creds/web`: there is no such role"),
-        (told(&pki, "issue/other", issue), "NotFound: cannot write `MOUNT/issue/other`: there is no such role"),
+    for (reported, expected) in [
+        (reported(&database, "creds/web", None), "NotFound: cannot read `MOUNT/creds/web`: there is no such role"),
+        (reported(&aws, "creds/web", None), "NotFound: cannot read `MOUNT/creds/web`: there is no such role"),
+        (reported(&pki, "issue/other", issue), "NotFound: cannot write `MOUNT/issue/other`: there is no such role"),
         (
-            told(&pki, "issue/web", issue),
+            reported(&pki, "issue/web", issue),
             "Denied: cannot write `MOUNT/issue/web`: the role or key does not allow what `params` asks for\n\
              ask for less in `params`, or allow more there",
         ),
         (
-            told(&pki, "issue/web", Some("{}")),
+            reported(&pki, "issue/web", Some("{}")),
             "Malformed: cannot write `MOUNT/issue/web`: a parameter is missing\n\
              `params` in [secrets.NAME] gives parameters: what the path needs is in its engine's documentation",
         ),
         (
-            told(&transit, "decrypt/other", Some(r#"{"ciphertext":"hunter2"}"#)),
+            reported(&transit, "decrypt/other", Some(r#"{"ciphertext":"hunter2"}"#)),
             "NotFound: cannot write `MOUNT/decrypt/other`: there is no such key",
         ),
-        (told(&totp, "code/other", None), "NotFound: cannot read `MOUNT/code/other`: there is no such key"),
-        // What is written there gives nothing back.
+        (reported(&totp, "code/other", None), "NotFound: cannot read `MOUNT/code/other`: there is no such key"),
+        // The response to this write has no data.
         (
-            told("cubbyhole", "other", Some(r#"{"a":"b"}"#)),
+            reported("cubbyhole", "other", Some(r#"{"a":"b"}"#)),
             "Malformed: cannot write `MOUNT/other`: Vault's answer has no data",
         ),
         (
-            told(&transit, "decrypt/key", Some(r#"{"ciphertext":"hunter2"}"#)),
+            reported(&transit, "decrypt/key", Some(r#"{"ciphertext":"hunter2"}"#)),
             "Malformed: cannot write `MOUNT/decrypt/key`: Vault does not take the request as it is\n\
              `vault write MOUNT/decrypt/key`, with the same token and parameters, shows Vault's own words",
         ),
         (
-            told(&pki, "issue/web", None),
+            reported(&pki, "issue/web", None),
             "Malformed: cannot read `MOUNT/issue/web`: Vault does not allow that on this path\n\
              a path that is written to needs `params` in [secrets.NAME]",
         ),
-        (told(&transit, "encrypt/*", None), "NotFound: cannot list `MOUNT/encrypt/`: that mount has no such path"),
+        (reported(&transit, "encrypt/*", None), "NotFound: cannot list `MOUNT/encrypt/`: that mount has no such path"),
         (
-            told(&database, "creds/web", Some("{}")),
+            reported(&database, "creds/web", Some("{}")),
             "Malformed: cannot write `MOUNT/creds/web`: Vault does not allow that on this path\n\
              a path that is read takes no `params`",
         ),
         (
-            told(&transit, "nothing/here", None),
+            reported(&transit, "nothing/here", None),
             "NotFound: cannot read `MOUNT/nothing/here`: that mount has no such path",
         ),
     ] {
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
     }
 }

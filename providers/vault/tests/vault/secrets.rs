@@ -1,4 +1,4 @@
-//! Secrets that somebody has written: KV 1, KV 2, cubbyholes.
+//! Stored secrets: KV 1, KV 2, cubbyholes.
 
 use handfast_core::ErrorKind;
 use handfast_testkit::run;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{as_root, as_token};
 
-/// KV 2 at a mount of its own, with these versions of `web/db`.
+/// A new KV 2 mount with these versions of `web/db`.
 fn kv_2(vault: &Vault, passwords: &[&str]) -> String {
     let mount = random("kv2-");
     vault.enable_kv(&mount, 2);
@@ -48,7 +48,7 @@ fn a_kv_2_secret_and_its_versions() {
 }
 
 #[test]
-fn what_was_deleted_or_destroyed_is_told_apart_from_what_is_missing() {
+fn deleted_and_destroyed_versions_have_their_own_errors() {
     let Some(vault) = Vault::shared() else { return };
     let mount = kv_2(vault, &["first", "second", "third", "fourth"]);
     vault.must("POST", &format!("{mount}/delete/web/db"), json!({ "versions": [2, 4] }));
@@ -75,7 +75,7 @@ fn what_was_deleted_or_destroyed_is_told_apart_from_what_is_missing() {
         case("gone?version=1", none, None).await;
         case("gone", "there is no such secret", None).await;
         case("never", "there is no such secret", None).await;
-        // What is left can still be read.
+        // The other versions can still be read.
         assert_eq!(instance.value(&format!("vault:{mount}/web/db?version=1")).await, br#"{"password":"first"}"#);
     });
 }
@@ -91,14 +91,14 @@ fn a_version_that_will_be_deleted_can_still_be_read() {
     });
 }
 
-/// Vault's own client writes them, as a user would, by their percent-encoded paths.
+/// Vault's own client writes the secrets, with percent-encoded paths.
 #[test]
 fn names_of_any_characters() {
     let Some(vault) = Vault::shared() else { return };
     for version in [1, 2] {
         let mount = random("kv-");
         vault.enable_kv(&mount, version);
-        // As it stands in a reference, and as it goes over the wire.
+        // The name in a reference, and in the URL.
         let names = [
             ("with space", "with%20space"),
             ("schlüssel/鍵", "schl%C3%BCssel/%E9%8D%B5"),
@@ -125,15 +125,15 @@ fn names_of_any_characters() {
                 let value = instance.value(&format!("vault:{mount}/{name}")).await;
                 assert_eq!(String::from_utf8(value).unwrap(), format!(r#"{{"n":{number}}}"#), "{name}");
             }
-            // Not the secret without its space.
+            // The name without the space is another secret.
             assert_eq!(instance.error(&format!("vault:{mount}/a+b ")).await.kind, ErrorKind::NotFound);
         });
     }
 }
 
-/// KV 2 would round the number itself.
+/// KV 2 itself would round the number.
 #[test]
-fn values_arrive_as_vault_has_them() {
+fn values_arrive_as_vault_stores_them() {
     let Some(vault) = Vault::shared() else { return };
     let mount = random("kv1-");
     vault.enable_kv(&mount, 1);
@@ -148,7 +148,7 @@ fn values_arrive_as_vault_has_them() {
 }
 
 #[test]
-fn a_cubbyhole_is_the_tokens_own() {
+fn each_token_has_its_own_cubbyhole() {
     let Some(vault) = Vault::shared() else { return };
     let (mine, other) = (vault.token(&["default"]), vault.token(&["default"]));
     vault.api_as(&mine, "POST", "cubbyhole/web/db", json!({ "password": "mine" }));

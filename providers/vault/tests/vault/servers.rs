@@ -1,5 +1,4 @@
-//! Servers that do not serve, or are not who they should be, and what is said of them, word for word: real ones wherever they
-//! can be.
+//! Servers that are unavailable or not trusted, with the exact text of the error. The servers are real where possible.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -10,40 +9,40 @@ use handfast_testkit::{Variables, run, table, text};
 use handfast_testservers::{Authority, Directory, Identity, Server, Vault, free_port, random, stranger, write_answer};
 use serde_json::json;
 
+use crate::errors::{error_text, refusal};
 use crate::support::{connect, variables};
-use crate::telling::{refusal, said};
 
-/// What is said where Vault is to be at an address, of an authority.
+/// The error's text for a Vault at this address, with the authority's certificate in this file.
 #[track_caller]
-fn told(address: &str, authority: &Path) -> String {
+fn reported(address: &str, authority: &Path) -> String {
     let token = random("hvs.");
     let variables = Variables::default()
         .with("VAULT_ADDR", address)
         .with("VAULT_CACERT", &authority.display().to_string())
         .with_credential("VAULT_TOKEN", &token);
-    let told = refusal(table([]), variables, "vault:kv/web/db", None);
-    assert!(!told.contains(&token), "{told}");
-    told
+    let reported = refusal(table([]), variables, "vault:kv/web/db", None);
+    assert!(!reported.contains(&token), "{reported}");
+    reported
 }
 
-/// The same of one of our authorities.
+/// The same for an authority of the tests.
 #[track_caller]
-fn told_by(address: &str, authority: &Authority) -> String {
+fn reported_by(address: &str, authority: &Authority) -> String {
     let directory = Directory::new();
-    told(address, &directory.write("ca.pem", authority.pem()))
+    reported(address, &directory.write("ca.pem", authority.pem()))
 }
 
 #[test]
-fn an_uninitialised_then_sealed_server_may_pass() {
+fn an_uninitialised_and_a_sealed_server_are_temporary() {
     let authority = Authority::new();
     let Some(mut vault) = Vault::with_file_storage(&authority, &authority.server()) else { return };
     assert_eq!(
-        told(vault.address(), vault.ca_file()),
+        reported(vault.address(), vault.ca_file()),
         "Unavailable: cannot ask https://127.0.0.1:PORT: Vault is not initialized\n`vault operator init` initializes it"
     );
     vault.initialise();
     assert_eq!(
-        told(vault.address(), vault.ca_file()),
+        reported(vault.address(), vault.ca_file()),
         "Unavailable: cannot ask what stands at `kv/web/db`: Vault is sealed\n\
          it answers once it is unsealed, by `vault operator unseal` or by itself"
     );
@@ -56,14 +55,17 @@ fn an_uninitialised_then_sealed_server_may_pass() {
         let db = "vault:kv/web/db";
         assert_eq!(instance.value(db).await, br#"{"password":"hunter2"}"#);
         vault.seal();
-        assert!(said(&instance.error(db).await).starts_with("Unavailable: cannot read `kv/web/db`: Vault is sealed\n"));
+        assert!(
+            error_text(&instance.error(db).await)
+                .starts_with("Unavailable: cannot read `kv/web/db`: Vault is sealed\n")
+        );
         vault.unseal();
         assert_eq!(instance.value(db).await, br#"{"password":"hunter2"}"#);
     });
 }
 
 #[test]
-fn a_standby_passes_requests_on_and_a_redirect_of_its_is_not_followed() {
+fn a_standby_forwards_requests_and_its_redirect_is_not_followed() {
     let authority = Authority::new();
     let Some(pair) = Vault::pair(&authority) else { return };
     pair.active.must("POST", "sys/mounts/kv", json!({ "type": "kv" }));
@@ -71,7 +73,7 @@ fn a_standby_passes_requests_on_and_a_redirect_of_its_is_not_followed() {
     let root = || variables(&pair.standby).with_credential("VAULT_TOKEN", pair.standby.root_token());
     let instance = connect(table([]), root());
     assert_eq!(run(instance.value("vault:kv/web/db")), br#"{"password":"hunter2"}"#);
-    // What listens in the place of the leader that is gone sees nothing.
+    // A server at the address of the stopped leader gets no request.
     let port = pair.active.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     drop(pair.active);
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("it was the leader's");
@@ -87,57 +89,60 @@ fn a_standby_passes_requests_on_and_a_redirect_of_its_is_not_followed() {
 }
 
 #[test]
-fn a_server_without_a_leader_may_pass() {
+fn a_server_without_a_leader_is_temporary() {
     let Some(vault) = Vault::with_raft(&Authority::new()) else { return };
     vault.step_down();
     assert_eq!(
-        told(vault.address(), vault.ca_file()),
+        reported(vault.address(), vault.ca_file()),
         "Unavailable: cannot ask what stands at `kv/web/db`: this Vault is a standby, and there is no active one"
     );
 }
 
 #[test]
-fn a_rate_limit_may_pass_after_the_wait_that_it_asks_for() {
+fn a_rate_limit_is_temporary_and_has_a_wait() {
     let Some(vault) = Vault::start() else { return };
     vault.must("POST", "sys/quotas/config", json!({ "enable_rate_limit_response_headers": true }));
     vault.must("POST", "sys/quotas/rate-limit/slow", json!({ "rate": 1, "interval": "30s", "path": "secret/" }));
     vault.must("POST", "secret/data/web", json!({ "data": {} }));
     let error = run(connect(table([]), variables(&vault).with_credential("VAULT_TOKEN", vault.root_token()))
         .error("vault:secret/web"));
-    assert_eq!(said(&error), "Unavailable: cannot read `secret/web`: a rate limit is reached");
-    let wait = error.retry_after.expect("Vault says it").as_secs();
+    assert_eq!(error_text(&error), "Unavailable: cannot read `secret/web`: a rate limit is reached");
+    let wait = error.retry_after.expect("Vault sends it").as_secs();
     assert!((1..=30).contains(&wait), "{wait}");
 }
 
 #[test]
-fn a_certificate_that_is_not_good_is_never_accepted() {
+fn an_invalid_certificate_is_never_accepted() {
     let authority = Authority::new();
     let server = |identity: &Identity| Vault::with_file_storage(&authority, identity);
     let Some(good) = server(&authority.server()) else { return };
     let own = Authority::named("another");
     let ask = "Untrusted: cannot ask https://127.0.0.1:PORT: ";
     assert_eq!(
-        told_by(good.address(), &own),
+        reported_by(good.address(), &own),
         format!(
             "{ask}its certificate is from an unknown authority\nname the file of its certificate authority in `ca_file`"
         )
     );
     let Some(expired) = server(&authority.server_for(&["127.0.0.1"], (2020, 2021))) else { return };
-    let told = told_by(expired.address(), &authority);
-    assert!(told.starts_with(&format!("{ask}its certificate expired ")), "{told}");
-    assert!(told.ends_with("by this machine's clock\nrenew the certificate, or check this machine's clock"), "{told}");
+    let reported = reported_by(expired.address(), &authority);
+    assert!(reported.starts_with(&format!("{ask}its certificate expired ")), "{reported}");
+    assert!(
+        reported.ends_with("by this machine's clock\nrenew the certificate, or check this machine's clock"),
+        "{reported}"
+    );
     let Some(other) = server(&authority.server_for(&["vault.internal"], (2020, 2099))) else { return };
     assert_eq!(
-        told_by(other.address(), &authority),
+        reported_by(other.address(), &authority),
         format!(
             "{ask}its certificate is for another name\nuse a name in the address that the certificate is for: `vault.internal`; for an address it needs the address in its `subjectAltName`, as `IP:…`"
         )
     );
 }
 
-/// As where a cluster's authority is replaced, and the file that a keeper has of it.
+/// As if a cluster's authority were replaced, together with the file that a keeper reads.
 #[test]
-fn a_server_that_was_not_trusted_is_asked_again_with_what_the_authorities_file_holds_then() {
+fn after_a_trust_failure_the_authorities_file_is_read_again() {
     let Some(vault) = Vault::shared() else { return };
     let (directory, another) = (Directory::new(), Authority::new());
     let file = directory.write("ca.pem", another.pem()).display().to_string();
@@ -157,11 +162,11 @@ fn tls_and_plain_http_are_not_mixed_up() {
     let Some(vault) = Vault::with_file_storage(&authority, &authority.server()) else { return };
     let plain = vault.address().replace("https:", "http:");
     assert_eq!(
-        told(&plain, vault.ca_file()),
+        reported(&plain, vault.ca_file()),
         "Untrusted: cannot ask http://127.0.0.1:PORT: it answered 400 to plain HTTP, as a port for TLS does\n\
          if that port speaks TLS, the address starts with `https://`"
     );
-    // What servers of plain HTTP say to the first bytes of TLS: no request of theirs.
+    // The response of a plain HTTP server to the first bytes of TLS, which are not a valid request.
     let clear = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let port = clear.local_addr().expect("it listens").port();
     std::thread::spawn(move || {
@@ -170,23 +175,23 @@ fn tls_and_plain_http_are_not_mixed_up() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").expect("it listens");
     });
     assert_eq!(
-        told(&format!("https://127.0.0.1:{port}"), vault.ca_file()),
+        reported(&format!("https://127.0.0.1:{port}"), vault.ca_file()),
         "Untrusted: cannot ask https://127.0.0.1:PORT: it answers the TLS handshake with something else than TLS\n\
          look at the port: it does not speak TLS"
     );
 }
 
 #[test]
-fn a_wrong_address_is_told_by_what_answers_there() {
+fn a_wrong_address_is_recognized_by_the_response() {
     let Some(vault) = Vault::shared() else { return };
     let elsewhere =
         "look at the address: what answers there may not be Vault but a proxy, a login page or another program";
-    // Vault itself answers there, but never to this question.
+    // Vault itself responds there, but does not know this path.
     assert_eq!(
-        told(&format!("{}/wrong", vault.address()), vault.ca_file()),
+        reported(&format!("{}/wrong", vault.address()), vault.ca_file()),
         format!("Malformed: cannot ask what stands at `kv/web/db`: there is no Vault at this address\n{elsewhere}")
     );
-    // Nor does a page pass for a secret that is not there, whatever its status.
+    // A web page must not count as a missing secret, whatever its status.
     let authority = Authority::new();
     for (status, kind, hint) in [
         (200, "Malformed", elsewhere),
@@ -211,8 +216,8 @@ fn a_wrong_address_is_told_by_what_answers_there() {
         }
     }
     let nobody = format!("https://127.0.0.1:{}", free_port());
-    assert_eq!(told_by(&nobody, &authority), "Unavailable: cannot ask https://127.0.0.1:PORT: connection refused");
-    let unknown = told_by("https://vault.invalid:8200", &authority);
+    assert_eq!(reported_by(&nobody, &authority), "Unavailable: cannot ask https://127.0.0.1:PORT: connection refused");
+    let unknown = reported_by("https://vault.invalid:8200", &authority);
     assert!(
         unknown.starts_with("Unavailable: cannot ask https://vault.invalid:8200: the name cannot be resolved: "),
         "{unknown}"
@@ -220,11 +225,11 @@ fn a_wrong_address_is_told_by_what_answers_there() {
 }
 
 #[test]
-fn another_program_that_speaks_json_is_no_vault_either() {
+fn another_program_that_responds_in_json_is_recognized() {
     let authority = Authority::new();
     let other = stranger(&authority);
     assert_eq!(
-        told_by(&other.address(), &authority),
+        reported_by(&other.address(), &authority),
         "Malformed: cannot ask what stands at `kv/web/db`: Vault's answer names no mount"
     );
 }

@@ -1,4 +1,4 @@
-//! Instances of the provider that talk to the tests' Vault.
+//! Provider instances for the tests' Vault.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use handfast_testkit::{Instance, Outside, Variables, table, text};
 use handfast_testservers::{Postgres, Vault};
 use handfast_vault::DEFINITION;
 
-/// The environment that Vault's own tools need.
+/// The environment with the address and the authority.
 pub fn variables(vault: &Vault) -> Variables {
     Variables::default()
         .with("VAULT_ADDR", vault.address())
@@ -29,9 +29,9 @@ pub fn connect(settings: Table, variables: Variables) -> Instance {
     Instance::from_settings(&DEFINITION, settings, Outside { variables, ..Outside::default() })
 }
 
-/// Settings that say what mounts are: `mounts = { kv = "kv-v2" }`.
-pub fn mounts<const N: usize>(said: [(&str, &str); N]) -> Table {
-    table([("mounts", handfast_core::Value::Table(table(said.map(|(path, kind)| (path, text(kind))))))])
+/// Settings with the kinds of mounts: `mounts = { kv = "kv-v2" }`.
+pub fn mounts<const N: usize>(kinds: [(&str, &str); N]) -> Table {
+    table([("mounts", handfast_core::Value::Table(table(kinds.map(|(path, kind)| (path, text(kind))))))])
 }
 
 /// A reference's locator with `params`.
@@ -58,7 +58,7 @@ pub fn postgres() -> Option<&'static Postgres> {
     SHARED.get_or_init(Postgres::start).as_ref()
 }
 
-/// Waits until something holds that another process does by itself.
+/// Waits until a condition that another process fulfils is true.
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..500 {
         if holds() {

@@ -1,4 +1,4 @@
-//! Wrapped secrets: each is opened once.
+//! Wrapped secrets: each can be unwrapped only once.
 
 use handfast_core::ErrorKind;
 use handfast_testkit::run;
@@ -10,7 +10,7 @@ use crate::support::as_token;
 const UNWRAP: &str = "vault:sys/wrapping/unwrap";
 
 #[test]
-fn a_wrapped_secret_is_opened_once() {
+fn a_wrapped_secret_is_unwrapped_once() {
     let Some(vault) = Vault::shared() else { return };
     let mount = random("kv-");
     vault.enable_kv(&mount, 1);
@@ -21,28 +21,28 @@ fn a_wrapped_secret_is_opened_once() {
         let error = as_token(vault, &wrapping).error(UNWRAP).await;
         assert_eq!(error.kind, ErrorKind::Denied);
         assert!(error.message.ends_with("its time is over, or it was opened before"), "{error}");
-        let hint = error.hint.expect("it says what that may mean");
+        let hint = error.hint.expect("there is a hint");
         assert!(hint.contains("someone else may have"), "{hint}");
     });
 }
 
 #[test]
-fn what_was_written_for_the_wrapping_alone() {
+fn data_that_exist_only_in_the_wrapping() {
     let Some(vault) = Vault::shared() else { return };
     let wrapping = vault.wrapped("POST", "sys/wrapping/wrap", json!({ "password": "once" }));
     run(async {
         let instance = as_token(vault, &wrapping);
         assert_eq!(instance.value(UNWRAP).await, br#"{"password":"once"}"#);
-        // Asked for again by the same start, which may be the one that opened it.
+        // The same start requests it again, so it may have unwrapped it itself.
         let error = instance.error(UNWRAP).await;
         assert!(error.message.contains("perhaps by this start's own first attempt"), "{error}");
-        // A wrapping token that is used up reads nothing else either.
+        // A used wrapping token cannot read other secrets either.
         assert_eq!(instance.error("vault:secret/web/db").await.kind, ErrorKind::Denied);
     });
 }
 
 #[test]
-fn a_wrapped_token_is_no_secret() {
+fn a_wrapped_token_is_not_a_secret() {
     let Some(vault) = Vault::shared() else { return };
     let wrapping = vault.wrapped("POST", "auth/token/create", json!({ "policies": ["default"] }));
     run(async {

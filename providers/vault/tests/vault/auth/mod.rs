@@ -1,4 +1,4 @@
-//! Each way to log in, against the real server; and each way to be refused by it.
+//! Each login method, with the real server, and the refusals of each.
 
 mod approle;
 mod cert;
@@ -19,14 +19,14 @@ use serde_json::json;
 
 use crate::support::variables;
 
-/// A secret that only a policy of its own lets read: who has it has logged in as the one who has the policy.
+/// A secret with its own policy. A login that can read it has this policy.
 pub struct Guarded {
     pub vault: &'static Vault,
     pub policy: String,
     mount: String,
 }
 
-const PASSWORD: &str = "only-for-who-has-logged-in";
+const PASSWORD: &str = "only-after-a-login";
 
 impl Guarded {
     pub fn new() -> Option<Self> {
@@ -38,7 +38,7 @@ impl Guarded {
         Some(Self { vault, policy, mount })
     }
 
-    /// The policies of who may read it.
+    /// The policies that allow to read it.
     pub fn policies(&self) -> [&str; 1] {
         [&self.policy]
     }
@@ -48,23 +48,23 @@ impl Guarded {
     }
 
     /// Logs in with these keys of `auth`, and reads the secret.
-    pub fn opens<const N: usize>(&self, auth: [(&str, &str); N]) {
-        self.opens_with(settings(auth), Outside { variables: variables(self.vault), ..Outside::default() });
+    pub fn logs_in<const N: usize>(&self, auth: [(&str, &str); N]) {
+        self.logs_in_with(settings(auth), Outside { variables: variables(self.vault), ..Outside::default() });
     }
 
-    /// The same with settings and an outside of the test's own.
-    pub fn opens_with(&self, settings: Table, outside: Outside) {
+    /// The same with any settings and environment.
+    pub fn logs_in_with(&self, settings: Table, outside: Outside) {
         let value =
             run(async { Instance::from_settings(&DEFINITION, settings, outside).value(&self.reference()).await });
         assert_eq!(value, json!({ "password": PASSWORD }).to_string().as_bytes());
     }
 
-    /// Why a login with these keys of `auth` fails: always 77.
+    /// The error of a login with these keys of `auth`, whose exit code must be 77.
     pub fn refuses<const N: usize>(&self, auth: [(&str, &str); N]) -> ProviderError {
         self.refuses_with(settings(auth), variables(self.vault))
     }
 
-    /// The same with settings and variables of the test's own.
+    /// The same with any settings and variables.
     pub fn refuses_with(&self, settings: Table, variables: Variables) -> ProviderError {
         let error =
             run(async { fetch(settings, Outside { variables, ..Outside::default() }, &self.reference()).await });
@@ -72,9 +72,9 @@ impl Guarded {
         error
     }
 
-    /// Whether the failure says this, in its message or its hint.
-    pub fn must_say<const N: usize>(&self, auth: [(&str, &str); N], texts: &[&str]) {
-        said(&self.refuses(auth), texts);
+    /// Asserts that the login fails, and that its error contains these texts.
+    pub fn fails_with<const N: usize>(&self, auth: [(&str, &str); N], texts: &[&str]) {
+        assert_text(&self.refuses(auth), texts);
     }
 }
 
@@ -84,7 +84,7 @@ pub fn settings<const N: usize>(auth: [(&str, &str); N]) -> Table {
     table([("auth", Value::Table(table(auth.map(|(key, written)| (key, value(key, written))))))])
 }
 
-/// The error of a fetch that fails, wherever it does.
+/// The error of a fetch, which must fail, at any step.
 pub async fn fetch(settings: Table, outside: Outside, reference: &str) -> ProviderError {
     let configured = configure(&DEFINITION, settings, &outside);
     let provider = match configured.connect(outside.context()) {
@@ -98,9 +98,9 @@ pub async fn fetch(settings: Table, outside: Outside, reference: &str) -> Provid
     }
 }
 
-/// Whether an error says these parts of a text; all of it is a line of `errors.txt`.
+/// Asserts that an error contains these texts, and that its whole text is a line of `errors.txt`.
 #[track_caller]
-pub fn said(error: &ProviderError, texts: &[&str]) {
+pub fn assert_text(error: &ProviderError, texts: &[&str]) {
     assert_listed(error, include_str!("errors.txt"));
     let whole = format!("{}\n{}", error.message, error.hint.as_deref().unwrap_or_default());
     for text in texts {
@@ -110,8 +110,8 @@ pub fn said(error: &ProviderError, texts: &[&str]) {
     assert!(!first.is_uppercase() && !error.message.ends_with('.') && !whole.contains('\r'), "{whole}");
 }
 
-/// A fake of ours that answers everything so, and remembers what it was sent.
-pub fn vault_that_says(status: u16, error: &'static str) -> Server {
+/// A test server that sends this response to every request, and records the requests.
+pub fn vault_responding(status: u16, error: &'static str) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     Server::json(listener, None, move |_| (status, json!({ "errors": [error] })))
 }

@@ -1,10 +1,10 @@
-//! What is wrong with `auth`, each with the place where it stands, and with the variables instead of it.
+//! Problems with `auth`, each with its place, and with the variables that replace it.
 
 use handfast_core::{Complaint, Item, Place, Problems, Settings, Table, Value};
 use handfast_testkit::{Variables, text};
 use handfast_vault::DEFINITION;
 
-/// `auth` in a file: each key in a line of its own.
+/// `auth` in a file, with each key on its own line.
 fn read(auth: &[(&str, &str)], variables: &Variables) -> (Vec<String>, Vec<Complaint>) {
     let place = |line: usize, column: usize| Place::File { path: "handfast.toml".into(), line, column };
     let mut inner = Table::default();
@@ -20,11 +20,11 @@ fn read(auth: &[(&str, &str)], variables: &Variables) -> (Vec<String>, Vec<Compl
     handfast_core::keys::check(&table, "providers.vault", &[DEFINITION.keys], &mut problems);
     let settings = Settings { instance: "vault".into(), table, fetch: &Table::default(), environment: variables };
     let configured = (DEFINITION.configure)(settings, &mut problems);
-    let told = problems.into_sorted().into_iter().map(|problem| {
+    let reported = problems.into_sorted().into_iter().map(|problem| {
         let hint = problem.hint.map(|hint| format!(" [{hint}]")).unwrap_or_default();
         format!("{}: {}{hint}", problem.place, problem.message)
     });
-    (told.collect(), configured.missing())
+    (reported.collect(), configured.missing())
 }
 
 fn wrong(auth: &[(&str, &str)], expected: &[&str]) {
@@ -33,7 +33,7 @@ fn wrong(auth: &[(&str, &str)], expected: &[&str]) {
 }
 
 #[test]
-fn each_methods_own_keys_are_right() {
+fn each_method_accepts_its_own_keys() {
     for auth in [
         &[("method", "token"), ("token_file", "/t"), ("wrapped", "true")][..],
         &[("method", "approle"), ("mount", "a/b"), ("role_id", "x"), ("secret_id_env", "S"), ("wrapped", "true")],
@@ -52,7 +52,7 @@ fn each_methods_own_keys_are_right() {
 }
 
 #[test]
-fn one_method_alone_shows_the_identity_of_another_provider() {
+fn only_one_method_uses_the_identity_of_another_provider() {
     let identity_of = |method: &str| {
         let mut auth = Table::default();
         auth.set("method", Place::CommandLine, Item { place: Place::CommandLine, value: text(method) });
@@ -67,7 +67,7 @@ fn one_method_alone_shows_the_identity_of_another_provider() {
 }
 
 #[test]
-fn every_problem_is_told_at_its_place() {
+fn every_problem_is_reported_at_its_place() {
     wrong(
         &[
             ("method", "kubernetes"),
@@ -118,7 +118,7 @@ fn every_problem_is_told_at_its_place() {
         &[("method", "token"), ("token_file", "/j"), ("token_env", "J")],
         &["handfast.toml:4:10: `auth` has both `token_file` and `token_env`"],
     );
-    // Such as "${ROLE_ID:-}" gives where the variable is not set.
+    // As the result of "${ROLE_ID:-}" if the variable is not set.
     for (method, key) in
         [("approle", "role_id"), ("kubernetes", "role"), ("token", "token_file"), ("approle", "role_id_env")]
     {
@@ -139,7 +139,7 @@ fn every_problem_is_told_at_its_place() {
 }
 
 #[test]
-fn methods_and_keys_that_nobody_knows() {
+fn unknown_methods_and_keys() {
     const METHODS: &str = "token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure, gcp, agent";
     wrong(
         &[("method", "kubernets"), ("role", "x")],
@@ -152,14 +152,14 @@ fn methods_and_keys_that_nobody_knows() {
         )],
     );
     wrong(&[("role", "x")], &[&*format!("handfast.toml:2:1: `auth` has no `method` [`method` is one of: {METHODS}]")]);
-    // Values never stand in the file.
+    // The file cannot contain the values themselves.
     let (problems, _) = read(&[("method", "approle"), ("secret_id", "pa55")], &Variables::default());
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].starts_with("handfast.toml:3:1: ") && !problems[0].contains("pa55"), "{problems:?}");
 }
 
 #[test]
-fn a_variable_of_a_credential_has_a_variables_name() {
+fn the_variable_of_a_credential_must_have_a_valid_name() {
     for key in ["token_env", "jwt_env", "secret_id_env", "password_env"] {
         let method = match key {
             "token_env" => "token",
@@ -168,13 +168,14 @@ fn a_variable_of_a_credential_has_a_variables_name() {
             _ => "userpass",
         };
         let (problems, _) = read(&[("method", method), (key, "no name"), ("username", "x")], &Variables::default());
-        let told = problems.iter().any(|problem| problem.starts_with("handfast.toml:3:10: ") && problem.contains(key));
-        assert!(told, "{problems:?}");
+        let reported =
+            problems.iter().any(|problem| problem.starts_with("handfast.toml:3:10: ") && problem.contains(key));
+        assert!(reported, "{problems:?}");
     }
 }
 
 #[test]
-fn what_the_environment_lacks_for_its_method() {
+fn variables_that_the_method_lacks() {
     let missing = |pairs: &[(&str, &str)]| {
         let set = |all: Variables, (name, value): &(&str, &str)| all.with(name, value);
         let variables = pairs.iter().fold(Variables::default().with("VAULT_ADDR", "https://vault"), set);
@@ -192,11 +193,11 @@ fn what_the_environment_lacks_for_its_method() {
         assert_eq!(missing(&[("VAULT_AUTH_METHOD", method)]), []);
     }
     for method in ["userpass", "ldap"] {
-        let told = missing(&[("VAULT_AUTH_METHOD", method), ("VAULT_ROLE", "web")]);
-        assert_eq!(told.len(), 2);
-        assert!(told.iter().all(|complaint| complaint.message.contains("no variable says its")), "{told:?}");
+        let reported = missing(&[("VAULT_AUTH_METHOD", method), ("VAULT_ROLE", "web")]);
+        assert_eq!(reported.len(), 2);
+        assert!(reported.iter().all(|complaint| complaint.message.contains("no variable says its")), "{reported:?}");
     }
-    let told = missing(&[("VAULT_AUTH_METHOD", "kubernets")]);
-    assert_eq!(told[0].message, "`VAULT_AUTH_METHOD` is \"kubernets\", which is no login method");
-    assert_eq!(told[0].hint.as_deref(), Some("did you mean `kubernetes`?"));
+    let reported = missing(&[("VAULT_AUTH_METHOD", "kubernets")]);
+    assert_eq!(reported[0].message, "`VAULT_AUTH_METHOD` is \"kubernets\", which is no login method");
+    assert_eq!(reported[0].hint.as_deref(), Some("did you mean `kubernetes`?"));
 }

@@ -1,4 +1,4 @@
-//! What makes Vault's client library for Rust panic, trust anybody or give the token away.
+//! Input for which vaultrs panics, trusts any server or discloses the token.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +9,10 @@ use handfast_testservers::{Authority, Directory, Server, write_answer};
 use handfast_vault::DEFINITION;
 use serde_json::json;
 
-use super::{Guarded, fetch, said, settings};
+use super::{Guarded, assert_text, fetch, settings};
 use crate::support::variables;
 
-/// What is missing or wrong in the environment, as the start's plan would tell it.
+/// The problems with the environment, as a start would report them.
 fn missing(variables: Variables) -> Vec<Complaint> {
     let (table, fetch) = (Table::default(), Table::default());
     let settings = Settings { instance: "vault".into(), table, fetch: &fetch, environment: &variables };
@@ -23,56 +23,58 @@ fn missing(variables: Variables) -> Vec<Complaint> {
 }
 
 #[test]
-fn a_line_break_at_the_end_of_a_credentials_file_does_no_harm_and_one_inside_is_named() {
+fn a_line_break_at_the_end_of_a_credentials_file_is_removed_and_one_inside_is_an_error() {
     let Some(guarded) = Guarded::new() else { return };
     let (token, directory) = (guarded.vault.token(&guarded.policies()), Directory::new());
     let file = directory.file("token");
     let auth = [("method", "token"), ("token_file", &*file)];
     for end in ["", "\n", "\r\n", "\n\n", " \n"] {
         directory.write("token", format!("{token}{end}"));
-        guarded.opens(auth);
+        guarded.logs_in(auth);
     }
     let (first, second) = token.split_at(8);
     for inside in ["\n", "\r\n", "\r", "\0", "\t", "\u{7f}"] {
         directory.write("token", format!("{first}{inside}{second}"));
         let error = guarded.refuses(auth);
-        said(&error, &["cannot use the token", &file, "a line break or a control character", "one line"]);
+        assert_text(&error, &["cannot use the token", &file, "a line break or a control character", "one line"]);
         assert!(!format!("{error:?}").contains(second), "{error:?}");
     }
-    // The same where it is part of a body, which could hold it.
+    // The same in a request's body, which could contain a line break.
     directory.write("jwt", "eyJ.a\nb.c");
-    guarded.must_say([("method", "jwt"), ("jwt_file", &directory.file("jwt"))], &["cannot use the JSON web token"]);
+    guarded.fails_with([("method", "jwt"), ("jwt_file", &directory.file("jwt"))], &["cannot use the JSON web token"]);
     directory.write("jwt", b"\xff\xfe");
-    guarded.must_say([("method", "jwt"), ("jwt_file", &directory.file("jwt"))], &["it is not UTF-8"]);
+    guarded.fails_with([("method", "jwt"), ("jwt_file", &directory.file("jwt"))], &["it is not UTF-8"]);
     let variables = variables(guarded.vault).with_credential("VAULT_TOKEN", &format!("{first}\n{second}"));
     let error = guarded.refuses_with(Table::default(), variables);
-    said(&error, &["cannot use the token: `VAULT_TOKEN` has a line break"]);
+    assert_text(&error, &["cannot use the token: `VAULT_TOKEN` has a line break"]);
 }
 
 #[test]
-fn a_credentials_file_that_is_missing_unreadable_empty_or_none() {
+fn a_missing_unreadable_or_empty_credentials_file() {
     let Some(guarded) = Guarded::new() else { return };
     let directory = Directory::new();
     let file = directory.file("token");
     let auth = [("method", "token"), ("token_file", &*file)];
-    guarded.must_say(auth, &["cannot read the token", &file, "no such file", "must have written it before this start"]);
+    guarded
+        .fails_with(auth, &["cannot read the token", &file, "no such file", "must have written it before this start"]);
     for empty in ["", "\n", " \r\n"] {
         directory.write("token", empty);
-        guarded.must_say(auth, &[&file, "is empty", "must have written it before this start"]);
+        guarded.fails_with(auth, &[&file, "is empty", "must have written it before this start"]);
     }
     let directory_as_file = directory.path().display().to_string();
-    guarded.must_say([("method", "token"), ("token_file", &directory_as_file)], &["cannot read", "a directory"]);
+    guarded.fails_with([("method", "token"), ("token_file", &directory_as_file)], &["cannot read", "a directory"]);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).expect("it is ours");
-    // Root may read it; the worker, which has no capabilities, may not: tests/stores/vault_logins.rs.
+    // Root may read it, but the worker may not, since it has no capabilities: tests/stores/vault_logins.rs.
     if !handfast_testservers::is_root() {
-        guarded.must_say(auth, &[&file, "permission denied: owned by ", "with mode 0000", "make it readable for uid"]);
+        guarded
+            .fails_with(auth, &[&file, "permission denied: owned by ", "with mode 0000", "make it readable for uid"]);
     }
 }
 
 #[test]
-fn vault_skip_verify_set_to_nothing_skips_nothing() {
+fn an_empty_vault_skip_verify_has_no_effect() {
     let Some(guarded) = Guarded::new() else { return };
-    // No authority is named, so Vault's is unknown.
+    // No authority is configured, so Vault's certificate is not trusted.
     let variables = Variables::default()
         .with("VAULT_ADDR", guarded.vault.address())
         .with("VAULT_SKIP_VERIFY", "")
@@ -80,7 +82,7 @@ fn vault_skip_verify_set_to_nothing_skips_nothing() {
     let error = run(fetch(Table::default(), Outside { variables, ..Outside::default() }, &guarded.reference()));
     assert_eq!(error.kind, ErrorKind::Untrusted, "{error:?}");
     assert!(error.message.contains("unknown authority"), "{error:?}");
-    // And anything else is refused, so long as the configuration does not say so too.
+    // Any other value is refused, unless the configuration allows it too.
     let with = |value: &str| {
         missing(Variables::default().with("VAULT_ADDR", "https://vault").with("VAULT_SKIP_VERIFY", value))
     };
@@ -97,7 +99,7 @@ fn vault_skip_verify_set_to_nothing_skips_nothing() {
 
 #[test]
 fn no_login_and_no_token_follows_a_redirect_to_another_origin() {
-    // A fake of ours, as is the other origin: no real server redirects so.
+    // Both origins are test servers, because no real server redirects in this way.
     let authority = Authority::new();
     let listen = || TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let other = Server::json(listen(), Some(&authority.server()), |_| (200, json!({ "data": {} })));
@@ -133,7 +135,7 @@ fn no_login_and_no_token_follows_a_redirect_to_another_origin() {
 }
 
 #[test]
-fn an_address_that_is_none_is_a_wrong_value_and_no_panic() {
+fn an_invalid_address_is_an_error_and_no_panic() {
     for address in [
         "",
         "vault",
@@ -153,15 +155,15 @@ fn an_address_that_is_none_is_a_wrong_value_and_no_panic() {
         "https://va\nult",
         "https://%zz",
     ] {
-        let told = missing(Variables::default().with("VAULT_ADDR", address));
-        assert_eq!(told.len(), 1, "{address:?}: {told:?}");
-        assert!(!format!("{told:?}").contains("pa55"), "{told:?}");
+        let reported = missing(Variables::default().with("VAULT_ADDR", address));
+        assert_eq!(reported.len(), 1, "{address:?}: {reported:?}");
+        assert!(!format!("{reported:?}").contains("pa55"), "{reported:?}");
     }
     assert_eq!(missing(Variables::default().with("VAULT_ADDR", "https://vault:8200/")), []);
 }
 
 #[test]
-fn a_namespace_that_no_header_can_hold_is_an_error_and_no_panic() {
+fn a_namespace_that_is_no_valid_header_is_an_error_and_no_panic() {
     let Some(guarded) = Guarded::new() else { return };
     let variables = variables(guarded.vault)
         .with("VAULT_NAMESPACE", "team\na")

@@ -5,7 +5,7 @@ use handfast_testkit::{Outside, run, table, text};
 use handfast_testservers::{Directory, Ldap, random};
 use serde_json::json;
 
-use super::{Guarded, fetch, said, settings, vault_that_says};
+use super::{Guarded, assert_text, fetch, settings, vault_responding};
 use crate::support::variables;
 
 #[test]
@@ -17,12 +17,12 @@ fn userpass() {
     directory.write("password", format!("{password}\n"));
     let file = directory.file("password");
     let auth = |user| [("method", "userpass"), ("mount", &*mount), ("username", user), ("password_file", &*file)];
-    guarded.opens(auth("web.app-1"));
+    guarded.logs_in(auth("web.app-1"));
     let named =
         settings([("method", "userpass"), ("mount", &mount), ("username", "web.app-1"), ("password_env", "PASS")]);
     let variables = variables(guarded.vault).with_credential("PASS", &password);
-    guarded.opens_with(named, Outside { variables, ..Outside::default() });
-    // Nothing but the end of its line is taken off.
+    guarded.logs_in_with(named, Outside { variables, ..Outside::default() });
+    // Only a line break at the end is removed.
     let odd = " pass w\u{f6}rd \"'\\ ";
     guarded.vault.must(
         "POST",
@@ -31,17 +31,17 @@ fn userpass() {
     );
     for end in ["", "\n", "\r\n"] {
         directory.write("password", format!("{odd}{end}"));
-        guarded.opens(auth("odd"));
+        guarded.logs_in(auth("odd"));
     }
     let wrong = random("password-");
     directory.write("password", &wrong);
     for user in ["web.app-1", "nobody"] {
         let error = guarded.refuses(auth(user));
-        said(&error, &["cannot log in to Vault by `userpass`", "the name or the password is wrong"]);
+        assert_text(&error, &["cannot log in to Vault by `userpass`", "the name or the password is wrong"]);
         assert!(!format!("{error:?}").contains(&wrong));
     }
-    // No name that a user of Vault's can have.
-    guarded.must_say(auth("DOMAIN\\us er%2F?#@x"), &["cannot log in to Vault by `userpass`"]);
+    // A name that no user of Vault can have.
+    guarded.fails_with(auth("DOMAIN\\us er%2F?#@x"), &["cannot log in to Vault by `userpass`"]);
 }
 
 #[test]
@@ -54,23 +54,23 @@ fn ldap() {
     directory.write("password", ldap.password());
     let file = directory.file("password");
     let auth = |user| [("method", "ldap"), ("mount", &*mount), ("username", user), ("password_file", &*file)];
-    guarded.opens(auth(ldap.user()));
+    guarded.logs_in(auth(ldap.user()));
     let expected = ["cannot log in to Vault by `ldap`", "the name or the password is wrong"];
     for user in ["nobody", "us er@example.org", "DOMAIN\\user", "50%?#+&/x", "ünïcode"] {
-        guarded.must_say(auth(user), &expected);
+        guarded.fails_with(auth(user), &expected);
     }
     directory.write("password", "wrong");
-    guarded.must_say(auth(ldap.user()), &expected);
+    guarded.fails_with(auth(ldap.user()), &expected);
     drop(ldap);
-    guarded.must_say(auth("web"), &["Vault does not reach the directory"]);
+    guarded.fails_with(auth("web"), &["Vault does not reach the directory"]);
 }
 
-/// A fake of ours: what is checked is our request alone.
+/// With a test server, because this tests only the request.
 #[test]
-fn a_name_is_one_part_of_the_path_whatever_is_in_it_and_the_namespace_is_sent() {
+fn any_name_is_one_part_of_the_path_and_the_namespace_is_sent() {
     let directory = Directory::new();
     directory.write("password", "pa55");
-    let server = vault_that_says(403, "permission denied");
+    let server = vault_responding(403, "permission denied");
     let file = directory.file("password");
     for (user, mount, path) in [
         ("DOMAIN\\us er", "ldap", "ldap/login/DOMAIN%5Cus%20er"),
@@ -81,7 +81,7 @@ fn a_name_is_one_part_of_the_path_whatever_is_in_it_and_the_namespace_is_sent() 
         let mut with = settings([("method", "ldap"), ("mount", mount), ("username", user), ("password_file", &file)]);
         with.merge(table([("address", text(&server.address())), ("namespace", text("/team-a/web/"))]));
         let error = run(fetch(with, Outside::default(), "vault:kv/db"));
-        said(&error, &["Vault refuses it, or there is no such login method", "in the namespace `team-a/web`"]);
+        assert_text(&error, &["Vault refuses it, or there is no such login method", "in the namespace `team-a/web`"]);
         let requests = server.requests();
         assert_eq!(requests[0].path, format!("/v1/auth/{path}"));
         assert_eq!(requests[0].header("x-vault-namespace"), Some("team-a/web"));
@@ -89,9 +89,9 @@ fn a_name_is_one_part_of_the_path_whatever_is_in_it_and_the_namespace_is_sent() 
     }
 }
 
-/// A fake of ours, as the real one fails so on bad days only.
+/// With a test server, because the real server has this failure only by chance.
 #[test]
-fn a_failure_that_is_no_refusal_is_tried_again() {
+fn a_failure_that_is_no_refusal_is_retried() {
     let directory = Directory::new();
     directory.write("password", "pa55");
     let file = directory.file("password");
@@ -104,7 +104,7 @@ fn a_failure_that_is_no_refusal_is_tried_again() {
         (400, "what nobody has heard of: pa55", ErrorKind::Denied),
         (403, "what nobody has heard of: pa55", ErrorKind::Denied),
     ] {
-        let server = vault_that_says(status, error);
+        let server = vault_responding(status, error);
         let mut with = settings([("method", "userpass"), ("username", "web"), ("password_file", &file)]);
         with.merge(table([("address", text(&server.address()))]));
         let failure = run(fetch(with, Outside::default(), "vault:kv/db"));

@@ -6,7 +6,7 @@ use handfast_testservers::{Directory, Issuer, Kubernetes, ROLE, random};
 use handfast_vault::DEFINITION;
 use serde_json::{Value as Json, json};
 
-use super::{Guarded, said, settings};
+use super::{Guarded, assert_text, settings};
 use crate::support::variables;
 
 #[test]
@@ -17,7 +17,7 @@ fn jwt() {
     let token = issuer.token("any", "vault");
     directory.write("jwt", format!("{token}\n"));
     let file = directory.file("jwt");
-    guarded.opens([("method", "jwt"), ("mount", &mount), ("role", ROLE), ("jwt_file", &file)]);
+    guarded.logs_in([("method", "jwt"), ("mount", &mount), ("role", ROLE), ("jwt_file", &file)]);
     let outside = || Outside {
         variables: variables(guarded.vault)
             .with("VAULT_AUTH_METHOD", "jwt")
@@ -27,23 +27,23 @@ fn jwt() {
             .with_credential("CI_JOB_JWT", &token),
         ..Outside::default()
     };
-    guarded.opens_with(Table::default(), outside());
-    guarded.opens_with(settings([("method", "jwt"), ("mount", &mount), ("role", ROLE)]), outside());
+    guarded.logs_in_with(Table::default(), outside());
+    guarded.logs_in_with(settings([("method", "jwt"), ("mount", &mount), ("role", ROLE)]), outside());
     let named = settings([("method", "jwt"), ("mount", &mount), ("role", ROLE), ("jwt_env", "CI_JOB_JWT")]);
-    guarded.opens_with(named, outside());
-    // No role: the mount's own, where it has one.
+    guarded.logs_in_with(named, outside());
+    // Without a role, the mount's default role is used.
     let auth = [("method", "jwt"), ("mount", &*mount), ("jwt_file", &*file)];
-    guarded.must_say(auth, &["no role was named, and the mount has none of its own"]);
+    guarded.fails_with(auth, &["no role was named, and the mount has none of its own"]);
     let config = json!({
         "jwt_validation_pubkeys": [issuer.public_key()], "jwt_supported_algs": ["ES256"],
         "bound_issuer": issuer.name(), "default_role": ROLE,
     });
     guarded.vault.must("POST", &format!("auth/{mount}/config"), config);
-    guarded.opens(auth);
+    guarded.logs_in(auth);
 }
 
 #[test]
-fn json_web_tokens_that_vault_does_not_take() {
+fn json_web_tokens_that_vault_refuses() {
     let Some(guarded) = Guarded::new() else { return };
     let (mount, issuer, directory) = (random("jwt-"), Issuer::new("https://issuer.example.org"), Directory::new());
     guarded.vault.enable_jwt(&mount, &issuer, &guarded.policies());
@@ -52,7 +52,7 @@ fn json_web_tokens_that_vault_does_not_take() {
     let refused = |token: &str, role, expected: &str| {
         directory.write("jwt", token);
         let error = guarded.refuses(auth(role));
-        said(&error, &["cannot log in to Vault by `jwt`", expected]);
+        assert_text(&error, &["cannot log in to Vault by `jwt`", expected]);
         assert!(!format!("{error:?}").contains(token), "{error:?}");
     };
     let with = |claims: Json| issuer.token_with("any", "vault", claims);
@@ -83,10 +83,10 @@ fn json_web_tokens_that_vault_does_not_take() {
     let role = json!({ "role_type": "oidc", "user_claim": "sub", "allowed_redirect_uris": ["http://localhost/"] });
     guarded.vault.must("POST", &format!("auth/{mount}/role/people"), role);
     refused(&issuer.token("any", "vault"), "people", "the role is one for people with a browser");
-    // Mounted and not configured.
+    // The method is mounted but not configured.
     let empty = random("jwt-");
     guarded.vault.must("POST", &format!("sys/auth/{empty}"), json!({ "type": "jwt" }));
-    guarded.must_say(
+    guarded.fails_with(
         [("method", "jwt"), ("mount", &empty), ("role", ROLE), ("jwt_file", &file)],
         &["the method is mounted there, and not configured"],
     );
@@ -94,7 +94,7 @@ fn json_web_tokens_that_vault_does_not_take() {
     guarded.vault.must("POST", &format!("sys/auth/{empty}"), json!({ "type": "kubernetes" }));
     let role = json!({ "bound_service_account_names": ["web"], "bound_service_account_namespaces": ["shop"] });
     guarded.vault.must("POST", &format!("auth/{empty}/role/{ROLE}"), role);
-    guarded.must_say(
+    guarded.fails_with(
         [("method", "kubernetes"), ("mount", &empty), ("role", ROLE), ("token_file", &file)],
         &["the method is mounted there, and not configured"],
     );
@@ -108,7 +108,7 @@ fn kubernetes() {
     directory.write("token", cluster.token("shop", "web", Some("vault")));
     let file = directory.file("token");
     for key in ["token_file", "jwt_file"] {
-        guarded.opens([("method", "kubernetes"), ("mount", &mount), ("role", ROLE), (key, &file)]);
+        guarded.logs_in([("method", "kubernetes"), ("mount", &mount), ("role", ROLE), (key, &file)]);
     }
     assert!(cluster.reviews() >= 2);
 }
@@ -125,14 +125,14 @@ fn kubelets_new_token_is_read_at_each_login() {
     run(async {
         let outside = Outside { variables: variables(guarded.vault), ..Outside::default() };
         let instance = Instance::from_settings(&DEFINITION, auth, outside);
-        said(&instance.error(&guarded.reference()).await, &["the token has expired"]);
+        assert_text(&instance.error(&guarded.reference()).await, &["the token has expired"]);
         directory.write("token", cluster.token("shop", "web", Some("vault")));
         instance.value(&guarded.reference()).await;
     });
 }
 
 #[test]
-fn service_accounts_that_vault_does_not_take() {
+fn service_accounts_that_vault_refuses() {
     let Some(guarded) = Guarded::new() else { return };
     let (mount, cluster, directory) = (random("kubernetes-"), Kubernetes::start(), Directory::new());
     guarded.vault.enable_kubernetes(&mount, &cluster, &guarded.policies());
@@ -141,7 +141,7 @@ fn service_accounts_that_vault_does_not_take() {
         directory.write("token", token);
         let auth = [("method", "kubernetes"), ("mount", &*mount), ("role", role), ("token_file", &*file)];
         let error = guarded.refuses(auth);
-        said(&error, &["cannot log in to Vault by `kubernetes`", expected]);
+        assert_text(&error, &["cannot log in to Vault by `kubernetes`", expected]);
         assert!(!format!("{error:?}").contains(token), "{error:?}");
     };
     let good = cluster.token("shop", "web", Some("vault"));
@@ -166,11 +166,11 @@ fn kubernetes_from_the_environment_reads_kubelets_file() {
     let variables = variables(guarded.vault).with("VAULT_AUTH_METHOD", "kubernetes").with("VAULT_ROLE", ROLE);
     let error = guarded.refuses_with(Table::default(), variables);
     let file = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-    said(&error, &["cannot read the service account's token", file, "no such file", "before this start"]);
+    assert_text(&error, &["cannot read the service account's token", file, "no such file", "before this start"]);
     let auth = table([
         ("method", Value::String("kubernetes".to_owned().into())),
         ("role", Value::String(ROLE.to_owned().into())),
     ]);
     let error = guarded.refuses_with(table([("auth", Value::Table(auth))]), crate::support::variables(guarded.vault));
-    said(&error, &[file]);
+    assert_text(&error, &[file]);
 }

@@ -1,11 +1,10 @@
-//! What a user is told.
+//! The text of errors, as a user sees them.
 
 use handfast_core::{ProviderError, SecretRef, Table};
 use handfast_testkit::{Outside, Variables, configure, run};
 use handfast_vault::DEFINITION;
 
-/// All that is said where a reference, with `params` or without, cannot be had from here: the kind, the message, and the hint
-/// on a line of its own.
+/// The whole text of a failed fetch, with or without `params`: the kind, the message, and the hint on its own line.
 #[track_caller]
 pub fn refusal(settings: Table, variables: Variables, reference: &str, params: Option<&str>) -> String {
     let outside = Outside { variables, ..Outside::default() };
@@ -13,11 +12,11 @@ pub fn refusal(settings: Table, variables: Variables, reference: &str, params: O
     locator.params = params.map(str::to_owned);
     let configured = configure(&DEFINITION, settings, &outside);
     let fetched = run(async { configured.connect(outside.context())?.fetch(&locator).await });
-    said(&fetched.err().unwrap_or_else(|| panic!("`{reference}` cannot be had, yet it was given")))
+    error_text(&fetched.err().unwrap_or_else(|| panic!("`{reference}` cannot be had, yet it was given")))
 }
 
-/// The same of an error. Each port here is `PORT`.
-pub fn said(error: &ProviderError) -> String {
+/// The whole text of an error, with `PORT` for each local port.
+pub fn error_text(error: &ProviderError) -> String {
     let text = match &error.hint {
         Some(hint) => format!("{:?}: {error}\n{hint}", error.kind),
         None => format!("{:?}: {error}", error.kind),

@@ -1,12 +1,12 @@
-//! Answers that are not Vault's: of a proxy on the way, a login page, another program. None of them may pass for "there is no
-//! such secret", which may be optional.
+//! Responses that are not from Vault, but from a proxy, a login page or another program. None of them may count as a missing
+//! secret, because the secret may be optional.
 
 use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Refuses what Vault does not say. That a server does not serve for now may come from anything on the way, in any form.
+/// Refuses a response that Vault does not send. A temporary failure is accepted in any form, because it may come from a proxy.
 pub fn refuse(response: &Response, scheme: &str) -> Result<(), ProviderError> {
     let body = response.body().expose().trim_ascii_start();
     let is_json = body.first() == Some(&b'{');
@@ -16,7 +16,8 @@ pub fn refuse(response: &Response, scheme: &str) -> Result<(), ProviderError> {
         404 => (ErrorKind::Malformed, ELSEWHERE),
         _ if is_json || (body.is_empty() && response.is_success()) => return Ok(()),
         401 | 403 | 407 => (ErrorKind::Denied, "something on the way to Vault refuses the request, such as a proxy"),
-        // What nginx answers there; Go's servers do not even say how long their answer is.
+        // nginx sends this response to an unencrypted request on a TLS port. (handfast-http refuses the response of servers in
+        // Go.)
         400 if scheme == "http" => {
             (ErrorKind::Untrusted, "if that port speaks TLS, the address starts with `https://`")
         }
@@ -32,12 +33,12 @@ pub fn refuse(response: &Response, scheme: &str) -> Result<(), ProviderError> {
     Err(ProviderError::new(kind, message).hint(hint))
 }
 
-/// Whether it is something on the way that refuses a request: in JSON, but not in Vault's.
+/// Whether a proxy has refused the request, with JSON that is not Vault's.
 pub fn blocks(response: &Response) -> bool {
     matches!(response.status(), 400 | 403 | 405) && !is_vaults(response.body().expose())
 }
 
-/// Whether an answer about something that is not there has what each of Vault's has.
+/// Whether the body has a field that every response of Vault about a missing path has.
 fn is_vaults(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Missing {
@@ -47,6 +48,6 @@ fn is_vaults(body: &[u8]) -> bool {
     serde_json::from_slice(body).is_ok_and(|Missing { errors, request_id }| errors.is_some() || request_id.is_some())
 }
 
-/// Where Vault may not be.
+/// The hint that another program than Vault may be at the address.
 pub const ELSEWHERE: &str =
     "look at the address: what answers there may not be Vault but a proxy, a login page or another program";

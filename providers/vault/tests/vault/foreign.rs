@@ -1,21 +1,21 @@
-//! Answers that no Vault gives, or not the one that the tests have, from fakes of ours: what is said of them, word for word.
+//! Responses that Vault does not send, or not the version in the tests, from a test server, with the exact text of the error.
 
 use handfast_core::{Table, Value};
 use handfast_testkit::{Variables, table, text};
 use handfast_testservers::{Authority, Directory, Fault, FaultProxy, Server, Vault, random, stranger, write_answer};
 use serde_json::json;
 
+use crate::errors::refusal;
 use crate::support::variables;
-use crate::telling::refusal;
 
-/// What a mount at `kv` is, without asking.
+/// Settings with the kind of the mount `kv`.
 fn mounts(kind: &str) -> Table {
     table([("mounts", Value::Table(table([("kv", text(kind))])))])
 }
 
-/// What is said where this is the answer to everything.
+/// The error's text if this is the response to every request.
 #[track_caller]
-fn told(settings: Table, reference: &str, status: u16, body: &str) -> String {
+fn reported(settings: Table, reference: &str, status: u16, body: &str) -> String {
     let (authority, directory) = (Authority::new(), Directory::new());
     let body = body.to_owned();
     let server = Server::start(Some(&authority.server()), move |_, stream| {
@@ -25,15 +25,15 @@ fn told(settings: Table, reference: &str, status: u16, body: &str) -> String {
         .with("VAULT_ADDR", &server.address())
         .with("VAULT_CACERT", &directory.write("ca.pem", authority.pem()).display().to_string())
         .with_credential("VAULT_TOKEN", "hvs.hunter2");
-    let told = refusal(settings, variables, reference, None);
-    assert!(!told.contains("hunter2"), "{told}");
-    told
+    let reported = refusal(settings, variables, reference, None);
+    assert!(!reported.contains("hunter2"), "{reported}");
+    reported
 }
 
 const DB: &str = "vault:kv/web/db";
 
 #[test]
-fn an_answer_that_is_not_what_the_interface_promises_is_malformed() {
+fn a_response_that_violates_the_interface_is_malformed() {
     let unreadable = |why: &str| {
         format!(
             "Malformed: cannot read `kv/web/db`: Vault's answer cannot be read: {why}\n\
@@ -62,32 +62,35 @@ fn an_answer_that_is_not_what_the_interface_promises_is_malformed() {
                 .into(),
         ),
     ] {
-        assert_eq!(told(mounts(kind), DB, 200, body), expected);
+        assert_eq!(reported(mounts(kind), DB, 200, body), expected);
     }
     assert_eq!(
-        told(mounts("kv-v1"), "vault:kv/web/*", 200, r#"{"data":{"keys":"hunter2"}}"#),
+        reported(mounts("kv-v1"), "vault:kv/web/*", 200, r#"{"data":{"keys":"hunter2"}}"#),
         "Malformed: cannot list `kv/web/`: Vault's answer has no list of names"
     );
     for (body, why) in [
         (r#"{"data":{"path":"secret/","type":"kv"}}"#, "Vault's answer is of another mount"),
         (r#"{"data":{"hunter2":"secret/","type":"kv"}}"#, "Vault's answer names no mount"),
     ] {
-        assert_eq!(told(table([]), DB, 200, body), format!("Malformed: cannot ask what stands at `kv/web/db`: {why}"));
+        assert_eq!(
+            reported(table([]), DB, 200, body),
+            format!("Malformed: cannot ask what stands at `kv/web/db`: {why}")
+        );
     }
 }
 
 #[test]
-fn what_other_vaults_answer_is_told_too() {
-    // Those of Vault Enterprise's replicas; a Vault that has its own status for not being initialized; older ones.
+fn responses_of_other_versions_of_vault_are_reported_too() {
+    // Responses of Vault Enterprise's replicas, of a Vault that is not initialized, and of older versions.
     let cannot = "cannot read `kv/web/db`:";
     for (status, body, expected) in [
         (472, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
         (473, "{}", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
-        // A proxy on the way may leave the body out.
+        // A proxy may remove the body.
         (472, "", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
         (473, "", format!("Unavailable: {cannot} this Vault is a standby, and hands requests on to nobody")),
         (412, "", format!("Unavailable: {cannot} this Vault is a standby that lags behind the active one")),
-        // Only Vault itself can say so, and it was asked: what does not know the request never will.
+        // Vault itself sends this if it is not initialized, which was checked. Otherwise the server does not support the request.
         (501, "{}", format!("Malformed: {cannot} https://127.0.0.1:PORT answered 501 Not Implemented")),
         (
             412,
@@ -125,7 +128,7 @@ fn what_other_vaults_answer_is_told_too() {
             r#"{"errors":["hunter2"]}"#,
             format!("Malformed: {cannot} https://127.0.0.1:PORT answered 418 I'm a teapot"),
         ),
-        // An API gateway's word for a path that it does not know: no word of Vault's about a secret.
+        // An API gateway's response for an unknown path must not count as a missing secret.
         (
             404,
             r#"{"message":"hunter2"}"#,
@@ -146,17 +149,17 @@ fn what_other_vaults_answer_is_told_too() {
             format!("Unavailable: {cannot} https://127.0.0.1:PORT answered 500 Internal Server Error"),
         ),
     ] {
-        assert_eq!(told(mounts("kv-v2"), DB, status, body), expected);
+        assert_eq!(reported(mounts("kv-v2"), DB, status, body), expected);
     }
 }
 
-/// Many proxies and firewalls know no LIST: the same question as a GET passes them.
+/// Many proxies and firewalls refuse the method LIST, but let the same request with GET through.
 #[test]
-fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
+fn a_list_that_a_proxy_refuses_is_requested_again_with_get() {
     let list = |status: u16, media: &'static str, refusal: &'static str, by_get: bool| {
         let (authority, directory) = (Authority::new(), Directory::new());
-        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let lines = asked.clone();
+        let requests = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let lines = requests.clone();
         let server = Server::start(Some(&authority.server()), move |request, stream| {
             lines.lock().expect("no test panics here").push(format!("{} {}", request.method, request.path));
             let json = &[("content-type", "application/json")];
@@ -169,9 +172,9 @@ fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
             .with("VAULT_ADDR", &server.address())
             .with("VAULT_CACERT", &directory.write("ca.pem", authority.pem()).display().to_string())
             .with_credential("VAULT_TOKEN", "hvs.hunter2");
-        let told = crate::telling::refusal(mounts("kv-v1"), variables, "vault:kv/web/*", None);
-        let asked = asked.lock().expect("no test panics here").clone();
-        (told, asked)
+        let reported = crate::errors::refusal(mounts("kv-v1"), variables, "vault:kv/web/*", None);
+        let requests = requests.lock().expect("no test panics here").clone();
+        (reported, requests)
     };
     let twice = ["LIST /v1/kv/web/", "GET /v1/kv/web/?list=true"];
     for (status, media, refusal) in [
@@ -183,13 +186,13 @@ fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
         (403, "application/json", r#"{"message":"forbidden"}"#),
         (404, "text/plain", "not found"),
     ] {
-        let (told, asked) = list(status, media, refusal, true);
-        assert_eq!(told, "NotFound: cannot list `kv/web/`: there is nothing below it", "{status} {refusal}");
-        assert_eq!(asked, twice, "{status} {refusal}");
-        let (told, asked) = list(status, media, refusal, false);
-        assert!(!told.starts_with("Unavailable"), "{told}");
-        assert!(told.ends_with("\nlet the method LIST, or GET with `?list=true`, through to Vault"), "{told}");
-        assert_eq!(asked, twice, "{status} {refusal}");
+        let (reported, requests) = list(status, media, refusal, true);
+        assert_eq!(reported, "NotFound: cannot list `kv/web/`: there is nothing below it", "{status} {refusal}");
+        assert_eq!(requests, twice, "{status} {refusal}");
+        let (reported, requests) = list(status, media, refusal, false);
+        assert!(!reported.starts_with("Unavailable"), "{reported}");
+        assert!(reported.ends_with("\nlet the method LIST, or GET with `?list=true`, through to Vault"), "{reported}");
+        assert_eq!(requests, twice, "{status} {refusal}");
     }
     let none =
         list(405, "application/json", r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#, true).0;
@@ -198,7 +201,7 @@ fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
         "Malformed: cannot list `kv/web/`: Vault does not allow that on this path\n\
          this path has no list: name each secret by itself"
     );
-    // Vault's own word is the last.
+    // Vault's own response is final.
     for (status, refusal) in [
         (403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#),
         (405, r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#),
@@ -209,7 +212,7 @@ fn a_list_that_something_on_the_way_refuses_is_asked_for_once_more_by_get() {
 }
 
 #[test]
-fn each_fault_of_the_way_is_named() {
+fn each_network_fault_is_named() {
     let Some(vault) = Vault::shared() else { return };
     let name = random("db-");
     vault.must("POST", &format!("secret/data/{name}"), json!({ "data": { "password": "hunter2" } }));
@@ -257,16 +260,16 @@ fn each_fault_of_the_way_is_named() {
             .with("VAULT_CACERT", &ca)
             .with("VAULT_CLIENT_TIMEOUT", "20")
             .with_credential("VAULT_TOKEN", vault.root_token());
-        let told = refusal(table([]), variables, &format!("vault:secret/{name}"), None).replace(&name, "DB");
+        let reported = refusal(table([]), variables, &format!("vault:secret/{name}"), None).replace(&name, "DB");
         for canary in [vault.root_token(), proxy.canary(), "hunter2"] {
-            assert!(!told.contains(canary), "{told}");
+            assert!(!reported.contains(canary), "{reported}");
         }
-        assert_eq!(without_column(&told), expected, "{fault:?}");
+        assert_eq!(without_column(&reported), expected, "{fault:?}");
     }
     assert_eq!(other.connections(), 0);
 }
 
-/// A text without the column that it names, which hangs on what Vault writes of the request.
+/// A text without the column in it, which depends on the data that Vault returns about the request.
 fn without_column(text: &str) -> String {
     match text.split_once("column ") {
         Some((before, after)) => {

@@ -1,17 +1,17 @@
-//! What a user has said of the login: `auth` in the configuration, else the environment.
+//! The settings of the login: `auth` in the configuration, otherwise the environment.
 
 use handfast_core::{Credential, Environment, Table};
 
-/// What is said of a login.
-pub struct Given<'a> {
+/// The settings of a login method.
+pub struct AuthSettings<'a> {
     method: &'static str,
-    /// `auth`; none where the environment says how to log in.
+    /// `auth`; `None` if the environment has the settings.
     auth: Option<&'a Table>,
     environment: &'a dyn Environment,
 }
 
-impl<'a> Given<'a> {
-    /// What `auth` says of a login by this method; without it, what the environment says.
+impl<'a> AuthSettings<'a> {
+    /// The settings of this method, in `auth` or, without `auth`, in the environment.
     pub fn new(method: &'static str, auth: Option<&'a Table>, environment: &'a dyn Environment) -> Self {
         Self { method, auth, environment }
     }
@@ -21,10 +21,10 @@ impl<'a> Given<'a> {
         self.method
     }
 
-    /// Where the method is mounted, below `auth/`.
+    /// The method's mount, below `auth/`.
     pub fn mount(&self) -> String {
         let mount = self.text("mount", "VAULT_PATH").unwrap_or_else(|| self.method.to_owned());
-        // Vault's own tools show it with and without.
+        // Vault's own tools show the mount both with and without `auth/`.
         let mount = mount.trim_matches('/');
         mount.strip_prefix("auth/").unwrap_or(mount).to_owned()
     }
@@ -34,12 +34,12 @@ impl<'a> Given<'a> {
         self.environment
     }
 
-    /// A text of `auth`.
-    pub fn written(&self, key: &str) -> Option<&str> {
+    /// A string in `auth`.
+    pub fn string(&self, key: &str) -> Option<&str> {
         self.auth?.string(key)
     }
 
-    /// A text that is no credential: from `auth`, or where there is none from a variable.
+    /// A string that is not a credential: from `auth` or, without `auth`, from a variable.
     pub fn text(&self, key: &str, variable: &str) -> Option<String> {
         match self.auth {
             Some(auth) => auth.string(key).map(str::to_owned),
@@ -47,12 +47,12 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A switch of `auth`.
+    /// A boolean in `auth`.
     pub fn is_on(&self, key: &str) -> bool {
         self.auth.and_then(|auth| auth.boolean(key)).unwrap_or(false)
     }
 
-    /// A credential: from `<name>_file` or `<name>_env`, else from a variable that is known for it.
+    /// A credential: from `<name>_file` or `<name>_env`, otherwise from its usual variable.
     pub fn credential(&self, name: &str, variable: &str) -> Credential {
         let text = |suffix: &str| self.auth.and_then(|auth| auth.string(&format!("{name}{suffix}")));
         match (text("_file"), text("_env")) {

@@ -1,4 +1,4 @@
-//! A login that was made, and how long its token lives.
+//! A login in use, and the lifetime of its token.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -7,33 +7,33 @@ use handfast_core::SecretValue;
 
 use crate::auth::Login;
 
-/// A login that was made.
-pub struct Held {
+/// A login in use.
+pub struct ActiveLogin {
     /// The login.
     pub login: Login,
-    /// Which login of the session it is, from 1 on.
+    /// The login's number in the session, from 1.
     pub number: u64,
-    /// How long its token lives, where that is known.
+    /// The lifetime of its token, if known.
     pub life: Cell<Option<Life>>,
-    /// Vault does not take its token any more.
+    /// Whether Vault does not accept its token any more.
     pub is_lost: Cell<bool>,
 }
 
-/// How long a token lives.
+/// The lifetime of a token.
 #[derive(Clone, Copy)]
 pub struct Life {
-    /// For how long it was given, which a renewal asks for again.
+    /// The original lifetime, which a renewal requests again.
     pub whole: Duration,
-    /// How long it lives from `since`.
+    /// The remaining lifetime at the time `since`.
     pub left: Duration,
-    /// When that was known.
+    /// The time of `left`.
     pub since: SystemTime,
     /// Whether it can be renewed.
     pub renewable: bool,
 }
 
-impl Held {
-    /// The token of every request.
+impl ActiveLogin {
+    /// The token for every request.
     pub fn token(&self) -> Option<&SecretValue> {
         self.login.token.as_ref()
     }
@@ -43,7 +43,7 @@ impl Held {
         self.token().map(SecretValue::expose) == login.token.as_ref().map(SecretValue::expose)
     }
 
-    /// How long it lives from `now`, where that is known.
+    /// The remaining lifetime at the time `now`, if known.
     pub fn left(&self, now: SystemTime) -> Option<Duration> {
         self.life.get().map(|life| life.left.saturating_sub(now.duration_since(life.since).unwrap_or_default()))
     }

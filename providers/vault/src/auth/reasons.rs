@@ -1,35 +1,37 @@
-//! Why Vault refuses a login, in our words.
+//! The reasons for which Vault refuses a login, in handfast's own words.
 //!
-//! Whatever Vault says of it, a 400 or a 403 is the fault of what was shown or of what the role asks for. Its own strings
-//! select a text here and are never printed: some quote a secret id, a claim, or the answer of another service.
+//! A 400 or 403 means that the credentials or the role are wrong. Vault's own error strings only select a text here. They are
+//! never printed, because some quote a secret id, a claim, or another service's response.
 
 use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
 
 use crate::explain;
 
-/// One reason: the methods that it is for (any where there is none), what Vault says, what it means, what to do.
+/// A reason for a refusal.
 struct Reason {
+    /// The methods that it is for; all methods if empty.
     methods: &'static [&'static str],
-    says: &'static [&'static str],
+    /// Parts of Vault's error strings, one of which must occur.
+    texts: &'static [&'static str],
     why: &'static str,
     hint: &'static str,
 }
 
 const fn reason(
     methods: &'static [&'static str],
-    says: &'static [&'static str],
+    texts: &'static [&'static str],
     why: &'static str,
     hint: &'static str,
 ) -> Reason {
-    Reason { methods, says, why, hint }
+    Reason { methods, texts, why, hint }
 }
 
 const TOKENS: &[&str] = &["kubernetes", "jwt", "azure", "gcp"];
 
-/// The first that fits holds. Taken from the methods' sources, as of Vault 1.13.
+/// The reasons, from the source code of Vault 1.13 and later. The first that matches is reported.
 const REASONS: &[Reason] = &[
-    // Where it is mounted. Vault tells those who have no token as little as it can.
+    // The mount. Vault discloses little to a client without a token.
     reason(
         &[],
         &["missing client token", "no handler for route", "route entry not found", "unsupported path"],
@@ -62,7 +64,7 @@ const REASONS: &[Reason] = &[
         "the role is one for people with a browser (`role_type = \"oidc\"`)",
         "name a role with `role_type = \"jwt\"`",
     ),
-    // What a token says.
+    // The claims of a token.
     reason(
         TOKENS,
         &["expired"],
@@ -131,7 +133,7 @@ const REASONS: &[Reason] = &[
         "the role asks which machine the token is of, and a token's file does not say it",
         "take `jwt_file` out, for the token of this machine; or name a role that is bound to no machine",
     ),
-    // AppRole. Expired, used up, revoked and wrong ones are all the same to Vault: it forgets them.
+    // AppRole. Vault has the same error for secret ids that have expired, are used up, were revoked or never existed.
     reason(
         &["approle"],
         &["invalid role ID", "invalid role_id", "missing role_id"],
@@ -209,8 +211,8 @@ const REASONS: &[Reason] = &[
     ),
 ];
 
-/// What a reason's text may be only a consequence of: Vault could not ask somebody else, and may a moment later.
-const FOR_NOW: &[&str] = &["fetching keys", "connection refused", "timeout", "deadline exceeded", "no such host"];
+/// Parts of Vault's error strings if Vault could not reach another server, which may be temporary.
+const TEMPORARY: &[&str] = &["fetching keys", "connection refused", "timeout", "deadline exceeded", "no such host"];
 
 const WRONG_PASSWORD: (&str, &str) =
     ("the name or the password is wrong", "look at `username`, and for more than the password in its file");
@@ -218,25 +220,25 @@ const WRONG_PASSWORD: (&str, &str) =
 const NO_METHOD: &str = "there is no such login method";
 const WHERE: &str = "`mount` and VAULT_PATH say where it is mounted, below `auth/`";
 
-/// Why a login was refused. `method` is as in `auth`.
+/// The error for a refused login. `method` is the name in `auth`.
 pub fn explain(response: &Response, attempted: &str, method: &str, namespace: Option<&str>) -> ProviderError {
     if let Some(error) = explain::unavailable(response, attempted) {
         return error;
     }
     let status = response.status();
     let errors = explain::errors(response);
-    let fits = |reason: &&Reason| {
+    let matches = |reason: &&Reason| {
         (reason.methods.is_empty() || reason.methods.contains(&method))
-            && errors.iter().any(|error| reason.says.iter().any(|says| error.contains(says)))
+            && errors.iter().any(|error| reason.texts.iter().any(|text| error.contains(text)))
     };
-    let reason = REASONS.iter().find(fits);
-    let for_now = errors.iter().any(|error| FOR_NOW.iter().any(|text| error.contains(text)));
+    let reason = REASONS.iter().find(matches);
+    let is_temporary = errors.iter().any(|error| TEMPORARY.iter().any(|text| error.contains(text)));
     let is_refusal = match status {
         400 | 403 | 404 => true,
-        // Some methods refuse so (azure, and cert what has expired), and Vault 1.13.0 what is wrong with a secret id or a
-        // password. To try that again would only lock a user out.
-        500 => reason.is_some() && !for_now,
-        // All that Vault 1.13.0 has to say of a directory's user with the wrong password.
+        // Some methods refuse with this status (azure, and cert for an expired certificate), and so does Vault 1.13.0 for a wrong
+        // secret id or password. A retry would only lock the user out.
+        500 => reason.is_some() && !is_temporary,
+        // Vault 1.13.0 sends this for a wrong password of a directory's user.
         204 => true,
         _ => false,
     };
@@ -248,7 +250,7 @@ pub fn explain(response: &Response, attempted: &str, method: &str, namespace: Op
         None => match (status, method) {
             (204, "ldap" | "userpass") => WRONG_PASSWORD,
             (404, _) => (NO_METHOD, WHERE),
-            // Vault keeps to itself what the cluster has answered.
+            // Vault does not disclose the cluster's response.
             (403, "kubernetes") => (
                 "Vault refuses the service account's token, or there is no such login method",
                 "the token may have expired, be of another cluster, or Vault may not review it there: Vault's log says \
@@ -262,11 +264,11 @@ pub fn explain(response: &Response, attempted: &str, method: &str, namespace: Op
             _ => ("Vault refuses it", "Vault's log says why"),
         },
     };
-    let elsewhere = matches!(status, 403 | 404) || why == NO_METHOD;
-    // A namespace that does not exist looks like a mount that does not exist, and like a permission that is missing.
+    let is_perhaps_elsewhere = matches!(status, 403 | 404) || why == NO_METHOD;
+    // Vault responds in the same way to a missing namespace, a missing mount and a missing permission.
     let hint = match namespace {
-        Some(namespace) if elsewhere => format!("{hint}; it was looked for in the namespace `{namespace}`"),
-        None if elsewhere => format!("{hint}; `namespace` and VAULT_NAMESPACE say in which namespace"),
+        Some(namespace) if is_perhaps_elsewhere => format!("{hint}; it was looked for in the namespace `{namespace}`"),
+        None if is_perhaps_elsewhere => format!("{hint}; `namespace` and VAULT_NAMESPACE say in which namespace"),
         _ => hint.to_owned(),
     };
     ProviderError::new(ErrorKind::Denied, format!("{attempted}: {why}")).hint(hint)
