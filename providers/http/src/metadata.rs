@@ -10,14 +10,14 @@ use crate::options::Options;
 use crate::response::Response;
 
 /// How long to wait for a metadata service. Outside the cloud, a connection to its address often gets no response at all.
-pub struct Patience {
+pub struct TimeLimits {
     /// The time limit for a connection.
     pub connect: Duration,
     /// The time limit for a whole response.
     pub total: Duration,
 }
 
-impl Patience {
+impl TimeLimits {
     /// This limit for the connection, and the default limit for the response.
     pub fn connecting(connect: Duration) -> Self {
         Self { connect, total: Options::default().total_timeout }
@@ -31,13 +31,13 @@ impl Patience {
 
 /// A client of metadata services. It uses no proxy. It sends unencrypted requests to the addresses that `plaintext` allows, since
 /// these services do not offer TLS, and their traffic does not leave the machine's host.
-pub fn client(patience: Patience, plaintext: Plaintext, context: &Context) -> Result<Client, ProviderError> {
+pub fn client(limits: TimeLimits, plaintext: Plaintext, context: &Context) -> Result<Client, ProviderError> {
     let defaults = Options::default();
     let options = Options {
         plaintext,
-        connect_timeout: patience.connect,
-        idle_timeout: defaults.idle_timeout.min(patience.total),
-        total_timeout: patience.total,
+        connect_timeout: limits.connect,
+        idle_timeout: defaults.idle_timeout.min(limits.total),
+        total_timeout: limits.total,
         ..defaults
     };
     Client::new(options, context)

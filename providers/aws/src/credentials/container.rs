@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue};
-use handfast_http::metadata::{self, Patience};
+use handfast_http::metadata::{self, TimeLimits};
 use handfast_http::{Plaintext, Request, Url};
 
 use super::issued;
@@ -47,7 +47,7 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
         "https" => outside.send(&outside.client, request).await,
         _ => {
             // An agent on the same machine: where there is none, nobody refuses the connection.
-            let patience = Patience { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
+            let patience = TimeLimits { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
             outside.send(&metadata::client(patience, Plaintext::Metadata, &outside.context)?, request).await
         }
     };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
-use handfast_http::metadata::{self, Patience};
+use handfast_http::metadata::{self, TimeLimits};
 use handfast_http::{Address, Client, Method, Plaintext, Request, Response, Url};
 
 use super::issued;
@@ -28,7 +28,7 @@ const MOST: u64 = 60;
 
 /// Elsewhere nobody refuses the connection: then this is how long a start without credentials waits. Who takes the connection is
 /// there, and may be slow.
-const PATIENCE: Patience = Patience { connect: Duration::from_secs(1), total: Duration::from_millis(1800) };
+const PATIENCE: TimeLimits = TimeLimits { connect: Duration::from_secs(1), total: Duration::from_millis(1800) };
 
 /// A service that has given its token, which all its answers need.
 struct Imds<'o> {
@@ -72,7 +72,8 @@ impl<'o> Imds<'o> {
             return Ok(Err(format!("`{DISABLED}` is true")));
         }
         let origin = origin(outside)?;
-        let patience = number(outside, TIMEOUT)?.map_or(PATIENCE, |seconds| Patience::of(Duration::from_secs(seconds)));
+        let patience =
+            number(outside, TIMEOUT)?.map_or(PATIENCE, |seconds| TimeLimits::of(Duration::from_secs(seconds)));
         let client = metadata::client(patience, Plaintext::Metadata, &outside.context)?;
         let mut attempts = number(outside, ATTEMPTS)?.unwrap_or(1);
         let response = loop {

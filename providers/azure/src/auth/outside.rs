@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use handfast_core::{Context, Grace, ProviderError};
-use handfast_http::metadata::{self, Patience};
+use handfast_http::metadata::{self, TimeLimits};
 use handfast_http::{Client, Options, Plaintext, Url};
 
 use crate::wire::Wire;
@@ -32,15 +32,15 @@ impl Outside {
 
     /// A way to a metadata service.
     pub fn metadata(&self) -> Result<Wire, ProviderError> {
-        self.metadata_within(Patience::connecting(Duration::from_secs(2)))
+        self.metadata_within(TimeLimits::connecting(Duration::from_secs(2)))
     }
 
     /// The same to learn whether there is one: where there is none, often nobody refuses the connection.
     pub fn probe(&self) -> Result<Wire, ProviderError> {
-        self.metadata_within(Patience::of(Duration::from_secs(1)))
+        self.metadata_within(TimeLimits::of(Duration::from_secs(1)))
     }
 
-    fn metadata_within(&self, patience: Patience) -> Result<Wire, ProviderError> {
+    fn metadata_within(&self, patience: TimeLimits) -> Result<Wire, ProviderError> {
         let client = metadata::client(patience, Plaintext::Metadata, &self.context)?;
         Ok(Wire::new(client, self.requests.clone()))
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handfast_core::{Context, ErrorKind, ProviderError};
-use handfast_http::metadata::{self, Patience};
+use handfast_http::metadata::{self, TimeLimits};
 use handfast_http::{Client, Plaintext, Request, Response, Url};
 
 /// A metadata service at one address.
@@ -18,7 +18,7 @@ impl Service {
     /// The service at `host`. It requires this header, which a web page or a server with a request forgery flaw cannot send.
     pub fn new(host: &str, header: (&'static str, &'static str), context: &Context) -> Result<Self, ProviderError> {
         // A variable can name any host.
-        let client = metadata::client(Patience::connecting(Duration::from_secs(2)), Plaintext::Anywhere, context)?;
+        let client = metadata::client(TimeLimits::connecting(Duration::from_secs(2)), Plaintext::Anywhere, context)?;
         Ok(Self { client, origin: format!("http://{host}"), header })
     }
 
