@@ -1,4 +1,4 @@
-//! The SDK's way to the network: handfast's one HTTP client.
+//! Connects the SDK to handfast's HTTP client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use handfast_core::{ErrorKind, ProviderError, SecretValue};
 use handfast_http::{Client, Request, Response, Url, wiped};
 use http_body_util::Full;
 
-/// Hands the SDK's requests to the HTTP client, and counts them.
+/// Sends the SDK's requests with the HTTP client, and counts them.
 #[derive(Clone)]
 pub struct Connector {
     client: Arc<Client>,
     requests: Arc<AtomicU64>,
 }
 
-/// The parts of an answer that the SDK drops, and that our errors name.
+/// The parts of a response that the SDK drops, and that handfast's errors need.
 #[derive(Clone)]
-pub struct Told {
-    /// Who answered.
+pub struct ResponseInfo {
+    /// The server that responded.
     pub peer: String,
-    /// How long the server asks to wait (`Retry-After`).
+    /// How long the server requires a client to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
 
 impl Connector {
-    /// A connector that has sent nothing yet.
+    /// A connector with this client.
     pub fn new(client: Arc<Client>) -> Self {
         Self { client, requests: Arc::default() }
     }
 
-    /// How many requests it has sent.
+    /// The number of requests so far.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -62,36 +62,36 @@ impl HttpConnector for Connector {
         let client = self.client.clone();
         self.requests.fetch_add(1, Ordering::Relaxed);
         HttpConnectorFuture::new(async move {
-            let answer = async { client.send(adapted(request)?).await }.await;
-            answer.and_then(answered).map_err(|error| ConnectorError::other(error.into(), None))
+            let response = async { client.send(to_request(request)?).await }.await;
+            response.and_then(to_sdk_response).map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
 
-/// The SDK's request as the client takes it.
-fn adapted(request: HttpRequest) -> Result<Request, ProviderError> {
-    let unfit = || ProviderError::new(ErrorKind::Malformed, "cannot ask AWS: the request cannot be written as HTTP");
-    let (parts, body) = request.try_into_http1x().map_err(|_| unfit())?.into_parts();
-    let url = Url::parse(&parts.uri.to_string()).map_err(|_| unfit())?;
-    let body = SecretValue::from(body.bytes().ok_or_else(unfit)?.to_vec());
+/// Converts the SDK's request for the client.
+fn to_request(request: HttpRequest) -> Result<Request, ProviderError> {
+    let invalid = || ProviderError::new(ErrorKind::Malformed, "cannot ask AWS: the request cannot be written as HTTP");
+    let (parts, body) = request.try_into_http1x().map_err(|_| invalid())?.into_parts();
+    let url = Url::parse(&parts.uri.to_string()).map_err(|_| invalid())?;
+    let body = SecretValue::from(body.bytes().ok_or_else(invalid)?.to_vec());
     Ok(Request::from_parts(parts.method, url, parts.headers, body))
 }
 
-/// The client's answer as the SDK takes it.
-fn answered(response: Response) -> Result<HttpResponse, ProviderError> {
-    let told = Told { peer: response.peer().to_owned(), retry_after: response.retry_after() };
-    let unfit =
-        || ProviderError::new(ErrorKind::Malformed, format!("cannot ask {}: the answer is not HTTP", told.peer));
+/// Converts the client's response for the SDK.
+fn to_sdk_response(response: Response) -> Result<HttpResponse, ProviderError> {
+    let info = ResponseInfo { peer: response.peer().to_owned(), retry_after: response.retry_after() };
+    let invalid =
+        || ProviderError::new(ErrorKind::Malformed, format!("cannot ask {}: the answer is not HTTP", info.peer));
     let (status, headers, body) = response.into_parts();
-    // As a stream: of a body that is bytes in memory, the SDK writes every one into its log at TRACE.
+    // As a stream, because the SDK logs a body in memory at the level TRACE.
     let body = SdkBody::from_body_1_x(Full::new(wiped(body)));
-    let mut answer = HttpResponse::new(StatusCode::try_from(status.as_u16()).map_err(|_| unfit())?, body);
+    let mut converted = HttpResponse::new(StatusCode::try_from(status.as_u16()).map_err(|_| invalid())?, body);
     for (name, value) in &headers {
-        // No header that is read here has a value that is not text.
+        // The headers that are read here are all text.
         if let Ok(value) = value.to_str() {
-            let _ = answer.headers_mut().try_append(name.as_str().to_owned(), value.to_owned());
+            let _ = converted.headers_mut().try_append(name.as_str().to_owned(), value.to_owned());
         }
     }
-    answer.add_extension(told);
-    Ok(answer)
+    converted.add_extension(info);
+    Ok(converted)
 }

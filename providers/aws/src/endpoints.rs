@@ -1,14 +1,14 @@
-//! Where AWS' services are: what the user says, else the names that AWS gives them
+//! The endpoints of AWS's services: the user's, otherwise AWS's own host names
 //! (docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html, …/feature-endpoints.html).
 //!
-//! Those names are the SDKs' business, but for STS, which has no SDK here.
+//! The SDKs know these names. Only STS's name is made here, because STS has no SDK here.
 
 use handfast_core::{Complaint, Environment, Problems, Table, excerpt};
 use handfast_http::{Address, Plaintext};
 
-use crate::region::Asked;
+use crate::region::Target;
 
-/// A service that is asked.
+/// A service that handfast uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Secrets Manager.
@@ -19,19 +19,19 @@ pub enum Service {
     Sts,
 }
 
-/// Where the services are.
+/// The endpoints.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    /// For every service: `endpoint`, else AWS_ENDPOINT_URL.
+    /// For all services: `endpoint`, otherwise AWS_ENDPOINT_URL.
     any: Option<String>,
-    /// For one: its own variable.
+    /// For each service: its own variable.
     own: [Option<String>; 3],
-    /// Whether the names are those of FIPS.
+    /// Whether to use AWS's host names for FIPS.
     pub fips: bool,
-    /// Whether the names are those of IPv6 too.
+    /// Whether to use AWS's host names for IPv4 and IPv6.
     pub dual_stack: bool,
-    /// Whether what is said elsewhere than in the settings does not count.
-    ignoring: bool,
+    /// Whether endpoints in variables and profiles are ignored.
+    ignores_others: bool,
 }
 
 /// The services and their variables, in the order of `own`.
@@ -43,12 +43,12 @@ const SERVICES: [(Service, &str); 3] = [
 
 const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
 const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT";
-/// The SDKs read it themselves, and panic where its file is not as they want it.
+/// The SDKs read this variable themselves, and panic if its file is invalid.
 const PARTITIONS: &str = "SMITHY_CLIENT_SDK_CUSTOM_PARTITION";
 const IGNORE: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
 
 impl Endpoints {
-    /// Reads `endpoint` and the variables. What is wrong with the variables goes to `missing`.
+    /// Reads `endpoint` and the variables. Adds problems with the variables to `missing`.
     pub fn read(
         table: &Table,
         environment: &dyn Environment,
@@ -74,7 +74,7 @@ impl Endpoints {
             return endpoints;
         }
         if boolean(environment, IGNORE, missing) {
-            endpoints.ignoring = true;
+            endpoints.ignores_others = true;
             return endpoints;
         }
         let mut variable = |name: &str| match parse(environment.variable(name)?) {
@@ -89,53 +89,53 @@ impl Endpoints {
         endpoints
     }
 
-    /// The URL of a service, where the user says one. Else its SDK knows it.
-    pub fn said(&self, service: Service) -> Option<&str> {
+    /// The user's URL of a service, if there is one. Otherwise its SDK knows the URL.
+    pub fn configured(&self, service: Service) -> Option<&str> {
         let own = SERVICES.iter().zip(&self.own).find(|((known, _), _)| *known == service);
         own.and_then(|(_, own)| own.as_deref()).or(self.any.as_deref())
     }
 
-    /// Whether a request to one of them leaves this machine unencrypted.
-    pub fn leaves_in_clear_text(&self) -> bool {
+    /// Whether requests to an endpoint leave this machine unencrypted.
+    pub fn has_unencrypted(&self) -> bool {
         let is_far = |url: &str| Address::parse(url, Plaintext::Anywhere).is_ok_and(|address| !address.is_local());
         self.urls().any(|url| url.starts_with("http://") && is_far(url))
     }
 
-    /// All URLs that the user says.
+    /// All URLs of the user.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.any.iter().chain(self.own.iter().flatten()).map(String::as_str)
     }
 
-    /// Whether nothing else may say where AWS is: it is said for every service, or to be what AWS says.
-    pub fn is_settled(&self) -> bool {
-        self.ignoring || self.any.is_some()
+    /// Whether an endpoint in a profile has no effect: the user's endpoint is for all services, or others are ignored.
+    pub fn overrides_profile(&self) -> bool {
+        self.ignores_others || self.any.is_some()
     }
 
-    /// Who answers where a region is asked.
-    pub fn asked(&self) -> Asked {
-        if self.any.is_some() { Asked::Elsewhere } else { Asked::Aws }
+    /// The kind of server that requests go to.
+    pub fn target(&self) -> Target {
+        if self.any.is_some() { Target::Custom } else { Target::Aws }
     }
 
-    /// The URL of STS in a region: it has no SDK here.
+    /// The URL of STS in a region.
     pub fn sts(&self, region: &str) -> String {
-        if let Some(url) = self.said(Service::Sts) {
+        if let Some(url) = self.configured(Service::Sts) {
             return url.to_owned();
         }
         let partition = partition(region);
-        // In GovCloud all of it is as FIPS wants it, but for the names of IPv6.
-        let is_named_so = self.dual_stack || partition.name != "aws-us-gov";
-        let fips = if self.fips && is_named_so { "-fips" } else { "" };
+        // In GovCloud all host names are FIPS endpoints, and only the names for IPv6 have the suffix.
+        let has_suffix = self.dual_stack || partition.name != "aws-us-gov";
+        let fips = if self.fips && has_suffix { "-fips" } else { "" };
         let domain = if self.dual_stack { partition.dual_stack_domain } else { partition.domain };
         format!("https://sts{fips}.{region}.{domain}")
     }
 }
 
-/// A part of AWS with names and accounts of its own.
+/// A part of AWS with its own host names and accounts.
 #[derive(Clone, Copy)]
 pub struct Partition {
-    /// Its name, which ARNs begin with: `aws`, `aws-cn`.
+    /// Its name in ARNs: `aws`, `aws-cn`.
     pub name: &'static str,
-    /// What the names of its services end with.
+    /// The end of its services' host names.
     pub domain: &'static str,
     dual_stack_domain: &'static str,
 }
@@ -158,7 +158,7 @@ pub fn partition(region: &str) -> Partition {
     known.map_or(of("aws", "amazonaws.com", "api.aws"), |(_, partition)| *partition)
 }
 
-/// Where clear text is allowed: `danger_plaintext`.
+/// The hosts that unencrypted requests may go to, according to `danger_plaintext`.
 pub fn plaintext(table: &Table) -> Plaintext {
     match table.boolean("danger_plaintext") {
         Some(true) => Plaintext::Anywhere,
@@ -179,7 +179,7 @@ fn parse(text: &str, plaintext: Plaintext) -> Result<String, Complaint> {
     Ok(address.url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// A boolean as AWS' variables have it.
+/// Reads a boolean in the form of AWS's variables.
 fn boolean(environment: &dyn Environment, name: &str, missing: &mut Vec<Complaint>) -> bool {
     let Some(text) = environment.variable(name) else { return false };
     match text.to_ascii_lowercase().as_str() {

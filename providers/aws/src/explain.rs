@@ -1,26 +1,26 @@
-//! What AWS' refusals mean, in our words.
+//! The errors for AWS's refusals, in handfast's own words.
 
 use handfast_core::{ErrorKind, ProviderError};
 
 use crate::endpoints::partition;
 use crate::refusal::{About, ENDPOINT, Failed, Refusal};
 
-/// What was attempted, for a text.
+/// A request, for the text of its error.
 pub struct Attempt<'a> {
-    /// ``cannot read the secret `web/db` ``
+    /// The start of the text: ``cannot read the secret `web/db` ``.
     pub what: String,
-    /// What a policy must allow: `secretsmanager:GetSecretValue`.
+    /// The action that a policy must allow: `secretsmanager:GetSecretValue`.
     pub action: &'static str,
-    /// The resource of that permission, without the account where nobody has said it.
+    /// The resource of that action. It has `*` for an unknown account.
     pub resource: String,
-    /// Where it was asked.
+    /// The region of the request.
     pub region: &'a str,
-    /// What brings it back where it is deleted.
+    /// The command to restore a deleted secret.
     pub restore: Option<String>,
 }
 
 impl Attempt<'_> {
-    /// What a failed call means for what was attempted.
+    /// The error for a failed call.
     pub fn explain(&self, failed: &Failed) -> ProviderError {
         match failed {
             Failed::Unanswered(error) => error.once_more().context(&self.what),
@@ -33,8 +33,8 @@ impl Attempt<'_> {
         ProviderError::new(kind, format!("{}: {why}", self.what))
     }
 
-    /// That there is no such thing.
-    pub fn absent(&self, why: &str) -> ProviderError {
+    /// The failure if the secret or parameter does not exist.
+    pub fn not_found(&self, why: &str) -> ProviderError {
         self.failure(ErrorKind::NotFound, why)
             .hint(format!("it was looked for in the region `{}`; names are matched to the letter", self.region))
     }
@@ -49,7 +49,7 @@ impl Attempt<'_> {
                 .hint("AWS allows a difference of 5 minutes"),
             About::Keys => self.keys(refusal),
             About::Permission => self.permission(refusal),
-            About::Passing => {
+            About::Temporary => {
                 let why = match () {
                     () if refusal.is_throttling() => "AWS answers no more requests for now (throttling)".to_owned(),
                     () => format!("{} answered {}", refusal.peer, with_reason(refusal.status)),
@@ -78,7 +78,7 @@ impl Attempt<'_> {
         self.failure(ErrorKind::Denied, why).hint(hint)
     }
 
-    /// KMS first: Secrets Manager and Parameter Store say so in a refusal of their own.
+    /// Checks for KMS first: Secrets Manager and Parameter Store pass on its refusal in their own.
     fn permission(&self, refusal: &Refusal) -> ProviderError {
         let says = |text: &str| refusal.message.contains(text);
         let account = "*";
@@ -109,11 +109,13 @@ impl Attempt<'_> {
                 .failure(ErrorKind::NotFound, "the secret has no value yet")
                 .hint("`aws secretsmanager put-secret-value` gives it one"),
             "ResourceNotFoundException" if says("staging label") || says("versionid") => {
-                self.absent("there is no such version")
+                self.not_found("there is no such version")
             }
-            "ResourceNotFoundException" => self.absent("there is no such secret"),
-            "ParameterVersionNotFound" | "ParameterVersionNotFoundException" => self.absent("there is no such version"),
-            "ParameterNotFound" | "ParameterNotFoundException" => self.absent("there is no such parameter"),
+            "ResourceNotFoundException" => self.not_found("there is no such secret"),
+            "ParameterVersionNotFound" | "ParameterVersionNotFoundException" => {
+                self.not_found("there is no such version")
+            }
+            "ParameterNotFound" | "ParameterNotFoundException" => self.not_found("there is no such parameter"),
             "InvalidRequestException" if says("delet") => {
                 let error = self.failure(ErrorKind::NotFound, "it is scheduled for deletion");
                 match &self.restore {
@@ -144,7 +146,7 @@ impl Attempt<'_> {
     }
 }
 
-/// A code, where it is one of those that AWS documents for what is asked here.
+/// The code, if AWS documents it for these requests.
 fn known(code: &str) -> String {
     const CODES: &[&str] = &[
         "InvalidParameterException",

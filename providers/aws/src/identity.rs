@@ -1,4 +1,4 @@
-//! The identity that other stores take for a login: that of the same keys as this provider's, without settings of its own.
+//! The AWS identity that other providers log in with. It has no settings: its keys come from the same ways as this provider's.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::endpoints::{Endpoints, partition};
 use crate::settings::options;
 use crate::signature::Post;
 
-/// Signs as the identity that the environment, the shared files or the metadata services give.
+/// Signs with the keys of the environment, the shared files or the metadata services.
 pub struct Identity {
     context: Context,
     credentials: Once<Rc<Credentials>>,
 }
 
 impl Identity {
-    /// The identity of this outside. Nothing is read before it is asked for.
+    /// The identity in this environment. Nothing is read before the first request.
     pub fn new(context: Context) -> Self {
         Self { context, credentials: Once::default() }
     }
@@ -32,7 +32,7 @@ impl Identity {
         let (mut problems, mut missing) = (Problems::default(), Vec::new());
         let options = options(&[], environment, &mut problems);
         let endpoints = Endpoints::read(&table, environment, &mut problems, &mut missing);
-        let settings = Settings::read(&table, environment, endpoints.asked(), &mut problems, &mut missing);
+        let settings = Settings::read(&table, environment, endpoints.target(), &mut problems, &mut missing);
         if let Some(complaint) = missing.into_iter().next() {
             return Err(complaint.into_error(ErrorKind::Denied));
         }
@@ -51,7 +51,7 @@ impl handfast_core::Identity for Identity {
         Box::pin(async move {
             let (host, region) = endpoint(region)?;
             let (url, body) = (format!("https://{host}/"), "Action=GetCallerIdentity&Version=2011-06-15");
-            let keys = self.credentials().await?.lasting().await?;
+            let keys = self.credentials().await?.unexpired().await?;
             let lower: Vec<_> = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), *value)).collect();
             let mut all = vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
             all.extend(lower.iter().map(|(name, value)| (name.as_str(), *value)));
@@ -62,7 +62,7 @@ impl handfast_core::Identity for Identity {
     }
 }
 
-/// The host of STS, and the region that it is signed for (docs.aws.amazon.com/general/latest/gr/sts.html).
+/// The host of STS, and the region for the signature (docs.aws.amazon.com/general/latest/gr/sts.html).
 fn endpoint(region: Option<&str>) -> Result<(String, &str), ProviderError> {
     let Some(region) = region else { return Ok(("sts.amazonaws.com".to_owned(), "us-east-1")) };
     if region.is_empty()
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_for_the_global_sts_or_a_regions() {
+    fn the_request_is_for_the_global_or_a_regional_sts() {
         for (region, url, scope) in [
             (None, "https://sts.amazonaws.com/", "/us-east-1/sts/aws4_request"),
             (Some("eu-west-1"), "https://sts.eu-west-1.amazonaws.com/", "/eu-west-1/sts/aws4_request"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_or_with_no_region_at_all_nothing_is_signed() {
+    fn without_keys_or_with_an_invalid_region_nothing_is_signed() {
         let error = signed(Variables::default(), None).err().unwrap();
         assert_eq!((error.kind, error.message.contains("`AWS_ACCESS_KEY_ID` is not set")), (ErrorKind::Denied, true));
         let half = Variables::default().with_credential("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");

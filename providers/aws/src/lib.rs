@@ -1,10 +1,10 @@
-//! `aws:` secrets of AWS Secrets Manager and parameters of Parameter Store, by the official SDKs over handfast's HTTP client.
+//! `aws:` secrets of AWS Secrets Manager and parameters of Parameter Store, with the official SDKs over handfast's HTTP client.
 //!
-//! The files are the way of a fetch: [`settings`] (where AWS is), [`region`] (what its parts are called), [`credentials`] (who we
-//! are), [`locator`] (what a reference asks for), [`store`] (alone or in batches), [`secrets`] and [`parameters`] (the calls),
-//! [`session`] (one call), [`connector`] (the SDK's way to the network), [`endpoints`] (where the services are), [`refusal`] and
-//! [`explain`] (what a refusal is, and means). [`policy`] says what all of it must be allowed.
-//! [`identity`] proves who we are to other providers' stores.
+//! The files follow the steps of a fetch: [`settings`] (the settings), [`region`] (the names of regions), [`credentials`] (the
+//! keys), [`locator`] (the item that a reference names), [`store`] (fetches items alone or in batches), [`secrets`] and
+//! [`parameters`] (the calls), [`session`] (one call), [`connector`] (connects the SDK to the HTTP client), [`endpoints`] (the
+//! services' URLs), [`refusal`] and [`explain`] (the kind of a refusal, and its error). [`policy`] writes the IAM policy that all
+//! of this needs. [`identity`] signs requests for logins to other providers' stores.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -31,7 +31,7 @@ use handfast_core::keys::{Key, Kind};
 
 use identity::Identity;
 
-/// The parts of this provider.
+/// The definition of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "aws",
     keys: &[

@@ -1,28 +1,28 @@
-//! What a reference asks AWS for.
+//! The secrets and parameters that references name.
 
 use handfast_core::{Complaint, Locator};
 
 /// A secret, a parameter, or every parameter below a path.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Item {
     /// `sm/…`
     Secret(Secret),
     /// `ssm/…`
     Parameter(Parameter),
-    /// `ssm/…/*`: the path, which begins with a slash and ends with none, but for the root's.
+    /// `ssm/…/*`: the path, which begins with a slash, and does not end with one unless it is the root.
     Below(String),
 }
 
 /// A secret of Secrets Manager.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Secret {
-    /// Its name or its ARN, whole or without the six characters that AWS has put to its end.
+    /// Its name or its ARN, with or without the six characters that AWS adds at the end.
     pub id: String,
     /// The region that the ARN names.
     pub region: Option<String>,
     /// One version.
     pub version: Option<String>,
-    /// The version with this label.
+    /// The staging label of a version.
     pub stage: Option<String>,
 }
 
@@ -37,23 +37,23 @@ pub struct Parameter {
     pub selector: Option<String>,
 }
 
-/// What the answers of a batch are told apart by.
-pub struct Marks {
-    /// What is asked for, without a version.
+/// The identifiers by which the items of a batch are found in its response.
+pub struct Identifiers {
+    /// The name or ARN in the request, without a version.
     own: String,
-    /// The names that an ARN may stand for.
+    /// The possible names of an ARN's item.
     names: Vec<String>,
 }
 
-impl Marks {
-    /// Whether the answer for one could be taken for the other's: the same in two versions, or a name and an ARN of another
+impl Identifiers {
+    /// Whether the response for one item could match the other: two versions of the same item, or a name and an ARN in another
     /// account.
     pub fn clash(&self, other: &Self) -> bool {
         self.own == other.own || self.names.contains(&other.own) || other.names.contains(&self.own)
     }
 }
 
-/// What an ARN says.
+/// A parsed ARN.
 pub struct Arn<'a> {
     /// `aws`, `aws-cn`, `aws-us-gov`.
     pub partition: &'a str,
@@ -61,21 +61,21 @@ pub struct Arn<'a> {
     pub region: &'a str,
     /// Its account.
     pub account: &'a str,
-    /// What follows.
+    /// The rest.
     pub resource: &'a str,
 }
 
-/// Under this name, Parameter Store reads from Secrets Manager.
+/// The prefix of names for which Parameter Store reads from Secrets Manager.
 pub const REFERENCE: &str = "/aws/reference/secretsmanager/";
 
 /// Reads a locator.
-pub fn parse(locator: &Locator) -> Result<Wanted, Complaint> {
+pub fn parse(locator: &Locator) -> Result<Item, Complaint> {
     match locator.path.split_once('/') {
-        Some(("sm", id)) => secret(id, locator).map(Wanted::Secret),
+        Some(("sm", id)) => secret(id, locator).map(Item::Secret),
         Some(("ssm", "*")) => below("/", locator),
         Some(("ssm", name)) => match name.strip_suffix("/*") {
             Some(path) => below(path, locator),
-            None => parameter(name, locator).map(Wanted::Parameter),
+            None => parameter(name, locator).map(Item::Parameter),
         },
         _ if locator.path.starts_with("arn:") => {
             let store = if locator.path.contains(":ssm:") { "ssm" } else { "sm" };
@@ -88,66 +88,66 @@ pub fn parse(locator: &Locator) -> Result<Wanted, Complaint> {
     }
 }
 
-/// Whether a locator is every parameter below a path.
+/// Whether a locator names every parameter below a path.
 pub fn is_list(locator: &Locator) -> bool {
     locator.path == "ssm/*" || (locator.path.starts_with("ssm/") && locator.path.ends_with("/*"))
 }
 
 impl Secret {
-    /// Whether a batch can ask for it: that gives current versions only.
+    /// Whether a batch can contain it. A batch returns only current versions.
     pub fn is_current(&self) -> bool {
         self.version.is_none() && self.stage.is_none()
     }
 
-    /// Whether an answer's secret is this one.
+    /// Whether a secret in a response is this one.
     pub fn is(&self, name: Option<&str>, arn: Option<&str>) -> bool {
         let whole = |arn: &str| arn == self.id || without_suffix(arn) == Some(&self.id);
         name == Some(&self.id) || arn.is_some_and(whole)
     }
 
-    /// What it may be taken for in a batch.
-    pub fn marks(&self) -> Marks {
-        // An ARN's last characters may be AWS' or the name's own.
+    /// Its identifiers in a batch.
+    pub fn identifiers(&self) -> Identifiers {
+        // The last characters of an ARN may be AWS's or part of the name.
         let of_arn = |arn: Arn<'_>| {
             let name = arn.resource.trim_start_matches("secret:");
             [Some(name), without_suffix(name)].into_iter().flatten().map(str::to_owned).collect()
         };
-        Marks { own: self.id.clone(), names: Arn::parse(&self.id).map(of_arn).unwrap_or_default() }
+        Identifiers { own: self.id.clone(), names: Arn::parse(&self.id).map(of_arn).unwrap_or_default() }
     }
 }
 
-/// An ARN without the hyphen and the six characters that AWS puts to the end of a secret's name in it.
+/// An ARN without the hyphen and six characters that AWS adds to a secret's name.
 pub fn without_suffix(arn: &str) -> Option<&str> {
     let (name, suffix) = arn.rsplit_once('-')?;
     (suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(name)
 }
 
 impl Parameter {
-    /// As AWS takes it: with what comes after the colon.
-    pub fn asked(&self) -> String {
+    /// The name for a request, with the version or label after a colon.
+    pub fn request_name(&self) -> String {
         match &self.selector {
             Some(selector) => format!("{}:{selector}", self.name),
             None => self.name.clone(),
         }
     }
 
-    /// Whether an answer's parameter is this one, of whatever version.
+    /// Whether a parameter in a response is this one, in any version.
     pub fn is(&self, name: Option<&str>, arn: Option<&str>) -> bool {
         name == Some(&self.name) || arn == Some(&self.name)
     }
 
-    /// What it may be taken for in a batch.
-    pub fn marks(&self) -> Marks {
+    /// Its identifiers in a batch.
+    pub fn identifiers(&self) -> Identifiers {
         let of_arn = |arn: Arn<'_>| {
             let name = arn.resource.trim_start_matches("parameter");
             [name, name.trim_start_matches('/')].map(str::to_owned).into()
         };
-        Marks { own: self.name.clone(), names: Arn::parse(&self.name).map(of_arn).unwrap_or_default() }
+        Identifiers { own: self.name.clone(), names: Arn::parse(&self.name).map(of_arn).unwrap_or_default() }
     }
 }
 
 impl<'a> Arn<'a> {
-    /// Reads an ARN; `None` for anything else.
+    /// Parses an ARN.
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.strip_prefix("arn:")?.splitn(5, ':');
         let (partition, _service, region) = (parts.next()?, parts.next()?, parts.next()?);
@@ -155,7 +155,7 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// Whether a text can be a region's name: it becomes part of a host's.
+/// Whether a text can be a region's name, which becomes part of a host name.
 pub fn is_region(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=32).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('-') && !text.ends_with('-')
@@ -200,7 +200,7 @@ fn secret(id: &str, locator: &Locator) -> Result<Secret, Complaint> {
     Ok(Secret { id: id.to_owned(), region, version, stage })
 }
 
-/// What a reference has in place of ECS' `json-key:version-stage:version-id`
+/// The query and field of a reference that are the same as ECS's `json-key:version-stage:version-id`
 /// (docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html).
 fn of_ecs(rest: &str) -> String {
     let mut parts = rest.split(':');
@@ -237,28 +237,28 @@ fn parameter(name: &str, locator: &Locator) -> Result<Parameter, Complaint> {
     Ok(Parameter { region: None, selector: selector(locator, false)?, name })
 }
 
-fn below(path: &str, locator: &Locator) -> Result<Wanted, Complaint> {
+fn below(path: &str, locator: &Locator) -> Result<Item, Complaint> {
     if !locator.parameters.is_empty() {
         return refuse("a list takes no query", "name one parameter, or leave the query out".into());
     }
     if path.starts_with("arn:") {
         return refuse("a list is of a path, not of an ARN", "write it as `ssm/prod/web/*`".into());
     }
-    // A path begins with a slash in any case: parameters without one are below no other path than the root.
+    // A path always begins with a slash. Parameters without a slash are below the root only.
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     if path.contains("//") || (path.len() > 1 && path.ends_with('/')) {
         return refuse("the path has an empty part", "write it as `ssm/prod/web/*`".into());
     }
     named(&path, 1011, "_.-/", "a path")?;
-    Ok(Wanted::Below(path))
+    Ok(Item::Below(path))
 }
 
-/// A name with a slash in it gets the one that it begins with.
+/// Adds the slash at the beginning to a name that contains a slash.
 fn slashed(name: &str) -> String {
     if name.contains('/') && !name.starts_with('/') { format!("/{name}") } else { name.to_owned() }
 }
 
-/// A version, a label, or neither.
+/// The version or label, if there is one.
 fn selector(locator: &Locator, of_secret: bool) -> Result<Option<String>, Complaint> {
     if let Some(stage) = locator.parameter("stage") {
         return refuse("`stage` is of a secret", format!("a parameter's version has labels: `?label={stage}`"));
@@ -279,7 +279,7 @@ fn selector(locator: &Locator, of_secret: bool) -> Result<Option<String>, Compla
     }
 }
 
-/// An ARN of this service, whose resource starts like this.
+/// Parses an ARN of this service, with this start of the resource.
 fn arn<'a>(text: &'a str, service: &str, resource: &str) -> Result<Arn<'a>, Complaint> {
     let shape = format!("an ARN is `arn:aws:{service}:<region>:<account>:{resource}<name>`");
     let Some(arn) = Arn::parse(text) else { return refuse("the ARN has too few parts", shape) };
@@ -297,7 +297,7 @@ fn arn<'a>(text: &'a str, service: &str, resource: &str) -> Result<Arn<'a>, Comp
     }
 }
 
-/// Whether a name is made of letters, digits and these.
+/// Checks that a name consists of letters, digits and these other characters.
 fn named(name: &str, longest: usize, others: &str, what: &str) -> Result<(), Complaint> {
     let spaced = || others.chars().map(|other| format!("`{other}`")).collect::<Vec<_>>().join(" ");
     let expected = || format!("{what} has 1 to {longest} letters, digits and {}", spaced());

@@ -1,9 +1,9 @@
-//! Parameter Store: up to ten parameters in one request, or every one below a path, page by page.
+//! Parameter Store: up to ten parameters in one request, or all parameters below a path, page by page.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use aws_sdk_ssm::types::Parameter as Given;
+use aws_sdk_ssm::types::Parameter as SdkParameter;
 use handfast_core::{Entry, ErrorKind, Fetched, Found, ProviderError, SecretValue, excerpt};
 
 use crate::endpoints::partition;
@@ -12,30 +12,30 @@ use crate::locator::{Parameter, REFERENCE};
 use crate::refusal::{About, Failed};
 use crate::session::Session;
 
-/// As many as GetParameters takes.
+/// The most parameters of GetParameters.
 pub const BATCH: usize = 10;
 
-/// As many as a start takes.
+/// The most parameters in a list: a start cannot fetch more.
 const LONGEST_LIST: usize = 4096;
 
-/// What has been learned of Parameter Store.
+/// The known permissions in Parameter Store.
 #[derive(Default)]
 pub struct Parameters {
-    /// Whether this identity may use GetParameter, and not GetParameters.
+    /// Whether this identity may use only GetParameter, and not GetParameters.
     only_single: Cell<bool>,
 }
 
 type Answer = Result<Fetched, ProviderError>;
 
 impl Parameters {
-    /// One parameter. `GetParameters` takes one as well, and a policy for a batch then does for this; who may use only
-    /// `GetParameter` gets it by that.
+    /// Fetches one parameter with `GetParameters`, so that a policy needs only this action. If that is denied, tries
+    /// `GetParameter`.
     pub async fn one(&self, session: &Session, parameter: &Parameter, region: &str) -> Answer {
         let attempt = attempt(parameter, region);
         if self.only_single.get() {
             return single(session, parameter, region).await.unwrap_or_else(|failed| Err(attempt.explain(&failed)));
         }
-        match self.ask(session, &[parameter], region).await {
+        match self.request(session, &[parameter], region).await {
             Ok(mut answers) => match answers.pop().flatten() {
                 Some(answer) => answer,
                 None => Err(attempt.failure(ErrorKind::Malformed, "AWS' answer has another parameter")),
@@ -46,7 +46,7 @@ impl Parameters {
                         self.only_single.set(true);
                         answer
                     }
-                    // What it may not was said first.
+                    // The first refusal is reported.
                     Err(_) => Err(attempt.explain(&Failed::Refused(refusal))),
                 }
             }
@@ -54,15 +54,15 @@ impl Parameters {
         }
     }
 
-    /// Several: an answer for each, `None` where it has to be asked for by itself.
+    /// Fetches several parameters: an answer for each, `None` if it must be fetched by itself.
     pub async fn several(&self, session: &Session, parameters: &[&Parameter], region: &str) -> Vec<Option<Answer>> {
         let alone = || parameters.iter().map(|_| None).collect();
         if self.only_single.get() {
             return alone();
         }
-        match self.ask(session, parameters, region).await {
+        match self.request(session, parameters, region).await {
             Ok(answers) => answers,
-            // One that is refused has all refused: each by itself is told of its own.
+            // AWS refuses the whole request for one forbidden parameter. Fetched by itself, each has its own error.
             Err(Failed::Refused(refusal)) if matches!(refusal.about(), About::Permission | About::Request) => alone(),
             Err(failed) => {
                 parameters.iter().map(|parameter| Some(Err(attempt(parameter, region).explain(&failed)))).collect()
@@ -70,7 +70,7 @@ impl Parameters {
         }
     }
 
-    async fn ask(
+    async fn request(
         &self,
         session: &Session,
         parameters: &[&Parameter],
@@ -78,28 +78,28 @@ impl Parameters {
     ) -> Result<Vec<Option<Answer>>, Failed> {
         let answer = session
             .call(region, |clients| async move {
-                let names = parameters.iter().map(|parameter| parameter.asked()).collect();
+                let names = parameters.iter().map(|parameter| parameter.request_name()).collect();
                 clients.parameters().get_parameters().set_names(Some(names)).with_decryption(true).send().await
             })
             .await?;
         let of = |parameter: &&Parameter| {
             let attempt = attempt(parameter, region);
-            let given = answer.parameters().iter().find(|given| match parameters {
-                // The one that was asked for, by whatever name it comes.
+            let found = answer.parameters().iter().find(|found| match parameters {
+                // The only parameter of the request matches, whatever name the response has.
                 [_] => true,
-                _ => parameter.is(given.name(), given.arn()),
+                _ => parameter.is(found.name(), found.arn()),
             });
-            let invalid = || answer.invalid_parameters().iter().any(|name| *name == parameter.asked());
-            match given {
-                Some(given) => Some(value(given, &attempt).map(Fetched::from)),
-                None if invalid() || parameters.len() == 1 => Some(Err(absent(parameter, &attempt))),
+            let invalid = || answer.invalid_parameters().iter().any(|name| *name == parameter.request_name());
+            match found {
+                Some(found) => Some(value(found, &attempt).map(Fetched::from)),
+                None if invalid() || parameters.len() == 1 => Some(Err(not_found(parameter, &attempt))),
                 None => None,
             }
         };
         Ok(parameters.iter().map(of).collect())
     }
 
-    /// Every parameter below a path, by the rest of its path.
+    /// Fetches all parameters below a path. Each has the rest of its path as name.
     pub async fn below(&self, session: &Session, path: &str, region: &str) -> Answer {
         let attempt = Attempt {
             what: format!("cannot list the parameters below `{path}`"),
@@ -120,8 +120,8 @@ impl Parameters {
                 })
                 .await
                 .map_err(|failed| attempt.explain(&failed))?;
-            for given in answer.parameters() {
-                let name = rest(given.name().unwrap_or_default(), path);
+            for found in answer.parameters() {
+                let name = file_name(found.name().unwrap_or_default(), path);
                 if name.is_empty() || !names.insert(name.clone()) {
                     let why = format!(
                         "two of its parameters would have the file `{}`: `/` becomes `.` in their names",
@@ -129,7 +129,7 @@ impl Parameters {
                     );
                     return Err(attempt.failure(ErrorKind::Malformed, &why).hint("name each parameter by itself"));
                 }
-                entries.push(Entry { name, found: value(given, &attempt).map_or_else(Found::Nothing, Found::Value) });
+                entries.push(Entry { name, found: value(found, &attempt).map_or_else(Found::Nothing, Found::Value) });
             }
             if entries.len() > LONGEST_LIST {
                 let why = format!("there are more than {LONGEST_LIST} parameters below it");
@@ -144,26 +144,26 @@ impl Parameters {
             }
         }
         match entries.is_empty() {
-            true => Err(attempt.absent("there is no parameter below it")),
+            true => Err(attempt.not_found("there is no parameter below it")),
             false => Ok(Fetched::from(entries)),
         }
     }
 }
 
-/// GetParameter. What it says of the parameter is in the inner result.
+/// Fetches one parameter with GetParameter. The inner result is about the parameter, the outer error about the permission.
 async fn single(session: &Session, parameter: &Parameter, region: &str) -> Result<Answer, Failed> {
     let attempt = attempt(parameter, region);
     let answer = session
         .call(region, |clients| async move {
-            clients.parameters().get_parameter().name(parameter.asked()).with_decryption(true).send().await
+            clients.parameters().get_parameter().name(parameter.request_name()).with_decryption(true).send().await
         })
         .await;
     match answer {
         Ok(answer) => Ok(match &answer.parameter {
-            Some(given) => value(given, &attempt).map(Fetched::from),
+            Some(found) => value(found, &attempt).map(Fetched::from),
             None => Err(attempt.failure(ErrorKind::Malformed, "AWS' answer has no parameter")),
         }),
-        // That it is not there is an answer of one who may know.
+        // If AWS says that it does not exist, this identity has the permission.
         Err(Failed::Refused(refusal)) if refusal.about() == About::Request => {
             Ok(Err(attempt.explain(&Failed::Refused(refusal))))
         }
@@ -171,30 +171,31 @@ async fn single(session: &Session, parameter: &Parameter, region: &str) -> Resul
     }
 }
 
-fn value(given: &Given, attempt: &Attempt<'_>) -> Result<SecretValue, ProviderError> {
-    match &given.value {
+fn value(found: &SdkParameter, attempt: &Attempt<'_>) -> Result<SecretValue, ProviderError> {
+    match &found.value {
         Some(value) => Ok(SecretValue::from(value.as_bytes().to_vec())),
         None => Err(attempt.failure(ErrorKind::Malformed, "AWS' answer has no value")),
     }
 }
 
-/// GetParameters does not tell what of it is missing.
-fn absent(parameter: &Parameter, attempt: &Attempt<'_>) -> ProviderError {
+/// The failure for a missing parameter. The response of GetParameters does not say whether the parameter or its version is
+/// missing.
+fn not_found(parameter: &Parameter, attempt: &Attempt<'_>) -> ProviderError {
     match parameter.selector {
-        Some(_) => attempt.absent("there is no such parameter, or it has no such version"),
-        None => attempt.absent("there is no such parameter"),
+        Some(_) => attempt.not_found("there is no such parameter, or it has no such version"),
+        None => attempt.not_found("there is no such parameter"),
     }
 }
 
-/// A parameter's name below a path, as a file's.
-fn rest(name: &str, path: &str) -> String {
+/// The file name for a parameter below a path.
+fn file_name(name: &str, path: &str) -> String {
     let rest = name.strip_prefix(path).unwrap_or(name);
     rest.trim_start_matches('/').replace('/', ".")
 }
 
 fn attempt<'a>(parameter: &Parameter, region: &'a str) -> Attempt<'a> {
     let (action, resource) = match parameter.name.strip_prefix(REFERENCE) {
-        // It takes both permissions; that of the parameter is the usual one.
+        // Both permissions are needed. A missing permission for the secret is the more frequent cause.
         Some(secret) => (
             "secretsmanager:GetSecretValue",
             format!("arn:{}:secretsmanager:{region}:*:secret:{secret}-??????", partition(region).name),
@@ -202,7 +203,7 @@ fn attempt<'a>(parameter: &Parameter, region: &'a str) -> Attempt<'a> {
         None => ("ssm:GetParameters", resource(&parameter.name, region)),
     };
     Attempt {
-        what: format!("cannot read the parameter `{}`", parameter.asked()),
+        what: format!("cannot read the parameter `{}`", parameter.request_name()),
         action,
         resource,
         region,
@@ -210,7 +211,7 @@ fn attempt<'a>(parameter: &Parameter, region: &'a str) -> Attempt<'a> {
     }
 }
 
-/// A parameter as a policy names it.
+/// A parameter's ARN in a policy.
 pub fn resource(name: &str, region: &str) -> String {
     match name.starts_with("arn:") {
         true => name.to_owned(),

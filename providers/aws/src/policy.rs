@@ -1,46 +1,46 @@
-//! The least that references need, as an IAM policy (docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html).
+//! The IAM policy with the least rights that references need
+//! (docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use handfast_core::Locator;
 
 use crate::endpoints::partition;
-use crate::locator::{self, Arn, Parameter, REFERENCE, Secret, Wanted, without_suffix};
+use crate::locator::{self, Arn, Item, Parameter, REFERENCE, Secret, without_suffix};
 
-/// What [`json`] shall know of a secret or a parameter: its account, what AWS has put to the end of its name, and whether its
-/// key is one of the account's own.
+/// The known details of a secret or parameter for the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Details {
     /// The account's number, of twelve digits.
     pub account: Option<u64>,
-    /// The six characters.
+    /// The six characters that AWS has added to the secret's name.
     pub suffix: Option<[u8; 6]>,
-    /// Whether the key is AWS' own, which everybody who may read the secret may use.
+    /// Whether the encryption key is AWS's own, which everybody who may read the secret may use.
     pub is_default_key: bool,
 }
 
-/// What a policy grants.
+/// The grants of a policy.
 #[derive(Default)]
 struct Grants {
     secrets: BTreeSet<String>,
-    /// How many secrets could be asked for in a batch, by region.
+    /// How many secrets could be fetched in a batch, by region.
     in_batches: BTreeMap<String, usize>,
     parameters: BTreeSet<String>,
     paths: BTreeSet<String>,
-    /// The hosts that KMS is asked by.
+    /// The services that decrypt with KMS, as host names.
     decrypting: BTreeSet<String>,
 }
 
-/// The policy that these locators need, with what `place` knows of each.
-pub fn json(region: Option<&str>, locators: &[&Locator], place: impl Fn(&Locator) -> Place) -> String {
+/// The policy that these locators need. `details` has the known details of each.
+pub fn json(region: Option<&str>, locators: &[&Locator], details: impl Fn(&Locator) -> Details) -> String {
     let mut grants = Grants::default();
     for locator in locators {
-        let place = place(locator);
+        let details = details(locator);
         match locator::parse(locator) {
-            Ok(Wanted::Secret(secret)) => grants.secret(&secret, region, place),
-            Ok(Wanted::Parameter(parameter)) => grants.parameter(&parameter, region, place),
-            Ok(Wanted::Below(path)) => grants.below(&path, region, place),
-            // No plan has one.
+            Ok(Item::Secret(secret)) => grants.secret(&secret, region, details),
+            Ok(Item::Parameter(parameter)) => grants.parameter(&parameter, region, details),
+            Ok(Item::Below(path)) => grants.below(&path, region, details),
+            // `Configured::check` has refused such locators before.
             Err(_) => {}
         }
     }
@@ -48,40 +48,40 @@ pub fn json(region: Option<&str>, locators: &[&Locator], place: impl Fn(&Locator
 }
 
 impl Grants {
-    fn secret(&mut self, secret: &Secret, region: Option<&str>, place: Place) {
+    fn secret(&mut self, secret: &Secret, region: Option<&str>, details: Details) {
         let region = secret.region.as_deref().or(region);
-        self.named_secret(&secret.id, region, place);
+        self.named_secret(&secret.id, region, details);
         if secret.is_current() {
             *self.in_batches.entry(region.unwrap_or("*").to_owned()).or_default() += 1;
         }
     }
 
-    fn named_secret(&mut self, id: &str, region: Option<&str>, place: Place) {
-        let suffix = place.suffix.map_or("??????".to_owned(), |suffix| suffix.map(char::from).iter().collect());
+    fn named_secret(&mut self, id: &str, region: Option<&str>, details: Details) {
+        let suffix = details.suffix.map_or("??????".to_owned(), |suffix| suffix.map(char::from).iter().collect());
         self.secrets.insert(match Arn::parse(id) {
             Some(_) if without_suffix(id).is_some() => id.to_owned(),
             Some(_) => format!("{id}-{suffix}"),
-            None => format!("{}:secret:{id}-{suffix}", start("secretsmanager", region, place)),
+            None => format!("{}:secret:{id}-{suffix}", start("secretsmanager", region, details)),
         });
-        if !place.is_default_key {
+        if !details.is_default_key {
             self.decrypt("secretsmanager", region);
         }
     }
 
-    fn parameter(&mut self, parameter: &Parameter, region: Option<&str>, place: Place) {
+    fn parameter(&mut self, parameter: &Parameter, region: Option<&str>, details: Details) {
         let region = parameter.region.as_deref().or(region);
         self.parameters.insert(match Arn::parse(&parameter.name) {
             Some(_) => parameter.name.clone(),
-            None => format!("{}:parameter/{}", start("ssm", region, place), parameter.name.trim_start_matches('/')),
+            None => format!("{}:parameter/{}", start("ssm", region, details), parameter.name.trim_start_matches('/')),
         });
         match parameter.name.strip_prefix(REFERENCE) {
-            Some(secret) => self.named_secret(secret, region, place),
+            Some(secret) => self.named_secret(secret, region, details),
             None => self.decrypt("ssm", region),
         }
     }
 
-    fn below(&mut self, path: &str, region: Option<&str>, place: Place) {
-        let own = format!("{}:parameter{}", start("ssm", region, place), path.trim_end_matches('/'));
+    fn below(&mut self, path: &str, region: Option<&str>, details: Details) {
+        let own = format!("{}:parameter{}", start("ssm", region, details), path.trim_end_matches('/'));
         self.paths.insert(format!("{own}/*"));
         if path != "/" {
             self.paths.insert(own);
@@ -100,7 +100,7 @@ impl Grants {
         let keys = if self.decrypting.is_empty() { BTreeSet::new() } else { any() };
         let statements = [
             ("secretsmanager:GetSecretValue", self.secrets, None),
-            // AWS takes nothing narrower: what comes back is what the statement above allows.
+            // AWS does not allow a narrower resource. A batch returns only the secrets that the statement above allows.
             ("secretsmanager:BatchGetSecretValue", batches, None),
             ("ssm:GetParameters", self.parameters, None),
             ("ssm:GetParametersByPath", self.paths, None),
@@ -117,7 +117,7 @@ impl Grants {
 
 fn statement(action: &str, resources: &BTreeSet<String>, by: Option<&BTreeSet<String>>) -> String {
     let condition = by.map(|hosts| {
-        // A region that nobody has said is every one.
+        // An unknown region becomes `*`.
         let operator = if hosts.iter().any(|host| host.contains('*')) { "StringLike" } else { "StringEquals" };
         let hosts = list(hosts, "          ");
         format!(",\n      \"Condition\": {{\n        \"{operator}\": {{\n          \"kms:ViaService\": {hosts}\n        }}\n      }}")
@@ -129,7 +129,7 @@ fn statement(action: &str, resources: &BTreeSet<String>, by: Option<&BTreeSet<St
     )
 }
 
-/// One text, or several in lines of their own. None of them has a quotation mark: [`locator::parse`] sees to it.
+/// One text, or several, each on its own line. None contains a quotation mark, because [`locator::parse`] refuses it.
 fn list(texts: &BTreeSet<String>, indent: &str) -> String {
     let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
     match &quoted[..] {
@@ -138,9 +138,9 @@ fn list(texts: &BTreeSet<String>, indent: &str) -> String {
     }
 }
 
-/// An ARN up to its account.
-fn start(service: &str, region: Option<&str>, place: Place) -> String {
-    let account = place.account.map_or("*".to_owned(), |account| format!("{account:012}"));
+/// The start of an ARN, up to its account.
+fn start(service: &str, region: Option<&str>, details: Details) -> String {
+    let account = details.account.map_or("*".to_owned(), |account| format!("{account:012}"));
     let partition = region.map_or("aws", |region| partition(region).name);
     format!("arn:{partition}:{service}:{}:{account}", region.unwrap_or("*"))
 }
@@ -151,15 +151,15 @@ mod tests {
 
     use super::*;
 
-    fn policy(region: Option<&str>, references: &[(&str, Place)]) -> String {
-        let known: BTreeMap<Locator, Place> =
-            references.iter().map(|(text, place)| (SecretRef::parse(text).unwrap().locator, *place)).collect();
+    fn policy(region: Option<&str>, references: &[(&str, Details)]) -> String {
+        let known: BTreeMap<Locator, Details> =
+            references.iter().map(|(text, details)| (SecretRef::parse(text).unwrap().locator, *details)).collect();
         json(region, &known.keys().collect::<Vec<_>>(), |locator| known[locator])
     }
 
     #[test]
-    fn secrets_are_named_with_their_six_characters_and_batches_with_nothing_narrower() {
-        let none = Place::default();
+    fn secrets_have_their_six_characters_and_batches_any_resource() {
+        let none = Details::default();
         let text = policy(
             Some("eu-west-1"),
             &[("aws:sm/web/db#password", none), ("aws:sm/web/api", none), ("aws:ssm/prod/web/*", none)],
@@ -208,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_says_makes_it_narrower() {
-        let place = Place { account: Some(123_456_789_012), suffix: Some(*b"AbCdEf"), is_default_key: true };
-        let text = policy(Some("us-gov-west-1"), &[("aws:sm/web/db", place)]);
+    fn details_make_the_policy_narrower() {
+        let details = Details { account: Some(123_456_789_012), suffix: Some(*b"AbCdEf"), is_default_key: true };
+        let text = policy(Some("us-gov-west-1"), &[("aws:sm/web/db", details)]);
         assert!(
             text.contains("\"arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:web/db-AbCdEf\""),
             "{text}"
@@ -219,8 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn a_region_that_nobody_has_said_is_every_one() {
-        let none = Place::default();
+    fn an_unknown_region_is_any_region() {
+        let none = Details::default();
         let text =
             policy(None, &[("aws:ssm/prod/db?version=3", none), ("aws:ssm/aws/reference/secretsmanager/web", none)]);
         for part in [

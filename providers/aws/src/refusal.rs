@@ -1,7 +1,7 @@
-//! A call that gave nothing: what the SDK's errors are, and what AWS' codes are about.
+//! Failed calls: reads the SDK's errors, and sorts AWS's error codes.
 //!
-//! Of a refusal its code and its message are looked at, and never printed: they select one of the texts in
-//! [`explain`](crate::explain). The message may quote a request, a policy or an account.
+//! The code and the message of a refusal only select one of the texts in [`explain`](crate::explain). They are never printed,
+//! because the message may quote a request, a policy or an account.
 
 use std::time::Duration;
 
@@ -10,49 +10,49 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::{ErrorMetadata, ProvideErrorMetadata};
 use handfast_core::{ErrorKind, ProviderError};
 
-use crate::connector::Told;
+use crate::connector::ResponseInfo;
 
-/// Why a call gave nothing.
+/// The reason for a failed call.
 pub enum Failed {
-    /// No answer came, or none that could be read: the whole explanation.
+    /// There was no response, or it could not be read. This is the whole error.
     Unanswered(ProviderError),
-    /// AWS has refused it.
+    /// AWS refused the request.
     Refused(Refusal),
 }
 
 /// A refusal, whole or of one item of a batch.
 pub struct Refusal {
-    /// AWS' word for it.
+    /// AWS's error code.
     pub code: String,
-    /// Its sentence, in lower case.
+    /// AWS's message, in lower case.
     pub message: String,
-    /// The status of its answer.
+    /// The status of the response.
     pub status: u16,
-    /// Who has answered.
+    /// The server that responded.
     pub peer: String,
-    /// How long it asks to wait.
+    /// How long AWS requires a client to wait.
     pub retry_after: Option<Duration>,
 }
 
-/// What a refusal is about.
+/// The subject of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// The keys are over.
+    /// The keys have expired.
     ExpiredKeys,
-    /// The signature is of a time that AWS takes for long ago or to come.
+    /// The signature's time is too far in the past or the future.
     Clock,
-    /// The keys are none, or not these.
+    /// The keys are missing or wrong.
     Keys,
-    /// What they may.
+    /// The keys' permissions.
     Permission,
-    /// For now.
-    Passing,
-    /// What was asked for.
+    /// The refusal is temporary.
+    Temporary,
+    /// The request itself, such as a missing secret.
     Request,
 }
 
 impl Refusal {
-    /// The refusal of one item of a batch. It came with an answer that is none.
+    /// The refusal of one item of a batch, in a response that is not a refusal.
     pub fn of_item(code: Option<&str>, message: Option<&str>) -> Self {
         Self {
             code: code.unwrap_or_default().to_owned(),
@@ -63,7 +63,7 @@ impl Refusal {
         }
     }
 
-    /// What it is about.
+    /// The subject of the refusal.
     pub fn about(&self) -> About {
         let says = |text: &str| self.message.contains(text);
         match self.code.as_str() {
@@ -87,7 +87,7 @@ impl Refusal {
             | "OptInRequired"
             | "SubscriptionRequiredException" => About::Keys,
             "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "UnauthorizedOperation" => About::Permission,
-            // What the SDKs take for throttling and for transient (docs.aws.amazon.com/sdkref: retry behavior).
+            // The SDKs treat these codes as throttling or transient (docs.aws.amazon.com/sdkref: retry behavior).
             "Throttling"
             | "ThrottlingException"
             | "ThrottledException"
@@ -107,13 +107,13 @@ impl Refusal {
             | "ServiceUnavailable"
             | "ServiceUnavailableException"
             | "RequestTimeout"
-            | "RequestTimeoutException" => About::Passing,
-            _ if self.status >= 500 || self.status == 429 || self.status == 408 => About::Passing,
+            | "RequestTimeoutException" => About::Temporary,
+            _ if self.status >= 500 || self.status == 429 || self.status == 408 => About::Temporary,
             _ => About::Request,
         }
     }
 
-    /// Whether it is for want of capacity.
+    /// Whether the reason is a rate limit.
     pub fn is_throttling(&self) -> bool {
         self.status == 429
             || ["Thrott", "TooManyRequests", "Exceeded", "SlowDown"].iter().any(|part| self.code.contains(part))
@@ -121,7 +121,7 @@ impl Refusal {
 }
 
 impl Failed {
-    /// What an SDK's error is. Nothing of it is kept that could hold a body.
+    /// Converts an SDK's error. Parts that could contain a body are dropped.
     pub fn of<E: ProvideErrorMetadata>(error: SdkError<E, HttpResponse>) -> Self {
         match error {
             SdkError::DispatchFailure(failure) => {
@@ -129,27 +129,28 @@ impl Failed {
                 let error = source.and_then(|source| source.downcast_ref::<ProviderError>());
                 Self::Unanswered(error.map_or_else(unsent, ProviderError::once_more))
             }
-            SdkError::ServiceError(refused) => Self::answered(refused.raw(), refused.err().meta()),
-            SdkError::ResponseError(unread) => Self::answered(unread.raw(), &ErrorMetadata::default()),
+            SdkError::ServiceError(refused) => Self::from_response(refused.raw(), refused.err().meta()),
+            SdkError::ResponseError(unread) => Self::from_response(unread.raw(), &ErrorMetadata::default()),
             _ => Self::Unanswered(unsent()),
         }
     }
 
-    fn answered(answer: &HttpResponse, meta: &ErrorMetadata) -> Self {
-        let told = answer.extension::<Told>();
-        let peer = told.map_or("AWS", |told| &told.peer).to_owned();
-        let status = answer.status().as_u16();
+    fn from_response(response: &HttpResponse, meta: &ErrorMetadata) -> Self {
+        let info = response.extension::<ResponseInfo>();
+        let peer = info.map_or("AWS", |info| &info.peer).to_owned();
+        let status = response.status().as_u16();
         let code = meta.code().unwrap_or_default().to_owned();
-        if let Some(error) = of_another(&code, &peer, status) {
+        if let Some(error) = not_from_aws(&code, &peer, status) {
             return Self::Unanswered(error);
         }
         let message = meta.message().unwrap_or_default().to_lowercase();
-        Self::Refused(Refusal { code, message, status, peer, retry_after: told.and_then(|told| told.retry_after) })
+        Self::Refused(Refusal { code, message, status, peer, retry_after: info.and_then(|info| info.retry_after) })
     }
 }
 
-/// A refusal without a code is not AWS' answer, but a proxy's, say: only its status counts. One that may pass is like AWS' own.
-pub fn of_another(code: &str, peer: &str, status: u16) -> Option<ProviderError> {
+/// The error for a refusal without a code, which is not from AWS, but perhaps from a proxy: only its status counts. `None` if the
+/// refusal has a code, or its status is temporary, which is handled like AWS's own.
+pub fn not_from_aws(code: &str, peer: &str, status: u16) -> Option<ProviderError> {
     let kind = match status {
         _ if !code.is_empty() => return None,
         408 | 429 | 500.. => return None,
@@ -164,5 +165,5 @@ fn unsent() -> ProviderError {
     ProviderError::new(ErrorKind::Malformed, "the SDK could not make the request")
 }
 
-/// What to look at where it is not AWS that answers.
+/// The hint if another server than AWS may be at the endpoint.
 pub const ENDPOINT: &str = "look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?";

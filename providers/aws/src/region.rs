@@ -1,8 +1,9 @@
-//! What a region's name can be. A wrong one would be looked for in DNS until the deadline.
+//! Checks the names of regions. A host name with a wrong region would be retried until the deadline, because its look-up fails.
 
 use handfast_core::{Complaint, excerpt, nearest};
 
-/// The regions, each with the place that AWS' consoles and price lists call it by. Others are no error: AWS adds some every year.
+/// The regions, each with its place in AWS's consoles and price lists. An unknown region is accepted, because AWS adds some every
+/// year.
 const KNOWN: &[(&str, &str)] = &[
     ("us-east-1", "virginia"),
     ("us-east-2", "ohio"),
@@ -44,24 +45,24 @@ const KNOWN: &[(&str, &str)] = &[
     ("sa-east-1", "paulo"),
 ];
 
-/// What stands before the number of every region there is.
+/// The part before the number, which every region's name has.
 const DIRECTIONS: &[&str] =
     &["north", "south", "east", "west", "central", "northeast", "northwest", "southeast", "southwest"];
 
-/// Where a region is asked.
+/// The kind of server that requests go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// At AWS.
+pub enum Target {
+    /// AWS itself.
     Aws,
-    /// At an endpoint of the user's, where a region can have any name that a signature can hold.
-    Elsewhere,
+    /// A user's endpoint, where a region can have any name that is valid in a signature.
+    Custom,
 }
 
-/// Whether a text can be a region's name.
-pub fn check(text: &str, asked: Asked) -> Result<(), Complaint> {
-    let is_name = match asked {
-        Asked::Aws => is_region(text),
-        Asked::Elsewhere => {
+/// Checks that a text can be a region's name.
+pub fn check(text: &str, target: Target) -> Result<(), Complaint> {
+    let is_name = match target {
+        Target::Aws => is_region(text),
+        Target::Custom => {
             let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             (1..=63).contains(&text.len()) && text.bytes().all(fits)
         }
@@ -69,7 +70,7 @@ pub fn check(text: &str, asked: Asked) -> Result<(), Complaint> {
     if is_name {
         return Ok(());
     }
-    let hint = match meant(text) {
+    let hint = match suggestion(text) {
         Some(region) => format!("did you mean `{region}`?"),
         None => "a region is such as `eu-west-1`".to_owned(),
     };
@@ -88,8 +89,8 @@ fn is_region(text: &str) -> bool {
         && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The region that somebody may have meant: in another spelling, by the name of one of its zones, or by its place.
-fn meant(text: &str) -> Option<String> {
+/// The region that the user may have meant: in another spelling, by the name of one of its zones, or by its place.
+fn suggestion(text: &str) -> Option<String> {
     let text = text.get(..64).unwrap_or(text).trim().to_ascii_lowercase();
     let spelled = text.replace(['_', ' ', '.'], "-");
     let zone = spelled.trim_end_matches(|last: char| last.is_ascii_lowercase());
@@ -105,16 +106,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_region_there_is_has_a_regions_name() {
+    fn every_existing_region_has_a_valid_name() {
         let others = ["us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1", "eusc-de-east-1"];
         for region in KNOWN.iter().map(|(region, _)| *region).chain(others) {
-            assert_eq!(check(region, Asked::Aws), Ok(()), "{region}");
+            assert_eq!(check(region, Target::Aws), Ok(()), "{region}");
         }
-        assert_eq!(check("local", Asked::Elsewhere), Ok(()));
+        assert_eq!(check("local", Target::Custom), Ok(()));
     }
 
     #[test]
-    fn of_what_is_none_the_region_that_was_meant_is_told() {
+    fn a_wrong_region_gets_a_suggestion() {
         for (text, meant) in [
             ("EU (Ireland)", "did you mean `eu-west-1`?"),
             ("Europe (Frankfurt)", "did you mean `eu-central-1`?"),
@@ -129,10 +130,10 @@ mod tests {
             ("", "a region is such as `eu-west-1`"),
             ("nowhere at all", "a region is such as `eu-west-1`"),
         ] {
-            let complaint = check(text, Asked::Aws).unwrap_err();
+            let complaint = check(text, Target::Aws).unwrap_err();
             assert_eq!(complaint.message, format!("\"{text}\" is no region"));
             assert_eq!(complaint.hint.as_deref(), Some(meant), "{text}");
         }
-        assert!(check("EU (Ireland)", Asked::Elsewhere).is_err() && check("", Asked::Elsewhere).is_err());
+        assert!(check("EU (Ireland)", Target::Custom).is_err() && check("", Target::Custom).is_err());
     }
 }

@@ -9,22 +9,22 @@ use handfast_core::{ErrorKind, Fetched, ProviderError, SecretValue};
 use crate::endpoints::partition;
 use crate::explain::Attempt;
 use crate::locator::{Arn, Secret, without_suffix};
-use crate::policy::Place;
+use crate::policy::Details;
 use crate::refusal::{About, Failed, Refusal};
 use crate::session::Session;
 
-/// As many as BatchGetSecretValue takes.
+/// The most secrets of BatchGetSecretValue.
 pub const BATCH: usize = 20;
 
-/// What has been learned of Secrets Manager.
+/// The known permissions in Secrets Manager.
 #[derive(Default)]
 pub struct Secrets {
-    /// Whether this identity may not ask for several at once.
+    /// Whether this identity may not fetch several secrets in one request.
     no_batches: Cell<bool>,
 }
 
 impl Secrets {
-    /// One secret.
+    /// Fetches one secret.
     pub async fn one(&self, session: &Session, secret: &Secret, region: &str) -> Result<Fetched, ProviderError> {
         let attempt = attempt(secret, region);
         let answer = session
@@ -43,7 +43,7 @@ impl Secrets {
         value(answer.secret_string, answer.secret_binary, &attempt)
     }
 
-    /// Several: an answer for each, `None` where it has to be asked for by itself.
+    /// Fetches several secrets: an answer for each, `None` if it must be fetched by itself.
     pub async fn several(&self, session: &Session, secrets: &[&Secret], region: &str) -> Vec<Option<Answer>> {
         let mut answers: Vec<Option<Answer>> = secrets.iter().map(|_| None).collect();
         if self.no_batches.get() {
@@ -62,9 +62,9 @@ impl Secrets {
                 Err(failed) => {
                     if let Failed::Refused(refusal) = &failed {
                         match refusal.about() {
-                            // Far more single requests than batches are answered in a second.
-                            About::Passing if refusal.is_throttling() => return answers,
-                            // Each by itself is told of its own.
+                            // AWS allows far more single requests than batches in a second.
+                            About::Temporary if refusal.is_throttling() => return answers,
+                            // Fetched by itself, each secret has its own error.
                             About::Permission | About::Request => {
                                 self.no_batches.set(self.no_batches.get() || refusal.about() == About::Permission);
                                 return answers;
@@ -78,8 +78,8 @@ impl Secrets {
                     return answers;
                 }
             };
-            take(&answer, secrets, region, &mut answers);
-            // A page that brings nothing new would be asked for again and again.
+            add_page(&answer, secrets, region, &mut answers);
+            // A page without new secrets ends the loop, which could be endless otherwise.
             let done = answer.secret_values().is_empty() || answers.iter().all(Option::is_some);
             next = answer.next_token.filter(|_| !done);
             if next.is_none() {
@@ -89,23 +89,23 @@ impl Secrets {
     }
 }
 
-/// What Secrets Manager says of a secret's place, as far as this identity may know it.
-pub async fn place(session: &Session, secret: &Secret, region: &str) -> Result<Place, ProviderError> {
+/// The details of a secret in Secrets Manager, as far as this identity may read them.
+pub async fn details(session: &Session, secret: &Secret, region: &str) -> Result<Details, ProviderError> {
     let attempt = Attempt { action: "secretsmanager:DescribeSecret", ..attempt(secret, region) };
     let described = session
         .call(region, |clients| async move { clients.secrets().describe_secret().secret_id(&secret.id).send().await });
     let answer = match described.await {
         Ok(answer) => answer,
-        // The policy is for one who may; and a secret that is not there yet has a policy too.
+        // The policy may be for another identity, and for a secret that does not exist yet.
         Err(Failed::Refused(refusal)) if matches!(refusal.about(), About::Permission | About::Request) => {
-            return Ok(Place::default());
+            return Ok(Details::default());
         }
         Err(failed) => return Err(attempt.explain(&failed)),
     };
     let arn = answer.arn().unwrap_or_default();
     let suffix = arn.rsplit_once('-').and_then(|(_, suffix)| suffix.as_bytes().try_into().ok());
     let is_default = |key: &str| key.ends_with("alias/aws/secretsmanager");
-    Ok(Place {
+    Ok(Details {
         account: Arn::parse(arn).and_then(|arn| arn.account.parse().ok()),
         suffix,
         is_default_key: answer.kms_key_id().is_none_or(is_default),
@@ -114,8 +114,8 @@ pub async fn place(session: &Session, secret: &Secret, region: &str) -> Result<P
 
 type Answer = Result<Fetched, ProviderError>;
 
-/// Gives each secret what a page has of it.
-fn take(page: &BatchGetSecretValueOutput, secrets: &[&Secret], region: &str, answers: &mut [Option<Answer>]) {
+/// Adds the values and errors on a page to the answers.
+fn add_page(page: &BatchGetSecretValueOutput, secrets: &[&Secret], region: &str, answers: &mut [Option<Answer>]) {
     for (secret, answer) in secrets.iter().zip(answers) {
         let attempt = attempt(secret, region);
         let found = page.secret_values().iter().find(|entry| secret.is(entry.name(), entry.arn()));
@@ -147,7 +147,7 @@ fn attempt<'a>(secret: &Secret, region: &'a str) -> Attempt<'a> {
     }
 }
 
-/// The secret as a policy names it: AWS puts a hyphen and six characters to the end of each name.
+/// A secret's ARN in a policy. AWS adds a hyphen and six characters to the end of each name.
 pub fn resource(secret: &Secret, region: &str) -> String {
     match Arn::parse(&secret.id) {
         Some(_) if without_suffix(&secret.id).is_some() => secret.id.clone(),

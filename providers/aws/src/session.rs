@@ -1,4 +1,4 @@
-//! One call to AWS: a client for each region, signed with our keys, and once more where that mends it.
+//! Calls to AWS: one client for each region, and a second attempt with new keys or a corrected clock.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -24,9 +24,9 @@ use crate::credentials::{Credentials, Keys};
 use crate::endpoints::{Endpoints, Service};
 use crate::refusal::{About, Failed};
 
-/// What every call shares.
+/// The clients and credentials that all calls share.
 pub struct Session {
-    /// Who we are.
+    /// The credentials.
     pub credentials: Credentials,
     endpoints: Endpoints,
     connector: Connector,
@@ -34,7 +34,7 @@ pub struct Session {
     clients: RefCell<BTreeMap<String, Rc<Clients>>>,
 }
 
-/// The SDKs' clients for one region, each made when it is first used: that takes a part of a millisecond.
+/// The SDKs' clients for one region. Each is made at its first use, because making it takes time.
 pub struct Clients {
     secrets: OnceCell<aws_sdk_secretsmanager::Client>,
     parameters: OnceCell<aws_sdk_ssm::Client>,
@@ -44,20 +44,21 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// That for Secrets Manager.
+    /// The client for Secrets Manager.
     pub fn secrets(&self) -> &aws_sdk_secretsmanager::Client {
-        self.secrets.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.at(Service::SecretsManager)))
+        self.secrets.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.config_for(Service::SecretsManager)))
     }
 
-    /// That for Parameter Store.
+    /// The client for Parameter Store.
     pub fn parameters(&self) -> &aws_sdk_ssm::Client {
-        self.parameters.get_or_init(|| aws_sdk_ssm::Client::new(&self.at(Service::Ssm)))
+        self.parameters.get_or_init(|| aws_sdk_ssm::Client::new(&self.config_for(Service::Ssm)))
     }
 
-    /// FIPS and dual stack are of AWS' own names: with an endpoint, the SDKs refuse them.
-    fn at(&self, service: Service) -> SdkConfig {
+    /// The SDK's configuration for a service. FIPS and dual stack apply only to AWS's own host names; with an endpoint, the SDKs
+    /// refuse them.
+    fn config_for(&self, service: Service) -> SdkConfig {
         let builder = self.config.clone().into_builder();
-        match self.endpoints.said(service) {
+        match self.endpoints.configured(service) {
             Some(url) => builder.endpoint_url(url).build(),
             None => builder.use_fips(self.endpoints.fips).use_dual_stack(self.endpoints.dual_stack).build(),
         }
@@ -65,40 +66,40 @@ impl Clients {
 }
 
 impl Session {
-    /// Nothing is asked yet.
+    /// A session that has sent no request yet.
     pub fn new(credentials: Credentials, endpoints: Endpoints, context: &Context, client: Arc<Client>) -> Self {
         let connector = Connector::new(client);
         Self { credentials, endpoints, connector, clock: context.clock.clone(), clients: RefCell::default() }
     }
 
-    /// How many requests have been sent.
+    /// The number of requests so far.
     pub fn requests(&self) -> u64 {
         self.connector.requests() + self.credentials.requests()
     }
 
-    /// Makes a call. If the keys have ended, or AWS no longer knows them, makes it again with new keys. If the clock is wrong, makes it
-    /// again too: by then, the SDK's client has seen AWS' time.
+    /// Makes a call. If the keys have expired, or AWS does not know them any more, repeats it with new keys. If the clock is
+    /// wrong, repeats it too, because the SDK's client has read AWS's time from the first response.
     pub async fn call<T, E, F>(&self, region: &str, call: impl Fn(Rc<Clients>) -> F) -> Result<T, Failed>
     where
         E: ProvideErrorMetadata,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let keys = self.credentials.keys().await.map_err(Failed::Unanswered)?;
-        self.credentials.settled().map_err(Failed::Unanswered)?;
+        self.credentials.check_profile().map_err(Failed::Unanswered)?;
         let failed = match call(self.clients(region, &keys)?).await.map_err(Failed::of) {
             Err(Failed::Refused(refusal)) => refusal,
             other => return other,
         };
-        let are_over = match failed.about() {
+        let must_refresh = match failed.about() {
             About::ExpiredKeys => true,
-            // Those that do not end by themselves may have been replaced where they are kept.
+            // Keys without an expiry may have been replaced in their file.
             About::Keys => keys.expires.is_none(),
             _ => false,
         };
         let keys = match failed.about() {
-            _ if are_over => match self.credentials.refresh(&keys).await.map_err(Failed::Unanswered)? {
+            _ if must_refresh => match self.credentials.refresh(&keys).await.map_err(Failed::Unanswered)? {
                 fresh if fresh.id != keys.id => fresh,
-                // There are no others.
+                // There are no new keys.
                 _ => return Err(Failed::Refused(failed)),
             },
             About::Clock => keys,
@@ -112,18 +113,18 @@ impl Session {
         if let Some(known) = clients.get(region).filter(|known| Rc::ptr_eq(&known.keys, keys)) {
             return Ok(known.clone());
         }
-        let made = Rc::new(Clients {
+        let new = Rc::new(Clients {
             secrets: OnceCell::new(),
             parameters: OnceCell::new(),
             endpoints: self.endpoints.clone(),
             config: self.config(region, keys)?,
             keys: keys.clone(),
         });
-        clients.insert(region.to_owned(), made.clone());
-        Ok(made)
+        clients.insert(region.to_owned(), new.clone());
+        Ok(new)
     }
 
-    /// All that the SDKs would find out by themselves is said here, but for the endpoint.
+    /// Sets everything that the SDKs would otherwise read from the environment, except for the endpoint.
     fn config(&self, region: &str, keys: &Keys) -> Result<SdkConfig, Failed> {
         Ok(SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -131,9 +132,9 @@ impl Session {
             .time_source(Time(self.clock.clone()))
             .region(Region::new(region.to_owned()))
             .credentials_provider(SharedCredentialsProvider::new(keys.for_sdk().map_err(Failed::Unanswered)?))
-            // Ours are shared by all calls, and renewed when AWS says so.
+            // `Credentials` shares the keys between all calls, and renews them if AWS refuses them.
             .identity_cache(IdentityCache::no_cache())
-            // Trying again is the scheduler's, and the limits are the client's.
+            // The scheduler retries, and the HTTP client has the time limits.
             .retry_config(retry::RetryConfig::disabled())
             .timeout_config(timeout::TimeoutConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -141,7 +142,7 @@ impl Session {
     }
 }
 
-/// The context's clock, as the SDK takes one.
+/// The context's clock for the SDK.
 struct Time(Arc<dyn Clock>);
 
 impl fmt::Debug for Time {

@@ -1,4 +1,4 @@
-//! Where AWS is and who we are to it: `[providers.aws]`, else what AWS' own tools read from the environment
+//! The settings: `[providers.aws]`, otherwise the environment variables of AWS's own tools
 //! (docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html).
 
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::policy;
 use crate::session::Session;
 use crate::store::Store;
 
-/// An instance that knows its settings.
+/// An instance with its settings.
 struct Aws {
     credentials: credentials::Settings,
     endpoints: Endpoints,
@@ -33,17 +33,18 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     missing.extend(options.unusable(environment));
     let endpoints = Endpoints::read(&table, environment, problems, &mut missing);
     missing.extend(endpoints.urls().filter_map(|url| options.unreachable(&Url::parse(url).ok()?, environment)));
-    let credentials = credentials::Settings::read(&table, environment, endpoints.asked(), problems, &mut missing);
+    let credentials = credentials::Settings::read(&table, environment, endpoints.target(), problems, &mut missing);
     Box::new(Aws { credentials, endpoints, options, missing })
 }
 
-/// The client's settings. AWS_CA_BUNDLE replaces the roots, as AWS' own tools have it.
+/// The client's options. AWS_CA_BUNDLE replaces the roots, as in AWS's own tools.
 pub fn options(tables: &[&Table], environment: &dyn Environment, problems: &mut Problems) -> Options {
     let bundle = environment.variable("AWS_CA_BUNDLE").map(|path| CaSource::File(path.into()));
     Options::read_with_ca(tables, bundle, problems)
 }
 
-/// The variables that say where AWS is and who we are. Without what they say, others would be asked, or as somebody else.
+/// The variables for endpoints and credentials. If one of them were ignored, requests would go to another server, or have another
+/// identity.
 const VARIABLES: &[&str] = &[
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
@@ -67,7 +68,7 @@ const VARIABLES: &[&str] = &[
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
 
-/// Those of them that are no text, which would count as unset.
+/// The variables that are not UTF-8, which would count as unset.
 fn unreadable(environment: &dyn Environment) -> Vec<Complaint> {
     let unreadable = VARIABLES.iter().filter(|name| environment.is_unreadable(name));
     unreadable
@@ -89,7 +90,7 @@ impl Configured for Aws {
     }
 
     fn warning(&self) -> Option<String> {
-        self.endpoints.leaves_in_clear_text().then(|| {
+        self.endpoints.has_unencrypted().then(|| {
             "`danger_plaintext`: an endpoint is asked in clear text, and whoever is on the way reads every secret"
                 .into()
         })
@@ -100,7 +101,7 @@ impl Configured for Aws {
     }
 
     fn policy(&self, locators: &[&Locator]) -> Option<String> {
-        Some(policy::json(self.credentials.region.as_deref(), locators, |_| policy::Place::default()))
+        Some(policy::json(self.credentials.region.as_deref(), locators, |_| policy::Details::default()))
     }
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {

@@ -1,4 +1,4 @@
-//! Signature Version 4 of a `POST` without a query, which is what AWS' query interface takes, by the SDK's own signer
+//! Signature Version 4 of a `POST` request without a query, by the SDK's own signer
 //! (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 
 use std::time::SystemTime;
@@ -12,19 +12,19 @@ use handfast_http::Url;
 /// A request.
 pub struct Post<'p> {
     pub url: &'p str,
-    /// Its headers but for `host`, names in lower case.
+    /// Its headers without `host`, with names in lower case.
     pub headers: &'p [(&'p str, &'p str)],
     pub body: &'p str,
-    /// The region and the service that it is for.
     pub region: &'p str,
     pub service: &'p str,
 }
 
 impl Post<'_> {
-    /// All headers that it is sent with, in order of name.
+    /// Signs the request. Returns all its headers, in order of name.
     pub fn sign(self, keys: &Credentials, time: SystemTime) -> Result<Vec<(String, SecretValue)>, ProviderError> {
-        let unfit = || ProviderError::new(ErrorKind::Malformed, "cannot sign a request: it cannot be written as HTTP");
-        let url = Url::parse(self.url).map_err(|_| unfit())?;
+        let invalid =
+            || ProviderError::new(ErrorKind::Malformed, "cannot sign a request: it cannot be written as HTTP");
+        let url = Url::parse(self.url).map_err(|_| invalid())?;
         let host = url.host_str().unwrap_or_default();
         let host = url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let headers = || self.headers.iter().copied().chain([("host", host.as_str())]);
@@ -36,10 +36,10 @@ impl Post<'_> {
             .time(time)
             .settings(SigningSettings::default())
             .build()
-            .map_err(|_| unfit())?;
+            .map_err(|_| invalid())?;
         let body = SignableBody::Bytes(self.body.as_bytes());
-        let request = SignableRequest::new("POST", self.url, headers(), body).map_err(|_| unfit())?;
-        let (signed, _) = sign(request, &parameters.into()).map_err(|_| unfit())?.into_parts();
+        let request = SignableRequest::new("POST", self.url, headers(), body).map_err(|_| invalid())?;
+        let (signed, _) = sign(request, &parameters.into()).map_err(|_| invalid())?.into_parts();
         let header = |(name, value): (&str, &str)| (name.to_owned(), SecretValue::from(value.as_bytes().to_vec()));
         let mut all: Vec<_> = headers().chain(signed.headers()).map(header).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// AWS' published test suite: its keys, its moment, its host.
+    /// Signs with the keys, the time and the host of AWS's published test suite.
     fn authorization(headers: &[(&str, &str)], body: &str, session_token: Option<&str>) -> String {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let keys = Credentials::new("AKIDEXAMPLE", secret, session_token.map(str::to_owned), None, "test");
@@ -112,7 +112,7 @@ mod tests {
         ] {
             assert_eq!(authorization(headers, body, token), expected(names, signature), "{name}");
         }
-        // White space in a value counts once.
+        // Several spaces in a value count as one.
         assert_eq!(authorization(&[("x", " a   b ")], "", None), authorization(&[("x", "a b")], "", None));
     }
 }

@@ -1,13 +1,13 @@
-//! From locators to calls, alone or in batches.
+//! Turns locators into calls, alone or in batches.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use handfast_core::{BoxFuture, Complaint, ErrorKind, Fetched, Locator, Provider, ProviderError, Summary};
 
-use crate::locator::{self, Marks, Parameter, Secret, Wanted};
+use crate::locator::{self, Identifiers, Item, Parameter, Secret};
 use crate::parameters::{self, Parameters};
-use crate::policy::{self, Place};
+use crate::policy::{self, Details};
 use crate::secrets::{self, Secrets};
 use crate::session::Session;
 
@@ -16,23 +16,23 @@ pub struct Store {
     session: Session,
     secrets: Secrets,
     parameters: Parameters,
-    /// The region, as far as it is known without asking.
+    /// The region, if it is known without a request.
     region: Option<String>,
     /// The results of the surveys.
-    places: RefCell<BTreeMap<Locator, Place>>,
+    all_details: RefCell<BTreeMap<Locator, Details>>,
 }
 
-/// What makes locators of one batch: the store, and the region, where an ARN or the configuration says it.
+/// The locators of one batch have the same store, and the same region in their ARN or in the configuration.
 type Group = (&'static str, Option<String>);
 
-/// A batch that is being filled.
-type Batch<'a> = Vec<(&'a Locator, Marks)>;
+/// A batch that is not full yet.
+type Batch<'a> = Vec<(&'a Locator, Identifiers)>;
 
 impl Store {
-    /// A connection that has asked nothing yet.
+    /// A connection that has sent no request yet.
     pub fn new(session: Session, region: Option<String>) -> Self {
         let (secrets, parameters) = (Secrets::default(), Parameters::default());
-        Self { session, secrets, parameters, region, places: RefCell::default() }
+        Self { session, secrets, parameters, region, all_details: RefCell::default() }
     }
 
     async fn region(&self, own: &Option<String>) -> Result<String, ProviderError> {
@@ -42,19 +42,19 @@ impl Store {
         }
     }
 
-    /// The batches that a locator could be part of, how many these take, and what its answer is told by.
-    fn group(&self, locator: &Locator) -> Option<(Group, usize, Marks)> {
+    /// The group of a locator's batches, their largest size, and its identifiers in the response.
+    fn group(&self, locator: &Locator) -> Option<(Group, usize, Identifiers)> {
         let region = |own: Option<String>| own.or_else(|| self.region.clone());
         match locator::parse(locator).ok()? {
-            Wanted::Secret(secret) if secret.is_current() => {
-                let marks = secret.marks();
-                Some((("sm", region(secret.region)), secrets::BATCH, marks))
+            Item::Secret(secret) if secret.is_current() => {
+                let identifiers = secret.identifiers();
+                Some((("sm", region(secret.region)), secrets::BATCH, identifiers))
             }
-            Wanted::Parameter(parameter) => {
-                let marks = parameter.marks();
-                Some((("ssm", region(parameter.region)), parameters::BATCH, marks))
+            Item::Parameter(parameter) => {
+                let identifiers = parameter.identifiers();
+                Some((("ssm", region(parameter.region)), parameters::BATCH, identifiers))
             }
-            Wanted::Secret(_) | Wanted::Below(_) => None,
+            Item::Secret(_) | Item::Below(_) => None,
         }
     }
 }
@@ -63,13 +63,13 @@ impl Provider for Store {
     fn fetch<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<Fetched, ProviderError>> {
         Box::pin(async move {
             match locator::parse(locator).map_err(unchecked)? {
-                Wanted::Secret(secret) => {
+                Item::Secret(secret) => {
                     self.secrets.one(&self.session, &secret, &self.region(&secret.region).await?).await
                 }
-                Wanted::Parameter(parameter) => {
+                Item::Parameter(parameter) => {
                     self.parameters.one(&self.session, &parameter, &self.region(&parameter.region).await?).await
                 }
-                Wanted::Below(path) => self.parameters.below(&self.session, &path, &self.region(&None).await?).await,
+                Item::Below(path) => self.parameters.below(&self.session, &path, &self.region(&None).await?).await,
             }
         })
     }
@@ -77,13 +77,14 @@ impl Provider for Store {
     fn batches<'a>(&self, locators: &[&'a Locator]) -> Vec<Vec<&'a Locator>> {
         let mut groups: BTreeMap<Group, Vec<Batch<'a>>> = BTreeMap::new();
         for &locator in locators {
-            let Some((group, most, marks)) = self.group(locator) else { continue };
+            let Some((group, most, identifiers)) = self.group(locator) else { continue };
             let batches = groups.entry(group).or_default();
-            let fits =
-                |batch: &&mut Batch<'_>| batch.len() < most && !batch.iter().any(|(_, other)| other.clash(&marks));
+            let fits = |batch: &&mut Batch<'_>| {
+                batch.len() < most && !batch.iter().any(|(_, other)| other.clash(&identifiers))
+            };
             match batches.iter_mut().find(fits) {
-                Some(batch) => batch.push((locator, marks)),
-                None => batches.push(vec![(locator, marks)]),
+                Some(batch) => batch.push((locator, identifiers)),
+                None => batches.push(vec![(locator, identifiers)]),
             }
         }
         let locators = |batch: Batch<'a>| batch.into_iter().map(|(locator, _)| locator).collect();
@@ -98,12 +99,12 @@ impl Provider for Store {
             let (mut secrets, mut parameters) = (Vec::new(), Vec::new());
             for locator in locators {
                 match locator::parse(locator) {
-                    Ok(Wanted::Secret(secret)) => secrets.push(secret),
-                    Ok(Wanted::Parameter(parameter)) => parameters.push(parameter),
+                    Ok(Item::Secret(secret)) => secrets.push(secret),
+                    Ok(Item::Parameter(parameter)) => parameters.push(parameter),
                     _ => {}
                 }
             }
-            // A batch is of one store and one region.
+            // All locators of a batch have the same store and region.
             let own = secrets.first().map(|secret| &secret.region);
             let own = own.or_else(|| parameters.first().map(|parameter| &parameter.region));
             let region = match self.region(own.unwrap_or(&None)).await {
@@ -125,32 +126,32 @@ impl Provider for Store {
 
     fn survey<'a>(&'a self, locator: &'a Locator) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(async move {
-            let mut place = match locator::parse(locator).map_err(unchecked)? {
-                Wanted::Secret(secret) => {
-                    secrets::place(&self.session, &secret, &self.region(&secret.region).await?).await?
+            let mut details = match locator::parse(locator).map_err(unchecked)? {
+                Item::Secret(secret) => {
+                    secrets::details(&self.session, &secret, &self.region(&secret.region).await?).await?
                 }
-                Wanted::Parameter(_) | Wanted::Below(_) => Place::default(),
+                Item::Parameter(_) | Item::Below(_) => Details::default(),
             };
-            if place.account.is_none() {
-                place.account = Some(self.session.credentials.account().await?);
+            if details.account.is_none() {
+                details.account = Some(self.session.credentials.account().await?);
             }
-            self.places.borrow_mut().insert(locator.clone(), place);
+            self.all_details.borrow_mut().insert(locator.clone(), details);
             Ok(())
         })
     }
 
     fn policy(&self, locators: &[&Locator]) -> Option<String> {
-        let places = self.places.borrow();
-        let place = |locator: &Locator| places.get(locator).copied().unwrap_or_default();
-        Some(policy::json(self.region.as_deref(), locators, place))
+        let all_details = self.all_details.borrow();
+        let details = |locator: &Locator| all_details.get(locator).copied().unwrap_or_default();
+        Some(policy::json(self.region.as_deref(), locators, details))
     }
 
     fn summary(&self) -> Summary {
-        Summary { requests: self.session.requests(), expiry: None, identity: self.session.credentials.taken() }
+        Summary { requests: self.session.requests(), expiry: None, identity: self.session.credentials.source() }
     }
 }
 
-/// A locator that [`check`](handfast_core::Configured::check) would have refused.
+/// The error for an invalid locator, which [`check`](handfast_core::Configured::check) normally refuses before.
 fn unchecked(complaint: Complaint) -> ProviderError {
     complaint.into_error(ErrorKind::Malformed)
 }

@@ -1,4 +1,4 @@
-//! The conformance suite for `aws`, against moto behind the proxy of the tests that makes it fail.
+//! The conformance suite for `aws`, with moto behind the tests' proxy, which makes requests fail.
 #![allow(missing_docs)]
 
 use std::time::Duration;
@@ -12,9 +12,9 @@ use handfast_testservers::{
 };
 use serde_json::json;
 
-/// Secrets with a prefix of the test's own, and a user who may read secrets, but no parameters.
+/// Secrets with the test's own prefix, and a user who may read secrets, but no parameters.
 struct Store {
-    /// None where moto cannot be had: the line that is counted has said so.
+    /// `None` if moto is not available, which has been printed.
     line: Option<Line>,
 }
 
@@ -54,7 +54,7 @@ impl Store {
         self.line.as_ref().ok_or(NO_MOTO)
     }
 
-    /// A secret whose answers have this fault.
+    /// A secret whose responses have this fault.
     fn with(&mut self, name: &str, times: usize, fault: Fault) -> Answer {
         let reference = self.put(name, b"there at last")?;
         let line = self.line()?;
@@ -67,7 +67,7 @@ impl Store {
 impl Fixture for Store {
     const DEFINITION: &'static Definition = &handfast_aws::DEFINITION;
 
-    // An answer has as much, and what is around the secret.
+    // A response may have this size, including the JSON around the secret.
     const LARGEST: usize = 8 << 20;
 
     fn new() -> Self {

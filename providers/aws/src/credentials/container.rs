@@ -1,4 +1,5 @@
-//! What ECS and EKS Pod Identity give a container (docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
+//! The credentials that ECS and EKS Pod Identity provide to a container
+//! (docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,49 +10,50 @@ use handfast_http::{Plaintext, Request, Url};
 
 use super::issued;
 use super::keys::Found;
-use super::outside::{Outside, denied, token_file};
+use super::resources::{Resources, denied, token_file};
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
-/// Where ECS' agent is, of which the relative URI is the path.
+/// The origin of the agent of ECS, for the relative URI.
 const ECS: &str = "http://169.254.170.2";
-/// The addresses that are spoken to in clear text, besides loopback: ECS' agent, and EKS' in both kinds of address.
-const CLEAR: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
+/// The addresses for which `http://` is allowed, in addition to loopback: the agent of ECS, and the IPv4 and IPv6 addresses of
+/// EKS's agent.
+const UNENCRYPTED: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 
 const ATTEMPTED: &str = "cannot get the container's AWS credentials";
 
-pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
-    let url = match (outside.variable(RELATIVE), outside.variable(FULL)) {
+pub async fn find(resources: &Resources) -> Result<Found, ProviderError> {
+    let url = match (resources.variable(RELATIVE), resources.variable(FULL)) {
         (Some(path), _) => url(RELATIVE, &format!("{ECS}{}{path}", if path.starts_with('/') { "" } else { "/" }))?,
         (None, Some(full)) => url(FULL, full)?,
         (None, None) => {
-            let neither = format!("neither `{RELATIVE}` nor `{FULL}` is set");
+            let why = format!("neither `{RELATIVE}` nor `{FULL}` is set");
             let has_token = match () {
-                () if outside.variable(TOKEN_FILE).is_some() => Some(TOKEN_FILE),
-                () => outside.context.environment.credential(TOKEN).map(|_| TOKEN),
+                () if resources.variable(TOKEN_FILE).is_some() => Some(TOKEN_FILE),
+                () => resources.context.environment.credential(TOKEN).map(|_| TOKEN),
             };
             return Ok(match has_token {
-                Some(token) => Found::Half(format!("`{token}` is set, and {neither}")),
-                None => Found::Passed(neither),
+                Some(token) => Found::Incomplete(format!("`{token}` is set, and {why}")),
+                None => Found::NotSetUp(why),
             });
         }
     };
     let mut request = Request::get(url.clone());
-    if let Some(token) = token(outside)? {
+    if let Some(token) = token(resources)? {
         request = request.secret_header("authorization", token).map_err(|error| error.context(ATTEMPTED))?;
     }
-    let answer = match url.scheme() {
-        "https" => outside.send(&outside.client, request).await,
+    let result = match url.scheme() {
+        "https" => resources.send(&resources.client, request).await,
         _ => {
-            // An agent on the same machine: where there is none, nobody refuses the connection.
-            let patience = TimeLimits { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
-            outside.send(&metadata::client(patience, Plaintext::Metadata, &outside.context)?, request).await
+            // An agent on the same machine. If there is none, a connection may get no response at all.
+            let limits = TimeLimits { connect: Duration::from_secs(1), total: Duration::from_secs(5) };
+            resources.send(&metadata::client(limits, Plaintext::Metadata, &resources.context)?, request).await
         }
     };
-    let response = answer.map_err(|error| error.context(ATTEMPTED))?;
+    let response = result.map_err(|error| error.context(ATTEMPTED))?;
     if !response.is_success() {
         let error = metadata::refusal(&response, ATTEMPTED);
         return Err(match error.kind {
@@ -62,7 +64,7 @@ pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
     issued::keys(&response, ATTEMPTED).map(Found::Keys)
 }
 
-/// The address, if it is one that AWS' SDKs would send the token to.
+/// Parses the address. Refuses addresses that AWS's SDKs would not send the token to.
 fn url(variable: &str, text: &str) -> Result<Url, ProviderError> {
     let refused = |why: &str| {
         denied(format!("{ATTEMPTED}: `{variable}` {why}"))
@@ -72,8 +74,9 @@ fn url(variable: &str, text: &str) -> Result<Url, ProviderError> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let address = host.parse::<IpAddr>().ok();
     let local = host == "localhost"
-        || address
-            .is_some_and(|address| address.is_loopback() || CLEAR.iter().any(|clear| clear.parse() == Ok(address)));
+        || address.is_some_and(|address| {
+            address.is_loopback() || UNENCRYPTED.iter().any(|allowed| allowed.parse() == Ok(address))
+        });
     match url.scheme() {
         "https" => Ok(url),
         "http" if local => Ok(url),
@@ -82,12 +85,12 @@ fn url(variable: &str, text: &str) -> Result<Url, ProviderError> {
     }
 }
 
-/// What the agent asks for; the file is read anew at each use, since its content changes.
-fn token(outside: &Outside) -> Result<Option<SecretValue>, ProviderError> {
-    if let Some(file) = outside.variable(TOKEN_FILE) {
-        return token_file(file, &outside.context).map(Some).map_err(|error| error.context(ATTEMPTED));
+/// The token for the agent. Its file is read again at each use, because its content changes.
+fn token(resources: &Resources) -> Result<Option<SecretValue>, ProviderError> {
+    if let Some(file) = resources.variable(TOKEN_FILE) {
+        return token_file(file, &resources.context).map(Some).map_err(|error| error.context(ATTEMPTED));
     }
-    let token = outside.context.environment.credential(TOKEN);
+    let token = resources.context.environment.credential(TOKEN);
     let copy = |token: &SecretValue| SecretValue::from(token.expose().trim_ascii_end().to_vec());
     match token.map(copy) {
         Some(token) if token.expose().iter().any(u8::is_ascii_control) => {

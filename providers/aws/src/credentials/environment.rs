@@ -3,19 +3,19 @@
 use handfast_core::{ProviderError, SecretValue};
 
 use super::keys::{Found, Keys};
-use super::outside::{Outside, denied};
+use super::resources::{Resources, denied};
 
-pub fn find(outside: &Outside) -> Result<Found, ProviderError> {
+pub fn find(resources: &Resources) -> Result<Found, ProviderError> {
     let value = |name: &str| {
-        let value = outside.context.environment.credential(name)?;
+        let value = resources.context.environment.credential(name)?;
         Some(SecretValue::from(value.expose().trim_ascii().to_vec()))
     };
     let (id, secret) = match (value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY")) {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) if value("AWS_SESSION_TOKEN").is_some() => {
-            return Ok(Found::Half("`AWS_SESSION_TOKEN` is set and `AWS_ACCESS_KEY_ID` is not".into()));
+            return Ok(Found::Incomplete("`AWS_SESSION_TOKEN` is set and `AWS_ACCESS_KEY_ID` is not".into()));
         }
-        (None, None) => return Ok(Found::Passed("`AWS_ACCESS_KEY_ID` is not set".into())),
+        (None, None) => return Ok(Found::NotSetUp("`AWS_ACCESS_KEY_ID` is not set".into())),
         (id, _) => {
             let (is, lacks) = match id {
                 Some(_) => ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),

@@ -1,4 +1,4 @@
-//! Keys as AWS' local services hand them out, in JSON.
+//! The JSON response with keys from AWS's local services.
 
 use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
@@ -18,14 +18,14 @@ struct Issued {
     expiration: Option<String>,
 }
 
-/// The answer, with a status of success, of a service that has no keys for the role.
+/// The response if a service has no keys for the role. Its status is 200 too.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Failed {
     code: String,
 }
 
-/// Reads them from an answer.
+/// Reads the keys from a response.
 pub fn keys(response: &Response, attempted: &str) -> Result<Keys, ProviderError> {
     let body = response.body().expose();
     let issued: Issued = match serde_json::from_slice(body) {

@@ -1,4 +1,4 @@
-//! The keys that requests are signed with.
+//! The keys for signing requests.
 
 use std::time::SystemTime;
 
@@ -8,18 +8,18 @@ use handfast_core::{ErrorKind, ProviderError, SecretValue};
 
 /// The keys of an identity.
 pub struct Keys {
-    /// The access key's id, which is no secret.
+    /// The access key's id, which is not secret.
     pub id: String,
     /// The access key.
     pub secret: SecretValue,
-    /// What goes with keys that end.
+    /// The session token of temporary keys.
     pub session_token: Option<SecretValue>,
-    /// When they end.
+    /// The expiry of temporary keys.
     pub expires: Option<SystemTime>,
 }
 
 impl Keys {
-    /// The keys as the SDK takes them.
+    /// Converts the keys for the SDK.
     pub fn for_sdk(&self) -> Result<Credentials, ProviderError> {
         let text = |value: &SecretValue, what: &str| {
             std::str::from_utf8(value.expose()).map(str::to_owned).map_err(|_| {
@@ -32,17 +32,17 @@ impl Keys {
     }
 }
 
-/// A time as AWS writes it: `2026-11-27T20:00:00Z`.
+/// Parses a time in AWS's form: `2026-11-27T20:00:00Z`.
 pub fn time(text: &str) -> Option<SystemTime> {
     DateTime::from_str(text, Format::DateTimeWithOffset).ok()?.try_into().ok()
 }
 
-/// What a way has come to.
+/// The result of a way to get keys.
 pub enum Found {
     /// Keys.
     Keys(Keys),
-    /// It is not set up here: why.
-    Passed(String),
-    /// A part of it is set up, which AWS' own tools ignore: what it lacks.
-    Half(String),
+    /// It is not set up, for this reason.
+    NotSetUp(String),
+    /// It is set up in part, which AWS's own tools ignore. The text says which part is missing.
+    Incomplete(String),
 }

@@ -1,5 +1,5 @@
-//! The metadata service of a machine of EC2, in its second version alone: the first answers whoever can make this machine send a
-//! request (docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html).
+//! The metadata service of EC2 machines. Only version 2 is used: version 1 responds to any request, also to one that an attacker
+//! makes a program on this machine send (docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use handfast_http::{Address, Client, Method, Plaintext, Request, Response, Url};
 
 use super::issued;
 use super::keys::Found;
-use super::outside::{Outside, denied};
+use super::resources::{Resources, denied};
 use super::settings::Way;
 
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
@@ -19,77 +19,76 @@ const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 const ATTEMPTED: &str = "cannot get this machine's AWS credentials";
 
-/// AWS' variables for how long one request may take, in seconds, and for how often the first one is sent.
+/// AWS's variables for the time limit of a request, in seconds, and for the number of attempts of the first request.
 const TIMEOUT: &str = "AWS_METADATA_SERVICE_TIMEOUT";
 const ATTEMPTS: &str = "AWS_METADATA_SERVICE_NUM_ATTEMPTS";
 
-/// As much of both as counts.
+/// The largest value of both. A larger value counts as this.
 const MOST: u64 = 60;
 
-/// Elsewhere nobody refuses the connection: then this is how long a start without credentials waits. Who takes the connection is
-/// there, and may be slow.
-const PATIENCE: TimeLimits = TimeLimits { connect: Duration::from_secs(1), total: Duration::from_millis(1800) };
+/// Outside EC2, a connection may get no response, so a start without credentials waits for this time. A service that accepts the
+/// connection exists, and gets more time to respond.
+const LIMITS: TimeLimits = TimeLimits { connect: Duration::from_secs(1), total: Duration::from_millis(1800) };
 
-/// A service that has given its token, which all its answers need.
+/// The metadata service, with the token that all its requests need.
 struct Imds<'o> {
-    outside: &'o Outside,
+    resources: &'o Resources,
     client: Client,
     origin: String,
     token: SecretValue,
 }
 
-pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
-    let service = match Imds::reach(outside).await? {
+pub async fn find(resources: &Resources) -> Result<Found, ProviderError> {
+    let service = match Imds::connect(resources).await? {
         Ok(service) => service,
-        Err(passed) => return Ok(Found::Passed(passed)),
+        Err(passed) => return Ok(Found::NotSetUp(passed)),
     };
-    let response = service.ask(ROLES).await?;
+    let response = service.get(ROLES).await?;
     if response.status() == 404 {
-        return Ok(Found::Passed(format!("{} has no role for this machine", response.peer())));
+        return Ok(Found::NotSetUp(format!("{} has no role for this machine", response.peer())));
     }
     let role = text(&response, ATTEMPTED)?;
-    let response = service.ask(&format!("{ROLES}{}", role.lines().next().unwrap_or_default())).await?;
+    let response = service.get(&format!("{ROLES}{}", role.lines().next().unwrap_or_default())).await?;
     match response.is_success() {
         true => issued::keys(&response, ATTEMPTED).map(Found::Keys),
         false => Err(metadata::refusal(&response, ATTEMPTED)),
     }
 }
 
-/// The machine's region, or why it cannot be told.
-pub async fn region(outside: &Outside) -> Result<Result<String, String>, ProviderError> {
-    let service = match Imds::reach(outside).await? {
+/// The machine's region, or why there is none.
+pub async fn region(resources: &Resources) -> Result<Result<String, String>, ProviderError> {
+    let service = match Imds::connect(resources).await? {
         Ok(service) => service,
         Err(passed) => return Ok(Err(passed)),
     };
     let attempted = "cannot ask for this machine's region";
-    text(&service.ask("/latest/meta-data/placement/region").await?, attempted).map(Ok)
+    text(&service.get("/latest/meta-data/placement/region").await?, attempted).map(Ok)
 }
 
 impl<'o> Imds<'o> {
-    /// The service, or why it is passed over.
-    async fn reach(outside: &'o Outside) -> Result<Result<Self, String>, ProviderError> {
-        if outside.variable(DISABLED).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+    /// Requests a token from the service. The inner error says why there is no service.
+    async fn connect(resources: &'o Resources) -> Result<Result<Self, String>, ProviderError> {
+        if resources.variable(DISABLED).is_some_and(|text| text.eq_ignore_ascii_case("true")) {
             return Ok(Err(format!("`{DISABLED}` is true")));
         }
-        let origin = origin(outside)?;
-        let patience =
-            number(outside, TIMEOUT)?.map_or(PATIENCE, |seconds| TimeLimits::of(Duration::from_secs(seconds)));
-        let client = metadata::client(patience, Plaintext::Metadata, &outside.context)?;
-        let mut attempts = number(outside, ATTEMPTS)?.unwrap_or(1);
+        let origin = origin(resources)?;
+        let limits = number(resources, TIMEOUT)?.map_or(LIMITS, |seconds| TimeLimits::of(Duration::from_secs(seconds)));
+        let client = metadata::client(limits, Plaintext::Metadata, &resources.context)?;
+        let mut attempts = number(resources, ATTEMPTS)?.unwrap_or(1);
         let response = loop {
             let request = Request::new(Method::PUT, url(&origin, "/latest/api/token")?)
                 .header("x-aws-ec2-metadata-token-ttl-seconds", "300")?;
-            match outside.send(&client, request).await {
+            match resources.send(&client, request).await {
                 Ok(response) => break response,
                 Err(_) if attempts > 1 => attempts -= 1,
-                // Something else may answer at this address: that is no failure of the machine's own service.
+                // Another program may be at this address, so the failure does not stop the search for credentials.
                 Err(error) => {
                     let why = format!(
                         "{} (a container on EC2 is answered where the machine's hop limit is 2 or more)",
                         error.message
                     );
-                    // Where it alone may give keys, there is nothing to go on with: it may be there in a moment.
-                    return match outside.way.get() {
+                    // If this is the only allowed way, the failure counts as temporary.
+                    return match resources.way.get() {
                         Some(Way::Machine) => Err(ProviderError { message: format!("{ATTEMPTED}: {why}"), ..error }),
                         _ => Ok(Err(why)),
                     };
@@ -97,26 +96,26 @@ impl<'o> Imds<'o> {
             }
         };
         match response.status() {
-            // It is there, and busy: to pass it over would give another identity, or none.
+            // The service exists, and is busy. Another way could have another identity.
             408 | 429 | 500.. => Err(metadata::refusal(&response, ATTEMPTED)),
             200 => {
                 let token = response.into_body();
-                Ok(Ok(Self { outside, client, origin, token }))
+                Ok(Ok(Self { resources, client, origin, token }))
             }
             403 => Ok(Err(format!("the metadata service of {origin} is switched off"))),
             status => Ok(Err(format!("{origin} is no metadata service of version 2: it answered {status}"))),
         }
     }
 
-    async fn ask(&self, path: &str) -> Result<Response, ProviderError> {
+    async fn get(&self, path: &str) -> Result<Response, ProviderError> {
         let token = SecretValue::from(self.token.expose().trim_ascii().to_vec());
         let request = Request::get(url(&self.origin, path)?).secret_header("x-aws-ec2-metadata-token", token)?;
-        self.outside.send(&self.client, request).await.map_err(|error| error.context(ATTEMPTED))
+        self.resources.send(&self.client, request).await.map_err(|error| error.context(ATTEMPTED))
     }
 }
 
-fn origin(outside: &Outside) -> Result<String, ProviderError> {
-    if let Some(endpoint) = outside.variable(ENDPOINT) {
+fn origin(resources: &Resources) -> Result<String, ProviderError> {
+    if let Some(endpoint) = resources.variable(ENDPOINT) {
         let url = url(endpoint, "")?;
         Address::parse(url.as_str(), Plaintext::Metadata).map_err(|complaint| {
             denied(format!("{ATTEMPTED}: `{ENDPOINT}`: {}", complaint.message))
@@ -124,7 +123,7 @@ fn origin(outside: &Outside) -> Result<String, ProviderError> {
         })?;
         return Ok(endpoint.trim_end_matches('/').to_owned());
     }
-    match outside.variable(MODE).map(str::to_ascii_lowercase).as_deref() {
+    match resources.variable(MODE).map(str::to_ascii_lowercase).as_deref() {
         None | Some("ipv4") => Ok("http://169.254.169.254".to_owned()),
         Some("ipv6") => Ok("http://[fd00:ec2::254]".to_owned()),
         Some(other) => {
@@ -134,9 +133,9 @@ fn origin(outside: &Outside) -> Result<String, ProviderError> {
     }
 }
 
-/// A variable that holds a number, from 1 on.
-fn number(outside: &Outside, name: &str) -> Result<Option<u64>, ProviderError> {
-    let Some(text) = outside.variable(name) else { return Ok(None) };
+/// Reads a variable with a number of at least 1.
+fn number(resources: &Resources, name: &str) -> Result<Option<u64>, ProviderError> {
+    let Some(text) = resources.variable(name) else { return Ok(None) };
     match text.parse::<u64>() {
         Ok(number @ 1..) => Ok(Some(number.min(MOST))),
         _ => Err(denied(format!("{ATTEMPTED}: `{name}` is \"{}\", expected a number from 1 on", excerpt(text)))),
@@ -147,7 +146,7 @@ fn url(origin: &str, path: &str) -> Result<Url, ProviderError> {
     Url::parse(&format!("{origin}{path}")).map_err(|_| denied(format!("{ATTEMPTED}: `{ENDPOINT}` is no URL")))
 }
 
-/// A name: an answer in one line of plain characters.
+/// Reads a response that is a name, in visible characters.
 fn text(response: &Response, attempted: &str) -> Result<String, ProviderError> {
     if !response.is_success() {
         return Err(metadata::refusal(response, attempted));

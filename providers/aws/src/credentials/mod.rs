@@ -1,15 +1,15 @@
-//! Who we are to AWS: the keys that requests are signed with, and the region that they go to.
+//! The credentials for AWS: the keys that sign requests, and the region.
 //!
-//! A file for each way to come to keys, tried in the order of [`WAYS`]. The first that is set up decides: where it fails, that is
-//! told, and none after it is tried.
+//! Each way to get keys has its own file. They are tried in the order of [`WAYS`], until one is set up. If that one fails, its
+//! error is reported, and the others are not tried.
 
 mod container;
 mod environment;
 mod issued;
 mod keys;
 mod machine;
-mod outside;
 mod profile;
+mod resources;
 mod settings;
 mod shared_files;
 mod sts;
@@ -28,100 +28,100 @@ pub use settings::{AUTH_KEYS, Settings, Way};
 
 use crate::endpoints::Endpoints;
 use keys::Found;
-use outside::Outside;
+use resources::Resources;
 
-/// The ways, in the order in which they are tried: that of AWS' SDKs for Go and Java
+/// The ways to get keys, in the order of AWS's SDKs for Go and Java
 /// (docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html).
 const WAYS: [Way; 5] = [Way::Environment, Way::WebIdentity, Way::Profile, Way::Container, Way::Machine];
 
-/// How long before their end keys no longer sign a request that another service sends.
-const AHEAD: Duration = Duration::from_secs(60);
+/// Keys that expire within this time do not sign a request that another service sends.
+const MARGIN: Duration = Duration::from_secs(60);
 
-/// Where keys come from.
+/// The credentials of an instance.
 pub struct Credentials {
-    outside: Outside,
+    resources: Resources,
     keys: Once<Rc<Keys>>,
-    /// The region, which the machine's metadata service is asked for once.
+    /// The region, which is requested from the machine's metadata service at most once.
     region: Once<String>,
-    /// The way that has given the keys, for the log.
-    taken: RefCell<Option<String>>,
-    /// Whether the profile was checked for an address of AWS, which handfast does not read from there.
-    is_settled: Cell<bool>,
+    /// A description of the way that the keys came from, for the log.
+    source: RefCell<Option<String>>,
+    /// Whether the profile was checked for an endpoint, which handfast does not read from a profile.
+    is_profile_checked: Cell<bool>,
 }
 
 impl Credentials {
-    /// Nothing is asked for yet.
+    /// Credentials that are not requested yet.
     pub fn new(settings: Settings, endpoints: Endpoints, context: Context, client: Arc<Client>) -> Self {
         let way = Cell::new(settings.way);
         let (requests, grace) = (Cell::new(0), Grace::default());
-        let outside = Outside { settings, way, endpoints, context, client, requests, grace };
+        let resources = Resources { settings, way, endpoints, context, client, requests, grace };
         let (keys, region) = (Once::default(), Once::default());
-        Self { outside, keys, region, taken: RefCell::default(), is_settled: Cell::new(false) }
+        Self { resources, keys, region, source: RefCell::default(), is_profile_checked: Cell::new(false) }
     }
 
-    /// The way that has given the keys.
-    pub fn taken(&self) -> Option<String> {
-        self.taken.borrow().clone()
+    /// A description of the way that the keys came from.
+    pub fn source(&self) -> Option<String> {
+        self.source.borrow().clone()
     }
 
-    /// How many requests have been sent for them.
+    /// The number of requests for credentials.
     pub fn requests(&self) -> u64 {
-        self.outside.requests.get()
+        self.resources.requests.get()
     }
 
-    /// The keys, asked for by the first who needs them.
+    /// The keys. The first caller requests them.
     pub async fn keys(&self) -> Result<Rc<Keys>, ProviderError> {
-        self.keys.get(|_| true, self.ask()).await
+        self.keys.get(|_| true, self.request_keys()).await
     }
 
-    /// Fails if the profile has an address of AWS, which handfast does not read from there.
-    pub fn settled(&self) -> Result<(), ProviderError> {
-        // A source that the configuration pins is the only one that counts.
-        if self.outside.settings.way.is_none() && !self.is_settled.get() {
-            profile::says_no_place(&self.outside)?;
-            self.is_settled.set(true);
+    /// Fails if the profile has an endpoint, which handfast does not read from a profile.
+    pub fn check_profile(&self) -> Result<(), ProviderError> {
+        // If the configuration names the way, the profile does not matter.
+        if self.resources.settings.way.is_none() && !self.is_profile_checked.get() {
+            profile::check_endpoint(&self.resources)?;
+            self.is_profile_checked.set(true);
         }
         Ok(())
     }
 
-    /// Other keys than those that AWS takes no more: asked for once, however many hold the stale ones.
+    /// New keys, if AWS does not accept these any more. All callers with the same stale keys share one request.
     pub async fn refresh(&self, stale: &Rc<Keys>) -> Result<Rc<Keys>, ProviderError> {
-        self.keys.get(|keys| !Rc::ptr_eq(keys, stale), self.ask()).await
+        self.keys.get(|keys| !Rc::ptr_eq(keys, stale), self.request_keys()).await
     }
 
-    /// Keys for a request that another service sends: only that service would learn that the keys have ended.
-    pub async fn lasting(&self) -> Result<Rc<Keys>, ProviderError> {
-        let until = self.outside.context.clock.now() + AHEAD;
-        // Keys without an end are read again: they may have been replaced.
-        self.keys.get(|keys| keys.expires.is_some_and(|end| end > until), self.ask()).await
+    /// Keys for a request that another service sends. They must not expire soon, because only that service would see the refusal.
+    pub async fn unexpired(&self) -> Result<Rc<Keys>, ProviderError> {
+        let until = self.resources.context.clock.now() + MARGIN;
+        // Keys without an expiry are read again, because they may have been replaced.
+        self.keys.get(|keys| keys.expires.is_some_and(|end| end > until), self.request_keys()).await
     }
 
-    async fn ask(&self) -> Result<Rc<Keys>, ProviderError> {
-        let is_taken = self.taken.borrow().is_some();
-        let (keys, taken) = ask(&self.outside, is_taken).await?;
-        self.taken.replace(Some(taken));
+    async fn request_keys(&self) -> Result<Rc<Keys>, ProviderError> {
+        let had_keys = self.source.borrow().is_some();
+        let (keys, source) = request_keys(&self.resources, had_keys).await?;
+        self.source.replace(Some(source));
         Ok(Rc::new(keys))
     }
 
-    /// The number of the account that the keys are of.
+    /// The number of the keys' account.
     pub async fn account(&self) -> Result<u64, ProviderError> {
         let keys = self.keys().await?;
-        sts::account(&self.outside, &keys).await
+        sts::account(&self.resources, &keys).await
     }
 
-    /// The region for what does not say its own: configured, a variable's, the profile's, the machine's.
+    /// The region for references without one: from the configuration, a variable, the profile or the machine.
     pub async fn region(&self) -> Result<String, ProviderError> {
-        self.region.get(|_| true, self.ask_region()).await
+        self.region.get(|_| true, self.request_region()).await
     }
 
-    async fn ask_region(&self) -> Result<String, ProviderError> {
-        if let Some(region) = shared_files::known_region(&self.outside)? {
+    async fn request_region(&self) -> Result<String, ProviderError> {
+        if let Some(region) = shared_files::known_region(&self.resources)? {
             return Ok(region);
         }
-        // Without them a region is no use, and that there are none says more.
+        // Missing keys are the more important error, since a region is of no use without keys.
         self.keys().await?;
-        machine::region(&self.outside).await?.map_err(|passed| {
-            let profile = self.outside.settings.profile(&*self.outside.context.environment);
+        machine::region(&self.resources).await?.map_err(|passed| {
+            let profile = self.resources.settings.profile(&*self.resources.context.environment);
             ProviderError::new(
                 ErrorKind::Denied,
                 format!(
@@ -133,78 +133,78 @@ impl Credentials {
     }
 }
 
-/// Asks for keys, and returns them with a description of their source. `is_taken` says whether there were keys before.
-async fn ask(outside: &Outside, is_taken: bool) -> Result<(Keys, String), ProviderError> {
-    let (keys, taken) = own_keys(outside, is_taken).await?;
-    match &outside.settings.role_arn {
+/// Requests keys, and returns them with a description of their source. `had_keys` says whether there were keys before.
+async fn request_keys(resources: &Resources, had_keys: bool) -> Result<(Keys, String), ProviderError> {
+    let (keys, source) = first_keys(resources, had_keys).await?;
+    match &resources.settings.role_arn {
         Some(role) => {
-            let keys = sts::assume(outside, &keys, &outside.settings.role(role)).await?;
-            Ok((keys, format!("{taken}, then the role `{}`", excerpt(role))))
+            let keys = sts::assume(resources, &keys, &resources.settings.role(role)).await?;
+            Ok((keys, format!("{source}, then the role `{}`", excerpt(role))))
         }
-        None => Ok((keys, taken)),
+        None => Ok((keys, source)),
     }
 }
 
-/// The keys before any role that the configuration names.
-async fn own_keys(outside: &Outside, is_taken: bool) -> Result<(Keys, String), ProviderError> {
-    let only = outside.way.get();
+/// The keys that assume the configured role, or the keys themselves if no role is configured.
+async fn first_keys(resources: &Resources, had_keys: bool) -> Result<(Keys, String), ProviderError> {
+    let only = resources.way.get();
     let ways = only.as_ref().map_or(&WAYS[..], std::slice::from_ref);
     if only.is_none() {
-        profile::exists(outside)?;
+        profile::exists(resources)?;
     }
-    let (mut passed, mut halves) = (Vec::new(), Vec::new());
+    let (mut skipped, mut incomplete) = (Vec::new(), Vec::new());
     for way in ways {
-        match find(outside, *way).await? {
+        match find(resources, *way).await? {
             Found::Keys(keys) => {
-                let taken = described(outside, *way);
-                if !is_taken {
-                    tell(&taken, &passed, &halves);
+                let source = describe(resources, *way);
+                if !had_keys {
+                    log_source(&source, &skipped, &incomplete);
                 }
-                outside.way.set(Some(*way));
-                return Ok((keys, taken));
+                resources.way.set(Some(*way));
+                return Ok((keys, source));
             }
-            Found::Passed(why) => passed.push(format!("{}: {why}", way.title())),
-            Found::Half(why) => {
-                passed.push(format!("{}: {why}", way.title()));
-                halves.push(why);
+            Found::NotSetUp(why) => skipped.push(format!("{}: {why}", way.title())),
+            Found::Incomplete(why) => {
+                skipped.push(format!("{}: {why}", way.title()));
+                incomplete.push(why);
             }
         }
     }
     let hint = match ways {
-        _ if is_taken => "the keys so far came from there, and another way would be another identity",
+        _ if had_keys => "the keys so far came from there, and another way would be another identity",
         [_] => "this one way is pinned: set it up, or take `auth` and `profile` out of [providers.aws]",
         _ => "set up one of these; which one is to be taken can be pinned by `auth = { method = … }`",
     };
-    let none = if is_taken { "no AWS credentials any more" } else { "no AWS credentials" };
-    Err(ProviderError::new(ErrorKind::Denied, format!("{none}: {}", passed.join("; "))).hint(hint))
+    let none = if had_keys { "no AWS credentials any more" } else { "no AWS credentials" };
+    Err(ProviderError::new(ErrorKind::Denied, format!("{none}: {}", skipped.join("; "))).hint(hint))
 }
 
-/// A way that was taken.
-fn described(outside: &Outside, way: Way) -> String {
-    match (way, outside.variable("AWS_ROLE_ARN")) {
+/// A description of a way.
+fn describe(resources: &Resources, way: Way) -> String {
+    match (way, resources.variable("AWS_ROLE_ARN")) {
         (Way::Profile, _) => {
-            format!("{} `{}`", way.title(), excerpt(outside.settings.profile(&*outside.context.environment)))
+            format!("{} `{}`", way.title(), excerpt(resources.settings.profile(&*resources.context.environment)))
         }
         (Way::WebIdentity, Some(role)) => format!("{} as the role `{}`", way.title(), excerpt(role)),
         _ => way.title().to_owned(),
     }
 }
 
-/// Says whose keys they are, since another way may have been meant.
-fn tell(taken: &str, passed: &[String], halves: &[String]) {
-    for half in halves {
-        handfast_core::tracing::warn!(target: "handfast", "{half}: AWS credentials were taken another way: {taken}");
+/// Logs the source of the keys, because the user may have meant another way.
+fn log_source(source: &str, skipped: &[String], incomplete: &[String]) {
+    for half in incomplete {
+        handfast_core::tracing::warn!(target: "handfast", "{half}: AWS credentials were taken another way: {source}");
     }
-    let passed = if passed.is_empty() { String::new() } else { format!("; passed over: {}", passed.join("; ")) };
-    handfast_core::tracing::info!(target: "handfast", "AWS credentials taken: {taken}{passed}");
+    let skipped = if skipped.is_empty() { String::new() } else { format!("; passed over: {}", skipped.join("; ")) };
+    handfast_core::tracing::info!(target: "handfast", "AWS credentials taken: {source}{skipped}");
 }
 
-async fn find(outside: &Outside, way: Way) -> Result<Found, ProviderError> {
+async fn find(resources: &Resources, way: Way) -> Result<Found, ProviderError> {
     match way {
-        Way::Environment => environment::find(outside),
-        Way::WebIdentity => web_identity::find(outside).await,
-        Way::Profile => profile::find(outside).await,
-        Way::Container => container::find(outside).await,
-        Way::Machine => machine::find(outside).await,
+        Way::Environment => environment::find(resources),
+        Way::WebIdentity => web_identity::find(resources).await,
+        Way::Profile => profile::find(resources).await,
+        Way::Container => container::find(resources).await,
+        Way::Machine => machine::find(resources).await,
     }
 }

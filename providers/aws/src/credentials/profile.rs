@@ -1,39 +1,40 @@
-//! The keys of a profile of the shared files: its own, or those of a role
+//! The keys of a profile in the shared files: its own keys, or those of a role
 //! (docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html).
 
 use handfast_core::{Complaint, ProviderError, SecretValue, did_you_mean, excerpt};
 use zeroize::Zeroizing;
 
 use super::keys::{Found, Keys};
-use super::outside::{Outside, denied};
+use super::resources::{Resources, denied};
 use super::settings::{Role, named_profile};
 use super::shared_files::{Profile, Profiles};
 use super::{container, environment, machine, sts};
 
-/// No chain of roles is longer than this.
+/// The longest chain of roles.
 const LONGEST: usize = 8;
 
-pub async fn find(outside: &Outside) -> Result<Found, ProviderError> {
-    let name = outside.settings.profile(&*outside.context.environment);
-    let profiles = Profiles::read(outside)?;
+pub async fn find(resources: &Resources) -> Result<Found, ProviderError> {
+    let name = resources.settings.profile(&*resources.context.environment);
+    let profiles = Profiles::read(resources)?;
     if !profiles.all.contains_key(name) {
-        return Ok(Found::Passed(format!("no profile `{}` in {}", excerpt(name), profiles.places)));
+        return Ok(Found::NotSetUp(format!("no profile `{}` in {}", excerpt(name), profiles.places)));
     }
-    if let Some((key, hint)) = profiles.elsewhere(outside, name) {
+    if let Some((key, hint)) = profiles.endpoint_key(resources, name) {
         return Err(denied(format!(
             "no AWS credentials in the profile `{}`: it has `{key}`, which says where AWS is, and is not read from there",
             excerpt(name)
         ))
         .hint(hint));
     }
-    keys(outside, &profiles, name).await
+    keys(resources, &profiles, name).await
 }
 
-/// Fails if the profile has an address of AWS, whatever the source of the keys: AWS' own tools would use that address. Files that cannot
-/// be read are no failure here, because the keys may come from elsewhere.
-pub fn says_no_place(outside: &Outside) -> Result<(), ProviderError> {
-    let name = outside.settings.profile(&*outside.context.environment);
-    let Some((key, hint)) = Profiles::read(outside).ok().and_then(|profiles| profiles.elsewhere(outside, name)) else {
+/// Fails if the profile has an endpoint, whatever the source of the keys, because AWS's own tools would use that endpoint.
+/// Unreadable files are no failure here, because the keys may come from elsewhere.
+pub fn check_endpoint(resources: &Resources) -> Result<(), ProviderError> {
+    let name = resources.settings.profile(&*resources.context.environment);
+    let Some((key, hint)) = Profiles::read(resources).ok().and_then(|profiles| profiles.endpoint_key(resources, name))
+    else {
         return Ok(());
     };
     let name = excerpt(name);
@@ -41,11 +42,11 @@ pub fn says_no_place(outside: &Outside) -> Result<(), ProviderError> {
     Err(denied(why).hint(hint))
 }
 
-/// Refuses a variable that names a profile which there is not: any other keys would be somebody else's. AWS' own tools refuse it too,
-/// whatever else is set up.
-pub fn exists(outside: &Outside) -> Result<(), ProviderError> {
-    let Some((variable, name)) = named_profile(&*outside.context.environment) else { return Ok(()) };
-    let profiles = Profiles::read(outside)?;
+/// Refuses a variable that names a missing profile, because any other keys would have another identity. AWS's own tools refuse it
+/// too.
+pub fn exists(resources: &Resources) -> Result<(), ProviderError> {
+    let Some((variable, name)) = named_profile(&*resources.context.environment) else { return Ok(()) };
+    let profiles = Profiles::read(resources)?;
     if profiles.all.contains_key(name) {
         return Ok(());
     }
@@ -56,8 +57,9 @@ pub fn exists(outside: &Outside) -> Result<(), ProviderError> {
         .hint(hint))
 }
 
-/// The keys of a profile: its own, or those of the role that it names, which another profile or another way may be the source of.
-async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Found, ProviderError> {
+/// The keys of a profile: its own, or those of the role that it names. The keys that assume the role may come from another
+/// profile or way.
+async fn keys(resources: &Resources, profiles: &Profiles, name: &str) -> Result<Found, ProviderError> {
     let mut roles = Vec::new();
     let mut name = name.to_owned();
     let source = loop {
@@ -69,7 +71,10 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
             match own(profile).map_err(|why| ProviderError { hint: why.hint, ..failed(why.message) })? {
                 Some(keys) => break Found::Keys(keys),
                 None if roles.is_empty() => {
-                    return Ok(Found::Passed(format!("the profile `{}` has neither keys nor a role", excerpt(&name))));
+                    return Ok(Found::NotSetUp(format!(
+                        "the profile `{}` has neither keys nor a role",
+                        excerpt(&name)
+                    )));
                 }
                 None => return Err(failed("it has no keys".into())),
             }
@@ -77,13 +82,13 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
         if roles.len() == LONGEST || roles.iter().any(|(seen, _)| *seen == name) {
             return Err(failed("its roles lead in a circle".into()));
         }
-        let role = Named {
+        let role = ProfileRole {
             arn: arn.to_owned(),
             external_id: value("external_id").map(str::to_owned),
-            session_name: value("role_session_name").unwrap_or(outside.settings.session_name()).to_owned(),
+            session_name: value("role_session_name").unwrap_or(resources.settings.session_name()).to_owned(),
         };
         if let Some(file) = value("web_identity_token_file") {
-            break Found::Keys(sts::assume_with_token(outside, file, &role.role()).await?);
+            break Found::Keys(sts::assume_with_token(resources, file, &role.role()).await?);
         }
         if value("mfa_serial").is_some() {
             return Err(failed("`mfa_serial` asks for a code, and nobody is there to type one".into()).hint(INSTEAD));
@@ -91,9 +96,9 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
         roles.push((name.clone(), role));
         match (value("source_profile"), value("credential_source")) {
             (Some(source), _) => name = source.to_owned(),
-            (None, Some("Environment")) => break environment::find(outside)?,
-            (None, Some("EcsContainer")) => break container::find(outside).await?,
-            (None, Some("Ec2InstanceMetadata")) => break machine::find(outside).await?,
+            (None, Some("Environment")) => break environment::find(resources)?,
+            (None, Some("EcsContainer")) => break container::find(resources).await?,
+            (None, Some("Ec2InstanceMetadata")) => break machine::find(resources).await?,
             (None, Some(other)) => {
                 let why = format!("`credential_source` is \"{}\"", excerpt(other));
                 return Err(failed(why).hint("Environment, EcsContainer or Ec2InstanceMetadata"));
@@ -103,7 +108,7 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
     };
     let mut keys = match source {
         Found::Keys(keys) => keys,
-        Found::Passed(why) | Found::Half(why) => {
+        Found::NotSetUp(why) | Found::Incomplete(why) => {
             return Err(denied(format!(
                 "no AWS credentials in the profile `{}`: its source is not there: {why}",
                 excerpt(&name)
@@ -111,28 +116,28 @@ async fn keys(outside: &Outside, profiles: &Profiles, name: &str) -> Result<Foun
         }
     };
     for (_, role) in roles.iter().rev() {
-        keys = sts::assume(outside, &keys, &role.role()).await?;
+        keys = sts::assume(resources, &keys, &role.role()).await?;
     }
     Ok(Found::Keys(keys))
 }
 
-/// A role, as a profile names it.
-struct Named {
+/// A role in a profile.
+struct ProfileRole {
     arn: String,
     external_id: Option<String>,
     session_name: String,
 }
 
-impl Named {
+impl ProfileRole {
     fn role(&self) -> Role<'_> {
         Role { arn: &self.arn, external_id: self.external_id.as_deref(), session_name: &self.session_name }
     }
 }
 
-/// The hint for profiles that need a program, a browser or somebody who types.
+/// The hint for profiles that need a program, a browser or a person at a keyboard.
 const INSTEAD: &str = "use a role of the machine, the task or the pod; or `aws configure export-credentials --format env` where there is one who can log in, for keys in the environment";
 
-/// The keys that stand in a profile.
+/// The keys in a profile.
 fn own(profile: &Profile) -> Result<Option<Keys>, Complaint> {
     if let (Some(id), Some(secret)) = (profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")) {
         let secret_value = |text: &Zeroizing<String>| SecretValue::from(text.as_bytes().to_vec());

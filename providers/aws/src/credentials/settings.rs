@@ -1,9 +1,9 @@
-//! What the configuration and AWS' variables say of who we are.
+//! The settings of the credentials, in the configuration and in AWS's variables.
 
 use handfast_core::keys::{Key, Kind};
 use handfast_core::{Complaint, Environment, Problems, Table};
 
-use crate::region::{self, Asked};
+use crate::region::{self, Target};
 
 /// The keys of `auth` in `[providers.NAME]`.
 pub const AUTH_KEYS: &[Key] = &[Key::new(
@@ -12,18 +12,18 @@ pub const AUTH_KEYS: &[Key] = &[Key::new(
     "The one way to take, instead of the first that is set up.",
 )];
 
-/// A way to come to keys.
+/// A way to get keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// AWS_ACCESS_KEY_ID and its kin.
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     Environment,
-    /// A token of an identity provider, such as a pod's of EKS (IRSA).
+    /// An identity provider's token, such as that of a pod in EKS (IRSA).
     WebIdentity,
     /// The shared files.
     Profile,
-    /// What ECS and EKS Pod Identity give a container.
+    /// The credentials that ECS and EKS Pod Identity provide to a container.
     Container,
-    /// The metadata service of a machine of EC2 (IMDSv2).
+    /// The metadata service of an EC2 machine (IMDSv2).
     Machine,
 }
 
@@ -39,7 +39,7 @@ impl Way {
         })
     }
 
-    /// How a message calls it.
+    /// Its name in a message.
     pub fn title(self) -> &'static str {
         match self {
             Self::Environment => "environment",
@@ -51,23 +51,23 @@ impl Way {
     }
 }
 
-/// A role to become.
+/// A role to assume.
 pub struct Role<'r> {
-    /// Which.
+    /// Its ARN.
     pub arn: &'r str,
-    /// What its owner asks for besides.
+    /// The external id that its owner requires.
     pub external_id: Option<&'r str>,
-    /// What its logs call us.
+    /// The name of the session in the role's logs.
     pub session_name: &'r str,
 }
 
 /// The settings of the credentials.
 pub struct Settings {
-    /// The region, where the configuration or a variable says it.
+    /// The region, if the configuration or a variable has it.
     pub region: Option<String>,
-    /// The one way, where it is pinned: by `auth`, or by a `profile` in the configuration.
+    /// The only allowed way, if `auth` or `profile` in the configuration names it.
     pub way: Option<Way>,
-    /// A role on top of what is found.
+    /// A role to assume with the keys that are found.
     pub role_arn: Option<String>,
     profile: Option<String>,
     external_id: Option<String>,
@@ -75,11 +75,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings. What is wrong with the variables goes to `missing`.
+    /// Reads the settings. Adds problems with the variables to `missing`.
     pub fn read(
         table: &Table,
         environment: &dyn Environment,
-        asked: Asked,
+        target: Target,
         problems: &mut Problems,
         missing: &mut Vec<Complaint>,
     ) -> Self {
@@ -98,13 +98,13 @@ impl Settings {
         }
         let mut region = own("region");
         if let (Some(text), Some(place)) = (&region, table.place("region"))
-            && let Err(complaint) = region::check(text, asked)
+            && let Err(complaint) = region::check(text, target)
         {
             problems.add(place, complaint.context("`region`"));
         }
         for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
             let Some(text) = variable(name).filter(|_| region.is_none()) else { continue };
-            missing.extend(region::check(&text, asked).err().map(|complaint| complaint.context(format!("`{name}`"))));
+            missing.extend(region::check(&text, target).err().map(|complaint| complaint.context(format!("`{name}`"))));
             region = Some(text);
         }
         Self {
@@ -123,12 +123,12 @@ impl Settings {
         self.profile.as_deref().or_else(variable).unwrap_or("default")
     }
 
-    /// A role, as the configuration names it.
+    /// The configured role.
     pub fn role<'a>(&'a self, arn: &'a str) -> Role<'a> {
         Role { arn, external_id: self.external_id.as_deref(), session_name: self.session_name() }
     }
 
-    /// What the role's logs call our session.
+    /// The name of the session in the role's logs.
     pub fn session_name(&self) -> &str {
         self.session_name.as_deref().unwrap_or("handfast")
     }

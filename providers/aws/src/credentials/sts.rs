@@ -1,13 +1,14 @@
-//! The Security Token Service: roles, and whose keys keys are (docs.aws.amazon.com/STS/latest/APIReference).
+//! The Security Token Service: assumes roles, and finds the keys' account (docs.aws.amazon.com/STS/latest/APIReference).
 //!
-//! Three requests by hand, of which the answers' few fields are looked for as text: its SDK would be a tenth of the binary.
+//! Only three requests are needed, and few fields of their XML responses, which are found by text search. STS's SDK would be a
+//! tenth of the binary.
 
 use handfast_core::{ErrorKind, ProviderError, SecretValue, excerpt};
 use handfast_http::{Request, Response, Url};
 
 use super::keys::{Keys, time};
 use super::machine;
-use super::outside::{Outside, denied, token_file};
+use super::resources::{Resources, denied, token_file};
 use super::settings::{Role, Way};
 use super::shared_files::known_region;
 use crate::refusal;
@@ -16,23 +17,23 @@ use crate::signature::Post;
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const VERSION: (&str, &str) = ("Version", "2011-06-15");
 
-/// The region of what has none, in AWS' largest part: STS is everywhere, and this one is never switched off.
-const ANY_REGION: &str = "us-east-1";
+/// The region if none is known. STS is available in every region, and this region cannot be disabled.
+const DEFAULT_REGION: &str = "us-east-1";
 
-/// Becomes a role with the keys of another identity.
-pub async fn assume(outside: &Outside, keys: &Keys, role: &Role<'_>) -> Result<Keys, ProviderError> {
+/// Assumes a role with the keys of another identity.
+pub async fn assume(resources: &Resources, keys: &Keys, role: &Role<'_>) -> Result<Keys, ProviderError> {
     let attempted = format!("cannot assume the role `{}`", excerpt(role.arn));
     let mut fields = vec![("Action", "AssumeRole"), VERSION];
     fields.extend([("RoleArn", role.arn), ("RoleSessionName", role.session_name)]);
     fields.extend(role.external_id.map(|id| ("ExternalId", id)));
-    let response = send_signed(outside, keys, &fields).await.map_err(|error| error.context(&attempted))?;
+    let response = send_signed(resources, keys, &fields).await.map_err(|error| error.context(&attempted))?;
     assumed(&response, &attempted)
 }
 
-/// Becomes a role with the token of an identity provider that it trusts.
-pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -> Result<Keys, ProviderError> {
+/// Assumes a role with the token of an identity provider that the role trusts.
+pub async fn assume_with_token(resources: &Resources, file: &str, role: &Role<'_>) -> Result<Keys, ProviderError> {
     let attempted = format!("cannot assume the role `{}` with a web identity", excerpt(role.arn));
-    let token = token_file(file, &outside.context).map_err(|error| error.context(&attempted))?;
+    let token = token_file(file, &resources.context).map_err(|error| error.context(&attempted))?;
     let token = std::str::from_utf8(token.expose())
         .map_err(|_| denied(format!("{attempted}: the token in `{}` is not text", excerpt(file))))?;
     let fields = [
@@ -42,31 +43,31 @@ pub async fn assume_with_token(outside: &Outside, file: &str, role: &Role<'_>) -
         ("RoleSessionName", role.session_name),
         ("WebIdentityToken", token),
     ];
-    let (url, _) = place(outside).await?;
+    let (url, _) = endpoint(resources).await?;
     let request = Request::post(url, FORM, SecretValue::from(form(&fields).into_bytes()));
-    let response = outside.send(&outside.client, request).await.map_err(|error| error.context(&attempted))?;
+    let response = resources.send(&resources.client, request).await.map_err(|error| error.context(&attempted))?;
     let keys = assumed(&response, &attempted);
     match &keys {
-        Ok(_) => outside.grace.reset(),
-        Err(_) if lacks_key(&response) => {
-            let now = outside.context.clock.now();
-            return keys.map_err(|error| ProviderError { kind: outside.grace.kind(now), ..error });
+        Ok(_) => resources.grace.reset(),
+        Err(_) if is_key_unavailable(&response) => {
+            let now = resources.context.clock.now();
+            return keys.map_err(|error| ProviderError { kind: resources.grace.kind(now), ..error });
         }
         Err(_) => {}
     }
     keys
 }
 
-/// Whether STS has not got the identity provider's key, as happens for a moment: AWS' own tools try again.
-fn lacks_key(response: &Response) -> bool {
+/// Whether STS could not get the identity provider's key. This may be temporary, and AWS's own tools retry.
+fn is_key_unavailable(response: &Response) -> bool {
     field(response, "Code") == Some("InvalidIdentityToken")
         && std::str::from_utf8(response.body().expose()).is_ok_and(|text| text.contains("retrieve verification key"))
 }
 
-/// The number of the account that keys are of.
-pub async fn account(outside: &Outside, keys: &Keys) -> Result<u64, ProviderError> {
+/// The number of the keys' account.
+pub async fn account(resources: &Resources, keys: &Keys) -> Result<u64, ProviderError> {
     let attempted = "cannot ask which account this is";
-    let response = send_signed(outside, keys, &[("Action", "GetCallerIdentity"), VERSION])
+    let response = send_signed(resources, keys, &[("Action", "GetCallerIdentity"), VERSION])
         .await
         .map_err(|error| error.context(attempted))?;
     if !response.is_success() {
@@ -76,34 +77,34 @@ pub async fn account(outside: &Outside, keys: &Keys) -> Result<u64, ProviderErro
     number.ok_or_else(|| malformed(&response, attempted))
 }
 
-async fn send_signed(outside: &Outside, keys: &Keys, fields: &[(&str, &str)]) -> Result<Response, ProviderError> {
-    let (url, region) = place(outside).await?;
+async fn send_signed(resources: &Resources, keys: &Keys, fields: &[(&str, &str)]) -> Result<Response, ProviderError> {
+    let (url, region) = endpoint(resources).await?;
     let body = form(fields);
     let post =
         Post { url: url.as_str(), headers: &[("content-type", FORM)], body: &body, region: &region, service: "sts" };
-    let signed = post.sign(&keys.for_sdk()?, outside.context.clock.now())?;
+    let signed = post.sign(&keys.for_sdk()?, resources.context.clock.now())?;
     let mut request = Request::post(url, FORM, SecretValue::from(body.clone().into_bytes()));
-    // What is sent anyway is signed as it is sent.
+    // The client sends these two headers itself, with the same values.
     for (name, value) in signed.into_iter().filter(|(name, _)| name != "host" && name != "content-type") {
         request = request.secret_header(&name, value)?;
     }
-    outside.send(&outside.client, request).await
+    resources.send(&resources.client, request).await
 }
 
-/// Where STS is, and for which region that signs.
-async fn place(outside: &Outside) -> Result<(Url, String), ProviderError> {
-    let known = match known_region(outside)? {
-        // Another region may be out of its reach, and STS of another partition does not know it.
-        None if outside.way.get() == Some(Way::Machine) => machine::region(outside).await?.ok(),
+/// The URL of STS, and the region for its signature.
+async fn endpoint(resources: &Resources) -> Result<(Url, String), ProviderError> {
+    let known = match known_region(resources)? {
+        // Another region may not be reachable from the machine, and another partition's STS does not accept its keys.
+        None if resources.way.get() == Some(Way::Machine) => machine::region(resources).await?.ok(),
         known => known,
     };
-    let region = known.unwrap_or_else(|| ANY_REGION.to_owned());
-    let url = Url::parse(&outside.endpoints.sts(&region))
+    let region = known.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    let url = Url::parse(&resources.endpoints.sts(&region))
         .map_err(|_| denied(format!("cannot ask STS: \"{}\" is no region", excerpt(&region))))?;
     Ok((url, region))
 }
 
-/// As a form: the URL's library writes one as a query.
+/// Encodes a form, in the way that the URL library encodes a query.
 fn form(fields: &[(&str, &str)]) -> String {
     let url = Url::parse_with_params("https://sts/", fields).ok();
     url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
@@ -123,7 +124,7 @@ fn assumed(response: &Response, attempted: &str) -> Result<Keys, ProviderError> 
     })
 }
 
-/// What stands between an element's tags. None of these fields is empty, or has another element or an entity in it.
+/// The text of an XML element. None of the needed fields is empty, or contains another element or an entity.
 fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     let text = std::str::from_utf8(response.body().expose()).ok()?;
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
@@ -132,10 +133,10 @@ fn field<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     (!value.is_empty() && !value.contains(['<', '&']) && !value.contains(char::is_control)).then_some(value)
 }
 
-/// STS' code selects a text of ours, and is not printed.
+/// The error for a refusal. STS's code only selects a text of handfast's own, and is not printed.
 fn refused(response: &Response, attempted: &str) -> ProviderError {
     let code = match field(response, "Code").unwrap_or_default() {
-        // It says the same of a signature that is not of this time.
+        // STS has the same code for a signature whose time is wrong.
         "SignatureDoesNotMatch"
             if field(response, "Message").is_some_and(|message| message.starts_with("Signature ")) =>
         {
@@ -144,7 +145,7 @@ fn refused(response: &Response, attempted: &str) -> ProviderError {
         "" if response.status() == 429 => "Throttling",
         code => code,
     };
-    if let Some(error) = refusal::of_another(code, response.peer(), response.status()) {
+    if let Some(error) = refusal::not_from_aws(code, response.peer(), response.status()) {
         return error.context(attempted);
     }
     let (kind, why, hint) = match code {

@@ -1,4 +1,4 @@
-//! What the variables say, and the names of STS.
+//! The endpoints in variables, and the host names of STS.
 
 use handfast_testkit::{Variables, table, text};
 
@@ -31,7 +31,7 @@ fn read(settings: Table, variables: &Variables) -> (Endpoints, Vec<String>) {
 }
 
 #[test]
-fn a_key_wins_over_a_services_variable_and_that_over_the_one_for_all() {
+fn a_key_takes_precedence_over_a_services_variable_and_that_over_the_variable_for_all() {
     let variables = || {
         Variables::default()
             .with("AWS_ENDPOINT_URL", "https://all.internal/")
@@ -39,21 +39,21 @@ fn a_key_wins_over_a_services_variable_and_that_over_the_one_for_all() {
     };
     let (endpoints, wrong) = read(Table::default(), &variables());
     assert_eq!(wrong, Vec::<String>::new());
-    assert_eq!(endpoints.said(Service::SecretsManager), Some("https://all.internal"));
-    assert_eq!(endpoints.said(Service::Ssm), Some("https://ssm.internal:8443"));
+    assert_eq!(endpoints.configured(Service::SecretsManager), Some("https://all.internal"));
+    assert_eq!(endpoints.configured(Service::Ssm), Some("https://ssm.internal:8443"));
     assert_eq!(endpoints.sts("eu-west-1"), "https://all.internal");
     let (endpoints, _) = read(table([("endpoint", text("https://key.internal"))]), &variables());
-    assert_eq!(endpoints.said(Service::Ssm), Some("https://key.internal"));
+    assert_eq!(endpoints.configured(Service::Ssm), Some("https://key.internal"));
     let ignoring = variables().with("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "True");
     let (endpoints, _) = read(Table::default(), &ignoring);
-    assert_eq!(endpoints.said(Service::Ssm), None);
+    assert_eq!(endpoints.configured(Service::Ssm), None);
     let fips = Variables::default().with("AWS_USE_FIPS_ENDPOINT", "true").with("AWS_USE_DUALSTACK_ENDPOINT", "false");
     let (endpoints, _) = read(Table::default(), &fips);
     assert_eq!((endpoints.fips, endpoints.dual_stack), (true, false));
 }
 
 #[test]
-fn wrong_endpoints_are_told_by_where_they_stand() {
+fn wrong_endpoints_are_reported_with_their_place() {
     for (url, why) in [
         ("http://aws.internal", "is not encrypted, and not on this machine"),
         ("aws.internal", "is not a URL"),
@@ -69,5 +69,5 @@ fn wrong_endpoints_are_told_by_where_they_stand() {
     let (_, wrong) = read(Table::default(), &Variables::default().with("AWS_USE_FIPS_ENDPOINT", "yes"));
     assert_eq!(wrong, ["`AWS_USE_FIPS_ENDPOINT` is \"yes\", expected true or false"]);
     let (endpoints, wrong) = read(table([("endpoint", text("http://127.0.0.1:4566"))]), &Variables::default());
-    assert_eq!((endpoints.said(Service::Ssm), wrong), (Some("http://127.0.0.1:4566"), Vec::new()));
+    assert_eq!((endpoints.configured(Service::Ssm), wrong), (Some("http://127.0.0.1:4566"), Vec::new()));
 }

@@ -1,4 +1,4 @@
-//! Which code and message give which text.
+//! The texts for AWS's codes and messages.
 
 use super::*;
 

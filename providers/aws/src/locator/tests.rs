@@ -1,16 +1,16 @@
-//! What a reference may be, and what it then asks for.
+//! Valid and invalid references, and the items that they name.
 
 use handfast_core::SecretRef;
 
 use super::*;
 
-fn wanted(reference: &str) -> Result<Wanted, Complaint> {
+fn item(reference: &str) -> Result<Item, Complaint> {
     parse(&SecretRef::parse(reference).unwrap().locator)
 }
 
 fn parameter(reference: &str) -> String {
-    match wanted(reference) {
-        Ok(Wanted::Parameter(parameter)) => parameter.asked(),
+    match item(reference) {
+        Ok(Item::Parameter(parameter)) => parameter.request_name(),
         other => panic!("{other:?}"),
     }
 }
@@ -18,7 +18,7 @@ fn parameter(reference: &str) -> String {
 const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:web/db-AbCdEf";
 
 #[test]
-fn a_parameters_name_gets_its_slash_where_it_has_another() {
+fn a_parameters_name_with_a_slash_gets_one_at_the_beginning() {
     for (reference, name) in [
         ("aws:ssm/prod/web/db", "/prod/web/db"),
         ("aws:ssm/db", "db"),
@@ -44,14 +44,14 @@ fn a_list_is_a_path() {
         ("aws:ssm/prod/*", "/prod"),
         ("aws:ssm/*", "/"),
     ] {
-        assert_eq!(wanted(reference), Ok(Wanted::Below(path.to_owned())), "{reference}");
+        assert_eq!(item(reference), Ok(Item::Below(path.to_owned())), "{reference}");
     }
 }
 
 #[test]
-fn a_secret_is_known_by_its_name_and_by_its_arn_whole_or_not() {
+fn a_secret_matches_by_its_name_and_by_its_arn_with_or_without_suffix() {
     for id in ["web/db", ARN, &ARN[..ARN.len() - 7]] {
-        let Ok(Wanted::Secret(secret)) = wanted(&format!("aws:sm/{id}")) else { panic!("{id}") };
+        let Ok(Item::Secret(secret)) = item(&format!("aws:sm/{id}")) else { panic!("{id}") };
         assert!(secret.is(Some("web/db"), Some(ARN)), "{id}");
         assert!(!secret.is(Some("web"), Some(&ARN.replace("web/db", "web"))), "{id}");
         assert_eq!(secret.region.as_deref(), id.starts_with("arn:").then_some("eu-west-1"));
@@ -59,10 +59,10 @@ fn a_secret_is_known_by_its_name_and_by_its_arn_whole_or_not() {
 }
 
 #[test]
-fn what_could_be_taken_for_each_other_clashes() {
-    let marks = |reference: &str| match wanted(reference) {
-        Ok(Wanted::Secret(secret)) => secret.marks(),
-        Ok(Wanted::Parameter(parameter)) => parameter.marks(),
+fn items_that_could_match_each_other_clash() {
+    let identifiers = |reference: &str| match item(reference) {
+        Ok(Item::Secret(secret)) => secret.identifiers(),
+        Ok(Item::Parameter(parameter)) => parameter.identifiers(),
         other => panic!("{other:?}"),
     };
     const PARAMETER: &str = "aws:ssm/arn:aws:ssm:eu-west-1:123456789012:parameter/prod/db";
@@ -78,13 +78,13 @@ fn what_could_be_taken_for_each_other_clashes() {
         ("aws:ssm/prod/db", PARAMETER, true),
         ("aws:ssm/prod/api", PARAMETER, false),
     ] {
-        assert_eq!(marks(one).clash(&marks(other)), clash, "{one} {other}");
-        assert_eq!(marks(other).clash(&marks(one)), clash, "{one} {other}");
+        assert_eq!(identifiers(one).clash(&identifiers(other)), clash, "{one} {other}");
+        assert_eq!(identifiers(other).clash(&identifiers(one)), clash, "{one} {other}");
     }
 }
 
 #[test]
-fn what_cannot_be_asked_for_is_refused() {
+fn invalid_references_are_refused() {
     for (reference, why) in [
         ("aws:web/db", "neither `sm/` nor `ssm/`"),
         ("aws:sm", "neither `sm/` nor `ssm/`"),
@@ -113,13 +113,13 @@ fn what_cannot_be_asked_for_is_refused() {
         ("aws:ssm/prod/*?version=3", "takes no query"),
         ("aws:ssm/arn:aws:ssm:eu-west-1:123456789012:parameter/a/*", "not of an ARN"),
     ] {
-        let Complaint { message, .. } = wanted(reference).expect_err(reference);
+        let Complaint { message, .. } = item(reference).expect_err(reference);
         assert!(message.contains(why), "{reference}: {message}");
     }
 }
 
 #[test]
-fn what_ecs_writes_behind_a_secret_is_told_in_our_words() {
+fn the_hint_translates_ecss_form() {
     let version = "0".repeat(32);
     for (behind, ours) in [
         (":password::", "#password"),
@@ -130,7 +130,7 @@ fn what_ecs_writes_behind_a_secret_is_told_in_our_words() {
         (":::", ""),
     ] {
         for name in [ARN, "web/db"] {
-            let Complaint { message, hint } = wanted(&format!("aws:sm/{name}{behind}")).expect_err(behind);
+            let Complaint { message, hint } = item(&format!("aws:sm/{name}{behind}")).expect_err(behind);
             assert_eq!(message, "this is how ECS writes a secret's field and version");
             assert_eq!(hint, Some(format!("write `sm/{name}{ours}`")));
         }
@@ -138,9 +138,9 @@ fn what_ecs_writes_behind_a_secret_is_told_in_our_words() {
 }
 
 #[test]
-fn a_stage_has_an_end() {
+fn a_stage_has_a_largest_length() {
     let reference = format!("aws:sm/web?stage={}", "s".repeat(257));
-    let Complaint { message, hint } = wanted(&reference).expect_err("it is too long");
+    let Complaint { message, hint } = item(&reference).expect_err("it is too long");
     assert_eq!(message, "`stage` has more than 256 characters");
     assert_eq!(hint.as_deref(), Some("such as `?stage=AWSPREVIOUS`"));
 }

@@ -1,4 +1,4 @@
-//! Many at once: what it costs, what it says of each, and what becomes of it where batches are not allowed.
+//! Batches: the number of requests, the error of each item, and the fallback if batches are not allowed.
 
 use handfast_core::ErrorKind;
 use handfast_testkit::run;
@@ -17,7 +17,7 @@ fn references(store: &str, names: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn twenty_secrets_or_ten_parameters_cost_a_request() {
+fn twenty_secrets_or_ten_parameters_need_one_request() {
     let Some(moto) = Moto::shared() else { return };
     for (count, requests) in [(2, 1), (20, 1), (21, 2), (45, 3)] {
         let names = secrets(moto, count);
@@ -43,17 +43,17 @@ fn twenty_secrets_or_ten_parameters_cost_a_request() {
 }
 
 #[test]
-fn what_a_batch_lacks_it_says_of_each() {
+fn each_missing_item_of_a_batch_has_its_own_error() {
     let Some(moto) = Moto::shared() else { return };
     let names = secrets(moto, 3);
     let deleted = secrets(moto, 1).remove(0);
     moto.must("secretsmanager.DeleteSecret", json!({ "SecretId": deleted, "RecoveryWindowInDays": 7 }));
-    let mut wanted = references("sm", &names);
-    wanted.push(format!("aws:sm/{deleted}"));
-    wanted.push(format!("aws:sm/{}/none", names[0]));
-    wanted.push(format!("aws:ssm/{}", parameters(moto, 1)[0]));
-    wanted.push(format!("aws:ssm/{}/none", names[0]));
-    let locators = locators(&wanted);
+    let mut requested = references("sm", &names);
+    requested.push(format!("aws:sm/{deleted}"));
+    requested.push(format!("aws:sm/{}/none", names[0]));
+    requested.push(format!("aws:ssm/{}", parameters(moto, 1)[0]));
+    requested.push(format!("aws:ssm/{}/none", names[0]));
+    let locators = locators(&requested);
     run(async {
         let instance = instance(moto, &everything(moto));
         let (batched, answers) = fetch_all(&instance, &locators).await;
@@ -61,20 +61,20 @@ fn what_a_batch_lacks_it_says_of_each() {
         for (at, answer) in answers.into_iter().enumerate() {
             let Err(error) = answer else { continue };
             assert_eq!(error.kind, ErrorKind::NotFound, "{at}: {error}");
-            let told = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
+            let reported = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
             let expected = match at {
                 3 => "it is scheduled for deletion `aws secretsmanager restore-secret --secret-id",
                 4 => "there is no such secret it was looked for in the region `us-east-1`",
                 6 => "there is no such parameter",
-                _ => panic!("{at}: {told}"),
+                _ => panic!("{at}: {reported}"),
             };
-            assert!(told.contains(expected), "{at}: {told}");
+            assert!(reported.contains(expected), "{at}: {reported}");
         }
     });
 }
 
 #[test]
-fn who_may_ask_for_one_only_gets_each_by_itself_and_is_not_asked_for_several_again() {
+fn without_the_right_to_batches_each_is_fetched_by_itself_and_no_batch_is_tried_again() {
     let Some(moto) = Moto::shared() else { return };
     let names = secrets(moto, 4);
     let key = user(moto, &["secretsmanager:GetSecretValue"]);
@@ -102,13 +102,13 @@ fn who_may_ask_for_one_only_gets_each_by_itself_and_is_not_asked_for_several_aga
 }
 
 #[test]
-fn who_may_nothing_is_told_what_to_allow() {
+fn without_any_right_the_hint_says_what_to_allow() {
     let Some(moto) = Moto::shared() else { return };
     let key = user(moto, &["s3:GetObject"]);
-    let wanted = ["aws:sm/web/a", "aws:sm/web/b", "aws:ssm/prod/a", "aws:ssm/prod/b"].map(str::to_owned);
+    let requested = ["aws:sm/web/a", "aws:sm/web/b", "aws:ssm/prod/a", "aws:ssm/prod/b"].map(str::to_owned);
     run(async {
         let instance = instance(moto, &key);
-        let (_, answers) = fetch_all(&instance, &locators(&wanted)).await;
+        let (_, answers) = fetch_all(&instance, &locators(&requested)).await;
         let hints: Vec<String> = answers
             .into_iter()
             .map(|answer| {
@@ -128,7 +128,7 @@ fn who_may_nothing_is_told_what_to_allow() {
 }
 
 #[test]
-fn versions_and_regions_have_batches_of_their_own() {
+fn versions_and_regions_have_their_own_batches() {
     let Some(moto) = Moto::shared() else { return };
     let name = parameters(moto, 1).remove(0);
     let again = json!({ "Name": format!("/{name}"), "Value": "second", "Type": "String", "Overwrite": true });
@@ -141,7 +141,7 @@ fn versions_and_regions_have_batches_of_their_own() {
         json!({ "Name": name.replace('/', "-"), "SecretString": "far" }),
     );
     let near = secrets(moto, 1).remove(0);
-    let wanted = [
+    let requested = [
         format!("aws:ssm/{name}"),
         format!("aws:ssm/{name}?version=1"),
         format!("aws:ssm/{name}?label=old"),
@@ -150,7 +150,7 @@ fn versions_and_regions_have_batches_of_their_own() {
     ];
     run(async {
         let instance = instance(moto, &everything(moto));
-        let (_, answers) = fetch_all(&instance, &locators(&wanted)).await;
+        let (_, answers) = fetch_all(&instance, &locators(&requested)).await;
         let values: Vec<String> = answers.into_iter().map(value).collect();
         assert_eq!(values, ["second", &format!("/{name}"), &format!("/{name}"), "far", &near]);
     });

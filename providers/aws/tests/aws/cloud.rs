@@ -1,4 +1,4 @@
-//! What moto never says: a fake of ours, which gives the answers that it is told, as AWS documents them.
+//! A test server for responses that moto does not send. A test chooses the responses, as AWS documents them.
 
 use std::sync::Mutex;
 
@@ -7,10 +7,10 @@ use handfast_testkit::{Instance, Outside, Variables, canary, run};
 use handfast_testservers::{Authority, Directory, REGION, Request, Server, write_answer};
 use serde_json::{Value, json};
 
-/// An answer: its status, its headers besides, its body.
-pub type Said = (u16, Vec<(&'static str, String)>, Value);
+/// A response: its status, its additional headers, its body.
+pub type StoreResponse = (u16, Vec<(&'static str, String)>, Value);
 
-/// AWS: a store and STS behind one address, each with answers of its own, which it gives in turn, the last one again and again.
+/// A store and STS at one address. Each sends its own responses in turn, and repeats the last one.
 pub struct Aws {
     pub server: Server,
     pub files: Directory,
@@ -18,13 +18,13 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// A store that says this, and an STS that is not asked.
-    pub fn saying(answers: Vec<Said>) -> Self {
+    /// A store with these responses, and an STS that gets no request.
+    pub fn with_store(answers: Vec<StoreResponse>) -> Self {
         Self::with_sts(answers, vec![(500, String::new())])
     }
 
-    /// The same with the answers of STS, each a status and a body.
-    pub fn with_sts(store: Vec<Said>, sts: Vec<(u16, String)>) -> Self {
+    /// The same with responses of STS, each a status and a body.
+    pub fn with_sts(store: Vec<StoreResponse>, sts: Vec<(u16, String)>) -> Self {
         let (authority, files) = (Authority::new(), Directory::new());
         files.write("ca.pem", authority.pem());
         let (store, sts) = (Mutex::new(store), Mutex::new(sts));
@@ -46,7 +46,7 @@ impl Aws {
         Self { server, files, session_token: canary() }
     }
 
-    /// An environment that leads to it, without keys.
+    /// The environment for this server, without keys.
     pub fn variables(&self) -> Variables {
         Variables::default()
             .with("AWS_ENDPOINT_URL", &self.server.address())
@@ -55,7 +55,7 @@ impl Aws {
             .with("AWS_EC2_METADATA_DISABLED", "true")
     }
 
-    /// The same with keys that end.
+    /// The same with temporary keys.
     pub fn with_keys(&self) -> Variables {
         self.variables()
             .with_credential("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
@@ -68,21 +68,21 @@ impl Aws {
         instance(Table::default(), self.with_keys())
     }
 
-    /// What comes of one secret, and how often it was asked for.
+    /// The error of a fetch, and the number of requests.
     pub fn error(&self, reference: &str) -> (ProviderError, usize) {
         let error = run(async { self.instance().error(reference).await });
         assert!(!format!("{error:?}").contains(&self.session_token), "{error:?}");
         (error, self.server.requests().len())
     }
 
-    /// What a store was asked, in order.
-    pub fn asked_of_the_store(&self) -> Vec<Request> {
+    /// The requests to the store, in order.
+    pub fn store_requests(&self) -> Vec<Request> {
         let requests = self.server.requests().into_iter();
         requests.filter(|request| request.header("x-amz-target").is_some()).collect()
     }
 
-    /// What STS was asked, in order, each as its fields.
-    pub fn asked_of_sts(&self) -> Vec<(Request, Vec<String>)> {
+    /// The requests to STS, in order, each with its fields.
+    pub fn sts_requests(&self) -> Vec<(Request, Vec<String>)> {
         let requests = self.server.requests().into_iter().filter(|request| request.header("x-amz-target").is_none());
         requests
             .map(|request| {
@@ -98,13 +98,13 @@ pub fn instance(settings: Table, variables: Variables) -> Instance {
     Instance::from_settings(&handfast_aws::DEFINITION, settings, Outside { variables, ..Outside::default() })
 }
 
-/// What comes of a secret with these.
+/// The error of a fetch with these settings and variables.
 pub fn error(settings: Table, variables: Variables) -> ProviderError {
     run(async { instance(settings, variables).error("aws:sm/web/db").await })
 }
 
-/// All that is said, with the kind before it, and the hint behind a `|`. Each port here is `PORT`.
-pub fn said(error: &ProviderError) -> String {
+/// The whole text of an error: the kind, the message, and the hint after a `|`, with `PORT` for each local port.
+pub fn error_text(error: &ProviderError) -> String {
     let text = format!("{:?}: {error} | {}", error.kind, error.hint.as_deref().unwrap_or("no hint"));
     let mut parts = text.split("127.0.0.1:");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -114,16 +114,16 @@ pub fn said(error: &ProviderError) -> String {
 }
 
 /// A store's refusal.
-pub fn refusal(code: &str, message: &str) -> Said {
+pub fn refusal(code: &str, message: &str) -> StoreResponse {
     (400, Vec::new(), json!({ "__type": format!("com.amazonaws.service#{code}"), "Message": message }))
 }
 
 /// A secret of Secrets Manager.
-pub fn secret(value: &str) -> Said {
+pub fn secret(value: &str) -> StoreResponse {
     (200, Vec::new(), json!({ "ARN": "arn", "Name": "web/db", "VersionId": "v", "SecretString": value }))
 }
 
-/// STS' answer of success: keys of a role, with this id.
+/// STS's response with a role's keys, with this id.
 pub fn keys(id: &str) -> (u16, String) {
     let keys = format!(
         "<Credentials><AccessKeyId>{id}</AccessKeyId><SecretAccessKey>secret of {id}</SecretAccessKey>\
@@ -133,8 +133,8 @@ pub fn keys(id: &str) -> (u16, String) {
     (200, body)
 }
 
-/// STS' refusal.
-pub fn refusal_of_sts(status: u16, code: &str, message: &str) -> (u16, String) {
+/// STS's refusal.
+pub fn sts_refusal(status: u16, code: &str, message: &str) -> (u16, String) {
     let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>");
     (status, format!("<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>"))
 }

@@ -1,4 +1,5 @@
-//! Which host is asked, as a proxy sees it that lets nobody through: AWS' own names are nowhere to be had here.
+//! The hosts of the requests, as recorded by a proxy that refuses all connections, because the tests cannot reach AWS's own
+//! hosts.
 
 use std::net::TcpListener;
 
@@ -8,7 +9,7 @@ use handfast_testservers::{Directory, Server, write_answer};
 
 use crate::cloud::instance;
 
-/// A proxy that refuses, and the files of one who asks.
+/// A proxy that refuses all connections, and a directory for files.
 struct Refusing {
     proxy: Server,
     files: Directory,
@@ -21,8 +22,8 @@ impl Refusing {
         Self { proxy, files: Directory::new() }
     }
 
-    /// The hosts that are asked for these references.
-    fn asked(&self, region: Option<&str>, variables: Variables, references: &[&str]) -> Vec<String> {
+    /// The hosts of the requests for these references.
+    fn hosts(&self, region: Option<&str>, variables: Variables, references: &[&str]) -> Vec<String> {
         self.proxy.forget();
         let address = self.proxy.address();
         let settings: Table = match region {
@@ -46,9 +47,9 @@ impl Refusing {
 const BOTH: &[&str] = &["aws:sm/web/db", "aws:ssm/prod/db"];
 
 #[test]
-fn the_names_are_those_of_the_regions_partition_and_of_fips_and_dual_stack() {
+fn host_names_depend_on_the_partition_and_on_fips_and_dual_stack() {
     let proxy = Refusing::new();
-    // Secrets Manager has both kinds of address behind its one name.
+    // Secrets Manager has the same host name for IPv4 and IPv6.
     for (region, fips, dual_stack, secrets, parameters) in [
         ("eu-west-1", "", "", "secretsmanager.eu-west-1.amazonaws.com", "ssm.eu-west-1.amazonaws.com"),
         ("us-east-1", "true", "", "secretsmanager-fips.us-east-1.amazonaws.com", "ssm-fips.us-east-1.amazonaws.com"),
@@ -68,12 +69,12 @@ fn the_names_are_those_of_the_regions_partition_and_of_fips_and_dual_stack() {
         let variables =
             Variables::default().with("AWS_USE_FIPS_ENDPOINT", fips).with("AWS_USE_DUALSTACK_ENDPOINT", dual_stack);
         let expected = [secrets, parameters].map(|host| format!("CONNECT {host}:443"));
-        assert_eq!(proxy.asked(Some(region), variables, BOTH), expected, "{region} {fips} {dual_stack}");
+        assert_eq!(proxy.hosts(Some(region), variables, BOTH), expected, "{region} {fips} {dual_stack}");
     }
 }
 
 #[test]
-fn a_region_is_an_arns_else_the_settings_else_a_variables_else_the_profiles() {
+fn the_region_comes_from_an_arn_or_the_settings_or_a_variable_or_the_profile() {
     let proxy = Refusing::new();
     let config = proxy.files.write("config", "[default]\nregion = eu-north-1\n[profile web]\nregion = eu-south-1\n");
     let of = |variables: &[(&str, &str)]| {
@@ -91,26 +92,26 @@ fn a_region_is_an_arns_else_the_settings_else_a_variables_else_the_profiles() {
         (None, &[], "aws:sm/web/db", "eu-north-1"),
     ] {
         let expected = [format!("CONNECT secretsmanager.{region}.amazonaws.com:443")];
-        assert_eq!(proxy.asked(setting, of(variables), &[reference]), expected);
+        assert_eq!(proxy.hosts(setting, of(variables), &[reference]), expected);
     }
 }
 
 #[test]
-fn a_vpcs_endpoint_is_asked_in_place_of_its_service_and_of_no_other() {
+fn a_vpc_endpoint_replaces_its_own_service_only() {
     let proxy = Refusing::new();
     let vpce = "vpce-0123456789abcdef0-abcdefgh.secretsmanager.us-east-1.vpce.amazonaws.com";
-    // FIPS is of AWS' own names: the SDKs refuse both at once, where each service is asked as it is said for it here.
+    // The SDKs refuse FIPS together with an endpoint. handfast uses FIPS only for services without a configured endpoint.
     for (fips, parameters) in [("false", "ssm.us-east-1.amazonaws.com"), ("true", "ssm-fips.us-east-1.amazonaws.com")] {
         let variables = Variables::default()
             .with("AWS_ENDPOINT_URL_SECRETS_MANAGER", &format!("https://{vpce}"))
             .with("AWS_USE_FIPS_ENDPOINT", fips);
         let expected = [vpce, parameters].map(|host| format!("CONNECT {host}:443"));
-        assert_eq!(proxy.asked(Some("us-east-1"), variables, BOTH), expected);
+        assert_eq!(proxy.hosts(Some("us-east-1"), variables, BOTH), expected);
     }
 }
 
 #[test]
-fn a_region_that_is_none_is_told_before_anything_is_asked_for_and_white_space_is_no_part_of_one() {
+fn an_invalid_region_is_reported_before_any_request_and_white_space_is_removed() {
     let outside =
         |name: &str, value: &str| Outside { variables: Variables::default().with(name, value), ..Outside::default() };
     let missing = |name: &str, value: &str| {

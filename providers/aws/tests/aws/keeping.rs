@@ -1,4 +1,4 @@
-//! What holds under `watch`: keys end while it runs, and are had again where they came from.
+//! Keys that expire while `watch` runs: they are requested again in the same way.
 
 use std::io;
 use std::rc::Rc;
@@ -10,26 +10,26 @@ use handfast_core::{ErrorKind, Identity, Table};
 use handfast_testkit::{Outside, TestClock, Variables, run, table, text};
 use handfast_testservers::{Server, write_answer};
 
-use crate::cloud::{Aws, Said, instance, keys, refusal, refusal_of_sts, said, secret};
+use crate::cloud::{Aws, StoreResponse, error_text, instance, keys, refusal, secret, sts_refusal};
 
-fn over() -> Said {
+fn expired() -> StoreResponse {
     refusal("ExpiredTokenException", "The security token included in the request is expired")
 }
 
-/// An agent of a container: its keys have its number of requests in their id, and end at the second time.
+/// A container's agent. The id of its keys contains the number of the request; the keys expire at the time `end`.
 fn agent(end: &'static str) -> Server {
-    let asked = AtomicUsize::new(0);
+    let count = AtomicUsize::new(0);
     Server::start(None, move |_, stream| {
-        let id = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let id = count.fetch_add(1, Ordering::SeqCst) + 1;
         let end = if id == 1 { "2026-01-01T01:00:00Z" } else { end };
         let keys = format!(r#"{{"AccessKeyId":"ASIA-{id}","SecretAccessKey":"x","Token":"t","Expiration":"{end}"}}"#);
         write_answer(stream, 200, &[], keys.as_bytes())
     })
 }
 
-/// The id of the key that has signed last.
+/// The id of the key that has signed the last request.
 fn last_signer(aws: &Aws) -> String {
-    let last = aws.asked_of_the_store().pop().expect("it was asked");
+    let last = aws.store_requests().pop().expect("there was a request");
     signer(last.header("authorization").expect("it is signed"))
 }
 
@@ -39,9 +39,10 @@ fn signer(authorization: &str) -> String {
 }
 
 #[test]
-fn an_sts_that_is_busy_when_keys_end_is_no_denial() {
-    let busy = refusal_of_sts(400, "Throttling", "Rate exceeded");
-    let aws = Aws::with_sts(vec![secret("first"), over(), secret("second")], vec![keys("ASIA1"), busy, keys("ASIA2")]);
+fn a_busy_sts_at_the_expiry_of_keys_is_temporary() {
+    let busy = sts_refusal(400, "Throttling", "Rate exceeded");
+    let aws =
+        Aws::with_sts(vec![secret("first"), expired(), secret("second")], vec![keys("ASIA1"), busy, keys("ASIA2")]);
     run(async {
         let settings = table([("role_arn", text("arn:aws:iam::123456789012:role/web"))]);
         let instance = instance(settings, aws.with_keys());
@@ -55,7 +56,7 @@ fn an_sts_that_is_busy_when_keys_end_is_no_denial() {
 }
 
 #[test]
-fn a_machine_that_has_given_keys_is_waited_for_where_it_does_not_answer_later() {
+fn after_keys_from_the_machine_a_failure_of_its_service_is_temporary() {
     let is_silent = Arc::new(Mutex::new(false));
     let knows = is_silent.clone();
     let service = Server::start(None, move |request, stream| {
@@ -69,7 +70,7 @@ fn a_machine_that_has_given_keys_is_waited_for_where_it_does_not_answer_later() 
         };
         write_answer(stream, 200, &[], body.as_bytes())
     });
-    let aws = Aws::saying(vec![secret("first"), over()]);
+    let aws = Aws::with_store(vec![secret("first"), expired()]);
     let variables = aws.variables().with("AWS_EC2_METADATA_DISABLED", "");
     let variables = variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
     run(async {
@@ -83,7 +84,7 @@ fn a_machine_that_has_given_keys_is_waited_for_where_it_does_not_answer_later() 
 }
 
 #[test]
-fn the_machines_region_is_asked_for_once() {
+fn the_machines_region_is_requested_once() {
     let (regions, is_silent) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(false)));
     let (counted, knows) = (regions.clone(), is_silent.clone());
     let service = Server::start(None, move |request, stream| {
@@ -94,7 +95,7 @@ fn the_machines_region_is_asked_for_once() {
         counted.fetch_add(usize::from(is_region), Ordering::SeqCst);
         write_answer(stream, 200, &[], if is_region { b"us-east-1" } else { b"token" })
     });
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let variables = aws.with_keys().with("AWS_REGION", "").with("AWS_EC2_METADATA_DISABLED", "");
     let variables = variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
     run(async {
@@ -107,9 +108,9 @@ fn the_machines_region_is_asked_for_once() {
 }
 
 #[test]
-fn another_way_that_is_set_up_later_would_be_another_identity() {
+fn a_way_that_is_set_up_later_is_not_used() {
     let agent = agent("2026-01-01T02:00:00Z");
-    let aws = Aws::saying(vec![secret("first"), over(), secret("second")]);
+    let aws = Aws::with_store(vec![secret("first"), expired(), secret("second")]);
     let shared = aws.files.path().join("credentials");
     let variables = aws
         .variables()
@@ -125,40 +126,40 @@ fn another_way_that_is_set_up_later_would_be_another_identity() {
 }
 
 #[test]
-fn a_way_that_gives_no_keys_any_more_is_told_alone() {
-    let aws = Aws::saying(vec![secret("first"), over()]);
+fn only_the_way_of_the_earlier_keys_is_reported() {
+    let aws = Aws::with_store(vec![secret("first"), expired()]);
     let keys = "[default]\naws_access_key_id = ASIAFIRST\naws_secret_access_key = x\naws_session_token = t\n";
     let shared = aws.files.write("credentials", keys);
     let variables = aws.variables().with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));
-    let told = run(async {
+    let reported = run(async {
         let instance = instance(Table::default(), variables);
         assert_eq!(instance.value("aws:sm/web/db").await, b"first");
         aws.files.write("credentials", "");
-        said(&instance.error("aws:sm/web/db").await).replace(shared.to_str().expect("text"), "FILE")
+        error_text(&instance.error("aws:sm/web/db").await).replace(shared.to_str().expect("text"), "FILE")
     });
     assert_eq!(
-        told,
+        reported,
         "Denied: cannot read the secret `web/db`: no AWS credentials any more: profile: no profile `default` in `FILE` | the keys so \
          far came from there, and another way would be another identity"
     );
 }
 
-/// An operator puts new keys into the file, and deletes the old ones.
+/// As if an operator writes new keys into the file, and deletes the old keys in AWS.
 #[test]
-fn keys_of_a_file_that_aws_no_longer_knows_are_read_again() {
+fn a_files_keys_are_read_again_if_aws_does_not_know_them_any_more() {
     for code in ["UnrecognizedClientException", "InvalidClientTokenId"] {
         let unknown = || refusal(code, "The security token included in the request is invalid.");
-        let aws = Aws::saying(vec![secret("first"), unknown(), unknown(), secret("second")]);
+        let aws = Aws::with_store(vec![secret("first"), unknown(), unknown(), secret("second")]);
         let keys = |id: &str| format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = x\n");
         let shared = aws.files.write("credentials", keys("AKIAFIRST"));
         let variables = aws.variables().with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));
         run(async {
             let instance = instance(Table::default(), variables);
             assert_eq!(instance.value("aws:sm/web/db").await, b"first");
-            // The file has no others yet: nothing is asked twice.
+            // The file has no new keys yet, so no request is repeated.
             let error = instance.error("aws:sm/web/db").await;
             assert!(error.message.contains("AWS does not know the access key"), "{error}");
-            assert_eq!(aws.asked_of_the_store().len(), 2);
+            assert_eq!(aws.store_requests().len(), 2);
             aws.files.write("credentials", keys("AKIASECOND"));
             assert_eq!(instance.value("aws:sm/web/db").await, b"second");
         });
@@ -166,9 +167,9 @@ fn keys_of_a_file_that_aws_no_longer_knows_are_read_again() {
     }
 }
 
-/// Where a store takes this identity for a login, AWS' refusal comes to that store alone.
+/// If another store accepts this identity as a login, only that store sees AWS's refusal.
 #[test]
-fn another_store_gets_a_signature_of_keys_that_have_not_ended() {
+fn another_store_gets_a_signature_of_unexpired_keys() {
     let signed = |identity: &Rc<dyn Identity>| {
         let identity = identity.clone();
         run(async move {
@@ -187,8 +188,8 @@ fn another_store_gets_a_signature_of_keys_that_have_not_ended() {
     assert_eq!((signed(&container), signed(&container)), ("ASIA-1".into(), "ASIA-1".into()));
     clock.advance(Duration::from_secs(3600));
     assert_eq!((signed(&container), signed(&container)), ("ASIA-2".into(), "ASIA-2".into()));
-    // Of those of a file nobody says how long they are good.
-    let aws = Aws::saying(vec![secret("there")]);
+    // The expiry of keys in a file is not known.
+    let aws = Aws::with_store(vec![secret("there")]);
     let keys = |id: &str| format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = x\n");
     let shared = aws.files.write("credentials", keys("AKIAFIRST"));
     let variables = Variables::default().with("AWS_SHARED_CREDENTIALS_FILE", shared.to_str().expect("text"));

@@ -1,4 +1,4 @@
-//! The services that give keys to containers and machines, on bad days: a fake of ours, which says what it is told.
+//! Faults of the services that provide keys to containers and machines, with a test server whose responses a test chooses.
 
 use std::net::TcpListener;
 
@@ -6,14 +6,14 @@ use handfast_core::{ErrorKind, Table};
 use handfast_testkit::{Instance, Outside, TestClock, Variables, run, table, text};
 use handfast_testservers::{Server, write_answer};
 
-use crate::cloud::{Aws, error, instance, keys, refusal, refusal_of_sts, said, secret};
+use crate::cloud::{Aws, error, error_text, instance, keys, refusal, secret, sts_refusal};
 
 const READ: &str = "cannot read the secret `web/db`";
 
-/// A path, and how it is answered: a status and a body.
+/// Paths, each with its response: a status and a body.
 type Answers = &'static [(&'static str, u16, &'static str)];
 
-/// A service that answers these paths; 404 to all others.
+/// A service with these paths, and 404 for all others.
 fn service(answers: Answers) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     Server::serve(listener, None, move |request, stream| {
@@ -23,14 +23,14 @@ fn service(answers: Answers) -> Server {
     })
 }
 
-/// The one way: nothing else is tried, and its failure is all that is told.
+/// Settings with one way only, so that the error is about this way alone.
 fn only(method: &str) -> Table {
     let auth = table([("method", text(method))]);
     table([("auth", handfast_core::Value::Table(auth))])
 }
 
 #[test]
-fn what_a_containers_agent_says_wrong_is_told() {
+fn wrong_responses_of_a_containers_agent_are_reported() {
     const HINT: &str = "the task needs a role (ECS), the service account an association (EKS Pod Identity)";
     const KEYS: &str = r#"{"AccessKeyId":"ASIA1","SecretAccessKey":"x","Token":"t"}"#;
     let agent = service(&[
@@ -41,40 +41,40 @@ fn what_a_containers_agent_says_wrong_is_told() {
         ("/busy", 503, "hunter2"),
         ("/refused", 400, "hunter2"),
     ]);
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let at =
         |path: &str| aws.variables().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}{path}", agent.address()));
-    for (path, told) in [
+    for (path, reported) in [
         ("/none", "Malformed: ~: the answer of http://127.0.0.1:PORT holds no keys | no hint".to_owned()),
         ("/half", "Malformed: ~: the answer of http://127.0.0.1:PORT holds no keys | no hint".to_owned()),
         ("/failed", "Denied: ~: http://127.0.0.1:PORT gets no keys for the role | the role must be there still, and its trust policy must name the service that runs this".to_owned()),
-        // A role would not mend that.
+        // A role would not help here, so there is no hint.
         ("/busy", "Unavailable: ~: http://127.0.0.1:PORT answered 503 Service Unavailable | no hint".to_owned()),
         ("/refused", format!("Denied: ~: http://127.0.0.1:PORT answered 400 Bad Request | {HINT}")),
         ("/gone", format!("Denied: ~: http://127.0.0.1:PORT answered 404 Not Found | {HINT}")),
     ] {
-        let told = told.replace('~', &format!("{READ}: cannot get the container's AWS credentials"));
-        assert_eq!(said(&error(only("container"), at(path))), told);
+        let reported = reported.replace('~', &format!("{READ}: cannot get the container's AWS credentials"));
+        assert_eq!(error_text(&error(only("container"), at(path))), reported);
     }
     run(async { assert_eq!(instance(only("container"), at("/keys")).value("aws:sm/web/db").await, b"there") });
     let token = at("/keys").with_credential("AWS_CONTAINER_AUTHORIZATION_TOKEN", "hunter\n2");
-    let told = said(&error(only("container"), token));
+    let reported = error_text(&error(only("container"), token));
     let why = "`AWS_CONTAINER_AUTHORIZATION_TOKEN` has a line break in it";
-    assert_eq!(told, format!("Denied: {READ}: cannot get the container's AWS credentials: {why} | no hint"));
-    // A token's file that is not there is no secret that is not there.
+    assert_eq!(reported, format!("Denied: {READ}: cannot get the container's AWS credentials: {why} | no hint"));
+    // A missing token file must not count as a missing secret.
     let file = at("/keys").with("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token");
-    let told = said(&error(only("container"), file));
+    let reported = error_text(&error(only("container"), file));
     assert!(
-        told.starts_with(&format!(
+        reported.starts_with(&format!(
             "Denied: {READ}: cannot get the container's AWS credentials: cannot read the token: "
         )),
-        "{told}"
+        "{reported}"
     );
 }
 
 #[test]
-fn a_containers_token_goes_to_no_other_machine_in_clear_text() {
-    let aws = Aws::saying(vec![secret("there")]);
+fn a_containers_token_is_not_sent_unencrypted_to_another_machine() {
+    let aws = Aws::with_store(vec![secret("there")]);
     for (url, why) in [
         ("http://192.0.2.1/v1", "is in clear text and leaves this machine"),
         ("http://169.254.170.3/v1", "is in clear text and leaves this machine"),
@@ -85,10 +85,10 @@ fn a_containers_token_goes_to_no_other_machine_in_clear_text() {
     ] {
         let variables = aws.variables().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
         let hint = "ECS and EKS set it: an https:// address, loopback, 169.254.170.2, 169.254.170.23 or [fd00:ec2::23]";
-        let told = format!(
+        let reported = format!(
             "Denied: {READ}: cannot get the container's AWS credentials: `AWS_CONTAINER_CREDENTIALS_FULL_URI` {why} | {hint}"
         );
-        assert_eq!(said(&error(only("container"), variables)), told);
+        assert_eq!(error_text(&error(only("container"), variables)), reported);
     }
 }
 
@@ -101,7 +101,7 @@ fn a_containers_token_file_is_read_again_for_new_keys() {
         write_answer(stream, 200, &[], keys.as_bytes())
     });
     let over = refusal("ExpiredTokenException", "The security token included in the request is expired");
-    let aws = Aws::saying(vec![secret("first"), over, secret("second")]);
+    let aws = Aws::with_store(vec![secret("first"), over, secret("second")]);
     let token = aws.files.write("token", "one\n");
     let variables = aws
         .variables()
@@ -116,12 +116,12 @@ fn a_containers_token_file_is_read_again_for_new_keys() {
     let tokens: Vec<String> =
         agent.requests().iter().filter_map(|request| request.header("authorization").map(str::to_owned)).collect();
     assert_eq!(tokens, ["one", "two"]);
-    let last = aws.asked_of_the_store().pop().expect("it was asked");
+    let last = aws.store_requests().pop().expect("it was asked");
     assert!(last.header("authorization").is_some_and(|text| text.contains("Credential=ASIA-two/")));
 }
 
 #[test]
-fn what_a_metadata_service_says_wrong_is_told() {
+fn wrong_responses_of_a_metadata_service_are_reported() {
     const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
     const TOKEN: (&str, u16, &str) = ("/latest/api/token", 200, "token");
     const KEYS: &str = "cannot get this machine's AWS credentials";
@@ -131,7 +131,7 @@ fn what_a_metadata_service_says_wrong_is_told() {
              `profile` out of [providers.aws]"
         )
     };
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let cases: [(Answers, String); 7] = [
         (&[], denied("http://127.0.0.1:PORT is no metadata service of version 2: it answered 404")),
         (
@@ -163,16 +163,16 @@ fn what_a_metadata_service_says_wrong_is_told() {
             ),
         ),
     ];
-    for (answers, told) in cases {
+    for (answers, reported) in cases {
         let service = service(answers);
         let variables = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
-        assert_eq!(said(&error(only("imds"), variables)), told);
+        assert_eq!(error_text(&error(only("imds"), variables)), reported);
     }
 }
 
-/// STS of another region may be out of reach, and that of another part of AWS does not know the machine.
+/// STS of another region may not be reachable, and STS of another partition does not know the machine.
 #[test]
-fn a_role_on_top_of_a_machines_is_asked_for_in_the_machines_region() {
+fn a_role_after_a_machines_role_is_requested_in_the_machines_region() {
     const KEYS: &str = r#"{"Code":"Success","AccessKeyId":"ASIAMACHINE","SecretAccessKey":"x","Token":"t"}"#;
     let service = service(&[
         ("/latest/api/token", 200, "token"),
@@ -185,72 +185,72 @@ fn a_role_on_top_of_a_machines_is_asked_for_in_the_machines_region() {
     let variables = variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service.address());
     let role = table([("role_arn", text("arn:aws-cn:iam::123456789012:role/web"))]);
     run(async { assert_eq!(instance(role, variables).value("aws:sm/web/db").await, b"there") });
-    let (request, _) = aws.asked_of_sts().remove(0);
+    let (request, _) = aws.sts_requests().remove(0);
     let signed = request.header("authorization").expect("it is signed");
     assert!(signed.contains("Credential=ASIAMACHINE/20260101/cn-north-1/sts/aws4_request"), "{signed}");
 }
 
 #[test]
-fn a_machine_that_does_not_answer_may_be_one_hop_too_far() {
+fn a_service_that_does_not_respond_may_be_one_hop_too_far() {
     const WHY: &str = "cannot ask http://127.0.0.1:PORT: connection refused (a container on EC2 is answered where the machine's \
                        hop limit is 2 or more)";
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let nobody = || machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1");
-    // Nothing else may give keys: it is asked again.
-    let told = said(&error(only("imds"), nobody()));
-    assert_eq!(told, format!("Unavailable: {READ}: cannot get this machine's AWS credentials: {WHY} | no hint"));
-    let told = said(&error(Table::default(), nobody()));
-    assert!(told.starts_with(&format!("Denied: {READ}: no AWS credentials: ")), "{told}");
-    assert!(told.contains(&format!("; machine: {WHY} | ")), "{told}");
+    // With this as the only way, the failure is temporary.
+    let reported = error_text(&error(only("imds"), nobody()));
+    assert_eq!(reported, format!("Unavailable: {READ}: cannot get this machine's AWS credentials: {WHY} | no hint"));
+    let reported = error_text(&error(Table::default(), nobody()));
+    assert!(reported.starts_with(&format!("Denied: {READ}: no AWS credentials: ")), "{reported}");
+    assert!(reported.contains(&format!("; machine: {WHY} | ")), "{reported}");
 }
 
 #[test]
-fn a_machines_region_that_cannot_be_told_is_said_to_be_missing() {
-    let aws = Aws::saying(vec![secret("there")]);
+fn an_unavailable_region_of_the_machine_is_reported() {
+    let aws = Aws::with_store(vec![secret("there")]);
     let bad = service(&[("/latest/api/token", 200, "token"), ("/latest/meta-data/placement/region", 500, "hunter2")]);
     let without = || aws.with_keys().with("AWS_REGION", "").with("HOME", "/nowhere");
     let there =
         without().with("AWS_EC2_METADATA_DISABLED", "").with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &bad.address());
-    let told = "Unavailable: cannot ask for this machine's region: http://127.0.0.1:PORT answered 500 Internal Server Error | no hint";
-    assert_eq!(said(&error(Table::default(), there)), told);
+    let reported = "Unavailable: cannot ask for this machine's region: http://127.0.0.1:PORT answered 500 Internal Server Error | no hint";
+    assert_eq!(error_text(&error(Table::default(), there)), reported);
     let none = without();
-    let told = "Denied: no AWS region: neither `AWS_REGION` nor `AWS_DEFAULT_REGION` is set, the profile `default` has none, and \
+    let reported = "Denied: no AWS region: neither `AWS_REGION` nor `AWS_DEFAULT_REGION` is set, the profile `default` has none, and \
                 `AWS_EC2_METADATA_DISABLED` is true | set `region` in [providers.aws], or AWS_REGION";
-    assert_eq!(said(&error(Table::default(), none)), told);
+    assert_eq!(error_text(&error(Table::default(), none)), reported);
 }
 
 #[test]
-fn a_metadata_services_address_that_is_none_is_told() {
+fn an_invalid_address_of_a_metadata_service_is_reported() {
     const KEYS: &str = "cannot get this machine's AWS credentials";
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let mode = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv5");
-    let told = format!(
+    let reported = format!(
         "Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` is \"ipv5\", expected \"IPv4\" or \"IPv6\" | no hint"
     );
-    assert_eq!(said(&error(only("imds"), mode)), told);
+    assert_eq!(error_text(&error(only("imds"), mode)), reported);
     let address = machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254");
-    let told = format!("Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is no URL | no hint");
-    assert_eq!(said(&error(only("imds"), address)), told);
-    // It is set: to pass it over, or to take it for a machine that does not answer, would tell nothing of that.
+    let reported = format!("Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT` is no URL | no hint");
+    assert_eq!(error_text(&error(only("imds"), address)), reported);
+    // The variable is set, so its fault is reported and the service is not skipped.
     let far = || machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1/");
     let refused = format!(
         "Denied: {READ}: {KEYS}: `AWS_EC2_METADATA_SERVICE_ENDPOINT`: http://192.0.2.1 is not encrypted, and not on this machine | \
          unset it, or set it to an address on this machine's link"
     );
     for settings in [only("imds"), Table::default()] {
-        assert_eq!(said(&error(settings, far())), refused);
+        assert_eq!(error_text(&error(settings, far())), refused);
     }
 }
 
-/// An environment whose metadata service may be asked.
+/// An environment with a metadata service.
 fn machine(aws: &Aws) -> Variables {
     aws.variables().with("AWS_EC2_METADATA_DISABLED", "")
 }
 
 #[test]
-fn a_machines_service_that_is_busy_is_not_passed_over_and_one_that_is_slow_is_waited_for() {
+fn a_busy_service_of_the_machine_is_not_skipped_and_a_slow_one_gets_more_time() {
     const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let at = |address: &str| machine(&aws).with("AWS_EC2_METADATA_SERVICE_ENDPOINT", address);
     let cases: [(Answers, &str); 2] = [
         (&[("/latest/api/token", 429, "hunter2")], "429 Too Many Requests"),
@@ -258,11 +258,11 @@ fn a_machines_service_that_is_busy_is_not_passed_over_and_one_that_is_slow_is_wa
     ];
     for (answers, reason) in cases {
         let busy = service(answers);
-        let told = format!(
+        let reported = format!(
             "Unavailable: {READ}: cannot get this machine's AWS credentials: http://127.0.0.1:PORT answered {reason} | no hint"
         );
-        assert_eq!(said(&error(only("imds"), at(&busy.address()))), told);
-        assert_eq!(said(&error(Table::default(), at(&busy.address()))), told);
+        assert_eq!(error_text(&error(only("imds"), at(&busy.address()))), reported);
+        assert_eq!(error_text(&error(Table::default(), at(&busy.address()))), reported);
     }
     let slow =
         Server::serve(TcpListener::bind("127.0.0.1:0").expect("there is a free port"), None, |request, stream| {
@@ -284,22 +284,28 @@ fn a_machines_service_that_is_busy_is_not_passed_over_and_one_that_is_slow_is_wa
         variables.with("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "2")
     };
     slow.forget();
-    let told = said(&error(only("imds"), impatient()));
-    assert!(told.starts_with("Unavailable: ") && told.contains("the machine's hop limit is 2 or more"), "{told}");
+    let reported = error_text(&error(only("imds"), impatient()));
+    assert!(
+        reported.starts_with("Unavailable: ") && reported.contains("the machine's hop limit is 2 or more"),
+        "{reported}"
+    );
     assert_eq!(slow.requests().len(), 2);
-    // Where other ways would do, there are no keys.
-    let told = said(&error(Table::default(), impatient()));
-    assert!(told.starts_with("Denied: ") && told.contains("the machine's hop limit is 2 or more"), "{told}");
-    let none = said(&error(only("imds"), at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "soon")));
+    // With other ways allowed, the error is that there are no keys.
+    let reported = error_text(&error(Table::default(), impatient()));
+    assert!(
+        reported.starts_with("Denied: ") && reported.contains("the machine's hop limit is 2 or more"),
+        "{reported}"
+    );
+    let none = error_text(&error(only("imds"), at(&slow.address()).with("AWS_METADATA_SERVICE_TIMEOUT", "soon")));
     assert!(none.contains("`AWS_METADATA_SERVICE_TIMEOUT` is \"soon\", expected a number from 1 on"), "{none}");
 }
 
 #[test]
-fn a_providers_key_that_sts_cannot_get_is_a_failure_that_passes_for_ten_seconds() {
+fn an_identity_providers_key_that_sts_cannot_get_is_temporary_for_ten_seconds() {
     let lacking = || {
         let message =
             "Couldn't retrieve verification key from your identity provider, please reference the documentation";
-        refusal_of_sts(400, "InvalidIdentityToken", message)
+        sts_refusal(400, "InvalidIdentityToken", message)
     };
     let aws = Aws::with_sts(vec![secret("there")], vec![lacking(), keys("ASIAPOD")]);
     let token = aws.files.write("token", "eyJ.of-a-pod");
@@ -325,8 +331,8 @@ fn a_providers_key_that_sts_cannot_get_is_a_failure_that_passes_for_ten_seconds(
 }
 
 #[test]
-fn a_batch_for_which_aws_has_no_capacity_is_asked_for_one_by_one() {
-    let aws = Aws::saying(vec![refusal("ThrottlingException", "Rate exceeded"), secret("there")]);
+fn a_throttled_batch_is_fetched_one_by_one() {
+    let aws = Aws::with_store(vec![refusal("ThrottlingException", "Rate exceeded"), secret("there")]);
     run(async {
         let instance = aws.instance();
         let locators =

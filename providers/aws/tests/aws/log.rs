@@ -1,4 +1,4 @@
-//! The SDK's own log, at every level: handfast drops it, and nothing secret is in it either.
+//! The SDK's own log contains no secret at any level. handfast drops it too.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::support::{fetch_all, instance, locators, user, value};
 
-/// Writes down whatever any library says.
+/// Records all events of all libraries.
 #[derive(Clone, Default)]
 struct Everything(Arc<Mutex<(String, [usize; 5])>>);
 
@@ -60,7 +60,7 @@ impl Subscriber for Everything {
 }
 
 #[test]
-fn the_sdks_log_holds_no_secret_at_any_level() {
+fn the_sdks_log_contains_no_secret_at_any_level() {
     let Some(moto) = Moto::shared() else { return };
     let (name, canary, denied) = (random("web-"), random("canary-"), random("canary-denied-"));
     for at in 0..3 {
@@ -70,7 +70,7 @@ fn the_sdks_log_holds_no_secret_at_any_level() {
         moto.must("AmazonSSM.PutParameter", body);
     }
     moto.must("secretsmanager.CreateSecret", json!({ "Name": format!("{name}-denied"), "SecretString": denied }));
-    let wanted: Vec<String> = (0..3)
+    let requested: Vec<String> = (0..3)
         .flat_map(|at| [format!("aws:sm/{name}-{at}"), format!("aws:ssm/{name}/{at}")])
         .chain([format!("aws:sm/{name}-1?stage=AWSCURRENT"), format!("aws:ssm/{name}/1?version=1")])
         .collect();
@@ -79,13 +79,13 @@ fn the_sdks_log_holds_no_secret_at_any_level() {
     let log = Everything::default();
     tracing::subscriber::with_default(log.clone(), || {
         run(async {
-            let (_, answers) = fetch_all(&instance(moto, &key), &locators(&wanted)).await;
+            let (_, answers) = fetch_all(&instance(moto, &key), &locators(&requested)).await;
             for answer in answers {
                 assert!(value(answer).starts_with(&canary));
             }
             let list = instance(moto, &key).fetch(&format!("aws:ssm/{name}/*")).await;
             assert!(list.is_ok());
-            // Refusals, and keys that are wrong.
+            // Refusals, and wrong keys.
             let nobody = user(moto, &["s3:GetObject"]);
             assert!(instance(moto, &nobody).fetch(&format!("aws:sm/{name}-denied")).await.is_err());
             let wrong = AccessKey { secret: "wrong".into(), ..key.clone() };
@@ -93,7 +93,7 @@ fn the_sdks_log_holds_no_secret_at_any_level() {
         });
     });
     let all = log.0.lock().expect("nobody panics with it");
-    // It has listened: the SDK says much at TRACE, of requests and of answers.
+    // Shows that events were recorded: at TRACE, the SDK logs its requests and responses.
     assert!(all.1[4] > 20 && all.0.contains("response"), "{:?}", all.1);
     for secret in [&canary, &denied, &key.secret] {
         let found = all.0.lines().find(|line| line.contains(secret.as_str()));

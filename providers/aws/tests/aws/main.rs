@@ -1,4 +1,4 @@
-//! What `aws` does besides the conformance suite, against moto.
+//! Tests of `aws` in addition to the conformance suite.
 #![allow(missing_docs)]
 
 mod batches;

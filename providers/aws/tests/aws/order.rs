@@ -1,4 +1,4 @@
-//! Which way to keys is taken where several are set up: the documented order, or the one that is pinned.
+//! The way to get keys if several are set up: the first in the documented order, or the configured way.
 
 use handfast_core::{Table, Value};
 use handfast_testkit::{Variables, run, table, text};
@@ -6,7 +6,7 @@ use handfast_testservers::AwsMetadata;
 
 use crate::cloud::{Aws, instance, keys, secret};
 
-/// All ways, each with keys of its own, in the order in which they are taken.
+/// All ways in their order, each with its own keys.
 const WAYS: [(&str, &str); 5] = [
     ("env", "ASIAEXAMPLE"),
     ("web-identity", "ASIAPOD"),
@@ -15,7 +15,7 @@ const WAYS: [(&str, &str); 5] = [
     ("imds", "ASIAMACHINE"),
 ];
 
-/// The environment of these ways.
+/// The environment with these ways.
 fn with(aws: &Aws, task: &AwsMetadata, machine: &AwsMetadata, ways: &[(&str, &str)]) -> Variables {
     let has = |way: &str| ways.iter().any(|(known, _)| *known == way);
     let file = |name: &str, content: &str| aws.files.write(name, content).to_str().expect("text").to_owned();
@@ -38,17 +38,17 @@ fn with(aws: &Aws, task: &AwsMetadata, machine: &AwsMetadata, ways: &[(&str, &st
     variables.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &machine.address())
 }
 
-/// Whose keys sign.
+/// The id of the key that signs.
 fn signer(settings: Table, variables: Variables, aws: &Aws) -> String {
     run(async { instance(settings, variables).value("aws:sm/web/db").await });
-    let last = aws.asked_of_the_store().pop().expect("it was asked");
+    let last = aws.store_requests().pop().expect("it was asked");
     let authorization = last.header("authorization").expect("it is signed").to_owned();
     let (_, credential) = authorization.split_once("Credential=").expect("it names its key");
     credential.split('/').next().unwrap_or_default().to_owned()
 }
 
 #[test]
-fn the_first_way_that_is_set_up_decides() {
+fn the_first_way_that_is_set_up_is_used() {
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIAPOD")]);
     let (task, machine) = (AwsMetadata::start("ASIATASK", "x"), AwsMetadata::start("ASIAMACHINE", "x"));
     for (at, (way, id)) in WAYS.iter().enumerate() {
@@ -58,7 +58,7 @@ fn the_first_way_that_is_set_up_decides() {
 }
 
 #[test]
-fn the_way_that_is_pinned_is_taken_whatever_is_set_up() {
+fn the_configured_way_is_used_whatever_is_set_up() {
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIAPOD")]);
     let (task, machine) = (AwsMetadata::start("ASIATASK", "x"), AwsMetadata::start("ASIAMACHINE", "x"));
     for (way, id) in WAYS {

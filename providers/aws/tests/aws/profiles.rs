@@ -1,22 +1,22 @@
-//! The shared files: what of a profile is taken, and what is refused.
+//! The shared files: the parts of a profile that are used, and those that are refused.
 
 use handfast_core::Table;
 use handfast_testkit::{Variables, run};
 
-use crate::cloud::{Aws, error, instance, keys, said, secret};
+use crate::cloud::{Aws, error, error_text, instance, keys, secret};
 
 const READ: &str = "cannot read the secret `web/db`";
 const INSTEAD: &str = "use a role of the machine, the task or the pod; or `aws configure export-credentials --format env` where there is \
                        one who can log in, for keys in the environment";
 
-/// An environment with this as the configuration's file.
+/// An environment with this configuration file.
 fn with(aws: &Aws, config: &str) -> Variables {
     let path = aws.files.write("config", config);
     aws.variables().with("AWS_CONFIG_FILE", path.to_str().expect("text")).with("AWS_PROFILE", "web")
 }
 
 #[test]
-fn a_profile_that_needs_a_program_a_browser_or_a_hand_is_refused_with_what_to_use_instead() {
+fn a_profile_that_needs_a_program_a_browser_or_a_person_is_refused_with_a_hint() {
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1")]);
     let role = "role_arn = arn:aws:iam::1:role/web\n";
     for (profile, why, hint) in [
@@ -48,19 +48,19 @@ fn a_profile_that_needs_a_program_a_browser_or_a_hand_is_refused_with_what_to_us
         (&format!("{role}source_profile = none\n"), "there is none in `~`", "no hint"),
     ] {
         let variables = with(&aws, &format!("[profile web]\n{profile}"));
-        let told = said(&error(Table::default(), variables));
-        let told =
-            told.replace(aws.files.file("config").as_str(), "~").replace("web-2", "web").replace("`none`", "`web`");
-        assert_eq!(told, format!("Denied: {READ}: no AWS credentials in the profile `web`: {why} | {hint}"));
+        let reported = error_text(&error(Table::default(), variables));
+        let reported =
+            reported.replace(aws.files.file("config").as_str(), "~").replace("web-2", "web").replace("`none`", "`web`");
+        assert_eq!(reported, format!("Denied: {READ}: no AWS credentials in the profile `web`: {why} | {hint}"));
         assert!(aws.server.requests().is_empty());
     }
 }
 
 #[test]
-fn a_roles_source_may_be_the_environment_and_where_it_is_not_there_that_is_told() {
+fn a_roles_source_may_be_the_environment_and_a_missing_source_is_reported() {
     let config = "[profile web]\nrole_arn = arn:aws:iam::1:role/web\ncredential_source = Environment\n";
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1")]);
-    // Pinned, since else the keys in the environment come first.
+    // The way is configured, because the keys in the environment would come first.
     let pinned = || handfast_testkit::table([("profile", handfast_testkit::text("web"))]);
     let path = aws.files.write("config", config);
     let path = path.to_str().expect("text");
@@ -68,28 +68,28 @@ fn a_roles_source_may_be_the_environment_and_where_it_is_not_there_that_is_told(
         let instance = instance(pinned(), aws.with_keys().with("AWS_CONFIG_FILE", path));
         assert_eq!(instance.value("aws:sm/web/db").await, b"there");
     });
-    let (request, fields) = aws.asked_of_sts().remove(0);
+    let (request, fields) = aws.sts_requests().remove(0);
     assert!(fields.iter().any(|field| field == "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fweb"), "{fields:?}");
     assert!(request.header("authorization").is_some_and(|text| text.contains("Credential=ASIAEXAMPLE/")));
-    let told = said(&error(pinned(), aws.variables().with("AWS_CONFIG_FILE", path)));
+    let reported = error_text(&error(pinned(), aws.variables().with("AWS_CONFIG_FILE", path)));
     let why = "its source is not there: `AWS_ACCESS_KEY_ID` is not set";
-    assert_eq!(told, format!("Denied: {READ}: no AWS credentials in the profile `web`: {why} | no hint"));
+    assert_eq!(reported, format!("Denied: {READ}: no AWS credentials in the profile `web`: {why} | no hint"));
 }
 
 #[test]
-fn a_profile_that_says_where_aws_is_is_not_taken_for_one_that_does_not() {
-    let aws = Aws::saying(vec![secret("there")]);
+fn a_profile_with_an_endpoint_is_refused() {
+    let aws = Aws::with_store(vec![secret("there")]);
     let keys = "aws_access_key_id = AKIA\naws_secret_access_key = x\n";
     for (line, key) in [("endpoint_url = https://aws.internal\n", "endpoint_url"), ("services = own\n", "services")] {
         let config = format!("[profile web]\n{keys}{line}");
-        // Said elsewhere, it does not count.
+        // An endpoint in a setting or variable takes precedence.
         run(async {
             let instance = instance(Table::default(), with(&aws, &config));
             assert_eq!(instance.value("aws:sm/web/db").await, b"there");
         });
-        let told = said(&error(Table::default(), with(&aws, &config).with("AWS_ENDPOINT_URL", "")));
+        let reported = error_text(&error(Table::default(), with(&aws, &config).with("AWS_ENDPOINT_URL", "")));
         assert_eq!(
-            told,
+            reported,
             format!(
                 "Denied: {READ}: no AWS credentials in the profile `web`: it has `{key}`, which says where AWS is, and is not read \
                  from there | set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \
@@ -99,12 +99,12 @@ fn a_profile_that_says_where_aws_is_is_not_taken_for_one_that_does_not() {
     }
 }
 
-/// Wherever the keys come from, AWS' own tools ask where the profile says.
+/// AWS's own tools use a profile's endpoint, wherever the keys come from.
 #[test]
-fn what_a_profile_says_of_where_aws_is_counts_for_keys_of_another_source_too() {
+fn a_profiles_endpoint_is_refused_for_keys_of_another_source_too() {
     const ADDRESS: &str = "set `endpoint` in [providers.aws], or AWS_ENDPOINT_URL; or AWS_IGNORE_CONFIGURED_ENDPOINT_URLS to \"true\" for AWS' \
                            own names";
-    let aws = Aws::saying(vec![secret("there")]);
+    let aws = Aws::with_store(vec![secret("there")]);
     let address = aws.server.address();
     let here = ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_STS"];
     let variables = |line: &str| {
@@ -118,9 +118,9 @@ fn what_a_profile_says_of_where_aws_is_counts_for_keys_of_another_source_too() {
         ("use_fips_endpoint = true", "use_fips_endpoint", "set AWS_USE_FIPS_ENDPOINT to what is meant"),
         ("use_dualstack_endpoint = TRUE", "use_dualstack_endpoint", "set AWS_USE_DUALSTACK_ENDPOINT to what is meant"),
     ] {
-        let told = said(&error(Table::default(), variables(line)));
+        let reported = error_text(&error(Table::default(), variables(line)));
         let why = format!("the profile `default` has `{key}`, which says where AWS is, and is not read from there");
-        assert_eq!(told, format!("Denied: {READ}: {why} | {hint}"));
+        assert_eq!(reported, format!("Denied: {READ}: {why} | {hint}"));
         assert!(aws.server.requests().is_empty());
     }
     let said_elsewhere = [
@@ -138,7 +138,7 @@ fn what_a_profile_says_of_where_aws_is_counts_for_keys_of_another_source_too() {
             run(async { instance(Table::default(), variables(line).with(name, value)).value("aws:sm/web/db").await });
         assert_eq!(value, b"there", "{line}");
     }
-    // Files that nobody needs may be as they like.
+    // Faults in files that are not needed do not matter.
     run(async {
         let instance = instance(Table::default(), variables("").with("AWS_CONFIG_FILE", "/proc/self/mem"));
         assert_eq!(instance.value("aws:sm/web/db").await, b"there");
@@ -146,29 +146,29 @@ fn what_a_profile_says_of_where_aws_is_counts_for_keys_of_another_source_too() {
 }
 
 #[test]
-fn a_profile_with_a_region_alone_is_passed_over() {
-    let aws = Aws::saying(vec![secret("there")]);
-    let told = said(&error(Table::default(), with(&aws, "[profile web]\nregion = us-east-1\n")));
-    assert!(told.contains("; profile: the profile `web` has neither keys nor a role; container: "), "{told}");
+fn a_profile_with_only_a_region_is_skipped() {
+    let aws = Aws::with_store(vec![secret("there")]);
+    let reported = error_text(&error(Table::default(), with(&aws, "[profile web]\nregion = us-east-1\n")));
+    assert!(reported.contains("; profile: the profile `web` has neither keys nor a role; container: "), "{reported}");
 }
 
 #[test]
-fn files_that_may_not_be_read_are_told() {
-    let aws = Aws::saying(vec![secret("there")]);
+fn unreadable_files_are_reported() {
+    let aws = Aws::with_store(vec![secret("there")]);
     let variables = aws.variables().with("AWS_CONFIG_FILE", "/proc/self/mem");
-    let told = said(&error(Table::default(), variables));
-    assert!(told.starts_with(&format!("Denied: {READ}: cannot read AWS' profiles: ")), "{told}");
-    let told = said(&error(Table::default(), aws.variables()));
-    assert!(told.contains("profile: no profile `default` in any file: `HOME` is not set; "), "{told}");
+    let reported = error_text(&error(Table::default(), variables));
+    assert!(reported.starts_with(&format!("Denied: {READ}: cannot read AWS' profiles: ")), "{reported}");
+    let reported = error_text(&error(Table::default(), aws.variables()));
+    assert!(reported.contains("profile: no profile `default` in any file: `HOME` is not set; "), "{reported}");
     assert!(
-        told.ends_with("| set up one of these; which one is to be taken can be pinned by `auth = { method = … }`"),
-        "{told}"
+        reported.ends_with("| set up one of these; which one is to be taken can be pinned by `auth = { method = … }`"),
+        "{reported}"
     );
 }
 
 #[test]
-fn a_variable_that_names_no_profile_is_refused_whatever_else_is_set_up() {
-    let aws = Aws::saying(vec![secret("there")]);
+fn a_variable_that_names_a_missing_profile_is_refused_whatever_is_set_up() {
+    let aws = Aws::with_store(vec![secret("there")]);
     let config = aws.files.write("config", "[profile web]\nregion = eu-west-1\n[profile team]\n");
     let with = |name: &str, profile: &str| {
         aws.with_keys().with("AWS_CONFIG_FILE", config.to_str().expect("text")).with(name, profile)
@@ -182,13 +182,13 @@ fn a_variable_that_names_no_profile_is_refused_whatever_else_is_set_up() {
         ),
         ("AWS_PROFILE", "default", "mount the file that has it, or unset AWS_PROFILE for another way to credentials"),
     ] {
-        let told =
-            said(&error(Table::default(), with(variable, profile))).replace(aws.files.file("config").as_str(), "~");
+        let reported = error_text(&error(Table::default(), with(variable, profile)))
+            .replace(aws.files.file("config").as_str(), "~");
         let why = format!("no AWS credentials: `{variable}` is \"{profile}\", and there is no such profile in `~`");
-        assert_eq!(told, format!("Denied: {READ}: {why} | {hint}"));
+        assert_eq!(reported, format!("Denied: {READ}: {why} | {hint}"));
     }
     assert!(aws.server.requests().is_empty());
-    // A way that the configuration pins is not of the files, and white space is no part of a name.
+    // The configured way does not use the files. White space around a name is removed.
     let pinned = handfast_testkit::table([(
         "auth",
         handfast_core::Value::Table(handfast_testkit::table([("method", handfast_testkit::text("env"))])),

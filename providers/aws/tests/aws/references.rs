@@ -1,4 +1,4 @@
-//! What a reference asks for, where it is more than a name.
+//! References with more than a name: kinds, ARNs, lists.
 
 use handfast_core::{Content, Entry, Found};
 use handfast_testkit::run;
@@ -14,7 +14,7 @@ fn everything(moto: &Moto) -> AccessKey {
 }
 
 #[test]
-fn every_kind_of_parameter_arrives_as_it_was_written() {
+fn every_kind_of_parameter_arrives_as_it_was_stored() {
     let Some(moto) = Moto::shared() else { return };
     let name = random("web-");
     for (kind, value) in [("String", " a b\n"), ("StringList", "a,b,c d"), ("SecureString", "s\u{e9}cret")] {
@@ -25,7 +25,7 @@ fn every_kind_of_parameter_arrives_as_it_was_written() {
             assert_eq!(instance(moto, &everything(moto)).value(&format!("aws:ssm/{name}/{kind}")).await, value);
         });
     }
-    // Alone, without a slash, and with the one that AWS takes away.
+    // Fetched alone, without a slash, and with the slash that AWS removes.
     moto.must("AmazonSSM.PutParameter", json!({ "Name": name, "Value": "alone", "Type": "String" }));
     run(async {
         let instance = instance(moto, &everything(moto));
@@ -35,7 +35,7 @@ fn every_kind_of_parameter_arrives_as_it_was_written() {
 }
 
 #[test]
-fn a_secret_is_there_by_its_name_in_parameter_store() {
+fn a_secret_can_be_fetched_through_parameter_store() {
     let Some(moto) = Moto::shared() else { return };
     let name = random("web-");
     let value = json!({ "password": "first" }).to_string();
@@ -52,25 +52,25 @@ fn a_secret_is_there_by_its_name_in_parameter_store() {
 }
 
 #[test]
-fn another_accounts_secret_or_parameter_is_asked_for_by_its_whole_arn() {
-    for (store, arn, asked) in [
+fn another_accounts_secret_or_parameter_is_fetched_by_its_whole_arn() {
+    for (store, arn, requested) in [
         ("sm", "arn:aws:secretsmanager:us-east-1:210987654321:secret:web/db-AbCdEf", "SecretId"),
         ("sm", "arn:aws:secretsmanager:us-east-1:210987654321:secret:web/db", "SecretId"),
         ("ssm", "arn:aws:ssm:us-east-1:210987654321:parameter/prod/db", "Names"),
     ] {
         let parameter = json!({ "Parameters": [{ "Name": "/prod/db", "ARN": arn, "Value": "there" }] });
         let answer = if store == "sm" { secret("there") } else { (200, Vec::new(), parameter) };
-        let aws = Aws::saying(vec![answer]);
+        let aws = Aws::with_store(vec![answer]);
         let value = run(async { aws.instance().value(&format!("aws:{store}/{arn}")).await });
         assert_eq!(value, b"there");
-        let body = aws.asked_of_the_store()[0].json();
+        let body = aws.store_requests()[0].json();
         let one = |value: &Value| value.as_str().map(str::to_owned);
-        assert_eq!(one(&body[asked]).or_else(|| one(&body[asked][0])).as_deref(), Some(arn), "{body}");
+        assert_eq!(one(&body[requested]).or_else(|| one(&body[requested][0])).as_deref(), Some(arn), "{body}");
     }
 }
 
 #[test]
-fn a_list_has_all_its_pages_and_all_that_is_below() {
+fn a_list_has_all_pages_and_all_levels() {
     let Some(moto) = Moto::shared() else { return };
     let name = random("web-");
     for at in 0..23 {
@@ -88,7 +88,7 @@ fn a_list_has_all_its_pages_and_all_that_is_below() {
 }
 
 #[test]
-fn a_list_that_has_no_end_or_one_name_twice_is_no_list() {
+fn an_endless_list_or_one_with_a_name_twice_is_refused() {
     let page = |names: &[&str], next: Option<&str>| {
         let one = |name: &&str| json!({ "Name": name, "Value": "x" });
         (200, Vec::new(), json!({ "Parameters": names.iter().map(one).collect::<Vec<_>>(), "NextToken": next }))
@@ -110,14 +110,14 @@ fn a_list_that_has_no_end_or_one_name_twice_is_no_list() {
             "NotFound: ~: there is no parameter below it | it was looked for in the region `us-east-1`; names are matched to the letter",
         ),
     ] {
-        let aws = Aws::saying(pages);
+        let aws = Aws::with_store(pages);
         let (error, _) = aws.error("aws:ssm/prod/*");
-        let told = why.replace('~', "cannot list the parameters below `/prod`");
-        assert_eq!(crate::cloud::said(&error), told);
+        let reported = why.replace('~', "cannot list the parameters below `/prod`");
+        assert_eq!(crate::cloud::error_text(&error), reported);
     }
-    // A parameter without a value is no member: the caller leaves it out.
-    let aws = Aws::saying(vec![(200, Vec::new(), json!({ "Parameters": [{ "Name": "/prod/a" }] }))]);
+    // A parameter without a value is no member of the list.
+    let aws = Aws::with_store(vec![(200, Vec::new(), json!({ "Parameters": [{ "Name": "/prod/a" }] }))]);
     let fetched = run(async { aws.instance().fetch("aws:ssm/prod/*").await });
-    let Content::List(entries) = fetched.expect("a list").content else { panic!("a list was asked for") };
+    let Content::List(entries) = fetched.expect("a list").content else { panic!("a list was requested") };
     assert!(matches!(entries[..], [Entry { found: Found::Nothing(_), .. }]));
 }

@@ -1,4 +1,4 @@
-//! What the stores never say in moto.
+//! Refusals of the stores that moto does not have.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use handfast_core::{ErrorKind, Table};
 use handfast_testkit::{run, table, text};
 use serde_json::json;
 
-use crate::cloud::{Aws, Said, error, refusal, said, secret};
+use crate::cloud::{Aws, StoreResponse, error, error_text, refusal, secret};
 
 #[test]
-fn a_wrong_clock_is_corrected_by_what_aws_says_of_the_time() {
-    // The tests' clock begins in 2026.
+fn a_wrong_clock_is_corrected_with_the_time_in_awss_response() {
+    // The tests' clock starts in 2026.
     let later = "Thu, 01 Jan 2026 01:00:00 GMT".to_owned();
     let (status, _, body) = refusal("InvalidSignatureException", "Signature expired: 20260101T000000Z is now earlier");
-    let aws = Aws::saying(vec![(status, vec![("date", later)], body), secret("there")]);
+    let aws = Aws::with_store(vec![(status, vec![("date", later)], body), secret("there")]);
     assert_eq!(run(async { aws.instance().value("aws:sm/web/db").await }), b"there");
     let requests = aws.server.requests();
     let dates: Vec<&str> = requests.iter().filter_map(|request| request.header("x-amz-date")).collect();
@@ -24,8 +24,8 @@ fn a_wrong_clock_is_corrected_by_what_aws_says_of_the_time() {
 }
 
 #[test]
-fn a_clock_that_nobody_corrects_is_told() {
-    let aws = Aws::saying(vec![refusal("InvalidSignatureException", "Signature not yet current")]);
+fn a_wrong_clock_that_stays_wrong_is_reported() {
+    let aws = Aws::with_store(vec![refusal("InvalidSignatureException", "Signature not yet current")]);
     let (error, requests) = aws.error("aws:sm/web/db");
     assert_eq!((error.kind, requests), (ErrorKind::Denied, 2), "{error}");
     assert!(error.message.ends_with("AWS rejected the request time: check this machine's clock"), "{error}");
@@ -33,18 +33,20 @@ fn a_clock_that_nobody_corrects_is_told() {
 }
 
 #[test]
-fn keys_in_the_environment_that_are_over_are_told_after_one_request() {
-    let aws =
-        Aws::saying(vec![refusal("ExpiredTokenException", "The security token included in the request is expired")]);
+fn expired_keys_in_the_environment_are_reported_after_one_request() {
+    let aws = Aws::with_store(vec![refusal(
+        "ExpiredTokenException",
+        "The security token included in the request is expired",
+    )]);
     let (error, requests) = aws.error("aws:sm/web/db");
     assert_eq!((error.kind, requests), (ErrorKind::Denied, 1), "{error}");
     assert!(error.message.ends_with("AWS does not take the session token: it has expired"), "{error}");
 }
 
 #[test]
-fn throttling_passes_and_its_wait_is_kept() {
+fn throttling_is_temporary_and_has_a_wait() {
     let (status, _, body) = refusal("ThrottlingException", "Rate exceeded");
-    let aws = Aws::saying(vec![(status, vec![("retry-after", "3".to_owned())], body), secret("there")]);
+    let aws = Aws::with_store(vec![(status, vec![("retry-after", "3".to_owned())], body), secret("there")]);
     let instance = aws.instance();
     run(async {
         let error = instance.error("aws:sm/web/db").await;
@@ -62,10 +64,10 @@ const LOOK_AT_THE_KEY: &str = "look at the key: enabled, not about to be deleted
 const OTHER_KEYS: &str = "look at AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN: deleted, of another partition, or of a region that the \
                           account has not enabled";
 
-/// Of one secret: AWS' code and message, and what is told.
+/// For one secret: AWS's code and message, and the reported text.
 #[test]
-fn each_refusal_is_told_in_words_of_ours() {
-    for (code, message, told) in [
+fn each_refusal_has_a_text_of_handfast() {
+    for (code, message, reported) in [
         (
             "AccessDeniedException",
             "Access to KMS is not allowed",
@@ -175,17 +177,17 @@ fn each_refusal_is_told_in_words_of_ours() {
             "Unavailable: AWS answers no more requests for now (throttling) | no hint",
         ),
     ] {
-        let aws = Aws::saying(vec![refusal(code, message)]);
+        let aws = Aws::with_store(vec![refusal(code, message)]);
         let (error, _) = aws.error("aws:sm/web/db");
-        let (kind, why) = told.split_once(": ").expect("a kind");
-        assert_eq!(said(&error), format!("{kind}: cannot read the secret `web/db`: {why}"), "{code}: {message}");
+        let (kind, why) = reported.split_once(": ").expect("a kind");
+        assert_eq!(error_text(&error), format!("{kind}: cannot read the secret `web/db`: {why}"), "{code}: {message}");
     }
 }
 
 #[test]
-fn each_refusal_of_a_parameter_is_told_in_words_of_ours() {
+fn each_refusal_of_a_parameter_has_a_text_of_handfast() {
     const ALLOW: &str = "allow `ssm:GetParameters` on `arn:aws:ssm:us-east-1:*:parameter/prod/db`";
-    for (answer, reference, told) in [
+    for (answer, reference, reported) in [
         (
             refusal("ParameterNotFound", ""),
             "/prod/db",
@@ -241,44 +243,47 @@ fn each_refusal_of_a_parameter_is_told_in_words_of_ours() {
             "Malformed: cannot read the parameter `/prod/db`: AWS' answer has no value | no hint",
         ),
     ] {
-        let aws = Aws::saying(vec![answer]);
+        let aws = Aws::with_store(vec![answer]);
         let (error, _) = aws.error(&format!("aws:ssm{reference}"));
-        assert_eq!(said(&error), told, "{reference}");
+        assert_eq!(error_text(&error), reported, "{reference}");
     }
-    // Who may ask for one alone, and gets none.
+    // The identity may use only GetParameter, and the parameter does not exist.
     let answers = vec![refusal("AccessDeniedException", "not authorized"), (200, Vec::new(), json!({}))];
-    let (error, _) = Aws::saying(answers).error("aws:ssm/prod/db");
-    assert_eq!(said(&error), "Malformed: cannot read the parameter `/prod/db`: AWS' answer has no parameter | no hint");
+    let (error, _) = Aws::with_store(answers).error("aws:ssm/prod/db");
+    assert_eq!(
+        error_text(&error),
+        "Malformed: cannot read the parameter `/prod/db`: AWS' answer has no parameter | no hint"
+    );
 }
 
 #[test]
-fn what_is_not_aws_that_answers_is_told_as_that() {
+fn a_response_that_is_not_from_aws_is_reported_as_such() {
     const AT: &str = "look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?";
     for (status, kind) in [(403, "Denied"), (401, "Denied"), (404, "Malformed"), (200, "Malformed")] {
-        let (error, _) = Aws::saying(vec![(status, Vec::new(), json!("a portal"))]).error("aws:sm/web/db");
+        let (error, _) = Aws::with_store(vec![(status, Vec::new(), json!("a portal"))]).error("aws:sm/web/db");
         let why = format!("https://127.0.0.1:PORT answered {status} with something else than AWS does");
-        assert_eq!(said(&error), format!("{kind}: cannot read the secret `web/db`: {why} | {AT}"));
+        assert_eq!(error_text(&error), format!("{kind}: cannot read the secret `web/db`: {why} | {AT}"));
     }
-    let (error, _) = Aws::saying(vec![(503, Vec::new(), json!("busy"))]).error("aws:sm/web/db");
+    let (error, _) = Aws::with_store(vec![(503, Vec::new(), json!("busy"))]).error("aws:sm/web/db");
     let why = "https://127.0.0.1:PORT answered 503 Service Unavailable";
-    assert_eq!(said(&error), format!("Unavailable: cannot read the secret `web/db`: {why} | no hint"));
-    let (error, _) = Aws::saying(vec![(200, Vec::new(), json!({}))]).error("aws:sm/web/db");
-    assert_eq!(said(&error), "Malformed: cannot read the secret `web/db`: AWS' answer has no value | no hint");
+    assert_eq!(error_text(&error), format!("Unavailable: cannot read the secret `web/db`: {why} | no hint"));
+    let (error, _) = Aws::with_store(vec![(200, Vec::new(), json!({}))]).error("aws:sm/web/db");
+    assert_eq!(error_text(&error), "Malformed: cannot read the secret `web/db`: AWS' answer has no value | no hint");
 }
 
 #[test]
-fn half_a_pair_of_keys_and_what_is_no_key_is_told() {
-    let aws = Aws::saying(vec![secret("there")]);
-    let told = |variables| said(&error(Table::default(), variables));
+fn an_incomplete_or_invalid_key_is_reported() {
+    let aws = Aws::with_store(vec![secret("there")]);
+    let reported = |variables| error_text(&error(Table::default(), variables));
     let half = aws.variables().with_credential("AWS_ACCESS_KEY_ID", "AKIA");
     assert_eq!(
-        told(half),
+        reported(half),
         "Denied: cannot read the secret `web/db`: no AWS credentials: `AWS_ACCESS_KEY_ID` is set and `AWS_SECRET_ACCESS_KEY` is not \
          | set both, or neither for another way to credentials"
     );
     let role = aws.variables().with("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
     assert_eq!(
-        told(role),
+        reported(role),
         "Denied: cannot read the secret `web/db`: no AWS credentials: `AWS_WEB_IDENTITY_TOKEN_FILE` is set and `AWS_ROLE_ARN` is not | \
          set the role that the token is for: EKS sets both, from the service account's annotation"
     );
@@ -288,16 +293,16 @@ fn half_a_pair_of_keys_and_what_is_no_key_is_told() {
         role,
         region.with("AWS_ENDPOINT_URL", "").with("AWS_ENDPOINT_URL_SECRETS_MANAGER", "https://127.0.0.1:1"),
     );
-    assert!(said(&of_sts).contains("cannot ask STS: \"eu west/x?\" is no region"), "{of_sts}");
+    assert!(error_text(&of_sts).contains("cannot ask STS: \"eu west/x?\" is no region"), "{of_sts}");
 }
 
 #[test]
-fn a_batch_of_more_pages_than_one_is_read_to_its_end_and_no_further() {
-    let page = |name: &str, next: &str| -> Said {
+fn a_batch_of_several_pages_is_read_to_its_end_and_no_further() {
+    let page = |name: &str, next: &str| -> StoreResponse {
         let entry = json!({ "ARN": name, "Name": name, "SecretString": name });
         (200, Vec::new(), json!({ "SecretValues": [entry], "NextToken": next }))
     };
-    let aws = Aws::saying(vec![page("a", "more"), page("b", "and more"), page("b", "and more")]);
+    let aws = Aws::with_store(vec![page("a", "more"), page("b", "and more"), page("b", "and more")]);
     run(async {
         let instance = aws.instance();
         let locators = crate::support::locators(&["aws:sm/a".to_owned(), "aws:sm/b".to_owned()]);
@@ -308,8 +313,8 @@ fn a_batch_of_more_pages_than_one_is_read_to_its_end_and_no_further() {
 }
 
 #[test]
-fn what_is_signed_is_of_the_contexts_time() {
-    let aws = Aws::saying(vec![secret("there")]);
+fn a_signature_has_the_time_of_the_context() {
+    let aws = Aws::with_store(vec![secret("there")]);
     run(async { aws.instance().value("aws:sm/web/db").await });
     let requests = aws.server.requests();
     assert!(requests[0].header("x-amz-date").is_some_and(|date| date.starts_with("20260101T00")));

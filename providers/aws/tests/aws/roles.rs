@@ -1,10 +1,10 @@
-//! Roles, as STS gives them: what it is asked, and what becomes of its answers.
+//! Roles: the requests to STS, and the handling of its responses.
 
 use handfast_core::{ErrorKind, ProviderError, Table};
 use handfast_testkit::{run, table, text};
 use serde_json::json;
 
-use crate::cloud::{Aws, error, instance, keys, refusal, refusal_of_sts, said, secret};
+use crate::cloud::{Aws, error, error_text, instance, keys, refusal, secret, sts_refusal};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/web";
 
@@ -12,7 +12,7 @@ fn has(fields: &[String], field: &str) -> bool {
     fields.iter().any(|own| own == field)
 }
 
-/// Whose signature a request has: the key's id, and the scope behind the date.
+/// The key's id in a request's signature, and its scope after the date.
 fn signer(request: &handfast_testservers::Request) -> (String, String) {
     let authorization = request.header("authorization").expect("it is signed");
     let (_, credential) = authorization.split_once("Credential=").expect("it names its key");
@@ -21,12 +21,12 @@ fn signer(request: &handfast_testservers::Request) -> (String, String) {
 }
 
 #[test]
-fn a_role_is_asked_for_with_all_that_is_said_of_it_and_its_keys_are_what_signs_then() {
+fn a_role_is_requested_with_all_its_settings_and_its_keys_sign() {
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIAROLE")]);
     let settings = table([("role_arn", text(ROLE)), ("external_id", text("of/ours")), ("session_name", text("web-1"))]);
     let value = run(async { instance(settings, aws.with_keys()).value("aws:sm/web/db").await });
     assert_eq!(value, b"there");
-    let sts = aws.asked_of_sts();
+    let sts = aws.sts_requests();
     let [(request, fields)] = &sts[..] else { panic!("{} requests", sts.len()) };
     for field in [
         "Action=AssumeRole",
@@ -38,13 +38,13 @@ fn a_role_is_asked_for_with_all_that_is_said_of_it_and_its_keys_are_what_signs_t
     }
     assert_eq!(signer(request), ("ASIAEXAMPLE".into(), "20260101/us-east-1/sts/aws4_request".into()));
     assert_eq!(request.header("x-amz-security-token"), Some(&*aws.session_token));
-    let store = aws.asked_of_the_store();
+    let store = aws.store_requests();
     assert_eq!(signer(&store[0]), ("ASIAROLE".into(), "20260101/us-east-1/secretsmanager/aws4_request".into()));
     assert_eq!(store[0].header("x-amz-security-token"), Some("token-of-ASIAROLE"));
 }
 
 #[test]
-fn a_profiles_roles_are_assumed_from_the_last_to_the_first_and_the_configurations_on_top() {
+fn a_profiles_roles_are_assumed_from_the_last_to_the_first_and_then_the_configured_role() {
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1"), keys("ASIA2"), keys("ASIA3")]);
     let config = aws.files.write(
         "config",
@@ -55,8 +55,8 @@ fn a_profiles_roles_are_assumed_from_the_last_to_the_first_and_the_configuration
     let settings = table([("profile", text("web")), ("role_arn", text("arn:aws:iam::1:role/third"))]);
     let variables = aws.with_keys().with("AWS_CONFIG_FILE", config.to_str().expect("text"));
     run(async { instance(settings, variables).value("aws:sm/web/db").await });
-    let asked: Vec<(String, String, Vec<String>)> = aws
-        .asked_of_sts()
+    let requests: Vec<(String, String, Vec<String>)> = aws
+        .sts_requests()
         .into_iter()
         .map(|(request, mut fields)| {
             fields.retain(|field| field.starts_with("ExternalId=") || field.starts_with("RoleSessionName="));
@@ -66,18 +66,18 @@ fn a_profiles_roles_are_assumed_from_the_last_to_the_first_and_the_configuration
         .collect();
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     assert_eq!(
-        asked,
+        requests,
         [
             ("AKIABASE".into(), "first".into(), texts(&["RoleSessionName=handfast", "ExternalId=one"])),
             ("ASIA1".into(), "second".into(), texts(&["RoleSessionName=s2", "ExternalId=two"])),
             ("ASIA2".into(), "third".into(), texts(&["RoleSessionName=handfast"])),
         ]
     );
-    assert_eq!(signer(&aws.asked_of_the_store()[0]).0, "ASIA3");
+    assert_eq!(signer(&aws.store_requests()[0]).0, "ASIA3");
 }
 
 #[test]
-fn a_tokens_file_is_read_again_for_each_new_keys() {
+fn a_tokens_file_is_read_again_for_new_keys() {
     let over = || refusal("ExpiredTokenException", "The security token included in the request is expired");
     for by_profile in [false, true] {
         let aws = Aws::with_sts(vec![secret("first"), over(), secret("second")], vec![keys("ASIA1"), keys("ASIA2")]);
@@ -97,31 +97,31 @@ fn a_tokens_file_is_read_again_for_each_new_keys() {
             aws.files.write("token", "eyJ.two\n");
             assert_eq!(instance.value("aws:sm/web/db").await, b"second");
         });
-        let sts = aws.asked_of_sts();
+        let sts = aws.sts_requests();
         assert_eq!(sts.len(), 2);
         for ((request, fields), token) in sts.iter().zip(["eyJ.one", "eyJ.two"]) {
             assert!(has(fields, "Action=AssumeRoleWithWebIdentity"), "{fields:?}");
             assert!(has(fields, &format!("WebIdentityToken={token}")), "{fields:?}");
-            // The token is the proof: nobody signs.
+            // The token is the proof, so the request is not signed.
             assert_eq!(request.header("authorization"), None);
         }
     }
 }
 
 #[test]
-fn a_token_that_is_no_text_is_shown_to_nobody() {
+fn a_token_that_is_no_text_is_not_sent() {
     let aws = Aws::with_sts(vec![secret("there")], vec![keys("ASIA1")]);
     let token = aws.files.write("token", [0xff, b'x']);
     let token = token.to_str().expect("text");
     let variables = aws.variables().with("AWS_ROLE_ARN", ROLE).with("AWS_WEB_IDENTITY_TOKEN_FILE", token);
-    let told = said(&error(Table::default(), variables));
+    let reported = error_text(&error(Table::default(), variables));
     let why = format!("cannot assume the role `{ROLE}` with a web identity: the token in `{token}` is not text");
-    assert_eq!(told, format!("Denied: cannot read the secret `web/db`: {why} | no hint"));
+    assert_eq!(reported, format!("Denied: cannot read the secret `web/db`: {why} | no hint"));
     assert!(aws.server.requests().is_empty());
 }
 
 #[test]
-fn keys_that_are_over_when_they_come_are_asked_for_once_more_and_no_oftener() {
+fn keys_that_are_expired_on_arrival_are_requested_only_once_more() {
     let over = refusal("ExpiredTokenException", "The security token included in the request is expired");
     let late = |id| {
         let (status, body) = keys(id);
@@ -130,15 +130,15 @@ fn keys_that_are_over_when_they_come_are_asked_for_once_more_and_no_oftener() {
     let aws = Aws::with_sts(vec![over], vec![late("ASIA1"), late("ASIA2"), late("ASIA3")]);
     let error = error(table([("role_arn", text(ROLE))]), aws.with_keys());
     assert_eq!(
-        said(&error),
+        error_text(&error),
         "Denied: cannot read the secret `web/db`: AWS does not take the session token: it has expired | get new credentials; \
          those in the environment cannot be renewed from here"
     );
-    assert_eq!((aws.asked_of_sts().len(), aws.asked_of_the_store().len()), (2, 2));
+    assert_eq!((aws.sts_requests().len(), aws.store_requests().len()), (2, 2));
 }
 
 #[test]
-fn what_is_no_answer_of_sts_gives_no_keys() {
+fn a_response_that_is_not_from_sts_has_no_keys() {
     let (_, whole) = keys("ASIA1");
     let huge = format!("{whole}{}", " ".repeat(8 << 20));
     let none = "the answer of https://127.0.0.1:PORT is none of STS'";
@@ -157,19 +157,19 @@ fn what_is_no_answer_of_sts_gives_no_keys() {
         let aws = Aws::with_sts(vec![secret("there")], vec![(200, body)]);
         let error = error(table([("role_arn", text(ROLE))]), aws.with_keys());
         assert_eq!(error.kind, ErrorKind::Malformed, "{error}");
-        let told = said(&error);
-        assert!(told.contains(&format!("cannot assume the role `{ROLE}`: {why}")), "{told}");
-        assert!(!told.contains("log in") && !told.contains("ASIA1"), "{told}");
-        assert!(aws.asked_of_the_store().is_empty());
+        let reported = error_text(&error);
+        assert!(reported.contains(&format!("cannot assume the role `{ROLE}`: {why}")), "{reported}");
+        assert!(!reported.contains("log in") && !reported.contains("ASIA1"), "{reported}");
+        assert!(aws.store_requests().is_empty());
     }
 }
 
 #[test]
-fn what_sts_refuses_is_told_in_words_of_ours() {
+fn each_refusal_of_sts_has_a_text_of_handfast() {
     const CLOCK: &str =
         "AWS rejected the request time: check this machine's clock | AWS allows a difference of 5 minutes";
     const FOREIGN: &str = "something else than AWS does | look at `endpoint` and at the AWS_ENDPOINT_URL variables: is it AWS that answers there?";
-    for (status, code, message, told) in [
+    for (status, code, message, reported) in [
         (
             403,
             "AccessDenied",
@@ -244,17 +244,17 @@ fn what_sts_refuses_is_told_in_words_of_ours() {
         ),
         (400, "MalformedPolicyDocument", "", "Denied: https://127.0.0.1:PORT answered 400 Bad Request | no hint"),
     ] {
-        let aws = Aws::with_sts(vec![secret("there")], vec![refusal_of_sts(status, code, message)]);
+        let aws = Aws::with_sts(vec![secret("there")], vec![sts_refusal(status, code, message)]);
         let error = error(table([("role_arn", text(ROLE))]), aws.with_keys());
-        let (kind, why) = told.split_once(": ").expect("a kind");
+        let (kind, why) = reported.split_once(": ").expect("a kind");
         let before = "cannot read the secret `web/db`: cannot assume the role `arn:aws:iam::123456789012:role/web`";
-        assert_eq!(said(&error), format!("{kind}: {before}: {why}"), "{code}");
+        assert_eq!(error_text(&error), format!("{kind}: {before}: {why}"), "{code}");
     }
 }
 
 #[test]
-fn sts_that_is_busy_is_asked_again_by_the_next_who_needs_keys() {
-    let busy = refusal_of_sts(400, "Throttling", "Rate exceeded");
+fn after_a_busy_sts_the_next_caller_requests_keys_again() {
+    let busy = sts_refusal(400, "Throttling", "Rate exceeded");
     let aws = Aws::with_sts(vec![secret("there")], vec![busy, keys("ASIA1")]);
     run(async {
         let instance = instance(table([("role_arn", text(ROLE))]), aws.with_keys());
@@ -264,7 +264,7 @@ fn sts_that_is_busy_is_asked_again_by_the_next_who_needs_keys() {
 }
 
 #[test]
-fn whose_account_it_is_comes_from_the_secret_or_from_sts() {
+fn the_account_comes_from_the_secret_or_from_sts() {
     let described = |arn: &str| (200, Vec::new(), json!({ "ARN": arn, "Name": "web/db" }));
     let denied = || refusal("AccessDeniedException", "not authorized to perform: secretsmanager:DescribeSecret");
     let account =
@@ -278,23 +278,23 @@ fn whose_account_it_is_comes_from_the_secret_or_from_sts() {
         })
     };
     let names = |policy: &str, suffix: &str| policy.contains(&format!(":123456789012:secret:web/db-{suffix}"));
-    let aws = Aws::saying(vec![described("arn:aws:secretsmanager:us-east-1:123456789012:secret:web/db-AbCdEf")]);
+    let aws = Aws::with_store(vec![described("arn:aws:secretsmanager:us-east-1:123456789012:secret:web/db-AbCdEf")]);
     assert!(policy(&aws).is_ok_and(|text| names(&text, "AbCdEf")));
-    assert!(aws.asked_of_sts().is_empty());
+    assert!(aws.sts_requests().is_empty());
     let aws = Aws::with_sts(vec![denied()], vec![account("123456789012")]);
     assert!(policy(&aws).is_ok_and(|text| names(&text, "??????")));
-    assert!(has(&aws.asked_of_sts()[0].1, "Action=GetCallerIdentity"));
-    for (answer, told) in [
+    assert!(has(&aws.sts_requests()[0].1, "Action=GetCallerIdentity"));
+    for (answer, reported) in [
         (
             account("none"),
             "Malformed: cannot ask which account this is: the answer of https://127.0.0.1:PORT is none of STS' | no hint",
         ),
         (
-            refusal_of_sts(403, "InvalidClientTokenId", ""),
+            sts_refusal(403, "InvalidClientTokenId", ""),
             "Denied: cannot ask which account this is: AWS does not take the keys | they are wrong, deleted, or of another partition",
         ),
     ] {
         let aws = Aws::with_sts(vec![denied()], vec![answer]);
-        assert_eq!(said(&policy(&aws).expect_err("nobody says whose it is")), told);
+        assert_eq!(error_text(&policy(&aws).expect_err("nobody says whose it is")), reported);
     }
 }

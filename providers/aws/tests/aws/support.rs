@@ -1,11 +1,11 @@
-//! An instance of the provider at moto.
+//! Provider instances for moto.
 
 use handfast_core::{Fetched, Locator, ProviderError};
 use handfast_testkit::{Instance, Outside, Variables, parse, table, text};
 use handfast_testservers::{AccessKey, Moto, REGION, random};
 use serde_json::json;
 
-/// The provider as this user of moto's.
+/// An instance with the key of this user.
 pub fn instance(moto: &Moto, key: &AccessKey) -> Instance {
     let variables = Variables::default()
         .with("AWS_CA_BUNDLE", &moto.ca_file())
@@ -15,12 +15,12 @@ pub fn instance(moto: &Moto, key: &AccessKey) -> Instance {
     Instance::from_settings(&handfast_aws::DEFINITION, settings, Outside { variables, ..Outside::default() })
 }
 
-/// A user of moto's who may do this.
+/// A new user with these permissions.
 pub fn user(moto: &Moto, actions: &[&str]) -> AccessKey {
     moto.new_user(&random("user-"), &json!([{ "Effect": "Allow", "Action": actions, "Resource": "*" }]))
 }
 
-/// So many secrets, each with its name as its value.
+/// New secrets. The value of each is its name.
 pub fn secrets(moto: &Moto, count: usize) -> Vec<String> {
     let prefix = random("web-");
     let name = |at| format!("{prefix}/{at:03}");
@@ -31,7 +31,7 @@ pub fn secrets(moto: &Moto, count: usize) -> Vec<String> {
     names
 }
 
-/// So many parameters, each with its name as its value.
+/// New parameters. The value of each is its name.
 pub fn parameters(moto: &Moto, count: usize) -> Vec<String> {
     let prefix = random("web-");
     let names: Vec<String> = (0..count).map(|at| format!("{prefix}/{at:03}")).collect();
@@ -47,7 +47,7 @@ pub fn locators(references: &[String]) -> Vec<Locator> {
     references.iter().map(|reference| parse(reference).locator).collect()
 }
 
-/// What an instance makes of these: batch by batch, and then what is left, one by one. With how many came in batches.
+/// Fetches the locators in batches, and then the others one by one. Also returns how many arrived in batches.
 pub async fn fetch_all(instance: &Instance, locators: &[Locator]) -> (usize, Vec<Result<Fetched, ProviderError>>) {
     let provider = instance.provider();
     let all: Vec<&Locator> = locators.iter().collect();
@@ -68,7 +68,7 @@ pub async fn fetch_all(instance: &Instance, locators: &[Locator]) -> (usize, Vec
     (batched, answers.into_iter().flatten().collect())
 }
 
-/// A value that came.
+/// The value of a successful fetch.
 #[track_caller]
 pub fn value(answer: Result<Fetched, ProviderError>) -> String {
     let fetched = answer.unwrap_or_else(|error| panic!("{:?}: {error}", error.kind));

@@ -2,7 +2,7 @@ use std::process::Command;
 
 use super::*;
 
-/// Both files' profiles, as text.
+/// The profiles of both files, as text.
 fn read(config: &str, credentials: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     parse(config, File::Configuration, &mut all);
@@ -14,7 +14,7 @@ fn read(config: &str, credentials: &str) -> BTreeMap<String, BTreeMap<String, St
 /// Profile, key and value.
 type Settings = &'static [(&'static str, &'static str, &'static str)];
 
-/// Files that people have, and what each way of writing gives: profile, key, value.
+/// Files with different ways of writing, and the resulting profiles, keys and values.
 const FILES: &[(&str, &str, Settings)] = &[
     (
         "[default]\n  region = eu-west-1\n  role_arn = arn\n",
@@ -67,7 +67,7 @@ fn both_files_are_read_as_aws_own_tools_read_them() {
 }
 
 #[test]
-fn a_comment_behind_a_value_is_none_of_it_as_the_format_has_it() {
+fn a_comment_after_a_value_is_removed_as_the_format_requires() {
     let found = read("[default]\nregion = eu-west-1 # mine\n", "");
     assert_eq!(found["default"]["region"], "eu-west-1");
 }
@@ -78,7 +78,7 @@ fn a_profile_without_settings_is_one() {
 }
 
 #[test]
-fn a_file_that_is_no_utf_8_text_is_told() {
+fn a_file_that_is_not_utf_8_is_reported() {
     for (bytes, why) in [
         (&b"\xef\xbb\xbf[default]\n"[..], Some("it begins with a byte order mark")),
         (b"\xff\xfe[\0d\0", Some("it is UTF-16")),
@@ -90,10 +90,10 @@ fn a_file_that_is_no_utf_8_text_is_told() {
     }
 }
 
-/// What botocore, which is in moto's directory, makes of the same files: each setting with a text, of which ours are a part.
+/// Compares with botocore, which is in moto's directory: its settings must contain all of ours.
 #[test]
 #[allow(clippy::disallowed_methods)]
-fn botocore_reads_the_same_of_them() {
+fn botocore_reads_the_same_settings() {
     const READ: &str = "import json, sys\nfrom botocore.session import Session\n\
         profiles = Session().full_config['profiles']\n\
         texts = {p: {k: v for k, v in s.items() if isinstance(v, str) and v} for p, s in profiles.items()}\n\

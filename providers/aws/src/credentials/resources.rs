@@ -1,4 +1,4 @@
-//! What every way to keys may know and use.
+//! The settings, files, clients and clock that every way to get keys uses.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -9,43 +9,43 @@ use handfast_http::{Client, Request, Response};
 use super::settings::{Settings, Way};
 use crate::endpoints::Endpoints;
 
-/// What every way may know and use.
-pub struct Outside {
-    /// What the configuration and AWS' variables say of who we are.
+/// The settings, files, clients and clock.
+pub struct Resources {
+    /// The settings of the credentials.
     pub settings: Settings,
-    /// The only way to ask: the pinned way, or the way that has given keys before.
+    /// The only allowed way: the configured way, or the way that the keys came from before.
     pub way: Cell<Option<Way>>,
-    /// Where AWS' services are.
+    /// The endpoints of AWS's services.
     pub endpoints: Endpoints,
-    /// Files, variables, the clock.
+    /// The files, the variables and the clock.
     pub context: Context,
-    /// The way to AWS.
+    /// The client for AWS.
     pub client: Arc<Client>,
-    /// How many requests have been sent.
+    /// The number of requests so far.
     pub requests: Cell<u64>,
-    /// Since when STS has not got the key of the identity provider.
+    /// Since when STS could not get the identity provider's key.
     pub grace: Grace,
 }
 
-impl Outside {
+impl Resources {
     /// Sends a request, and counts it.
     pub async fn send(&self, client: &Client, request: Request) -> Result<Response, ProviderError> {
         self.requests.set(self.requests.get() + 1);
         client.send(request).await
     }
 
-    /// A variable that holds no credential.
+    /// A variable that contains no credential.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.context.environment.variable(name)
     }
 }
 
-/// A failure to get credentials that is final: the next way is not tried, since it could give another identity.
+/// A permanent failure to get credentials. The next way is not tried, because it could have another identity.
 pub fn denied(message: impl Into<String>) -> ProviderError {
     ProviderError::new(ErrorKind::Denied, message.into())
 }
 
-/// Reads a token's file: again at each use, since whoever wrote it renews it.
+/// Reads a token's file. It is read again at each use, because its content changes.
 pub fn token_file(path: &str, context: &Context) -> Result<SecretValue, ProviderError> {
     Credential::File(path.into()).read("token", context)
 }
