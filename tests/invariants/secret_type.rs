@@ -16,7 +16,7 @@ const EXPOSE: &[(&str, &str)] = &[
     ("providers/aws/src/credentials/sts.rs", "the token for a login, and the fields of an answer"),
     ("providers/azure/src/auth/certificate.rs", "a client certificate and its key, for a signature"),
     ("providers/azure/src/auth/managed.rs", "what the identity endpoint asks for, and the JSON of its answer"),
-    ("providers/azure/src/auth/refused.rs", "the numbers of a refusal, which select a text of ours"),
+    ("providers/azure/src/auth/reasons.rs", "the numbers of a refusal, which select a text of ours"),
     ("providers/azure/src/explain.rs", "the codes of a refusal, which select a text of ours"),
     ("providers/core/src/credential.rs", "a credential as text, without its line's end"),
     ("providers/http/src/authorities.rs", "the certificates of a `ca_file`"),

@@ -9,7 +9,7 @@ use handfast_http::Url;
 pub struct Cloud {
     /// The domain of its vaults.
     pub suffix: String,
-    /// Where its Entra ID is, where that is known.
+    /// The address of its Entra ID, if known.
     pub authority: Option<&'static str>,
 }
 
@@ -18,11 +18,11 @@ pub struct Cloud {
 pub struct Address {
     /// Its name: the first label of its host.
     pub name: String,
-    /// Where it is.
+    /// Its address.
     pub url: Url,
 }
 
-/// The clouds by name: the domain of their vaults, their Entra ID.
+/// The clouds by name, each with the domain of its vaults and its Entra ID.
 const CLOUDS: [(&str, &str, &str); 3] = [
     ("public", "vault.azure.net", "https://login.microsoftonline.com"),
     ("usgov", "vault.usgovcloudapi.net", "https://login.microsoftonline.us"),
@@ -46,7 +46,7 @@ impl Cloud {
         }
     }
 
-    /// What a token for its vaults is for.
+    /// The resource for which a token for its vaults is requested.
     pub fn resource(&self) -> String {
         format!("https://{}", self.suffix)
     }
@@ -71,7 +71,7 @@ impl Cloud {
         Ok(Address { name, url })
     }
 
-    /// The vault that is meant by a name or an address. `anywhere` is for one that need not be under the cloud's domain.
+    /// The vault with this name or address. With `anywhere`, it need not be under the cloud's domain.
     pub fn vault_at(&self, text: &str, anywhere: bool) -> Result<Address, Complaint> {
         if !text.contains("://") {
             return self.vault(text);
@@ -87,7 +87,7 @@ impl Cloud {
             return Err(wrong(format!("the address of {host} has a user name or a password in it")));
         }
         if url.scheme() != "https" {
-            // Whoever is on the way would have the token, which is good for every vault.
+            // Anybody on the network path could use the token, which is valid for every vault.
             return Err(wrong(format!("the address of {host} does not start with `https://`")));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
@@ -107,7 +107,7 @@ impl Cloud {
     }
 }
 
-/// Whether a host is one of a domain's.
+/// Whether a host is below a domain.
 fn is_below(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn clouds_have_domains_of_their_own() {
+    fn each_cloud_has_its_own_domain() {
         assert_eq!(Cloud::named("usgov").unwrap().resource(), "https://vault.usgovcloudapi.net");
         let private = Cloud::named("vault.local.azurestack.external").unwrap();
         assert_eq!(private.vault("web").unwrap().url.as_str(), "https://web.vault.local.azurestack.external/");

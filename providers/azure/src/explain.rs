@@ -1,7 +1,6 @@
-//! What a vault's refusals mean, in our words (learn.microsoft.com/azure/key-vault/general/rest-error-codes).
+//! The errors for a vault's refusals, in handfast's own words (learn.microsoft.com/azure/key-vault/general/rest-error-codes).
 //!
-//! Of an answer's body only the codes of a refusal are looked at, and two words of its message; they select one of the texts
-//! here, and are never printed.
+//! The codes in a refusal's body, and some words of its message, only select one of the texts here. They are never printed.
 
 use std::fmt;
 
@@ -9,30 +8,30 @@ use handfast_core::{ErrorKind, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 
-/// What was attempted.
+/// A request, for the text of its error.
 pub struct Attempt<'a> {
     /// The vault's name.
     pub vault: &'a str,
-    /// The secret's.
+    /// The secret's name.
     pub secret: &'a str,
-    /// Whether a version was asked for.
+    /// Whether a version was requested.
     pub versioned: bool,
 }
 
-/// Where a vault may not be.
+/// The hint that another program than a vault may be at the address.
 pub const ELSEWHERE: &str =
     "look at the address: what answers there may not be a Key Vault but a proxy, a login page or another program";
 
-/// An answer that is no success, on its way through the SDK.
+/// A response without success. It passes through the SDK as an error.
 #[derive(Debug)]
 pub struct Refusal {
     status: u16,
     cause: Cause,
-    /// What its status stands for, in the client's words: `: https://… answered 503 Service Unavailable`.
+    /// The error for its status: `: https://… answered 503 Service Unavailable`.
     failure: ProviderError,
 }
 
-/// Why.
+/// The cause of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     NotFound,
@@ -45,13 +44,13 @@ enum Cause {
     PrivateLink,
     OtherTenant,
     OtherAudience,
-    /// The vault says something else.
+    /// The vault has another code.
     Unknown,
-    /// No vault says that.
-    Stranger,
+    /// The response is not from a vault.
+    Foreign,
 }
 
-/// The codes that select a cause: of the refusal itself, or of what it says is inside.
+/// The codes that select a cause: the refusal's own, or that of its inner error.
 const CODES: &[(&str, Cause)] = &[
     ("SecretDisabled", Cause::Disabled),
     ("SecretExpired", Cause::Expired),
@@ -64,7 +63,7 @@ const CODES: &[(&str, Cause)] = &[
     ("SecretNotFound", Cause::NotFound),
 ];
 
-/// Words of a message that select a cause, where no code does.
+/// Words in the message that select a cause, if no code does.
 const WORDS: &[(&str, Cause)] = &[
     ("AKV10032", Cause::OtherTenant),
     ("Invalid issuer", Cause::OtherTenant),
@@ -82,11 +81,11 @@ const WORDS: &[(&str, Cause)] = &[
 
 #[derive(Deserialize)]
 struct Body {
-    error: Said,
+    error: ErrorBody,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct ErrorBody {
     #[serde(default)]
     code: String,
     #[serde(default)]
@@ -110,19 +109,19 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Refusal {
-    /// What an answer says.
+    /// Reads a response.
     pub fn of(response: &Response) -> Self {
-        let said = serde_json::from_slice(response.body().expose()).map(|Body { error }| error);
-        let cause = said.map_or(Cause::Stranger, |said| cause(&said));
+        let body = serde_json::from_slice(response.body().expose()).map(|Body { error }| error);
+        let cause = body.map_or(Cause::Foreign, |body| cause(&body));
         Self { status: response.status(), cause, failure: response.failure("") }
     }
 
-    /// Whether it is the token alone that is refused: another one may do.
+    /// Whether the vault refuses the token itself, so that another token may be accepted.
     pub fn is_of_token(&self) -> bool {
         (self.status, self.cause) == (401, Cause::Unknown)
     }
 
-    /// The same in our words, of a request for a secret. `tenant` is the vault's, where that is known.
+    /// The error for a refused request for a secret. `tenant` is the vault's tenant, if known.
     pub fn explain(&self, attempt: &Attempt<'_>, tenant: Option<&str>) -> ProviderError {
         let Attempt { vault, secret, .. } = attempt;
         let denied = |why: &str| attempt.failure(ErrorKind::Denied, why);
@@ -154,62 +153,62 @@ impl Refusal {
                 .hint("it has expired, or its issuer is not known there; look at this machine's clock"),
             (404, Cause::NotFound) if attempt.versioned => attempt.failure(ErrorKind::NotFound, "there is no such secret, or no such version"),
             (404, Cause::NotFound) => attempt.failure(ErrorKind::NotFound, "there is no such secret"),
-            _ => self.failure(&attempt.says()),
+            _ => self.failure(&attempt.text()),
         }
     }
 
-    /// The same where the vault as such refuses.
+    /// The error for a refused request for the challenge.
     pub fn of_vault(&self, place: &str) -> ProviderError {
         self.failure(&format!("cannot ask {place}"))
     }
 
-    /// What a status stands for that has no other meaning. A stranger's must not pass for "there is no such secret", which may
-    /// be optional.
+    /// The error for a status without a special meaning. A response that is not from a vault must not count as a missing secret,
+    /// because the secret may be optional.
     fn failure(&self, attempted: &str) -> ProviderError {
-        let said = format!("{attempted}{}", self.failure.message);
+        let message = format!("{attempted}{}", self.failure.message);
         let error = match (self.status, self.cause) {
             (429, _) => {
                 ProviderError::new(ErrorKind::Unavailable, format!("{attempted}: the vault gets too many requests"))
             }
-            (408 | 500.., _) => ProviderError::new(ErrorKind::Unavailable, said),
-            (401 | 403 | 407, Cause::Stranger) => ProviderError::new(ErrorKind::Denied, said)
+            (408 | 500.., _) => ProviderError::new(ErrorKind::Unavailable, message),
+            (401 | 403 | 407, Cause::Foreign) => ProviderError::new(ErrorKind::Denied, message)
                 .hint("something on the way to the vault refuses the request, such as a proxy"),
-            (401 | 403 | 407, _) => ProviderError::new(ErrorKind::Denied, said),
-            (_, Cause::Stranger) => ProviderError::new(ErrorKind::Malformed, said).hint(ELSEWHERE),
-            _ => ProviderError::new(ErrorKind::Malformed, said),
+            (401 | 403 | 407, _) => ProviderError::new(ErrorKind::Denied, message),
+            (_, Cause::Foreign) => ProviderError::new(ErrorKind::Malformed, message).hint(ELSEWHERE),
+            _ => ProviderError::new(ErrorKind::Malformed, message),
         };
         ProviderError { retry_after: self.failure.retry_after, ..error }
     }
 }
 
-fn cause(said: &Said) -> Cause {
-    let inner = said.innererror.as_ref().map_or("", |inner| inner.code.as_str());
-    let by_code = [inner, &said.code].iter().find_map(|code| CODES.iter().find(|(known, _)| known == code));
-    let by_word = || WORDS.iter().find(|(word, _)| said.message.contains(word));
+fn cause(body: &ErrorBody) -> Cause {
+    let inner = body.innererror.as_ref().map_or("", |inner| inner.code.as_str());
+    let by_code = [inner, &body.code].iter().find_map(|code| CODES.iter().find(|(known, _)| known == code));
+    let by_word = || WORDS.iter().find(|(word, _)| body.message.contains(word));
     match by_code.or_else(by_word) {
         Some((_, cause)) => *cause,
-        None if said.code.is_empty() => Cause::Stranger,
+        None if body.code.is_empty() => Cause::Foreign,
         None => Cause::Unknown,
     }
 }
 
 impl Attempt<'_> {
-    /// What was attempted.
-    pub fn says(&self) -> String {
+    /// The start of an error's text.
+    pub fn text(&self) -> String {
         format!("cannot read `{}` of the vault `{}`", self.secret, self.vault)
     }
 
     /// A failure of this attempt.
     pub fn failure(&self, kind: ErrorKind, why: &str) -> ProviderError {
-        ProviderError::new(kind, format!("{}: {why}", self.says()))
+        ProviderError::new(kind, format!("{}: {why}", self.text()))
     }
 
-    /// An answer that cannot be read.
+    /// The failure if the response cannot be read.
     pub fn malformed(&self) -> ProviderError {
         self.failure(ErrorKind::Malformed, "the vault's answer is not what its interface promises").hint(ELSEWHERE)
     }
 
-    /// A secret whose time is over.
+    /// The failure for an expired secret.
     pub fn expired(&self) -> ProviderError {
         self.failure(ErrorKind::Denied, "it has expired").hint(format!(
             "set a new version, or `az keyvault secret set-attributes --vault-name {} --name {} --expires <date>` gives it more time",
@@ -217,7 +216,7 @@ impl Attempt<'_> {
         ))
     }
 
-    /// A secret whose time has not come.
+    /// The failure for a secret before its first date.
     pub fn not_yet_valid(&self) -> ProviderError {
         self.failure(ErrorKind::Denied, "it is not valid yet").hint(format!(
             "`?version=` names an older version; `az keyvault secret set-attributes --vault-name {} --name {} --not-before <date>` sets its date",
@@ -225,7 +224,7 @@ impl Attempt<'_> {
         ))
     }
 
-    /// A secret that can be had back.
+    /// The failure for a deleted secret that can be recovered.
     pub fn recoverable(&self) -> ProviderError {
         self.failure(ErrorKind::NotFound, "it was deleted, and can be recovered").hint(format!(
             "`az keyvault secret recover --vault-name {} --name {}` brings it back",

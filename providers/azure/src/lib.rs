@@ -1,12 +1,14 @@
 //! `azure:` secrets of Azure Key Vault.
 //!
-//! The files are the way of a fetch: [`settings`] (which vault, who we are), [`cloud`] (what a vault's address is), [`locator`]
-//! (what a reference names), [`auth`] (a file for each way to get a token), [`session`] (one token for all), [`wire`] (the
-//! SDK's way to the network), [`vault`] (one vault, its challenge), [`store`] (from a locator to a request and back),
-//! [`explain`] (what a refusal means). [`policy`] says what all of it must be allowed.
+//! The files follow the steps of a fetch: [`settings`] (the settings), [`cloud`] (the addresses of vaults), [`locator`] (the
+//! secret that a reference names), [`auth`] (a file for each login method), [`session`] (the tokens for all requests), [`wire`]
+//! (connects the SDK to the HTTP client), [`vault`] (one vault and its challenge), [`store`] (from a locator to a request, from
+//! the response to a value), [`explain`] (the error for a refusal). [`policy`] writes the role assignments that all of this
+//! needs.
 //!
-//! Requests and answers are those of Microsoft's crates. What these would read by themselves (variables, files, a proxy, the
-//! time between tries) they are given, or it is not used; the clock alone they look at, for whether a token has expired.
+//! The requests and responses are those of Microsoft's crates. These crates do not read variables, files or proxy settings
+//! themselves, and do not retry: handfast passes in all of that. They read only the system's clock, to see whether a token has
+//! expired.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -24,7 +26,7 @@ mod wire;
 use handfast_core::Definition;
 use handfast_core::keys::{Key, Kind};
 
-/// The parts of this provider.
+/// The definition of this provider.
 pub const DEFINITION: Definition = Definition {
     name: "azure",
     keys: &[

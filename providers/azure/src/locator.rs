@@ -1,18 +1,18 @@
-//! What a reference names: `<secret>`, or `<vault>/<secret>`.
+//! The secrets in references: `<secret>`, or `<vault>/<secret>`.
 
 use handfast_core::{Complaint, Locator, excerpt};
 
 /// The parts of a locator.
 pub struct Parts<'a> {
-    /// The vault's name, where the reference has one.
+    /// The vault's name, if the reference has one.
     pub vault: Option<&'a str>,
     /// The secret's name.
     pub secret: &'a str,
-    /// Its version, where the reference has one.
+    /// Its version, if the reference has one.
     pub version: Option<&'a str>,
 }
 
-/// Takes a locator apart.
+/// Parses a locator.
 pub fn parts(locator: &Locator) -> Result<Parts<'_>, Complaint> {
     let path = &locator.path;
     if path.contains("://") {
@@ -47,15 +47,15 @@ fn is_version(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// What to write instead of a secret's identifier, as the portal shows it.
+/// The hint for a secret's identifier, as the portal shows it.
 fn from_identifier(text: &str) -> String {
-    let told = || {
+    let translated = || {
         let (host, rest) = text.split_once("://")?.1.split_once("/secrets/")?;
         let (secret, version) = rest.split_once('/').unwrap_or((rest, ""));
         let version = if is_version(version) { format!("?version={version}") } else { String::new() };
         Some(format!("write `{}/{secret}{version}`", host.split('.').next()?))
     };
-    told().unwrap_or_else(|| EXPECTED.to_owned())
+    translated().unwrap_or_else(|| EXPECTED.to_owned())
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_is_told_as_a_reference() {
+    fn the_hint_translates_an_identifier_into_a_reference() {
         let hint = |path: &str| {
             let locator = Locator { path: path.into(), parameters: Vec::new(), params: None };
             parts(&locator).map(|_| ()).unwrap_err().hint.unwrap()

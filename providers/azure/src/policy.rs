@@ -1,5 +1,5 @@
-//! The least that references need, as role assignments: the role that reads a secret's value, for each secret by itself
-//! (learn.microsoft.com/azure/key-vault/general/rbac-guide). As commands, and as Bicep.
+//! The role assignments with the least rights that references need: for each secret, the role that can read its value
+//! (learn.microsoft.com/azure/key-vault/general/rbac-guide). Written as commands, and as Bicep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use handfast_core::Locator;
 
 use crate::locator;
 
-/// The assignments that these locators need. `vault` is that of references that name none.
+/// The assignments that these locators need. `vault` is the vault of references that name none.
 pub fn assignments(vault: Option<&str>, locators: &[&Locator]) -> String {
     let mut secrets: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for locator in locators {
@@ -18,7 +18,7 @@ pub fn assignments(vault: Option<&str>, locators: &[&Locator]) -> String {
     commands(&secrets) + &main(&secrets) + MODULE
 }
 
-/// The values of variables are what this does not know: where the vaults are, and who reads.
+/// The commands. Shell variables stand for the unknown values: the place of the vaults, and the identity.
 fn commands(secrets: &BTreeMap<String, BTreeSet<String>>) -> String {
     let mut text = String::from(
         "# What handfast's references need, and nothing else: by the Azure CLI, or by the Bicep below.\n\
@@ -35,7 +35,8 @@ fn commands(secrets: &BTreeMap<String, BTreeSet<String>>) -> String {
     text
 }
 
-/// A file that says where, and one that assigns: Bicep's way to a resource group that is not the deployment's own.
+/// The Bicep file that uses the module in [`MODULE`]. Bicep needs a module to assign roles in another resource group than the
+/// deployment's.
 fn main(secrets: &BTreeMap<String, BTreeSet<String>>) -> String {
     let mut text = String::from(
         "\n// main.bicep\n\
@@ -56,7 +57,7 @@ fn main(secrets: &BTreeMap<String, BTreeSet<String>>) -> String {
     text
 }
 
-/// The number is the role `Key Vault Secrets User`, everywhere.
+/// The module. The number is the id of the role `Key Vault Secrets User`, which is the same everywhere.
 const MODULE: &str = "
 // secret.bicep
 param vaultName string
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn each_secret_is_a_scope_of_its_own_whatever_its_version_or_field() {
+    fn each_secret_has_its_own_scope_whatever_its_version_or_field() {
         let version = "0123456789abcdef0123456789abcdef";
         let text = assigned(&["azure:db#a", "azure:DB", &format!("azure:db?version={version}"), "azure:Web/db"]);
         let scope = |vault: &str| {

@@ -1,4 +1,4 @@
-//! Which vaults, and who we are to them: `[providers.azure]`, else what Microsoft's own tools read from the environment.
+//! The settings: `[providers.azure]`, otherwise the environment variables of Microsoft's own tools.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,19 +11,19 @@ use handfast_core::{
 };
 use handfast_http::{Options, Url};
 
-use crate::auth::{self, Method, Outside};
+use crate::auth::{self, Connections, Method};
 use crate::cloud::{Address, Cloud};
 use crate::locator;
 use crate::policy;
 use crate::session::Session;
 use crate::store::Store;
 
-/// An instance that knows its settings.
+/// An instance with its settings.
 struct Azure {
     cloud: Cloud,
     vault: Option<Address>,
-    /// Whether the settings say one, right or wrong.
-    says_vault: bool,
+    /// Whether the settings have a vault, valid or not.
+    has_vault: bool,
     authority: Option<Url>,
     check: bool,
     method: Method,
@@ -44,8 +44,8 @@ pub fn configure(settings: Settings<'_>, problems: &mut Problems) -> Box<dyn Con
     let urls = authority.iter().chain(vault.iter().map(|vault| &vault.url));
     missing.extend(urls.filter_map(|url| options.unreachable(url, environment)));
     let method = auth::read(table.table("auth"), environment, problems, &mut missing);
-    let says_vault = table.item("vault").is_some();
-    Box::new(Azure { cloud, vault, says_vault, authority, check, method, options, missing })
+    let has_vault = table.item("vault").is_some();
+    Box::new(Azure { cloud, vault, has_vault, authority, check, method, options, missing })
 }
 
 impl Configured for Azure {
@@ -57,8 +57,8 @@ impl Configured for Azure {
         let parts = locator::parts(locator)?;
         match parts.vault {
             Some(name) => self.cloud.vault(name).map(|_| ()),
-            // One that is wrong has been told already.
-            None if self.says_vault => Ok(()),
+            // An invalid vault has been reported.
+            None if self.has_vault => Ok(()),
             None => Err(Complaint::new("no vault is named")
                 .hint("set `vault` in [providers.azure], or write `azure:<vault>/<secret>`")),
         }
@@ -82,19 +82,19 @@ impl Configured for Azure {
 
     fn connect(self: Box<Self>, context: Context) -> Result<Rc<dyn Provider>, ProviderError> {
         let Some(authority) = self.authority else {
-            // `missing` has said so before.
+            // `missing` has reported it before.
             return Err(ProviderError::new(handfast_core::ErrorKind::Unavailable, NO_AUTHORITY));
         };
         let requests = Arc::<AtomicU64>::default();
-        let outside = Outside {
+        let connections = Connections {
             authority,
             options: self.options.clone(),
             context: context.clone(),
             requests: requests.clone(),
             grace: Arc::default(),
         };
-        let session = Session::new(self.method, outside)?;
-        // As for Vault's: a hundred secrets cost one handshake, and one alone comes quicker without.
+        let session = Session::new(self.method, connections)?;
+        // With HTTP/2, many secrets need one handshake. For a single secret, HTTP/1.1 is faster.
         let options = Options { http2: context.several, ..self.options };
         Ok(Rc::new(Store {
             cloud: self.cloud,
@@ -127,7 +127,7 @@ fn vault(table: &Table, cloud: &Cloud, check: bool, problems: &mut Problems) -> 
     address.map_err(|complaint| problems.add(place, complaint.context("`vault`"))).ok()
 }
 
-/// Where Entra ID is. By https alone: what is sent there is who we are.
+/// The address of Entra ID. Only `https` is allowed, because credentials are sent there.
 fn authority(
     table: &Table,
     cloud: &Cloud,
@@ -152,7 +152,7 @@ fn authority(
         return None;
     }
     if let Some(text) = environment.variable("AZURE_AUTHORITY_HOST") {
-        // Microsoft's tools take a host alone too.
+        // Microsoft's tools also accept a host alone.
         let url = if text.contains("://") { parse(text) } else { parse(&format!("https://{text}")) };
         if url.is_none() {
             missing.push(Complaint::new("`AZURE_AUTHORITY_HOST` is no address of Entra ID").hint(hint));

@@ -1,4 +1,4 @@
-//! From a locator to a request, and from its answer to a value.
+//! Turns locators into requests, and their responses into values.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use handfast_http::{Client, Options};
 use crate::cloud::{Address, Cloud};
 use crate::explain::Attempt;
 use crate::locator;
-use crate::session::{Given, Session};
+use crate::session::{IssuedToken, Session};
 use crate::vault::{Unread, Vault};
 use crate::wire::Wire;
 
@@ -27,17 +27,17 @@ pub struct Store {
     pub cloud: Cloud,
     /// The vault of references that name none.
     pub vault: Option<Address>,
-    /// Whether a vault must be under the cloud's domain, and ask for the cloud's tokens alone.
+    /// Whether a vault must be under the cloud's domain, and request only the cloud's tokens.
     pub check: bool,
-    /// Who we are.
+    /// The tokens.
     pub session: Session,
-    /// How vaults are asked.
+    /// The options of the vaults' clients.
     pub options: Options,
-    /// Files, variables, the clock.
+    /// The files, the variables and the clock.
     pub context: Context,
-    /// How many requests were sent.
+    /// The number of requests so far.
     pub requests: Arc<AtomicU64>,
-    /// The vaults so far, by name.
+    /// The vaults so far, by address.
     pub vaults: RefCell<BTreeMap<String, Rc<Vault>>>,
 }
 
@@ -70,7 +70,7 @@ impl Provider for Store {
 }
 
 impl Store {
-    /// The vault of a reference, made when it is first asked for.
+    /// The vault of a reference, made at its first use.
     fn vault(&self, name: Option<&str>) -> Result<Rc<Vault>, ProviderError> {
         let address = match name {
             Some(name) => self.cloud.vault(name).map_err(unchecked)?,
@@ -80,17 +80,17 @@ impl Store {
         known.map_or_else(|| self.new_vault(address), Ok)
     }
 
-    /// A vault with a client that knows no token.
+    /// A vault with a new client, which has no token.
     fn new_vault(&self, address: Address) -> Result<Rc<Vault>, ProviderError> {
         let key = address.url.to_string();
-        // Each has a client of its own: requests that start at once share a connection, which is to one vault.
+        // Each vault has its own client: requests that start at the same time share one connection, which is to one vault.
         let wire = Wire::new(Client::new(self.options.clone(), &self.context)?, self.requests.clone());
         let vault = Rc::new(Vault::new(address, self.cloud.resource(), self.check, &self.session, wire)?);
         self.vaults.borrow_mut().insert(key, vault.clone());
         Ok(vault)
     }
 
-    /// Reads a secret, once more with another token where the vault does not take this one.
+    /// Reads a secret. If the vault does not accept the token, repeats the request with another token.
     async fn read(
         &self,
         vault: &Rc<Vault>,
@@ -99,44 +99,44 @@ impl Store {
     ) -> Result<Secret, ProviderError> {
         let refused = match self.read_once(vault, attempt, version).await {
             Ok(secret) => return Ok(secret),
-            Err(Unread::Token(error)) => error,
-            Err(unread) => return Err(unread.explained(attempt)),
+            Err(Unread::TokenRefused(error)) => error,
+            Err(unread) => return Err(unread.into_error(attempt)),
         };
-        let Some(Given { resource, token }) = vault.given() else { return Err(refused) };
-        let other = self.session.other(&resource, &token).await?;
+        let Some(IssuedToken { resource, token }) = vault.last_token() else { return Err(refused) };
+        let other = self.session.replacement(&resource, &token).await?;
         if other.token.secret() == token.token.secret() {
             return Err(refused);
         }
-        // The SDK keeps a token for as long as it has said that it lives.
+        // A new client is needed, because the SDK keeps a token until its expiry.
         let known = self.vaults.borrow().get(vault.address().url.as_str()).cloned();
         let vault = match known.filter(|known| !Rc::ptr_eq(known, vault)) {
             Some(known) => known,
             None => self.new_vault(vault.address().clone())?,
         };
-        self.read_once(&vault, attempt, version).await.map_err(|unread| unread.explained(attempt))
+        self.read_once(&vault, attempt, version).await.map_err(|unread| unread.into_error(attempt))
     }
 
-    /// Reads a secret, with the token that the vault asks for.
+    /// Reads a secret, with the token that the vault requires.
     async fn read_once(&self, vault: &Vault, attempt: &Attempt<'_>, version: Option<&str>) -> Result<Secret, Unread> {
-        // Who we are comes first: without it a vault that does not answer would be waited for in vain. Where the challenge
-        // may ask for another token than the cloud's, only the challenge can say which.
+        // Requests the token first, so that a missing credential is reported even if the vault does not respond. If the challenge
+        // may name another resource than the cloud's, the token is requested after the challenge.
         let resource = match self.check {
             true => Some(self.cloud.resource()),
-            false => vault.given().map(|given| given.resource),
+            false => vault.last_token().map(|issued| issued.resource),
         };
         if let Some(resource) = resource {
             self.session.token(&resource).await.map_err(Unread::Other)?;
         }
         match vault.read(attempt, version).await {
-            Err(Unread::Wanted(resource)) => {
+            Err(Unread::TokenNeeded(resource)) => {
                 self.session.token(&resource).await.map_err(Unread::Other)?;
                 vault.read(attempt, version).await
             }
-            answer => answer,
+            result => result,
         }
     }
 
-    /// How long the secret holds. Key Vault gives a secret outside of its time too: to look at it, say. A start is no such look.
+    /// How long the secret is valid. Key Vault also returns a secret before and after its dates; handfast refuses it then.
     fn term(&self, attributes: Option<&SecretAttributes>, attempt: &Attempt<'_>) -> Result<Term, ProviderError> {
         let Some(attributes) = attributes else { return Ok(Term::Open) };
         let now = self.context.clock.now();
@@ -146,7 +146,7 @@ impl Store {
         }
         let begins = attributes.not_before.and_then(|begins| SystemTime::from(begins).duration_since(now).ok());
         match begins.filter(|wait| !wait.is_zero()) {
-            // Two clocks are never the same.
+            // This machine's clock may differ by some seconds from the vault's.
             Some(wait) if wait <= GRACE => {
                 let error = ProviderError { kind: ErrorKind::Unavailable, ..attempt.not_yet_valid() };
                 return Err(error.retry_after(wait));
@@ -158,7 +158,7 @@ impl Store {
     }
 }
 
-/// A locator that [`check`](handfast_core::Configured::check) would have refused.
+/// The error for an invalid locator, which [`check`](handfast_core::Configured::check) normally refuses before.
 fn unchecked(complaint: Complaint) -> ProviderError {
     complaint.into_error(ErrorKind::Malformed)
 }

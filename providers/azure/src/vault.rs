@@ -1,4 +1,4 @@
-//! One vault: the SDK's client of it, and the challenge that says which token it wants.
+//! One vault: the SDK's client for it, and the challenge that names the token that it requires.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use handfast_http::Once;
 
 use crate::cloud::Address;
 use crate::explain::{self, Attempt, Refusal};
-use crate::session::{Elsewhere, Given, Guarded, Session, Wanted};
+use crate::session::{ForeignChallenge, Guarded, IssuedToken, Session, TokenNeeded};
 use crate::wire::{self, Wire};
 
 /// A vault.
@@ -25,67 +25,68 @@ pub struct Vault {
     guarded: Arc<Guarded>,
 }
 
-/// Why a secret was not read.
+/// The reason for which a secret was not read.
 pub enum Unread {
-    /// For want of a token for this resource.
-    Wanted(String),
-    /// The vault does not take the token.
-    Token(ProviderError),
-    /// For any other reason.
+    /// There is no token for this resource yet.
+    TokenNeeded(String),
+    /// The vault does not accept the token.
+    TokenRefused(ProviderError),
+    /// Any other reason.
     Other(ProviderError),
 }
 
 impl Unread {
-    /// The same of what was attempted.
-    pub fn explained(self, attempt: &Attempt<'_>) -> ProviderError {
+    /// The error of the attempt.
+    pub fn into_error(self, attempt: &Attempt<'_>) -> ProviderError {
         match self {
-            Self::Token(error) | Self::Other(error) => error,
-            // The session had one a moment before.
-            Self::Wanted(_) => attempt.failure(ErrorKind::Unavailable, "there is no token for the vault any more"),
+            Self::TokenRefused(error) | Self::Other(error) => error,
+            // The session had a token a moment before.
+            Self::TokenNeeded(_) => attempt.failure(ErrorKind::Unavailable, "there is no token for the vault any more"),
         }
     }
 }
 
-/// What a vault says to a request without a token.
+/// A vault's response to a request without a token.
 #[derive(Clone)]
 pub struct Challenge {
-    /// As it came.
+    /// The header's text.
     text: String,
-    /// The tenant whose tokens it takes, where it says so.
+    /// The tenant whose tokens the vault accepts, if the challenge names it.
     tenant: Option<String>,
 }
 
-/// The SDK's way to a vault. The SDK sends the first request of each reader without a token, to be challenged: the first of all
-/// is, and the others are told what it was told, so that a hundred secrets cost one such request.
-struct Door {
+/// Sends the SDK's requests to a vault. The SDK first sends each request without a token, to get a challenge. Only the first of
+/// these is sent, and the others get the same challenge, so that many secrets need only one such request.
+struct Transport {
     wire: Wire,
     challenge: Arc<Once<Challenge>>,
     place: String,
 }
 
-impl fmt::Debug for Door {
+impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Door")
+        f.write_str("Transport")
     }
 }
 
 #[async_trait]
-impl HttpClient for Door {
+impl HttpClient for Transport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         if request.headers().get_optional_str(&AUTHORIZATION).is_none() {
-            let challenge = self.challenge.get(|_| true, self.ask(request)).await.map_err(wire::wrapped)?;
+            let challenge =
+                self.challenge.get(|_| true, self.request_challenge(request)).await.map_err(wire::wrapped)?;
             return Ok(wire::challenge(challenge.text));
         }
         let response = self.wire.send_sdk(request).await.map_err(wire::wrapped)?;
         match response.is_success() {
-            true => Ok(wire::answered(response)),
+            true => Ok(wire::to_sdk_response(response)),
             false => Err(wire::wrapped(Refusal::of(&response))),
         }
     }
 }
 
-impl Door {
-    async fn ask(&self, request: &Request) -> Result<Challenge, ProviderError> {
+impl Transport {
+    async fn request_challenge(&self, request: &Request) -> Result<Challenge, ProviderError> {
         let response = self.wire.send_sdk(request).await?;
         let challenge = response.header("www-authenticate").filter(|_| response.status() == 401);
         match challenge {
@@ -104,14 +105,14 @@ impl Door {
 fn tenant(challenge: &str) -> Option<String> {
     let (_, rest) = challenge.split_once("authorization=\"")?;
     let tenant = rest.split('"').next()?.rsplit('/').next()?;
-    // It may be shown: nothing but an id gets through.
+    // A message may show it, so only an id is accepted.
     let is_id = tenant.len() == 36 && tenant.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     is_id.then(|| tenant.to_ascii_lowercase())
 }
 
 impl Vault {
-    /// A vault that has not been asked yet. `resource` is what the cloud's tokens are for; where `check` is on, a challenge for
-    /// anything else is refused, by the SDK too; else the vault may also ask for a token for itself.
+    /// A vault that has got no request yet. `resource` is the resource of the cloud's tokens. With `check`, a challenge for
+    /// another resource is refused, also by the SDK. Without it, the vault may also require a token for its own address.
     pub fn new(
         address: Address,
         resource: String,
@@ -125,9 +126,9 @@ impl Vault {
         if !check {
             resources.push(place.clone());
         }
-        let door = Door { wire, challenge: challenge.clone(), place };
+        let transport = Transport { wire, challenge: challenge.clone(), place };
         let options = SecretClientOptions {
-            client_options: wire::options(Arc::new(door)),
+            client_options: wire::options(Arc::new(transport)),
             verify_challenge_resource: Some(check),
             ..SecretClientOptions::default()
         };
@@ -151,9 +152,9 @@ impl Vault {
         &self.address
     }
 
-    /// The token that it is shown, once there is one.
-    pub fn given(&self) -> Option<Given> {
-        self.guarded.given()
+    /// The last token that was sent to it, if there is one.
+    pub fn last_token(&self) -> Option<IssuedToken> {
+        self.guarded.last_token()
     }
 
     /// Reads a secret.
@@ -166,14 +167,14 @@ impl Vault {
         }
     }
 
-    /// What is left of a secret that was deleted, where anything is.
+    /// A deleted secret, if it can be recovered.
     pub async fn deleted(&self, secret: &str) -> Option<DeletedSecret> {
         self.client.get_deleted_secret(secret, None).await.ok()?.into_model().ok()
     }
 
     async fn failure(&self, error: &azure_core::Error, attempt: &Attempt<'_>) -> Unread {
-        if let Some(Wanted(resource)) = wire::unwrapped(error) {
-            return Unread::Wanted(resource.clone());
+        if let Some(TokenNeeded(resource)) = wire::unwrapped(error) {
+            return Unread::TokenNeeded(resource.clone());
         }
         if let Some(ours) = wire::unwrapped::<ProviderError>(error) {
             return Unread::Other(ours.once_more());
@@ -182,12 +183,12 @@ impl Vault {
             let challenge = self.challenge.known().await;
             let tenant = challenge.as_ref().and_then(|challenge| challenge.tenant.as_deref());
             let explained = refusal.explain(attempt, tenant);
-            return if refusal.is_of_token() { Unread::Token(explained) } else { Unread::Other(explained) };
+            return if refusal.is_of_token() { Unread::TokenRefused(explained) } else { Unread::Other(explained) };
         }
-        // What is left is about the challenge: of whatever it asks for, the SDK checks the domain, and we the whole.
-        let is_elsewhere = wire::unwrapped::<Elsewhere>(error).is_some();
+        // All other errors are about the challenge: the SDK checks the domain of its resource, and `Guarded` the whole resource.
+        let is_foreign = wire::unwrapped::<ForeignChallenge>(error).is_some();
         Unread::Other(match error.kind() {
-            azure_core::error::ErrorKind::DataConversion if !is_elsewhere => {
+            azure_core::error::ErrorKind::DataConversion if !is_foreign => {
                 attempt.failure(ErrorKind::Malformed, "the vault's challenge cannot be read").hint(explain::ELSEWHERE)
             }
             _ => attempt
@@ -200,7 +201,7 @@ impl Vault {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_challenge_tells_its_tenant() {
+    fn a_challenge_names_its_tenant() {
         let id = "11111111-2222-3333-4444-55555555abcd";
         let of = |tenant: &str| {
             super::tenant(&format!(

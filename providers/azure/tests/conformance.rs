@@ -1,4 +1,4 @@
-//! The conformance suite for `azure`, against the tests' own Azure behind the proxy that makes it fail.
+//! The conformance suite for `azure`, with the tests' own Azure behind their proxy, which makes requests fail.
 #![allow(missing_docs)]
 
 use std::time::Duration;
@@ -8,9 +8,9 @@ use handfast_testkit::{Answer, Cannot, Fixture, Outside, Variables, table, text}
 use handfast_testservers::{Authority, Azure, Directory, Fault, FaultProxy, Server, TENANT, stranger};
 use serde_json::json;
 
-/// An Azure of the test's own, and an application of it.
+/// A new Azure for the test, and an application in it.
 struct Store {
-    /// None where it cannot be had: the line that is counted has said so.
+    /// `None` if it is not available, which has been printed.
     line: Option<Line>,
 }
 
@@ -41,7 +41,7 @@ impl Store {
         self.line.as_ref().ok_or(NO_AZURE)
     }
 
-    /// A secret whose answers have this fault.
+    /// A secret whose responses have this fault.
     fn with(&mut self, name: &str, times: usize, fault: Fault) -> Answer {
         let reference = self.put(name, b"there at last")?;
         let line = self.line()?;
@@ -53,7 +53,7 @@ impl Store {
 impl Fixture for Store {
     const DEFINITION: &'static Definition = &handfast_azure::DEFINITION;
 
-    // An answer has as much, and what is around the secret.
+    // A response may have this size, including the JSON around the secret.
     const LARGEST: usize = 8 << 20;
 
     fn new() -> Self {

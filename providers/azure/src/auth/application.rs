@@ -1,4 +1,4 @@
-//! Tokens of an application, by Microsoft's own credentials: a client secret, or an assertion in its place.
+//! Tokens of an application, with the SDK's own credentials: a client secret or an assertion.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::certificate::{self, Files, Signer};
+use super::connections::Connections;
 use super::method::Application;
-use super::outside::Outside;
-use super::refused;
+use super::reasons;
 use crate::wire::{self, Wire};
 
-/// Entra ID behind the SDK's credentials. What it refuses is told here, where its answer still is one.
+/// Sends the SDK's requests to Entra ID. Makes the errors for refusals, because the SDK drops the response.
 struct Entra {
     wire: Wire,
     attempted: String,
-    /// Which setting has the credential, for a hint.
-    proof: refused::Proof,
+    /// The kind of credential, for a hint.
+    proof: reasons::Proof,
     grace: Arc<Grace>,
     clock: Arc<dyn Clock>,
 }
@@ -48,112 +48,112 @@ impl HttpClient for Entra {
         match response.is_success() {
             true => {
                 self.grace.reset();
-                Ok(wire::answered(response))
+                Ok(wire::to_sdk_response(response))
             }
             false => {
                 let now = self.clock.now();
-                let error = refused::explain(&response, &self.attempted, &self.proof, &self.grace, now);
+                let error = reasons::explain(&response, &self.attempted, &self.proof, &self.grace, now);
                 Err(wire::wrapped(error))
             }
         }
     }
 }
 
-/// By a client secret.
+/// The credential for a client secret.
 pub fn by_secret(
     application: &Application,
     secret: &Credential,
-    outside: &Outside,
+    connections: &Connections,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let secret = Secret::new(secret.text("client secret", &outside.context)?.to_string());
+    let secret = Secret::new(secret.text("client secret", &connections.context)?.to_string());
     let options =
-        ClientSecretCredentialOptions { client_options: options(application, refused::Proof::Secret, outside)? };
-    let made = ClientSecretCredential::new(&application.tenant, application.client.clone(), secret, Some(options));
-    made.map(|made| made as Arc<dyn TokenCredential>).map_err(|_| unfit(application))
+        ClientSecretCredentialOptions { client_options: options(application, reasons::Proof::Secret, connections)? };
+    let credential =
+        ClientSecretCredential::new(&application.tenant, application.client.clone(), secret, Some(options));
+    credential.map(|credential| credential as Arc<dyn TokenCredential>).map_err(|_| invalid_name(application))
 }
 
-/// By a certificate.
+/// The credential for a client certificate.
 pub fn by_certificate(
     application: &Application,
     files: &Files,
-    outside: &Outside,
+    connections: &Connections,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let endpoint = outside.authority.join(&format!("/{}/oauth2/v2.0/token", application.tenant));
-    let endpoint = endpoint.map_err(|_| unfit(application))?;
-    let signer = certificate::signer(files, &application.client, endpoint, &outside.context)?;
+    let endpoint = connections.authority.join(&format!("/{}/oauth2/v2.0/token", application.tenant));
+    let endpoint = endpoint.map_err(|_| invalid_name(application))?;
+    let signer = certificate::signer(files, &application.client, endpoint, &connections.context)?;
     by_assertion(
         application,
         Assertion::Signed(Box::new(signer)),
-        refused::Proof::Certificate(files.certificate.clone()),
-        outside,
+        reasons::Proof::Certificate(files.certificate.clone()),
+        connections,
     )
 }
 
-/// By a token of the cluster, in a file that the SDK would read by itself.
+/// The credential for a token of the cluster. The SDK's own credential is not used, because it reads the file itself.
 pub fn by_workload(
     application: &Application,
     token: &Credential,
-    outside: &Outside,
+    connections: &Connections,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let text = token.text("federated token", &outside.context)?;
+    let text = token.text("federated token", &connections.context)?;
     let path = match token {
         Credential::File(path) => path.clone(),
         _ => Default::default(),
     };
-    if let Some(ago) = expired(&text, &outside.context) {
+    if let Some(ago) = expired(&text, &connections.context) {
         let message = format!("cannot use the federated token of `{}`: it expired {ago} s ago", path.display());
         return Err(ProviderError::new(ErrorKind::Denied, message)
             .hint("the kubelet renews it as long as the pod runs; look at this machine's clock too"));
     }
-    by_assertion(application, Assertion::Given(text), refused::Proof::Federated(path), outside)
+    by_assertion(application, Assertion::Token(text), reasons::Proof::Federated(path), connections)
 }
 
 fn by_assertion(
     application: &Application,
     assertion: Assertion,
-    proof: refused::Proof,
-    outside: &Outside,
+    proof: reasons::Proof,
+    connections: &Connections,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let options = ClientAssertionCredentialOptions { client_options: options(application, proof, outside)? };
+    let options = ClientAssertionCredentialOptions { client_options: options(application, proof, connections)? };
     let (tenant, client) = (application.tenant.clone(), application.client.clone());
-    let made = ClientAssertionCredential::new(tenant, client, assertion, Some(options));
-    made.map(|made| made as Arc<dyn TokenCredential>).map_err(|_| unfit(application))
+    let credential = ClientAssertionCredential::new(tenant, client, assertion, Some(options));
+    credential.map(|credential| credential as Arc<dyn TokenCredential>).map_err(|_| invalid_name(application))
 }
 
 fn options(
     application: &Application,
-    proof: refused::Proof,
-    outside: &Outside,
+    proof: reasons::Proof,
+    connections: &Connections,
 ) -> Result<ClientOptions, ProviderError> {
     let attempted = format!(
         "cannot get a token of Entra ID for the application `{}` of `{}`",
         application.client, application.tenant
     );
     let mut cloud = CustomConfiguration::default();
-    // Said always: without it the SDK reads AZURE_AUTHORITY_HOST by itself.
-    cloud.authority_host = outside.authority.to_string();
+    // Always set, because the SDK would read AZURE_AUTHORITY_HOST itself otherwise.
+    cloud.authority_host = connections.authority.to_string();
     Ok(ClientOptions {
         cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
         ..wire::options(Arc::new(Entra {
-            wire: outside.entra()?,
+            wire: connections.entra()?,
             attempted,
             proof,
-            grace: outside.grace.clone(),
-            clock: outside.context.clock.clone(),
+            grace: connections.grace.clone(),
+            clock: connections.context.clock.clone(),
         }))
     })
 }
 
-/// What the SDK does not take as a tenant or an application, and says so in its own words.
-fn unfit(application: &Application) -> ProviderError {
+/// The error if the SDK refuses the tenant or the application's id.
+fn invalid_name(application: &Application) -> ProviderError {
     let Application { tenant, client } = application;
     let message =
         format!("cannot get a token of Entra ID: the application `{client}` of `{tenant}` has no name it could have");
     ProviderError::new(ErrorKind::Denied, message)
 }
 
-/// How many seconds ago a signed token ended, if it has. One that does not say it, or that cannot be read, is for Entra ID to
-/// judge.
+/// How many seconds ago a signed token expired, if it has. If its expiry cannot be read, Entra ID decides.
 fn expired(token: &str, context: &Context) -> Option<u64> {
     #[derive(Deserialize)]
     struct Claims {
@@ -166,9 +166,9 @@ fn expired(token: &str, context: &Context) -> Option<u64> {
     now.checked_sub(exp)
 }
 
-/// What is shown instead of a secret.
+/// The assertion that replaces a client secret.
 enum Assertion {
-    Given(Zeroizing<String>),
+    Token(Zeroizing<String>),
     Signed(Box<Signer>),
 }
 
@@ -182,7 +182,7 @@ impl fmt::Debug for Assertion {
 impl ClientAssertion for Assertion {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         match self {
-            Assertion::Given(text) => Ok(text.to_string()),
+            Assertion::Token(text) => Ok(text.to_string()),
             Assertion::Signed(signer) => signer.assertion().map_err(wire::wrapped),
         }
     }

@@ -1,5 +1,5 @@
-//! A client certificate: proof by an assertion that its key has signed
-//! (learn.microsoft.com/entra/identity-platform/certificate-credentials). The SDK's own needs OpenSSL; ring does it here.
+//! A client certificate, whose key signs an assertion (learn.microsoft.com/entra/identity-platform/certificate-credentials). The
+//! SDK's own credential needs OpenSSL; this one uses ring.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
-/// Where the certificate and its key are; both may be in one file.
+/// The files of the certificate and its key, which may be the same file.
 pub struct Files {
     /// The certificate, in PEM form.
     pub certificate: PathBuf,
@@ -33,24 +33,24 @@ pub struct Signer {
     clock: Arc<dyn Clock>,
 }
 
-/// Far above any real one: a certificate or a key is a few KiB.
+/// Far larger than any real file: a certificate or a key has a few KiB.
 const LARGEST_FILE: usize = 1 << 20;
 
-/// How long an assertion is good, as the SDK has it.
+/// The validity of an assertion, as in the SDK.
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// Whether a file is one that only OpenSSL's kin can open, by its name.
+/// Whether a file has the name of a PFX file, which only libraries such as OpenSSL can read.
 pub fn is_pfx(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfx") || end.eq_ignore_ascii_case("p12"))
 }
 
-/// What to say of such a file.
+/// The problem for a PFX file.
 pub fn no_pfx() -> Complaint {
     Complaint::new("a PFX file cannot be read")
         .hint(format!("{CONVERT}; or use `workload-identity` or `managed-identity`"))
 }
 
-/// What to say of a key that is encrypted.
+/// The problem for an encrypted key.
 pub fn no_password() -> Complaint {
     Complaint::new("`AZURE_CLIENT_CERTIFICATE_PASSWORD` is set: an encrypted key cannot be read")
         .hint(format!("{CONVERT}, and unset the password"))
@@ -65,7 +65,7 @@ pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> 
     if pem.expose().windows(9).any(|word| word == b"ENCRYPTED") {
         return Err(unusable("key", &files.key, "it is encrypted"));
     }
-    // The reader's own errors would quote the file.
+    // The parser's own errors would quote the file.
     let key = match PrivateKeyDer::from_pem_slice(pem.expose()) {
         Ok(PrivateKeyDer::Pkcs8(der)) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
         Ok(PrivateKeyDer::Pkcs1(der)) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
@@ -74,7 +74,7 @@ pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> 
     };
     let key = key.map_err(|_| unusable("key", &files.key, "it is not an RSA key of 2048 to 4096 bits"))?;
     let certificate = certificate(&files.certificate, &key, context)?;
-    // The thumbprint by which Entra ID finds the certificate: SHA-1 is its choice, and the signature does not hang on it.
+    // Entra ID finds the certificate by this thumbprint, for which it requires SHA-1. The signature does not depend on it.
     let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate));
     let header = json!({ "alg": "RS256", "typ": "JWT", "x5t": thumbprint });
     Ok(Signer {
@@ -86,14 +86,14 @@ pub fn signer(files: &Files, client: &str, endpoint: Url, context: &Context) -> 
     })
 }
 
-/// The key's own certificate: a chain may stand in the file in any order, and Entra ID knows the leaf alone.
+/// The key's own certificate. The file may contain a chain in any order, and Entra ID knows only the leaf certificate.
 fn certificate(path: &Path, key: &RsaKeyPair, context: &Context) -> Result<CertificateDer<'static>, ProviderError> {
     let pem = read(path, context)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.expose()).flatten().collect();
     if certificates.is_empty() {
         return Err(unusable("certificate", path, "there is none in PEM form in it"));
     }
-    // The public key stands in its certificate as it is written here, and in no other: only hashes of it do.
+    // A certificate contains its public key in this form. Other certificates in the chain contain only hashes of it.
     let public = key.public_key().as_ref();
     let is_of_key = |certificate: &CertificateDer<'_>| certificate.windows(public.len()).any(|part| part == public);
     let found = certificates.into_iter().find(is_of_key);

@@ -1,12 +1,12 @@
-//! The keys of `auth`. No value of a credential stands in a file: only where it is.
+//! The keys of `auth`. The configuration never contains a credential, only its file or variable.
 
 use handfast_core::keys::{Key, Kind};
 
-/// The ways to get a token, by name.
+/// The names of the methods.
 pub const METHODS: &[&str] =
     &["client-secret", "client-certificate", "workload-identity", "managed-identity", "token-file"];
 
-/// The keys, each for the methods that take it.
+/// The keys of all methods.
 pub const KEYS: &[Key] = &[
     Key::new("method", Kind::Choice(METHODS), "How to get a token."),
     Key::new("tenant_id", Kind::String, "The application's tenant; default: AZURE_TENANT_ID."),
@@ -32,8 +32,8 @@ pub const KEYS: &[Key] = &[
     Key::new("object_id", Kind::Text, "A user-assigned identity's object id."),
 ];
 
-/// The keys that a method takes, besides `method`.
-pub fn taken_by(method: &str) -> &'static [&'static str] {
+/// The keys that a method accepts, in addition to `method`.
+pub fn keys_of(method: &str) -> &'static [&'static str] {
     match method {
         "client-secret" => &["tenant_id", "client_id", "client_secret_file", "client_secret_env"],
         "client-certificate" => &["tenant_id", "client_id", "cert_file", "key_file"],
@@ -43,6 +43,6 @@ pub fn taken_by(method: &str) -> &'static [&'static str] {
     }
 }
 
-/// Keys that say the same: `auth` has one of them.
-pub const SAME: &[&[&str]] =
+/// Keys with the same meaning: `auth` may have only one key of each group.
+pub const EXCLUSIVE: &[&[&str]] =
     &[&["client_secret_file", "client_secret_env"], &["client_id", "resource_id", "object_id"]];

@@ -1,5 +1,5 @@
-//! Managed identities. Of Microsoft's own credential none of it can be used: it reads its variables from the process, sends
-//! resource ids to App Service under the wrong name, and waits where there is no such service.
+//! Managed identities. The SDK's own credential is not used: it reads the variables of the process, sends resource ids to App
+//! Service under the wrong name, and waits for a long time if there is no such service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,46 +11,47 @@ use handfast_core::{Clock, ErrorKind, ProviderError, SecretValue};
 use handfast_http::{Request, Response, Url, metadata};
 use serde::Deserialize;
 
-use super::outside::Outside;
+use super::connections::Connections;
 use crate::wire::{self, Wire};
 
-/// Which identity, where there are several.
+/// The identity to use, if there are several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// The system-assigned one, or the only one.
+    /// The system-assigned identity, or the only identity.
     Own,
-    /// A user-assigned one by its client id.
+    /// A user-assigned identity, by its client id.
     Client(String),
-    /// By its object id.
+    /// A user-assigned identity, by its object id.
     Object(String),
-    /// By its resource id.
+    /// A user-assigned identity, by its resource id.
     Resource(String),
 }
 
-/// Where a machine's metadata service is.
+/// The address of a machine's metadata service.
 pub enum Machine {
-    /// Where every machine of Azure has it.
-    Usual,
-    /// Where AZURE_POD_IDENTITY_AUTHORITY_HOST says.
+    /// The address on every machine of Azure.
+    Default,
+    /// The address in AZURE_POD_IDENTITY_AUTHORITY_HOST.
     At(Url),
 }
 
-/// The same on every machine (learn.microsoft.com/azure/virtual-machines/instance-metadata-service).
-const USUAL: &str = "http://169.254.169.254";
+/// The address on every machine (learn.microsoft.com/azure/virtual-machines/instance-metadata-service).
+const DEFAULT_ORIGIN: &str = "http://169.254.169.254";
 
-/// The service that gives a token.
+/// A service that issues tokens.
 struct Service {
     wire: Wire,
     clock: Arc<dyn Clock>,
     url: Url,
-    /// Which request it is: a page of a browser, or a server that was talked into it, does not send this.
+    /// The header that the service requires, because a web page or a server with a request forgery flaw cannot send it.
     header: (&'static str, Secret),
     /// The parameters of the identity.
     identity: Option<(&'static str, String)>,
     api_version: &'static str,
-    /// What it is, for a message.
+    /// Its description in a message.
     what: String,
-    /// Where nobody has said that there is one: what was passed over, and how to find out with little patience.
+    /// If no setting names the service: the methods that were skipped, and a client with a short time limit to find out whether
+    /// the service exists.
     guess: Option<(Vec<String>, Wire)>,
 }
 
@@ -64,17 +65,17 @@ impl fmt::Debug for Service {
 pub fn app_service(
     endpoint: &Url,
     identity: &Identity,
-    outside: &Outside,
+    connections: &Connections,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
-    let header = outside.context.environment.credential("IDENTITY_HEADER");
+    let header = connections.context.environment.credential("IDENTITY_HEADER");
     let header = header.and_then(|value| String::from_utf8(value.expose().trim_ascii().to_vec()).ok());
     let Some(header) = header else {
         let message = "cannot get a token of the managed identity: IDENTITY_HEADER is not text";
         return Err(ProviderError::new(ErrorKind::Denied, message));
     };
     Ok(Arc::new(Service {
-        wire: outside.metadata()?,
-        clock: outside.context.clock.clone(),
+        wire: connections.metadata()?,
+        clock: connections.context.clock.clone(),
         url: endpoint.clone(),
         header: ("x-identity-header", Secret::new(header)),
         identity: identity.parameter("principal_id", "mi_res_id"),
@@ -84,33 +85,35 @@ pub fn app_service(
     }))
 }
 
-/// A virtual machine's, which AKS' nodes and pods have too
+/// The managed identity of a virtual machine, which is also available on AKS's nodes and pods
 /// (learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token).
 pub fn machine(
     machine: &Machine,
     identity: &Identity,
-    passed_over: Option<&[String]>,
-    outside: &Outside,
+    skipped: Option<&[String]>,
+    connections: &Connections,
 ) -> Result<Arc<dyn TokenCredential>, ProviderError> {
     let (mut url, place) = match machine {
-        // A constant, which is a URL.
-        Machine::Usual => (Url::parse(USUAL).unwrap_or_else(|_| outside.authority.clone()), USUAL.to_owned()),
+        // Parsing this constant cannot fail.
+        Machine::Default => {
+            (Url::parse(DEFAULT_ORIGIN).unwrap_or_else(|_| connections.authority.clone()), DEFAULT_ORIGIN.to_owned())
+        }
         Machine::At(url) => {
             let place = url.origin().ascii_serialization();
             (url.clone(), place)
         }
     };
     url.set_path("/metadata/identity/oauth2/token");
-    let probe = passed_over.is_some().then(|| outside.probe()).transpose()?;
+    let probe = skipped.is_some().then(|| connections.probe()).transpose()?;
     Ok(Arc::new(Service {
-        wire: outside.metadata()?,
-        clock: outside.context.clock.clone(),
+        wire: connections.metadata()?,
+        clock: connections.context.clock.clone(),
         url,
         header: ("metadata", Secret::new("true")),
         identity: identity.parameter("object_id", "msi_res_id"),
         api_version: "2018-02-01",
         what: format!("the managed identity{identity} of this machine, from {place}"),
-        guess: passed_over.map(<[String]>::to_vec).zip(probe),
+        guess: skipped.map(<[String]>::to_vec).zip(probe),
     }))
 }
 
@@ -126,7 +129,7 @@ impl Identity {
 }
 
 impl fmt::Display for Identity {
-    /// Behind "the managed identity".
+    /// The text after "the managed identity" in a message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Identity::Own => Ok(()),
@@ -148,11 +151,11 @@ impl TokenCredential for Service {
 
 impl Service {
     async fn token(&self, resource: &str) -> Result<AccessToken, ProviderError> {
-        if let Some((passed_over, probe)) = &self.guess
-            // Any answer shows that there is one: without its header it gives no token.
+        if let Some((skipped, probe)) = &self.guess
+            // Any response shows that there is a service. Without its header, it issues no token.
             && let Err(error) = probe.send(Request::get(self.url.clone())).await
         {
-            return Err(nothing(passed_over, &error.message));
+            return Err(no_credential(skipped, &error.message));
         }
         let attempted = format!("cannot get a token of {}", self.what);
         let mut url = self.url.clone();
@@ -170,9 +173,9 @@ impl Service {
 
     fn refused(&self, response: &Response, attempted: &str) -> ProviderError {
         let error = match response.status() {
-            // Where nobody has said that there is one, what answers may be anything.
+            // If no setting names the service, another program may be at its address.
             404 if self.guess.is_some() => ProviderError { kind: ErrorKind::Denied, ..response.failure(attempted) },
-            // A machine that is given an identity a moment from now has 404 first, then 410.
+            // A machine that will soon have an identity responds with 404 first, then with 410.
             404 => ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) },
             400 => {
                 let which = match self.identity {
@@ -186,7 +189,7 @@ impl Service {
             _ => metadata::refusal(response, attempted),
         };
         match &self.guess {
-            Some((passed_over, _)) if error.kind == ErrorKind::Denied => nothing(passed_over, &error.message),
+            Some((skipped, _)) if error.kind == ErrorKind::Denied => no_credential(skipped, &error.message),
             _ => error,
         }
     }
@@ -197,7 +200,7 @@ impl Service {
             access_token: String,
             expires_on: Number,
         }
-        /// Text in most versions of the service.
+        /// Most versions of the service send a text.
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Number {
@@ -216,18 +219,18 @@ impl Service {
         };
         let ends = match ends {
             Some(seconds) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or_else(wrong)?,
-            // App Service has had dates here. An hour is less than any of its tokens lives.
+            // Some versions of App Service send a date here. All its tokens are valid for more than an hour.
             None => self.clock.now() + Duration::from_secs(3600),
         };
         Ok(AccessToken::new(Secret::new(access_token), ends.into()))
     }
 }
 
-/// No setting names an identity, and the machine has none.
-fn nothing(passed_over: &[String], machine: &str) -> ProviderError {
+/// The error if no setting names an identity, and the machine has none.
+fn no_credential(skipped: &[String], machine: &str) -> ProviderError {
     let message = format!(
         "nothing to get a token of Entra ID with: {}; managed-identity of this machine: {machine}",
-        passed_over.join("; "),
+        skipped.join("; "),
     );
     ProviderError::new(ErrorKind::Denied, message)
         .hint("`auth = { method = \"managed-identity\" }` in [providers.azure] asks for that alone, and waits until it answers")

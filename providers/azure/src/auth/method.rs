@@ -1,4 +1,4 @@
-//! The ways to get a token.
+//! The login methods.
 
 use std::fmt;
 
@@ -7,27 +7,27 @@ use handfast_http::Url;
 
 use super::{certificate, managed};
 
-/// A way to get a token, with its settings.
+/// A login method with its settings.
 pub enum Method {
     /// A client secret of an application.
     Secret(Application, Credential),
     /// A client certificate of an application.
     Certificate(Application, certificate::Files),
-    /// A token of the cluster, which Entra ID takes for an application's.
+    /// A token of the cluster, which Entra ID accepts as an application's credential.
     Workload(Application, Credential),
     /// A managed identity of App Service or Container Apps.
     AppService(Url, managed::Identity),
-    /// A managed identity of a virtual machine. With it stands what was passed over, where nobody has said that there is one.
+    /// A managed identity of a virtual machine. If no setting names it, also the methods that were skipped.
     Machine(managed::Machine, managed::Identity, Option<Vec<String>>),
-    /// A token that something else has put into a file.
+    /// A token in a file, which another program writes.
     TokenFile(Credential),
-    /// None: what there is lacks something.
+    /// No usable method, for this reason.
     Nothing(Complaint),
 }
 
 impl Method {
-    /// The way and whose identity it is, for the log.
-    pub fn described(&self) -> String {
+    /// The method and its identity, for the log.
+    pub fn description(&self) -> String {
         match self {
             Method::Secret(application, _) => format!("client-secret of {application}"),
             Method::Certificate(application, _) => format!("client-certificate of {application}"),

@@ -1,4 +1,4 @@
-//! The variable by which Microsoft's DefaultAzureCredential takes one of its credentials alone
+//! The variable that restricts Microsoft's DefaultAzureCredential to one of its credentials
 //! (learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains#how-to-customize-defaultazurecredential).
 
 use handfast_core::{Complaint, Environment, excerpt};
@@ -6,7 +6,7 @@ use handfast_core::{Complaint, Environment, excerpt};
 /// The variable.
 pub const VARIABLE: &str = "AZURE_TOKEN_CREDENTIALS";
 
-/// The ways that a credential stands for.
+/// The credentials, each with its methods here.
 const CREDENTIALS: [(&str, &[&str]); 4] = [
     ("prod", ANY),
     ("EnvironmentCredential", &["client-secret", "client-certificate"]),
@@ -16,7 +16,7 @@ const CREDENTIALS: [(&str, &[&str]); 4] = [
 
 const ANY: &[&str] = &["client-secret", "client-certificate", "workload-identity", "managed-identity"];
 
-/// Those that need somebody who has logged in: `dev` is all of them.
+/// The credentials that need a developer's login. `dev` means all of them.
 const DEVELOPERS: [&str; 7] = [
     "dev",
     "AzureCliCredential",
@@ -27,14 +27,14 @@ const DEVELOPERS: [&str; 7] = [
     "VisualStudioCredential",
 ];
 
-/// The ways that may be taken.
+/// The allowed methods.
 pub struct Selected<'e> {
     ways: &'static [&'static str],
-    /// As it is written.
+    /// The variable's value.
     text: &'e str,
 }
 
-/// What the variable says.
+/// Reads the variable.
 pub fn read(environment: &dyn Environment) -> Result<Selected<'_>, Complaint> {
     let Some(text) = environment.variable(VARIABLE) else { return Ok(Selected { ways: ANY, text: "" }) };
     let is_text = |name: &str| name.eq_ignore_ascii_case(text);
@@ -51,19 +51,19 @@ pub fn read(environment: &dyn Environment) -> Result<Selected<'_>, Complaint> {
 }
 
 impl Selected<'_> {
-    /// Whether a way may be taken.
+    /// Whether a method is allowed.
     pub fn allows(&self, way: &str) -> bool {
         self.ways.contains(&way)
     }
 
-    /// Whether none is selected.
+    /// Whether all methods are allowed.
     pub fn is_any(&self) -> bool {
         self.ways == ANY
     }
 
-    /// That nothing of what is selected is set up.
-    pub fn exhausted(&self, passed_over: &[String]) -> Complaint {
-        let message = format!("nothing to get a token of Entra ID with: {}", passed_over.join("; "));
+    /// The error if none of the allowed methods is set up.
+    pub fn nothing_set_up(&self, skipped: &[String]) -> Complaint {
+        let message = format!("nothing to get a token of Entra ID with: {}", skipped.join("; "));
         Complaint::new(message).hint(format!("`{VARIABLE}` is \"{}\", and allows no other method", excerpt(self.text)))
     }
 }

@@ -1,4 +1,4 @@
-//! Where vaults and Entra ID are, by the settings alone.
+//! The addresses of vaults and Entra ID in the settings.
 
 use handfast_azure::DEFINITION;
 use handfast_core::{Complaint, Problems, Settings, Table, Value};
@@ -14,7 +14,7 @@ fn problems(settings: Table, variables: &Variables) -> (Vec<String>, Vec<String>
 }
 
 #[test]
-fn wrong_settings_are_told_before_anything_is_fetched() {
+fn wrong_settings_are_reported_before_anything_is_fetched() {
     for (settings, expected) in [
         (table([("cloud", text("germany"))]), "`cloud` is \"germany\", which is no cloud"),
         (table([("vault", text("http://web.vault.azure.net"))]), "does not start with `https://`"),
@@ -60,7 +60,7 @@ fn a_reference_names_its_vault_or_the_settings_do() {
 }
 
 #[test]
-fn an_address_that_may_be_anywhere_is_warned_of() {
+fn an_unchecked_address_causes_a_warning() {
     let outside = handfast_testkit::Outside::default();
     let warning = |check: bool| {
         configure(&DEFINITION, table([("endpoint_suffix_check", Value::Boolean(check))]), &outside).warning()

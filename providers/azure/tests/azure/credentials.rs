@@ -1,25 +1,25 @@
-//! The ways of an application, and of a token in a file.
+//! The login methods of an application, and the token in a file.
 
 use handfast_core::{Context, ErrorKind};
 use handfast_testkit::{Instance, Outside, TestClock, Variables, run};
 use handfast_testservers::{Azure, Directory, Issuer, TENANT};
 use serde_json::json;
 
-use crate::support::{connect, refused, says, settings, with_auth};
+use crate::support::{assert_text, connect, refused, settings, with_auth};
 
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 const SUBJECT: &str = "system:serviceaccount:web:web";
 const CERTIFICATE: &str = include_str!("../../../../tests/servers/tests/data/client.pem");
 
-/// A cluster whose tokens are an application's.
+/// A cluster whose tokens Entra ID accepts for an application.
 fn federated(azure: &Azure) -> Issuer {
     let issuer = Issuer::new("https://oidc.example/cluster/");
-    let said = json!({ "tenant": TENANT, "id": "federated", "issuer": issuer.name(), "subject": SUBJECT, "key": issuer.public_key() });
-    azure.set_up("application", said);
+    let credential = json!({ "tenant": TENANT, "id": "federated", "issuer": issuer.name(), "subject": SUBJECT, "key": issuer.public_key() });
+    azure.set_up("application", credential);
     issuer
 }
 
-/// What AKS' webhook sets.
+/// The variables that AKS's webhook sets.
 fn webhook(file: &str) -> Variables {
     Variables::default()
         .with("AZURE_TENANT_ID", TENANT)
@@ -28,7 +28,7 @@ fn webhook(file: &str) -> Variables {
 }
 
 #[test]
-fn the_webhooks_variables_are_all_that_workload_identity_takes() {
+fn workload_identity_needs_only_the_webhooks_variables() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     let (issuer, directory) = (federated(&azure), Directory::new());
@@ -47,21 +47,21 @@ fn the_webhooks_variables_are_all_that_workload_identity_takes() {
 }
 
 #[test]
-fn a_federated_token_that_is_missing_expired_or_another_ones() {
+fn a_federated_token_that_is_missing_expired_or_for_another_application() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     let (issuer, directory) = (federated(&azure), Directory::new());
     let missing = refused(settings(&azure), webhook(&directory.file("none")));
-    says(&missing, ErrorKind::Denied, "cannot read the federated token: ", "whatever writes it");
-    // By the tests' clock it is 2026-01-01.
+    assert_text(&missing, ErrorKind::Denied, "cannot read the federated token: ", "whatever writes it");
+    // The tests' clock is at 2026-01-01.
     directory.write("old", issuer.token_with(SUBJECT, AUDIENCE, json!({ "exp": 1_767_225_000, "nbf": 0 })));
     let old = refused(settings(&azure), webhook(&directory.file("old")));
-    says(&old, ErrorKind::Denied, "it expired ", "the kubelet renews it");
+    assert_text(&old, ErrorKind::Denied, "it expired ", "the kubelet renews it");
     directory.write("late", issuer.token_with(SUBJECT, AUDIENCE, json!({ "exp": 1_767_312_000, "nbf": 0 })));
     directory.write("subject", issuer.token("system:serviceaccount:web:other", AUDIENCE));
     directory.write("audience", issuer.token(SUBJECT, "vault"));
     for (file, why) in [
-        // This one has expired by the clock of Entra ID alone.
+        // This token has expired only by the clock of Entra ID.
         ("late", "has expired (AADSTS700024)"),
         ("subject", "no federated credential of the application is for this token (AADSTS700213)"),
         ("audience", "no federated credential of the application is for this token (AADSTS700212)"),
@@ -71,23 +71,23 @@ fn a_federated_token_that_is_missing_expired_or_another_ones() {
             let variables = webhook(&directory.file(file));
             let outside = Outside { variables, clock: clock.clone(), ..Outside::default() };
             let instance = Instance::from_settings(&handfast_azure::DEFINITION, settings(&azure), outside);
-            // That none is for it passes where Entra ID's servers do not all know it yet.
+            // The error for an unknown token is temporary, because a new federated credential takes time to reach all servers.
             let first = if file == "late" { ErrorKind::Denied } else { ErrorKind::Unavailable };
-            says(&instance.error("azure:s").await, first, why, "");
+            assert_text(&instance.error("azure:s").await, first, why, "");
             clock.advance(std::time::Duration::from_secs(10));
-            says(&instance.error("azure:s").await, ErrorKind::Denied, why, "");
+            assert_text(&instance.error("azure:s").await, ErrorKind::Denied, why, "");
         });
     }
 }
 
 #[test]
-fn a_pod_without_the_webhook_is_told_of_its_label() {
+fn a_pod_without_the_webhook_gets_a_hint_about_its_label() {
     let Some(azure) = Azure::start() else { return };
     let error = refused(with_auth(&azure, [("method", "workload-identity")]), Variables::default());
-    says(&error, ErrorKind::Denied, "AZURE_FEDERATED_TOKEN_FILE is not set", "azure.workload.identity/use");
+    assert_text(&error, ErrorKind::Denied, "AZURE_FEDERATED_TOKEN_FILE is not set", "azure.workload.identity/use");
 }
 
-/// An outside whose clock is the machine's: Entra ID of the tests has it too.
+/// Fetches a secret with a certificate. The clock is the machine's, as in the tests' Entra ID.
 fn by_certificate(azure: &Azure, file: &str, key: Option<&str>) -> Result<Vec<u8>, handfast_core::ProviderError> {
     struct Now;
     impl handfast_core::Clock for Now {
@@ -132,24 +132,24 @@ fn a_client_certificate_and_its_key_in_one_file_or_two() {
         b"x"
     );
     let lacking = by_certificate(&azure, &directory.file("cert.pem"), None).expect_err("no key");
-    says(&lacking, ErrorKind::Denied, "there is none in PEM form in it", "openssl pkcs12");
+    assert_text(&lacking, ErrorKind::Denied, "there is none in PEM form in it", "openssl pkcs12");
     directory
         .write("encrypted.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let encrypted = by_certificate(&azure, &directory.file("cert.pem"), Some(&directory.file("encrypted.pem")));
-    says(&encrypted.expect_err("encrypted"), ErrorKind::Denied, "it is encrypted", "openssl pkcs12");
-    // Another key's signature.
+    assert_text(&encrypted.expect_err("encrypted"), ErrorKind::Denied, "it is encrypted", "openssl pkcs12");
+    // A signature of another key.
     let other = handfast_testservers::Authority::new().server();
     directory.write("other.pem", &other.certificate);
     let stranger =
         by_certificate(&azure, &directory.file("other.pem"), Some(&directory.file("key.pem"))).expect_err("not theirs");
-    says(&stranger, ErrorKind::Denied, "the key is of none of the certificates in it", "openssl pkcs12");
-    // Of a chain, in any order, the key's own is taken: Entra ID knows no other.
+    assert_text(&stranger, ErrorKind::Denied, "the key is of none of the certificates in it", "openssl pkcs12");
+    // From a chain in any order, the key's own certificate is used, because Entra ID knows only that.
     directory.write("chain.pem", format!("{}\n{CERTIFICATE}", other.certificate));
     assert_eq!(by_certificate(&azure, &directory.file("chain.pem"), None).expect("the second"), b"x");
 }
 
 #[test]
-fn a_certificate_that_needs_openssl_is_a_configuration_error_that_says_what_to_do() {
+fn a_certificate_that_needs_openssl_is_a_configuration_error_with_a_hint() {
     let outside = Outside {
         variables: Variables::default()
             .with("AZURE_TENANT_ID", TENANT)
@@ -166,7 +166,7 @@ fn a_certificate_that_needs_openssl_is_a_configuration_error_that_says_what_to_d
 }
 
 #[test]
-fn what_is_wrong_with_a_way_that_is_not_taken_is_no_problem() {
+fn faults_of_an_unused_method_are_no_problem() {
     let variables = || {
         Variables::default()
             .with("AZURE_TENANT_ID", TENANT)
@@ -179,13 +179,13 @@ fn what_is_wrong_with_a_way_that_is_not_taken_is_no_problem() {
         let outside = Outside { variables, ..Outside::default() };
         handfast_testkit::configure(&handfast_azure::DEFINITION, Default::default(), &outside).missing()
     };
-    // The secret is the first way, the certificate the second.
+    // The secret is the first method, the certificate the second.
     assert_eq!(missing(variables().with_credential("AZURE_CLIENT_SECRET", "sesame")), []);
     assert_eq!(missing(variables()).len(), 1);
 }
 
 #[test]
-fn a_token_in_a_file_is_used_as_it_is() {
+fn a_token_in_a_file_is_used_unchanged() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     let directory = Directory::new();
@@ -195,6 +195,6 @@ fn a_token_in_a_file_is_used_as_it_is() {
         let by = |file: &str| with_auth(&azure, [("method", "token-file"), ("token_file", file)]);
         assert_eq!(connect(by(&directory.file("token")), Variables::default()).value("azure:s").await, b"x");
         let error = connect(by(&directory.file("old")), Variables::default()).error("azure:s").await;
-        says(&error, ErrorKind::Denied, "the vault does not take the token", "expired");
+        assert_text(&error, ErrorKind::Denied, "the vault does not take the token", "expired");
     });
 }

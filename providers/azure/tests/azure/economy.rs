@@ -1,11 +1,11 @@
-//! What secrets cost.
+//! The number of requests for secrets.
 
 use handfast_core::ErrorKind;
 use handfast_testkit::{Instance, Variables, run, table, text};
 use handfast_testservers::{Azure, LINK_LOCAL, TENANT, in_own_network};
 use serde_json::json;
 
-use crate::support::{connect, known, says};
+use crate::support::{assert_text, connect, known};
 
 async fn at_once(instance: &Instance, names: &[String]) {
     let set = tokio::task::LocalSet::new();
@@ -19,7 +19,7 @@ async fn at_once(instance: &Instance, names: &[String]) {
 }
 
 #[test]
-fn a_hundred_secrets_at_once_cost_a_hundred_requests_one_challenge_and_one_token() {
+fn a_hundred_secrets_need_a_hundred_requests_one_challenge_and_one_token() {
     let Some(azure) = Azure::start() else { return };
     let names: Vec<String> = (0..100).map(|number| format!("azure:s-{number}")).collect();
     (0..100).for_each(|number| {
@@ -32,9 +32,9 @@ fn a_hundred_secrets_at_once_cost_a_hundred_requests_one_challenge_and_one_token
         assert_eq!(instance.summary().requests, 102);
     });
     let requests = azure.requests();
-    let count = |wanted: &dyn Fn(&str, bool) -> bool| {
+    let count = |selects: &dyn Fn(&str, bool) -> bool| {
         let fits = |request: &&serde_json::Value| {
-            wanted(request["path"].as_str().expect("a path"), request["authorized"] == true)
+            selects(request["path"].as_str().expect("a path"), request["authorized"] == true)
         };
         requests.iter().filter(fits).count()
     };
@@ -44,7 +44,7 @@ fn a_hundred_secrets_at_once_cost_a_hundred_requests_one_challenge_and_one_token
     assert_eq!(requests.len(), 102);
 }
 
-/// At the addresses of the real ones: port 443, and the metadata service's.
+/// At the real addresses: port 443, and the metadata service's address.
 #[test]
 fn several_vaults_of_a_cloud_share_one_token() {
     in_own_network(|| {
@@ -63,7 +63,7 @@ fn several_vaults_of_a_cloud_share_one_token() {
         run(async {
             let instance = connect(settings, Variables::default());
             at_once(&instance, &["azure:main/s".to_owned(), "azure:web/s".to_owned()]).await;
-            // Is there a metadata service; its token; of each vault the challenge and the secret.
+            // The requests: whether there is a metadata service, its token, and for each vault the challenge and the secret.
             assert_eq!(instance.summary().requests, 6);
         });
         let hosts: Vec<_> =
@@ -73,14 +73,14 @@ fn several_vaults_of_a_cloud_share_one_token() {
 }
 
 #[test]
-fn a_failure_of_the_token_is_everybodys_who_waited_for_it_and_the_next_tries_again() {
+fn all_that_wait_for_a_token_share_its_failure_and_the_next_requests_again() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     azure.set_up("vault?name=main", json!({ "throttled": 1, "retryAfter": 7 }));
     run(async {
         let instance = known(&azure);
         let throttled = instance.error("azure:s").await;
-        says(&throttled, ErrorKind::Unavailable, "the vault gets too many requests", "");
+        assert_text(&throttled, ErrorKind::Unavailable, "the vault gets too many requests", "");
         assert_eq!(throttled.retry_after, Some(std::time::Duration::from_secs(7)));
         assert_eq!(instance.value("azure:s").await, b"x");
     });

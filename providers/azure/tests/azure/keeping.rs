@@ -1,5 +1,5 @@
-//! What holds under `watch`: tokens end, and the files that prove who we are get another content meanwhile. Entra ID, the vault and the
-//! metadata service are a fake of ours here, which takes what it is told to take.
+//! Tokens that expire while `watch` runs, and credential files that change meanwhile. Entra ID, the vault and the metadata
+//! service are test servers; a test chooses the credentials and tokens that they accept.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use handfast_testkit::{Instance, Outside, TestClock, Variables, run, table, text
 use handfast_testservers::{Authority, Directory, Server, TENANT, write_answer};
 use serde_json::json;
 
-use crate::support::says;
+use crate::support::assert_text;
 
-/// What is taken now.
+/// The credential and tokens that the servers accept now.
 #[derive(Default)]
-struct Taken {
-    /// What stands in a request for a token.
+struct Accepted {
+    /// The credential in a request for a token.
     proof: String,
-    /// The tokens that the vault takes; the last one is given.
+    /// The tokens that the vault accepts. Entra ID issues the last one.
     tokens: Vec<String>,
     /// Whether the metadata service is busy.
     is_busy: bool,
@@ -26,30 +26,30 @@ struct Taken {
 struct Azure {
     server: Server,
     metadata: Server,
-    taken: Arc<Mutex<Taken>>,
+    accepted: Arc<Mutex<Accepted>>,
     files: Directory,
 }
 
 impl Azure {
     fn start() -> Self {
-        let (authority, files, taken) = (Authority::new(), Directory::new(), Arc::<Mutex<Taken>>::default());
+        let (authority, files, accepted) = (Authority::new(), Directory::new(), Arc::<Mutex<Accepted>>::default());
         files.write("ca.pem", authority.pem());
-        let knows = taken.clone();
+        let shared = accepted.clone();
         let server = Server::start(Some(&authority.server()), move |request, stream| {
-            let taken = knows.lock().expect("nobody panics with it");
+            let accepted = shared.lock().expect("nobody panics with it");
             let json = ("content-type", "application/json");
             if request.path.contains("/oauth2/v2.0/token") {
-                let (status, answer) = match String::from_utf8_lossy(&request.body).contains(&taken.proof) {
+                let (status, answer) = match String::from_utf8_lossy(&request.body).contains(&accepted.proof) {
                     true => (
                         200,
-                        json!({ "token_type": "Bearer", "expires_in": 3600, "access_token": taken.tokens.last() }),
+                        json!({ "token_type": "Bearer", "expires_in": 3600, "access_token": accepted.tokens.last() }),
                     ),
                     false => (401, json!({ "error": "invalid_client", "error_codes": [7_000_215] })),
                 };
                 return write_answer(stream, status, &[json], answer.to_string().as_bytes());
             }
             let bearer = request.header("authorization").and_then(|text| text.strip_prefix("Bearer "));
-            if bearer.is_some_and(|bearer| taken.tokens.iter().any(|token| token == bearer)) {
+            if bearer.is_some_and(|bearer| accepted.tokens.iter().any(|token| token == bearer)) {
                 let secret =
                     json!({ "value": "x", "id": "https://main.vault.azure.net/secrets/s/1", "attributes": {} });
                 return write_answer(stream, 200, &[json], secret.to_string().as_bytes());
@@ -60,35 +60,36 @@ impl Azure {
             let refusal = json!({ "error": { "code": "Unauthorized", "message": "[TokenExpired] Error validating token: 'IDX10223'." } });
             write_answer(stream, 401, &[json, ("www-authenticate", &challenge)], refusal.to_string().as_bytes())
         });
-        let knows = taken.clone();
+        let shared = accepted.clone();
         let metadata = Server::start(None, move |request, stream| {
-            let taken = knows.lock().expect("nobody panics with it");
+            let accepted = shared.lock().expect("nobody panics with it");
             let json = [("content-type", "application/json")];
             match () {
-                () if taken.is_busy => write_answer(stream, 503, &json, b"{}"),
+                () if accepted.is_busy => write_answer(stream, 503, &json, b"{}"),
                 () if request.header("metadata").is_none() => write_answer(stream, 400, &json, b"{}"),
                 () => {
-                    let answer = json!({ "access_token": taken.tokens.last(), "expires_on": "4102444800" });
+                    let answer = json!({ "access_token": accepted.tokens.last(), "expires_on": "4102444800" });
                     write_answer(stream, 200, &json, answer.to_string().as_bytes())
                 }
             }
         });
-        let azure = Self { server, metadata, taken, files };
-        azure.takes("proof-1", &["token-1"]);
+        let azure = Self { server, metadata, accepted, files };
+        azure.accept("proof-1", &["token-1"]);
         azure
     }
 
-    /// Takes these, and nothing that it took before.
-    fn takes(&self, proof: &str, tokens: &[&str]) {
+    /// Accepts only this credential and these tokens from now on.
+    fn accept(&self, proof: &str, tokens: &[&str]) {
         let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
-        *self.taken.lock().expect("nobody panics with it") = Taken { proof: proof.to_owned(), tokens, is_busy: false };
+        *self.accepted.lock().expect("nobody panics with it") =
+            Accepted { proof: proof.to_owned(), tokens, is_busy: false };
     }
 
-    fn is_busy(&self) {
-        self.taken.lock().expect("nobody panics with it").is_busy = true;
+    fn set_busy(&self) {
+        self.accepted.lock().expect("nobody panics with it").is_busy = true;
     }
 
-    /// An instance that logs in so, or as the machine.
+    /// An instance with this `auth`, or with the machine's identity if it is empty.
     fn instance(&self, auth: &[(&'static str, String)], clock: &TestClock) -> Instance {
         let mut settings = table([
             ("vault", text(&self.server.address())),
@@ -112,7 +113,7 @@ impl Azure {
         )
     }
 
-    /// An instance that logs in by what stands in the file `proof`.
+    /// An instance that logs in with the credential in the file `proof`.
     fn by_file(&self, method: &str, key: &'static str, clock: &TestClock) -> Instance {
         self.instance(&[("method", method.to_owned()), (key, self.files.file("proof"))], clock)
     }
@@ -130,19 +131,19 @@ impl Azure {
     }
 }
 
-/// The ways whose proof stands in a file, and the key that names it.
+/// The methods with a credential in a file, each with the key that names the file.
 const BY_FILE: [(&str, &str); 2] = [("workload-identity", "token_file"), ("client-secret", "client_secret_file")];
 
 #[test]
-fn a_token_that_has_ended_is_asked_for_anew_with_what_stands_in_the_file_then() {
+fn an_expired_token_is_replaced_with_the_files_new_credential() {
     for (method, key) in BY_FILE {
         let (azure, clock) = (Azure::start(), TestClock::default());
         run(async {
             let instance = azure.first_read(method, key, &clock).await;
-            azure.takes("proof-2", &["token-1", "token-2"]);
+            azure.accept("proof-2", &["token-1", "token-2"]);
             azure.files.write("proof", "proof-2\n");
             assert_eq!((instance.value("azure:s").await, azure.token_requests()), (b"x".to_vec(), 1), "{method}");
-            // Longer than a token lives by any clock. (The SDK looks at the machine's, and shows the old one.)
+            // Longer than a token is valid. (The SDK uses the machine's clock, and sends the old token.)
             clock.advance(Duration::from_secs(10_000 * 24 * 3600));
             assert_eq!((instance.value("azure:s").await, azure.token_requests()), (b"x".to_vec(), 2), "{method}");
         });
@@ -150,33 +151,33 @@ fn a_token_that_has_ended_is_asked_for_anew_with_what_stands_in_the_file_then() 
 }
 
 #[test]
-fn a_token_that_a_vault_takes_no_more_is_replaced_once() {
+fn a_token_that_a_vault_refuses_is_replaced_once() {
     for (method, key) in BY_FILE {
         let (azure, clock) = (Azure::start(), TestClock::default());
         run(async {
             let instance = azure.first_read(method, key, &clock).await;
-            azure.takes("proof-2", &["token-2"]);
+            azure.accept("proof-2", &["token-2"]);
             azure.files.write("proof", "proof-2\n");
             assert_eq!(instance.value("azure:s").await, b"x", "{method}");
             assert_eq!((instance.value("azure:s").await, azure.token_requests()), (b"x".to_vec(), 2), "{method}");
-            // Where there is no other, what keeps it from us is told.
-            azure.takes("proof-3", &["token-3"]);
-            says(&instance.error("azure:s").await, ErrorKind::Denied, "the client secret is wrong", "");
+            // If there is no other token, the error says why.
+            azure.accept("proof-3", &["token-3"]);
+            assert_text(&instance.error("azure:s").await, ErrorKind::Denied, "the client secret is wrong", "");
         });
     }
 }
 
 #[test]
-fn a_token_in_a_file_is_read_again_where_the_vault_takes_it_no_more() {
+fn a_token_file_is_read_again_if_the_vault_refuses_the_token() {
     let (azure, clock) = (Azure::start(), TestClock::default());
     run(async {
         azure.files.write("proof", "token-1\n");
         let instance = azure.by_file("token-file", "token_file", &clock);
         assert_eq!(instance.value("azure:s").await, b"x");
-        azure.takes("", &["token-2"]);
-        // The file has no other yet: nothing is asked twice.
+        azure.accept("", &["token-2"]);
+        // The file has no new token yet, so no request is repeated.
         let before = azure.server.requests().len();
-        says(&instance.error("azure:s").await, ErrorKind::Denied, "the vault does not take the token", "");
+        assert_text(&instance.error("azure:s").await, ErrorKind::Denied, "the vault does not take the token", "");
         assert_eq!(azure.server.requests().len(), before + 1);
         azure.files.write("proof", "token-2\n");
         assert_eq!(instance.value("azure:s").await, b"x");
@@ -184,15 +185,15 @@ fn a_token_in_a_file_is_read_again_where_the_vault_takes_it_no_more() {
 }
 
 #[test]
-fn a_machine_that_has_given_a_token_is_waited_for_where_it_is_busy_later() {
+fn after_a_token_from_the_machine_a_busy_service_is_temporary() {
     let (azure, clock) = (Azure::start(), TestClock::default());
     run(async {
         let instance = azure.instance(&[], &clock);
         assert_eq!(instance.value("azure:s").await, b"x");
-        azure.takes("", &["token-2"]);
-        azure.is_busy();
-        says(&instance.error("azure:s").await, ErrorKind::Unavailable, "answered 503", "");
-        azure.takes("", &["token-2"]);
+        azure.accept("", &["token-2"]);
+        azure.set_busy();
+        assert_text(&instance.error("azure:s").await, ErrorKind::Unavailable, "answered 503", "");
+        azure.accept("", &["token-2"]);
         assert_eq!(instance.value("azure:s").await, b"x");
     });
 }

@@ -1,7 +1,7 @@
-//! Against the tests' own Azure, over TLS.
+//! Tests with the tests' own Azure, over TLS.
 
 mod support;
-mod told;
+mod texts;
 
 mod addresses;
 mod credentials;

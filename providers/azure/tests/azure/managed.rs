@@ -1,4 +1,4 @@
-//! Managed identities, and nobody at all.
+//! Managed identities, and no identity at all.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use handfast_testkit::{Outside, Variables, run, table, text};
 use handfast_testservers::{Azure, TENANT};
 use serde_json::json;
 
-use crate::support::{connect, refused, says, settings, with_auth};
+use crate::support::{assert_text, connect, refused, settings, with_auth};
 
 fn identities(azure: &Azure) {
     azure.set("s", "x");
@@ -22,12 +22,12 @@ fn identities(azure: &Azure) {
 const WHICH: [(&str, &str); 3] = [("client_id", "client"), ("object_id", "object"), ("resource_id", "/resource")];
 
 #[test]
-fn a_machine_has_an_identity_of_its_own_or_those_that_are_assigned_to_it() {
+fn a_machine_has_its_own_identity_or_assigned_ones() {
     let Some(azure) = Azure::start() else { return };
     identities(&azure);
     let variables = || Variables::default().with("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.metadata());
     run(async {
-        // Nobody says so: whether there is one is asked first, and costs no token.
+        // No setting names the service, so a first request without a header finds out whether it exists.
         azure.forget();
         assert_eq!(connect(settings(&azure), variables()).value("azure:s").await, b"x");
         assert_eq!(azure.requests().len(), 4, "{:#?}", azure.requests());
@@ -41,12 +41,12 @@ fn a_machine_has_an_identity_of_its_own_or_those_that_are_assigned_to_it() {
         }
         let wrong = with_auth(&azure, [("method", "managed-identity"), ("client_id", "nobody")]);
         let error = connect(wrong, variables()).error("azure:s").await;
-        says(&error, ErrorKind::Denied, "`nobody` of this machine", "`object_id`");
+        assert_text(&error, ErrorKind::Denied, "`nobody` of this machine", "`object_id`");
     });
 }
 
 #[test]
-fn app_service_and_container_apps_have_an_endpoint_of_their_own() {
+fn app_service_and_container_apps_have_their_own_endpoint() {
     let Some(azure) = Azure::start() else { return };
     identities(&azure);
     let [(endpoint, address), (header, value)] = azure.app_service();
@@ -59,16 +59,16 @@ fn app_service_and_container_apps_have_an_endpoint_of_their_own() {
         }
         let wrong = Variables::default().with(endpoint, &address).with_credential(header, "canary-header");
         let error = connect(settings(&azure), wrong).error("azure:s").await;
-        says(&error, ErrorKind::Denied, "answered 401", "");
+        assert_text(&error, ErrorKind::Denied, "answered 401", "");
         assert!(!format!("{error:?}").contains("canary-header"));
     });
 }
 
 #[test]
-fn without_any_credential_all_that_was_tried_is_told_in_no_time() {
+fn without_any_credential_everything_that_was_tried_is_reported_soon() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
-    // One that nobody serves, one that refuses, and one that never says a word.
+    // A closed port, a server that refuses, and a server that never responds.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent = format!("http://{}", silent.local_addr().expect("it listens"));
     for (host, why) in [("http://127.0.0.1:1", "connection refused"), (&*silent, "")] {
@@ -84,14 +84,14 @@ fn without_any_credential_all_that_was_tried_is_told_in_no_time() {
             host,
             why,
         ] {
-            says(&error, ErrorKind::Denied, tried, "auth");
+            assert_text(&error, ErrorKind::Denied, tried, "auth");
         }
     }
 }
 
-/// A part of a way is a mistake: to pass it over would give another identity, such as the node's.
+/// A method that is set up in part is an error. The next method could have another identity, such as the node's.
 #[test]
-fn what_is_set_in_part_is_refused_with_what_it_lacks() {
+fn a_method_that_is_set_up_in_part_is_refused() {
     let Some(azure) = Azure::start() else { return };
     identities(&azure);
     let node = || Variables::default().with("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.metadata());
@@ -113,7 +113,7 @@ fn what_is_set_in_part_is_refused_with_what_it_lacks() {
                 _ => variables.with(credential, "/canary-secret"),
             };
             let error = refused(settings(&azure), variables);
-            says(
+            assert_text(
                 &error,
                 ErrorKind::Denied,
                 &format!("cannot get a token by `{way}`: {credential} is set, and {lacks}"),
@@ -133,9 +133,9 @@ fn what_is_set_in_part_is_refused_with_what_it_lacks() {
             "IDENTITY_ENDPOINT is set, and IDENTITY_HEADER is not",
         ),
     ] {
-        says(&refused(settings(&azure), variables), ErrorKind::Denied, why, "");
+        assert_text(&refused(settings(&azure), variables), ErrorKind::Denied, why, "");
     }
-    // Neither of these alone is a way: whose identity the machine's is, AZURE_CLIENT_ID says.
+    // None of these alone is a method: AZURE_CLIENT_ID only selects the machine's identity.
     run(async {
         let variables = node().with(tenant, TENANT).with(client, "client");
         let instance = connect(settings(&azure), variables);
@@ -144,9 +144,9 @@ fn what_is_set_in_part_is_refused_with_what_it_lacks() {
     });
 }
 
-/// Microsoft's tools take the one way that this variable names, whatever else is set up.
+/// Microsoft's tools use only the method that this variable names, whatever else is set up.
 #[test]
-fn the_variable_that_selects_a_credential_selects_the_way() {
+fn the_variable_that_selects_a_credential_selects_the_method() {
     let Some(azure) = Azure::start() else { return };
     identities(&azure);
     let (client, secret) = azure.application();
@@ -168,17 +168,17 @@ fn the_variable_that_selects_a_credential_selects_the_way() {
         let instance = connect(settings(&azure), machine);
         assert_eq!(instance.value("azure:s").await, b"x");
         assert_eq!(instance.summary().identity.as_deref(), Some("managed-identity `client` of this machine"));
-        // Nobody guesses: the token, the challenge, the secret.
+        // No first request is needed: only the token, the challenge, the secret.
         assert_eq!(azure.requests().len(), 3);
-        // What the configuration says wins.
+        // The configuration takes precedence.
         let (method, auth) = (("method", "client-secret"), variables("ManagedIdentityCredential"));
         assert_eq!(connect(with_auth(&azure, [method]), auth).value("azure:s").await, b"x");
     });
     let error = refused(settings(&azure), variables("WorkloadIdentityCredential"));
-    says(&error, ErrorKind::Denied, "cannot read the federated token: ", "");
+    assert_text(&error, ErrorKind::Denied, "cannot read the federated token: ", "");
     let alone = Variables::default().with("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential");
     let error = refused(settings(&azure), alone.with("AZURE_FEDERATED_TOKEN_FILE", "/nowhere/token"));
-    says(
+    assert_text(
         &error,
         ErrorKind::Denied,
         "nothing to get a token of Entra ID with: client-secret: AZURE_CLIENT_SECRET is not set; client-certificate: \
@@ -188,7 +188,7 @@ fn the_variable_that_selects_a_credential_selects_the_way() {
     const UNSET: &str = "unset it; or `auth` in [providers.azure] names another way, such as `token-file`";
     const NAMES: &str =
         "it is one of: prod, EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential";
-    for (selected, told, hint) in [
+    for (selected, message, hint) in [
         ("dev", "`AZURE_TOKEN_CREDENTIALS` is \"dev\": handfast uses no developer's tool", UNSET),
         (
             "AzureCliCredential",
@@ -199,12 +199,12 @@ fn the_variable_that_selects_a_credential_selects_the_way() {
     ] {
         let outside = Outside { variables: variables(selected), ..Outside::default() };
         let missing = handfast_testkit::configure(&handfast_azure::DEFINITION, settings(&azure), &outside).missing();
-        assert_eq!(missing, [Complaint::new(told).hint(hint)]);
+        assert_eq!(missing, [Complaint::new(message).hint(hint)]);
     }
 }
 
 #[test]
-fn identities_that_are_not_in_this_version_are_told_before_any_request() {
+fn unsupported_identities_are_reported_before_any_request() {
     const ARC: &str = "http://localhost:40342/metadata/identity/oauth2/token";
     let missing = |settings: handfast_core::Table, variables| {
         let outside = Outside { variables, ..Outside::default() };
@@ -236,7 +236,7 @@ fn identities_that_are_not_in_this_version_are_told_before_any_request() {
             let missing = missing(settings, variables(&[]));
             assert!(missing.iter().any(|complaint| complaint.message == expected), "{expected}: {missing:?}");
         }
-        // Where another way comes first, nobody asks for them.
+        // If another method comes first, these do not matter.
         let secret = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "x")];
         assert_eq!(missing(handfast_core::Table::default(), variables(&secret)), []);
     }

@@ -1,14 +1,14 @@
-//! What a vault and Entra ID refuse, by cause.
+//! Refusals of a vault and of Entra ID, by cause.
 
 use handfast_core::{ErrorKind, Table};
 use handfast_testkit::{run, table, text};
 use handfast_testservers::{Azure, TENANT};
 use serde_json::json;
 
-use crate::support::{connect, known, says, settings, variables, with_auth};
+use crate::support::{assert_text, connect, known, settings, variables, with_auth};
 
 #[test]
-fn a_vault_that_forbids_says_by_which_rule() {
+fn a_denial_of_a_vault_names_the_rule() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     for (access, why, hint) in [
@@ -18,24 +18,24 @@ fn a_vault_that_forbids_says_by_which_rule() {
         ("connection", "the vault is not reached from public networks", "private endpoint"),
     ] {
         azure.set_up("vault?name=main", json!({ "access": access }));
-        run(async { says(&known(&azure).error("azure:s").await, ErrorKind::Denied, why, hint) });
+        run(async { assert_text(&known(&azure).error("azure:s").await, ErrorKind::Denied, why, hint) });
     }
 }
 
 #[test]
-fn a_vault_of_another_tenant_names_its_own() {
+fn a_vault_in_another_tenant_names_its_tenant() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     let theirs = "99999999-2222-3333-4444-555555555555";
     azure.set_up("vault?name=main", json!({ "tenant": theirs }));
     run(async {
         let error = known(&azure).error("azure:s").await;
-        says(&error, ErrorKind::Denied, "the token is another tenant's than the vault", theirs);
+        assert_text(&error, ErrorKind::Denied, "the token is another tenant's than the vault", theirs);
     });
 }
 
 #[test]
-fn entra_id_says_what_is_wrong_with_who_we_are() {
+fn a_refusal_of_entra_id_names_the_wrong_setting() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     azure.set_up("application", json!({ "tenant": TENANT, "id": "late", "secret": "sesame", "secretExpired": true }));
@@ -45,7 +45,7 @@ fn entra_id_says_what_is_wrong_with_who_we_are() {
         let variables = handfast_testkit::Variables::default().with_credential("AZURE_CLIENT_SECRET", secret);
         run(async {
             let error = connect(with_auth(&azure, auth), variables).error("azure:s").await;
-            says(&error, ErrorKind::Denied, why, "");
+            assert_text(&error, ErrorKind::Denied, why, "");
             assert!(!format!("{error:?}").contains(secret), "{error:?}");
         });
     };
@@ -56,7 +56,7 @@ fn entra_id_says_what_is_wrong_with_who_we_are() {
 }
 
 #[test]
-fn a_challenge_that_points_elsewhere_gets_no_token() {
+fn a_challenge_for_another_resource_gets_no_token() {
     let Some(azure) = Azure::start() else { return };
     azure.set("s", "x");
     let tokens = || {
@@ -66,7 +66,7 @@ fn a_challenge_that_points_elsewhere_gets_no_token() {
             .filter(|request| request["path"].as_str().is_some_and(|path| path.contains("/token")))
             .count()
     };
-    // Without the check of its address a vault may ask for the cloud's tokens, or for its own.
+    // Without the check of its address, a vault may require the cloud's token, or a token for its own address.
     for resource in ["https://vault.azure.net", &azure.address()] {
         azure.set_up("vault?name=main", json!({ "resource": resource }));
         run(async { assert_eq!(known(&azure).value("azure:s").await, b"x") });
@@ -82,7 +82,7 @@ fn a_challenge_that_points_elsewhere_gets_no_token() {
         azure.forget();
         run(async {
             let error = known(&azure).error("azure:s").await;
-            says(
+            assert_text(
                 &error,
                 ErrorKind::Untrusted,
                 "asks for a token for something else than Key Vault in this cloud",
@@ -93,7 +93,7 @@ fn a_challenge_that_points_elsewhere_gets_no_token() {
     }
 }
 
-/// The check of the address is on, and with it the SDK's own of the challenge.
+/// With the check of the address, the SDK's own check of the challenge is enabled too.
 #[test]
 fn under_the_clouds_domain_the_challenge_is_checked_by_the_sdk_too() {
     let Some(azure) = Azure::start() else { return };
@@ -113,7 +113,7 @@ fn under_the_clouds_domain_the_challenge_is_checked_by_the_sdk_too() {
             let instance = connect(cloud("kv.localhost"), variables(&azure));
             match right {
                 true => assert_eq!(instance.value("azure:s").await, b"x"),
-                false => says(
+                false => assert_text(
                     &instance.error("azure:s").await,
                     ErrorKind::Untrusted,
                     "asks for a token for something else",

@@ -1,4 +1,4 @@
-//! Instances of the provider that talk to the tests' Azure.
+//! Provider instances for the tests' Azure.
 
 use handfast_azure::DEFINITION;
 use handfast_core::{ErrorKind, ProviderError, Table, Value};
@@ -23,7 +23,7 @@ pub fn with_auth<const N: usize>(azure: &Azure, auth: [(&str, &str); N]) -> Tabl
     settings
 }
 
-/// An application with a client secret, in the environment.
+/// The environment with an application's client secret.
 pub fn variables(azure: &Azure) -> Variables {
     let (client, secret) = azure.application();
     Variables::default()
@@ -32,12 +32,12 @@ pub fn variables(azure: &Azure) -> Variables {
         .with_credential("AZURE_CLIENT_SECRET", &secret)
 }
 
-/// An instance of these settings and variables, with the files of the machine.
+/// An instance with these settings and variables, and the machine's files.
 pub fn connect(settings: Table, variables: Variables) -> Instance {
     Instance::from_settings(&DEFINITION, settings, Outside { variables, ..Outside::default() })
 }
 
-/// Why an instance cannot be connected.
+/// The error of an instance that cannot connect.
 pub fn refused(settings: Table, variables: Variables) -> ProviderError {
     let outside = Outside { variables, ..Outside::default() };
     let configured = handfast_testkit::configure(&DEFINITION, settings, &outside);
@@ -47,14 +47,14 @@ pub fn refused(settings: Table, variables: Variables) -> ProviderError {
     }
 }
 
-/// An application with a client secret, for the vault `main`.
+/// An instance with an application's client secret, for the vault `main`.
 pub fn known(azure: &Azure) -> Instance {
     connect(settings(azure), variables(azure))
 }
 
-/// An error's kind, and what it says: message and hint.
+/// Asserts an error's kind, and parts of its message and its hint.
 #[track_caller]
-pub fn says(error: &ProviderError, kind: ErrorKind, message: &str, hint: &str) {
+pub fn assert_text(error: &ProviderError, kind: ErrorKind, message: &str, hint: &str) {
     assert_eq!(error.kind, kind, "{error:?}");
     assert!(error.message.contains(message), "{error:?}");
     assert!(error.hint.as_deref().unwrap_or_default().contains(hint), "{error:?}");

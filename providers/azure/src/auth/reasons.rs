@@ -1,4 +1,4 @@
-//! What Entra ID's refusals mean, in our words. Of an answer's body only the numbers of the errors are looked at
+//! The errors for Entra ID's refusals, in handfast's own words. Only the error numbers in a response's body are read
 //! (learn.microsoft.com/entra/identity-platform/reference-error-codes).
 
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use handfast_core::{ErrorKind, Grace, ProviderError};
 use handfast_http::Response;
 use serde::Deserialize;
 
-/// What we have shown.
+/// The credential in a request.
 pub enum Proof {
     /// A client secret.
     Secret,
@@ -18,7 +18,7 @@ pub enum Proof {
     Federated(PathBuf),
 }
 
-/// By numbers: what is wrong, and what to do about it.
+/// The error numbers, each group with a reason and a hint.
 const REASONS: &[(&[u32], &str, &str)] = &[
     (
         &[90002, 900_021, 900_023],
@@ -63,20 +63,19 @@ const REASONS: &[(&[u32], &str, &str)] = &[
 
 const EXPIRED: &str = "the assertion is not within its time";
 
-/// Numbers of what passes in some seconds, or else is as it says: Entra ID's servers do not all know each federated credential at
-/// once.
+/// Errors that may be temporary, because a new federated credential takes some seconds to reach all of Entra ID's servers.
 const UNMATCHED: &[u32] = &[70021, 700_211, 700_212, 700_213, 700_223, 700_238];
 
-/// Numbers of what passes.
-const FOR_NOW: &[u32] = &[90006, 90033, 90055];
+/// Temporary errors.
+const TEMPORARY: &[u32] = &[90006, 90033, 90055];
 
-/// Why no token was given, at this time.
+/// The error for a refusal at the time `now`.
 pub fn explain(response: &Response, attempted: &str, proof: &Proof, grace: &Grace, now: SystemTime) -> ProviderError {
     #[derive(Deserialize)]
     struct Refusal {
         error_codes: Vec<u32>,
     }
-    /// The same without numbers (RFC 6749, section 4.1.2.1).
+    /// A refusal without numbers (RFC 6749, section 4.1.2.1).
     #[derive(Deserialize)]
     struct Named {
         error: String,
@@ -95,14 +94,14 @@ pub fn explain(response: &Response, attempted: &str, proof: &Proof, grace: &Grac
         let error = response.failure(attempted);
         return match error.kind {
             ErrorKind::Unavailable => error,
-            // Not `NotFound`: that would be a missing secret, which may be optional.
+            // Not `NotFound`, which would mean that the secret itself is missing. The secret may be optional.
             kind => {
                 ProviderError { kind: if kind == ErrorKind::Denied { kind } else { ErrorKind::Malformed }, ..error }
                     .hint("look at `authority` and AZURE_AUTHORITY_HOST: what answers there may not be Entra ID")
             }
         };
     };
-    if response.status() >= 500 || codes.iter().any(|code| FOR_NOW.contains(code)) {
+    if response.status() >= 500 || codes.iter().any(|code| TEMPORARY.contains(code)) {
         return ProviderError { kind: ErrorKind::Unavailable, ..response.failure(attempted) };
     }
     let numbers = codes.iter().map(|code| format!("AADSTS{code}")).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! What the ways to a token take from the outside.
+//! The clients for Entra ID and the metadata services, which the login methods use.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,38 +10,38 @@ use handfast_http::{Client, Options, Plaintext, Url};
 
 use crate::wire::Wire;
 
-/// What getting a token takes from the outside.
-pub struct Outside {
-    /// Where Entra ID is.
+/// The options and clients of the login methods.
+pub struct Connections {
+    /// The address of Entra ID.
     pub authority: Url,
-    /// How it is asked.
+    /// The options of the client for Entra ID.
     pub options: Options,
-    /// Files, variables, the clock.
+    /// The files, the variables and the clock.
     pub context: Context,
-    /// Counts what is sent.
+    /// The number of requests.
     pub requests: Arc<AtomicU64>,
-    /// Since when Entra ID has not known a federated credential.
+    /// Since when Entra ID has not found a federated credential.
     pub grace: Arc<Grace>,
 }
 
-impl Outside {
-    /// A way to Entra ID.
+impl Connections {
+    /// A client for Entra ID.
     pub fn entra(&self) -> Result<Wire, ProviderError> {
         Ok(Wire::new(Client::new(self.options.clone(), &self.context)?, self.requests.clone()))
     }
 
-    /// A way to a metadata service.
+    /// A client for a metadata service.
     pub fn metadata(&self) -> Result<Wire, ProviderError> {
         self.metadata_within(TimeLimits::connecting(Duration::from_secs(2)))
     }
 
-    /// The same to learn whether there is one: where there is none, often nobody refuses the connection.
+    /// A client to find out whether there is a metadata service. If there is none, a connection often gets no response at all.
     pub fn probe(&self) -> Result<Wire, ProviderError> {
         self.metadata_within(TimeLimits::of(Duration::from_secs(1)))
     }
 
-    fn metadata_within(&self, patience: TimeLimits) -> Result<Wire, ProviderError> {
-        let client = metadata::client(patience, Plaintext::Metadata, &self.context)?;
+    fn metadata_within(&self, limits: TimeLimits) -> Result<Wire, ProviderError> {
+        let client = metadata::client(limits, Plaintext::Metadata, &self.context)?;
         Ok(Wire::new(client, self.requests.clone()))
     }
 }

@@ -1,5 +1,5 @@
-//! What a user has said of who we are: `auth` in the configuration, else the environment, in the order of the parts of
-//! Microsoft's DefaultAzureCredential that are for production
+//! Selects the login method: by `auth` in the configuration, otherwise by the environment, in the order of those parts of
+//! Microsoft's DefaultAzureCredential that are meant for production
 //! (learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains#defaultazurecredential-overview).
 
 use std::path::Path;
@@ -8,41 +8,41 @@ use handfast_core::{Complaint, Credential, Environment, Problems, Table, excerpt
 use handfast_http::{Address, Plaintext, Url};
 
 use super::certificate;
-use super::keys::{KEYS, METHODS, SAME, taken_by};
+use super::keys::{EXCLUSIVE, KEYS, METHODS, keys_of};
 use super::managed::{Identity, Machine};
 use super::method::{Application, Method};
 use super::selected;
 
-/// What `auth` and the environment say.
-struct Given<'a> {
+/// The settings: `auth` and the environment.
+struct AuthSettings<'a> {
     auth: Option<&'a Table>,
     environment: &'a dyn Environment,
 }
 
-/// Why a way cannot be taken.
-enum Lacks {
-    /// Nothing of it is set: this setting is missing.
-    All(String),
-    /// A part of it is set: to go on would give another identity than the one that is meant.
-    Part(String),
-    /// It is set, and not in this version.
-    Unbuilt(Complaint),
+/// Why a method cannot be used.
+enum Unusable {
+    /// It is not set up: this setting is missing.
+    NotSetUp(String),
+    /// It is set up in part. The next method is not tried, because it could have another identity.
+    Incomplete(String),
+    /// It is set up, but this version does not support it.
+    Unsupported(Complaint),
 }
 
-/// What is wrong in the environment.
+/// Problems with the environment.
 type Missing = Vec<Complaint>;
 
-/// A way, which looks at the environment when it is called.
-type Way<'w> = &'w dyn Fn(&mut Missing) -> Result<Method, Lacks>;
+/// A function that reads the settings of a method.
+type Way<'w> = &'w dyn Fn(&mut Missing) -> Result<Method, Unusable>;
 
-/// The way that is asked for. What is wrong in the environment comes in `missing`.
+/// Selects the method. Adds problems with the environment to `missing`.
 pub fn read(
     auth: Option<&Table>,
     environment: &dyn Environment,
     problems: &mut Problems,
     missing: &mut Missing,
 ) -> Method {
-    let given = Given { auth, environment };
+    let settings = AuthSettings { auth, environment };
     for variable in [
         "AZURE_TENANT_ID",
         "AZURE_CLIENT_ID",
@@ -58,35 +58,35 @@ pub fn read(
             missing.push(Complaint::new(message).hint("write it as one line of text"));
         }
     }
-    let Some(auth) = auth else { return given.first_that_is_there(missing) };
-    let Some(name) = written(auth, problems) else {
+    let Some(auth) = auth else { return settings.first_that_is_set_up(missing) };
+    let Some(name) = from_table(auth, problems) else {
         return Method::Nothing(Complaint::new("no login method is named").hint(SETTINGS));
     };
     let method = match name {
-        "client-secret" => given.secret(),
-        "client-certificate" => given.certificate(missing),
-        "workload-identity" => given.workload(),
-        "managed-identity" => match given.app_service(missing) {
-            Err(Lacks::All(_)) => given.machine(None, missing),
+        "client-secret" => settings.secret(),
+        "client-certificate" => settings.certificate(missing),
+        "workload-identity" => settings.workload(),
+        "managed-identity" => match settings.app_service(missing) {
+            Err(Unusable::NotSetUp(_)) => settings.machine(None, missing),
             found => found,
         },
-        _ => given.text("token_file", "").map(|file| Method::TokenFile(Credential::File(file.into()))),
+        _ => settings.text("token_file", "").map(|file| Method::TokenFile(Credential::File(file.into()))),
     };
     check_tenant(auth, environment, problems, missing);
-    method.unwrap_or_else(|lacks| impossible(name, lacks, missing))
+    method.unwrap_or_else(|why| unusable(name, why, missing))
 }
 
-/// A way that is meant, and cannot be taken.
-fn impossible(name: &str, lacks: Lacks, missing: &mut Missing) -> Method {
+/// A method that is selected, and cannot be used.
+fn unusable(name: &str, unusable: Unusable, missing: &mut Missing) -> Method {
     let hint = match name {
         "workload-identity" => {
             "the pod needs the label `azure.workload.identity/use: \"true\"` and a service account with the annotation `azure.workload.identity/client-id`"
         }
         _ => SETTINGS,
     };
-    let why = match lacks {
-        Lacks::All(why) | Lacks::Part(why) => why,
-        Lacks::Unbuilt(complaint) => {
+    let why = match unusable {
+        Unusable::NotSetUp(why) | Unusable::Incomplete(why) => why,
+        Unusable::Unsupported(complaint) => {
             let why = complaint.message.clone();
             missing.push(complaint);
             why
@@ -97,10 +97,10 @@ fn impossible(name: &str, lacks: Lacks, missing: &mut Missing) -> Method {
 
 const SETTINGS: &str = "each is a key of `auth` in [providers.azure], or a variable that Microsoft's tools read too";
 
-/// The method that `auth` names, and whether its other keys are that method's.
-fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
+/// The method that `auth` names. Checks that the other keys belong to that method.
+fn from_table<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
     let Some(item) = auth.item("method") else {
-        // Where it is none of a string, that has been reported.
+        // If `method` is there and not a string, that has been reported.
         if let Some((_, place)) = auth.keys().next() {
             let hint = format!("`method` is one of: {}", METHODS.join(", "));
             problems.add_with_hint(place, "`auth` has no `method`", hint);
@@ -108,17 +108,17 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
         return None;
     };
     let name = auth.string("method").filter(|name| METHODS.contains(name))?;
-    let taken = taken_by(name);
+    let accepted = keys_of(name);
     for (key, place) in auth.keys().filter(|(key, _)| *key != "method") {
-        if KEYS.iter().any(|known| known.name == key) && !taken.contains(&key) {
-            let hint = format!("`{name}` takes: {}", taken.join(", "));
+        if KEYS.iter().any(|known| known.name == key) && !accepted.contains(&key) {
+            let hint = format!("`{name}` takes: {}", accepted.join(", "));
             problems.add_with_hint(place, format!("the login method `{name}` takes no `{key}`"), hint);
         }
     }
-    for same in SAME {
-        let mut said = same.iter().copied().filter(|key| taken.contains(key) && auth.item(key).is_some());
-        if let Some(first) = said.next() {
-            for second in said {
+    for keys in EXCLUSIVE {
+        let mut present = keys.iter().copied().filter(|key| accepted.contains(key) && auth.item(key).is_some());
+        if let Some(first) = present.next() {
+            for second in present {
                 let place = auth.place(second).unwrap_or(&item.place);
                 problems.add(place, format!("`auth` has both `{first}` and `{second}`"));
             }
@@ -137,10 +137,10 @@ fn written<'a>(auth: &'a Table, problems: &mut Problems) -> Option<&'a str> {
 
 const ARC: &str = "managed identities of Azure Arc";
 
-/// Where Azure Arc's agent listens.
+/// The port of Azure Arc's agent.
 const HIMDS_PORT: u16 = 40342;
 
-/// A tenant stands in the token endpoint's path.
+/// Checks the tenant, which becomes part of the token endpoint's path.
 fn check_tenant(auth: &Table, environment: &dyn Environment, problems: &mut Problems, missing: &mut Missing) {
     match (auth.string("tenant_id"), auth.place("tenant_id")) {
         (Some(tenant), Some(place)) if !is_tenant(tenant) => problems.add(place, no_tenant("tenant_id", tenant)),
@@ -163,10 +163,10 @@ fn is_tenant(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
 }
 
-impl Given<'_> {
-    /// The first way of which the environment has anything, else the machine's own identity, if it has one. Settings of the ways
-    /// behind the first are not looked at.
-    fn first_that_is_there(&self, missing: &mut Missing) -> Method {
+impl AuthSettings<'_> {
+    /// The first method that the environment sets up, at least in part, otherwise the machine's own identity, if it has one. The
+    /// settings of the methods after the first are not read.
+    fn first_that_is_set_up(&self, missing: &mut Missing) -> Method {
         let ways: [(&str, Way<'_>); 4] = [
             ("client-secret", &|_| self.secret()),
             ("client-certificate", &|missing| self.certificate(missing)),
@@ -180,7 +180,7 @@ impl Given<'_> {
                 return Method::Nothing(complaint);
             }
         };
-        let mut passed_over = Vec::new();
+        let mut skipped = Vec::new();
         for (name, way) in ways.into_iter().filter(|(name, _)| selected.allows(name)) {
             match way(missing) {
                 Ok(method) => {
@@ -189,37 +189,37 @@ impl Given<'_> {
                     }
                     return method;
                 }
-                Err(Lacks::All(why)) => passed_over.push(format!("{name}: {why}")),
-                Err(lacks) => return impossible(name, lacks, missing),
+                Err(Unusable::NotSetUp(why)) => skipped.push(format!("{name}: {why}")),
+                Err(why) => return unusable(name, why, missing),
             }
         }
         if !selected.allows("managed-identity") {
-            return Method::Nothing(selected.exhausted(&passed_over));
+            return Method::Nothing(selected.nothing_set_up(&skipped));
         }
-        // Where it is selected, nobody has to guess.
-        let passed_over = selected.is_any().then_some(passed_over);
-        self.machine(passed_over, missing).unwrap_or_else(|lacks| impossible("managed-identity", lacks, missing))
+        // If a variable selects this method, the machine is expected to have an identity.
+        let skipped = selected.is_any().then_some(skipped);
+        self.machine(skipped, missing).unwrap_or_else(|why| unusable("managed-identity", why, missing))
     }
 
-    fn secret(&self) -> Result<Method, Lacks> {
+    fn secret(&self) -> Result<Method, Unusable> {
         let written = |key: &str| self.auth.and_then(|auth| auth.string(key));
         let secret = match (written("client_secret_file"), written("client_secret_env")) {
             (Some(file), _) => Credential::File(file.into()),
             (None, Some(variable)) => Credential::Variable(variable.to_owned()),
             (None, None) if self.environment.credential("AZURE_CLIENT_SECRET").is_none() => {
-                return Err(Lacks::All("AZURE_CLIENT_SECRET is not set".to_owned()));
+                return Err(Unusable::NotSetUp("AZURE_CLIENT_SECRET is not set".to_owned()));
             }
             (None, None) => Credential::Variable("AZURE_CLIENT_SECRET".to_owned()),
         };
         Ok(Method::Secret(self.application("AZURE_CLIENT_SECRET")?, secret))
     }
 
-    fn certificate(&self, missing: &mut Missing) -> Result<Method, Lacks> {
+    fn certificate(&self, missing: &mut Missing) -> Result<Method, Unusable> {
         const PATH: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
         const PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
         let has_password = self.environment.credential(PASSWORD).is_some();
         let file = self.text("cert_file", PATH).map_err(|lacks| match self.auth {
-            None if has_password => Lacks::Part(format!("{PASSWORD} is set, and {PATH} is not")),
+            None if has_password => Unusable::Incomplete(format!("{PASSWORD} is set, and {PATH} is not")),
             _ => lacks,
         })?;
         let key = self.auth.and_then(|auth| auth.string("key_file"));
@@ -234,54 +234,58 @@ impl Given<'_> {
         Ok(Method::Certificate(application, certificate::Files { certificate: file.into(), key }))
     }
 
-    fn workload(&self) -> Result<Method, Lacks> {
+    fn workload(&self) -> Result<Method, Unusable> {
         const FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
         let file = self.text("token_file", FILE)?;
         Ok(Method::Workload(self.application(FILE)?, Credential::File(file.into())))
     }
 
-    fn app_service(&self, missing: &mut Missing) -> Result<Method, Lacks> {
+    fn app_service(&self, missing: &mut Missing) -> Result<Method, Unusable> {
         let is_set = |name: &str| self.environment.variable(name).is_some();
         let has_header = self.environment.credential("IDENTITY_HEADER").is_some();
-        let unbuilt = |variable: &str, what: &str| {
+        let unsupported = |variable: &str, what: &str| {
             let hint = "`auth` in [providers.azure] names another way, such as `client-secret` or `token-file`";
-            Lacks::Unbuilt(Complaint::new(format!("`{variable}` is set: {what} are not in this version")).hint(hint))
+            Unusable::Unsupported(
+                Complaint::new(format!("`{variable}` is set: {what} are not in this version")).hint(hint),
+            )
         };
         let Some(endpoint) = self.environment.variable("IDENTITY_ENDPOINT") else {
             return Err(match () {
-                () if has_header => Lacks::Part("IDENTITY_HEADER is set, and IDENTITY_ENDPOINT is not".to_owned()),
-                () if is_set("IMDS_ENDPOINT") => unbuilt("IMDS_ENDPOINT", ARC),
-                () if is_set("MSI_ENDPOINT") => {
-                    unbuilt("MSI_ENDPOINT", "managed identities of Cloud Shell and Azure Machine Learning")
+                () if has_header => {
+                    Unusable::Incomplete("IDENTITY_HEADER is set, and IDENTITY_ENDPOINT is not".to_owned())
                 }
-                () => Lacks::All("IDENTITY_ENDPOINT is not set".to_owned()),
+                () if is_set("IMDS_ENDPOINT") => unsupported("IMDS_ENDPOINT", ARC),
+                () if is_set("MSI_ENDPOINT") => {
+                    unsupported("MSI_ENDPOINT", "managed identities of Cloud Shell and Azure Machine Learning")
+                }
+                () => Unusable::NotSetUp("IDENTITY_ENDPOINT is not set".to_owned()),
             });
         };
         if is_set("IDENTITY_SERVER_THUMBPRINT") {
-            return Err(unbuilt("IDENTITY_SERVER_THUMBPRINT", "managed identities of Service Fabric"));
+            return Err(unsupported("IDENTITY_SERVER_THUMBPRINT", "managed identities of Service Fabric"));
         }
         if !has_header {
-            // Arc's agent gives no header: it writes the key for each request into a file.
+            // Arc's agent has no header: it writes the key for each request into a file.
             let is_arc =
                 is_set("IMDS_ENDPOINT") || Url::parse(endpoint).is_ok_and(|url| url.port() == Some(HIMDS_PORT));
             return Err(match is_arc {
-                true => unbuilt("IDENTITY_ENDPOINT", ARC),
-                false => Lacks::Part("IDENTITY_ENDPOINT is set, and IDENTITY_HEADER is not".to_owned()),
+                true => unsupported("IDENTITY_ENDPOINT", ARC),
+                false => Unusable::Incomplete("IDENTITY_ENDPOINT is set, and IDENTITY_HEADER is not".to_owned()),
             });
         }
         Ok(Method::AppService(self.metadata_url("IDENTITY_ENDPOINT", endpoint, missing)?, self.identity()))
     }
 
-    fn machine(&self, passed_over: Option<Vec<String>>, missing: &mut Missing) -> Result<Method, Lacks> {
-        // The variable of Microsoft's clients for where else the service is.
+    fn machine(&self, skipped: Option<Vec<String>>, missing: &mut Missing) -> Result<Method, Unusable> {
+        // Microsoft's clients read another address of the service from this variable.
         let machine = match self.environment.variable("AZURE_POD_IDENTITY_AUTHORITY_HOST") {
             Some(host) => Machine::At(self.metadata_url("AZURE_POD_IDENTITY_AUTHORITY_HOST", host, missing)?),
-            None => Machine::Usual,
+            None => Machine::Default,
         };
-        Ok(Method::Machine(machine, self.identity(), passed_over))
+        Ok(Method::Machine(machine, self.identity(), skipped))
     }
 
-    /// Whose token a managed identity's is: what `auth` says, else AZURE_CLIENT_ID, else the machine's own.
+    /// The managed identity: from `auth`, otherwise AZURE_CLIENT_ID, otherwise the machine's own.
     fn identity(&self) -> Identity {
         let written = |key: &str| self.auth.and_then(|auth| auth.string(key)).map(str::to_owned);
         if let Some(id) = written("resource_id") {
@@ -295,43 +299,44 @@ impl Given<'_> {
         }
     }
 
-    fn metadata_url(&self, variable: &str, text: &str, missing: &mut Missing) -> Result<Url, Lacks> {
+    fn metadata_url(&self, variable: &str, text: &str, missing: &mut Missing) -> Result<Url, Unusable> {
         match Address::parse(text, Plaintext::Metadata) {
             Ok(address) if address.unix_socket.is_none() => Ok(address.url),
-            Ok(_) => Err(Lacks::Part(format!("{variable} is a Unix socket"))),
+            Ok(_) => Err(Unusable::Incomplete(format!("{variable} is a Unix socket"))),
             Err(complaint) => {
                 let complaint = complaint.context(format!("`{variable}`"));
                 missing.push(complaint.hint("unset it, or look at who has set it"));
-                Err(Lacks::Part(format!("{variable} is no address of a metadata service")))
+                Err(Unusable::Incomplete(format!("{variable} is no address of a metadata service")))
             }
         }
     }
 
-    /// The application whose credential is in `credential`, or in `auth`: half of its name is a mistake, not another way.
-    fn application(&self, credential: &str) -> Result<Application, Lacks> {
+    /// The application whose credential is in the variable `credential` or in `auth`. If its tenant or id is missing, that is an
+    /// error, and the next method is not tried.
+    fn application(&self, credential: &str) -> Result<Application, Unusable> {
         let found = (self.text("tenant_id", "AZURE_TENANT_ID"), self.text("client_id", "AZURE_CLIENT_ID"));
         let lacks = match found {
             (Ok(tenant), Ok(client)) => return Ok(Application { tenant, client }),
             (tenant, client) => [tenant.err(), client.err()],
         };
         let why = |lacks| match lacks {
-            Lacks::All(why) | Lacks::Part(why) => why,
-            Lacks::Unbuilt(complaint) => complaint.message,
+            Unusable::NotSetUp(why) | Unusable::Incomplete(why) => why,
+            Unusable::Unsupported(complaint) => complaint.message,
         };
         let lacks = lacks.into_iter().flatten().map(why).collect::<Vec<_>>().join(", and ");
-        Err(Lacks::Part(match self.auth {
+        Err(Unusable::Incomplete(match self.auth {
             Some(_) => lacks,
             None => format!("{credential} is set, and {lacks}"),
         }))
     }
 
-    /// A text of `auth`, or where there is none of a variable.
-    fn text(&self, key: &str, variable: &str) -> Result<String, Lacks> {
+    /// A string in `auth`, otherwise in a variable.
+    fn text(&self, key: &str, variable: &str) -> Result<String, Unusable> {
         let written = self.auth.and_then(|auth| auth.string(key)).filter(|text| !text.is_empty());
         match (written.or_else(|| self.environment.variable(variable)), self.auth) {
             (Some(text), _) => Ok(text.to_owned()),
-            (None, Some(_)) => Err(Lacks::All(format!("`auth` has no `{key}`, and {variable} is not set"))),
-            (None, None) => Err(Lacks::All(format!("{variable} is not set"))),
+            (None, Some(_)) => Err(Unusable::NotSetUp(format!("`auth` has no `{key}`, and {variable} is not set"))),
+            (None, None) => Err(Unusable::NotSetUp(format!("{variable} is not set"))),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a user is told, word for word. The vault and Entra ID are a fake of ours here, which says what it is told to say: each
-//! refusal that Microsoft documents, most of which no server gives on demand.
+//! The exact texts of errors. The vault and Entra ID are a test server here, which sends each refusal that Microsoft documents. A
+//! real server does not send most of them on demand.
 
 use handfast_core::{ProviderError, Table, Value};
 use handfast_testkit::{Variables, run, table, text};
@@ -8,18 +8,18 @@ use serde_json::json;
 
 use crate::support::connect;
 
-/// A vault that says this to whoever has a token, and an Entra ID that says that to whoever asks for one.
+/// A vault with one response to all requests with a token, and an Entra ID with one response to all requests for a token.
 struct Azure {
     server: Server,
     files: Directory,
 }
 
-/// Entra ID's answer of success.
+/// Entra ID's response with a token.
 const TOKEN: (u16, &str) = (200, r#"{"token_type":"Bearer","expires_in":3600,"access_token":"token"}"#);
 const SECRET: (u16, &str) = (200, r#"{"value":"x","id":"https://main.vault.azure.net/secrets/s/1","attributes":{}}"#);
 
 impl Azure {
-    fn saying((vault_status, vault): (u16, &str), (entra_status, entra): (u16, &str)) -> Self {
+    fn responding((vault_status, vault): (u16, &str), (entra_status, entra): (u16, &str)) -> Self {
         let (authority, files) = (Authority::new(), Directory::new());
         files.write("ca.pem", authority.pem());
         let (vault, entra) = (vault.to_owned(), entra.to_owned());
@@ -48,17 +48,17 @@ impl Azure {
         ])
     }
 
-    /// All that is said of a secret: the kind, the message, and the hint behind a `|`.
-    fn told(&self, reference: &str) -> String {
+    /// The whole text of a failed fetch: the kind, the message, and the hint after a `|`.
+    fn error_text(&self, reference: &str) -> String {
         let variables = Variables::default()
             .with("AZURE_TENANT_ID", TENANT)
             .with("AZURE_CLIENT_ID", "web")
             .with_credential("AZURE_CLIENT_SECRET", "sesame");
-        said(&run(async { connect(self.settings(), variables).error(reference).await }))
+        error_text(&run(async { connect(self.settings(), variables).error(reference).await }))
     }
 }
 
-fn said(error: &ProviderError) -> String {
+fn error_text(error: &ProviderError) -> String {
     let text = format!("{:?}: {error} | {}", error.kind, error.hint.as_deref().unwrap_or("no hint"));
     let mut parts = text.split("127.0.0.1:");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -68,17 +68,17 @@ fn said(error: &ProviderError) -> String {
 }
 
 #[test]
-fn an_entra_id_that_is_not_reached_is_told_with_what_it_was_asked_for() {
-    let azure = Azure::saying(SECRET, TOKEN);
+fn an_unreachable_entra_id_is_reported_with_the_attempt() {
+    let azure = Azure::responding(SECRET, TOKEN);
     let mut settings = azure.settings();
     settings.merge(table([("authority", text("https://127.0.0.1:1"))]));
     let variables = Variables::default()
         .with("AZURE_TENANT_ID", TENANT)
         .with("AZURE_CLIENT_ID", "web")
         .with_credential("AZURE_CLIENT_SECRET", "sesame");
-    let told = said(&run(async { connect(settings, variables).error("azure:s").await }));
+    let reported = error_text(&run(async { connect(settings, variables).error("azure:s").await }));
     assert_eq!(
-        told,
+        reported,
         format!(
             "Unavailable: cannot get a token of Entra ID for the application `web` of `{TENANT}`: cannot ask https://127.0.0.1:PORT: \
              connection refused | no hint"
@@ -87,7 +87,7 @@ fn an_entra_id_that_is_not_reached_is_told_with_what_it_was_asked_for() {
 }
 
 #[test]
-fn each_refusal_of_a_vault_is_told_in_words_of_ours() {
+fn each_refusal_of_a_vault_has_a_text_of_handfast() {
     const ROLE: &str = "assign the role `Key Vault Secrets User`, as `handfast policy` writes it; it takes some minutes until it counts";
     const MORE_TIME: &str = "set a new version, or `az keyvault secret set-attributes --vault-name 127 --name s --expires <date>` gives it more time";
     const EARLIER: &str = "`?version=` names an older version; `az keyvault secret set-attributes --vault-name 127 --name s --not-before \
@@ -97,7 +97,7 @@ fn each_refusal_of_a_vault_is_told_in_words_of_ours() {
         "`az keyvault set-policy --name 127 --object-id <object id> --secret-permissions get` does";
     const FIREWALL: &str = "`az keyvault network-rule add` lets an address or a subnet in";
     const ENDPOINT: &str = "its private endpoint must be in this network, and the vault's name resolve to it here";
-    for (status, code, inner, message, told) in [
+    for (status, code, inner, message, reported) in [
         (403, "Forbidden", "SecretDisabled", "", &*format!("Denied: it is disabled | {ENABLE}")),
         (
             403,
@@ -223,17 +223,19 @@ fn each_refusal_of_a_vault_is_told_in_words_of_ours() {
     ] {
         let body =
             json!({ "error": { "code": code, "message": message, "innererror": { "code": inner } } }).to_string();
-        let (kind, why) = told.split_once(": ").expect("a kind");
-        let azure = Azure::saying((status, &body), TOKEN);
-        assert_eq!(azure.told("azure:s"), format!("{kind}: cannot read `s` of the vault `127`: {why}"), "{body}");
+        let (kind, why) = reported.split_once(": ").expect("a kind");
+        let azure = Azure::responding((status, &body), TOKEN);
+        assert_eq!(azure.error_text("azure:s"), format!("{kind}: cannot read `s` of the vault `127`: {why}"), "{body}");
     }
-    let azure = Azure::saying((200, "{}"), TOKEN);
+    let azure = Azure::responding((200, "{}"), TOKEN);
     let why = "the vault's answer is not what its interface promises";
-    assert!(azure.told("azure:s").starts_with(&format!("Malformed: cannot read `s` of the vault `127`: {why} | ")));
+    assert!(
+        azure.error_text("azure:s").starts_with(&format!("Malformed: cannot read `s` of the vault `127`: {why} | "))
+    );
 }
 
 #[test]
-fn each_refusal_of_entra_id_is_told_in_words_of_ours() {
+fn each_refusal_of_entra_id_has_a_text_of_handfast() {
     const AT: &str = "look at `authority` and AZURE_AUTHORITY_HOST: what answers there may not be Entra ID";
     const THEIRS: &str = "its issuer, subject and audience must be the token's: the cluster's OIDC issuer, `system:serviceaccount:<namespace>:<name>`, \
          `api://AzureADTokenExchange`";
@@ -273,19 +275,19 @@ fn each_refusal_of_entra_id_is_told_in_words_of_ours() {
         (1, "it refuses", "the number's meaning: https://login.microsoftonline.com/error"),
     ] {
         let body = json!({ "error": "x", "error_description": "hunter2", "error_codes": [number] }).to_string();
-        let azure = Azure::saying(SECRET, (400, &body));
+        let azure = Azure::responding(SECRET, (400, &body));
         let kind = if number == 70021 { "Unavailable" } else { "Denied" };
-        assert_eq!(azure.told("azure:s"), format!("{kind}: {attempted}: {why} (AADSTS{number}) | {hint}"));
-        let azure = Azure::saying(SECRET, (429, &body));
+        assert_eq!(azure.error_text("azure:s"), format!("{kind}: {attempted}: {why} (AADSTS{number}) | {hint}"));
+        let azure = Azure::responding(SECRET, (429, &body));
         assert_eq!(
-            azure.told("azure:s"),
+            azure.error_text("azure:s"),
             format!("Unavailable: {attempted}: Entra ID gets too many requests | no hint")
         );
     }
     let body = json!({ "error": "temporarily_unavailable", "error_codes": [90_100] }).to_string();
-    let told = format!("Unavailable: {attempted}: https://127.0.0.1:PORT answered 400 Bad Request | no hint");
-    assert_eq!(Azure::saying(SECRET, (400, &body)).told("azure:s"), told);
-    let azure = Azure::saying(SECRET, (403, "hunter2"));
-    let told = format!("Denied: {attempted}: https://127.0.0.1:PORT answered 403 Forbidden | {AT}");
-    assert_eq!(azure.told("azure:s"), told);
+    let reported = format!("Unavailable: {attempted}: https://127.0.0.1:PORT answered 400 Bad Request | no hint");
+    assert_eq!(Azure::responding(SECRET, (400, &body)).error_text("azure:s"), reported);
+    let azure = Azure::responding(SECRET, (403, "hunter2"));
+    let reported = format!("Denied: {attempted}: https://127.0.0.1:PORT answered 403 Forbidden | {AT}");
+    assert_eq!(azure.error_text("azure:s"), reported);
 }
