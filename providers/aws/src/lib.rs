@@ -38,22 +38,22 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "region",
             Kind::Text,
-            "The region of what is not named by an ARN; default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, the machine's.",
+            "The region for names that are not ARNs; default: AWS_REGION, AWS_DEFAULT_REGION, the profile's, the machine's.",
         ),
         Key::new(
             "endpoint",
             Kind::String,
-            "Where every service is, instead of its own name: https://host:port; default: the AWS_ENDPOINT_URL variables.",
+            "The endpoint of all services, instead of AWS's own: https://host:port; default: the AWS_ENDPOINT_URL variables.",
         ),
         Key::new(
             "danger_plaintext",
             Kind::Boolean,
-            "Allows http:// to other machines, such as LocalStack's container: whoever is on the way reads every secret.",
+            "Allows http:// to other machines, such as LocalStack's container: anybody on the network path can read every secret.",
         )
         .default("false"),
         Key::new("profile", Kind::Text, "The profile of the shared files; default: AWS_PROFILE."),
         Key::new("role_arn", Kind::Text, "A role to assume with the credentials that are found."),
-        Key::new("external_id", Kind::Text, "What the role's owner asks for besides."),
+        Key::new("external_id", Kind::Text, "The external id that the role's trust policy requires."),
         Key::new(
             "session_name",
             Kind::Text,
@@ -62,7 +62,7 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "auth",
             Kind::Table(credentials::AUTH_KEYS),
-            "The one way to take to credentials; default: the first that works.",
+            "The only source of credentials; default: the first that is set up.",
         ),
     ],
     parameters: &["version", "stage", "label"],

@@ -44,15 +44,15 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "authority",
             Kind::String,
-            "Where Entra ID is: https://host; default: AZURE_AUTHORITY_HOST, else the cloud's.",
+            "The address of Entra ID: https://host; default: AZURE_AUTHORITY_HOST, else the cloud's.",
         ),
         Key::new(
             "endpoint_suffix_check",
             Kind::Boolean,
-            "Whether a vault's address must be under the cloud's domain. Without it, whoever has the address gets the secrets' reader.",
+            "Whether a vault's address must be under the cloud's domain. Without it, the server at any address gets a token that can read every secret.",
         )
         .default("true"),
-        Key::new("auth", Kind::Table(auth::KEYS), "Who we are; default: what the environment says, as Microsoft's tools read it."),
+        Key::new("auth", Kind::Table(auth::KEYS), "The login; default: the environment variables of Microsoft's tools."),
     ],
     parameters: &["version"],
     writes: false,

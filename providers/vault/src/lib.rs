@@ -30,25 +30,25 @@ pub const DEFINITION: Definition = Definition {
         Key::new(
             "address",
             Kind::String,
-            "Where Vault is: https://host:port, or unix:///path of an agent's socket; default: VAULT_ADDR.",
+            "The address of Vault: https://host:port, or unix:///path of an agent's socket; default: VAULT_ADDR.",
         ),
         Key::new("namespace", Kind::String, "The namespace of every request; default: VAULT_NAMESPACE."),
         Key::new("auth", Kind::Table(auth::KEYS), "How to log in; default: VAULT_TOKEN, else VAULT_AUTH_METHOD."),
         Key::new(
             "mounts",
             Kind::StringTable,
-            "What a mount is: \"kv-v1\", \"kv-v2\" or \"other\"; default: Vault is asked, once for each mount.",
+            "The kind of each mount: \"kv-v1\", \"kv-v2\" or \"other\"; default: one request to Vault for each mount.",
         ),
         Key::new(
             "danger_plaintext",
             Kind::Boolean,
-            "Allows http:// to other machines: whoever is on the way reads every secret.",
+            "Allows http:// to other machines: anybody on the network path can read every secret.",
         )
         .default("false"),
         Key::new(
             "danger_skip_tls_verify",
             Kind::Boolean,
-            "Takes any server for Vault, as VAULT_SKIP_VERIFY does: whoever is on the way reads every secret.",
+            "Does not check Vault's certificate, as VAULT_SKIP_VERIFY: anybody on the network path can read every secret.",
         )
         .default("false"),
         Key::new(

@@ -9,7 +9,7 @@ use crate::region::{self, Target};
 pub const AUTH_KEYS: &[Key] = &[Key::new(
     "method",
     Kind::Choice(&["env", "web-identity", "profile", "container", "imds"]),
-    "The one way to take, instead of the first that is set up.",
+    "The only source of credentials, instead of the first that is set up.",
 )];
 
 /// A way to get keys.

@@ -7,14 +7,14 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "method",
         Kind::String,
-        "How to log in: token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure, gcp, or agent for the token that an agent lends.",
+        "How to log in: token, approle, kubernetes, jwt, cert, userpass, ldap, aws, azure, gcp, or agent, which uses the token of Vault Agent.",
     ),
-    Key::new("mount", Kind::String, "Where the method is mounted, below `auth/`; default: the method's name."),
+    Key::new("mount", Kind::String, "The method's mount, below `auth/`; default: the method's name."),
     Key::new("role", Kind::Text, "The role to log in as."),
     Key::new(
         "header_value",
         Kind::String,
-        "What the mount's `iam_server_id_header_value` is: the login is then good for no other Vault.",
+        "The mount's `iam_server_id_header_value`: the login is then valid for no other Vault.",
     ),
     Key::new(
         "token_file",
