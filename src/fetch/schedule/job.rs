@@ -278,7 +278,7 @@ impl Job {
         self.lifetime.is_some()
     }
 
-    /// Lets its lease end with its login, at `end`, or by itself. Returns whether that changes its end.
+    /// Lets its lease end with its login, at `end`; `None` if the login does not end. Returns whether that changes the end of the lease.
     pub fn set_login_end(&mut self, end: Option<Duration>) -> bool {
         let before = self.end();
         if let Some(lifetime) = &mut self.lifetime {

@@ -10,10 +10,10 @@ use super::trouble;
 /// The parts of a lifetime between which a renewal is due: a third of it is left for an outage.
 const RENEWED: (f64, f64) = (0.50, 0.67);
 
-/// The part of a lifetime after which no one counts on renewals that keep failing, and it is replaced.
+/// The part of a lifetime after which it is replaced if its renewals keep failing.
 const LAST_RENEWAL: f64 = 0.80;
 
-/// The longest pause near an end is half of the time that is left, but for this.
+/// The least pause near an end, where a pause is at most half of the time that is left.
 const LEAST_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// A renewal that grants less than this part of the time it asked for is the last: the end of all renewals is near.
@@ -59,7 +59,7 @@ pub struct Lifetime {
     whole: Duration,
     /// When it was granted, or renewed last.
     begun: Duration,
-    /// How long it lasts from then on, whatever its login does.
+    /// How long it lasts from then on, if its login does not end before.
     life: Duration,
     step: Step,
     /// When that step is due.
@@ -128,7 +128,7 @@ impl Lifetime {
         self.failures = self.failures.saturating_add(1);
         let mut pause = trouble::pause(self.failures);
         let last = (self.begun + self.lasts().mul_f64(LAST_RENEWAL)).saturating_sub(now);
-        // Nothing is left after its end, when renewals are tried only until the store says that it is gone.
+        // After its end, renewals are tried only until the store reports that it is gone.
         let left = Some(self.end().saturating_sub(now)).filter(|left| !left.is_zero());
         let longest = left.map_or(Duration::MAX, |left| (left / 2).max(LEAST_BEFORE_END));
         if !self.is_replaceable || self.is_renewal_open {
@@ -138,10 +138,11 @@ impl Lifetime {
             }
         } else if self.step == Step::Renew && pause >= last {
             (self.step, pause) = (Step::Replace, last.max(trouble::BASE).min(pause));
-            // What was issued by lease is issued anew. A new login can be refused where the old one could be renewed.
+            // A secret with a lease is issued anew. A new login can be refused, for example because its secret id is used up: then the
+            // renewal of the earlier login is the only way left.
             self.is_renewal_open = self.kind == Kind::Login;
         }
-        // A store that asks for a long rest does not want what it has issued to end meanwhile.
+        // A long `Retry-After` must not let the lease or login end.
         self.due = now + pause.max(asked.unwrap_or_default().min(longest));
     }
 
@@ -159,12 +160,12 @@ impl Lifetime {
         self.latest_due = Some(due);
     }
 
-    /// Lets it end at `end` at the latest, whatever its renewals grant; or by itself alone.
+    /// Lets it end with its login, at `end`, even if its renewals grant more time; `None` if its login does not end.
     pub fn set_login_end(&mut self, end: Option<Duration>) {
         self.login_end = end;
     }
 
-    /// Whether nobody counts on a renewal any more: there is none, or the last one has failed and nothing could replace it.
+    /// Whether no renewal can be expected any more: none is planned, or the last one has failed and it cannot be replaced.
     pub fn is_last(&self) -> bool {
         self.step == Step::Replace || self.is_renewal_open || !self.is_replaceable && self.failures > 0
     }
