@@ -37,6 +37,7 @@ mod supervise_fresh;
 mod supervise_peers;
 mod supervise_processes;
 mod supervise_programs;
+mod supervise_reactions;
 mod supervise_restart;
 mod supervise_rights;
 mod supervise_signals;
