@@ -74,7 +74,7 @@ pub fn watch(
         confine(&plan.isolation, &Profile::of_keeper(worker, files), "`watch`")?;
     }
     let hung_up = Cell::new(false);
-    let mut sidecar = Sidecar { plan, keeper, restart: None };
+    let mut sidecar = Sidecar { plan, keeper, planned_exit: None };
     let ended = sidecar.run_loop(&Interrupts::of_keeper(signals, &hung_up), &hung_up);
     let is_asked_to = ended.as_ref().is_err_and(|error| matches!(error.class, Class::Signal(INT | TERM)));
     if matches!(&ended, Err(error) if matches!(error.class, Class::Signal(_))) {
@@ -87,7 +87,7 @@ struct Sidecar<'p> {
     plan: &'p Plan,
     keeper: Keeper<'p>,
     /// When to exit for a restart of the app, the secret that asks for the restart, and why.
-    restart: Option<(Duration, usize, &'static str)>,
+    planned_exit: Option<(Duration, usize, &'static str)>,
 }
 
 impl Sidecar<'_> {
@@ -100,9 +100,9 @@ impl Sidecar<'_> {
             }
             match self.keeper.next_event(interrupts).map_err(lost)? {
                 WorkerEvent::Change(secrets) => {
-                    self.plan_restart(&secrets);
+                    self.plan_exit_for_changes(&secrets);
                     // A restart replaces posts, as it replaces signals.
-                    if self.restart.is_none() {
+                    if self.next_exit().is_none() {
                         self.keeper.post(&secrets).map_err(lost)?;
                     }
                 }
@@ -112,13 +112,13 @@ impl Sidecar<'_> {
                     self.exit_if_stale()?;
                     self.exit_if_restart_is_due()?;
                     self.keeper.write_status_if_due();
-                    self.keeper.wait(interrupts, self.restart().map(|(at, ..)| at)).map_err(lost)?;
+                    self.keeper.wait(interrupts, self.next_exit().map(|(at, ..)| at)).map_err(lost)?;
                 }
             }
         }
     }
 
-    fn plan_restart(&mut self, secrets: &[usize]) {
+    fn plan_exit_for_changes(&mut self, secrets: &[usize]) {
         let restarts = |secret: &&usize| self.plan.secrets[**secret].on_change == OnChange::Restart;
         if let Some(secret) = secrets.iter().find(restarts) {
             self.plan_exit(*secret, "has changed");
@@ -130,21 +130,21 @@ impl Sidecar<'_> {
         let now = boot_time();
         let left = self.keeper.end(secret).map_or(Duration::MAX, |end| end.saturating_sub(now) / 2);
         let splay = self.plan.watching.splay.min(left).mul_f64(fastrand::f64());
-        if self.restart().is_none() {
-            self.restart = Some((now + splay, secret, why));
+        if self.next_exit().is_none() {
+            self.planned_exit = Some((now + splay, secret, why));
         }
     }
 
-    /// The planned exit, unless it is held back.
-    fn restart(&self) -> Option<(Duration, usize, &'static str)> {
-        self.restart.filter(|(_, secret, _)| !self.is_held_back(*secret))
+    /// The planned exit, unless it is to wait.
+    fn next_exit(&self) -> Option<(Duration, usize, &'static str)> {
+        self.planned_exit.filter(|(_, secret, _)| !self.must_wait(*secret))
     }
 
-    /// Whether no exit helps a secret now. In an outage in which the set of an earlier keeper has stayed, the next start would keep the set
-    /// too. What it is issued would be a change again, and so restart the app as long as the outage lasts.
-    fn is_held_back(&self, secret: usize) -> bool {
-        let is_issued = self.plan.secrets[secret].may_issue && self.keeper.end(secret).is_some();
-        is_issued && self.keeper.has_unread()
+    /// Whether the exit for this secret waits. As long as the set of an earlier keeper stays in an outage, the next start would keep that
+    /// set too, get another value issued for this secret, and exit for this change again.
+    fn must_wait(&self, secret: usize) -> bool {
+        let was_issued = self.plan.secrets[secret].may_issue && self.keeper.end(secret).is_some();
+        was_issued && self.keeper.has_unread()
     }
 
     fn exit_if_stale(&mut self) -> Result<()> {
@@ -161,7 +161,7 @@ impl Sidecar<'_> {
 
     /// Fails with exit code 79 once the planned exit is due.
     fn exit_if_restart_is_due(&mut self) -> Result<()> {
-        match self.restart() {
+        match self.next_exit() {
             Some((at, secret, why)) if at <= boot_time() => {
                 self.keeper.write_status();
                 let message = format!("`{}` {why}, and asks for a restart", self.keeper.name(secret));
