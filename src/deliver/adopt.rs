@@ -109,7 +109,7 @@ impl Generation {
         }
         let mut names = names(directory.handle).unwrap_or_default();
         names.retain(|name| is_generation(name.as_encoded_bytes()) && *name != published);
-        // They begin with the time.
+        // Each name begins with the time of its publication.
         names.sort();
         let open = |name: OsString| {
             let handle = open_generation(directory.handle, &name, directory.powers).ok()??;

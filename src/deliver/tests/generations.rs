@@ -79,7 +79,7 @@ fn the_sets_before_one_that_was_taken_over_go_after_a_minute_or_where_their_room
     }
 }
 
-/// With `quiet` as it is where nobody says it.
+/// With the default of `quiet`.
 #[test]
 fn as_many_sets_stay_as_changes_can_come_in_their_minute() {
     let memory = Memory::new();

@@ -30,7 +30,7 @@ pub type Values = BTreeMap<Option<String>, u128>;
 /// The values of a set that an earlier keeper has published.
 #[derive(Default)]
 pub struct EarlierValues {
-    /// What made the digests.
+    /// Makes the digests: later values are compared with the same keys.
     pub digests: Digests,
     /// By secret.
     pub values: Vec<Values>,

@@ -52,7 +52,7 @@ pub fn pause(failures: u32) -> Duration {
     longest_pause(failures).mul_f64(0.5 + 0.5 * fastrand::f64())
 }
 
-/// Whether a failed renewal was refused for good. Whatever else answers for a while, such as a page of a proxy, refuses nothing.
+/// Whether a failed renewal was refused for good. Any other failure, such as a proxy's page in place of the answer, may pass.
 pub fn is_refusal(error: &ProviderError) -> bool {
     matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound)
 }

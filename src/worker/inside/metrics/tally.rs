@@ -46,7 +46,7 @@ impl Tally {
         Self { secrets, requests, errors: BTreeMap::new(), actions: BTreeMap::new(), restarts: 0 }
     }
 
-    /// Takes over what an earlier keeper has told of each secret, whose value stays: when it was read last, and when it ends.
+    /// Takes over the times of each secret whose value an earlier keeper has read: when it read the value last, and when that ends.
     pub fn go_on_from(&mut self, times: Vec<(Duration, Option<Duration>)>) {
         for (secret, (read, end)) in self.secrets.iter_mut().zip(times) {
             (secret.success, secret.earlier_end) = (Some(read), end);
